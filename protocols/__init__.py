@@ -1,0 +1,1 @@
+"""The mathematics: ring arithmetic, secret tensors, protocol families. Imports nothing else of this project."""

@@ -1,0 +1,108 @@
+"""From XOR-shared comparison bits to arithmetic: what the gates with thresholds have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
+from protocols.beaver.roles import Dealer, Party
+from protocols.core import bits, ring
+from protocols.core.cost import Cost
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """[x < t_j] for public t_j, from one opening c = x + r; |x - t_j| < 2^(width - 1).
+
+    x - t is negative when the top bit of (c - t) - r in Z_2^width is set: that bit is
+    borrow ⊕ msb(c - t) ⊕ msb(r), where the borrow comes from the width - 1 lower bits.
+    """
+
+    values: tuple[int, ...]
+    width: int
+
+    @property
+    def job(self) -> tuple[int, int]:
+        """This comparison as a job of `borrows`."""
+        return self.width - 1, len(self.values)
+
+    def deal_sign(self, dealer: Dealer, mask: Tensor) -> None:
+        """Share msb(r). Shapes: mask int64 [n]."""
+        dealer.share_planes(bits.to_planes(ring.top_bit(mask, self.width), 1))
+
+    def shifted(self, opened: Tensor) -> Tensor:
+        """c - t_j. Shapes: int64 [n] -> [J, n]."""
+        offsets = torch.tensor(self.values, dtype=torch.int64, device=opened.device)
+        return opened.unsqueeze(0) - offsets.unsqueeze(1)
+
+    def signs(self, party: Party, shifted: Tensor, borrow: Tensor, mask_sign: Tensor) -> Tensor:
+        """XOR shares of [x < t_j]. Shapes: borrow uint8 [J, row] -> same."""
+        signs = borrow ^ mask_sign
+        if party.index == 0:
+            top = ring.top_bit(shifted, self.width)
+            signs = signs ^ torch.cat([bits.to_planes(row, 1) for row in top])
+        return signs
+
+
+def thresholds_cost(thresholds: Thresholds, elements: int, other_jobs: tuple[tuple[int, int], ...] = ()) -> Cost:
+    """Cost of the comparison without the opening of its bits."""
+    borrow = BorrowCost((thresholds.job, *other_jobs), elements)
+    return Cost(borrow.rounds, borrow.online_bytes, borrow.dealer_bytes + bits.plane_bytes(elements))
+
+
+def deal_comparison(
+    dealer: Dealer, mask: Tensor, thresholds: Thresholds, other_jobs: tuple[tuple[int, int], ...] = ()
+) -> None:
+    """The dealer's side of `compare`. Shapes: mask int64 [n]."""
+    thresholds.deal_sign(dealer, mask)
+    deal_borrows(dealer, mask, (thresholds.job, *other_jobs))
+
+
+def compare(
+    party: Party, opened: Tensor, thresholds: Thresholds, other_jobs: tuple[tuple[int, Tensor], ...] = ()
+) -> tuple[Tensor, list[Tensor]]:
+    """XOR shares of [x < t_j], and of the borrows of other jobs on the same mask. Shapes: opened int64 [n]."""
+    mask_sign = party.correlation_planes((1, bits.plane_bytes(opened.numel())))
+    shifted = thresholds.shifted(opened)
+    first, *others = borrows(party, [(thresholds.width - 1, shifted), *other_jobs])
+    return thresholds.signs(party, shifted, first, mask_sign), others
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedBits:
+    """Bits b = v ⊕ ρ after opening v. Then b·w = v w + (1 - 2 v) ρ w for anything w whose [w] and [ρ w] are shared.
+
+    value: v as 0 / 1, int64 [J, n]. sign: 1 - 2 v.
+    """
+
+    value: Tensor
+    sign: Tensor
+
+    def times(self, j: int, shared: Tensor, masked: Tensor) -> Tensor:
+        """A share of b_j w from shares of w and ρ_j w."""
+        return self.value[j] * shared + self.sign[j] * masked
+
+    def share(self, j: int, mask_share: Tensor, party: Party) -> Tensor:
+        """A share of b_j itself, from a share of ρ_j."""
+        product = self.sign[j] * mask_share
+        return product + self.value[j] if party.index == 0 else product
+
+
+def opened_bits_cost(count: int, elements: int) -> Cost:
+    """One round of `count` bits per element."""
+    return Cost(rounds=1, online_bytes=count * bits.plane_bytes(elements))
+
+
+def deal_bit_masks(dealer: Dealer, count: int, elements: int) -> Tensor:
+    """ρ for `open_bits`, as 0 / 1. Shapes: -> int64 [count, elements]."""
+    return bits.from_planes(dealer.mask_planes((count, bits.plane_bytes(elements))), elements)
+
+
+def open_bits(party: Party, shares: Tensor, elements: int) -> OpenedBits:
+    """Open v = b ⊕ ρ. Shapes: XOR shares uint8 [count, row]."""
+    (value,) = party.open_planes(shares ^ party.mask_planes(tuple(shares.shape)))
+    numbers = bits.from_planes(value, elements)
+    return OpenedBits(numbers, 1 - 2 * numbers)

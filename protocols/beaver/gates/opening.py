@@ -1,0 +1,99 @@
+"""Opening a value under a fresh mask."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protocols.beaver.gate import Gate
+from protocols.beaver.pair import Pair
+from protocols.beaver.roles import Dealer, Party
+from protocols.core import ring
+from protocols.core.cost import Cost
+
+
+def unknown(shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """What an opened value is at the dealer: a shape."""
+    return torch.empty(tuple(shape), dtype=torch.int64, device="meta")
+
+
+@dataclass(frozen=True, eq=False)
+class Open(Gate[Pair]):
+    """c = x + r in Z_2^bits, r = r_0 + r_1 with r_i expanded from the seed that P_i shares with the dealer.
+
+    Shapes: any. Encoding: share in Z_2^bits or larger -> pair in Z_2^bits, any fraction bits.
+    Cost: 1 round, ceil(bits/8) bytes per element; the dealer sends nothing.
+    Error: none. Reveals: c to P0 and P1, which is uniform.
+    Source: Beaver, Efficient multiparty protocols using circuit randomization, 1991.
+    """
+
+    name = "open"
+    x: Tensor
+    bits: int
+
+    def cost(self) -> Cost:
+        return Cost(rounds=1, online_bytes=self.x.numel() * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Pair:
+        return Pair(unknown(self.x.shape), dealer.mask(tuple(self.x.shape)), self.bits, dealt=True)
+
+    def evaluate(self, party: Party) -> Pair:
+        mask = party.mask(tuple(self.x.shape))
+        return Pair(party.open(self.x + mask, self.bits), mask, self.bits, dealt=True)
+
+
+@dataclass(frozen=True, eq=False)
+class ShareMask(Gate[Pair]):
+    """Shares of the mask of a pair that was derived from another one (a shift, a product), in the pair's own ring.
+
+    Shapes: any. Encoding: pair -> the same pair with its mask dealt.
+    Cost: no round, the dealer sends ceil(bits/8) bytes per element. Error: none. Reveals: nothing.
+    """
+
+    name = "share-mask"
+    pair: Pair
+
+    def cost(self) -> Cost:
+        return Cost(dealer_bytes=self.pair.opened.numel() * ring.element_bytes(self.pair.bits))
+
+    def deal(self, dealer: Dealer) -> Pair:
+        assert self.pair.mask is not None
+        dealer.share(self.pair.mask, self.pair.bits)
+        return Pair(self.pair.opened, self.pair.mask, self.pair.bits, dealt=True)
+
+    def evaluate(self, party: Party) -> Pair:
+        mask = party.correlation(tuple(self.pair.opened.shape), self.pair.bits)
+        return Pair(self.pair.opened, mask, self.pair.bits, dealt=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Reveal(Gate[Tensor]):
+    """Shares of an output, made fresh by a sharing of zero, for the client to add.
+
+    Shapes: any. Encoding: share in Z_2^bits -> share in Z_2^bits, uniform given the sum.
+    Cost: no round, the dealer sends ceil(bits/8) bytes per element; the client receives as much from each party.
+    Error: none. Reveals: x to the client, and nothing but x: without the fresh zero, the two shares could tell the
+    client about masks of earlier gates.
+    """
+
+    name = "reveal"
+    x: Tensor
+    bits: int
+
+    def cost(self) -> Cost:
+        return Cost(dealer_bytes=self.x.numel() * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Tensor:
+        dealer.share(torch.zeros(tuple(self.x.shape), dtype=torch.int64, device=dealer.device), self.bits)
+        return self.x
+
+    def evaluate(self, party: Party) -> Tensor:
+        return self.x + party.correlation(tuple(self.x.shape), self.bits)
+
+
+def elements(shape: torch.Size | tuple[int, ...]) -> int:
+    """Number of elements of a shape."""
+    return math.prod(shape)

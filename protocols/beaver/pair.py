@@ -1,0 +1,60 @@
+"""A masked pair: the public c and the mask r of one opening, c = x + r in Z_2^k.
+
+Whatever function of x a gate wants, the dealer can share suitable functions of r and the parties finish locally with
+c. Linear maps act on both halves, and a public right shift of both halves is a masked pair of the shifted value, so a
+truncation's opening is at the same time the next gate's masked input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from protocols.core import ring
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """x = opened - mask in Z_2^bits.
+
+    opened: c, known to both parties; at the dealer a tensor on the meta device, which has a shape and no values.
+    mask: at a party its own additive share of r, or None while it holds none; at the dealer r itself.
+    dealt: whether the parties hold shares of r (the dealer follows along).
+    """
+
+    opened: Tensor
+    mask: Tensor | None
+    bits: int
+    dealt: bool
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Pair:
+        """Apply a linear map with integer coefficients to both halves."""
+        mask = None if self.mask is None else function(self.mask)
+        return Pair(function(self.opened), mask, self.bits, self.dealt)
+
+    def plus(self, other: Pair) -> Pair:
+        """The pair of the sum, in the smaller of the two rings."""
+        dealt = self.dealt and other.dealt
+        mask = None if self.mask is None or other.mask is None else self.mask + other.mask
+        return Pair(self.opened + other.opened, mask, min(self.bits, other.bits), dealt)
+
+    def shift_right(self, shift: int, *, at_dealer: bool) -> Pair:
+        """The pair of x / 2^shift in Z_2^(bits - shift), for |x| < 2^(bits - 2): floor, or one unit more.
+
+        With x' = x + 2^(bits-2) in [0, 2^(bits-1)) and c' = x' + r: (c' >> s) - (r >> s) equals x' >> s up to one
+        unit and up to a multiple of 2^(bits-s), which vanishes in the smaller ring. Nothing is sent. The parties'
+        shares of r are no shares of r >> s, so the new pair's mask is not dealt.
+        """
+        if shift == 0:
+            return self
+        offset = 1 << (self.bits - 2)
+        opened = ring.shift_right(self.opened + offset, shift, self.bits) - (offset >> shift)
+        mask = ring.shift_right(self.mask, shift, self.bits) if at_dealer and self.mask is not None else None
+        return Pair(opened, mask, self.bits - shift, dealt=False)
+
+    def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
+        """The pair of x mod 2^bits."""
+        mask = ring.low(self.mask, bits) if at_dealer and self.mask is not None else self.mask
+        return Pair(ring.low(self.opened, bits), mask, bits, self.dealt)

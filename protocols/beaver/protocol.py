@@ -1,0 +1,399 @@
+"""The flagship protocol: the primitives of `Protocol`, each as a short sequence of gates.
+
+One class serves the two computing parties and the dealer: which gate comes next depends on shapes and rings only, so
+all three walk through the same sequence, and at each gate the parties evaluate while the dealer deals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from protocols.beaver.gate import Gate
+from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
+from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.lift import Lift
+from protocols.beaver.gates.opening import Open, Reveal, ShareMask
+from protocols.beaver.gates.piecewise import EvaluatePiecewise
+from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
+from protocols.beaver.pair import Pair
+from protocols.beaver.roles import Dealer, Party
+from protocols.beaver.secret import BeaverSecret
+from protocols.core import ring
+from protocols.core.channel import Channel
+from protocols.core.cost import Meter
+from protocols.core.errors import ProtocolError
+from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.piecewise import Piecewise
+from protocols.core.secret import Protocol, Secret
+
+Result = TypeVar("Result")
+CPU = torch.device("cpu")
+_FACTOR_BITS = 20  # significant bits of a public factor that is no integer
+_TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A prepared tensor of a model, kept by each role between sessions: its share and the pair of its one opening."""
+
+    share: Tensor
+    pair: Pair | None
+    fraction_bits: int
+    bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class PublicWeight:
+    """A tensor that both parties hold in the clear. At the dealer it is on the meta device."""
+
+    values: Tensor
+    fraction_bits: int
+
+
+class BeaverProtocol(Protocol):
+    """Shared by parties and dealer; make a `BeaverParty` or a `BeaverDealer`."""
+
+    def __init__(
+        self,
+        role: Party | Dealer,
+        policy: FixedPointPolicy,
+        on_layer: Callable[[str], None] | None,
+    ) -> None:
+        super().__init__(policy, on_layer)
+        self.role = role
+
+    @property
+    def at_dealer(self) -> bool:
+        """Whether this is the dealer's execution."""
+        return isinstance(self.role, Dealer)
+
+    def run(self, gate: Gate[Result]) -> Result:
+        """Deal or evaluate one gate and attribute its cost to the current layer."""
+        self.role.begin_gate()
+        with self.role.meter.gate(self.layer_name, gate.name, gate.cost()):
+            return gate.deal(self.role) if isinstance(self.role, Dealer) else gate.evaluate(self.role)
+
+    # -- forms of a secret ---------------------------------------------------------------------------------------
+
+    def _own(self, x: Secret) -> BeaverSecret:
+        if not isinstance(x, BeaverSecret) or x.protocol is not self:
+            raise ProtocolError("a secret of another protocol or session was passed in")
+        return x
+
+    def _dealt(self, pair: Pair) -> Pair:
+        return pair if pair.dealt else self.run(ShareMask(pair))
+
+    def _unmask(self, pair: Pair) -> Tensor:
+        """A share of x in the pair's ring: c - r_0 at P0, -r_1 at P1. The mask must be dealt."""
+        if self.at_dealer:
+            return pair.opened
+        assert isinstance(self.role, Party) and pair.mask is not None
+        return pair.opened - pair.mask if self.role.index == 0 else -pair.mask
+
+    def share_of(self, x: BeaverSecret, bits: int) -> Tensor:
+        """A share of x in a ring of at least `bits` bits (then x.share_bits), made if need be."""
+        if x.share is not None and x.share_bits >= bits:
+            return x.share
+        if x.pair is None:
+            assert x.share is not None
+            x.pair = self.run(Open(x.share, x.share_bits))
+        if x.pair.bits >= bits:
+            x.pair = self._dealt(x.pair)
+            x.share, x.share_bits = self._unmask(x.pair), x.pair.bits
+        else:
+            x.share, x.share_bits = self.run(Lift(x.pair)), ring.WORD_BITS
+        return x.share
+
+    def pair_of(self, x: BeaverSecret, bits: int) -> Pair:
+        """A pair of x in a ring of at least `bits` bits, mask dealt, made by an opening of `bits` bits if need be."""
+        if x.pair is None or x.pair.bits < bits:
+            x.pair = self.run(Open(self.share_of(x, bits), bits))
+        x.pair = self._dealt(x.pair)
+        return x.pair
+
+    def _value_bits(self, fraction_bits: int) -> int:
+        """Smallest ring that holds every value of the policy at this scale, with a sign and a spare bit."""
+        return fraction_bits + self.policy.value_bits + 2
+
+    def _product_pair(self, x: BeaverSecret, fraction_bits: int) -> Pair:
+        """x's pair for a product of that scale: the one that it carries if its ring is wide enough, else a new one.
+
+        A new one is opened in the full ring: the truncated product then carries a pair that is again wide enough.
+        """
+        needed = self._value_bits(fraction_bits)
+        if x.pair is not None and x.pair.bits >= needed:
+            return self.pair_of(x, needed)
+        narrow = x.share is not None and needed <= x.share_bits
+        return self.pair_of(x, x.share_bits if narrow else ring.WORD_BITS)
+
+    def _rescaled(self, pair: Pair, scale: int, fraction_bits: int) -> BeaverSecret:
+        """The secret of an opened value, truncated from `scale` to `fraction_bits`."""
+        shift = scale - fraction_bits
+        if shift < 0:
+            raise ProtocolError(f"cannot truncate from {scale} to {fraction_bits} fraction bits")
+        shifted = pair.shift_right(shift, at_dealer=self.at_dealer)
+        if self.policy.truncation == "exact" and shift:
+            carry = self.run(Carry(pair.low_part(shift, at_dealer=self.at_dealer)))
+            return BeaverSecret(self, fraction_bits, share=self.run(Lift(shifted)) - carry)
+        result = BeaverSecret(self, fraction_bits, pair=shifted)
+        if shifted.bits < self._value_bits(fraction_bits):
+            # Too small a ring to compute in, though large enough for this very value.
+            result.share, result.share_bits, result.pair = self.run(Lift(shifted)), ring.WORD_BITS, None
+        return result
+
+    # -- primitives ----------------------------------------------------------------------------------------------
+
+    def add(self, x: Secret, y: Secret | Tensor | float) -> Secret:
+        first = self._own(x)
+        if not isinstance(y, Secret):
+            return self._add_public(first, y)
+        second = self._own(y)
+        scale = max(first.fraction_bits, second.fraction_bits)
+        first, second = self._upscaled(first, scale), self._upscaled(second, scale)
+        both_wide = all(s.share is not None and s.share_bits == ring.WORD_BITS for s in (first, second))
+        if first.pair is not None and second.pair is not None and not both_wide:
+            bits = min(first.pair.bits, second.pair.bits)
+            if bits >= self._value_bits(scale):
+                return BeaverSecret(self, scale, pair=first.pair.plus(second.pair))
+        bits = min(_share_ring(first), _share_ring(second))
+        total = self.share_of(first, bits) + self.share_of(second, bits)
+        return BeaverSecret(self, scale, share=total, share_bits=min(first.share_bits, second.share_bits))
+
+    def _upscaled(self, x: BeaverSecret, fraction_bits: int) -> BeaverSecret:
+        shift = fraction_bits - x.fraction_bits
+        return x.map(lambda t: t << shift, fraction_bits) if shift else x
+
+    def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
+        device = "meta" if self.at_dealer else self.role.device
+        public = torch.as_tensor(y, dtype=torch.float64)
+        number = torch.round(public * 2.0**x.fraction_bits).to(torch.int64).to(device)
+        share = x.share
+        if share is not None:
+            adds = isinstance(self.role, Dealer) or self.role.index == 0
+            share = share + (number if adds else torch.zeros_like(number))
+        pair = x.pair
+        if pair is not None:
+            opened = pair.opened + number
+            mask = None if pair.mask is None else pair.mask.expand(opened.shape)
+            pair = Pair(opened, mask, pair.bits, pair.dealt)
+        return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits, pair=pair)
+
+    def scale(self, x: Secret, factor: float) -> Secret:
+        own = self._own(x)
+        if factor == int(factor):
+            return own.map(lambda t: t * int(factor))
+        extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
+        number = round(factor * 2.0**extra)
+        share = self.share_of(own, ring.WORD_BITS)
+        return self._rescaled(
+            self.run(Open(share * number, ring.WORD_BITS)), own.fraction_bits + extra, own.fraction_bits
+        )
+
+    def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
+        own = self._own(x)
+        needed = self._value_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
+        if own.share_bits < ring.WORD_BITS or (own.pair is not None and own.pair.bits < needed):
+            own = BeaverSecret(self, own.fraction_bits, share=self.share_of(own, ring.WORD_BITS))
+        return own.map(lambda t: t.sum(dim, keepdim=keepdim))
+
+    def truncate(self, x: Secret, fraction_bits: int) -> Secret:
+        own = self._own(x)
+        pair = own.pair or self.run(Open(self.share_of(own, own.share_bits), own.share_bits))
+        return self._rescaled(pair, own.fraction_bits, fraction_bits)
+
+    def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+        if x is y:
+            return self._square(self._own(x), fraction_bits)
+        return self._product(Bilinear.ELEMENTWISE, x, y, None, fraction_bits)
+
+    def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+        return self._product(Bilinear.MATRIX, x, y, None, fraction_bits)
+
+    def linear(self, x: Secret, weight: Secret | PublicWeight, bias: Secret | PublicWeight | None) -> Secret:
+        if isinstance(weight, Secret):
+            return self._product(Bilinear.MATRIX, x, weight, bias, None)
+        own = self._own(x)
+        scale = own.fraction_bits + weight.fraction_bits
+        share = self.share_of(own, self._value_bits(scale))
+        product = ring.matmul(share, weight.values)
+        if bias is not None:
+            product = product + self._addend(bias, scale)
+        return self._rescaled(self.run(Open(product, own.share_bits)), scale, own.fraction_bits)
+
+    def _addend(self, bias: Secret | PublicWeight, scale: int) -> Tensor:
+        """A share of a bias at a product's scale."""
+        if isinstance(bias, PublicWeight):
+            adds = isinstance(self.role, Dealer) or self.role.index == 0
+            values = bias.values if adds else torch.zeros_like(bias.values)
+            return values << (scale - bias.fraction_bits)
+        return self.share_of(self._own(bias), ring.WORD_BITS) << (scale - bias.fraction_bits)
+
+    def _product(
+        self, kind: Bilinear, x: Secret, y: Secret, bias: Secret | PublicWeight | None, fraction_bits: int | None
+    ) -> BeaverSecret:
+        first, second = self._own(x), self._own(y)
+        scale = first.fraction_bits + second.fraction_bits
+        bits = second.share_bits if _is_small_weight(second) else None
+        pair_x = self.pair_of(first, bits) if bits else self._product_pair(first, scale)
+        pair_y = self.pair_of(second, bits) if bits else self._product_pair(second, scale)
+        share_y = second.share if second.share is not None and second.share_bits >= pair_y.bits else None
+        gate = Product(
+            kind,
+            pair_x,
+            pair_y,
+            self._unmask(pair_y) if share_y is None else share_y,
+            None if bias is None else self._addend(bias, scale),
+        )
+        target = max(first.fraction_bits, second.fraction_bits) if fraction_bits is None else fraction_bits
+        return self._rescaled(self.run(gate), scale, target)
+
+    def _square(self, x: BeaverSecret, fraction_bits: int | None) -> BeaverSecret:
+        pair = self._product_pair(x, 2 * x.fraction_bits)
+        share = self.run(Square(pair, summed=False))
+        target = x.fraction_bits if fraction_bits is None else fraction_bits
+        return self._rescaled(self.run(Open(share, pair.bits)), 2 * x.fraction_bits, target)
+
+    def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
+        factors = [self._own(s) for s in (x, y, z)]
+        scale = sum(s.fraction_bits for s in factors)
+        if scale > _TRIPLE_FRACTION_BITS:
+            raise ProtocolError(f"three factors with {scale} fraction bits; at most {_TRIPLE_FRACTION_BITS} fit")
+        pairs = [self.pair_of(s, ring.WORD_BITS) for s in factors]
+        return self._rescaled(self.run(TripleProduct(*pairs)), scale, x.fraction_bits)
+
+    def square_sum(self, x: Secret) -> Secret:
+        pair = self.pair_of(self._own(x), ring.WORD_BITS)
+        return BeaverSecret(self, 2 * x.fraction_bits, share=self.run(Square(pair, summed=True)))
+
+    def piecewise(self, x: Secret, function: Piecewise) -> Secret:
+        own = self._own(x)
+        scale = function.amplitude_bits + function.basis_bits if function.trigonometric else function.output_bits
+        bits = max(function.compare_bits, scale + function.integer_bits + 2)
+        gate = EvaluatePiecewise(self.pair_of(own, min(bits, ring.WORD_BITS)), function, own.fraction_bits)
+        share = self.run(gate)
+        if scale == function.output_bits:
+            return BeaverSecret(self, scale, share=share, share_bits=gate.pair.bits)
+        return self._rescaled(self.run(Open(share, gate.pair.bits)), scale, function.output_bits)
+
+    def exp2_negative(self, u: Secret) -> Secret:
+        own = self._own(u)
+        if own.fraction_bits != EXPONENT_FRACTION_BITS:
+            raise ProtocolError(f"exp2_negative takes {EXPONENT_FRACTION_BITS} fraction bits")
+        share = self.run(Exp2Negative(self.pair_of(own, 32)))
+        return self._rescaled(self.run(Open(share, ring.WORD_BITS)), Exp2Negative.SCALE, own.fraction_bits)
+
+    def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
+        own = [self._own(part) for part in parts]
+        scale = max(part.fraction_bits for part in own)
+        own = [self._upscaled(part, scale) for part in own]
+        shares = [self.share_of(part, _share_ring(part)) for part in own]
+        bits = min(part.share_bits for part in own)
+        return BeaverSecret(self, scale, share=torch.cat(shares, dim), share_bits=bits)
+
+    # -- ends of the program -------------------------------------------------------------------------------------
+
+    def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> BeaverSecret:
+        """A secret from a share that a client or model owner made. The dealer passes no share."""
+        if share is None:
+            share = torch.empty(shape, dtype=torch.int64, device="meta")
+        return BeaverSecret(self, fraction_bits, share=share.to(self._device), share_bits=bits)
+
+    def reveal(self, x: Secret) -> Tensor:
+        """A fresh share of x in Z_2^64 for the client."""
+        return self.run(Reveal(self.share_of(self._own(x), ring.WORD_BITS), ring.WORD_BITS))
+
+    def prepare(
+        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+    ) -> Weight:
+        """Load a model's tensor: keep its share and, for factors of products, open it under a mask once."""
+        secret = self.input(share, shape, fraction_bits, bits)
+        assert secret.share is not None
+        pair = self.run(Open(secret.share, bits)) if opened else None
+        if bits <= 32:
+            # Half of the memory, and the ring product takes it as it is.
+            secret.share = secret.share.to(torch.int32)
+            pair = None if pair is None else pair.map(lambda t: t.to(torch.int32))
+        return Weight(secret.share, pair, fraction_bits, bits)
+
+    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int) -> PublicWeight:
+        """Load a tensor that both parties hold in the clear."""
+        if values is None:
+            values = torch.empty(shape, dtype=torch.int64, device="meta")
+        return PublicWeight(values.to(self._device), fraction_bits)
+
+    def bind(self, weight: Weight | PublicWeight) -> BeaverSecret:
+        """A prepared tensor as a secret of this session; a public one gets the mask zero."""
+        if isinstance(weight, Weight):
+            return BeaverSecret(
+                self, weight.fraction_bits, share=weight.share, share_bits=weight.bits, pair=weight.pair
+            )
+        number = weight.values
+        mask = torch.zeros(tuple(number.shape), dtype=torch.int64, device=self.role.device)
+        adds = isinstance(self.role, Dealer) or self.role.index == 0
+        share = number if adds else torch.zeros_like(number)
+        pair = Pair(number, mask, ring.WORD_BITS, dealt=True)
+        return BeaverSecret(self, weight.fraction_bits, share=share, pair=pair)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("meta") if self.at_dealer else self.role.device
+
+
+def _share_ring(x: BeaverSecret) -> int:
+    """Ring in which x is available as a share without a lift."""
+    if x.share is not None:
+        return x.share_bits
+    return ring.WORD_BITS
+
+
+def _is_small_weight(x: BeaverSecret) -> bool:
+    """Whether x is a table: loaded, opened and multiplied in 32 bits."""
+    return x.share is not None and x.share.dtype == torch.int32
+
+
+class BeaverParty(BeaverProtocol):
+    """Computing party 0 or 1 of one session."""
+
+    def __init__(
+        self,
+        index: int,
+        seed: bytes,
+        session: bytes,
+        peer: Channel,
+        dealer: Channel | None,
+        policy: FixedPointPolicy,
+        *,
+        meter: Meter | None = None,
+        on_layer: Callable[[str], None] | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(Party(index, seed, session, peer, dealer, meter or Meter(), device), policy, on_layer)
+
+
+class BeaverDealer(BeaverProtocol):
+    """The dealer of one session: runs the same program on shapes."""
+
+    def __init__(
+        self,
+        seeds: tuple[bytes, bytes],
+        session: bytes,
+        to_p1: Channel,
+        policy: FixedPointPolicy,
+        *,
+        meter: Meter | None = None,
+        on_layer: Callable[[str], None] | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(Dealer(seeds, session, to_p1, meter or Meter(), device), policy, on_layer)
+
+    def flush(self) -> None:
+        """Send what is still buffered; the last act of a program."""
+        assert isinstance(self.role, Dealer)
+        self.role.flush()

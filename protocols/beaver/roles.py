@@ -1,0 +1,185 @@
+"""What a gate may do at a computing party and at the dealer: draw masks, obtain correlations, open.
+
+Both classes hand out randomness by the same addresses in the same order, so a gate's `deal` and `evaluate` stay in
+step as long as they make their calls in the same order. P0's half of every correlation is expanded from the seed that
+it shares with the dealer; P1 receives its half as a correction.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protocols.core import ring
+from protocols.core.channel import Channel
+from protocols.core.cost import Meter
+from protocols.core.errors import ProtocolError
+from protocols.core.prg import Prg
+
+_FLUSH_BYTES = 1 << 18
+
+
+def _as_payload(parts: list[Tensor]) -> memoryview:
+    raw = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return memoryview(raw.cpu().numpy())
+
+
+class Party:
+    """Computing party 0 or 1 within one session."""
+
+    def __init__(
+        self,
+        index: int,
+        seed: bytes,
+        session: bytes,
+        peer: Channel,
+        dealer: Channel | None,
+        meter: Meter,
+        device: torch.device,
+    ) -> None:
+        if (dealer is None) != (index == 0):
+            raise ProtocolError("P1 has a channel from the dealer, P0 has none")
+        self.index = index
+        self.meter = meter
+        self.device = device
+        self._prg = Prg(seed, session)
+        self._peer = peer
+        self._dealer = dealer
+        self._gate = -1
+        self._label = 0
+        self._message = memoryview(b"")
+
+    def begin_gate(self) -> None:
+        """Move to the next gate's addresses."""
+        self._gate += 1
+        self._label = 0
+
+    def _next_label(self) -> int:
+        self._label += 1
+        return self._label
+
+    def mask(self, shape: tuple[int, ...]) -> Tensor:
+        """This party's share of a mask r, uniform in Z_2^64."""
+        return self._prg.words(self._gate, self._next_label(), shape, self.device)
+
+    def mask_planes(self, shape: tuple[int, ...]) -> Tensor:
+        """This party's XOR share of uniform bits."""
+        return self._prg.planes(self._gate, self._next_label(), shape, self.device)
+
+    def correlation(self, shape: tuple[int, ...], bits: int) -> Tensor:
+        """This party's additive share, in Z_2^bits, of what the dealer passes to `share` at this point."""
+        label = self._next_label()
+        if self.index == 0:
+            return self._prg.words(self._gate, label, shape, self.device)
+        return ring.unpack(self._correction(math.prod(shape) * ring.element_bytes(bits)), shape, bits).to(self.device)
+
+    def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
+        """This party's XOR share of the planes that the dealer passes to `share_planes` at this point."""
+        label = self._next_label()
+        if self.index == 0:
+            return self._prg.planes(self._gate, label, shape, self.device)
+        return self._correction(math.prod(shape)).reshape(shape).to(self.device)
+
+    def open(self, x: Tensor, bits: int) -> Tensor:
+        """Reveal x = x_0 + x_1 to both parties: one round. Shapes: int64 any -> same, in [0, 2^bits)."""
+        theirs = ring.unpack(self._exchange([ring.pack(x, bits)]), tuple(x.shape), bits).to(self.device)
+        return ring.low(x + theirs, bits)
+
+    def open_planes(self, *planes: Tensor) -> list[Tensor]:
+        """Reveal XOR-shared planes, all in one round."""
+        theirs = self._exchange([part.reshape(-1) for part in planes]).to(self.device)
+        pieces = theirs.split([part.numel() for part in planes])
+        return [mine ^ piece.reshape(mine.shape) for mine, piece in zip(planes, pieces, strict=True)]
+
+    def _exchange(self, parts: list[Tensor]) -> Tensor:
+        payload = _as_payload(parts)
+        self._peer.send(payload)
+        reply = self._peer.receive()
+        if len(reply) != len(payload):
+            raise ProtocolError(
+                f"gate {self._gate}: {self._peer.peer} sent {len(reply)} bytes where {len(payload)} are due; "
+                "the two parties run different programs or versions"
+            )
+        self.meter.exchanged(len(payload))
+        return torch.from_numpy(np.frombuffer(reply, dtype=np.uint8).copy())
+
+    def _correction(self, count: int) -> Tensor:
+        if count == 0:
+            return torch.empty(0, dtype=torch.uint8)
+        assert self._dealer is not None
+        if not self._message:
+            self._message = self._dealer.receive()
+        if len(self._message) < count:
+            raise ProtocolError(
+                f"gate {self._gate}: the dealer's message has {len(self._message)} bytes left where {count} are due; "
+                "the dealer runs a different program or version"
+            )
+        taken, self._message = self._message[:count], self._message[count:]
+        self.meter.dealt(count)
+        return torch.from_numpy(np.frombuffer(taken, dtype=np.uint8).copy())
+
+
+class Dealer:
+    """The dealer within one session. It knows both seeds, hence every mask, and nothing that depends on data."""
+
+    def __init__(
+        self, seeds: tuple[bytes, bytes], session: bytes, to_p1: Channel, meter: Meter, device: torch.device
+    ) -> None:
+        self.meter = meter
+        self.device = device
+        self._prgs = (Prg(seeds[0], session), Prg(seeds[1], session))
+        self._to_p1 = to_p1
+        self._gate = -1
+        self._label = 0
+        self._buffer: list[Tensor] = []
+        self._buffered_bytes = 0
+
+    def begin_gate(self) -> None:
+        """Move to the next gate's addresses."""
+        self._gate += 1
+        self._label = 0
+
+    def _next_label(self) -> int:
+        self._label += 1
+        return self._label
+
+    def mask(self, shape: tuple[int, ...]) -> Tensor:
+        """r = r_0 + r_1, the sum of what the parties draw at this point."""
+        label = self._next_label()
+        first, second = (prg.words(self._gate, label, shape, self.device) for prg in self._prgs)
+        return first.add_(second)
+
+    def mask_planes(self, shape: tuple[int, ...]) -> Tensor:
+        """The XOR of the planes that the parties draw at this point."""
+        label = self._next_label()
+        first, second = (prg.planes(self._gate, label, shape, self.device) for prg in self._prgs)
+        return first.bitwise_xor_(second)
+
+    def share(self, value: Tensor, bits: int) -> None:
+        """Share `value` additively in Z_2^bits: P0 expands its half, P1 is sent the other."""
+        first = self._prgs[0].words(self._gate, self._next_label(), tuple(value.shape), self.device)
+        self._send(ring.pack(torch.sub(value, first, out=first), bits))
+
+    def share_planes(self, planes: Tensor) -> None:
+        """Share bit planes by XOR."""
+        first = self._prgs[0].planes(self._gate, self._next_label(), tuple(planes.shape), self.device)
+        self._send(first.bitwise_xor_(planes).reshape(-1))
+
+    def _send(self, part: Tensor) -> None:
+        if part.numel() == 0:
+            return
+        self._buffer.append(part)
+        self._buffered_bytes += part.numel()
+        self.meter.dealt(part.numel())
+        if self._buffered_bytes >= _FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is buffered. Called by itself as the buffer fills; call it once at the end of a program."""
+        if self._buffer:
+            self._to_p1.send(_as_payload(self._buffer))
+            self._buffer = []
+            self._buffered_bytes = 0

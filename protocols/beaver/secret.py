@@ -1,0 +1,54 @@
+"""The flagship's secret tensor: an additive share, a masked pair, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from protocols.beaver.pair import Pair
+from protocols.core.errors import ProtocolError
+from protocols.core.secret import Protocol, Secret
+
+
+class BeaverSecret(Secret):
+    """x = share_0 + share_1 in Z_2^share_bits, or the pair of an opening, or both.
+
+    A gate asks the protocol for the form that it needs; the protocol makes it at the lowest cost and keeps it here.
+    At the dealer `share` is on the meta device.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        fraction_bits: int,
+        *,
+        share: Tensor | None = None,
+        share_bits: int = 64,
+        pair: Pair | None = None,
+    ) -> None:
+        super().__init__(protocol, fraction_bits)
+        if share is None and pair is None:
+            raise ProtocolError("a secret needs a share or a masked pair")
+        self.share = share
+        self.share_bits = share_bits
+        self.pair = pair
+
+    def __repr__(self) -> str:
+        return f"BeaverSecret(shape={self.shape}, fraction_bits={self.fraction_bits})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.share is not None:
+            return tuple(self.share.shape)
+        assert self.pair is not None
+        return tuple(self.pair.opened.shape)
+
+    def map(self, function: Callable[[Tensor], Tensor], fraction_bits: int | None = None) -> BeaverSecret:
+        return BeaverSecret(
+            self.protocol,
+            self.fraction_bits if fraction_bits is None else fraction_bits,
+            share=None if self.share is None else function(self.share),
+            share_bits=self.share_bits,
+            pair=None if self.pair is None else self.pair.map(function),
+        )

@@ -1,0 +1,1 @@
+"""The reference protocol on plain floats."""

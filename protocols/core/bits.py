@@ -1,0 +1,62 @@
+"""Bit planes: plane j holds bit j of every element, eight elements to a byte, element 0 in the lowest bit.
+
+Every Boolean operation on a plane is then one bulk bitwise operation, and an opened bit costs one bit on the wire.
+The two conversions have a kernel for the CPU (numpy's bit packing) and a plain torch form for every other device; a
+test compares them bit for bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ALL_ONES = 255
+
+
+def plane_bytes(elements: int) -> int:
+    """Bytes of one plane over `elements` elements."""
+    return (elements + 7) // 8
+
+
+def to_planes(x: Tensor, count: int) -> Tensor:
+    """The `count` lowest bits of x as planes. Shapes: int64 [n] -> uint8 [count, ceil(n / 8)]."""
+    return _to_planes_cpu(x, count) if x.device.type == "cpu" else to_planes_reference(x, count)
+
+
+def from_planes(planes: Tensor, elements: int) -> Tensor:
+    """Each plane as 0 / 1 elements. Shapes: uint8 [..., ceil(n / 8)] -> int64 [..., n]."""
+    if planes.device.type == "cpu":
+        return _from_planes_cpu(planes, elements)
+    return from_planes_reference(planes, elements)
+
+
+def to_planes_reference(x: Tensor, count: int) -> Tensor:
+    """`to_planes` in plain torch."""
+    n = x.numel()
+    padded = torch.zeros(plane_bytes(n) * 8, dtype=torch.int64, device=x.device)
+    padded[:n] = x.reshape(-1)
+    weights = 1 << torch.arange(8, dtype=torch.int64, device=x.device)
+    rows = [(((padded >> j) & 1).reshape(-1, 8) * weights).sum(1).to(torch.uint8) for j in range(count)]
+    return torch.stack(rows)
+
+
+def from_planes_reference(planes: Tensor, elements: int) -> Tensor:
+    """`from_planes` in plain torch."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=planes.device)
+    bits = (planes.unsqueeze(-1) >> shifts) & 1
+    return bits.flatten(-2)[..., :elements].to(torch.int64)
+
+
+def _to_planes_cpu(x: Tensor, count: int) -> Tensor:
+    raw = x.contiguous().reshape(-1).numpy().view(np.uint8).reshape(-1, 8)
+    planes = []
+    for byte in range((count + 7) // 8):
+        bits = np.unpackbits(raw[:, byte : byte + 1], axis=1, count=min(8, count - 8 * byte), bitorder="little")
+        planes.append(np.packbits(np.ascontiguousarray(bits.T), axis=1, bitorder="little"))
+    return torch.from_numpy(np.concatenate(planes))
+
+
+def _from_planes_cpu(planes: Tensor, elements: int) -> Tensor:
+    bits = np.unpackbits(planes.contiguous().numpy(), axis=-1, count=elements, bitorder="little")
+    return torch.from_numpy(bits).to(torch.int64)

@@ -1,0 +1,73 @@
+"""Every error of this project, in one tree.
+
+    SecureInferenceError
+    ├── ConfigurationError      a setting, certificate, port or installation is wrong; nothing was started
+    ├── InputError              the client's input cannot be computed on; nothing was sent
+    ├── CheckpointError         the checkpoint or share file is not one we can serve; nothing was shared
+    ├── BoundError              a value leaves the range that its op declares; names the layer
+    ├── SessionError            a session ended early; the processes that are still alive serve the next one
+    │   ├── HandshakeError      two roles disagree on a field; names the field and both values
+    │   ├── PartyUnreachable    no connection to a role within the time limit; names role, address, seconds
+    │   └── PartyLost           a connected role went away; names the role and the step
+    └── ProtocolError           roles fell out of step or a gate was misused: a defect, please report it
+
+Each message says what happened, where, and what to do. No message holds a share, a seed or a tensor's value.
+"""
+
+from __future__ import annotations
+
+
+class SecureInferenceError(Exception):
+    """Root of the tree. Catch this to catch everything that the library raises on purpose."""
+
+
+class ConfigurationError(SecureInferenceError):
+    """A setting, certificate, port or installation is wrong."""
+
+
+class InputError(SecureInferenceError, ValueError):
+    """The client's input cannot be computed on."""
+
+
+class CheckpointError(SecureInferenceError):
+    """A checkpoint or share file is missing, malformed or of an unsupported kind."""
+
+
+class BoundError(SecureInferenceError):
+    """A value leaves the range that its op declares."""
+
+
+class SessionError(SecureInferenceError):
+    """A session ended before its result was complete."""
+
+
+class HandshakeError(SessionError):
+    """Two roles disagree on a field that must be equal."""
+
+    def __init__(self, field: str, ours: str, theirs: str, where: str) -> None:
+        super().__init__(f"{where}: {field} differs: this side has {ours!r}, the other side {theirs!r}")
+        self.field = field
+
+
+class PartyUnreachable(SessionError):
+    """No connection to a role could be made within the time limit."""
+
+    def __init__(self, role: str, address: str, seconds: float) -> None:
+        super().__init__(
+            f"{role} at {address} did not answer within {seconds:.1f} s; "
+            f"check that it runs (secure party {role}) and that the address is right (secure doctor)"
+        )
+        self.role = role
+
+
+class PartyLost(SessionError):
+    """A role that was connected went away while a session ran."""
+
+    def __init__(self, role: str, step: str, detail: str = "") -> None:
+        super().__init__(f"{role} went away during {step}" + (f": {detail}" if detail else ""))
+        self.role = role
+        self.step = step
+
+
+class ProtocolError(SecureInferenceError):
+    """Roles fell out of step, or a gate was misused: a defect of this library."""

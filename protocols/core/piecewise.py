@@ -1,0 +1,69 @@
+"""A function of one real variable in the form that secure gates evaluate: pieces between public thresholds.
+
+On each piece the function is zero, or constant + slope * x + a trigonometric sum
+
+    sum_j cosines[j] * cos(2 pi j x / period) + sines[j] * sin(2 pi j x / period).
+
+Trigonometric sums are what one masked opening gives for free: with c = x + r public, cos(w x) is
+cos(w c) cos(w r) + sin(w c) sin(w r), linear in what a dealer can share about r. And they fit smooth functions on an
+interval faster than polynomials of the same number of terms, because only the interval matters, not the whole period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Piece:
+    """constant + slope * x + trigonometric sum. `period` is a power of two; harmonics are (j, amplitude)."""
+
+    constant: float = 0.0
+    slope: float = 0.0
+    period: float = 0.0
+    cosines: tuple[tuple[int, float], ...] = ()
+    sines: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def harmonics(self) -> tuple[int, ...]:
+        """Every j of the sum, ascending."""
+        return tuple(sorted({j for j, _ in self.cosines + self.sines}))
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """A function by pieces, with the reference it approximates.
+
+    thresholds: m ascending reals; piece i holds on [thresholds[i-1], thresholds[i]).
+    pieces: m + 1 pieces; None is zero.
+    reference: the exact function on float64 tensors.
+    domain: arguments for which the pieces are within the error below of the reference, ends included.
+    max_error: largest |pieces - reference| on the domain, fixed-point rounding included; relative_error: the same as a
+        share of |reference|. Both allow: max_error + relative_error * |reference|.
+    compare_bits: |x - threshold| * 2^fraction_bits < 2^(compare_bits - 1) for all x of the domain.
+    amplitude_bits, basis_bits: fraction bits of the public factor and of the dealer's cosines.
+    output_bits: fraction bits of the result. Where pieces are constants or slopes only, and all of them are exact at
+        output_bits, no truncation is needed and none is done.
+    integer_bits: |result| < 2^integer_bits.
+    """
+
+    name: str
+    thresholds: tuple[float, ...]
+    pieces: tuple[Piece | None, ...]
+    reference: Callable[[Tensor], Tensor]
+    domain: tuple[float, float]
+    max_error: float = 0.0
+    relative_error: float = 0.0
+    compare_bits: int = 32
+    amplitude_bits: int = 16
+    basis_bits: int = 16
+    output_bits: int = 16
+    integer_bits: int = 13
+
+    @property
+    def trigonometric(self) -> bool:
+        """Whether any piece has a trigonometric sum."""
+        return any(piece is not None and bool(piece.harmonics) for piece in self.pieces)

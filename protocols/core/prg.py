@@ -1,0 +1,61 @@
+"""Pseudo-random masks: AES-128 in counter mode, addressed by (seed, session, gate, label).
+
+Nothing is consumed from a global stream: whoever holds the seed can expand one address without the others. The key is
+SHA-256 of seed and session, the 96-bit nonce is the gate's number and the label, the 32-bit block counter gives
+64 GiB per address. An address may be used once: addresses must increase, so a repetition is an error at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from Crypto.Cipher import AES
+from torch import Tensor
+
+from protocols.core.errors import ProtocolError
+
+SEED_BYTES = 16
+_DOMAIN = b"secure-inference prg 1"
+_CHUNK_BYTES = 1 << 18  # stays in the second-level cache
+_ZEROS = bytes(_CHUNK_BYTES)
+_LIMIT_BYTES = 16 << 32
+
+
+class Prg:
+    """One seed's stream of masks within one session."""
+
+    def __init__(self, seed: bytes, session: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ProtocolError(f"a seed has {SEED_BYTES} bytes, this one has {len(seed)}")
+        self._key = hashlib.sha256(_DOMAIN + seed + session).digest()[:16]
+        self._last = (-1, -1)
+
+    def __repr__(self) -> str:
+        return "Prg(seed hidden)"
+
+    def stream(self, gate: int, label: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        """`count` bytes of address (gate, label)."""
+        if (gate, label) <= self._last:
+            raise ProtocolError(f"address ({gate}, {label}) of the generator was already used in this session")
+        if count > _LIMIT_BYTES:
+            raise ProtocolError(f"{count} bytes do not fit one address of the generator")
+        self._last = (gate, label)
+        cipher = AES.new(self._key, AES.MODE_CTR, nonce=gate.to_bytes(8, "big") + label.to_bytes(4, "big"))
+        out = np.empty(count, dtype=np.uint8)
+        view = memoryview(out)
+        for start in range(0, count, _CHUNK_BYTES):
+            part = view[start : start + _CHUNK_BYTES]
+            cipher.encrypt(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], output=part)
+        return out
+
+    def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""
+        raw = self.stream(gate, label, 8 * math.prod(shape))
+        return torch.from_numpy(raw.view(np.int64)).reshape(shape).to(device)
+
+    def planes(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Uniform bits, eight to a byte. Shapes: uint8 `shape`."""
+        return torch.from_numpy(self.stream(gate, label, math.prod(shape))).reshape(shape).to(device)

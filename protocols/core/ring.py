@@ -1,0 +1,70 @@
+"""Arithmetic in Z_2^k, held in torch int64 tensors.
+
+A tensor of "k-bit ring elements" has its value in the low k bits; the bits above are whatever arithmetic left there.
+Z_2^64 → Z_2^k is a ring homomorphism, so sums and products need no reduction; only a value that becomes public, or is
+shifted right, is reduced first.
+
+The wire format of a k-bit element is its ceil(k / 8) low bytes, little endian.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+WORD_BITS = 64
+
+
+def element_bytes(bits: int) -> int:
+    """Bytes that one k-bit element takes on the wire."""
+    return (bits + 7) // 8
+
+
+def low(x: Tensor, bits: int) -> Tensor:
+    """The representative of x in [0, 2^bits); for 64 bits the int64 value itself."""
+    return x if bits >= WORD_BITS else x & ((1 << bits) - 1)
+
+
+def signed(x: Tensor, bits: int) -> Tensor:
+    """The representative of x in [-2^(bits-1), 2^(bits-1))."""
+    gap = WORD_BITS - bits
+    return x if gap == 0 else (x << gap) >> gap
+
+
+def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
+    """floor(x / 2^shift) of the unsigned k-bit representative."""
+    if shift == 0:
+        return low(x, bits)
+    return (low(x, bits) >> shift) & ((1 << (bits - shift)) - 1)
+
+
+def top_bit(x: Tensor, bits: int) -> Tensor:
+    """Bit k - 1 of x, as 0 or 1."""
+    return (x >> (bits - 1)) & 1
+
+
+def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
+    """a @ b mod 2^bits, with torch's broadcasting. Operands may be int64, or int32 where bits <= 32."""
+    if bits <= 32:
+        # A 32-bit product takes half of the memory traffic; the result is wanted mod 2^32 only.
+        return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(torch.int64)
+    return torch.matmul(a, b)
+
+
+def pack(x: Tensor, bits: int) -> Tensor:
+    """Wire bytes of k-bit elements. Shapes: any -> uint8 [numel * element_bytes(bits)]."""
+    width = element_bytes(bits)
+    raw = x.contiguous().view(torch.uint8).reshape(-1)
+    return raw if width == 8 else raw.reshape(-1, 8)[:, :width].reshape(-1)
+
+
+def unpack(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
+    """Inverse of `pack`. Shapes: uint8 [numel * element_bytes(bits)] -> int64 `shape`."""
+    width = element_bytes(bits)
+    if width == 8 and raw.storage_offset() % 8 == 0:
+        return raw.view(torch.int64).reshape(shape)
+    wide = torch.zeros((math.prod(shape), 8), dtype=torch.uint8, device=raw.device)
+    wide[:, :width] = raw.reshape(-1, width)
+    return wide.reshape(-1).view(torch.int64).reshape(shape)

@@ -1,0 +1,192 @@
+"""Secret tensors, and the interface that every protocol offers to functions and models.
+
+Model code is written once against these two classes and runs in every execution: at a computing party a `Secret` holds
+that party's share, at the dealer its shape and mask, in the cleartext protocol plain floats.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.piecewise import Piecewise
+
+
+class Secret(ABC):
+    """A tensor whose value no single machine holds. Immutable; operators return new ones.
+
+    `fraction_bits` is the fixed-point scale: the real value is (ring element) / 2^fraction_bits.
+    """
+
+    def __init__(self, protocol: Protocol, fraction_bits: int) -> None:
+        self.protocol = protocol
+        self.fraction_bits = fraction_bits
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape, which is public."""
+
+    @abstractmethod
+    def map(self, function: Callable[[Tensor], Tensor], fraction_bits: int | None = None) -> Secret:
+        """Apply a linear map with small integer coefficients (a view, a sign) to everything held inside."""
+
+    def __add__(self, other: Secret | float) -> Secret:
+        return self.protocol.add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Secret | float) -> Secret:
+        return self.protocol.add(self, -other)
+
+    def __rsub__(self, other: float) -> Secret:
+        return self.protocol.add(-self, other)
+
+    def __neg__(self) -> Secret:
+        return self.map(lambda t: -t)
+
+    def __mul__(self, other: Secret | float) -> Secret:
+        return self.protocol.multiply(self, other) if isinstance(other, Secret) else self.protocol.scale(self, other)
+
+    __rmul__ = __mul__
+
+    def __matmul__(self, other: Secret) -> Secret:
+        return self.protocol.matmul(self, other)
+
+    def __getitem__(self, index: Any) -> Secret:
+        return self.map(lambda t: t[index])
+
+    def reshape(self, *shape: int) -> Secret:
+        """Same elements in another shape."""
+        return self.map(lambda t: t.reshape(shape))
+
+    def transpose(self, first: int, second: int) -> Secret:
+        """Two axes swapped."""
+        return self.map(lambda t: t.transpose(first, second))
+
+    def unsqueeze(self, dim: int) -> Secret:
+        """An axis of length one inserted."""
+        return self.map(lambda t: t.unsqueeze(dim))
+
+    def squeeze(self, dim: int) -> Secret:
+        """An axis of length one removed."""
+        return self.map(lambda t: t.squeeze(dim))
+
+    def expand(self, *shape: int) -> Secret:
+        """Axes of length one repeated."""
+        return self.map(lambda t: t.expand(shape))
+
+    def sum(self, dim: int, *, keepdim: bool = False) -> Secret:
+        """Sum along one axis."""
+        return self.protocol.sum(self, dim, keepdim=keepdim)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Public facts of one input or output: its shape, scale and ring."""
+
+    shape: tuple[int, ...]
+    fraction_bits: int
+    bits: int = 64
+
+
+class Protocol(ABC):
+    """The primitives. Every op keeps the same order at every party; each docstring of a family states cost and leakage.
+
+    Values are bounded by the policy: |x| < 2^value_bits for what is compared, truncated or multiplied.
+    """
+
+    def __init__(self, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None = None) -> None:
+        self.policy = policy
+        self.layer_name = ""
+        self._on_layer = on_layer
+
+    @contextmanager
+    def layer(self, name: str) -> Iterator[None]:
+        """Attribute costs and errors inside the block to a layer of the model."""
+        outer = self.layer_name
+        self.layer_name = f"{outer}.{name}" if outer else name
+        if self._on_layer is not None:
+            self._on_layer(self.layer_name)
+        try:
+            yield
+        finally:
+            self.layer_name = outer
+
+    @abstractmethod
+    def add(self, x: Secret, y: Secret | Tensor | float) -> Secret:
+        """x + y, with broadcasting; y is secret, a public float tensor or a public number. Local."""
+
+    @abstractmethod
+    def scale(self, x: Secret, factor: float) -> Secret:
+        """x * factor for a public factor, at x's scale. Local for integers, one truncation otherwise."""
+
+    @abstractmethod
+    def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
+        """Sum along one axis. Local."""
+
+    @abstractmethod
+    def truncate(self, x: Secret, fraction_bits: int) -> Secret:
+        """x at a smaller scale."""
+
+    @abstractmethod
+    def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+        """Elementwise x * y, with broadcasting, truncated to `fraction_bits` (x's by default)."""
+
+    @abstractmethod
+    def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
+        """Elementwise x * y * z with one truncation, back to x's scale. Broadcasting."""
+
+    @abstractmethod
+    def square_sum(self, x: Secret) -> Secret:
+        """Sum of x^2 along the last axis (kept, length one), not truncated: twice the fraction bits."""
+
+    @abstractmethod
+    def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+        """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
+
+    @abstractmethod
+    def linear(self, x: Secret, weight: Any, bias: Secret | None) -> Secret:
+        """x @ weight + bias with a weight that the protocol prepared when the model was loaded."""
+
+    @abstractmethod
+    def piecewise(self, x: Secret, function: Piecewise) -> Secret:
+        """A function of one variable, elementwise."""
+
+    @abstractmethod
+    def exp2_negative(self, u: Secret) -> Secret:
+        """2^(-u) elementwise for 0 <= u < 2^14; exactly zero from u = 16 on."""
+
+    @abstractmethod
+    def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
+        """Secrets joined along an axis. Local."""
+
+    # The ends of a program. Tensors here are ring elements (int64) as clients and model owners make them.
+
+    @abstractmethod
+    def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> Secret:
+        """A secret from what this role was given of it; the dealer is given None."""
+
+    @abstractmethod
+    def reveal(self, x: Secret) -> Tensor:
+        """What this role sends to the client for x, who adds the parties' tensors mod 2^64."""
+
+    @abstractmethod
+    def prepare(
+        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+    ) -> Any:
+        """Load a model's private tensor, once per model; `opened` for factors of products."""
+
+    @abstractmethod
+    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int) -> Any:
+        """Load a model's public tensor, once per model."""
+
+    @abstractmethod
+    def bind(self, weight: Any) -> Secret:
+        """A prepared private or public tensor as a secret of this session."""

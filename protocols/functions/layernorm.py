@@ -1,0 +1,35 @@
+"""Layer normalisation and L2 normalisation along the last axis."""
+
+from __future__ import annotations
+
+import math
+
+from protocols.core.secret import Secret
+from protocols.functions.octaves import inverse_root_function
+
+_INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
+_NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
+_VARIANCE_POWERS = (-20, 12)
+
+
+def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:
+    """(x - mean) / sqrt(variance + epsilon) * gain + offset along the last axis.
+
+    Shapes: x [..., n], gain and offset [n] -> [..., n]. The variance is in [2^-20, 2^12] (below, the result is
+    smaller than it should be); |gain| sqrt(n) < 2^12. Error: 1e-3 for gains of magnitude one. Reveals nothing.
+    The mean costs one opening per row; one opening of x - mean then serves its square and the product.
+    """
+    protocol = x.protocol
+    width = x.shape[-1]
+    centred = x - x.sum(-1, keepdim=True) * (1.0 / width)
+    squares = protocol.square_sum(centred) + width * epsilon
+    lowest, highest = (p + math.floor(math.log2(width)) for p in _VARIANCE_POWERS)
+    inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
+    return protocol.multiply_three(centred, inverse, gain) + offset
+
+
+def l2_normalise(x: Secret) -> Secret:
+    """x / |x| along the last axis, for 2^-4 <= |x| < 2^8. Shapes: [..., n] -> [..., n]. Reveals nothing."""
+    protocol = x.protocol
+    inverse = protocol.piecewise(protocol.square_sum(x), inverse_root_function(1, -8, 16, _NORM_BITS))
+    return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits)
