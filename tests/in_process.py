@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
-from protocols.beaver.secret import BeaverSecret
-from protocols.core.channel import queue_channels
+from protocols.core.channel import Channel, QueueChannel, queue_channels
 from protocols.core.cost import Meter
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Protocol, Secret
 
 POLICY = FixedPointPolicy()
+EXACT = FixedPointPolicy(truncation="exact")
+ROLES = ("p0", "p1", "dealer")
+RoleProgram = Callable[[Protocol, Sequence[Tensor | None]], Tensor]
 Program = Callable[..., Secret]
 
 
@@ -29,15 +31,39 @@ class Run:
     meters: dict[str, Meter] = field(default_factory=dict)
     sent: dict[str, list[bytes]] = field(default_factory=dict)
     fraction_bits: int = 16
+    shares: tuple[Tensor, Tensor] | None = None
 
     @property
     def real(self) -> Tensor:
         return self.result.to(torch.float64) / 2.0**self.fraction_bits
 
 
-def split(x: Tensor, bits: int = 64) -> tuple[Tensor, Tensor]:
-    first = torch.frombuffer(bytearray(os.urandom(8 * max(x.numel(), 1))), dtype=torch.int64)[: x.numel()]
-    first = first.reshape(x.shape)
+class RoleFailure(Exception):
+    """More than one role failed: every role's exception, by role."""
+
+    def __init__(self, errors: Mapping[str, BaseException]) -> None:
+        super().__init__("; ".join(f"{role}: {type(e).__name__}: {e}" for role, e in errors.items()))
+        self.errors = dict(errors)
+
+
+class SendOnly(Channel):
+    """The dealer's end: it may send, and nothing may ever reach it."""
+
+    def __init__(self, inner: Channel) -> None:
+        self.peer = inner.peer
+        self._inner = inner
+
+    def send(self, payload: bytes | bytearray | memoryview) -> None:
+        self._inner.send(payload)
+
+    def receive(self) -> memoryview:
+        raise AssertionError("the dealer tried to receive")
+
+
+def split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Fresh additive shares in Z_2^64; an empty tensor has empty shares."""
+    raw = bytearray(os.urandom(8 * max(x.numel(), 1)))
+    first = torch.frombuffer(raw, dtype=torch.int64)[: x.numel()].reshape(x.shape)
     return first, x - first
 
 
@@ -46,39 +72,54 @@ def encode(x: Tensor, fraction_bits: int = 16) -> Tensor:
 
 
 def run_roles(
-    program: Callable[[Protocol, list[Tensor | None]], Tensor],
-    inputs: list[Tensor],
+    program: RoleProgram,
+    inputs: Sequence[Tensor],
     *,
     policy: FixedPointPolicy = POLICY,
     timeout_seconds: float = 60.0,
+    programs: Mapping[str, RoleProgram] | None = None,
+    wrap: Mapping[str, Callable[[Channel], Channel]] | None = None,
+    seeds: tuple[bytes, bytes] | None = None,
+    session: bytes | None = None,
 ) -> tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]:
-    """Run `program(protocol, shares)` as p0, p1 and the dealer at once. Returns what the parties returned."""
-    seeds, session = (os.urandom(16), os.urandom(16)), os.urandom(16)
+    """Run `program(protocol, shares)` as p0, p1 and the dealer at once. Returns what the parties returned.
+
+    `programs` replaces the program of single roles; `wrap` replaces the channel that a role sends to its peer by (for
+    the dealer, to P1). Raises what the one failing role raised, or RoleFailure where several failed.
+    """
+    seeds, session = seeds or (os.urandom(16), os.urandom(16)), session or os.urandom(16)
     p0_end, p1_end = queue_channels("p0", "p1", timeout_seconds=timeout_seconds)
     dealer_end, p1_dealer = queue_channels("dealer", "p1", timeout_seconds=timeout_seconds)
-    sent = {"p0": p0_end.record(), "p1": p1_end.record(), "dealer": dealer_end.record()}
-    meters = {role: Meter() for role in sent}
+    ends: dict[str, QueueChannel] = {"p0": p0_end, "p1": p1_end, "dealer": dealer_end}
+    sent = {role: end.record() for role, end in ends.items()}
+    wrapped = {role: wrap[role](end) if wrap and role in wrap else end for role, end in ends.items()}
+    meters = {role: Meter() for role in ROLES}
     shares = [split(x) for x in inputs]
 
-    def dealer() -> None:
-        protocol = BeaverDealer(seeds, session, dealer_end, policy, meter=meters["dealer"])
-        program(protocol, [None] * len(inputs))
+    def program_of(role: str) -> RoleProgram:
+        return programs[role] if programs and role in programs else program
+
+    def dealer() -> Tensor | None:
+        channel = SendOnly(wrapped["dealer"])
+        protocol = BeaverDealer(seeds, session, channel, policy, meter=meters["dealer"])
+        program_of("dealer")(protocol, [None] * len(inputs))
         protocol.flush()
+        return None
 
     def party(index: int) -> Tensor:
         role = f"p{index}"
-        channel, corrections = (p0_end, None) if index == 0 else (p1_end, p1_dealer)
-        protocol = BeaverParty(index, seeds[index], session, channel, corrections, policy, meter=meters[role])
-        return program(protocol, [pair[index] for pair in shares])
+        corrections = None if index == 0 else p1_dealer
+        protocol = BeaverParty(index, seeds[index], session, wrapped[role], corrections, policy, meter=meters[role])
+        return program_of(role)(protocol, [pair[index] for pair in shares])
 
     with ThreadPoolExecutor(3) as pool:
-        dealing = pool.submit(dealer)
-        parties = [pool.submit(party, i) for i in (0, 1)]
-        errors = [f.exception() for f in (dealing, *parties)]
-        first = next((e for e in errors if e is not None), None)
-        if first is not None:
-            raise first
-        return [f.result() for f in parties], meters, sent
+        futures = {"dealer": pool.submit(dealer), "p0": pool.submit(party, 0), "p1": pool.submit(party, 1)}
+        errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise RoleFailure(errors)
+    return [futures[role].result() for role in ("p0", "p1")], meters, sent
 
 
 def secure(
@@ -92,7 +133,7 @@ def secure(
     scales = scales or (policy.fraction_bits,) * len(values)
     found: list[int] = []
 
-    def program(protocol: Protocol, shares: list[Tensor | None]) -> Tensor:
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         secrets = [
             protocol.input(share, tuple(value.shape), scale, bits)
             for share, value, scale in zip(shares, values, scales, strict=True)
@@ -103,10 +144,4 @@ def secure(
 
     inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
     (first, second), meters, sent = run_roles(program, inputs, policy=policy)
-    return Run(first + second, meters, sent, found[0])
-
-
-def as_pair(x: Secret) -> Secret:
-    """x, carrying a pair of a smaller ring as a truncated product does."""
-    assert isinstance(x, BeaverSecret)
-    return x
+    return Run(first + second, meters, sent, found[0], (first, second))

@@ -341,6 +341,10 @@ class BeaverProtocol(Protocol):
         pair = Pair(number, mask, ring.WORD_BITS, dealt=True)
         return BeaverSecret(self, weight.fraction_bits, share=share, pair=pair)
 
+    def factor(self, weight: Weight | PublicWeight) -> BeaverSecret | PublicWeight:
+        """What `linear` takes: a public tensor stays public, so that its products are local."""
+        return weight if isinstance(weight, PublicWeight) else self.bind(weight)
+
     @property
     def _device(self) -> torch.device:
         return torch.device("meta") if self.at_dealer else self.role.device

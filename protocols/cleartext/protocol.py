@@ -113,7 +113,7 @@ class CleartextProtocol(Protocol):
 
     def exp2_negative(self, u: Secret) -> Secret:
         value = self._bounded("exp2_negative", self._value(u), 2.0 ** (self.policy.value_bits + 1))
-        if value.numel() and float(value.min()) < 0:
+        if value.numel() and float(value.min()) < -(2.0**-u.fraction_bits):  # one unit: what a truncation may leave
             raise BoundError(f"layer {self.layer_name or '(none)'}: exp2_negative takes u >= 0")
         return self._secret(torch.where(value < _EXPONENT_RANGE, 2.0**-value, 0.0), u.fraction_bits)
 
@@ -139,3 +139,6 @@ class CleartextProtocol(Protocol):
 
     def bind(self, weight: ClearSecret) -> ClearSecret:
         return self._secret(weight.value, weight.fraction_bits)
+
+    def factor(self, weight: ClearSecret) -> ClearSecret:
+        return self.bind(weight)

@@ -20,7 +20,7 @@ def plane_bytes(elements: int) -> int:
 
 
 def to_planes(x: Tensor, count: int) -> Tensor:
-    """The `count` lowest bits of x as planes. Shapes: int64 [n] -> uint8 [count, ceil(n / 8)]."""
+    """The `count` lowest bits of x as planes. Shapes: int64 [..., n] -> uint8 [..., count, ceil(n / 8)]."""
     return _to_planes_cpu(x, count) if x.device.type == "cpu" else to_planes_reference(x, count)
 
 
@@ -33,12 +33,10 @@ def from_planes(planes: Tensor, elements: int) -> Tensor:
 
 def to_planes_reference(x: Tensor, count: int) -> Tensor:
     """`to_planes` in plain torch."""
-    n = x.numel()
-    padded = torch.zeros(plane_bytes(n) * 8, dtype=torch.int64, device=x.device)
-    padded[:n] = x.reshape(-1)
+    padding = -x.shape[-1] % 8
+    padded = torch.nn.functional.pad(x, (0, padding)).unflatten(-1, (-1, 8))
     weights = 1 << torch.arange(8, dtype=torch.int64, device=x.device)
-    rows = [(((padded >> j) & 1).reshape(-1, 8) * weights).sum(1).to(torch.uint8) for j in range(count)]
-    return torch.stack(rows)
+    return torch.stack([(((padded >> j) & 1) * weights).sum(-1).to(torch.uint8) for j in range(count)], -2)
 
 
 def from_planes_reference(planes: Tensor, elements: int) -> Tensor:
@@ -49,12 +47,12 @@ def from_planes_reference(planes: Tensor, elements: int) -> Tensor:
 
 
 def _to_planes_cpu(x: Tensor, count: int) -> Tensor:
-    raw = x.contiguous().reshape(-1).numpy().view(np.uint8).reshape(-1, 8)
+    raw = x.contiguous().numpy().view(np.uint8).reshape(*x.shape, 8)
     planes = []
     for byte in range((count + 7) // 8):
-        bits = np.unpackbits(raw[:, byte : byte + 1], axis=1, count=min(8, count - 8 * byte), bitorder="little")
-        planes.append(np.packbits(np.ascontiguousarray(bits.T), axis=1, bitorder="little"))
-    return torch.from_numpy(np.concatenate(planes))
+        bits = np.unpackbits(raw[..., byte : byte + 1], axis=-1, count=min(8, count - 8 * byte), bitorder="little")
+        planes.append(np.packbits(np.ascontiguousarray(bits.swapaxes(-1, -2)), axis=-1, bitorder="little"))
+    return torch.from_numpy(np.concatenate(planes, axis=-2))
 
 
 def _from_planes_cpu(planes: Tensor, elements: int) -> Tensor:

@@ -190,3 +190,7 @@ class Protocol(ABC):
     @abstractmethod
     def bind(self, weight: Any) -> Secret:
         """A prepared private or public tensor as a secret of this session."""
+
+    @abstractmethod
+    def factor(self, weight: Any) -> Any:
+        """A prepared tensor in the form that `linear` takes: a public one stays public, so its products are local."""

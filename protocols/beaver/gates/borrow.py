@@ -190,10 +190,8 @@ def _leaves(party: Party, c: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
     """(less, equal) of every digit. Shapes: c [J, n], products [digits, 15, row] -> two of [digits, J, row]."""
     digits, _, row = products.shape
     numbers = c.shape[0]
-    inverse = torch.stack(
-        [bits.to_planes(c[j], digits * DIGIT_BITS).bitwise_not_().reshape(digits, DIGIT_BITS, row) for j in range(numbers)],
-        dim=2,
-    )  # [digits, 4, J, row]: not c
+    planes = bits.to_planes(c, digits * DIGIT_BITS).bitwise_not_()
+    inverse = planes.reshape(numbers, digits, DIGIT_BITS, row).permute(1, 2, 0, 3)  # [digits, 4, J, row]: not c
     # Coefficients of the bit products, built from the lowest bit up: with q = not c_j + r_j,
     # equal := q equal and less := (not c_j) r_j + q less.
     zero = torch.zeros_like(inverse[:, 0])

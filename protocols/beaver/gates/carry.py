@@ -48,5 +48,5 @@ class Carry(Gate[Tensor]):
         opened = self.pair.opened.reshape(1, -1)
         (borrow,) = borrows(party, [(self.pair.bits, opened)])
         chosen = open_bits(party, borrow, opened.numel())
-        share = chosen.share(0, party.correlation((opened.numel(),), ring.WORD_BITS), party)
+        share = chosen.at(0).share(party.correlation((opened.numel(),), ring.WORD_BITS), party)
         return share.reshape(tuple(self.pair.opened.shape))

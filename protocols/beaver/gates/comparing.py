@@ -43,7 +43,7 @@ class Thresholds:
         signs = borrow ^ mask_sign
         if party.index == 0:
             top = ring.top_bit(shifted, self.width)
-            signs = signs ^ torch.cat([bits.to_planes(row, 1) for row in top])
+            signs = signs ^ bits.to_planes(top, 1).squeeze(-2)
         return signs
 
 
@@ -81,14 +81,18 @@ class OpenedBits:
     value: Tensor
     sign: Tensor
 
-    def times(self, j: int, shared: Tensor, masked: Tensor) -> Tensor:
-        """A share of b_j w from shares of w and ρ_j w."""
-        return self.value[j] * shared + self.sign[j] * masked
+    def at(self, index: int | list[int]) -> OpenedBits:
+        """Some of the bits."""
+        return OpenedBits(self.value[index], self.sign[index])
 
-    def share(self, j: int, mask_share: Tensor, party: Party) -> Tensor:
-        """A share of b_j itself, from a share of ρ_j."""
-        product = self.sign[j] * mask_share
-        return product + self.value[j] if party.index == 0 else product
+    def times(self, shared: Tensor, masked: Tensor) -> Tensor:
+        """A share of b w from shares of w and ρ w."""
+        return self.value * shared + self.sign * masked
+
+    def share(self, mask_share: Tensor, party: Party) -> Tensor:
+        """A share of b itself, from a share of ρ."""
+        product = self.sign * mask_share
+        return product + self.value if party.index == 0 else product
 
 
 def opened_bits_cost(count: int, elements: int) -> Cost:

@@ -81,8 +81,8 @@ class Exp2Negative(Gate[Tensor]):
         small, (wrapped,) = compare(party, opened + _GUARD, self._threshold(), ((_WIDTH, guarded.unsqueeze(0)),))
         chosen = open_bits(party, torch.cat([small, wrapped]), opened.numel())
         power, by_small, by_wrapped, by_both = (party.correlation(count, ring.WORD_BITS) for _ in range(_WORDS))
-        kept = chosen.times(0, power, by_small)
-        both = chosen.times(1, kept, chosen.times(0, by_wrapped, by_both))
+        kept = chosen.at(0).times(power, by_small)
+        both = chosen.at(1).times(kept, chosen.at(0).times(by_wrapped, by_both))
         # 2^(-c), corrected for the guard; 2^-16 of it where u + r wrapped.
         public = _negative_power(guarded - _GUARD)
         result = public * kept + ((public >> (1 << RANGE_BITS)) - public) * both

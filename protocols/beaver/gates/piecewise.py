@@ -76,64 +76,76 @@ class EvaluatePiecewise(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask = self.pair.mask.reshape(-1)
-        pieces = self._pieces()
+        pieces = [piece for _, piece in self._pieces()]
         deal_comparison(dealer, mask, self._thresholds())
         bit_masks = deal_bit_masks(dealer, len(pieces), mask.numel())
-        for (_, piece), bit_mask in zip(pieces, bit_masks, strict=True):
-            dealer.share(bit_mask, self.pair.bits)
-            if piece.slope:
-                _deal_masked(dealer, mask, bit_mask, self.pair.bits)
-            for wave in _waves(mask, piece, self.input_bits):
+        dealer.share(bit_masks, self.pair.bits)
+        for j in _sloped(pieces):
+            self._deal_masked(dealer, mask, bit_masks[j])
+        waved = _waved(pieces)
+        if waved:
+            chosen = bit_masks[waved]
+            for wave in _waves(mask, [pieces[j] for j in waved], self.input_bits):
                 for part in wave:
                     rounded = tables.rounded(part, tables.SCALE_BITS - self.function.basis_bits)
-                    _deal_masked(dealer, rounded, bit_mask, self.pair.bits)
+                    self._deal_masked(dealer, rounded, chosen)
         return unknown(self.pair.opened.shape)
 
-    def evaluate(self, party: Party) -> Tensor:
-        shape = tuple(self.pair.opened.shape)
-        opened = self.pair.opened.reshape(-1)
-        pieces = self._pieces()
-        below, _ = compare(party, opened, self._thresholds())
-        indicators = torch.stack([_indicator(party, below, i) for i, _ in pieces])
-        chosen = open_bits(party, indicators, opened.numel())
-        result = torch.zeros_like(opened)
-        for j, (_, piece) in enumerate(pieces):
-            result += self._piece(party, chosen, j, piece, opened)
-        return result.reshape(shape)
+    def _deal_masked(self, dealer: Dealer, basis: Tensor, bit_mask: Tensor) -> None:
+        dealer.share(basis, self.pair.bits)
+        dealer.share(basis * bit_mask, self.pair.bits)
 
-    def _piece(self, party: Party, chosen: OpenedBits, j: int, piece: Piece, opened: Tensor) -> Tensor:
-        """A share of h_j times the piece's value."""
-        shape, bits_ = (opened.numel(),), self.pair.bits
-        indicator = chosen.share(j, party.correlation(shape, bits_), party)
-        constant = round(piece.constant * 2.0**self.scale)
-        result = indicator * constant
-        if piece.slope:
-            slope = _exact_slope(piece.slope, self.scale - self.input_bits)
-            result += (indicator * opened - self._masked(party, chosen, j, shape)) * slope
-        if piece.harmonics:
-            cosines, sines = dict(piece.cosines), dict(piece.sines)
-            for harmonic, (cos, sin) in zip(piece.harmonics, _waves(opened, piece, self.input_bits), strict=True):
-                a, b = self._amplitude(cosines.get(harmonic, 0.0)), self._amplitude(sines.get(harmonic, 0.0))
-                result += tables.rounded(a * cos + b * sin, tables.SCALE_BITS) * self._masked(party, chosen, j, shape)
-                result += tables.rounded(a * sin - b * cos, tables.SCALE_BITS) * self._masked(party, chosen, j, shape)
+    def evaluate(self, party: Party) -> Tensor:
+        opened = self.pair.opened.reshape(-1)
+        pieces = [piece for _, piece in self._pieces()]
+        below, _ = compare(party, opened, self._thresholds())
+        indicators = torch.stack([_indicator(party, below, i) for i, _ in self._pieces()])
+        chosen = open_bits(party, indicators, opened.numel())
+        share = chosen.share(party.correlation((len(pieces), opened.numel()), self.pair.bits), party)
+        constants = [round(piece.constant * 2.0**self.scale) for piece in pieces]
+        result = (share * torch.tensor(constants, device=opened.device).unsqueeze(1)).sum(0)
+        for j in _sloped(pieces):
+            slope = _exact_slope(pieces[j].slope, self.scale - self.input_bits)
+            result += (share[j] * opened - self._masked(party, chosen.at(j))) * slope
+        waved = _waved(pieces)
+        if waved:
+            result += self._sums(party, chosen.at(waved), [pieces[j] for j in waved], opened)
+        return result.reshape(tuple(self.pair.opened.shape))
+
+    def _sums(self, party: Party, chosen: OpenedBits, pieces: list[Piece], opened: Tensor) -> Tensor:
+        """A share of the trigonometric sum of the piece that applies. Shapes: J pieces, opened [n] -> [n]."""
+        result = torch.zeros_like(opened)
+        for harmonic, (cos, sin) in zip(
+            pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True
+        ):
+            a = self._amplitudes(opened, [dict(piece.cosines).get(harmonic, 0.0) for piece in pieces])
+            b = self._amplitudes(opened, [dict(piece.sines).get(harmonic, 0.0) for piece in pieces])
+            for factor in (a * cos + b * sin, a * sin - b * cos):  # of cos(wr), then of sin(wr)
+                public = tables.rounded(factor, tables.SCALE_BITS)
+                result += (public * self._masked(party, chosen)).sum(0)
         return result
 
-    def _masked(self, party: Party, chosen: OpenedBits, j: int, shape: tuple[int, ...]) -> Tensor:
-        """A share of h_j φ for the dealer's next φ."""
+    def _masked(self, party: Party, chosen: OpenedBits) -> Tensor:
+        """A share of h φ for the dealer's next φ. Shapes: as the bits."""
+        shape = tuple(chosen.value.shape)
         shared = party.correlation(shape, self.pair.bits)
-        return chosen.times(j, shared, party.correlation(shape, self.pair.bits))
+        return chosen.times(shared, party.correlation(shape, self.pair.bits))
 
-    def _amplitude(self, value: float) -> int:
-        return round(value * 2.0**self.function.amplitude_bits)
+    def _amplitudes(self, like: Tensor, values: list[float]) -> Tensor:
+        numbers = [round(value * 2.0**self.function.amplitude_bits) for value in values]
+        return torch.tensor(numbers, dtype=torch.int64, device=like.device).unsqueeze(1)
+
+
+def _sloped(pieces: list[Piece]) -> list[int]:
+    return [j for j, piece in enumerate(pieces) if piece.slope]
+
+
+def _waved(pieces: list[Piece]) -> list[int]:
+    return [j for j, piece in enumerate(pieces) if piece.harmonics]
 
 
 def _basis_size(piece: Piece) -> int:
     return (1 if piece.slope else 0) + 2 * len(piece.harmonics)
-
-
-def _deal_masked(dealer: Dealer, basis: Tensor, bit_mask: Tensor, ring_bits: int) -> None:
-    dealer.share(basis, ring_bits)
-    dealer.share(basis * bit_mask, ring_bits)
 
 
 def _indicator(party: Party, below: Tensor, i: int) -> Tensor:
@@ -149,27 +161,34 @@ def _exact_slope(slope: float, shift: int) -> int:
     return int(scaled)
 
 
-def _waves(x: Tensor, piece: Piece, input_bits: int) -> list[tuple[Tensor, Tensor]]:
-    """cos and sin of 2 pi j x / period for every harmonic j of the piece, times 2^26, from integers only.
+def _waves(x: Tensor, pieces: list[Piece], input_bits: int) -> list[tuple[Tensor, Tensor]]:
+    """cos and sin of 2 pi j x / period, times 2^26, for every harmonic j, from integers only.
 
-    A public c and a secret r go through here alike: the period is 2^p units, so reducing mod 2^p is exact.
+    A public c and a secret r go through here alike: periods are powers of two units, so reducing is exact.
+    Shapes: int64 [n] -> per harmonic two of [J, n], J pieces with the same harmonics.
     """
-    if not piece.harmonics:
-        return []
-    exponent = math.log2(piece.period) + input_bits
-    period_bits = int(exponent)
-    if exponent != period_bits:
-        raise ProtocolError(f"period {piece.period} is not a power of two")
-    residue = ring.low(x, period_bits)
-    drop = period_bits - tables.ANGLE_BITS
-    base = tables.phasor(residue >> drop if drop > 0 else residue << -drop)
-    # Odd functions of a half period need odd harmonics only: step by two then.
-    step = 2 if all(j % 2 for j in piece.harmonics) else 1
-    stride = tables.rotate(base, base) if step == 2 and len(piece.harmonics) > 1 else base
+    harmonics = pieces[0].harmonics
+    if any(piece.harmonics != harmonics for piece in pieces):
+        raise ProtocolError("pieces with trigonometric sums must have the same harmonics")
+    exponents = [math.log2(piece.period) + input_bits for piece in pieces]
+    if any(exponent != int(exponent) for exponent in exponents):
+        raise ProtocolError("a period is not a power of two")
+    base = tables.phasor(_angles(x, [int(exponent) for exponent in exponents]))
+    # Functions that are odd about a quarter period need odd harmonics only: step by two then.
+    step = 2 if all(j % 2 for j in harmonics) else 1
+    stride = tables.rotate(base, base) if step == 2 and len(harmonics) > 1 else base
     waves, current = [], base
-    for j in range(1, piece.harmonics[-1] + 1, step):
-        if j in piece.harmonics:
+    for j in range(1, harmonics[-1] + 1, step):
+        if j in harmonics:
             waves.append(current)
-        if j < piece.harmonics[-1]:
+        if j < harmonics[-1]:
             current = tables.rotate(current, stride)
     return waves
+
+
+def _angles(x: Tensor, period_bits: list[int]) -> Tensor:
+    """x mod 2^period in units of 2^-24 turns. Shapes: [n] -> [J, n]."""
+    periods = torch.tensor(period_bits, dtype=torch.int64, device=x.device).unsqueeze(1)
+    residue = x & ((torch.ones_like(periods) << periods) - 1)
+    drop = periods - tables.ANGLE_BITS
+    return (residue >> drop.clamp(min=0)) << (-drop).clamp(min=0)

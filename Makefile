@@ -1,0 +1,59 @@
+# `make demo` and `make test` do all the set-up. They share one environment, .venv, with the extras demo and dev.
+# PYTHON chooses the interpreter that creates it; PYTEST passes further arguments: make test PYTEST="-k gelu -x".
+
+PYTHON ?= python3
+PYTEST ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PACKAGES := secure parties models protocols
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format proto install clean distclean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(INSTALLED) ## private semantic search with three processes on this machine
+	$(BIN)/secure demo
+
+test: $(INSTALLED) ## the default test run (without the tests marked slow)
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(INSTALLED) ## format, lint, types and the import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(PACKAGES)
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(INSTALLED) ## regenerate parties/wire_pb2* from parties/wire.proto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=. \
+	    --python_out=. --mypy_out=. parties/wire.proto
+
+install: $(INSTALLED) ## create .venv and install into it, if that has not been done
+
+# The file .venv/.installed says that pip has finished for this pyproject.toml and these constraints. While it is newer
+# than both, nothing here calls pip or the network. torch goes first, at its pinned version: pip then settles for the
+# build that it finds, a build for the CPU where one is offered. Our own package is built with the pinned setuptools
+# from .venv, so that installing again needs no network either.
+$(INSTALLED): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	        { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11" >&2; exit 2; }; \
+	    $(PYTHON) -m venv $(VENV); \
+	fi
+	$(BIN)/python -m pip install --constraint constraints.txt "$$(grep '^torch==' constraints.txt)" setuptools
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[demo,dev]'
+	@touch $@
+
+clean: ## remove caches and build outputs, keep .venv
+	rm -rf build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(PACKAGES) tests bench -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## clean, and remove .venv too
+	rm -rf $(VENV)

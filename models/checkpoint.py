@@ -1,0 +1,245 @@
+"""From a Hugging Face checkpoint folder to fixed-point tensors, and from those to two share files.
+
+Every key, shape, number and configuration value is checked here, before anything is shared or sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.manifest import Manifest, ParameterSpec, WeightVisibility
+from models.registry import Architecture, architecture
+from protocols.core.errors import BoundError, CheckpointError
+from protocols.core.fixedpoint import FixedPointPolicy, encode
+from protocols.core.prg import SEED_BYTES, Prg
+
+MANIFEST_NAME = "manifest.json"
+_CHUNK_BYTES = 1 << 20
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in fixed point, still whole: only its owner ever holds one.
+
+    tensors: int64 by parameter name, as in manifest.parameters. embeddings: with public weights, the float tables that
+    the client looks up itself.
+    """
+
+    manifest: Manifest
+    tensors: dict[str, Tensor]
+    embeddings: dict[str, Tensor]
+
+
+class _Source:
+    """The tensors of a checkpoint folder, each taken once."""
+
+    def __init__(self, folder: Path, kind: Architecture) -> None:
+        self._files: dict[str, Path] = {}
+        self._kind = kind
+        for path in _weight_files(folder):
+            try:
+                with safe_open(path, framework="pt") as file:
+                    self._files |= {self._plain(key): path for key in file.keys()}  # noqa: SIM118 (not a dict)
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{path} is no safetensors file: {error}") from None
+        self._prefixed = {}
+        for path in set(self._files.values()):
+            with safe_open(path, framework="pt") as file:
+                self._prefixed |= {self._plain(key): key for key in file.keys()}  # noqa: SIM118
+        self._left = {key for key in self._files if not key.startswith(kind.ignored)}
+
+    def _plain(self, key: str) -> str:
+        for prefix in self._kind.prefixes:
+            key = key.removeprefix(prefix)
+        return key
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._files
+
+    def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor in float64. Raises CheckpointError when it is missing or has another shape."""
+        if key not in self._files:
+            raise CheckpointError(f"the checkpoint has no tensor {key!r}; config.json asks for one of shape {shape}")
+        with safe_open(self._files[key], framework="pt") as file:
+            tensor = file.get_tensor(self._prefixed[key])
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(f"tensor {key!r} has shape {tuple(tensor.shape)}; config.json asks for {shape}")
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"tensor {key!r} has type {tensor.dtype}; floating point is supported")
+        self._left.discard(key)
+        return tensor.to(torch.float64)
+
+    def check_all_taken(self) -> None:
+        """Raises CheckpointError naming a tensor that the architecture does not know."""
+        if self._left:
+            raise CheckpointError(
+                f"the checkpoint has {len(self._left)} tensors that its architecture does not use, "
+                f"for example {min(self._left)!r}"
+            )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing or not names:
+            raise CheckpointError(f"{index} names {missing[0] if missing else 'no files'}, which is not there")
+        return [folder / name for name in names]
+    raise CheckpointError(f"{folder} has no model.safetensors; save the model with safe_serialization=True")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is no JSON object")
+    return value
+
+
+def read_checkpoint(
+    folder: Path | str, *, weights: WeightVisibility = "private", policy: FixedPointPolicy | None = None
+) -> Checkpoint:
+    """Read and check a checkpoint folder (config.json and safetensors).
+
+    Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, a missing,
+    unknown or misshapen tensor, and for numbers that are not finite or out of range.
+    """
+    folder, policy = Path(folder), policy or FixedPointPolicy()
+    if weights not in ("private", "public"):
+        raise CheckpointError(f"weights is 'private' or 'public', not {weights!r}")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} is no checkpoint folder: it has no config.json")
+    raw_config = _read_json(folder / "config.json")
+    kind = architecture(raw_config.get("model_type"))
+    config = kind.parse(raw_config)
+    source = _Source(folder, kind)
+    if "pooler.dense.weight" not in source:
+        config = replace(config, pooler=False)
+    floats = kind.from_checkpoint(config, source.take)
+    source.check_all_taken()
+    specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
+    embeddings = {name: floats[name].to(torch.float32) for name in set(floats) - set(specs)}
+    try:
+        tensors = {name: _encode(name, floats[name], spec, policy) for name, spec in specs.items()}
+    except BoundError as error:
+        raise CheckpointError(str(error)) from None
+    manifest = Manifest(str(raw_config["model_type"]), config.to_dict(), policy, weights, specs)
+    return Checkpoint(manifest, tensors, embeddings)
+
+
+def _encode(name: str, tensor: Tensor, spec: ParameterSpec, policy: FixedPointPolicy) -> Tensor:
+    return encode(tensor, spec.fraction_bits, bound_bits=policy.value_bits, what=f"parameter {name!r}")
+
+
+def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Additive shares of every tensor; the same tensors twice where the weights are public."""
+    stored = {
+        name: tensor.to(torch.int32) if checkpoint.manifest.parameters[name].bits <= 32 else tensor
+        for name, tensor in checkpoint.tensors.items()
+    }
+    if checkpoint.manifest.weights == "public":
+        return stored, stored
+    generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
+    first, second = {}, {}
+    for i, (name, tensor) in enumerate(stored.items()):
+        mask = generator.words(i, 0, tuple(tensor.shape), torch.device("cpu")).to(tensor.dtype)
+        first[name], second[name] = mask, tensor - mask
+    return first, second
+
+
+def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
+    """Write manifest.json, p0.safetensors and p1.safetensors (readable by this user only). Returns the manifest.
+
+    Raises CheckpointError when the folder cannot be written.
+    """
+    out_dir = Path(out_dir)
+    digests = {}
+    try:
+        out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for role, shares in zip(("p0", "p1"), _split(checkpoint), strict=True):
+            path = out_dir / f"{role}.safetensors"
+            path.unlink(missing_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+            save_file({name: tensor.contiguous() for name, tensor in shares.items()}, path)
+            path.chmod(0o600)
+            digests[role] = file_digest(path)
+        manifest = replace(checkpoint.manifest, share_digests=digests)
+        (out_dir / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot write the split checkpoint to {out_dir}: {error.strerror}") from None
+    return manifest
+
+
+def split_checkpoint(folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private") -> Manifest:
+    """Read a checkpoint, write its two share files, the manifest and, for the client, the tokenizer's files."""
+    manifest = write_split(read_checkpoint(folder, weights=weights), out_dir)
+    for name in _TOKENIZER_FILES:
+        if (Path(folder) / name).is_file():
+            shutil.copyfile(Path(folder) / name, Path(out_dir) / name)
+    return manifest
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """The manifest of a split checkpoint's folder. Raises CheckpointError."""
+    path = Path(folder) / MANIFEST_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no split checkpoint: it has no {MANIFEST_NAME}; make one with secure split")
+    return Manifest.from_json(path.read_text(encoding="utf-8"))
+
+
+def read_share(path: Path | str, manifest: Manifest, role: str) -> dict[str, Tensor]:
+    """One party's tensors. Raises CheckpointError when the file is not the one that the manifest describes."""
+    path = Path(path)
+    try:
+        digest = file_digest(path)
+        if digest != manifest.share_digests.get(role):
+            raise CheckpointError(f"{path} is not the share of {role} that the manifest describes (its hash differs)")
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    check_tensors(tensors, manifest, str(path))
+    return tensors
+
+
+def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest, where: str) -> None:
+    """Raises CheckpointError when names, shapes or types are not those of the manifest."""
+    if set(tensors) != set(manifest.parameters):
+        raise CheckpointError(f"{where} holds other tensors than its manifest says")
+    for name, spec in manifest.parameters.items():
+        due = torch.int32 if spec.bits <= 32 else torch.int64
+        if tuple(tensors[name].shape) != spec.shape or tensors[name].dtype != due:
+            raise CheckpointError(f"{where}: tensor {name!r} is not {due} of shape {spec.shape}")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            state.update(piece)
+    return state.hexdigest()

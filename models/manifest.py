@@ -1,0 +1,99 @@
+"""What every role knows of a model: its architecture, shapes and number format, and hashes of the share files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from protocols.core.errors import CheckpointError
+from protocols.core.fixedpoint import FixedPointPolicy
+
+WeightVisibility = Literal["private", "public"]
+Kind = Literal["factor", "gain", "offset", "table"]
+
+TABLE_BITS = 32
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One tensor of the model. Kinds: factor and gain are multiplied, offset is added, table is looked up."""
+
+    shape: tuple[int, ...]
+    kind: Kind
+    fraction_bits: int
+
+    @property
+    def bits(self) -> int:
+        """Ring of its shares."""
+        return TABLE_BITS if self.kind == "table" else 64
+
+    @property
+    def opened(self) -> bool:
+        """Whether it is opened under a mask when the model is loaded."""
+        return self.kind != "offset"
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Public description of one split checkpoint. `digest` identifies it in every handshake."""
+
+    architecture: str
+    config: dict[str, Any]
+    policy: FixedPointPolicy
+    weights: WeightVisibility
+    parameters: dict[str, ParameterSpec]
+    share_digests: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Canonical text: equal manifests give equal bytes."""
+        value = {
+            "format": FORMAT,
+            "architecture": self.architecture,
+            "config": self.config,
+            "policy": self.policy.to_dict(),
+            "weights": self.weights,
+            "parameters": {
+                name: {"shape": list(spec.shape), "kind": spec.kind, "fraction_bits": spec.fraction_bits}
+                for name, spec in self.parameters.items()
+            },
+            "share_digests": self.share_digests,
+        }
+        return json.dumps(value, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Inverse of `to_json`. Raises CheckpointError when the text is no manifest of this format."""
+        try:
+            value = json.loads(text)
+            if value["format"] != FORMAT:
+                raise CheckpointError(f"manifest has format {value['format']}, this version reads {FORMAT}")
+            if value["weights"] not in ("private", "public"):
+                raise CheckpointError(f"manifest has weights {value['weights']!r}, known are 'private' and 'public'")
+            parameters = {
+                name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
+                for name, spec in value["parameters"].items()
+            }
+            return cls(
+                value["architecture"],
+                value["config"],
+                FixedPointPolicy.from_dict(value["policy"]),
+                value["weights"],
+                parameters,
+                value["share_digests"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

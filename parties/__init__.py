@@ -1,0 +1,5 @@
+"""The processes: gRPC transport over mutual TLS, the party and dealer servers, the client, and the launcher.
+
+One process per role. A session begins at the client, which opens a `Run` stream to p0, p1 and the dealer; p0 then opens
+`Exchange` to p1, and the dealer opens `Deal` to both. See `wire.proto` for what travels on each.
+"""

@@ -1,0 +1,184 @@
+"""`parties.toml`: where the parties are, their certificates, and the limits they keep.
+
+    [p0]
+    address = "127.0.0.1:7100"      # where others reach it
+    [p1]
+    address = "127.0.0.1:7101"
+    listen = "0.0.0.0:7101"         # optional: where it binds, when that differs
+    [dealer]
+    address = "127.0.0.1:7102"
+    [tls]
+    dir = "certificates"            # relative paths start at this file's folder
+    [models]                        # optional: share files that parties serve from their own disk
+    dir = "models"
+    [limits]                        # optional
+    threads = 1
+
+The file is read into a literal that pydantic checks, then frozen into `PartiesSettings`, which the code passes round.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from protocols.core.errors import ConfigurationError
+
+PARTIES = ("p0", "p1", "dealer")
+"""Roles that run a process."""
+ROLES = (*PARTIES, "client", "owner")
+"""Every role that has a certificate."""
+
+
+@dataclass(frozen=True)
+class PartySettings:
+    """One party: `address` is where others reach it, `listen` where it binds."""
+
+    address: str
+    listen: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds in time and memory that every process keeps."""
+
+    threads: int = 1
+    """Threads of the tensor library in each party."""
+    sessions: int = 16
+    """Sessions at a time in one process."""
+    rendezvous_seconds: float = 5.0
+    """How long a role waits for another one to join a session."""
+    share_bytes: int = 8 << 30
+    """Largest share file that can be uploaded."""
+    dealer_send_bytes: int = 8 << 20
+    """What the dealer may have queued for sending."""
+    dealer_receive_bytes: int = 64 << 20
+    """What p1 reads ahead of the dealer's stream."""
+
+
+@dataclass(frozen=True)
+class PartiesSettings:
+    """Frozen settings of a whole set of parties. All paths are absolute."""
+
+    parties: Mapping[str, PartySettings]
+    tls_dir: Path
+    models_dir: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+class _Literal(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _PartyLiteral(_Literal):
+    address: str
+    listen: str | None = None
+
+
+class _FolderLiteral(_Literal):
+    dir: str
+
+
+class _LimitsLiteral(_Literal):
+    threads: int = Field(Limits.threads, ge=1, le=1024)
+    sessions: int = Field(Limits.sessions, ge=1, le=256)
+    rendezvous_seconds: float = Field(Limits.rendezvous_seconds, gt=0, le=600)
+    share_bytes: int = Field(Limits.share_bytes, ge=1)
+    dealer_send_bytes: int = Field(Limits.dealer_send_bytes, ge=1)
+    dealer_receive_bytes: int = Field(Limits.dealer_receive_bytes, ge=1)
+
+
+class _SettingsLiteral(_Literal):
+    p0: _PartyLiteral
+    p1: _PartyLiteral
+    dealer: _PartyLiteral
+    tls: _FolderLiteral
+    models: _FolderLiteral | None = None
+    limits: _LimitsLiteral = _LimitsLiteral()
+
+
+_KEYS: Mapping[str, type[_Literal]] = MappingProxyType(
+    {
+        "p0": _PartyLiteral,
+        "p1": _PartyLiteral,
+        "dealer": _PartyLiteral,
+        "tls": _FolderLiteral,
+        "models": _FolderLiteral,
+        "limits": _LimitsLiteral,
+    }
+)
+
+
+def load_settings(path: Path) -> PartiesSettings:
+    """The settings in the TOML file at `path`. Raises ConfigurationError that names file and key."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is not valid TOML: {error}") from None
+    return parse_settings(document, path)
+
+
+def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
+    """Settings from a parsed TOML document; `path` is its file, which relative paths and error messages refer to."""
+    try:
+        literal = _SettingsLiteral.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(f"{path}: {_explain(dict(item))}" for item in error.errors())) from None
+    folder = path.resolve().parent
+    parties = {"p0": literal.p0, "p1": literal.p1, "dealer": literal.dealer}
+    for role, party in parties.items():
+        for key, address in (("address", party.address), ("listen", party.listen or party.address)):
+            _check_address(address, f"{path}: {role}.{key}")
+    return PartiesSettings(
+        parties=MappingProxyType(
+            {role: PartySettings(party.address, party.listen or party.address) for role, party in parties.items()}
+        ),
+        tls_dir=folder / literal.tls.dir,
+        models_dir=None if literal.models is None else folder / literal.models.dir,
+        limits=Limits(**literal.limits.model_dump()),
+    )
+
+
+def settings_toml(addresses: Mapping[str, str], tls_dir: Path) -> str:
+    """The text of a `parties.toml` with these addresses and this certificate folder."""
+    lines = [f'[{role}]\naddress = "{addresses[role]}"\n' for role in PARTIES]
+    # A TOML literal string takes the path as it is, backslashes included.
+    return "\n".join([*lines, f"[tls]\ndir = '{tls_dir}'\n"])
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """'host:port' or '[v6]:port' as (host, port). Raises ValueError."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(address)
+    return host.strip("[]"), int(port)
+
+
+def _check_address(address: str, where: str) -> None:
+    try:
+        split_address(address)
+    except ValueError:
+        raise ConfigurationError(f'{where} is {address!r}; expected "host:port" with a port from 1 to 65535') from None
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One of pydantic's findings in words, with the nearest known key when the key is unknown."""
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location)
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    known = list(_KEYS) if len(location) == 1 else list(_KEYS[location[0]].model_fields)
+    nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"

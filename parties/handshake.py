@@ -1,0 +1,68 @@
+"""What two roles must agree on before a session computes anything, and who may open which stream."""
+
+from __future__ import annotations
+
+import os
+
+from parties.wire_pb2 import Hello, Kind
+from protocols.core.errors import HandshakeError, ProtocolError
+
+PROTOCOL_VERSION = 1
+SESSION_BYTES = 16
+
+CALLERS = {"Run": ("client", "owner"), "Exchange": ("p0",), "Deal": ("dealer",)}
+"""Stream → roles that may open it."""
+
+KIND_NAMES = {Kind.KIND_LOAD: "load", Kind.KIND_PREDICT: "predict", Kind.KIND_UNLOAD: "unload"}
+
+
+def new_session_id() -> str:
+    """A fresh session id, from the operating system's randomness."""
+    return os.urandom(SESSION_BYTES).hex()
+
+
+def check_caller(stream: str, claimed: str, certified: str, where: str) -> None:
+    """Raise HandshakeError unless the caller's certificate has the role it claims, and that may open `stream`."""
+    if claimed != certified:
+        raise HandshakeError("role (this side: the certificate's)", certified, claimed, where)
+    if claimed not in CALLERS[stream]:
+        raise HandshakeError("role", f"{stream} is for {' or '.join(CALLERS[stream])}", claimed, where)
+
+
+def check_version(theirs: Hello, where: str) -> None:
+    """Raise HandshakeError when the other side speaks another version. Before anything else is read from its Hello."""
+    if theirs.protocol_version != PROTOCOL_VERSION:
+        raise HandshakeError("protocol version", str(PROTOCOL_VERSION), str(theirs.protocol_version), where)
+
+
+def check_session_id(session: str, where: str) -> None:
+    """Raise ProtocolError when `session` is not 16 bytes in lower-case hex."""
+    if len(session) != 2 * SESSION_BYTES or not set(session) <= set("0123456789abcdef"):
+        raise ProtocolError(f"{where}: a session id must be {SESSION_BYTES} bytes in hex")
+
+
+def compare(ours: Hello, theirs: Hello, where: str) -> None:
+    """Raise HandshakeError that names the first field in which two views of one session differ."""
+    check_version(theirs, where)
+    for field, our_value, their_value in (
+        ("session id", ours.session, theirs.session),
+        ("kind of session", KIND_NAMES.get(ours.kind, "?"), KIND_NAMES.get(theirs.kind, "?")),
+        ("model digest", ours.model_digest, theirs.model_digest),
+        ("policy digest", ours.policy_digest, theirs.policy_digest),
+        ("load id", ours.load_id, theirs.load_id),
+    ):
+        if our_value != their_value:
+            raise HandshakeError(field, our_value, their_value, where)
+
+
+def as_role(hello: Hello, role: str) -> Hello:
+    """The same view of the session, as `role` states it to a peer. What concerns only the client stays out."""
+    return Hello(
+        protocol_version=PROTOCOL_VERSION,
+        session=hello.session,
+        role=role,
+        kind=hello.kind,
+        model_digest=hello.model_digest,
+        policy_digest=hello.policy_digest,
+        load_id=hello.load_id,
+    )

@@ -1,0 +1,241 @@
+"""Starts the three parties on this machine, waits for health, shows their logs, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from parties.client import Client
+from parties.config import PARTIES, PartiesSettings, load_settings, settings_toml
+from parties.exit_codes import HELP, ExitCode
+from parties.tls import make_certificates
+from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
+
+START_SECONDS = 60.0
+STOP_SECONDS = 5.0
+_PORT_ATTEMPTS = 5
+_LOOPBACK = "127.0.0.1"
+_COLOURS = {"p0": "cyan", "p1": "magenta", "dealer": "yellow"}
+
+Log = Callable[[str, str], None]
+"""Called with a role and one line of its log, from a thread of the launcher."""
+
+
+def console_log(console: Console | None = None) -> Log:
+    """A log that prints lines with the role's name in its colour, by default to standard error."""
+    target = console or Console(stderr=True)
+
+    def show(role: str, line: str) -> None:
+        target.print(Text.assemble((f"{role:>6} │ ", _COLOURS.get(role, "white")), line), soft_wrap=True)
+
+    return show
+
+
+def launch(config: Path | None = None, *, log: Log | None = None, module: str = "parties") -> Launcher:
+    """Start p0, p1 and the dealer, and return when all of them serve.
+
+    Args:
+        config: a parties.toml whose addresses are this machine's; None takes free ports and fresh certificates in a
+            private temporary folder, which is removed at the end.
+        log: gets every line that a party logs; None drops them, except that the last ones go into errors.
+        module: the program of a party, as for `python -m`.
+
+    Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
+    """
+    for attempt in range(_PORT_ATTEMPTS):
+        launcher = Launcher(config, log=log, module=module)
+        try:
+            launcher.start()
+            return launcher
+        except BaseException as error:
+            launcher.stop()
+            # Between finding a free port and binding it, somebody else may have taken it.
+            raced = config is None and isinstance(error, _PortTaken) and attempt + 1 < _PORT_ATTEMPTS
+            if not raced:
+                raise
+    raise ConfigurationError("no free ports")
+
+
+class Launcher:
+    """Three child processes. Use as a context manager, or call `stop`; they also end when this process does."""
+
+    settings: PartiesSettings
+
+    def __init__(self, config: Path | None = None, *, log: Log | None = None, module: str = "parties") -> None:
+        self._config = config
+        self._log = log or _drop
+        self._module = module
+        self._temporary: Path | None = None
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._readers: list[threading.Thread] = []
+        self._last_lines: dict[str, list[str]] = {}
+        self._failure: str | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the processes and wait until every one serves. After an error, call `stop`."""
+        atexit.register(self.stop)
+        config = self._config or self._prepare()
+        self.settings = load_settings(config)
+        for role in PARTIES:
+            self._start(role, config.resolve())
+        self._wait_until_healthy()
+        threading.Thread(target=self._watch, name="launcher", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop every process and remove temporary files. Does nothing the second time."""
+        self._stopping.set()
+        with self._lock:
+            atexit.unregister(self.stop)
+            for process in self._processes.values():
+                process.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            for process in self._processes.values():
+                try:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                if process.stdin is not None:
+                    process.stdin.close()
+            for reader in self._readers:
+                reader.join(STOP_SECONDS)
+            self._processes.clear()
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                self._temporary = None
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Block until the parties stop; False after `timeout_seconds`. Raises SessionError when one died by itself."""
+        stopped = self._stopping.wait(timeout_seconds)
+        if self._failure is not None:
+            raise SessionError(self._failure)
+        return stopped
+
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Role → process id of the parties that were started and not yet stopped."""
+        return {role: process.pid for role, process in self._processes.items()}
+
+    def __enter__(self) -> Launcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _prepare(self) -> Path:
+        """Free ports and fresh certificates in a folder that only this user can read."""
+        self._temporary = Path(tempfile.mkdtemp(prefix="secure-inference-"))
+        make_certificates(self._temporary / "certificates", {role: [_LOOPBACK] for role in PARTIES}, days=30)
+        config = self._temporary / "parties.toml"
+        config.write_text(settings_toml(_free_addresses(), self._temporary / "certificates"), encoding="utf-8")
+        return config
+
+    def _start(self, role: str, config: Path) -> None:
+        command = [sys.executable, "-P", "-m", self._module, role, "--config", str(config), "--parent-on-stdin"]
+        if self._temporary is not None:
+            command += ["--remove-if-orphaned", str(self._temporary)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            # Ctrl-C reaches the launcher alone, which then stops the parties in order.
+            start_new_session=True,
+        )
+        self._processes[role] = process
+        self._last_lines[role] = []
+        assert process.stderr is not None
+        reader = threading.Thread(target=self._read_log, args=(role, process.stderr), name=f"log-{role}", daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _read_log(self, role: str, stream: IO[bytes]) -> None:
+        lines = self._last_lines[role]
+        with stream:
+            for raw in stream:
+                line = raw.decode(errors="replace").rstrip()
+                lines.append(line)
+                del lines[:-20]
+                self._log(role, line)
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        with Client(self.settings) as client:
+            while True:
+                health = client.health(timeout_seconds=0.5)
+                for role, process in self._processes.items():
+                    if process.poll() is not None:
+                        raise self._start_error(role, process.returncode)
+                missing = [role for role, answer in health.items() if answer != "serving"]
+                if not missing:
+                    return
+                if time.monotonic() > deadline:
+                    raise PartyUnreachable(missing[0], self.settings.parties[missing[0]].address, START_SECONDS)
+
+    def _start_error(self, role: str, code: int) -> ConfigurationError:
+        """What to raise when a party ended before it served."""
+        self._readers[PARTIES.index(role)].join(1.0)
+        if code == ExitCode.PORT_IN_USE:
+            return _PortTaken(
+                f"{role} cannot listen on {self.settings.parties[role].listen}: {HELP[ExitCode.PORT_IN_USE]}"
+            )
+        log = "\n".join(self._last_lines[role])
+        return ConfigurationError(f"{role} ended at its start with exit code {code}. The end of its log:\n{log}")
+
+    def _watch(self) -> None:
+        """Thread: when one party dies the others are stopped too."""
+        while not self._stopping.wait(0.2):
+            for role, process in list(self._processes.items()):
+                if process.poll() is not None:
+                    self._failure = (
+                        f"{role} ended by itself with exit code {process.returncode}; the others were stopped"
+                    )
+                    self._log(role, self._failure)
+                    self.stop()
+                    return
+
+
+class _PortTaken(ConfigurationError):
+    """A party found its port in use."""
+
+
+def _free_addresses() -> dict[str, str]:
+    """A free loopback port for every role. All are held at the same time, so that they differ."""
+    with ExitStack() as stack:
+        addresses = {}
+        for role in PARTIES:
+            probe = stack.enter_context(socket.socket())
+            probe.bind((_LOOPBACK, 0))
+            addresses[role] = f"{_LOOPBACK}:{probe.getsockname()[1]}"
+        return addresses
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with our packages' folder on the path: children find them installed or not."""
+    packages = str(Path(__file__).resolve().parent.parent)
+    paths = [packages, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {"GRPC_VERBOSITY": "ERROR", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _drop(role: str, line: str) -> None:
+    """Nobody listens to the log."""

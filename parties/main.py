@@ -1,0 +1,85 @@
+"""The main function of one party's process, with the engine to be served passed in."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from parties.config import PARTIES, load_settings
+from parties.engine import Engine
+from parties.exit_codes import HELP, ExitCode, exit_code
+from parties.server import PartyServer
+from protocols.core.errors import SecureInferenceError
+
+_LOG = logging.getLogger("parties")
+
+
+def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> ExitCode:
+    """Serve one role until SIGTERM or SIGINT; the process's exit code.
+
+    `make_engine` gets the number of threads that the tensor library may use.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        # A launcher puts the role before every line itself.
+        format=f"%(asctime)s %(levelname)-7s {'' if options.parent_on_stdin else options.role + ' '}%(message)s",
+        datefmt="%H:%M:%S",
+    )
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    if options.parent_on_stdin:
+        threading.Thread(target=_watch_parent, args=(stopping, options.remove_if_orphaned), daemon=True).start()
+    try:
+        settings = load_settings(options.config)
+        server = PartyServer(settings, options.role, make_engine(options.threads or settings.limits.threads))
+        server.start()
+    except SecureInferenceError as error:
+        code = exit_code(error)
+        _LOG.error("%s", error)
+        _LOG.error("exit code %d: %s", code, HELP[code])
+        return code
+    stopping.wait()
+    _LOG.info("stopping")
+    server.stop()
+    return ExitCode.OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -P -m parties",
+        description="Run one party of private inference until it is told to stop.",
+        epilog="example: python -P -m parties p0 --config parties.toml",
+    )
+    parser.add_argument("role", choices=PARTIES)
+    parser.add_argument("--config", type=Path, required=True, metavar="TOML", help="addresses, certificates and limits")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads of the tensor library (default: the settings')"
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
+    parser.add_argument(
+        "--remove-if-orphaned", type=Path, metavar="DIR", help="a launcher's temporary folder, removed when it died"
+    )
+    return parser
+
+
+def _watch_parent(stopping: threading.Event, temporary: Path | None) -> None:
+    """Stop when the launcher is gone. Its end of the pipe closes however it dies, SIGKILL included."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    if stopping.is_set():
+        return
+    _LOG.warning("the launcher is gone")
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
+    stopping.set()

@@ -1,0 +1,93 @@
+"""The engine of real parties: models' two programs over the beaver protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from models import program
+from models.checkpoint import read_share
+from models.manifest import Manifest
+from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
+from protocols.beaver.protocol import BeaverDealer, BeaverParty
+from protocols.core.cost import Meter
+from protocols.core.errors import CheckpointError, ProtocolError
+from protocols.core.fixedpoint import FixedPointPolicy
+
+
+class ModelEngine(Engine):
+    """Loads and runs the models of `models.program`."""
+
+    def digests(self, manifest_json: str) -> Digests:
+        manifest = Manifest.from_json(manifest_json)
+        return Digests(manifest.digest, manifest.policy.digest())
+
+    def find_share(self, models_dir: Path | None, manifest_json: str, role: str) -> Path:
+        """`secure split` writes manifest.json and ROLE.safetensors together; look in models_dir and its folders."""
+        if models_dir is None:
+            raise CheckpointError(f"{role} has no [models] dir in its settings; set it, or upload the shares")
+        digest = Manifest.from_json(manifest_json).digest
+        for manifest_file in sorted([*models_dir.glob("manifest.json"), *models_dir.glob("*/manifest.json")]):
+            share = manifest_file.with_name(f"{role}.safetensors")
+            if share.is_file() and Manifest.from_json(manifest_file.read_text(encoding="utf-8")).digest == digest:
+                return share
+        raise CheckpointError(
+            f"{role} has no share of model {digest[:12]} in {models_dir}; copy it there, or upload it"
+        )
+
+    def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
+        manifest = Manifest.from_json(manifest_json)
+        # Read first: a bad file is refused before any party sends a message about it.
+        shares = None
+        if isinstance(tools, PartyTools):
+            if share is None:
+                raise CheckpointError(f"p{tools.role} has no share of the model")
+            shares = read_share(share, manifest, f"p{tools.role}")
+        meter = Meter()
+        protocol = _protocol(tools, manifest.policy, meter)
+        model = program.load(protocol, manifest, shares)
+        _flush(protocol)
+        return model, meter.snapshot()
+
+    def predict(
+        self, tools: Tools, model: object, request_json: str, payload: bytes | None
+    ) -> tuple[bytes | None, MeterRows]:
+        if not isinstance(model, program.LoadedModel):
+            raise ProtocolError("the store holds something other than a model")
+        request = program.Request.from_json(request_json)
+        request.validate(model.manifest)
+        meter = Meter()
+        protocol = _protocol(tools, model.manifest.policy, meter)
+        index = tools.role if isinstance(tools, PartyTools) else None
+        with torch.inference_mode():
+            result = program.predict(protocol, model, request, payload, index)
+        _flush(protocol)
+        return result, meter.snapshot()
+
+
+def model_engine(threads: int) -> Engine:
+    """The engine of a process whose tensor library uses `threads` threads."""
+    torch.set_num_threads(threads)
+    return ModelEngine()
+
+
+def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer:
+    if isinstance(tools, DealerTools):
+        return BeaverDealer(tools.seeds, tools.session, tools.to_p1, policy, meter=meter, on_layer=tools.on_layer)
+    return BeaverParty(
+        tools.role,
+        tools.seed,
+        tools.session,
+        tools.peer,
+        tools.dealer,
+        policy,
+        meter=meter,
+        on_layer=tools.on_layer,
+    )
+
+
+def _flush(protocol: BeaverParty | BeaverDealer) -> None:
+    """The dealer buffers small corrections; at the end of a program all of them must be on their way."""
+    if isinstance(protocol, BeaverDealer):
+        protocol.flush()

@@ -1,0 +1,159 @@
+"""One session as the client sees it: a `Run` stream to each role, and whatever comes back on them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from parties.blame import root_cause
+from parties.config import PARTIES
+from parties.dialer import Dialer
+from parties.handshake import compare
+from parties.transport import Link
+from parties.wire_pb2 import Accept, Frame, Hello, Report
+from protocols.core.errors import (
+    HandshakeError,
+    PartyLost,
+    PartyUnreachable,
+    ProtocolError,
+    SecureInferenceError,
+)
+
+BLAME_SECONDS = 0.5
+"""After a role has reported that it lost another one, how long to wait for a word from that other one."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`role` begins layer number `index`, called `layer`."""
+
+    role: str
+    layer: str
+    index: int
+
+
+@dataclass
+class Outcome:
+    """What the roles sent back: at most one payload each, and a report."""
+
+    payloads: dict[str, bytes] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+
+
+class Run:
+    """Context manager over the streams of one session; leaving it early cancels the session everywhere."""
+
+    def __init__(self, dialer: Dialer, hellos: Mapping[str, Hello]) -> None:
+        """Open the stream of every role at the same time. Raises what the first role to object reports."""
+        self.links: dict[str, Link] = {}
+        self.accepts: dict[str, Accept] = {}
+        self._layers: dict[str, str] = {}
+        self._events: queue.SimpleQueue[tuple[str, Frame | memoryview | SecureInferenceError]] = queue.SimpleQueue()
+        failed: list[SecureInferenceError] = []
+        with futures.ThreadPoolExecutor(len(PARTIES)) as pool:
+            dialled = {role: pool.submit(dialer.dial, role, "Run", hellos[role]) for role in PARTIES}
+        for role, future in dialled.items():
+            try:
+                self.links[role], self.accepts[role] = future.result()
+                self._check(role, dialer.role, hellos[role], self.accepts[role].hello)
+            except SecureInferenceError as error:
+                failed.append(error)
+        if failed:
+            self.cancel()
+            # That a role is missing may be why another one objects, not the other way round.
+            raise next((error for error in failed if isinstance(error, PartyUnreachable)), failed[0])
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Drop every stream; each role then ends the session by itself."""
+        for link in self.links.values():
+            link.cancel()
+
+    def finish(self) -> None:
+        """Say on every stream that the client sends no more."""
+        for link in self.links.values():
+            link.finish()
+
+    def collect(self, progress: Callable[[Progress], None] | None) -> Outcome:
+        """Wait until every role has ended. Raises the root cause when one of them fails."""
+        for role, link in self.links.items():
+            link.step = self._step_of(role)
+            threading.Thread(target=self._read, args=(role, link), name=f"client-{role}", daemon=True).start()
+        outcome, running = Outcome(), set(self.links)
+        while running:
+            role, event = self._events.get()
+            if isinstance(event, SecureInferenceError):
+                raise self._root_cause(role, event)
+            if isinstance(event, memoryview):
+                outcome.payloads[role] = bytes(event)
+            elif event.HasField("progress"):
+                self._layers[role] = event.progress.layer
+                if progress is not None:
+                    progress(Progress(role, event.progress.layer, event.progress.index))
+            elif event.HasField("report"):
+                outcome.reports[role] = event.report
+            elif event.HasField("end"):
+                running.discard(role)
+            else:
+                raise ProtocolError(f"{role} sent {event.WhichOneof('control')} in the middle of a session")
+        return outcome
+
+    def _check(self, role: str, caller: str, ours: Hello, theirs: Hello) -> None:
+        compare(ours, theirs, f"{caller} with {role}")
+        if theirs.role != role:
+            raise HandshakeError("role", role, theirs.role, f"{caller} with {role}")
+
+    def _read(self, role: str, link: Link) -> None:
+        """Thread: hand everything that one role sends to the thread that collects."""
+        try:
+            while True:
+                message = link.receive()
+                self._events.put((role, message))
+                if isinstance(message, Frame) and message.HasField("end"):
+                    return
+        except SecureInferenceError as error:
+            self._events.put((role, error))
+
+    def _root_cause(self, role: str, error: SecureInferenceError) -> SecureInferenceError:
+        """The cause behind the first error to arrive, after a short wait for others where it blames somebody."""
+        broken: dict[str, SecureInferenceError] = {}
+        reported: dict[str, SecureInferenceError] = {}
+        deadline = time.monotonic() + BLAME_SECONDS
+        while True:
+            # Only the client's own link says 'I lost this very role'.
+            (broken if isinstance(error, PartyLost) and error.role == role else reported)[role] = error
+            remaining = deadline - time.monotonic()
+            decided = broken or not isinstance(error, PartyLost | PartyUnreachable)
+            if decided or remaining <= 0 or len(reported) == len(self.links):
+                return root_cause(broken, reported)
+            try:
+                role, error = self._next_error(remaining)
+            except queue.Empty:
+                return root_cause(broken, reported)
+
+    def _next_error(self, seconds: float) -> tuple[str, SecureInferenceError]:
+        while True:
+            role, event = self._events.get(timeout=seconds)
+            if isinstance(event, SecureInferenceError):
+                return role, event
+
+    def _step_of(self, role: str) -> Callable[[], str]:
+        def step() -> str:
+            # p0 and p1 run in lockstep; the dealer runs ahead, so it stands for itself only.
+            known = [self._layers[other] for other in (role, "p0", "p1") if other in self._layers]
+            return known[0] if known else "the start of the session"
+
+        return step

@@ -1,0 +1,195 @@
+"""Mutual TLS: one authority, one certificate per role, and what a certificate must say.
+
+The role stands in the certificate's common name, in a SAN URI (`urn:secure-inference:role:p0`) and in a SAN DNS name
+equal to the role. Dialling sides ask TLS to verify that DNS name, so a connection to p1's address that is answered with
+the dealer's certificate fails before any frame is sent, also when all parties share one host.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from parties.config import ROLES
+from protocols.core.errors import ConfigurationError, HandshakeError
+
+AUTHORITY = "authority"
+_URI_PREFIX = "urn:secure-inference:role:"
+
+
+def make_certificates(out_dir: Path, hosts: Mapping[str, list[str]] | None = None, days: int = 365) -> None:
+    """Write an authority and one certificate and key per role to `out_dir`.
+
+    Args:
+        hosts: role → names or addresses of its machine, added to its certificate for tools that check them.
+        days: how long the certificates are valid.
+
+    Files are ROLE.crt and ROLE.key for every role, and authority.crt. Keys have mode 0600, the folder 0700. The
+    authority's key is never written: to add a role later, make all of them again. Raises ConfigurationError when the
+    folder already holds certificates.
+    """
+    hosts = hosts or {}
+    unknown = sorted(set(hosts) - set(ROLES))
+    if unknown:
+        raise ConfigurationError(f"unknown role {unknown[0]!r}; roles are {', '.join(ROLES)}")
+    out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (out_dir / f"{AUTHORITY}.crt").exists():
+        raise ConfigurationError(f"{out_dir} already holds certificates; choose another folder or remove them first")
+    out_dir.chmod(0o700)
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority = _certificate("secure-inference authority", authority_key, None, authority_key, [], days)
+    _write(out_dir / f"{AUTHORITY}.crt", authority.public_bytes(serialization.Encoding.PEM), 0o644)
+    for role in ROLES:
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.DNSName(role), x509.UniformResourceIdentifier(_URI_PREFIX + role)]
+        certificate = _certificate(
+            role, key, authority, authority_key, names + [_general_name(host) for host in hosts.get(role, [])], days
+        )
+        _write(out_dir / f"{role}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        key_bytes = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _write(out_dir / f"{role}.key", key_bytes, 0o600)
+
+
+def server_credentials(tls_dir: Path, role: str) -> grpc.ServerCredentials:
+    """Credentials that `role` listens with; callers need a certificate of the same authority. Raises ConfigurationError."""
+    authority, certificate, key = _read(tls_dir, role)
+    return grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+
+
+def channel_credentials(tls_dir: Path, role: str) -> grpc.ChannelCredentials:
+    """Credentials that `role` dials with. Raises ConfigurationError."""
+    authority, certificate, key = _read(tls_dir, role)
+    return grpc.ssl_channel_credentials(authority, key, certificate)
+
+
+def channel_name_options(peer: str) -> list[tuple[str, str]]:
+    """gRPC options that make TLS accept `peer`'s certificate only."""
+    return [("grpc.ssl_target_name_override", peer), ("grpc.default_authority", peer)]
+
+
+def certificate_role(auth_context: Mapping[str, Any]) -> str:
+    """The role in the certificate of a connected peer, from gRPC's `auth_context()`. Raises HandshakeError."""
+    common_names = [name.decode() for name in auth_context.get("x509_common_name", [])]
+    alternative_names = {name.decode() for name in auth_context.get("x509_subject_alternative_name", [])}
+    role = common_names[0] if len(common_names) == 1 else ""
+    if role not in ROLES or _URI_PREFIX + role not in alternative_names:
+        raise HandshakeError(
+            "certificate name", f"a role ({', '.join(ROLES)}) as common name and URI", ", ".join(common_names), "TLS"
+        )
+    return role
+
+
+def check_certificates(tls_dir: Path, roles: tuple[str, ...] = ROLES) -> list[str]:
+    """What is wrong with the certificates of `roles` in `tls_dir`, one sentence each; empty when all is well."""
+    findings: list[str] = []
+    for role in roles:
+        try:
+            authority_pem, certificate_pem, _ = _read(tls_dir, role)
+            authority = x509.load_pem_x509_certificate(authority_pem)
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+        except (ConfigurationError, ValueError) as error:
+            findings.append(f"{role}: {error}")
+            continue
+        findings += [f"{role}: {finding}" for finding in _check_one(role, certificate, authority)]
+        mode = (tls_dir / f"{role}.key").stat().st_mode & 0o777
+        if os.name == "posix" and mode & 0o077:
+            findings.append(f"{role}: its key file has mode {mode:o}; others can read it (chmod 600)")
+    return findings
+
+
+def _check_one(role: str, certificate: x509.Certificate, authority: x509.Certificate) -> list[str]:
+    findings: list[str] = []
+    now = datetime.datetime.now(datetime.UTC)
+    if now < certificate.not_valid_before_utc:
+        findings.append(
+            f"its certificate is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}; check the clock"
+        )
+    if now > certificate.not_valid_after_utc:
+        findings.append(f"its certificate ended on {certificate.not_valid_after_utc:%Y-%m-%d}; run secure certs again")
+    names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [role]:
+        findings.append(f"its certificate is made out to {names}, not to {role}")
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        findings.append("its certificate was not issued by the authority in authority.crt")
+    return findings
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    names: list[x509.GeneralName],
+    days: int,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # Clocks of different hosts may be a little apart.
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(
+            x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True
+        )
+    )
+    if issuer is not None:
+        usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        builder = builder.add_extension(usages, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    # The mode is set at creation, so that a key is never readable by others, not even briefly.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
+
+
+def _read(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:
+    """PEM bytes of the authority, the role's certificate and its key."""
+    try:
+        authority, certificate, key = (
+            (tls_dir / f"{AUTHORITY}.crt").read_bytes(),
+            (tls_dir / f"{role}.crt").read_bytes(),
+            (tls_dir / f"{role}.key").read_bytes(),
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename}: cannot be read: {error.strerror}; make certificates with: secure certs --out {tls_dir}"
+        ) from None
+    try:
+        issued = x509.load_pem_x509_certificate(certificate)
+        issued.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+    except (ValueError, TypeError, InvalidSignature):
+        raise ConfigurationError(
+            f"{tls_dir / role}.crt was not issued by the authority in {tls_dir / AUTHORITY}.crt; "
+            "all roles need certificates that were made together"
+        ) from None
+    return authority, certificate, key

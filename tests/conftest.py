@@ -1,0 +1,15 @@
+"""Settings that make every run of the tests repeatable and independent of the network."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Read by transformers and tokenizers when they are imported, which happens after this file.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# No deadline: how long an example takes says more about the machine than about the code.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.load_profile("repeatable")

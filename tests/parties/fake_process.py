@@ -1,0 +1,17 @@
+"""One party's process with the fake engine: `python -m tests.parties.fake_process ROLE --config TOML`."""
+
+from __future__ import annotations
+
+import sys
+
+from parties.engine import Engine
+from parties.main import main
+from tests.parties.fakes import FakeEngine
+
+
+def fake_engine(threads: int) -> Engine:
+    return FakeEngine()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], fake_engine))

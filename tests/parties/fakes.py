@@ -1,0 +1,107 @@
+"""An engine that only talks, as a real one does: lockstep rounds of p0 and p1, corrections from the dealer.
+
+Every message is a function of session, layer and sender, so a receiver can tell that it got the right one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parties.engine import DealerTools, Digests, Engine, MeterRows, Tools
+from protocols.core.errors import CheckpointError, ProtocolError
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FakePolicy:
+    name: str = "policy"
+
+    def digest(self) -> str:
+        return digest_of(self.name)
+
+
+@dataclass(frozen=True)
+class FakeManifest:
+    name: str = "model"
+    policy: FakePolicy = field(default_factory=FakePolicy)
+    share_bytes: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps({"name": self.name, "policy": self.policy.name, "share_bytes": self.share_bytes})
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.to_json())
+
+
+@dataclass(frozen=True)
+class FakeRequest:
+    layers: int = 3
+    message_bytes: int = 64
+    correction_bytes: int = 64
+    fail_at: str = ""
+    """'ROLE INDEX': that role raises at that layer."""
+
+    def to_json(self) -> str:
+        return json.dumps(self.__dict__)
+
+
+def expand(seed: bytes, label: str, length_bytes: int) -> bytes:
+    return hashlib.shake_128(seed + label.encode()).digest(length_bytes)
+
+
+class FakeEngine(Engine):
+    def digests(self, manifest_json: str) -> Digests:
+        document = json.loads(manifest_json)
+        return Digests(digest_of(manifest_json), digest_of(document["policy"]))
+
+    def find_share(self, models_dir: Path | None, manifest_json: str, role: str) -> Path:
+        path = (models_dir or Path("no folder")) / f"{role}.share"
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not there")
+        return path
+
+    def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
+        content = share.read_bytes() if share is not None else None
+        expected = json.loads(manifest_json)["share_bytes"]
+        if not isinstance(tools, DealerTools) and len(content or b"") != expected:
+            raise CheckpointError(f"share has {len(content or b'')} bytes instead of {expected}")
+        self._talk(tools, FakeRequest(layers=2))
+        return {"share": content}, [{"layer": "load"}]
+
+    def predict(
+        self, tools: Tools, model: object, request_json: str, payload: bytes | None
+    ) -> tuple[bytes | None, MeterRows]:
+        request = FakeRequest(**json.loads(request_json))
+        self._talk(tools, request)
+        if isinstance(tools, DealerTools):
+            return None, [{"layer": "predict", "role": "dealer"}]
+        return (payload or b"")[::-1], [{"layer": "predict", "role": tools.role}]
+
+    def _talk(self, tools: Tools, request: FakeRequest) -> None:
+        for index in range(request.layers):
+            if isinstance(tools, DealerTools):
+                self._begin(tools, "dealer", index, request)
+                tools.to_p1.send(expand(tools.seeds[1], f"correction {index}", request.correction_bytes))
+                continue
+            self._begin(tools, f"p{tools.role}", index, request)
+            tools.peer.send(expand(tools.session, f"{tools.role} {index}", request.message_bytes))
+            if tools.dealer is not None:
+                expected = expand(tools.seed, f"correction {index}", request.correction_bytes)
+                self._same(tools.dealer.receive(), expected)
+            self._same(tools.peer.receive(), expand(tools.session, f"{1 - tools.role} {index}", request.message_bytes))
+
+    def _begin(self, tools: Tools, role: str, index: int, request: FakeRequest) -> None:
+        tools.on_layer(f"layer {index}")
+        if request.fail_at == f"{role} {index}":
+            raise ProtocolError(f"{role} was told to fail at layer {index}")
+
+    def _same(self, received: memoryview, expected: bytes) -> None:
+        if bytes(received) != expected:
+            raise ProtocolError("a message is not the one that was sent")
