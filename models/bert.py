@@ -57,10 +57,9 @@ class BertConfig:
 
     def check(self) -> None:
         """Raises CheckpointError for values that no encoder can have."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "pooler" and not (isinstance(value, int | float) and value > 0):
-                raise CheckpointError(f"config.json: {field.name} is {value!r}; it must be a positive number")
+        for name, value in asdict(self).items():
+            if name != "pooler" and not (isinstance(value, int | float) and value > 0):
+                raise CheckpointError(f"config.json: {name} is {value!r}; it must be a positive number")
         if self.hidden_size % self.num_attention_heads:
             raise CheckpointError(
                 f"config.json: hidden_size {self.hidden_size} is no multiple of "

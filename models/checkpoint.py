@@ -54,34 +54,25 @@ class _Source:
     """The tensors of a checkpoint folder, each taken once."""
 
     def __init__(self, folder: Path, kind: Architecture) -> None:
-        self._files: dict[str, Path] = {}
-        self._kind = kind
+        self._places: dict[str, tuple[Path, str]] = {}
         for path in _weight_files(folder):
             try:
                 with safe_open(path, framework="pt") as file:
-                    self._files |= {self._plain(key): path for key in file.keys()}  # noqa: SIM118 (not a dict)
+                    self._places |= {_without_prefix(key, kind): (path, key) for key in file.keys()}  # noqa: SIM118
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{path} is no safetensors file: {error}") from None
-        self._prefixed = {}
-        for path in set(self._files.values()):
-            with safe_open(path, framework="pt") as file:
-                self._prefixed |= {self._plain(key): key for key in file.keys()}  # noqa: SIM118
-        self._left = {key for key in self._files if not key.startswith(kind.ignored)}
-
-    def _plain(self, key: str) -> str:
-        for prefix in self._kind.prefixes:
-            key = key.removeprefix(prefix)
-        return key
+        self._left = {key for key in self._places if not key.startswith(kind.ignored)}
 
     def __contains__(self, key: str) -> bool:
-        return key in self._files
+        return key in self._places
 
     def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
         """The tensor in float64. Raises CheckpointError when it is missing or has another shape."""
-        if key not in self._files:
+        if key not in self._places:
             raise CheckpointError(f"the checkpoint has no tensor {key!r}; config.json asks for one of shape {shape}")
-        with safe_open(self._files[key], framework="pt") as file:
-            tensor = file.get_tensor(self._prefixed[key])
+        path, stored_key = self._places[key]
+        with safe_open(path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(stored_key)
         if tuple(tensor.shape) != shape:
             raise CheckpointError(f"tensor {key!r} has shape {tuple(tensor.shape)}; config.json asks for {shape}")
         if not tensor.is_floating_point():
@@ -96,6 +87,12 @@ class _Source:
                 f"the checkpoint has {len(self._left)} tensors that its architecture does not use, "
                 f"for example {min(self._left)!r}"
             )
+
+
+def _without_prefix(key: str, kind: Architecture) -> str:
+    for prefix in kind.prefixes:
+        key = key.removeprefix(prefix)
+    return key
 
 
 def _weight_files(folder: Path) -> list[Path]:

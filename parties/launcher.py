@@ -146,7 +146,7 @@ class Launcher:
         self._temporary = Path(tempfile.mkdtemp(prefix="secure-inference-"))
         make_certificates(self._temporary / "certificates", {role: [_LOOPBACK] for role in PARTIES}, days=30)
         config = self._temporary / "parties.toml"
-        config.write_text(settings_toml(_free_addresses(), self._temporary / "certificates"), encoding="utf-8")
+        config.write_text(settings_toml(free_addresses(), self._temporary / "certificates"), encoding="utf-8")
         return config
 
     def _start(self, role: str, config: Path) -> None:
@@ -219,7 +219,7 @@ class _PortTaken(ConfigurationError):
     """A party found its port in use."""
 
 
-def _free_addresses() -> dict[str, str]:
+def free_addresses() -> dict[str, str]:
     """A free loopback port for every role. All are held at the same time, so that they differ."""
     with ExitStack() as stack:
         addresses = {}

@@ -87,6 +87,11 @@ class PartyServer:
         self._server.stop(grace_seconds if self._registry.running else None).wait()
         self._peers.dialer.close()
 
+    @property
+    def sessions(self) -> int:
+        """Sessions at this moment."""
+        return self._registry.running
+
     # streams
 
     def _run(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:

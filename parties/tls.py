@@ -48,7 +48,9 @@ def make_certificates(out_dir: Path, hosts: Mapping[str, list[str]] | None = Non
         raise ConfigurationError(f"{out_dir} already holds certificates; choose another folder or remove them first")
     out_dir.chmod(0o700)
     authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("secure-inference authority", authority_key, None, authority_key, [], days)
+    # A name of its own, so that TLS tells two authorities apart by name and its messages stay clear.
+    authority_name = f"secure-inference authority {os.urandom(4).hex()}"
+    authority = _certificate(authority_name, authority_key, None, authority_key, [], days)
     _write(out_dir / f"{AUTHORITY}.crt", authority.public_bytes(serialization.Encoding.PEM), 0o644)
     for role in ROLES:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -64,7 +66,7 @@ def make_certificates(out_dir: Path, hosts: Mapping[str, list[str]] | None = Non
 
 
 def server_credentials(tls_dir: Path, role: str) -> grpc.ServerCredentials:
-    """Credentials that `role` listens with; callers need a certificate of the same authority. Raises ConfigurationError."""
+    """Credentials that `role` listens with; callers need a certificate of the same authority."""
     authority, certificate, key = _read(tls_dir, role)
     return grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
 

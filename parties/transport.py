@@ -70,13 +70,13 @@ class Link:
 
     def send_message(self, payload: Payload) -> None:
         """Queue one logical message. Blocks while the budget is used up; raises PartyLost when the stream is gone."""
-        if self._closed:
-            raise self._lost("the stream is closed")
         if self._budget_bytes is not None:
             with self._room:
                 # A message larger than the whole budget goes alone.
                 self._room.wait_for(lambda: self._closed or self._fits(len(payload)))
                 self._queued_bytes += len(payload)
+        if self._closed:
+            raise self._lost("the stream is closed")
         self.traffic.messages_sent += 1
         self.traffic.bytes_sent += len(payload)
         self._outgoing.put(payload)

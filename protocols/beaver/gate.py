@@ -13,7 +13,6 @@ from typing import ClassVar, Generic, TypeVar
 from protocols.beaver.roles import Dealer, Party
 from protocols.core.cost import Cost
 
-
 Result = TypeVar("Result")
 
 

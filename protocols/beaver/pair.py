@@ -49,10 +49,12 @@ class Pair:
         """
         if shift == 0:
             return self
+        if at_dealer:
+            assert self.mask is not None
+            return Pair(self.opened, ring.shift_right(self.mask, shift, self.bits), self.bits - shift, dealt=False)
         offset = 1 << (self.bits - 2)
         opened = ring.shift_right(self.opened + offset, shift, self.bits) - (offset >> shift)
-        mask = ring.shift_right(self.mask, shift, self.bits) if at_dealer and self.mask is not None else None
-        return Pair(opened, mask, self.bits - shift, dealt=False)
+        return Pair(opened, None, self.bits - shift, dealt=False)
 
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""

@@ -24,7 +24,7 @@ _FLUSH_BYTES = 1 << 18
 
 def _as_payload(parts: list[Tensor]) -> memoryview:
     raw = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return memoryview(raw.cpu().numpy())
+    return raw.cpu().numpy().data
 
 
 class Party:

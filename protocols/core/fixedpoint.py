@@ -32,7 +32,7 @@ class FixedPointPolicy:
         if self.truncation not in ("probabilistic", "exact"):
             raise ConfigurationError(f"truncation is 'probabilistic' or 'exact', not {self.truncation!r}")
         # A product has 2 f + v bits and a sign, the truncation needs two spare bits of a 48-bit ring.
-        if not (8 <= self.fraction_bits and 2 * self.fraction_bits + self.value_bits + 3 <= 48):
+        if not (self.fraction_bits >= 8 and 2 * self.fraction_bits + self.value_bits + 3 <= 48):
             raise ConfigurationError(
                 f"fraction_bits {self.fraction_bits} and value_bits {self.value_bits} do not fit: "
                 "8 <= fraction_bits and 2 * fraction_bits + value_bits <= 45"

@@ -45,7 +45,7 @@ class Prg:
         self._last = (gate, label)
         cipher = AES.new(self._key, AES.MODE_CTR, nonce=gate.to_bytes(8, "big") + label.to_bytes(4, "big"))
         out = np.empty(count, dtype=np.uint8)
-        view = memoryview(out)
+        view = out.data
         for start in range(0, count, _CHUNK_BYTES):
             part = view[start : start + _CHUNK_BYTES]
             cipher.encrypt(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], output=part)

@@ -37,7 +37,7 @@ class Secret(ABC):
     def map(self, function: Callable[[Tensor], Tensor], fraction_bits: int | None = None) -> Secret:
         """Apply a linear map with small integer coefficients (a view, a sign) to everything held inside."""
 
-    def __add__(self, other: Secret | float) -> Secret:
+    def __add__(self, other: Secret | Tensor | float) -> Secret:
         return self.protocol.add(self, other)
 
     __radd__ = __add__

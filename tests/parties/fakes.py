@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parties.engine import DealerTools, Digests, Engine, MeterRows, Tools
-from protocols.core.errors import CheckpointError, ProtocolError
+from protocols.core.errors import CheckpointError, InputError, ProtocolError
 
 
 def digest_of(text: str) -> str:
@@ -30,7 +30,7 @@ class FakePolicy:
 class FakeManifest:
     name: str = "model"
     policy: FakePolicy = field(default_factory=FakePolicy)
-    share_bytes: int = 0
+    share_bytes: int = 3
 
     def to_json(self) -> str:
         return json.dumps({"name": self.name, "policy": self.policy.name, "share_bytes": self.share_bytes})
@@ -47,6 +47,9 @@ class FakeRequest:
     correction_bytes: int = 64
     fail_at: str = ""
     """'ROLE INDEX': that role raises at that layer."""
+
+    crash_at: str = ""
+    """Likewise, with an error that is not of the tree."""
 
     def to_json(self) -> str:
         return json.dumps(self.__dict__)
@@ -79,6 +82,8 @@ class FakeEngine(Engine):
         self, tools: Tools, model: object, request_json: str, payload: bytes | None
     ) -> tuple[bytes | None, MeterRows]:
         request = FakeRequest(**json.loads(request_json))
+        if request.layers < 1:
+            raise InputError("no layers")
         self._talk(tools, request)
         if isinstance(tools, DealerTools):
             return None, [{"layer": "predict", "role": "dealer"}]
@@ -101,6 +106,8 @@ class FakeEngine(Engine):
         tools.on_layer(f"layer {index}")
         if request.fail_at == f"{role} {index}":
             raise ProtocolError(f"{role} was told to fail at layer {index}")
+        if request.crash_at == f"{role} {index}":
+            raise ValueError("a secret value")
 
     def _same(self, received: memoryview, expected: bytes) -> None:
         if bytes(received) != expected:

@@ -228,7 +228,10 @@ def _merge(
             count = len(group.monomials())
             shared = party.correlation_planes((count, numbers, row)) if count else masks[:0]
             inputs = torch.cat(
-                [equal[first + (0 if group.needs_equal else 1) : first + group.size], less[first : first + group.size - 1]]
+                [
+                    equal[first + (0 if group.needs_equal else 1) : first + group.size],
+                    less[first : first + group.size - 1],
+                ]
             )
             opened.append(inputs ^ masks)
             pending.append((job, group, first, masks, shared))
@@ -257,5 +260,7 @@ def _expand(party: Party, values: Tensor, table: dict[int, Tensor], term: int) -
     for i in range(values.shape[0]):
         variable = 1 << i
         if term & variable:
-            current = {s: (values[i] & share) ^ current[s | variable] for s, share in current.items() if not s & variable}
+            current = {
+                s: (values[i] & share) ^ current[s | variable] for s, share in current.items() if not s & variable
+            }
     return current[0]

@@ -42,9 +42,10 @@ class Exp2Negative(Gate[Tensor]):
     Powers of c are public; the dealer shares 2^r. With s = [u < 16], both bits are opened under masks σ and ω, and
     shares of 2^r, σ 2^r, ω 2^r and σω 2^r give every product locally.
 
-    Shapes: any. Encoding: pair in Z_2^32 or larger with 16 fraction bits, 0 <= u < 2^14 (or one unit below 0) -> share in Z_2^64
-    with `SCALE` = 49 fraction bits. Cost: comparison of 32 bits and of 20 bits in the same rounds, one round of two
-    bits; the dealer sends their correlations and 32 bytes per element.
+    Shapes: any. Encoding: pair in Z_2^32 or larger with 16 fraction bits, 0 <= u < 2^14 (or one unit below 0)
+    -> share in Z_2^64 with `SCALE` = 49 fraction bits.
+    Cost: comparison of 32 bits and of 20 bits in the same rounds, one round of two bits; the dealer sends their
+    correlations and 32 bytes per element.
     Error: 5e-5 after truncation. Reveals: nothing new.
     Source: multiplicative masking in the exponent as in the project's design notes.
     """

@@ -115,9 +115,7 @@ class EvaluatePiecewise(Gate[Tensor]):
     def _sums(self, party: Party, chosen: OpenedBits, pieces: list[Piece], opened: Tensor) -> Tensor:
         """A share of the trigonometric sum of the piece that applies. Shapes: J pieces, opened [n] -> [n]."""
         result = torch.zeros_like(opened)
-        for harmonic, (cos, sin) in zip(
-            pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True
-        ):
+        for harmonic, (cos, sin) in zip(pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True):
             a = self._amplitudes(opened, [dict(piece.cosines).get(harmonic, 0.0) for piece in pieces])
             b = self._amplitudes(opened, [dict(piece.sines).get(harmonic, 0.0) for piece in pieces])
             for factor in (a * cos + b * sin, a * sin - b * cos):  # of cos(wr), then of sin(wr)

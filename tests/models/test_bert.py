@@ -1,0 +1,143 @@
+"""BERT on shares agrees with transformers, for every configuration that we accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.checkpoint import Checkpoint, read_checkpoint, read_share, write_split
+from models.client_inputs import client_inputs, decode_outputs, make_request
+from models.manifest import Manifest
+from models.program import Request, forward, input_specs, load, output_specs, predict
+from protocols.beaver.sharing import reconstruct, share
+from protocols.cleartext.protocol import CleartextProtocol
+from protocols.core.errors import BoundError
+from protocols.core.secret import Protocol
+from tests.in_process import run_roles
+
+HIDDEN_ERROR = 3e-3  # two layers: GeLU 1.5e-4 and fixed point through two norms with gains about one
+CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16 alone
+
+
+def secure_run(
+    checkpoint: Checkpoint, folder: Path, request: Request, inputs: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """One prediction by three roles in this process."""
+    manifest = write_split(checkpoint, folder)
+    payloads = share(inputs, input_specs(manifest, request))
+
+    def program(protocol: Protocol, _: list[Tensor | None]) -> Any:
+        index = None if protocol.at_dealer else protocol.role.index
+        shares = None if index is None else read_share(folder / f"p{index}.safetensors", manifest, f"p{index}")
+        model = load(protocol, manifest, shares)
+        return predict(protocol, model, request, None if index is None else payloads[index], index)
+
+    (first, second), _, _ = run_roles(program, [])
+    specs = output_specs(manifest, request)
+    return decode_outputs(reconstruct(first, second, specs), specs)
+
+
+def clear_run(checkpoint: Checkpoint, request: Request, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same program on plain floats."""
+    manifest: Manifest = checkpoint.manifest
+    protocol = CleartextProtocol(manifest.policy)
+    model = load(protocol, manifest, checkpoint.tensors)
+    specs = input_specs(manifest, request)
+    secrets = {name: protocol.input(inputs[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
+    outputs = forward(protocol, model, request, secrets)
+    return {name: protocol.reveal(x).double() / 2.0**x.fraction_bits for name, x in outputs.items()}
+
+
+CASES = {
+    "one-token": ({}, 1, 1, False),
+    "odd": ({}, 1, 7, False),
+    "batch-masked": ({}, 3, 6, True),
+    "longest": ({}, 1, 20, False),
+    "one-layer": ({"num_hidden_layers": 1}, 2, 5, True),
+    "one-head": ({"num_attention_heads": 1}, 1, 4, False),
+    "no-pooler": ({"pooler": False}, 1, 5, False),
+    "three-types": ({"type_vocab_size": 3}, 2, 4, False),
+    "other-epsilon": ({"layer_norm_eps": 1e-5}, 1, 4, False),
+}
+
+
+@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("case", CASES)
+def test_agrees_with_transformers(
+    case: str, weights: str, save_bert: Callable[..., tuple[Path, Any]], tmp_path: Path
+) -> None:
+    changes, batch, tokens, masked = CASES[case]
+    folder, reference = save_bert(**changes)
+    checkpoint = read_checkpoint(folder, weights=weights)
+    ids = torch.randint(0, 61, (batch, tokens))
+    types = torch.randint(0, changes.get("type_vocab_size", 2), (batch, tokens))
+    mask = torch.ones_like(ids)
+    if masked:
+        for row in range(batch):
+            mask[row, tokens - row :] = 0
+    with torch.no_grad():
+        due = reference(input_ids=ids, attention_mask=mask, token_type_ids=types)
+    request = make_request("hidden", ids, mask)
+    assert request.masked == masked
+    inputs = client_inputs(checkpoint.manifest, request, ids, mask, types, checkpoint.embeddings)
+    kept = mask.bool()
+    runs = (
+        (clear_run(checkpoint, request, inputs), CLEAR_ERROR),
+        (secure_run(checkpoint, tmp_path / "split", request, inputs), HIDDEN_ERROR),
+    )
+    for run, bound in runs:
+        difference = (run["last_hidden_state"] - due.last_hidden_state)[kept].abs().max()
+        assert difference < bound
+        assert ("pooler_output" in run) == changes.get("pooler", True)
+        if "pooler_output" in run:
+            assert (run["pooler_output"] - due.pooler_output).abs().max() < bound + 8e-4  # tanh's own error
+
+
+def test_embedding_is_the_normalised_masked_mean(save_bert: Callable[..., tuple[Path, Any]], tmp_path: Path) -> None:
+    folder, reference = save_bert()
+    checkpoint = read_checkpoint(folder)
+    ids, mask = torch.randint(0, 61, (2, 9)), torch.ones(2, 9, dtype=torch.int64)
+    mask[1, 4:] = 0
+    with torch.no_grad():
+        hidden = reference(input_ids=ids, attention_mask=mask).last_hidden_state
+    due = torch.nn.functional.normalize((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True), dim=-1)
+    request = make_request("embedding", ids, mask)
+    found = secure_run(checkpoint, tmp_path / "split", request, client_inputs(checkpoint.manifest, request, ids, mask))
+    assert (found["embedding"] - due).abs().max() < 1e-3
+    assert torch.nn.functional.cosine_similarity(found["embedding"], due).min() > 0.9999
+
+
+def test_what_is_masked_does_not_matter(save_bert: Callable[..., tuple[Path, Any]], tmp_path: Path) -> None:
+    folder, _ = save_bert()
+    checkpoint = read_checkpoint(folder)
+    ids = torch.randint(0, 61, (1, 6))
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0]])
+    other = ids.clone()
+    other[0, 4:] = (other[0, 4:] + 30) % 61
+    request = make_request("embedding", ids, mask)
+    first, second = (
+        secure_run(checkpoint, tmp_path / "split", request, client_inputs(checkpoint.manifest, request, x, mask))
+        for x in (ids, other)
+    )
+    assert (first["embedding"] - second["embedding"]).abs().max() < 2e-4
+
+
+def test_the_reference_names_the_layer_that_overflows(
+    save_bert: Callable[..., tuple[Path, Any]], edit: Callable[..., None]
+) -> None:
+    folder, _ = save_bert()
+
+    def enlarge(tensors: dict[str, Tensor]) -> None:
+        tensors["encoder.layer.1.intermediate.dense.weight"] *= 1e5
+
+    edit(folder, tensors=enlarge)
+    checkpoint = read_checkpoint(folder)
+    ids = torch.randint(0, 61, (1, 4))
+    request = make_request("hidden", ids, None)
+    with pytest.raises(BoundError, match=r"layer\.1"):
+        clear_run(checkpoint, request, client_inputs(checkpoint.manifest, request, ids))

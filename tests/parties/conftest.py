@@ -1,0 +1,78 @@
+"""Parties inside the test process: real gRPC over mutual TLS on loopback, the fake engine, one set of certificates."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from parties.client import Client
+from parties.config import PARTIES, Limits, PartiesSettings, PartySettings
+from parties.launcher import free_addresses
+from parties.tls import make_certificates
+from tests.parties.fakes import FakeManifest
+from tests.parties.local import LocalParties
+
+LIMITS = Limits(rendezvous_seconds=1.0, sessions=4)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls") / "certificates"
+    make_certificates(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls") / "other"
+    make_certificates(folder)
+    return folder
+
+
+@pytest.fixture
+def settings(certificates: Path) -> PartiesSettings:
+    addresses = free_addresses()
+    return PartiesSettings(
+        {role: PartySettings(addresses[role], addresses[role]) for role in PARTIES}, certificates, limits=LIMITS
+    )
+
+
+@pytest.fixture
+def local_parties(settings: PartiesSettings) -> Iterator[LocalParties]:
+    parties = LocalParties(settings)
+    yield parties
+    parties.stop_all()
+
+
+@pytest.fixture
+def client(local_parties: LocalParties) -> Iterator[Client]:
+    with Client(local_parties.settings) as client:
+        yield client
+
+
+@pytest.fixture
+def shares(tmp_path: Path) -> dict[str, Path]:
+    """Share files as `FakeManifest` describes them."""
+    files = {role: tmp_path / f"{role}.share" for role in ("p0", "p1")}
+    for path in files.values():
+        path.write_bytes(b"abc")
+    return files
+
+
+@pytest.fixture
+def manifest(client: Client, shares: dict[str, Path]) -> FakeManifest:
+    """A model that is loaded at `client`'s parties."""
+    manifest = FakeManifest()
+    client.load_model(manifest, shares)
+    return manifest
+
+
+@pytest.fixture
+def copy_certificates(certificates: Path, tmp_path: Path) -> Callable[[], Path]:
+    def copy() -> Path:
+        return Path(shutil.copytree(certificates, tmp_path / "copy"))
+
+    return copy

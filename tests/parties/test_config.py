@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parties.config import PARTIES, Limits, load_settings, settings_toml
+from protocols.core.errors import ConfigurationError
+
+GOOD = """
+[p0]
+address = "localhost:7100"
+[p1]
+address = "localhost:7101"
+listen = "0.0.0.0:7101"
+[dealer]
+address = "localhost:7102"
+[tls]
+dir = "certificates"
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "parties.toml"
+    path.write_text(text)
+    return path
+
+
+def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD + '[models]\ndir = "/models"\n[limits]\nthreads = 2\n'))
+    assert settings.tls_dir == tmp_path / "certificates"
+    assert settings.models_dir == Path("/models")
+    assert settings.limits == Limits(threads=2)
+    assert settings.parties["p1"].address == "localhost:7101"
+    assert settings.parties["p1"].listen == "0.0.0.0:7101"
+    assert settings.parties["p0"].listen == "localhost:7100"
+
+
+def test_written_settings_are_read_back(tmp_path: Path) -> None:
+    addresses = {role: f"127.0.0.1:{7100 + index}" for index, role in enumerate(PARTIES)}
+    settings = load_settings(write(tmp_path, settings_toml(addresses, tmp_path / "tls")))
+    assert {role: party.address for role, party in settings.parties.items()} == addresses
+    assert settings.tls_dir == tmp_path / "tls"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("[dealer]", "[daeler]"), r"unknown key 'daeler'; did you mean 'dealer'\?"),
+        (GOOD.replace("listen", "listn"), r"unknown key 'p1.listn'; did you mean 'listen'\?"),
+        (GOOD + "[limits]\nthread = 1", r"unknown key 'limits.thread'; did you mean 'threads'\?"),
+        (GOOD + "[zzz]", r"unknown key 'zzz'; known keys: p0, p1"),
+        (GOOD.replace("[tls]", "[models]"), "tls is missing"),
+        (GOOD.replace('dir = "certificates"', ""), "tls.dir is missing"),
+        (GOOD + "[limits]\nthreads = 0", "limits.threads: input should be greater than or equal to 1"),
+        (GOOD + "[limits]\nthreads = 'two'", "limits.threads: input should be a valid integer"),
+        (GOOD.replace("localhost:7100", "localhost"), "p0.address is 'localhost'; expected \"host:port\""),
+        (GOOD.replace("0.0.0.0:7101", "0.0.0.0:99999"), "p1.listen is '0.0.0.0:99999'"),
+        ("[p0", "is not valid TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        load_settings(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="absent.toml: cannot be read: No such file"):
+        load_settings(tmp_path / "absent.toml")
