@@ -76,13 +76,22 @@ class Launcher:
 
     settings: PartiesSettings
 
-    def __init__(self, config: Path | None = None, *, log: Log | None = None, module: str = "parties") -> None:
+    def __init__(
+        self,
+        config: Path | None = None,
+        *,
+        log: Log | None = None,
+        module: str = "parties",
+        stop_when_one_ends: bool = True,
+    ) -> None:
+        """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
+        self._stop_when_one_ends = stop_when_one_ends
         self._config = config
         self._log = log or _drop
         self._module = module
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._readers: list[threading.Thread] = []
+        self._readers: dict[str, threading.Thread] = {}
         self._last_lines: dict[str, list[str]] = {}
         self._failure: str | None = None
         self._stopping = threading.Event()
@@ -91,12 +100,21 @@ class Launcher:
     def start(self) -> None:
         """Start the processes and wait until every one serves. After an error, call `stop`."""
         atexit.register(self.stop)
-        config = self._config or self._prepare()
-        self.settings = load_settings(config)
+        self._config = (self._config or self._prepare()).resolve()
+        self.settings = load_settings(self._config)
         for role in PARTIES:
-            self._start(role, config.resolve())
+            self._start(role, self._config)
         self._wait_until_healthy()
-        threading.Thread(target=self._watch, name="launcher", daemon=True).start()
+        if self._stop_when_one_ends:
+            threading.Thread(target=self._watch, name="launcher", daemon=True).start()
+
+    def restart(self, role: str) -> None:
+        """Start `role` again after it ended, and wait until it serves."""
+        if self._config is None or role not in self._processes or self._processes[role].poll() is None:
+            raise ConfigurationError(f"{role} cannot be restarted: it has not been started, or it still runs")
+        self._close_pipe(role)
+        self._start(role, self._config)
+        self._wait_until_healthy()
 
     def stop(self) -> None:
         """Stop every process and remove temporary files. Does nothing the second time."""
@@ -112,9 +130,9 @@ class Launcher:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-                if process.stdin is not None:
-                    process.stdin.close()
-            for reader in self._readers:
+            for role in self._processes:
+                self._close_pipe(role)
+            for reader in self._readers.values():
                 reader.join(STOP_SECONDS)
             self._processes.clear()
             if self._temporary is not None:
@@ -167,7 +185,12 @@ class Launcher:
         assert process.stderr is not None
         reader = threading.Thread(target=self._read_log, args=(role, process.stderr), name=f"log-{role}", daemon=True)
         reader.start()
-        self._readers.append(reader)
+        self._readers[role] = reader
+
+    def _close_pipe(self, role: str) -> None:
+        pipe = self._processes[role].stdin
+        if pipe is not None:
+            pipe.close()
 
     def _read_log(self, role: str, stream: IO[bytes]) -> None:
         lines = self._last_lines[role]
@@ -194,7 +217,7 @@ class Launcher:
 
     def _start_error(self, role: str, code: int) -> ConfigurationError:
         """What to raise when a party ended before it served."""
-        self._readers[PARTIES.index(role)].join(1.0)
+        self._readers[role].join(1.0)
         if code == ExitCode.PORT_IN_USE:
             return _PortTaken(
                 f"{role} cannot listen on {self.settings.parties[role].listen}: {HELP[ExitCode.PORT_IN_USE]}"

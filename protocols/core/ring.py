@@ -14,7 +14,10 @@ import math
 import torch
 from torch import Tensor
 
+from protocols.core import kernels
+
 WORD_BITS = 64
+HALF_WORD_BITS = 32
 
 
 def element_bytes(bits: int) -> int:
@@ -47,10 +50,25 @@ def top_bit(x: Tensor, bits: int) -> Tensor:
 
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
     """a @ b mod 2^bits, with torch's broadcasting. Operands may be int64, or int32 where bits <= 32."""
-    if bits <= 32:
-        # A 32-bit product takes half of the memory traffic; the result is wanted mod 2^32 only.
+    if bits <= HALF_WORD_BITS:
+        # The result is wanted mod 2^32 only, and torch is fast in 32 bits.
         return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(torch.int64)
+    return _matmul_cpu(a, b) if a.device.type == "cpu" else matmul_reference(a, b)
+
+
+def matmul_reference(a: Tensor, b: Tensor) -> Tensor:
+    """`matmul` in plain torch."""
     return torch.matmul(a, b)
+
+
+def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
+    if b.dim() == 2:  # one matrix for the whole batch
+        rows = a.reshape(1, -1, a.shape[-1])
+        product = torch.from_numpy(kernels.matmul(rows.numpy(), b.unsqueeze(0).numpy()))
+        return product.reshape(*a.shape[:-1], b.shape[-1])
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    left, right = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
+    return torch.from_numpy(kernels.matmul(left.numpy(), right.numpy())).reshape(*batch, a.shape[-2], b.shape[-1])
 
 
 def pack(x: Tensor, bits: int) -> Tensor:

@@ -67,5 +67,5 @@ def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="absent.toml: cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"absent\.toml: cannot be read: No such file"):
         load_settings(tmp_path / "absent.toml")

@@ -133,7 +133,7 @@ def test_an_unloaded_model_has_to_be_loaded_again(
 ) -> None:
     with Client(client.settings) as other:
         other.unload_model(manifest.digest)
-    with pytest.raises(HandshakeError, match="load the model again.*model digest differs: .*no such model loaded"):
+    with pytest.raises(HandshakeError, match=r"load the model again.*model digest differs: .*no such model loaded"):
         predict(client, manifest)
     client.load_model(manifest, shares)
     predict(client, manifest)
@@ -151,10 +151,8 @@ def test_a_restarted_party_makes_all_load_again(
 
 
 @pytest.mark.parametrize("role", PARTIES)
-def test_an_error_at_a_party_reaches_the_client_as_itself(
-    client: Client, manifest: FakeManifest, role: str
-) -> None:
-    with pytest.raises(ProtocolError, match=f"^{role} was told to fail at layer 1$"):
+def test_an_error_at_a_party_reaches_the_client_as_itself(client: Client, manifest: FakeManifest, role: str) -> None:
+    with pytest.raises(ProtocolError, match=f"^{role} was told to fail at layer 1"):
         predict(client, manifest, FakeRequest(layers=50, fail_at=f"{role} 1"))
     predict(client, manifest)
 

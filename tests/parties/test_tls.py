@@ -90,7 +90,7 @@ def test_a_server_refuses_callers_of_another_authority(
         shutil.copy(other_certificates / f"client.{kind}", folder)
     (folder / "authority.crt").write_bytes((other_certificates / "authority.crt").read_bytes() + both)
     dialer = Dialer(replace(local_parties.settings, tls_dir=folder), "client")
-    with pytest.raises(HandshakeError, match="certificate differs: this side has \"client's, from our authority\""):
+    with pytest.raises(HandshakeError, match='certificate differs: this side has "client\'s, from our authority"'):
         dialer.dial("p0", "Run", hello("client"))
     dialer.close()
 

@@ -23,9 +23,9 @@ def on_grid(x: Tensor, fraction_bits: int = FRACTION_BITS) -> Tensor:
     return torch.round(x * 2.0**fraction_bits) / 2.0**fraction_bits
 
 
-def around(*points: float) -> tuple[float, ...]:
+def around(*points: float, unit: float = ULP) -> tuple[float, ...]:
     """Each point, and one unit to either side."""
-    return tuple(point + step * ULP for point in points for step in (-1, 0, 1))
+    return tuple(point + step * unit for point in points for step in (-1, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Argument:
         values = torch.where(torch.arange(count) % 3 == 2, magnitude.copysign(sign - 0.5), self.low + width * spread)
         edges = torch.tensor(self.edges[:count], dtype=torch.float64)
         values[: edges.numel()] = edges
-        return on_grid(values, self.fraction_bits).clamp(self.low, self.high).reshape(shape)
+        unit = 2.0**-self.fraction_bits
+        lowest, highest = math.ceil(self.low / unit) * unit, math.floor(self.high / unit) * unit
+        return on_grid(values, self.fraction_bits).clamp(lowest, highest).reshape(shape)
 
 
 def independent(*arguments: Argument) -> Filler:
@@ -96,6 +98,18 @@ def rows_of_spread(lowest: float, highest: float, arguments: Sequence[Argument])
     return fill
 
 
+def rows_of_norm(lowest: float, highest: float) -> Filler:
+    """Rows of Euclidean norm from 2^lowest to 2^highest, both ends among them."""
+
+    def fill(shapes: Sequence[Shape], generator: torch.Generator) -> list[Tensor]:
+        *leading, width = shapes[0]
+        x = torch.randn(math.prod(leading), width, generator=generator, dtype=torch.float64)
+        exponent = torch.linspace(lowest + 0.01, highest - 0.01, x.shape[0], dtype=torch.float64).unsqueeze(1)
+        return [on_grid(x / x.norm(dim=1, keepdim=True) * 2.0**exponent).reshape(shapes[0])]
+
+    return fill
+
+
 def one_hot(values: Argument) -> Filler:
     """One-hot rows, and what they are multiplied by."""
 
@@ -107,12 +121,19 @@ def one_hot(values: Argument) -> Filler:
     return fill
 
 
-def scores_and_mask(scores: Argument, masked: float) -> Filler:
-    """Scores, and a mask of 0 and `masked` in which each row keeps its first element."""
+def with_mask(scores: Argument, masked: float = -2048.0) -> Filler:
+    """Scores, and a mask of 0 and `masked`: each row keeps its first element and loses its last, if that is another.
+
+    The last row has the largest score and, masked, the least one.
+    """
 
     def fill(shapes: Sequence[Shape], generator: torch.Generator) -> list[Tensor]:
         mask = torch.where(torch.rand(shapes[1], generator=generator, dtype=torch.float64) < 0.4, masked, 0.0)
+        mask[..., -1] = masked
         mask[..., 0] = 0.0
-        return [scores.fill(shapes[0], generator), mask]
+        values = scores.fill(shapes[0], generator)
+        values.reshape(-1, shapes[0][-1])[-1, 0] = scores.high
+        values.reshape(-1)[-1] = scores.low if shapes[0][-1] > 1 else scores.high
+        return [values, mask]
 
     return fill

@@ -1,33 +1,20 @@
-"""The conformance table: every op with its shapes, its declared range and its declared error. An op is one row."""
+"""What a row of the conformance table is, and how its op is run on shares and in the clear."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Protocol, Secret
-from protocols.functions import argmax, compare, embedding, exp, gelu, layernorm, octaves, relu, softmax, tanh
-from tests.protocols.arguments import (
-    LARGEST,
-    ULP,
-    Argument,
-    Filler,
-    Shape,
-    around,
-    independent,
-    on_grid,
-    one_hot,
-    product_below,
-    rows_of_spread,
-    scores_and_mask,
-)
+from tests.in_process import Run, encode, run_roles
+from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 
 Bound = Callable[..., Tensor | float]
 """Largest allowed error, from the reference result and the arguments."""
@@ -120,77 +107,41 @@ def as_declared(function: Piecewise) -> Bound:
     return lambda reference, *arguments: function.max_error + function.relative_error * reference.abs()
 
 
-def _scaled(reference: Tensor, *arguments: Tensor) -> Tensor:
+def scaled(reference: Tensor, *arguments: Tensor) -> Tensor:
     # A public factor keeps 21 significant bits, rounded; then one truncation.
     return reference.abs() * 2.0**-21 + ULP
 
 
-def _float_sum(reference: Tensor, *arguments: Tensor) -> Tensor:
+def float_sum(reference: Tensor, *arguments: Tensor) -> Tensor:
     # Nothing is rounded in the ring; the reference is a float64 and so is what it is compared with.
     return reference.abs() * 2.0**-50
 
 
-def _l2(reference: Tensor, x: Tensor) -> Tensor:
-    # x times the inverse norm, whose error its Piecewise declares; then one truncation.
-    inverse = octaves.inverse_root_function(1, -8, 16, 22)
-    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+def run_clear(op: Op, values: Sequence[Tensor], policy: FixedPointPolicy) -> ClearSecret:
+    """The reference, with every declared bound checked."""
+    protocol = CleartextProtocol(policy)
+    plain = Form()
+    arguments = [
+        obtain(protocol, argument, encode(value, argument.fraction_bits), value, plain)
+        for argument, value in zip(op.arguments, values, strict=True)
+    ]
+    result = op.function(*arguments)
+    assert isinstance(result, ClearSecret)
+    return result
 
 
-# Shapes of one argument, of two that broadcast, of matrices. The long ones have room for every edge.
+def run_secure(op: Op, values: Sequence[Tensor], form: str, policy: FixedPointPolicy) -> Run:
+    """All three roles."""
+    forms = [form_of(form, i) for i in range(len(values))]
+    scales = [input_scale(a, f, policy) for a, f in zip(op.arguments, forms, strict=True)]
+    scale_found: list[int] = []
 
-_LONG = 613
-ONE = (((1,),), ((5,),), ((3, 7),), ((2, 3, 5),), ((_LONG,),))
-TWO = (((1,), (1,)), ((5,), (5,)), ((3, 7), (7,)), ((2, 3, 5), (3, 1)), ((1, 5), (4, 1)), ((_LONG,), (_LONG,)))
-SAME = (((1,), (1,)), ((3, 7), (3, 7)), ((_LONG,), (_LONG,)))
-ROWS = (((1, 1),), ((1, 5),), ((3, 7),), ((2, 3, 9),), ((4, 1),), ((2, 2, 4, 8),))
-MATRICES = (((1, 1), (1, 1)), ((1, 5), (5, 3)), ((3, 7), (7, 9)), ((2, 3, 9), (9, 5)))
-BATCHED = (*MATRICES, ((2, 3, 5), (2, 5, 4)), ((2, 1, 3, 5), (2, 5, 3)))
-WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        arguments = [obtain(protocol, *each) for each in zip(op.arguments, shares, values, forms, strict=True)]
+        result = op.function(*arguments)
+        scale_found.append(result.fraction_bits)
+        return protocol.reveal(result)
 
-# -- ranges --------------------------------------------------------------------------------------------------------
-
-ANY = Argument(-LARGEST, LARGEST, (0.0, ULP, -ULP, LARGEST, -LARGEST, 1.0, -1.0))
-HALF = Argument(-4095.0, 4095.0, (0.0, ULP, -ULP, 4095.0, -4095.0, 4095.0, -4095.0))
-OTHER_HALF = Argument(-4095.0, 4095.0, (0.0, 0.0, ULP, 4095.0, -4095.0, -4095.0, 4095.0))
-# Products: the edges meet pairwise, all others stay below 90^2 < 2^13.
-LEFT = Argument(-90.0, 90.0, (0.0, ULP, -ULP, 90.0, -90.0, ULP, 1.0, -1.0))
-RIGHT = Argument(-90.0, 90.0, (90.0, 90.0, 90.0, -90.0, -90.0, ULP, ULP, ULP))
-LARGE_LEFT = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST, LARGEST, 0.0, 1.0 - ULP, ULP))
-SMALL_RIGHT = Argument(-1.0, 1.0, (1.0, 1.0, -1.0, 1.0, 1.0 - ULP, -ULP))
-WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "weight")
-BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bias")
-SCORES = Argument(-2047.0, 2047.0, (2047.0, -2047.0, 0.0, 2047.0, 2047.0 - ULP))
-MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
-MASK = Argument(softmax.MASKED, 0.0)
-SIGNED_DOMAIN = compare.NEGATIVE.domain
-COMPARED = Argument(*SIGNED_DOMAIN, (*around(0.0), *SIGNED_DOMAIN, SIGNED_DOMAIN[0] + ULP))
-HALVES = Argument(-4095.0, 4095.0, (0.0, ULP, -ULP, 4095.0, -4095.0))
-
-
-def argument_of(function: Piecewise, fraction_bits: int = 16) -> Argument:
-    """The whole domain of a Piecewise: its ends, every threshold and its neighbours."""
-    low, high = function.domain
-    inner = around(*function.thresholds, 0.0)
-    edges = (low, low + ULP, high - ULP, high, *(e for e in inner if low <= e <= high))
-    return Argument(low, high, edges, fraction_bits=fraction_bits)
-
-
-def _elementwise(function: Piecewise, apply: Callable[[Secret], Secret], name: str = "") -> Op:
-    return Op(name or function.name, apply, (argument_of(function),), ONE, as_declared(function))
-
-
-def _gain(shape_free: float) -> Argument:
-    return Argument(-shape_free, shape_free, (shape_free, -shape_free))
-
-
-_LAYER_NORM = (ANY, _gain(1.0), Argument(-90.0, 90.0))
-_LAYER_NORM_SHAPES = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384), (4, 1), (7, 33)))
-_SUM_RSQRT = octaves.inverse_root_function(384, -12, 20, 17)
-
-
-def _multiply_wide(x: Secret, y: Secret) -> Secret:
-    return x.protocol.multiply(x, y, fraction_bits=22)
-
-
-def _mixed(x: Secret, y: Secret) -> Secret:
-    return x.protocol.concatenate([x, y], 0)
+    inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
+    (first, second), meters, sent = run_roles(program, inputs, policy=policy)
+    return Run(first + second, meters, sent, scale_found[0], (first, second))

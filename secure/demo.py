@@ -1,0 +1,189 @@
+"""A small private semantic search, side by side with the same search in the clear."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+from transformers import AutoModel
+from transformers.utils import logging as transformers_logging
+
+from models.client_inputs import client_inputs
+from models.manifest import Manifest
+from models.program import Request, input_specs
+from parties.client import Prediction
+from parties.run import Progress
+from protocols.beaver.sharing import open_payload, pack_shares
+from protocols.core.errors import CheckpointError
+from secure.api import PrivateModel
+from secure.connection import Parties, SessionClient, launch
+from secure.sample import DOCUMENTS, MODEL_NAME
+from secure.tokens import load_tokenizer
+from secure.uniformity import uniformity
+
+LEAST_COSINE = 0.999
+_SHOWN_BYTES = 16
+
+
+@dataclass
+class Message:
+    """What the client sent for one prediction, as P0 and P1 received it."""
+
+    request: Request
+    payloads: tuple[bytes, bytes]
+
+
+class Recorder:
+    """A client that keeps its last message to P0 and P1, for the demo to look at."""
+
+    def __init__(self, client: SessionClient) -> None:
+        self._client = client
+        self.last: Message | None = None
+        self.load_model = client.load_model
+        self.unload_model = client.unload_model
+        self.close = client.close
+
+    def predict(
+        self,
+        model_digest: str,
+        policy_digest: str,
+        request: Request,
+        payloads: tuple[bytes, bytes],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Prediction:
+        self.last = Message(request, payloads)
+        return self._client.predict(model_digest, policy_digest, request, payloads, progress)
+
+
+def run_demo(folder: Path, query: str, console: Console, *, progress: bool | None = None) -> bool:
+    """Search DOCUMENTS for `query`, privately and in the clear. True when the two agree.
+
+    Raises InputError for a query that cannot be encoded, CheckpointError and SessionError and its kinds.
+    """
+    plain = PlainModel(folder)
+    expected = plain.encode([query])  # an impossible query fails here, before three processes start
+    console.print(f"[bold]Private semantic search[/bold] with {MODEL_NAME}: P0, P1 and the dealer, three processes")
+    clock = _Clock(console)
+    with launch() as started:
+        recorder = Recorder(started.client)
+        parties = Parties(recorder)
+        clock.lap("three processes started, with fresh certificates")
+        model = PrivateModel.from_pretrained(folder, parties=parties, progress=progress)
+        clock.lap("weights split into two shares, uploaded, and loaded by P0 and P1")
+        documents = model.encode(DOCUMENTS, progress=progress)
+        clock.lap(f"{len(DOCUMENTS)} documents embedded privately")
+        found = model.encode([query], progress=progress)
+        clock.lap("query embedded privately")
+    expected = torch.cat([expected, plain.encode(DOCUMENTS)])
+    private = torch.cat([found, documents])
+    console.print(_scores(query, private, expected))
+    agrees = _accuracy(private, expected, console)
+    assert recorder.last is not None
+    _views(model.manifest, recorder.last, plain.tokens([query]), console)
+    console.print("\n[bold]What the query cost[/bold]")
+    console.print(model.report)
+    console.print(
+        "These seconds are of three processes that share this machine's cores, over loopback. Three hosts on a real "
+        "network have more cores, and every round waits for the network."
+    )
+    return agrees
+
+
+class PlainModel:
+    """The same model in the clear, by transformers, at the client."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CheckpointError when the folder has no tokenizer."""
+        tokenizer = load_tokenizer(folder)
+        if tokenizer is None:
+            raise CheckpointError(f"{folder} has no tokenizer")
+        transformers_logging.disable_progress_bar()
+        self._tokenizer = tokenizer
+        self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+
+    def tokens(self, sentences: Sequence[str]) -> dict[str, Tensor]:
+        """Padded token ids and mask. Shapes: int64 [B, T]."""
+        encoded = self._tokenizer(list(sentences), padding=True, return_tensors="pt")
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Mean over tokens, of length 1. Shapes: float32 [B, D]."""
+        tokens = self.tokens(sentences)
+        with torch.inference_mode():
+            hidden = self._model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"].unsqueeze(2)
+        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+
+
+class _Clock:
+    """Prints how long each step took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self._console.print(f"  {now - self._last:6.2f} s  {step}")
+        self._last = now
+
+
+def _scores(query: str, private: Tensor, expected: Tensor) -> Table:
+    """Documents by private score. Row 0 of the embeddings is the query."""
+    ours, theirs = private[1:] @ private[0], expected[1:] @ expected[0]
+    table = Table(title=f"\nQuery: {escape(query)}", title_justify="left", title_style="bold")
+    for name in ("private", "in the clear", "difference"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("document")
+    for i in ours.argsort(descending=True).tolist():
+        difference = float(ours[i] - theirs[i])
+        table.add_row(f"{ours[i]:.5f}", f"{theirs[i]:.5f}", f"{difference:+.1e}", escape(DOCUMENTS[i]))
+    return table
+
+
+def _accuracy(private: Tensor, expected: Tensor, console: Console) -> bool:
+    cosine = float(torch.nn.functional.cosine_similarity(private.double(), expected.double()).min())
+    difference = float((private - expected).abs().max())
+    score = float((private[1:] @ private[0] - expected[1:] @ expected[0]).abs().max())
+    agrees = cosine >= LEAST_COSINE
+    console.print(
+        f"Largest difference: {score:.1e} of a score, {difference:.1e} of an embedding's entry. "
+        f"Lowest cosine between a private embedding and its plain one: {cosine:.7f} "
+        f"({'at least' if agrees else '[red]below[/red]'} {LEAST_COSINE})."
+    )
+    return agrees
+
+
+def _views(manifest: Manifest, message: Message, tokens: dict[str, Tensor], console: Console) -> None:
+    """What P0 and P1 received of the query, and whether it looks uniform."""
+    specs = input_specs(manifest, message.request)
+    plain = pack_shares(client_inputs(manifest, message.request, **tokens), specs)
+    seed, corrections = message.payloads
+    expanded = pack_shares(open_payload(0, seed, specs), specs)
+    table = Table(title="\nWhat the computing parties saw of the query", title_justify="left", title_style="bold")
+    for name in ("", "bytes", "the first ones", "chi-square", "p-value"):
+        table.add_column(name, justify="left" if name in ("", "the first ones") else "right", no_wrap=True)
+    # Half of the seed: with all of it, a copy of this screen and P1's message would give the query away.
+    table.add_row("P0 received a seed", f"{len(seed)}", f"{seed[:8].hex(' ')} …", "", "")
+    for name, data in (
+        ("P0 expands it to", expanded),
+        ("P1 received", corrections),
+        ("for comparison: in the clear", plain),
+    ):
+        test = uniformity(data)
+        table.add_row(
+            name, f"{test.count}", f"{data[:_SHOWN_BYTES].hex(' ')} …", f"{test.chi_square:.1f}", f"{test.p_value:.3g}"
+        )
+    console.print(table)
+    console.print(
+        "Chi-square over the 256 values of a byte: about 255 ± 23 for uniform bytes, whose p-value is as often small "
+        "as large. P0 and P1 each hold one of the two; only their sum is the query. These are the client's messages; "
+        "what the parties send each other later is put to the same test in this project's tests."
+    )

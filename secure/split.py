@@ -1,0 +1,68 @@
+"""Split folders as the API and the command line see them: share files, and tables for the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.checkpoint import read_checkpoint, split_checkpoint
+from models.manifest import Manifest, WeightVisibility
+from protocols.core.errors import CheckpointError
+
+CLIENT_TABLES_NAME = "client.safetensors"
+
+
+def split(checkpoint: Path, out_dir: Path, weights: WeightVisibility) -> Manifest:
+    """Write manifest.json, p0.safetensors, p1.safetensors and the tokenizer's files.
+
+    With public weights the client looks its embeddings up itself, so it gets client.safetensors too.
+    Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
+    """
+    if out_dir.exists() and any(out_dir.iterdir()):
+        raise CheckpointError(f"{out_dir} is not empty; choose another folder, so that no share file is overwritten")
+    manifest = split_checkpoint(checkpoint, out_dir, weights=weights)
+    if weights == "public":
+        tables = read_checkpoint(checkpoint, weights=weights).embeddings
+        save_file({name: table.contiguous() for name, table in tables.items()}, out_dir / CLIENT_TABLES_NAME)
+    return manifest
+
+
+def share_files(folder: Path) -> Mapping[str, Path] | None:
+    """The two share files in a split folder; None when it has neither, so that the parties serve their own.
+
+    Raises CheckpointError when there is only one of them.
+    """
+    files = {role: folder / f"{role}.safetensors" for role in ("p0", "p1")}
+    present = [role for role, path in files.items() if path.is_file()]
+    if len(present) == 1:
+        raise CheckpointError(
+            f"{folder} has the share of {present[0]} alone; a client needs both to upload them, or none when each "
+            "party serves its own"
+        )
+    return files if present else None
+
+
+def read_client_tables(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
+    """The client's embedding tables of a split folder with public weights; of one with private weights, none.
+
+    Raises CheckpointError when they are missing or do not fit the manifest.
+    """
+    if manifest.weights != "public":
+        return {}
+    path = folder / CLIENT_TABLES_NAME
+    config = manifest.config
+    due = {
+        "embeddings.table": (config["vocab_size"] + config["type_vocab_size"], config["hidden_size"]),
+        "embeddings.positions": (config["max_position_embeddings"], config["hidden_size"]),
+    }
+    try:
+        tables = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}, which the client needs with public weights, cannot be read: {error}") from None
+    if {name: tuple(table.shape) for name, table in tables.items()} != due:
+        raise CheckpointError(f"{path} holds other tensors than its manifest asks for")
+    return tables

@@ -1,0 +1,173 @@
+"""Real processes: they come up, serve, survive each other's death, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from parties.client import Client
+from parties.config import PARTIES, settings_toml
+from parties.exit_codes import ExitCode
+from parties.launcher import Launcher, free_addresses, launch
+from parties.run import Progress
+from parties.tls import make_certificates
+from protocols.core.errors import ConfigurationError, PartyLost, SessionError
+from tests.parties.fakes import FakeManifest, FakeRequest
+from tests.parties.local import eventually
+
+pytestmark = pytest.mark.processes
+
+PROGRAM = "tests.parties.fake_process"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Launchers make their temporary folders here, so that a test can see what is left of them."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def launcher(temporary_folder: Path) -> Iterator[Launcher]:
+    with launch(module=PROGRAM) as launcher:
+        yield launcher
+
+
+def predict(
+    client: Client, manifest: FakeManifest, layers: int = 3, progress: Callable[[Progress], None] | None = None
+) -> None:
+    client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(layers=layers), (b"a", b"b"), progress)
+
+
+def test_parties_serve_and_leave_nothing_behind(temporary_folder: Path, shares: dict[str, Path]) -> None:
+    lines: list[tuple[str, str]] = []
+    with launch(module=PROGRAM, log=lambda role, line: lines.append((role, line))) as launcher:
+        processes = launcher.process_ids
+        assert set(processes) == set(PARTIES) and all(alive(number) for number in processes.values())
+        (folder,) = temporary_folder.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        with Client(launcher.settings) as client:
+            assert client.health() == dict.fromkeys(PARTIES, "serving")
+            client.load_model(FakeManifest(), shares)
+            predict(client, FakeManifest())
+    assert not any(alive(number) for number in processes.values())
+    assert list(temporary_folder.iterdir()) == []
+    for role in PARTIES:
+        assert any(role == other and "listening on" in line for other, line in lines)
+        assert any(role == other and "stopping" in line for other, line in lines)
+
+
+@pytest.fixture(scope="module")
+def survivors() -> Iterator[Launcher]:
+    """Parties without the launcher's watch: when one dies, the others go on."""
+    with Launcher(module=PROGRAM, stop_when_one_ends=False) as launcher:
+        launcher.start()
+        yield launcher
+
+
+@pytest.mark.parametrize("role", PARTIES)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_a_dead_or_hung_party_is_named_within_five_seconds(
+    survivors: Launcher, shares: dict[str, Path], role: str, number: signal.Signals
+) -> None:
+    process_id = survivors.process_ids[role]
+    struck_at: list[float] = []
+
+    def strike(event: Progress) -> None:
+        if event.role == "p0" and event.index == 20:
+            struck_at.append(time.monotonic())
+            os.kill(process_id, number)
+
+    with Client(survivors.settings) as client:
+        manifest = FakeManifest()
+        client.load_model(manifest, shares)
+        with pytest.raises(PartyLost, match=f"{role} went away during layer "):
+            predict(client, manifest, 1_000_000, strike)
+        assert time.monotonic() - struck_at[0] < 5
+        if number == signal.SIGSTOP:
+            os.kill(process_id, signal.SIGCONT)
+        else:
+            health = client.health(1.0)
+            assert {other for other in PARTIES if health[other] == "serving"} == set(PARTIES) - {role}
+            survivors.restart(role)
+        eventually(lambda: set(client.health(1.0).values()) == {"serving"})
+        client.load_model(manifest, shares)
+        predict(client, manifest)
+
+
+def test_when_one_party_dies_the_launcher_stops_the_others(launcher: Launcher, temporary_folder: Path) -> None:
+    processes = launcher.process_ids
+    os.kill(processes["p1"], signal.SIGKILL)
+    with pytest.raises(SessionError, match="p1 ended by itself with exit code -9"):
+        launcher.wait(30)
+    launcher.stop()
+    assert not any(alive(number) for number in processes.values())
+    assert list(temporary_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_parties_and_files_go_when_their_launcher_dies(temporary_folder: Path, number: signal.Signals) -> None:
+    script = (
+        "import signal, time\n"
+        # A shell may have started the tests with SIGINT ignored, which children inherit.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from parties.launcher import launch\n"
+        f"launcher = launch(module={PROGRAM!r})\n"
+        "print(*launcher.process_ids.values(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        processes = [int(word) for word in parent.stdout.readline().split()]
+        assert len(processes) == len(PARTIES)
+        parent.send_signal(number)
+    eventually(lambda: not any(alive(process) for process in processes))
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, temporary_folder: Path) -> None:
+    make_certificates(tmp_path / "tls")
+    addresses = free_addresses()
+    config = tmp_path / "parties.toml"
+    config.write_text(settings_toml(addresses, tmp_path / "tls"))
+    host, port = addresses["p1"].split(":")
+    with socket.socket() as taken:
+        taken.bind((host, int(port)))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match=f"p1 cannot listen on {addresses['p1']}.*The port is taken"):
+            launch(config, module=PROGRAM)
+        command = [sys.executable, "-P", "-m", PROGRAM, "p1", "--config", str(config)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == ExitCode.PORT_IN_USE
+    assert f"p1 cannot listen on {addresses['p1']}: the port is in use" in done.stderr
+
+
+def test_a_wrong_setting_is_named_by_the_launcher_itself(tmp_path: Path) -> None:
+    config = tmp_path / "parties.toml"
+    config.write_text("[p9]\n")
+    with pytest.raises(ConfigurationError, match=r"unknown key 'p9'; did you mean 'p[01]'"):
+        launch(config, module=PROGRAM)

@@ -1,0 +1,235 @@
+"""The conformance table: every op with its shapes, its declared range and its declared error. An op is one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from protocols.core.piecewise import Piecewise
+from protocols.core.secret import Secret
+from protocols.functions import argmax, compare, embedding, exp, gelu, layernorm, octaves, relu, softmax, tanh
+from tests.protocols.arguments import (
+    LARGEST,
+    ULP,
+    Argument,
+    around,
+    one_hot,
+    product_below,
+    rows_of_norm,
+    rows_of_spread,
+    with_mask,
+)
+from tests.protocols.ops import Op, as_declared, at_most, exactly, float_sum, one_unit, scaled
+
+# -- shapes: of one argument, of two that broadcast, of matrices; the long ones have room for every edge
+
+_LONG = 613
+ONE = (((1,),), ((5,),), ((3, 7),), ((2, 3, 5),), ((_LONG,),))
+TWO = (((1,), (1,)), ((5,), (5,)), ((3, 7), (7,)), ((2, 3, 5), (3, 1)), ((1, 5), (4, 1)), ((_LONG,), (_LONG,)))
+SAME = (((1,), (1,)), ((3, 7), (3, 7)), ((_LONG,), (_LONG,)))
+THREE = tuple((x, y, z) for x, y, z in (((1,),) * 3, ((3, 7), (3, 1), (7,)), ((2, 3, 5), (5,), (1,)), ((_LONG,),) * 3))
+ROWS = (((1, 1),), ((1, 5),), ((3, 7),), ((2, 3, 9),), ((4, 1),), ((2, 2, 4, 8),))
+MASKED_ROWS = (((1, 1), (1, 1)), ((3, 7), (3, 7)), ((2, 3, 9), (2, 1, 9)), ((2, 2, 4, 8), (2, 1, 1, 8)))
+MATRICES = (((1, 1), (1, 1)), ((1, 5), (5, 3)), ((3, 7), (7, 9)), ((2, 3, 9), (9, 5)))
+BATCHED = (*MATRICES, ((2, 3, 5), (2, 5, 4)), ((2, 1, 3, 5), (2, 5, 3)))
+WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
+NORM_ROWS = (((1, 5),), ((5, 64),), ((2, 3, 384),), ((40, 7),))
+NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384), (4, 1), (7, 33)))
+
+# -- ranges
+
+ANY = Argument(-LARGEST, LARGEST, (0.0, ULP, -ULP, LARGEST, -LARGEST, 1.0, -1.0))
+HALF = Argument(-4095.0, 4095.0, (0.0, ULP, -ULP, 4095.0, -4095.0, 4095.0, -4095.0, 1.0))
+OTHER_HALF = Argument(-4095.0, 4095.0, (0.0, 0.0, ULP, 4095.0, -4095.0, -4095.0, 4095.0, 1.0 - ULP))
+FINE_HALF = Argument(-4095.0, 4095.0, (0.0, 2.0**-22, 4095.0, -4095.0), fraction_bits=22)
+# Products: the edges meet pairwise, all others stay below 90 * 90 < 2^13.
+LEFT = Argument(-90.0, 90.0, (0.0, ULP, -ULP, 90.0, -90.0, ULP, 1.0, -1.0))
+RIGHT = Argument(-90.0, 90.0, (90.0, 90.0, 90.0, -90.0, -90.0, ULP, ULP, ULP))
+LARGE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST, LARGEST, 0.0, 1.0 - ULP, ULP))
+UNIT = Argument(-1.0, 1.0, (1.0, 1.0, -1.0, 1.0, 1.0 - ULP, -ULP))
+THIRD = Argument(-15.9, 15.9, (15.9, -15.9, ULP, 0.0))
+WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "weight")
+BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bias")
+PUBLIC_WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "public")
+PUBLIC_BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "public")
+BOUND_PUBLIC = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bound public")
+ONE_HOT = Argument(0.0, 1.0, fraction_bits=0)
+TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
+SCORES = Argument(-2047.0, 2047.0, (2047.0, -2047.0, 0.0, 2047.0, 2047.0 - ULP))
+MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
+MASK = Argument(softmax.MASKED, 0.0)
+MILD_MASKED = (MILD_SCORES, MASK)
+# Zero is where 2^(-u) is one; from 16 on it is zero.
+EXPONENT_EDGES = (
+    0.0,
+    ULP,
+    *around(1.0, 15.0, 16.0, 32.0),
+    *(16.0 - i * ULP for i in range(2, 20)),
+    16.1,
+    4096.0,
+    8191.0,
+)
+EXPONENT = Argument(0.0, LARGEST, EXPONENT_EDGES)
+SMALL_EXPONENT = Argument(0.0, 17.0, EXPONENT_EDGES[:-2])
+FAR_EXPONENT = Argument(0.0, 2.0**14 - ULP, (2.0**14 - ULP, 2.0**14 - 1, 2.0**13))
+EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
+LAYER_NORM = (ANY, Argument(-1.0, 1.0, (1.0, -1.0)), Argument(-90.0, 90.0))
+SUMS = octaves.inverse_root_function(384, -12, 20, 17)  # as layer normalisation of width 384 uses it
+
+
+def _argument_of(function: Piecewise, fraction_bits: int = 16, largest: float = LARGEST) -> Argument:
+    """The domain of a Piecewise: its ends, every threshold and its neighbours."""
+    unit = 2.0**-fraction_bits
+    low, high = function.domain[0], min(function.domain[1], largest)
+    inner = around(*function.thresholds, 0.0, unit=unit)
+    edges = (low, low + unit, high - unit, high, *(e for e in inner if low <= e <= high))
+    return Argument(low, high, edges, fraction_bits=fraction_bits)
+
+
+def _elementwise(function: Piecewise, apply: Callable[[Secret], Secret]) -> Op:
+    return Op(function.name, apply, (_argument_of(function),), ONE, as_declared(function))
+
+
+_FEW = ("share", "pair31")  # for ops that are built of others
+_WHOLE = ("share", "share32", "pair48")  # for ranges beyond the policy's
+
+
+def _far(function: Piecewise, apply: Callable[[Secret], Secret]) -> Op:
+    """Also where the domain goes beyond the policy's range, in rings that hold it."""
+    argument = _argument_of(function, largest=function.domain[1])
+    return Op(f"{function.name}-far", apply, (argument,), ONE, as_declared(function), forms=("share", "pair48"))
+
+
+def _to_22_bits(x: Secret, y: Secret) -> Secret:
+    return x.protocol.multiply(x, y, fraction_bits=22)
+
+
+def _add_column(x: Secret) -> Secret:
+    return x + torch.tensor([[-2.5], [1.0]], dtype=torch.float64)
+
+
+def _reshaped(x: Secret) -> Secret:
+    return x.transpose(-1, -2).unsqueeze(0)[..., 1:].expand(3, -1, -1).reshape(-1, 2)
+
+
+def _layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.layer_norm(x, gain, offset, 1e-12)
+
+
+def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
+    return x.protocol.linear(x, weight, bias)
+
+
+def _join(x: Secret, y: Secret) -> Secret:
+    return x.protocol.concatenate([x, y], -1)
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    return x * y
+
+
+def _l2(reference: Tensor, x: Tensor) -> Tensor:
+    # x times the inverse norm, whose error its Piecewise declares; then one truncation.
+    inverse = octaves.inverse_root_function(1, -8, 16, 22)
+    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+
+
+def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    # The mean is off by one unit and by 2^-21 of itself; the inverse deviation, with 17 fraction bits, by one of its
+    # units and by what its Piecewise declares relative to it; then one truncation.
+    mean, deviation = x.mean(-1, keepdim=True), x.std(-1, correction=0, keepdim=True)
+    centred, inverse = (x - mean).abs(), 1 / deviation.clamp(min=2.0**-10)
+    return (ULP + mean.abs() * 2.0**-21) * inverse * 1.5 + centred * 2.0**-17 + centred * inverse * 4e-5 + ULP
+
+
+def _exponentials(x: Secret) -> Secret:
+    return softmax.exponentials(x)[0]
+
+
+def _exponentials_base_two(x: Secret) -> Secret:
+    return softmax.exponentials(x, base_two=True)[0]
+
+
+def _exp2(u: Secret) -> Secret:
+    return u.protocol.exp2_negative(u)
+
+
+OPS: tuple[Op, ...] = (
+    # local
+    Op("add", lambda x, y: x + y, (HALF, OTHER_HALF), TWO, exactly),
+    Op("subtract", lambda x, y: x - y, (HALF, OTHER_HALF), TWO, exactly),
+    Op("add-number", lambda x: 1.5 - x + 0.25, (HALF,), ONE, exactly),
+    Op("add-public", _add_column, (HALF,), (((1,),), ((5,),), ((2, 7),), ((3, 2, 5),)), exactly),
+    Op("add-other-scale", lambda x, y: x + y, (HALF, FINE_HALF), SAME, exactly),
+    Op("negate", lambda x: -x, (ANY,), ONE, exactly),
+    Op("views", _reshaped, (ANY,), (((3, 4),), ((3, 5),)), exactly),
+    Op("sum", lambda x: x.sum(-1), (Argument(-80.0, 80.0, (80.0,) * 5),), (*ROWS, ((3, 100),)), exactly),
+    Op("sum-kept", lambda x: x.sum(0, keepdim=True), (Argument(-80.0, 80.0),), ONE[1:4], exactly),
+    Op("concatenate", _join, (ANY, ANY), SAME, exactly),
+    Op("concatenate-other-scale", _join, (HALF, FINE_HALF), SAME, exactly),
+    # products with public factors
+    Op("scale-integer", lambda x: x * -3, (Argument(-2730.0, 2730.0, (2730.0, -2730.0)),), ONE, exactly),
+    Op("scale-up", lambda x: x * 2.7, (Argument(-3033.0, 3033.0, (3033.0, -3033.0)),), ONE, scaled),
+    Op("scale-down", lambda x: x * (-1 / 384), (ANY,), ONE, scaled),
+    Op("scale-far-down", lambda x: x * 1e-6, (ANY,), ONE, scaled),
+    Op("truncate", lambda x: x.protocol.truncate(x, 12), (ANY,), ONE, at_most(2.0**-12)),
+    # products of secrets
+    Op("multiply", lambda x, y: x * y, (LEFT, RIGHT), TWO, one_unit, product_below(LARGEST, _product, LEFT, RIGHT)),
+    Op("multiply-large", lambda x, y: x * y, (LARGE, UNIT), TWO, one_unit),
+    Op("multiply-fine", _to_22_bits, (LEFT, RIGHT), TWO, at_most(2.0**-22 + 2.0**-40)),
+    Op("multiply-public", lambda x, y: x * y, (LEFT, BOUND_PUBLIC), TWO, one_unit),
+    Op("square", lambda x: x * x, (Argument(-90.5, 90.5, (0.0, ULP, -ULP, 90.5, -90.5)),), ONE, one_unit),
+    Op("square-sum", lambda x: x.protocol.square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
+    Op("multiply-three", lambda x, y, z: x.protocol.multiply_three(x, y, z), (THIRD, THIRD, THIRD), THREE, one_unit),
+    Op(
+        "matmul",
+        lambda x, y: x @ y,
+        (LEFT, RIGHT),
+        BATCHED,
+        one_unit,
+        product_below(LARGEST, torch.matmul, LEFT, RIGHT),
+    ),
+    Op("linear", _linear, (LEFT, WEIGHT, BIAS), WITH_BIAS, one_unit),
+    Op("linear-no-bias", _linear, (LEFT, WEIGHT), MATRICES, one_unit),
+    Op("linear-public", _linear, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS), WITH_BIAS, one_unit),
+    Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
+    # comparisons
+    Op("less-than-number", lambda x: compare.less_than(x, 0.0), (_argument_of(compare.NEGATIVE),), ONE, exactly),
+    Op("less-than", compare.less_than, (HALF, OTHER_HALF), TWO, exactly),
+    Op("select", lambda x, y: compare.select(compare.less_than(x, y), x, y), (HALF, OTHER_HALF), TWO, exactly),
+    Op("maximum", relu.maximum, (HALF, OTHER_HALF), TWO, exactly),
+    Op("maximum-along", argmax.maximum_along, (HALF,), ROWS, exactly),
+    Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
+    _elementwise(relu.RELU, relu.relu),
+    # functions of one variable
+    _elementwise(gelu.GELU, gelu.gelu),
+    _elementwise(tanh.TANH, tanh.tanh),
+    _elementwise(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
+    _elementwise(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
+    _far(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
+    _far(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
+    Op(
+        "rsqrt-of-sums",
+        lambda x: x.protocol.piecewise(x, SUMS),
+        (_argument_of(SUMS, 32, 2.0**21),),
+        ONE,
+        as_declared(SUMS),
+        forms=("share",),
+    ),
+    Op("exp2-negative", _exp2, (EXPONENT,), ONE, at_most(5e-5)),
+    Op("exp2-negative-small", _exp2, (SMALL_EXPONENT,), ONE, at_most(5e-5)),
+    Op("exp2-negative-far", _exp2, (FAR_EXPONENT,), ONE, at_most(5e-5), forms=_WHOLE),
+    Op("exp-negative", exp.exp_negative, (EXPONENT_E,), ONE, at_most(1e-4)),
+    # rows
+    Op("softmax", softmax.softmax, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
+    Op("softmax-mild", softmax.softmax, (MILD_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
+    Op("softmax-masked", softmax.softmax, (SCORES, MASK), MASKED_ROWS, at_most(2e-4), with_mask(SCORES), _FEW),
+    Op("softmax-masked-mild", softmax.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-4), with_mask(MILD_SCORES), _FEW),
+    Op("exponentials", _exponentials, (MILD_SCORES,), ROWS, at_most(1e-4), forms=_FEW),
+    Op("exponentials-base-two", _exponentials_base_two, (SCORES,), ROWS, at_most(1e-4), forms=_FEW),
+    Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, at_most(1e-3), rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
+    Op("layer-norm-usual", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-4.0, 4.0, LAYER_NORM)),
+    Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
+)
