@@ -29,6 +29,12 @@ def check_caller(stream: str, claimed: str, certified: str, where: str) -> None:
         raise HandshakeError("role", f"{stream} is for {' or '.join(CALLERS[stream])}", claimed, where)
 
 
+def check_kind(hello: Hello, where: str) -> None:
+    """Raise HandshakeError when a model owner asks for more than to load and unload."""
+    if hello.role == "owner" and hello.kind == Kind.KIND_PREDICT:
+        raise HandshakeError("role", "predict is for client", hello.role, where)
+
+
 def check_version(theirs: Hello, where: str) -> None:
     """Raise HandshakeError when the other side speaks another version. Before anything else is read from its Hello."""
     if theirs.protocol_version != PROTOCOL_VERSION:

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("role", choices=PARTIES)
     parser.add_argument("--config", type=Path, required=True, metavar="TOML", help="addresses, certificates and limits")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the tensor library (default: the settings')"
+        "--threads", type=_positive, metavar="N", help="threads of the tensor library (default: the settings')"
     )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         "--remove-if-orphaned", type=Path, metavar="DIR", help="a launcher's temporary folder, removed when it died"
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _watch_parent(stopping: threading.Event, temporary: Path | None) -> None:

@@ -100,7 +100,6 @@ class Run:
             if isinstance(event, memoryview):
                 outcome.payloads[role] = bytes(event)
             elif event.HasField("progress"):
-                self._layers[role] = event.progress.layer
                 if progress is not None:
                     progress(Progress(role, event.progress.layer, event.progress.index))
             elif event.HasField("report"):
@@ -121,6 +120,9 @@ class Run:
         try:
             while True:
                 message = link.receive()
+                if isinstance(message, Frame) and message.HasField("progress"):
+                    # Noted here, not where it is shown: an error that follows must name this very layer.
+                    self._layers[role] = message.progress.layer
                 self._events.put((role, message))
                 if isinstance(message, Frame) and message.HasField("end"):
                     return

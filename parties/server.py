@@ -18,11 +18,12 @@ from parties.engine import Engine
 from parties.exit_codes import PortInUse
 from parties.failures import failure_frame
 from parties.frames import AnyFrame, decode, encode
-from parties.handshake import KIND_NAMES, check_caller, check_session_id, check_version
+from parties.handshake import KIND_NAMES, check_caller, check_kind, check_session_id, check_version
 from parties.party import ComputingParty, Role
+from parties.prefetch import Prefetch
 from parties.session import Registry, Session
 from parties.tls import certificate_role, server_credentials
-from parties.transport import Link, Prefetch
+from parties.transport import Link
 from parties.wire_pb2 import Hello
 from parties.worker import Worker
 from protocols.core.errors import SecureInferenceError
@@ -126,6 +127,7 @@ class PartyServer:
         try:
             hello = self._admit("Run", link, context)
             link.peer = hello.role
+            check_kind(hello, f"{self.role}, Run")
             self._registry.begin(hello.session)
             try:
                 session = Session(self.role, hello, link)

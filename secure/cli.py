@@ -38,6 +38,7 @@ app = typer.Typer(
     epilog="First steps: secure demo · Something is wrong: secure doctor · Each command has its own --help.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    add_completion=False,
     # A traceback of typer's kind shows local variables, which may hold shares.
     pretty_exceptions_enable=False,
 )
@@ -107,8 +108,9 @@ def demo(
 def launch_parties(config: ConfigOption = None) -> None:
     """Start P0, P1 and the dealer on this machine, and stop them with Ctrl-C.
 
-    Without --config: free ports and fresh certificates in a private temporary folder, removed at the end. All three on
-    one machine is for trying and measuring; it protects nothing from that machine.
+    Without --config it takes free ports and fresh certificates, in a private folder that is removed at the end.
+
+    All three on one machine is for trying and measuring. It protects nothing from that machine.
     """
     console = Console(stderr=True)
     with launcher.launch(config, log=launcher.console_log(console)) as started:
@@ -144,9 +146,11 @@ def certs(
     ] = None,
     days: Annotated[int, typer.Option(min=1, help="How long they are valid.")] = 365,
 ) -> None:
-    """Make an authority and a certificate and key for each role. Nobody can add one later: the authority forgets its key.
+    """Make an authority, and a certificate and key for each role.
 
-    Copy to each host authority.crt and its own role's .crt and .key; then remove the keys here.
+    The authority's own key is not kept: to add or replace a certificate, make all of them again.
+
+    Copy to each host authority.crt and its own role's .crt and .key. Then remove the keys here.
     """
     hosts: dict[str, list[str]] = {}
     for item in host or []:

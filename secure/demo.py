@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -29,7 +31,8 @@ from secure.tokens import load_tokenizer
 from secure.uniformity import uniformity
 
 LEAST_COSINE = 0.999
-_SHOWN_BYTES = 16
+_SHOWN_BYTES = 8
+_SHOWN_CHARACTERS = 38
 
 
 @dataclass
@@ -87,6 +90,8 @@ def run_demo(folder: Path, query: str, console: Console, *, progress: bool | Non
     agrees = _accuracy(private, expected, console)
     assert recorder.last is not None
     _views(model.manifest, recorder.last, plain.tokens([query]), console)
+    received = model.report.roles["dealer"].bytes_received
+    console.print(f"The dealer received {sum(received.values())} bytes from the client, P0 and P1 together.")
     console.print("\n[bold]What the query cost[/bold]")
     console.print(model.report)
     console.print(
@@ -138,14 +143,18 @@ class _Clock:
 def _scores(query: str, private: Tensor, expected: Tensor) -> Table:
     """Documents by private score. Row 0 of the embeddings is the query."""
     ours, theirs = private[1:] @ private[0], expected[1:] @ expected[0]
-    table = Table(title=f"\nQuery: {escape(query)}", title_justify="left", title_style="bold")
-    for name in ("private", "in the clear", "difference"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(title=f"\nQuery: {escape(query)}", title_justify="left", title_style="bold", box=box.SIMPLE)
+    for name in ("private", "in clear", "difference"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len("difference"))
     table.add_column("document")
     for i in ours.argsort(descending=True).tolist():
         difference = float(ours[i] - theirs[i])
-        table.add_row(f"{ours[i]:.5f}", f"{theirs[i]:.5f}", f"{difference:+.1e}", escape(DOCUMENTS[i]))
+        table.add_row(f"{ours[i]:.5f}", f"{theirs[i]:.5f}", f"{difference:+.1e}", escape(_shortened(DOCUMENTS[i])))
     return table
+
+
+def _shortened(document: str) -> str:
+    return textwrap.shorten(document, _SHOWN_CHARACTERS, placeholder=" …")
 
 
 def _accuracy(private: Tensor, expected: Tensor, console: Console) -> bool:
@@ -164,22 +173,21 @@ def _accuracy(private: Tensor, expected: Tensor, console: Console) -> bool:
 def _views(manifest: Manifest, message: Message, tokens: dict[str, Tensor], console: Console) -> None:
     """What P0 and P1 received of the query, and whether it looks uniform."""
     specs = input_specs(manifest, message.request)
-    plain = pack_shares(client_inputs(manifest, message.request, **tokens), specs)
+    inputs = client_inputs(manifest, message.request, tokens["input_ids"], tokens["attention_mask"])
+    plain = pack_shares(inputs, specs)
     seed, corrections = message.payloads
     expanded = pack_shares(open_payload(0, seed, specs), specs)
-    table = Table(title="\nWhat the computing parties saw of the query", title_justify="left", title_style="bold")
-    for name in ("", "bytes", "the first ones", "chi-square", "p-value"):
-        table.add_column(name, justify="left" if name in ("", "the first ones") else "right", no_wrap=True)
+    table = Table(
+        title="\nWhat P0 and P1 received of the query", title_justify="left", title_style="bold", box=box.SIMPLE
+    )
+    for name in ("", "bytes", f"the first {_SHOWN_BYTES}", "chi-square", "p-value"):
+        table.add_column(name, justify="right" if name in ("bytes", "chi-square", "p-value") else "left", no_wrap=True)
     # Half of the seed: with all of it, a copy of this screen and P1's message would give the query away.
-    table.add_row("P0 received a seed", f"{len(seed)}", f"{seed[:8].hex(' ')} …", "", "")
-    for name, data in (
-        ("P0 expands it to", expanded),
-        ("P1 received", corrections),
-        ("for comparison: in the clear", plain),
-    ):
+    table.add_row("P0: a seed", f"{len(seed)}", seed[:_SHOWN_BYTES].hex(" "), "", "")
+    for name, data in (("expanded by P0", expanded), ("P1: corrections", corrections), ("in the clear", plain)):
         test = uniformity(data)
         table.add_row(
-            name, f"{test.count}", f"{data[:_SHOWN_BYTES].hex(' ')} …", f"{test.chi_square:.1f}", f"{test.p_value:.3g}"
+            name, f"{test.count}", data[:_SHOWN_BYTES].hex(" "), f"{test.chi_square:.1f}", f"{test.p_value:.3g}"
         )
     console.print(table)
     console.print(

@@ -168,16 +168,17 @@ class Report:
         return self.roles[sender].bytes_sent.get(receiver, 0)
 
     def _summary(self) -> dict[str, str]:
+        sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
         online = f"P0 {human_bytes(self._sent('p0', 'p1'))}, P1 {human_bytes(self._sent('p1', 'p0'))}"
         dealer = f"to P0 {human_bytes(self._sent('dealer', 'p0'))}, to P1 {human_bytes(self._sent('dealer', 'p1'))}"
         peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
         return {
-            "Input": f"{self.sequences} sequences in {batches}, {self.tokens} tokens with padding",
+            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({online})",
             "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealer})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
-            "Peak memory": f"{peaks}  (of each process since it began)",
+            "Peak memory": f"{peaks}  (since each began)",
         }

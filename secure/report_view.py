@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -28,9 +29,9 @@ def view(summary: Mapping[str, str], tables: Sequence[RenderableType]) -> Render
 
 def cost_table(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
     """One line for each named row, and their sum."""
-    table = Table(title=title, title_justify="left", show_footer=True, title_style="bold")
+    table = Table(title=title, title_justify="left", show_footer=True, title_style="bold", box=box.SIMPLE)
     table.add_column("", footer="total", no_wrap=True)
-    names = ("calls", "rounds", "online", "dealer", "seconds", "dealer seconds")
+    names = ("calls", "rounds", "online", "dealer", "seconds", "dealer s")
     total = _total([row for _, row in rows])
     for name, footer in zip(names, _cells(total), strict=True):
         table.add_column(name, footer=footer, justify="right", no_wrap=True)

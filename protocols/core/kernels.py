@@ -8,6 +8,7 @@ that a test compares with bit for bit.
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -56,9 +57,11 @@ def _multiply(a: Matrices, b: Matrices, c: Matrices) -> None:
 @functools.cache
 def multiply() -> Callable[[Matrices, Matrices, Matrices], None]:
     """`_multiply`, compiled for this processor at the first call and kept on disk after that."""
-    # By default the compiler halves the vector length of processors with AVX-512, and with it the speed here.
-    features = llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
-    vars(numba.config).update(CPU_NAME=llvm.get_host_cpu_name(), CPU_FEATURES=features)
+    if platform.machine() in ("x86_64", "AMD64"):
+        # This processor's instructions only, chosen as for one with fast long vectors: by default the compiler halves
+        # the vector length of AVX-512, and with it the speed here (measured: 2.6 against 6.6 multiplications per ns).
+        features = llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
+        vars(numba.config).update(CPU_NAME="sapphirerapids", CPU_FEATURES=features)
     compiled: Callable[[Matrices, Matrices, Matrices], None] = numba.njit(nogil=True, cache=True)(_multiply)
     return compiled
 

@@ -93,9 +93,14 @@ def test_loading_again_is_cheap(client: Client, manifest: FakeManifest, tmp_path
     client.load_model(manifest, None, seen.append)
     assert seen == []
     predict(client, manifest)
+
+
+def test_an_owner_loads_and_unloads_but_does_not_predict(client: Client, manifest: FakeManifest) -> None:
     with Client(client.settings, role="owner") as owner:
         owner.load_model(manifest, None)
-        predict(owner, manifest)
+        with pytest.raises(HandshakeError, match=r"role differs: .*'predict is for client', the other side 'owner'"):
+            predict(owner, manifest)
+        owner.unload_model(manifest.digest)
 
 
 def test_parties_serve_shares_from_their_own_disk(local_parties: LocalParties, shares: dict[str, Path]) -> None:
@@ -234,7 +239,7 @@ def test_a_party_that_stops_mid_session_is_named(
     client: Client, manifest: FakeManifest, local_parties: LocalParties, role: str
 ) -> None:
     def stop(event: Progress) -> None:
-        if event.index == 20 and role in local_parties.servers:
+        if event.role == role and event.index == 20:
             local_parties.stop(role)
 
     with pytest.raises(PartyLost, match=f"{role} went away during layer "):

@@ -13,7 +13,8 @@ import pytest
 from parties.dialer import COMMON_OPTIONS
 from parties.failures import failure_frame
 from parties.frames import CHUNK_BYTES, AnyFrame, DataFrame, decode, encode
-from parties.transport import GrpcChannel, Link, Prefetch
+from parties.prefetch import Prefetch
+from parties.transport import GrpcChannel, Link
 from parties.wire_pb2 import End, Frame
 from protocols.core.channel import Channel, queue_channels
 from protocols.core.errors import InputError, PartyLost, ProtocolError
