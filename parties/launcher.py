@@ -28,6 +28,7 @@ from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionE
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
+_WAIT_SECONDS = 0.2
 _PORT_ATTEMPTS = 5
 _LOOPBACK = "127.0.0.1"
 _COLOURS = {"p0": "cyan", "p1": "magenta", "dealer": "yellow"}
@@ -141,7 +142,11 @@ class Launcher:
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Block until the parties stop; False after `timeout_seconds`. Raises SessionError when one died by itself."""
-        stopped = self._stopping.wait(timeout_seconds)
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        # In steps: a Ctrl-C that arrives just before a wait begins is handled only when the wait returns.
+        while not (stopped := self._stopping.wait(_WAIT_SECONDS)):
+            if deadline is not None and time.monotonic() > deadline:
+                break
         if self._failure is not None:
             raise SessionError(self._failure)
         return stopped

@@ -18,6 +18,9 @@ from parties.exit_codes import HELP, ExitCode, exit_code
 from parties.server import PartyServer
 from protocols.core.errors import SecureInferenceError
 
+SIGNAL_SECONDS = 0.2
+"""How long a signal may go unnoticed."""
+
 _LOG = logging.getLogger("parties")
 
 
@@ -48,7 +51,9 @@ def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> Exit
         _LOG.error("%s", error)
         _LOG.error("exit code %d: %s", code, HELP[code])
         return code
-    stopping.wait()
+    # In steps: a signal that arrives just before a wait begins is handled only when the wait returns.
+    while not stopping.wait(SIGNAL_SECONDS):
+        pass
     _LOG.info("stopping")
     server.stop()
     return ExitCode.OK

@@ -19,9 +19,11 @@ from protocols.core.errors import ProtocolError
 
 SEED_BYTES = 16
 _DOMAIN = b"secure-inference prg 1"
+_BLOCK_BYTES = 16
+_SMALL_BLOCKS = 1 << 12
 _CHUNK_BYTES = 1 << 18  # stays in the second-level cache
 _ZEROS = bytes(_CHUNK_BYTES)
-_LIMIT_BYTES = 16 << 32
+_LIMIT_BYTES = _BLOCK_BYTES << 32
 
 
 class Prg:
@@ -31,6 +33,11 @@ class Prg:
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"a seed has {SEED_BYTES} bytes, this one has {len(seed)}")
         self._key = hashlib.sha256(_DOMAIN + seed + session).digest()[:16]
+        # Most requests are small, and for those the key schedule would cost more than the stream: keep one cipher and
+        # number the blocks by hand. It is the same counter mode.
+        self._cipher = AES.new(self._key, AES.MODE_ECB)
+        self._blocks = np.zeros((_SMALL_BLOCKS, 4), dtype=np.uint32)
+        self._blocks[:, 3] = np.arange(_SMALL_BLOCKS, dtype=np.uint32).byteswap()
         self._last = (-1, -1)
 
     def __repr__(self) -> str:
@@ -43,13 +50,18 @@ class Prg:
         if count > _LIMIT_BYTES:
             raise ProtocolError(f"{count} bytes do not fit one address of the generator")
         self._last = (gate, label)
-        cipher = AES.new(self._key, AES.MODE_CTR, nonce=gate.to_bytes(8, "big") + label.to_bytes(4, "big"))
-        out = np.empty(count, dtype=np.uint8)
-        view = out.data
-        for start in range(0, count, _CHUNK_BYTES):
-            part = view[start : start + _CHUNK_BYTES]
-            cipher.encrypt(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], output=part)
-        return out
+        nonce = gate.to_bytes(8, "big") + label.to_bytes(4, "big")
+        out = np.empty(-(-count // _BLOCK_BYTES) * _BLOCK_BYTES, dtype=np.uint8)
+        if len(out) <= _SMALL_BLOCKS * _BLOCK_BYTES:
+            blocks = self._blocks[: len(out) // _BLOCK_BYTES]
+            blocks[:, :3] = np.frombuffer(nonce, dtype=np.uint32)
+            self._cipher.encrypt(blocks.reshape(-1).view(np.uint8).data, output=out.data)
+        else:
+            cipher = AES.new(self._key, AES.MODE_CTR, nonce=nonce)
+            for start in range(0, len(out), _CHUNK_BYTES):
+                part = out.data[start : start + _CHUNK_BYTES]
+                cipher.encrypt(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], output=part)
+        return out[:count]
 
     def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""

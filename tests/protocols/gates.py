@@ -1,0 +1,112 @@
+"""Every gate, run by itself: what it takes to build one from shares. A new gate is one row of `GATES`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import Tensor
+
+from protocols.beaver import gates
+from protocols.beaver.gate import Gate
+from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.lift import Lift
+from protocols.beaver.gates.opening import Open, Reveal, ShareMask
+from protocols.beaver.gates.piecewise import EvaluatePiecewise
+from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
+from protocols.beaver.pair import Pair
+from protocols.beaver.protocol import BeaverProtocol
+from protocols.core.piecewise import Piecewise
+from protocols.functions import compare, gelu, octaves, tanh
+
+Build = Callable[[BeaverProtocol, list[Tensor]], Gate[Any]]
+"""A gate from shares of its arguments; other gates that make its inputs may run first."""
+
+
+def opened(protocol: BeaverProtocol, share: Tensor, bits: int = 64) -> Pair:
+    return protocol.run(Open(share, bits))
+
+
+def shifted(protocol: BeaverProtocol, share: Tensor, shift: int = 16) -> Pair:
+    """The pair that a truncation leaves: in a smaller ring, its mask not dealt."""
+    return opened(protocol, share).shift_right(shift, at_dealer=protocol.at_dealer)
+
+
+def _product(kind: Bilinear, bits: int, biased: bool = False) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Product:
+        x, y = opened(protocol, shares[0], bits), opened(protocol, shares[1])
+        return Product(kind, x, y, shares[1], shares[2] if biased else None)
+
+    return build
+
+
+def _piecewise(function: Piecewise, bits: int) -> Build:
+    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), function, 16)
+
+
+def _triple(protocol: BeaverProtocol, shares: list[Tensor]) -> TripleProduct:
+    first, second, third = (opened(protocol, share) for share in shares)
+    return TripleProduct(first, second, third)
+
+
+def _low(protocol: BeaverProtocol, shares: list[Tensor], bits: int) -> Carry:
+    return Carry(opened(protocol, shares[0]).low_part(bits, at_dealer=protocol.at_dealer))
+
+
+Shape = tuple[int, ...]
+_ONE: tuple[tuple[Shape, ...], ...] = (((1,),), ((7,),), ((8,),), ((2, 3, 5),), ((1001,),))
+_TWO: tuple[tuple[Shape, ...], ...] = (((1,), (1,)), ((3, 7), (7,)), ((5, 1), (1, 9)))
+_MATRICES: tuple[tuple[Shape, ...], ...] = (
+    ((1, 1), (1, 1)),
+    ((3, 7), (7, 5)),
+    ((2, 3, 9), (9, 5)),
+    ((2, 3, 9), (2, 9, 1)),
+)
+_BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES)
+_THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((3, 7), (3, 1), (7,)), ((2, 3, 5), (5,), (1,)))
+
+GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] = [
+    (Open, "64", lambda p, s: Open(s[0], 64), _ONE),
+    (Open, "47", lambda p, s: Open(s[0], 47), _ONE),
+    (Open, "31", lambda p, s: Open(s[0], 31), _ONE),
+    (ShareMask, "48", lambda p, s: ShareMask(shifted(p, s[0])), _ONE),
+    (ShareMask, "31", lambda p, s: ShareMask(shifted(p, s[0], 33)), _ONE),
+    (Reveal, "64", lambda p, s: Reveal(s[0], 64), _ONE),
+    (Reveal, "20", lambda p, s: Reveal(s[0], 20), _ONE),
+    (Lift, "48", lambda p, s: Lift(shifted(p, s[0])), _ONE),
+    (Lift, "31", lambda p, s: Lift(shifted(p, s[0], 33)), _ONE),
+    (Lift, "63", lambda p, s: Lift(shifted(p, s[0], 1)), _ONE),
+    (Product, "elementwise", _product(Bilinear.ELEMENTWISE, 64), _TWO),
+    (Product, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
+    (Product, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
+    (Product, "matrix-48-biased", _product(Bilinear.MATRIX, 48, biased=True), _BIASED),
+    (Square, "each", lambda p, s: Square(opened(p, s[0]), summed=False), _ONE),
+    (Square, "each-48", lambda p, s: Square(opened(p, s[0], 48), summed=False), _ONE),
+    (Square, "summed", lambda p, s: Square(opened(p, s[0]), summed=True), _ONE),
+    (TripleProduct, "", _triple, _THREE),
+    (Carry, "16", lambda p, s: _low(p, s, 16), _ONE),
+    (Carry, "33", lambda p, s: _low(p, s, 33), _ONE),
+    (Carry, "4", lambda p, s: _low(p, s, 4), _ONE),
+    (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),
+    (EvaluatePiecewise, "gelu", _piecewise(gelu.GELU, 47), _ONE),
+    (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
+    (EvaluatePiecewise, "reciprocal", _piecewise(octaves.reciprocal_function(-4, 13), 64), _ONE),
+    (Exp2Negative, "32", lambda p, s: Exp2Negative(opened(p, s[0], 32)), _ONE),
+    (Exp2Negative, "64", lambda p, s: Exp2Negative(opened(p, s[0])), _ONE),
+]
+
+
+def every_gate() -> set[type[Gate[Any]]]:
+    """All classes that derive from Gate, in every module of `beaver.gates`."""
+    for module in pkgutil.walk_packages(gates.__path__, gates.__name__ + "."):
+        importlib.import_module(module.name)
+    found: set[type[Gate[Any]]] = set()
+    waiting = [cast("type[Gate[Any]]", Gate)]
+    while waiting:
+        children = set(waiting.pop().__subclasses__())
+        found |= children
+        waiting += children
+    return found

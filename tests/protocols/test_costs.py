@@ -1,0 +1,97 @@
+"""Every gate costs what it declares: rounds, online bytes and dealer bytes, at both parties and at the dealer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from protocols.beaver.gate import Gate
+from protocols.beaver.protocol import BeaverProtocol
+from protocols.core.cost import Cost
+from protocols.core.secret import Protocol
+from tests.in_process import run_roles
+from tests.protocols.gates import GATES, Build, Shape, every_gate
+
+ROWS = [
+    pytest.param(gate, build, shapes, id=f"{gate.__name__}-{variant}-{'x'.join(map(str, shapes[0]))}-{i}")
+    for gate, variant, build, cases in GATES
+    for i, shapes in enumerate(cases)
+]
+
+
+def test_every_gate_has_a_row() -> None:
+    assert every_gate() == {gate for gate, *_ in GATES}
+
+
+def test_gates_have_distinct_names() -> None:
+    names = [gate.name for gate in every_gate()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("gate", "build", "shapes"), ROWS)
+def test_measured_is_declared(gate: type[Gate[Any]], build: Build, shapes: tuple[Shape, ...]) -> None:
+    calls: list[Cost] = []
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, BeaverProtocol)
+        held = [
+            torch.empty(shape, dtype=torch.int64, device="meta") if share is None else share
+            for share, shape in zip(shares, shapes, strict=True)
+        ]
+        ready = build(protocol, held)
+        assert isinstance(ready, gate)
+        with protocol.layer("tested"):
+            protocol.run(ready)
+        calls.append(ready.cost())
+        return torch.zeros(1)
+
+    inputs = [torch.arange(torch.Size(shape).numel(), dtype=torch.int64).reshape(shape) for shape in shapes]
+    _, meters, sent = run_roles(program, inputs)
+    declared = calls[0]
+    assert calls == [declared] * 3, "the three roles declare the same"
+    rows = {role: meter.rows["tested", gate.name] for role, meter in meters.items()}
+    assert rows["p0"].measured == Cost(declared.rounds, declared.online_bytes, 0)
+    assert rows["p1"].measured == declared
+    assert rows["dealer"].measured == Cost(0, 0, declared.dealer_bytes)
+    assert all(row.declared == declared and row.calls == 1 for row in rows.values())
+    # The meters count what is on the wire, all gates together.
+    total = meters["p1"].total
+    assert {role: sum(map(len, messages)) for role, messages in sent.items()} == {
+        "p0": total.online_bytes,
+        "p1": total.online_bytes,
+        "dealer": total.dealer_bytes,
+    }
+    assert len(sent["p0"]) == len(sent["p1"]) == total.rounds
+
+
+# What the docstrings promise, in numbers: (rounds, online bytes, dealer bytes) for 8 elements.
+PROMISED = {
+    ("Open", "64"): Cost(1, 64, 0),
+    ("Open", "47"): Cost(1, 48, 0),
+    ("ShareMask", "48"): Cost(0, 0, 48),
+    ("Lift", "48"): Cost(0, 0, 8 * (8 + 2)),
+    ("Lift", "31"): Cost(0, 0, 8 * (8 + 5)),
+    ("Reveal", "64"): Cost(0, 0, 64),
+    ("Square", "each-48"): Cost(0, 0, 48),
+    ("Square", "summed"): Cost(0, 0, 8),
+    # 16 bits are four digits, merged in one round of 6 opened bits with 15 products of their masks; then one bit is opened.
+    ("Carry", "16"): Cost(2, 6 + 1, 4 * 15 + 15 + 8 * 8),
+}
+
+
+@pytest.mark.parametrize(("key", "promised"), PROMISED.items(), ids=str)
+def test_costs_in_numbers(key: tuple[str, str], promised: Cost) -> None:
+    build = next(build for gate, variant, build, _ in GATES if (gate.__name__, variant) == key)
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, BeaverProtocol)
+        share = shares[0]
+        gate = build(protocol, [torch.empty(8, dtype=torch.int64, device="meta") if share is None else share])
+        assert gate.cost() == promised
+        return torch.zeros(1)
+
+    run_roles(program, [torch.zeros(8, dtype=torch.int64)])

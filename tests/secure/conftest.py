@@ -1,0 +1,69 @@
+"""A tiny random model with a tokenizer, and references for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from secure.connection import Parties
+from tests.secure.fakes import InProcessClient
+
+WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "sun", "is", "warm", "rain", "cold", "##s", "##ing", ".", "é")
+VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
+MOST_TOKENS = 20
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as transformers saves it."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=37,
+        max_position_embeddings=MOST_TOKENS,
+    )
+    BertModel(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference(checkpoint: Path) -> BertModel:
+    """The same model in the clear."""
+    return BertModel.from_pretrained(checkpoint).eval()
+
+
+@pytest.fixture
+def client() -> InProcessClient:
+    return InProcessClient()
+
+
+@pytest.fixture
+def parties(client: InProcessClient) -> Parties:
+    return Parties(client)
+
+
+def plain_outputs(model: Any, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Any:
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=mask, token_type_ids=types)
+
+
+def plain_embeddings(model: Any, tokenizer: Any, sentences: list[str]) -> Tensor:
+    """Each sentence by itself: mean over its tokens, length 1."""
+    found = []
+    for sentence in sentences:
+        ids = torch.tensor([tokenizer(sentence)["input_ids"]])
+        found.append(torch.nn.functional.normalize(plain_outputs(model, ids).last_hidden_state.mean(1)))
+    return torch.cat(found)
