@@ -25,6 +25,7 @@ from protocols.functions.tanh import tanh
 _REQUIRED = {"model_type": "bert", "hidden_act": "gelu"}
 _ONLY = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
 _MOST_WIDTH = 4096
+_MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attention
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ class Bert:
         if mask is not None:
             scores = scores + mask.reshape(batch, 1, 1, tokens)
         powers, inverse = exponentials(scores, base_two=True)
-        context = (powers @ v) * inverse
+        # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
+        context = (powers @ v) * inverse if tokens <= _MOST_UNDIVIDED else (powers * inverse) @ v
         return self._dense(f"{name}.output", context.transpose(1, 2).reshape(batch, tokens, width))
 
     def _dense(self, name: str, x: Secret) -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,9 +12,12 @@ from models.checkpoint import read_share
 from models.manifest import Manifest
 from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
+from protocols.core.channel import Channel, Payload
 from protocols.core.cost import Meter
 from protocols.core.errors import CheckpointError, ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.prg import SEED_BYTES
+from protocols.functions.gelu import gelu
 
 
 class ModelEngine(Engine):
@@ -69,7 +73,28 @@ class ModelEngine(Engine):
 def model_engine(threads: int) -> Engine:
     """The engine of a process whose tensor library uses `threads` threads."""
     torch.set_num_threads(threads)
+    _warm_up()
     return ModelEngine()
+
+
+class _Discard(Channel):
+    """Where corrections go that nobody wants."""
+
+    peer = "nobody"
+
+    def send(self, payload: Payload) -> None:
+        pass
+
+    def receive(self) -> memoryview:
+        raise ProtocolError("nothing comes from here")
+
+
+def _warm_up() -> None:
+    """Deal one product and one GeLU to nobody: compiled loops and tables are then there before the first client."""
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    dealer = BeaverDealer(seeds, os.urandom(SEED_BYTES), _Discard(), FixedPointPolicy())
+    x = dealer.input(None, (1, 1), dealer.policy.fraction_bits)
+    gelu(x @ x)
 
 
 def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer:

@@ -128,6 +128,7 @@ def secure(
     scales: tuple[int, ...] | None = None,
     bits: int = 64,
     policy: FixedPointPolicy = POLICY,
+    timeout_seconds: float = 60.0,
 ) -> Run:
     """function(*secrets) on shares of real-valued tensors, revealed."""
     scales = scales or (policy.fraction_bits,) * len(values)
@@ -143,5 +144,5 @@ def secure(
         return protocol.reveal(result)
 
     inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
-    (first, second), meters, sent = run_roles(program, inputs, policy=policy)
+    (first, second), meters, sent = run_roles(program, inputs, policy=policy, timeout_seconds=timeout_seconds)
     return Run(first + second, meters, sent, found[0], (first, second))

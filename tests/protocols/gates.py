@@ -66,7 +66,7 @@ _MATRICES: tuple[tuple[Shape, ...], ...] = (
     ((2, 3, 9), (2, 9, 1)),
 )
 _BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES)
-_THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((3, 7), (3, 1), (7,)), ((2, 3, 5), (5,), (1,)))
+_THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((2, 3, 5), (5,), (1,)), ((3, 7), (3, 1), (7,)))
 
 GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] = [
     (Open, "64", lambda p, s: Open(s[0], 64), _ONE),

@@ -75,7 +75,7 @@ def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values:
             secret = protocol.input(share, shape, shared_scale, bits)
             return secret if shared_scale == scale else protocol.truncate(secret, scale)
         case "weight":
-            return protocol.bind(protocol.prepare(share, shape, scale, opened=True))
+            return protocol.factor(protocol.prepare(share, shape, scale, opened=True))
         case "bias":
             return protocol.bind(protocol.prepare(share, shape, scale, opened=False))
         case "table":
@@ -83,7 +83,7 @@ def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values:
         case "public" | "bound public":
             number = None if share is None else torch.round(values * 2.0**scale).to(torch.int64)
             prepared = protocol.prepare_public(number, shape, scale)
-            return prepared if argument.kind == "public" else protocol.bind(prepared)
+            return protocol.factor(prepared) if argument.kind == "public" else protocol.bind(prepared)
     raise AssertionError(argument.kind)
 
 

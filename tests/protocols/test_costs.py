@@ -78,7 +78,7 @@ PROMISED = {
     ("Reveal", "64"): Cost(0, 0, 64),
     ("Square", "each-48"): Cost(0, 0, 48),
     ("Square", "summed"): Cost(0, 0, 8),
-    # 16 bits are four digits, merged in one round of 6 opened bits with 15 products of their masks; then one bit is opened.
+    # 16 bits are four digits, merged in one round of 6 opened bits with 15 products of masks; then one bit is opened.
     ("Carry", "16"): Cost(2, 6 + 1, 4 * 15 + 15 + 8 * 8),
 }
 

@@ -8,17 +8,23 @@ products of those bits, which the dealer shares. Leaves cost no communication be
 
 Merging. From the lowest digit (0) to the highest (m - 1),
     G = g_{m-1} + p_{m-1} (g_{m-2} + p_{m-2} (...)),   P = p_{m-1} ... p_0.
-Up to four digits are merged in one round: every p and g that is multiplied is opened under a one-bit mask, the dealer
-shares the products of masks that occur, and each term follows by expanding it, one variable at a time. Numbers of up
-to 16 bits take one round, up to 64 bits two.
+Up to four digits are merged in one round: every p and g that is multiplied is opened under a one-bit mask, p = v + a
+and g = w + b, and the dealer shares the products of masks that occur. Numbers of up to 16 bits take one round, up to
+64 bits two.
 
-Everything is on packed bit planes: one bulk operation per term, one bit on the wire per opened bit.
+Both evaluations are folds. A table holds shares of z·(product of U) for every subset U of the mask bits that are
+still to come; replacing one variable x = v + a, v public, by its two summands halves the table:
+    z x U  =  v (z U) + (z a U).
+Tables are indexed by subsets, the next variable in the lowest bit of the index.
+
+Everything is on packed bit planes: one bulk operation per fold, one bit on the wire per opened bit.
 Source: digit-wise comparison as in Garay, Schoenmakers, Villegas 2007 and CrypTFlow2 2020, with the dealer's bit
 products in place of oblivious transfer; several merges per round as in ABY2.0's multi-input AND.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -40,49 +46,40 @@ def digit_count(width: int) -> int:
 
 @dataclass(frozen=True)
 class Group:
-    """One merge of neighbouring digits, lowest first: sizes and the products that it needs.
-
-    Variables are numbered p_low ... p_{size-1}, then g_0 ... g_{size-2}; a product is a bit set of variables.
-    """
+    """One merge of neighbouring digits, lowest first."""
 
     size: int
     needs_equal: bool
 
     @property
-    def _lowest_p(self) -> int:
+    def lowest_p(self) -> int:
+        """The lowest digit whose p is opened: p_0 matters for P only."""
         return 0 if self.needs_equal else 1
 
     @property
     def variables(self) -> int:
-        """Bits that are opened."""
-        return (self.size - self._lowest_p) + (self.size - 1)
+        """Bits that are opened: p from lowest_p to size - 1, then g from 0 to size - 2."""
+        return (self.size - self.lowest_p) + (self.size - 1)
 
-    def _p(self, i: int) -> int:
-        return 1 << (i - self._lowest_p)
+    @property
+    def subsets(self) -> int:
+        """Length of the table of products of p's masks."""
+        return 1 << (self.size - self.lowest_p)
 
-    def less_terms(self) -> list[int]:
-        """Products whose sum, with g_{size-1}, is G."""
-        above = 0
-        terms = []
-        for i in range(self.size - 2, -1, -1):
-            above |= self._p(i + 1)
-            terms.append(above | 1 << (self.size - self._lowest_p + i))
-        return terms
+    def above(self, i: int) -> slice:
+        """Where that table has the products of the masks of p_{i+1}, ..., p_{size-1}."""
+        return slice(0, None, 1 << (i + 1 - self.lowest_p))
 
-    def equal_term(self) -> int:
-        """The product that is P."""
-        return sum(self._p(i) for i in range(self.size))
+    @property
+    def shared_subsets(self) -> list[int]:
+        """Products of p's masks that the dealer must share: those of two or more."""
+        return [subset for subset in range(self.subsets) if subset.bit_count() > 1]
 
-    def monomials(self) -> list[int]:
-        """Products of two or more masks that the dealer shares, ascending."""
-        return _monomials(self)
-
-
-@cache
-def _monomials(group: Group) -> list[int]:
-    terms = group.less_terms() + ([group.equal_term()] if group.needs_equal else [])
-    wanted = {subset for term in terms for subset in range(1, term + 1) if subset & term == subset}
-    return sorted(subset for subset in wanted if subset.bit_count() >= 2)
+    @property
+    def shared_planes(self) -> int:
+        """Planes that the dealer shares: these, and for each g its mask times every product of the p above it."""
+        with_g = sum((1 << (self.size - 1 - i)) - 1 for i in range(self.size - 1))
+        return len(self.shared_subsets) + with_g
 
 
 @cache
@@ -118,10 +115,9 @@ class BorrowCost:
     def dealer_bytes(self) -> int:
         """Products of the bits of r, once, and products of masks for each job."""
         leaves = max(digit_count(width) for width, _ in self.jobs) * _MONOMIALS
-        return leaves * bits.plane_bytes(self.elements) + self._sum(lambda group: len(group.monomials()))
+        return leaves * bits.plane_bytes(self.elements) + self._sum(lambda group: group.shared_planes)
 
-    def _sum(self, planes_of: object) -> int:
-        assert callable(planes_of)
+    def _sum(self, planes_of: Callable[[Group], int]) -> int:
         total = 0
         for width, numbers in self.jobs:
             total += numbers * sum(planes_of(g) for level in merge_plan(digit_count(width)) for g in level)
@@ -136,9 +132,7 @@ def deal_borrows(dealer: Dealer, mask: Tensor, jobs: tuple[tuple[int, int], ...]
     for level in range(max(len(merge_plan(digit_count(width))) for width, _ in jobs)):
         for group, numbers in _groups_at(jobs, level):
             masks = dealer.mask_planes((group.variables, numbers, row))
-            products = [_and_all(masks, subset) for subset in group.monomials()]
-            if products:
-                dealer.share_planes(torch.stack(products))
+            dealer.share_planes(_mask_products(group, masks))
 
 
 def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
@@ -147,13 +141,12 @@ def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
     Shapes: c int64 [J, n] -> uint8 [J, ceil(n / 8)]. All jobs share the dealt bits of r.
     """
     count = numbers[0][1].shape[1]
-    jobs = tuple((width, c.shape[0]) for width, c in numbers)
-    row = bits.plane_bytes(count)
-    digits = digit_count(max(width for width, _ in jobs))
-    products = party.correlation_planes((digits, _MONOMIALS, row))
-    leaves = [_leaves(party, ring.low(c, width), products[: digit_count(width)]) for width, c in numbers]
-    for level in range(max(len(merge_plan(digit_count(width))) for width, _ in jobs)):
-        leaves = _merge(party, leaves, level, [width for width, _ in jobs])
+    plans = [merge_plan(digit_count(width)) for width, _ in numbers]
+    digits = digit_count(max(width for width, _ in numbers))
+    products = party.correlation_planes((_MONOMIALS, digits, bits.plane_bytes(count)))
+    leaves = [_leaves(party, ring.low(c, width), products[:, : digit_count(width)]) for width, c in numbers]
+    for level in range(max(len(plan) for plan in plans)):
+        leaves = _merge_level(party, leaves, [plan[level] if level < len(plan) else () for plan in plans])
     return [less[0] for less, _ in leaves]
 
 
@@ -167,100 +160,105 @@ def _groups_at(jobs: tuple[tuple[int, int], ...], level: int) -> list[tuple[Grou
     return found
 
 
+def _products(planes: Tensor) -> Tensor:
+    """Products of every subset of k planes. Shapes: uint8 [k, ...] -> [2^k, ...], plane i in bit i of the index."""
+    table = torch.full_like(planes[:1], bits.ALL_ONES)
+    for plane in planes:
+        table = torch.cat([table, table & plane])
+    return table
+
+
 def _bit_products(mask: Tensor, digits: int) -> Tensor:
-    """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [digits, 15, row], subset s at s - 1."""
-    planes = bits.to_planes(mask, min(digits * DIGIT_BITS, ring.WORD_BITS)).reshape(digits, DIGIT_BITS, -1)
-    products: list[Tensor] = []
-    for subset in range(1, _MONOMIALS + 1):
-        lowest = (subset & -subset).bit_length() - 1
-        rest = subset & (subset - 1)
-        products.append(planes[:, lowest] & products[rest - 1] if rest else planes[:, lowest])
-    return torch.stack(products, 1)
+    """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [15, digits, row]."""
+    planes = bits.to_planes(mask, digits * DIGIT_BITS).reshape(digits, DIGIT_BITS, -1)
+    return _products(planes.transpose(0, 1))[1:]
 
 
-def _and_all(planes: Tensor, subset: int) -> Tensor:
-    chosen = [planes[i] for i in range(planes.shape[0]) if subset >> i & 1]
-    product = chosen[0]
-    for plane in chosen[1:]:
-        product = product & plane
-    return product
+def _mask_products(group: Group, masks: Tensor) -> Tensor:
+    """What the dealer shares for a group. Shapes: [variables, J, row] -> [shared_planes, J, row]."""
+    p_masks, g_masks = masks.split([group.size - group.lowest_p, group.size - 1])
+    table = _products(p_masks)
+    with_g = [table[group.above(i)][1:] & g_masks[i] for i in range(group.size - 1)]
+    return torch.cat([table[group.shared_subsets], *with_g])
 
 
 def _leaves(party: Party, c: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-    """(less, equal) of every digit. Shapes: c [J, n], products [digits, 15, row] -> two of [digits, J, row]."""
-    digits, _, row = products.shape
-    numbers = c.shape[0]
+    """(less, equal) of every digit. Shapes: c [J, n], products [15, digits, row] -> two of [digits, J, row].
+
+    With q_j = (not c_j) + r_j:  equal = q_3 q_2 q_1 q_0,  less = (not c_3) r_3 + q_3 ((not c_2) r_2 + q_2 (...)).
+    """
+    _, digits, row = products.shape
     planes = bits.to_planes(c, digits * DIGIT_BITS).bitwise_not_()
-    inverse = planes.reshape(numbers, digits, DIGIT_BITS, row).permute(1, 2, 0, 3)  # [digits, 4, J, row]: not c
-    # Coefficients of the bit products, built from the lowest bit up: with q = not c_j + r_j,
-    # equal := q equal and less := (not c_j) r_j + q less.
-    zero = torch.zeros_like(inverse[:, 0])
-    equal: list[Tensor] = [torch.full_like(zero, bits.ALL_ONES)]
-    less: list[Tensor] = [zero]
+    not_c = planes.reshape(-1, digits, DIGIT_BITS, row).permute(2, 1, 0, 3)  # [4, digits, J, row]
+    table = torch.cat([_one(party, products[:1]), products]).unsqueeze(2)
+    equal, less = table, torch.zeros_like(table)
     for j in range(DIGIT_BITS):
-        not_c = inverse[:, j]
-        kept_equal = [not_c & a for a in equal]
-        kept_less = [not_c & a for a in less]
-        less = kept_less + [a ^ not_c if s == 0 else a for s, a in enumerate(less)]
-        equal = kept_equal + equal
-    less_share = less[0] if party.index == 0 else zero
-    equal_share = equal[0] if party.index == 0 else zero
-    for subset in range(1, _MONOMIALS + 1):
-        plane = products[:, subset - 1].unsqueeze(1)
-        less_share = less_share ^ (less[subset] & plane)
-        equal_share = equal_share ^ (equal[subset] & plane)
-    return less_share, equal_share
+        with_bit = table[1 << j :: 2 << j]  # r_j times every product of the bits above j
+        less = (not_c[j] & (with_bit ^ less[0::2])) ^ less[1::2]
+        equal = (not_c[j] & equal[0::2]) ^ equal[1::2]
+    return less[0], equal[0]
 
 
-def _merge(
-    party: Party, leaves: list[tuple[Tensor, Tensor]], level: int, widths: list[int]
+def _merge_level(
+    party: Party, leaves: list[tuple[Tensor, Tensor]], groups: list[tuple[Group, ...]]
 ) -> list[tuple[Tensor, Tensor]]:
-    """One level of every job, in one round."""
-    plans = [merge_plan(digit_count(width)) for width in widths]
-    pending = []  # job, group, first digit, mask shares, shared products
-    opened: list[Tensor] = []
-    for job, plan in enumerate(plans):
+    """One level of every job, in one round. A job without groups at this level stays as it is."""
+    pending = []
+    for job, (less, equal) in enumerate(leaves):
         first = 0
-        for group in plan[level] if level < len(plan) else ():
-            less, equal = leaves[job]
-            _, numbers, row = less.shape
-            masks = party.mask_planes((group.variables, numbers, row))
-            count = len(group.monomials())
-            shared = party.correlation_planes((count, numbers, row)) if count else masks[:0]
-            inputs = torch.cat(
-                [
-                    equal[first + (0 if group.needs_equal else 1) : first + group.size],
-                    less[first : first + group.size - 1],
-                ]
-            )
-            opened.append(inputs ^ masks)
-            pending.append((job, group, first, masks, shared))
+        for group in groups[job]:
+            digits = slice(first, first + group.size)
+            pending.append((job, _Merge(party, group, less[digits], equal[digits])))
             first += group.size
-    public = party.open_planes(*opened)
+    opened = party.open_planes(*(merge.masked for _, merge in pending))
     merged: list[list[tuple[Tensor, Tensor]]] = [[] for _ in leaves]
-    for (job, group, first, masks, shared), values in zip(pending, public, strict=True):
-        table = {1 << i: masks[i] for i in range(group.variables)}
-        table |= {subset: shared[i] for i, subset in enumerate(group.monomials())}
-        less_share = leaves[job][0][first + group.size - 1]
-        for term in group.less_terms():
-            less_share = less_share ^ _expand(party, values, table, term)
-        equal_share = _expand(party, values, table, group.equal_term()) if group.needs_equal else less_share
-        merged[job].append((less_share, equal_share))
+    for (job, merge), values in zip(pending, opened, strict=True):
+        merged[job].append(merge.finish(values))
     return [
         (torch.stack([g for g, _ in parts]), torch.stack([p for _, p in parts])) if parts else leaves[job]
         for job, parts in enumerate(merged)
     ]
 
 
-def _expand(party: Party, values: Tensor, table: dict[int, Tensor], term: int) -> Tensor:
-    """A share of the product over `term` of (opened value + mask): fold out one variable after the other."""
-    one = torch.full_like(values[0], bits.ALL_ONES if party.index == 0 else 0)
-    subsets = [s for s in range(term + 1) if s & term == s]
-    current = {s: table[s] if s else one for s in subsets}
-    for i in range(values.shape[0]):
-        variable = 1 << i
-        if term & variable:
-            current = {
-                s: (values[i] & share) ^ current[s | variable] for s, share in current.items() if not s & variable
-            }
-    return current[0]
+class _Merge:
+    """One group at a party. Shapes: less and equal [size, J, row]."""
+
+    def __init__(self, party: Party, group: Group, less: Tensor, equal: Tensor) -> None:
+        self._party = party
+        self._group = group
+        self._less = less
+        self._masks = party.mask_planes((group.variables, *less.shape[1:]))
+        self._shared = party.correlation_planes((group.shared_planes, *less.shape[1:]))
+        self.masked = torch.cat([equal[group.lowest_p :], less[:-1]]) ^ self._masks
+
+    def finish(self, opened: Tensor) -> tuple[Tensor, Tensor]:
+        """(G, P) of the group; P is of no use where the group does not need it."""
+        group, size = self._group, self._group.size
+        v, w = opened.split([size - group.lowest_p, size - 1])
+        p_masks, g_masks = self._masks.split([size - group.lowest_p, size - 1])
+        subsets = group.shared_subsets
+        table = torch.empty((group.subsets, *opened.shape[1:]), dtype=torch.uint8, device=opened.device)
+        table[:1] = _one(self._party, p_masks[:1])
+        table[[1 << i for i in range(len(p_masks))]] = p_masks
+        table[subsets] = self._shared[: len(subsets)]
+        # less_i times every product of masks above i, for i = 0, 1, ...
+        start, less = len(subsets), torch.empty(0)
+        for i in range(size):
+            if i == size - 1:
+                here = self._less[i:]
+            else:
+                above = table[group.above(i)]
+                with_g = torch.cat([g_masks[i : i + 1], self._shared[start : start + len(above) - 1]])
+                start += len(above) - 1
+                here = (w[i] & above) ^ with_g
+            less = here if i == 0 else here ^ (v[i - group.lowest_p] & less[0::2]) ^ less[1::2]
+        equal = table
+        if group.needs_equal:
+            for i in range(size):
+                equal = (v[i] & equal[0::2]) ^ equal[1::2]
+        return less[0], equal[0]
+
+
+def _one(party: Party, like: Tensor) -> Tensor:
+    """A share of the constant one."""
+    return torch.full_like(like, bits.ALL_ONES if party.index == 0 else 0)

@@ -1,0 +1,182 @@
+"""What goes wrong is an error that says what and where, at once or after the channel's time limit; never a hang."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from protocols.beaver import sharing
+from protocols.beaver.gates.piecewise import EvaluatePiecewise
+from protocols.beaver.protocol import BeaverParty, BeaverProtocol
+from protocols.beaver.secret import BeaverSecret
+from protocols.core.channel import FaultyChannel, queue_channels
+from protocols.core.errors import PartyLost, ProtocolError
+from protocols.core.piecewise import Piece, Piecewise
+from protocols.core.secret import Protocol, Secret, TensorSpec
+from protocols.functions import gelu, octaves, relu
+from tests.in_process import POLICY, RoleFailure, run_roles, secure
+
+SHORT_SECONDS = 0.5
+ONES = torch.full((6,), 65536)
+
+
+def program_of(function: Callable[[Secret], Secret], size: int = 6) -> Callable[..., Tensor]:
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        share = shares[0]
+        return protocol.reveal(function(protocol.input(None if share is None else share[:size], (size,), 16)))
+
+    return program
+
+
+def failure(**arguments: Any) -> dict[str, BaseException]:
+    """Errors of a run that must fail, by role; "only" where a single role failed."""
+    program = arguments.pop("program", program_of(lambda x: relu.relu(x * x)))
+    with pytest.raises((RoleFailure, PartyLost, ProtocolError)) as caught:
+        run_roles(program, [ONES], timeout_seconds=SHORT_SECONDS, **arguments)
+    errors = caught.value.errors if isinstance(caught.value, RoleFailure) else {"only": caught.value}
+    assert all(isinstance(error, PartyLost | ProtocolError) for error in errors.values())
+    return errors
+
+
+# The dealer needs one message only for so short a program.
+@pytest.mark.parametrize("fault", ["lose", "drop", "truncate"])
+@pytest.mark.parametrize(("sender", "at_message"), [("p0", 0), ("p0", 2), ("p1", 0), ("p1", 2), ("dealer", 0)])
+def test_a_broken_channel_ends_in_errors(fault: str, sender: str, at_message: int) -> None:
+    errors = failure(wrap={sender: lambda channel: FaultyChannel(channel, fault=fault, at_message=at_message)})
+    if fault == "truncate":
+        assert any("bytes" in str(error) and "gate" in str(error) for error in errors.values())
+    else:
+        assert any(isinstance(error, PartyLost) for error in errors.values())
+
+
+def test_parties_with_different_programs_name_the_gate() -> None:
+    """P1 opens fewer elements: both see at the same gate that lengths differ."""
+    errors = failure(programs={"p1": program_of(lambda x: relu.relu(x * x), size=5)})
+    for role, own, other in (("p0", 48, 40), ("p1", 40, 48)):
+        assert isinstance(errors[role], ProtocolError)
+        assert f"gate 0: {'p1' if role == 'p0' else 'p0'} sent {other} bytes where {own} are due" in str(errors[role])
+        assert "different programs or versions" in str(errors[role])
+
+
+def test_different_ops_after_equal_ones_name_the_gate() -> None:
+    errors = failure(
+        program=program_of(lambda x: (x * 0.5) * x), programs={"p1": program_of(lambda x: relu.relu(x * 0.5))}
+    )
+    mismatches = [str(error) for error in errors.values() if isinstance(error, ProtocolError)]
+    assert mismatches and all("gate" in message and "different program" in message for message in mismatches)
+
+
+def test_a_dealer_with_a_smaller_program_is_noticed() -> None:
+    errors = failure(programs={"dealer": program_of(lambda x: relu.relu(x * x), size=5)})
+    error = errors.get("p1") or errors["only"]
+    assert isinstance(error, ProtocolError) and "gate" in str(error) and "the dealer runs a different" in str(error)
+
+
+def test_a_dealer_that_deals_nothing_is_noticed() -> None:
+    errors = failure(programs={"dealer": lambda protocol, shares: torch.zeros(1)})
+    assert isinstance(errors["p1"], PartyLost) and errors["p1"].role == "dealer"
+    assert isinstance(errors["p0"], PartyLost) and errors["p0"].role == "p1"
+
+
+def _foreign(x: Secret) -> Secret:
+    share = torch.zeros(6, dtype=torch.int64)
+    other = BeaverParty(0, bytes(16), b"other session", queue_channels("p0", "p1")[0], None, POLICY)
+    return x + other.input(share, (6,), 16)
+
+
+ODD = Piecewise("odd", (0.0,), (None, Piece(period=3.0, sines=((1, 1.0),))), torch.sin, (0.0, 1.0))
+MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
+    ("foreign-secret", _foreign, "another protocol or session"),
+    (
+        "three-too-fine",
+        lambda x: x.protocol.multiply_three(x, x, x.protocol.multiply(x, x, fraction_bits=18)),
+        "50 fraction bits; at most 49",
+    ),
+    ("truncate-upwards", lambda x: x.protocol.truncate(x, 20), "cannot truncate from 16 to 20"),
+    ("exponent-scale", lambda x: x.protocol.exp2_negative(x.protocol.truncate(x, 12)), "takes 16 fraction bits"),
+    ("slope-scale", lambda x: relu.relu(x.protocol.multiply(x, x, fraction_bits=20)), "not exact"),
+    (
+        "period",
+        lambda x: x.protocol.piecewise(x, Piecewise("odd", (0.0,), (None, SINES), torch.sin, (0, 1))),
+        "period 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), [(f, m) for _, f, m in MISUSES], ids=[name for name, *_ in MISUSES])
+def test_misuse(function: Callable[[Secret], Secret], message: str) -> None:
+    errors = failure(program=program_of(function))
+    assert any(isinstance(error, ProtocolError) and re.search(message, str(error)) for error in errors.values())
+
+
+def test_a_comparison_wider_than_its_ring_is_refused() -> None:
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, BeaverProtocol)
+        x = protocol.input(shares[0], (6,), 16)
+        assert isinstance(x, BeaverSecret)
+        pair = protocol.pair_of(x, 31)
+        return protocol.run(EvaluatePiecewise(pair, octaves.reciprocal_function(-4, 13), 16))
+
+    with pytest.raises(RoleFailure, match="compares 64 bits of a smaller ring"):
+        run_roles(program, [ONES], timeout_seconds=SHORT_SECONDS)
+
+
+@pytest.mark.parametrize(("index", "has_dealer"), [(0, True), (1, False)])
+def test_only_p1_has_a_dealer(index: int, has_dealer: bool) -> None:
+    peer, dealer = queue_channels("p0", "p1")
+    with pytest.raises(ProtocolError, match="P1 has a channel from the dealer, P0 has none"):
+        BeaverParty(index, bytes(16), b"session", peer, dealer if has_dealer else None, POLICY)
+
+
+def test_a_secret_needs_content_and_hides_it() -> None:
+    party = BeaverParty(0, bytes(16), b"session", queue_channels("p0", "p1")[0], None, POLICY)
+    with pytest.raises(ProtocolError, match="needs a share or a masked pair"):
+        BeaverSecret(party, 16)
+    shown = repr(party.input(torch.tensor([1234567]), (1,), 16))
+    assert "1234567" not in shown and "(1,)" in shown
+
+
+SPECS = {"x": TensorSpec((2, 3), 16), "y": TensorSpec((5,), 0, bits=32)}
+TENSORS = {"x": torch.arange(6).reshape(2, 3) - 3, "y": torch.tensor([0, 1, -1, 7, -(2**31)])}
+
+
+def test_sharing_round_trip() -> None:
+    payloads = sharing.share(TENSORS, SPECS)
+    opened = [sharing.open_payload(i, payload, SPECS) for i, payload in enumerate(payloads)]
+    back = sharing.reconstruct(*(sharing.pack_shares(shares, SPECS) for shares in opened), SPECS)
+    assert back.keys() == TENSORS.keys()
+    assert all(torch.equal(back[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_sharing_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ProtocolError, match=r"inputs are \['x'\], due are \['x', 'y'\]"):
+        sharing.share({"x": TENSORS["x"]}, SPECS)
+    with pytest.raises(ProtocolError, match="'x' has shape"):
+        sharing.share({**TENSORS, "x": TENSORS["x"].T}, SPECS)
+    first, second = sharing.share(TENSORS, SPECS)
+    for index, payload in ((0, first[:-1]), (1, second + b"\0"), (0, second), (1, first)):
+        with pytest.raises(ProtocolError, match="bytes, due are"):
+            sharing.open_payload(index, payload, SPECS)
+    with pytest.raises(ProtocolError, match="bytes, due are"):
+        sharing.reconstruct(second, second[:-1], SPECS)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        pytest.param(lambda x: x.sum(0), (5,), id="0-dim"),
+        pytest.param(lambda x: x * x, (0,), id="empty"),
+        pytest.param(gelu.gelu, (0, 3), id="empty-gelu"),
+        pytest.param(lambda x: x * 1e-14, (3,), id="tiny-factor"),
+        pytest.param(lambda x: x * 0.0, (3,), id="zero-factor"),
+    ],
+)
+def test_unusual_shapes_and_factors(function: Callable[[Secret], Secret], shape: tuple[int, ...]) -> None:
+    x = torch.ones(shape, dtype=torch.float64)
+    result = secure(function, x, timeout_seconds=SHORT_SECONDS)
+    assert result.result.numel() in (x.numel(), 1)

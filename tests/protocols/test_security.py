@@ -1,0 +1,233 @@
+"""What each party sees: uniform bytes, fresh at every run, of a length that depends on shapes only.
+
+All inputs are zero in the tests of uniformity: whatever structure there is comes from the protocol alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from protocols.beaver import sharing
+from protocols.beaver.gate import Gate
+from protocols.beaver.gates.opening import Open
+from protocols.beaver.gates.product import Product
+from protocols.beaver.protocol import BeaverProtocol
+from protocols.core import ring
+from protocols.core.channel import queue_channels
+from protocols.core.cost import Cost
+from protocols.core.prg import Prg
+from protocols.core.secret import Protocol, TensorSpec
+from tests.in_process import EXACT, POLICY, ROLES, SendOnly, run_roles, secure
+from tests.protocols.gates import GATES, Build, Shape
+from tests.protocols.ops import run_secure
+from tests.protocols.table import OPS
+
+P_VALUE = 1e-9
+"""A uniform source fails one test in a thousand million; there are a few hundred tests."""
+
+ENOUGH_BYTES = 100_000
+
+
+def p_value(data: bytes | NDArray[np.uint8]) -> float:
+    """Chi-square over the 256 byte values: the probability that uniform bytes look at least as uneven."""
+    values = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else data
+    assert values.size >= ENOUGH_BYTES
+    due = values.size / 256
+    statistic = float((((np.bincount(values, minlength=256) - due) ** 2) / due).sum())
+    return float(torch.special.gammaincc(torch.tensor(255 / 2, dtype=torch.float64), torch.tensor(statistic / 2)))
+
+
+def assert_uniform(data: bytes, element_bytes: int, what: str) -> None:
+    """As a whole, and each byte of an element by itself where there are enough: the top one has unused bits."""
+    values = np.frombuffer(data, dtype=np.uint8)
+    assert p_value(values) > P_VALUE, what
+    if values.size % element_bytes == 0 and values.size >= ENOUGH_BYTES * element_bytes:
+        for i in range(element_bytes):
+            assert p_value(values[i::element_bytes].copy()) > P_VALUE, f"{what}: byte {i} of each element"
+
+
+def test_the_test_sees_structure() -> None:
+    uniform = np.random.default_rng(0).integers(0, 256, ENOUGH_BYTES, dtype=np.uint8)
+    assert p_value(uniform) > 1e-3
+    uneven = uniform.copy()
+    uneven[::20] &= 0x7F  # one byte in twenty lacks its top bit
+    assert p_value(uneven) < P_VALUE
+    assert p_value(np.zeros(ENOUGH_BYTES, dtype=np.uint8)) < P_VALUE
+
+
+GATE_ROWS = [
+    pytest.param(gate, build, cases[-2], id=f"{gate.__name__}-{variant}") for gate, variant, build, cases in GATES
+]
+
+
+def run_gate(build: Build, shapes: tuple[Shape, ...], count: int) -> tuple[Gate[Any], Cost, dict[str, list[bytes]]]:
+    """The gate on zeros, the first axis of its first argument of length `count`."""
+    inputs = [
+        torch.zeros((count, *shape[1:]) if i == 0 else shape, dtype=torch.int64) for i, shape in enumerate(shapes)
+    ]
+    gates: list[Gate[Any]] = []
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, BeaverProtocol)
+        held = [
+            torch.empty(x.shape, dtype=torch.int64, device="meta") if share is None else share
+            for share, x in zip(shares, inputs, strict=True)
+        ]
+        gates.append(build(protocol, held))
+        with protocol.layer("tested"):
+            protocol.run(gates[-1])
+        return torch.zeros(1)
+
+    _, meters, sent = run_roles(program, inputs)
+    return gates[0], meters["p1"].rows["tested", gates[0].name].measured, sent
+
+
+@pytest.mark.parametrize(("gate", "build", "shapes"), GATE_ROWS)
+def test_every_gate_sends_uniform_bytes(gate: type[Gate[Any]], build: Build, shapes: tuple[Shape, ...]) -> None:
+    few = 8
+    _, cost, _ = run_gate(build, shapes, few)
+    least = min(sent for sent in (cost.online_bytes, cost.dealer_bytes) if sent)
+    ready, cost, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
+    # Gates of which the bytes are whole ring elements.
+    width = ring.element_bytes(ready.bits) if isinstance(ready, Open | Product) else 1
+    for role in ROLES:
+        # The gate's own traffic is the last of what was sent.
+        own_bytes = cost.dealer_bytes if role == "dealer" else cost.online_bytes
+        if own_bytes:
+            assert_uniform(b"".join(sent[role])[-own_bytes:], width, f"{gate.name} from {role}")
+
+
+def test_openings_of_47_bits_are_uniform_in_their_unused_bit() -> None:
+    """Elements travel in whole bytes; bit 47 of a 47-bit element is as random as the others."""
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        protocol.truncate(protocol.input(shares[0], (count,), 16, 47), 0)
+        return torch.zeros(1)
+
+    count = ENOUGH_BYTES
+    run = run_roles(program, [torch.zeros(count, dtype=torch.int64)])
+    for role in ("p0", "p1"):
+        assert_uniform(b"".join(run[2][role]), 6, role)
+
+
+def every_op(count: int) -> Any:
+    """A program that uses most primitives on one vector."""
+    names = ("scale-up", "square", "relu", "gelu", "tanh", "exp2-negative", "reciprocal", "softmax-mild", "argmax")
+    chosen = [op for op in OPS if op.name in names]
+    assert len(chosen) == len(names)
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        x = protocol.input(shares[0], (count // 4, 4), 16)
+        for op in chosen:
+            op.function(x)
+        table = protocol.prepare(shares[1], (4, 4), 16, opened=True)
+        y = protocol.linear(x, protocol.bind(table), None)
+        z = protocol.multiply_three(y, x, x) + x @ protocol.bind(table)
+        return protocol.reveal(protocol.concatenate([z, protocol.square_sum(x).reshape(1, -1)[:, :4]], 0))
+
+    return program
+
+
+@pytest.mark.parametrize("policy", [POLICY, EXACT], ids=lambda policy: policy.truncation)
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_a_whole_program_sends_uniform_bytes(policy: Any, fill: float) -> None:
+    inputs = [torch.full((1000, 4), int(fill * 65536)), torch.full((4, 4), int(fill * 65536))]
+    _, _, sent = run_roles(every_op(4000), inputs, policy=policy)
+    for role in ROLES:
+        assert p_value(b"".join(sent[role])) > P_VALUE, role
+
+
+def traffic(values: list[Tensor]) -> dict[str, list[bytes]]:
+    return run_roles(every_op(40), values)[2]
+
+
+def test_same_inputs_twice_give_different_traffic_of_one_length() -> None:
+    ones = [torch.full((10, 4), 65536), torch.full((4, 4), 65536)]
+    others = [x * 3 + torch.arange(x.numel()).reshape(x.shape) for x in ones]
+    runs = [traffic(ones), traffic(ones), traffic(others)]
+    for role in ROLES:
+        first, second, third = (run[role] for run in runs)
+        assert [len(m) for m in first] == [len(m) for m in second] == [len(m) for m in third]
+        long = [pair for pair in zip(first, second, strict=True) if len(pair[0]) >= 16]
+        assert long and all(a != b for a, b in long)
+        words = [
+            w for run in (first, second) for w in np.frombuffer(b"".join(run)[: len(b"".join(run)) // 8 * 8], "<u8")
+        ]
+        assert len(set(words)) == len(words), "no word of eight bytes occurs twice"
+
+
+@pytest.mark.parametrize("policy", [POLICY, EXACT], ids=lambda policy: policy.truncation)
+def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dealer's two generators and each party's own draw the same addresses, each once; all streams differ."""
+    addresses: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    starts: dict[int, list[bytes]] = defaultdict(list)
+    generators: list[Prg] = []
+    original = Prg.stream
+
+    def recorded(self: Prg, gate: int, label: int, count: int) -> NDArray[np.uint8]:
+        if not any(self is known for known in generators):
+            generators.append(self)
+        found = original(self, gate, label, count)
+        addresses[id(self)].append((gate, label))
+        if count >= 16:
+            starts[id(self)].append(found[:16].tobytes())
+        return found
+
+    monkeypatch.setattr(Prg, "stream", recorded)
+    seeds, inputs = (
+        (bytes(16), bytes([1]) * 16),
+        [torch.zeros((10, 4), dtype=torch.int64), torch.zeros((4, 4), dtype=torch.int64)],
+    )
+    for session in (b"first", b"second"):
+        run_roles(every_op(40), inputs, policy=policy, seeds=seeds, session=session)
+    assert len(generators) == 8, "per session: p0, p1, and two at the dealer"
+    for used in addresses.values():
+        assert len(set(used)) == len(used)
+    # Each party's streams also occur at the dealer; P0 and P1 and the two sessions have none in common.
+    streams = [set(found) for found in starts.values()]
+    assert all(len(found) == len(starts[key]) for key, found in zip(starts, streams, strict=True))
+    distinct: list[set[bytes]] = []
+    for found in streams:
+        twins = [known for known in distinct if known & found]
+        if twins:
+            twins[0] |= found
+        else:
+            distinct.append(set(found))
+    assert len(distinct) == 4
+    assert sum(map(len, distinct)) == len(set().union(*distinct))
+
+
+def test_dealer_never_receives() -> None:
+    """run_roles gives the dealer a channel whose receive raises; every op of the table runs with it."""
+    with pytest.raises(AssertionError, match="tried to receive"):
+        SendOnly(queue_channels("dealer", "p1")[0]).receive()
+    generator = torch.Generator().manual_seed(0)
+    for op in OPS:
+        run_secure(op, op.fill(op.shapes[0], generator), op.forms[0], POLICY)
+
+
+@pytest.mark.parametrize("last", ["fresh", "after a product"])
+def test_revealed_shares_are_uniform_each(last: str) -> None:
+    zeros = torch.zeros(ENOUGH_BYTES, dtype=torch.float64)
+    run = secure((lambda x: x) if last == "fresh" else (lambda x: x * x * 0.3), zeros)
+    assert run.shares is not None and int(run.result.abs().max()) <= 1
+    for share in run.shares:
+        assert_uniform(share.numpy().tobytes(), 8, last)
+
+
+def test_client_payloads_are_uniform_each() -> None:
+    specs = {"x": TensorSpec((ENOUGH_BYTES,), 16), "one_hot": TensorSpec((7, 1001), 0, bits=32)}
+    tensors = {name: torch.zeros(spec.shape, dtype=torch.int64) for name, spec in specs.items()}
+    seed, corrections = sharing.share(tensors, specs)
+    assert_uniform(corrections[-8 * ENOUGH_BYTES :], 8, "p1's payload")
+    again_seed, again = sharing.share(tensors, specs)
+    assert len(seed) == 16 and seed != again_seed and corrections != again
+    assert len(corrections) == sharing.payload_bytes(specs) == 8 * ENOUGH_BYTES + 4 * 7007
