@@ -144,10 +144,20 @@ def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
     plans = [merge_plan(digit_count(width)) for width, _ in numbers]
     digits = digit_count(max(width for width, _ in numbers))
     products = party.correlation_planes((_MONOMIALS, digits, bits.plane_bytes(count)))
-    leaves = [_leaves(party, ring.low(c, width), products[:, : digit_count(width)]) for width, c in numbers]
+    leaves = [_leaves(party, ring.low(c, width), _cut(products, width)) for width, c in numbers]
     for level in range(max(len(plan) for plan in plans)):
         leaves = _merge_level(party, leaves, [plan[level] if level < len(plan) else () for plan in plans])
     return [less[0] for less, _ in leaves]
+
+
+def _cut(products: Tensor, width: int) -> Tensor:
+    """The bit products of r mod 2^width. Shapes: [15, digits, row] -> [15, digit_count(width), row]."""
+    kept = products[:, : digit_count(width)]
+    if width % DIGIT_BITS:
+        # Bits of the highest digit that the width leaves out are zero, and so is every product with one of them.
+        kept = kept.clone()
+        kept[(1 << width % DIGIT_BITS) - 1 :, -1] = 0
+    return kept
 
 
 def _groups_at(jobs: tuple[tuple[int, int], ...], level: int) -> list[tuple[Group, int]]:
