@@ -12,11 +12,11 @@ BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 def table(records: list[dict[str, Any]]) -> str:
     """Markdown for the section between the markers."""
     lines = [
-        "*Online* is what P0 and P1 send together, *dealer* is what the dealer sends; both are payload bytes. Seconds",
-        "are the median of the runs after a warm-up, from the client's tensors to its result, with all processes on the",
-        "one machine. Error is the largest difference of the last hidden state from transformers in float32.",
+        "*Online* is what P0 and P1 send together, *dealer* is what the dealer sends; both are payload bytes. Time is",
+        "the median of the runs after a warm-up, from the client's tensors to its result, with all processes on one",
+        "machine. Error is the largest difference of the last hidden state from transformers in float32.",
         "",
-        "| Model | Weights | Batch × tokens | Time | Load | Rounds | Online MB | Dealer MB | Memory | Error | Command |",
+        "| Model | Weights | Batch × tokens | Time | Load | Rounds | Online MB | Dealer MB | Memory | Error | Run |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:

@@ -51,7 +51,7 @@ class ModelEngine(Engine):
         meter = Meter()
         protocol = _protocol(tools, manifest.policy, meter)
         model = program.load(protocol, manifest, shares)
-        _flush(protocol)
+        protocol.finish()
         return model, meter.snapshot()
 
     def predict(
@@ -66,7 +66,7 @@ class ModelEngine(Engine):
         index = tools.role if isinstance(tools, PartyTools) else None
         with torch.inference_mode():
             result = program.predict(protocol, model, request, payload, index)
-        _flush(protocol)
+        protocol.finish()
         return result, meter.snapshot()
 
 
@@ -110,9 +110,3 @@ def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverPar
         meter=meter,
         on_layer=tools.on_layer,
     )
-
-
-def _flush(protocol: BeaverParty | BeaverDealer) -> None:
-    """The dealer buffers small corrections; at the end of a program all of them must be on their way."""
-    if isinstance(protocol, BeaverDealer):
-        protocol.flush()

@@ -131,7 +131,7 @@ class PrivateModel:
 
         Args:
             sentences: a list of strings. The parties learn their number and the padded length of each batch.
-            batch_size: most sentences in one session.
+            batch_size: most sentences in one session. Long ones travel fewer at a time, to bound the parties' memory.
             truncate: cut sentences that are too long, instead of refusing them.
             progress: show the layer at work; None does so when standard error is a terminal.
 

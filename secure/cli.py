@@ -31,6 +31,7 @@ from secure.demo import run_demo
 from secure.doctor import examine
 from secure.sample import QUERY, model_folder
 from secure.split import split as split_folder
+from secure.tokens import check_sentences
 
 app = typer.Typer(
     name="secure",
@@ -202,6 +203,7 @@ def predict(
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     visibility: WeightVisibility | None = None if weights is None else "public" if weights == "public" else "private"
+    check_sentences(texts)  # before processes start
     with launch() if config is None else connect(config) as parties:
         loaded = PrivateModel.from_pretrained(model or model_folder(), parties=parties, weights=visibility)
         embeddings = loaded.encode(texts, batch_size=batch_size, truncate=truncate)

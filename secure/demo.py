@@ -27,12 +27,12 @@ from protocols.core.errors import CheckpointError
 from secure.api import PrivateModel
 from secure.connection import Parties, SessionClient, launch
 from secure.sample import DOCUMENTS, MODEL_NAME
-from secure.tokens import load_tokenizer
+from secure.tokens import load_tokenizer, pad, tokenize
 from secure.uniformity import uniformity
 
 LEAST_COSINE = 0.999
 _SHOWN_BYTES = 8
-_SHOWN_CHARACTERS = 38
+_SHOWN_CHARACTERS = 36
 
 
 @dataclass
@@ -113,18 +113,24 @@ class PlainModel:
         self._tokenizer = tokenizer
         self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
-    def tokens(self, sentences: Sequence[str]) -> dict[str, Tensor]:
-        """Padded token ids and mask. Shapes: int64 [B, T]."""
-        encoded = self._tokenizer(list(sentences), padding=True, return_tensors="pt")
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask. Shapes: int64 [B, T]. Raises InputError, as for a private encoding."""
+        config = self._model.config
+        ids = tokenize(
+            self._tokenizer,
+            sentences,
+            limit=config.max_position_embeddings,
+            vocabulary=config.vocab_size,
+            truncate=False,
+        )
+        return pad(ids, self._tokenizer.pad_token_id or 0)
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
         """Mean over tokens, of length 1. Shapes: float32 [B, D]."""
-        tokens = self.tokens(sentences)
+        input_ids, mask = self.tokens(sentences)
         with torch.inference_mode():
-            hidden = self._model(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(2)
-        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+            hidden = self._model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        return torch.nn.functional.normalize((hidden * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True), dim=1)
 
 
 class _Clock:
@@ -170,10 +176,10 @@ def _accuracy(private: Tensor, expected: Tensor, console: Console) -> bool:
     return agrees
 
 
-def _views(manifest: Manifest, message: Message, tokens: dict[str, Tensor], console: Console) -> None:
+def _views(manifest: Manifest, message: Message, tokens: tuple[Tensor, Tensor], console: Console) -> None:
     """What P0 and P1 received of the query, and whether it looks uniform."""
     specs = input_specs(manifest, message.request)
-    inputs = client_inputs(manifest, message.request, tokens["input_ids"], tokens["attention_mask"])
+    inputs = client_inputs(manifest, message.request, *tokens)
     plain = pack_shares(inputs, specs)
     seed, corrections = message.payloads
     expanded = pack_shares(open_payload(0, seed, specs), specs)
@@ -186,9 +192,8 @@ def _views(manifest: Manifest, message: Message, tokens: dict[str, Tensor], cons
     table.add_row("P0: a seed", f"{len(seed)}", seed[:_SHOWN_BYTES].hex(" "), "", "")
     for name, data in (("expanded by P0", expanded), ("P1: corrections", corrections), ("in the clear", plain)):
         test = uniformity(data)
-        table.add_row(
-            name, f"{test.count}", data[:_SHOWN_BYTES].hex(" "), f"{test.chi_square:.1f}", f"{test.p_value:.3g}"
-        )
+        p_value = f"{test.p_value:.3f}" if test.p_value >= 1e-3 else "< 0.001"
+        table.add_row(name, f"{test.count}", data[:_SHOWN_BYTES].hex(" "), f"{test.chi_square:.1f}", p_value)
     console.print(table)
     console.print(
         "Chi-square over the 256 values of a byte: about 255 ± 23 for uniform bytes, whose p-value is as often small "

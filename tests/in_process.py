@@ -103,14 +103,16 @@ def run_roles(
         channel = SendOnly(wrapped["dealer"])
         protocol = BeaverDealer(seeds, session, channel, policy, meter=meters["dealer"])
         program_of("dealer")(protocol, [None] * len(inputs))
-        protocol.flush()
+        protocol.finish()
         return None
 
     def party(index: int) -> Tensor:
         role = f"p{index}"
         corrections = None if index == 0 else p1_dealer
         protocol = BeaverParty(index, seeds[index], session, wrapped[role], corrections, policy, meter=meters[role])
-        return program_of(role)(protocol, [pair[index] for pair in shares])
+        result = program_of(role)(protocol, [pair[index] for pair in shares])
+        protocol.finish()
+        return result
 
     with ThreadPoolExecutor(3) as pool:
         futures = {"dealer": pool.submit(dealer), "p0": pool.submit(party, 0), "p1": pool.submit(party, 1)}

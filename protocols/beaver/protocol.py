@@ -36,6 +36,7 @@ from protocols.core.secret import Protocol, Secret
 Result = TypeVar("Result")
 CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
+_MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
 
 
@@ -167,8 +168,13 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(self, scale, share=total, share_bits=min(first.share_bits, second.share_bits))
 
     def _upscaled(self, x: BeaverSecret, fraction_bits: int) -> BeaverSecret:
+        """x at a finer scale, in a ring that holds it there."""
         shift = fraction_bits - x.fraction_bits
-        return x.map(lambda t: t << shift, fraction_bits) if shift else x
+        if shift == 0:
+            return x
+        if _narrowest(x) < self._value_bits(fraction_bits):
+            x = BeaverSecret(self, x.fraction_bits, share=self.share_of(x, ring.WORD_BITS))
+        return x.map(lambda t: t << shift, fraction_bits)
 
     def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
         device = "meta" if self.at_dealer else self.role.device
@@ -190,6 +196,10 @@ class BeaverProtocol(Protocol):
         if factor == int(factor):
             return own.map(lambda t: t * int(factor))
         extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
+        if extra > _MOST_FACTOR_BITS:
+            raise ProtocolError(
+                f"a factor of {factor:g} leaves nothing of a number with {own.fraction_bits} fraction bits"
+            )
         number = round(factor * 2.0**extra)
         share = self.share_of(own, ring.WORD_BITS)
         return self._rescaled(
@@ -301,6 +311,8 @@ class BeaverProtocol(Protocol):
 
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> BeaverSecret:
         """A secret from a share that a client or model owner made. The dealer passes no share."""
+        if 0 in shape:
+            raise ProtocolError(f"a secret of shape {shape} has no elements")
         if share is None:
             share = torch.empty(shape, dtype=torch.int64, device="meta")
         return BeaverSecret(self, fraction_bits, share=share.to(self._device), share_bits=bits)
@@ -350,6 +362,12 @@ class BeaverProtocol(Protocol):
         return torch.device("meta") if self.at_dealer else self.role.device
 
 
+def _narrowest(x: BeaverSecret) -> int:
+    """The smallest ring in which x is held."""
+    rings = [] if x.share is None else [x.share_bits]
+    return min(rings + ([] if x.pair is None else [x.pair.bits]))
+
+
 def _share_ring(x: BeaverSecret) -> int:
     """Ring in which x is available as a share without a lift."""
     if x.share is not None:
@@ -380,6 +398,11 @@ class BeaverParty(BeaverProtocol):
     ) -> None:
         super().__init__(Party(index, seed, session, peer, dealer, meter or Meter(), device), policy, on_layer)
 
+    def finish(self) -> None:
+        """The last act of a program. Raises ProtocolError when the dealer sent more than the program used."""
+        assert isinstance(self.role, Party)
+        self.role.finish()
+
 
 class BeaverDealer(BeaverProtocol):
     """The dealer of one session: runs the same program on shapes."""
@@ -397,7 +420,7 @@ class BeaverDealer(BeaverProtocol):
     ) -> None:
         super().__init__(Dealer(seeds, session, to_p1, meter or Meter(), device), policy, on_layer)
 
-    def flush(self) -> None:
+    def finish(self) -> None:
         """Send what is still buffered; the last act of a program."""
         assert isinstance(self.role, Dealer)
         self.role.flush()

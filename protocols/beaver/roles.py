@@ -94,6 +94,14 @@ class Party:
         pieces = theirs.split([part.numel() for part in planes])
         return [mine ^ piece.reshape(mine.shape) for mine, piece in zip(planes, pieces, strict=True)]
 
+    def finish(self) -> None:
+        """The program is over. Raises ProtocolError when corrections are left."""
+        if self._message:
+            raise ProtocolError(
+                f"the dealer sent {len(self._message)} bytes more than were used; "
+                "it runs a different program or version"
+            )
+
     def _exchange(self, parts: list[Tensor]) -> Tensor:
         payload = _as_payload(parts)
         self._peer.send(payload)

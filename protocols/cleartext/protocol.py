@@ -68,7 +68,10 @@ class CleartextProtocol(Protocol):
         return self._secret(self._value(x) + torch.as_tensor(y, dtype=torch.float64), x.fraction_bits)
 
     def scale(self, x: Secret, factor: float) -> Secret:
-        return self._secret(self._value(x) * factor, x.fraction_bits)
+        product = self._value(x) * factor
+        if factor != int(factor):  # that takes a truncation
+            self._bounded("scale", product)
+        return self._secret(product, x.fraction_bits)
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         return self._secret(self._value(x).sum(dim, keepdim=keepdim), x.fraction_bits)
@@ -122,8 +125,8 @@ class CleartextProtocol(Protocol):
         return self._secret(values, max(part.fraction_bits for part in parts))
 
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> ClearSecret:
-        if share is None:
-            raise ProtocolError("the cleartext protocol needs the values")
+        if share is None or 0 in shape:
+            raise ProtocolError(f"the cleartext protocol needs values, of shape {shape}")
         return self._secret(decode(share, fraction_bits), fraction_bits)
 
     def reveal(self, x: Secret) -> Tensor:

@@ -74,7 +74,7 @@ def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
 def pack(x: Tensor, bits: int) -> Tensor:
     """Wire bytes of k-bit elements. Shapes: any -> uint8 [numel * element_bytes(bits)]."""
     width = element_bytes(bits)
-    raw = x.contiguous().view(torch.uint8).reshape(-1)
+    raw = x.reshape(-1).contiguous().view(torch.uint8)
     return raw if width == 8 else raw.reshape(-1, 8)[:, :width].reshape(-1)
 
 

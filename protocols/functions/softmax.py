@@ -18,7 +18,7 @@ def exponentials(scores: Secret, *, base_two: bool = False) -> tuple[Secret, Sec
     Attention multiplies by the inverse after the product with the values, where there are fewer elements. With
     `base_two` the scores were multiplied by log2(e) before, for free where a weight absorbs the factor.
 
-    Shapes: [..., n] -> [..., n], [..., 1]. Scores satisfy |x| < 2048, plus MASKED where masked; each row has an
+    Shapes: [..., n] -> [..., n], [..., 1]. Scores satisfy |x| < 1800, plus MASKED where masked; each row has an
     unmasked element. Error: 1e-4 in each exponential. Reveals nothing.
     """
     protocol = scores.protocol

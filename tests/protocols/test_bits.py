@@ -43,6 +43,15 @@ def test_leading_axes_are_kept(shape: tuple[int, ...]) -> None:
     assert torch.equal(found, bits.from_planes_reference(planes, 5))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 9), (2, 3, 17), (4, 8)])
+def test_rows_become_planes_of_their_own(shape: tuple[int, ...]) -> None:
+    x = random_words(*shape)
+    planes = bits.to_planes(x, 13)
+    assert torch.equal(planes, bits.to_planes_reference(x, 13))
+    rows = [bits.to_planes(row, 13) for row in x.reshape(-1, shape[-1])]
+    assert torch.equal(planes, torch.stack(rows).reshape(*shape[:-1], 13, -1))
+
+
 def test_views_and_padding() -> None:
     x = random_words(10, 3)
     assert torch.equal(bits.to_planes(x[:, 1], 9), bits.to_planes_reference(x[:, 1].contiguous(), 9))

@@ -102,8 +102,8 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
     ("slope-scale", lambda x: relu.relu(x.protocol.multiply(x, x, fraction_bits=20)), "not exact"),
     (
         "period",
-        lambda x: x.protocol.piecewise(x, Piecewise("odd", (0.0,), (None, SINES), torch.sin, (0, 1))),
-        "period 3",
+        lambda x: x.protocol.piecewise(x, ODD),
+        "period is not a power of two",
     ),
 ]
 
@@ -166,17 +166,22 @@ def test_sharing_refuses_what_does_not_fit() -> None:
         sharing.reconstruct(second, second[:-1], SPECS)
 
 
+@pytest.mark.parametrize("factor", [None, 0.0])
+def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None) -> None:
+    x = torch.arange(5, dtype=torch.float64)
+    run = secure(lambda x: x.sum(0) if factor is None else x * factor, x, timeout_seconds=SHORT_SECONDS)
+    assert torch.equal(run.real, x.sum() if factor is None else torch.zeros(5, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
-    ("function", "shape"),
+    ("function", "shape", "message"),
     [
-        pytest.param(lambda x: x.sum(0), (5,), id="0-dim"),
-        pytest.param(lambda x: x * x, (0,), id="empty"),
-        pytest.param(gelu.gelu, (0, 3), id="empty-gelu"),
-        pytest.param(lambda x: x * 1e-14, (3,), id="tiny-factor"),
-        pytest.param(lambda x: x * 0.0, (3,), id="zero-factor"),
+        pytest.param(gelu.gelu, (0, 3), "no elements", id="empty"),
+        pytest.param(lambda x: x * 1e-14, (3,), "leaves nothing", id="tiny-factor"),
     ],
 )
-def test_unusual_shapes_and_factors(function: Callable[[Secret], Secret], shape: tuple[int, ...]) -> None:
-    x = torch.ones(shape, dtype=torch.float64)
-    result = secure(function, x, timeout_seconds=SHORT_SECONDS)
-    assert result.result.numel() in (x.numel(), 1)
+def test_what_cannot_be_computed_is_refused_by_every_role(
+    function: Callable[[Secret], Secret], shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(RoleFailure, match=message):
+        secure(function, torch.ones(shape, dtype=torch.float64), timeout_seconds=SHORT_SECONDS)

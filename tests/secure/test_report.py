@@ -108,7 +108,15 @@ def test_json_of_another_schema(report: Report) -> None:
 
 def test_text_says_what_is_included(report: Report) -> None:
     text = str(report)
-    for part in ("600 B", "132 B", "4.000 for loading", "By layer", "By op", "sent by P0 plus by P1", "sent by the dealer"):
+    for part in (
+        "600 B",
+        "132 B",
+        "4.000 for loading",
+        "By layer",
+        "By op",
+        "sent by P0 plus by P1",
+        "sent by the dealer",
+    ):
         assert part in text
     assert "By layer and op" not in text
     assert "By layer and op" in report.to_text(every_row=True)
@@ -119,8 +127,16 @@ def test_text_says_what_is_included(report: Report) -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_499, "999 kB"), (999_500, "1.00 MB"), (34_967_082, "35.0 MB")]
-    + [(2_500_000_000, "2.50 GB"), (10**15, "1000 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (34_967_082, "35.0 MB"),
+        (2_500_000_000, "2.50 GB"),
+        (10**15, "1000 TB"),
+    ],
 )
 def test_human_bytes(count: int, text: str) -> None:
     assert human_bytes(count) == text

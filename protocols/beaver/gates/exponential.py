@@ -29,7 +29,7 @@ COMPARE_BITS = 32
 FACTOR_BITS = 14  # of the dealer's 2^r, which is at least 1
 PUBLIC_BITS = 35  # of 2^-c, which may be as small as 2^-16 and then meets a 2^r of up to 2^16
 _WIDTH = RANGE_BITS + FRACTION_BITS
-_GUARD = 16  # units added to u: a truncation may leave u one unit below zero
+_GUARD = 16  # units added to u: a truncation may leave u one unit below zero. So results end 16 units before u = 16
 _WORDS = 4
 
 
@@ -55,7 +55,7 @@ class Exp2Negative(Gate[Tensor]):
     pair: Pair
 
     def _threshold(self) -> Thresholds:
-        return Thresholds(((1 << _WIDTH) + _GUARD,), COMPARE_BITS)
+        return Thresholds((1 << _WIDTH,), COMPARE_BITS)
 
     def cost(self) -> Cost:
         count = self.pair.opened.numel()

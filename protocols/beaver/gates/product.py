@@ -27,9 +27,9 @@ class Bilinear(Enum):
 
     def shape(self, x: Tensor, y: Tensor) -> tuple[int, ...]:
         """The result's shape."""
-        first = torch.empty(tuple(x.shape), device="meta")
-        second = torch.empty(tuple(y.shape), device="meta")
-        return tuple((first * second if self is Bilinear.ELEMENTWISE else first @ second).shape)
+        if self is Bilinear.ELEMENTWISE:
+            return tuple(torch.broadcast_shapes(x.shape, y.shape))
+        return (*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)

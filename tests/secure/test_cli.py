@@ -1,0 +1,161 @@
+"""The command line: help with examples, exit codes, one-sentence errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import secure
+from parties.exit_codes import ExitCode
+from secure import cli
+from secure.connection import Parties
+from tests.secure.fakes import InProcessClient
+
+COMMANDS = ("demo", "launch", "party", "certs", "split", "predict", "doctor")
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Call main with arguments; gives the exit code."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["secure", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_has_an_example(command: str) -> None:
+    result = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "100", "TERM": "dumb"})
+    assert result.exit_code == 0
+    assert "Examples" in result.output
+    assert re.search(rf"^ *secure {command}\b", result.output, re.MULTILINE)
+
+
+def test_help_lists_every_command() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert all(f" {command} " in result.output for command in COMMANDS)
+
+
+def test_version(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"secure-inference {secure.__version__}\n"
+
+
+def test_usage_error(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("party", "p7", "--config", "parties.toml") == ExitCode.USAGE
+    assert "p7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("predict", ""), ExitCode.INPUT, "sentence 0 is empty"),
+        (("predict", "--config", "missing.toml", "cat"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
+        (("launch", "--config", "missing.toml"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
+        (("party", "p0", "--config", "missing.toml"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
+        (("split", "nowhere", "--out", "shares"), ExitCode.CHECKPOINT, "nowhere is no checkpoint folder"),
+        (("certs", "--out", "certs", "--host", "p0"), ExitCode.CONFIGURATION, "expected ROLE=NAME"),
+        (("certs", "--out", "certs", "--host", "p7=here"), ExitCode.CONFIGURATION, "unknown role 'p7'"),
+        (("doctor", "--config", "missing.toml"), ExitCode.CONFIGURATION, "cannot be read"),
+    ],
+)
+def test_errors_are_one_sentence_and_a_code(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: ExitCode,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == code
+    found = capsys.readouterr()
+    # A party logs what the others print.
+    assert message in " ".join((found.out + found.err + caplog.text).split())
+    assert "Traceback" not in found.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--debug", "predict", " ") == ExitCode.INPUT
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("certs", "--out", str(tmp_path / "certs"), "--host", "p0=localhost", "--host", "p0=127.0.0.1") == 0
+    assert run("certs", "--out", str(tmp_path / "certs")) == ExitCode.CONFIGURATION
+    assert run("split", str(checkpoint), "--out", str(tmp_path / "shares"), "--weights", "public") == 0
+    assert run("split", str(checkpoint), "--out", str(tmp_path / "shares")) == ExitCode.CHECKPOINT
+    assert "public weights" in capsys.readouterr().out
+    assert run("doctor") == 0
+    assert "0 failed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
+    client = InProcessClient()
+    monkeypatch.setattr(cli, "launch", lambda: Parties(client))
+    return client
+
+
+def test_predict(
+    run: Run, client: InProcessClient, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "result.json"
+    assert run("predict", "--model", str(checkpoint), "--json", "--out", str(out), "the cat", "a dog is warm") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == value
+    assert [len(row) for row in value["embeddings"]] == [24, 24]
+    assert secure.Report.from_json(json.dumps(value["report"])).sequences == 2
+    assert run("predict", "--model", str(checkpoint), "--weights", "public", "the cat") == 0
+    assert "24 numbers]  the cat" in capsys.readouterr().out
+    assert client.closed == 2
+
+
+def test_predict_to_a_file_that_cannot_be_written(
+    run: Run, client: InProcessClient, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("predict", "--model", str(checkpoint), "--out", str(tmp_path), "the cat") == ExitCode.CONFIGURATION
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    def interrupted() -> Parties:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "launch", interrupted)
+    assert run("predict", "--model", str(checkpoint), "the cat") == ExitCode.INTERRUPTED
+
+
+def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    client = InProcessClient()
+
+    def terminated() -> Parties:
+        signal.raise_signal(signal.SIGTERM)
+        return Parties(client)
+
+    monkeypatch.setattr(cli, "launch", terminated)
+    assert run("predict", "--model", str(checkpoint), "the cat") == 128 + signal.SIGTERM
+
+
+def test_demo_exit_code_follows_its_accuracy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for agrees, code in ((True, ExitCode.OK), (False, ExitCode.DEFECT)):
+        monkeypatch.setattr(cli, "run_demo", lambda *_, agrees=agrees: agrees)
+        assert run("demo", "--query", "cats") == code
