@@ -26,6 +26,7 @@ from protocols.core.fixedpoint import FixedPointPolicy, encode
 from protocols.core.prg import SEED_BYTES, Prg
 
 MANIFEST_NAME = "manifest.json"
+CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -172,6 +173,8 @@ def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]
 def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
     """Write manifest.json, p0.safetensors and p1.safetensors (readable by this user only). Returns the manifest.
 
+    With public weights the client looks its embeddings up itself, from client.safetensors.
+
     Raises CheckpointError when the folder cannot be written.
     """
     out_dir = Path(out_dir)
@@ -185,6 +188,10 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
             save_file({name: tensor.contiguous() for name, tensor in shares.items()}, path)
             path.chmod(0o600)
             digests[role] = file_digest(path)
+        if checkpoint.embeddings:
+            save_file(
+                {name: table.contiguous() for name, table in checkpoint.embeddings.items()}, out_dir / CLIENT_NAME
+            )
         manifest = replace(checkpoint.manifest, share_digests=digests)
         (out_dir / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     except OSError as error:

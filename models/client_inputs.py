@@ -19,6 +19,8 @@ from protocols.functions.softmax import MASKED
 def make_request(output: Output, input_ids: Tensor, attention_mask: Tensor | None) -> Request:
     """The public part of a prediction. A mask of ones is no mask: that all tokens count is then public."""
     _check_ids("input_ids", input_ids)
+    if attention_mask is not None:
+        _check_ids("attention_mask", attention_mask)
     masked = attention_mask is not None and not bool((attention_mask != 0).all())
     return Request(output, input_ids.shape[0], input_ids.shape[1], masked)
 

@@ -76,6 +76,8 @@ class Launcher:
     """Three child processes. Use as a context manager, or call `stop`; they also end when this process does."""
 
     settings: PartiesSettings
+    config: Path
+    """The settings in use and the file that they stand in, once started."""
 
     def __init__(
         self,
@@ -101,20 +103,20 @@ class Launcher:
     def start(self) -> None:
         """Start the processes and wait until every one serves. After an error, call `stop`."""
         atexit.register(self.stop)
-        self._config = (self._config or self._prepare()).resolve()
-        self.settings = load_settings(self._config)
+        self.config = (self._config or self._prepare()).resolve()
+        self.settings = load_settings(self.config)
         for role in PARTIES:
-            self._start(role, self._config)
+            self._start(role, self.config)
         self._wait_until_healthy()
         if self._stop_when_one_ends:
             threading.Thread(target=self._watch, name="launcher", daemon=True).start()
 
     def restart(self, role: str) -> None:
         """Start `role` again after it ended, and wait until it serves."""
-        if self._config is None or role not in self._processes or self._processes[role].poll() is None:
+        if role not in self._processes or self._processes[role].poll() is None:
             raise ConfigurationError(f"{role} cannot be restarted: it has not been started, or it still runs")
         self._close_pipe(role)
-        self._start(role, self._config)
+        self._start(role, self.config)
         self._wait_until_healthy()
 
     def stop(self) -> None:

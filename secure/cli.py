@@ -115,7 +115,7 @@ def launch_parties(config: ConfigOption = None) -> None:
     """
     console = Console(stderr=True)
     with launcher.launch(config, log=launcher.console_log(console)) as started:
-        path = config or started.settings.tls_dir.parent / "parties.toml"
+        path = config or started.config
         console.print(f"All three serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
         try:
             started.wait()

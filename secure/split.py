@@ -6,29 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from models.checkpoint import read_checkpoint, split_checkpoint
+from models.checkpoint import CLIENT_NAME, split_checkpoint
 from models.manifest import Manifest, WeightVisibility
 from protocols.core.errors import CheckpointError
 
-CLIENT_TABLES_NAME = "client.safetensors"
-
 
 def split(checkpoint: Path, out_dir: Path, weights: WeightVisibility) -> Manifest:
-    """Write manifest.json, p0.safetensors, p1.safetensors and the tokenizer's files.
+    """Write manifest.json, p0.safetensors, p1.safetensors, the tokenizer's files and the client's tables, if any.
 
-    With public weights the client looks its embeddings up itself, so it gets client.safetensors too.
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
     if out_dir.exists() and any(out_dir.iterdir()):
         raise CheckpointError(f"{out_dir} is not empty; choose another folder, so that no share file is overwritten")
-    manifest = split_checkpoint(checkpoint, out_dir, weights=weights)
-    if weights == "public":
-        tables = read_checkpoint(checkpoint, weights=weights).embeddings
-        save_file({name: table.contiguous() for name, table in tables.items()}, out_dir / CLIENT_TABLES_NAME)
-    return manifest
+    return split_checkpoint(checkpoint, out_dir, weights=weights)
 
 
 def share_files(folder: Path) -> Mapping[str, Path] | None:
@@ -53,7 +46,7 @@ def read_client_tables(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
     """
     if manifest.weights != "public":
         return {}
-    path = folder / CLIENT_TABLES_NAME
+    path = folder / CLIENT_NAME
     config = manifest.config
     due = {
         "embeddings.table": (config["vocab_size"] + config["type_vocab_size"], config["hidden_size"]),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from protocols.core.secret import Secret
+
+_MOST_ROWS = 128
+"""One-hot vectors are as long as the table: more of them at a time than this would take gigabytes at a party."""
 
 
 def embedding(one_hot: Secret, table: Any) -> Secret:
@@ -13,4 +17,10 @@ def embedding(one_hot: Secret, table: Any) -> Secret:
     Shapes: one_hot [..., V] with no fraction bits, table [V, D] -> [..., D] at the table's scale. Exact.
     Reveals nothing: neither the index nor the row.
     """
-    return one_hot.protocol.linear(one_hot, table, None)
+    protocol, shape = one_hot.protocol, one_hot.shape
+    flat = one_hot.reshape(math.prod(shape[:-1]), shape[-1])
+    parts = [
+        protocol.linear(flat[start : start + _MOST_ROWS], table, None) for start in range(0, flat.shape[0], _MOST_ROWS)
+    ]
+    rows = parts[0] if len(parts) == 1 else protocol.concatenate(parts, 0)
+    return rows.reshape(*shape[:-1], rows.shape[-1])

@@ -21,7 +21,7 @@ from protocols.core.secret import Protocol, Secret, TensorSpec
 from protocols.functions import gelu, octaves, relu
 from tests.in_process import POLICY, RoleFailure, run_roles, secure
 
-SHORT_SECONDS = 0.5
+SHORT_SECONDS = 2.0
 ONES = torch.full((6,), 65536)
 
 
@@ -65,7 +65,7 @@ def test_parties_with_different_programs_name_the_gate() -> None:
 
 def test_different_ops_after_equal_ones_name_the_gate() -> None:
     errors = failure(
-        program=program_of(lambda x: (x * 0.5) * x), programs={"p1": program_of(lambda x: relu.relu(x * 0.5))}
+        program=program_of(lambda x: (x * 0.5) * x), programs={"p1": program_of(lambda x: (x * 0.5)[:2] * x[:2])}
     )
     mismatches = [str(error) for error in errors.values() if isinstance(error, ProtocolError)]
     assert mismatches and all("gate" in message and "different program" in message for message in mismatches)
