@@ -14,7 +14,7 @@ from models.checkpoint import split_checkpoint
 from protocols.core.errors import CheckpointError, InputError, PartyLost
 from secure.api import PrivateModel
 from secure.connection import Parties
-from secure.split import CLIENT_TABLES_NAME, split
+from secure.split import split
 from secure.tokens import load_tokenizer
 from tests.secure.conftest import MOST_TOKENS, VOCABULARY, plain_embeddings, plain_outputs
 from tests.secure.fakes import InProcessClient
@@ -177,7 +177,7 @@ def test_split_folder_refuses(checkpoint: Path, parties: Parties, client: InProc
     (tmp_path / "split" / "p1.safetensors").unlink()
     with pytest.raises(CheckpointError, match="the share of p0 alone"):
         PrivateModel.from_pretrained(tmp_path / "split", parties=parties)
-    (tmp_path / "split" / CLIENT_TABLES_NAME).unlink()
+    (tmp_path / "split" / CLIENT_NAME).unlink()
     with pytest.raises(CheckpointError, match="which the client needs"):
         PrivateModel.from_pretrained(tmp_path / "split", parties=parties)
     assert client.uploaded == []
