@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import split_checkpoint
+from models.checkpoint import CLIENT_NAME, split_checkpoint
 from protocols.core.errors import CheckpointError, InputError, PartyLost
 from secure.api import PrivateModel
 from secure.connection import Parties
