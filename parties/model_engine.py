@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from models import program
+from models.bert import BertConfig, parameters
 from models.checkpoint import read_share
 from models.manifest import Manifest
 from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
@@ -17,7 +18,6 @@ from protocols.core.cost import Meter
 from protocols.core.errors import CheckpointError, ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES
-from protocols.functions.gelu import gelu
 
 
 class ModelEngine(Engine):
@@ -90,11 +90,19 @@ class _Discard(Channel):
 
 
 def _warm_up() -> None:
-    """Deal one product and one GeLU to nobody: compiled loops and tables are then there before the first client."""
-    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
-    dealer = BeaverDealer(seeds, os.urandom(SEED_BYTES), _Discard(), FixedPointPolicy())
-    x = dealer.input(None, (1, 1), dealer.policy.fraction_bits)
-    gelu(x @ x)
+    """Deal a tiny model to nobody: compiled loops, tables and imports are then there before the first client."""
+    config = BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12)
+    policy = FixedPointPolicy()
+    sizes = parameters(config, policy.fraction_bits, public=False)
+    manifest = Manifest("bert", config.to_dict(), policy, "private", sizes)
+
+    def dealer() -> BeaverDealer:
+        return BeaverDealer(
+            (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)), os.urandom(SEED_BYTES), _Discard(), policy
+        )
+
+    model = program.load(dealer(), manifest, None)
+    program.predict(dealer(), model, program.Request("embedding", 1, 2, True), None, None)
 
 
 def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer:
