@@ -1,8 +1,8 @@
 """Bit planes: plane j holds bit j of every element, eight elements to a byte, element 0 in the lowest bit.
 
 Every Boolean operation on a plane is then one bulk bitwise operation, and an opened bit costs one bit on the wire.
-The two conversions have a kernel for the CPU (numpy's bit packing) and a plain torch form for every other device; a
-test compares them bit for bit.
+The two conversions have a kernel for the CPU and a plain torch form for every other device; a test compares them bit
+for bit.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+
+from protocols.core import kernels
 
 ALL_ONES = 255
 
@@ -47,12 +49,8 @@ def from_planes_reference(planes: Tensor, elements: int) -> Tensor:
 
 
 def _to_planes_cpu(x: Tensor, count: int) -> Tensor:
-    raw = x.contiguous().numpy().view(np.uint8).reshape(*x.shape, 8)
-    planes = []
-    for byte in range((count + 7) // 8):
-        bits = np.unpackbits(raw[..., byte : byte + 1], axis=-1, count=min(8, count - 8 * byte), bitorder="little")
-        planes.append(np.packbits(np.ascontiguousarray(bits.swapaxes(-1, -2)), axis=-1, bitorder="little"))
-    return torch.from_numpy(np.concatenate(planes, axis=-2))
+    planes = kernels.transpose_bits(x.reshape(-1, x.shape[-1]).numpy(), count)
+    return torch.from_numpy(planes).reshape(*x.shape[:-1], count, -1)
 
 
 def _from_planes_cpu(planes: Tensor, elements: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""Compiled loops for the CPU: what torch does slowly on 64-bit integers.
+"""Compiled loops for the CPU: what torch does slowly, or in many passes over memory.
 
-torch has no fast path for products of int64 matrices (about one multiplication per nanosecond on one core); this loop
-uses the widest integer multiplier that the processor has. `ring.matmul` is the only caller, torch.matmul the reference
-that a test compares with bit for bit.
+Each loop has a plain torch reference where it is called from (`ring`, `bits`, `tables`), which serves every other
+device, and a test compares the two bit for bit. torch has no fast path for products of int64 matrices, about one
+multiplication per nanosecond on one core; the loop here uses the widest integer multiplier that the processor has.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Matrices = NDArray[Any]
+Array = NDArray[Any]
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
 
 
-def _multiply(a: Matrices, b: Matrices, c: Matrices) -> None:
+def _multiply(a: Array, b: Array, c: Array) -> None:
     """c += a @ b for each matrix of a batch. Shapes: [G, m, k], [G or 1, k, n], [G, m, n]."""
     batch, rows, inner = a.shape
     columns = b.shape[2]
@@ -54,20 +54,88 @@ def _multiply(a: Matrices, b: Matrices, c: Matrices) -> None:
                 p += 1
 
 
+def _transpose_bits(x: Array, planes: Array) -> None:
+    """Bit j of element i to bit i of plane j. Shapes: uint64 [R, n], uint8 [R, count, ceil(n / 8)]."""
+    rows, elements = x.shape
+    count = planes.shape[1]
+    for r in range(rows):
+        for i in range(planes.shape[2]):
+            members = min(8, elements - 8 * i)
+            for first in range(0, count, 8):
+                # Eight bytes, one of each element: an 8 x 8 matrix of bits, transposed by swapping ever larger blocks.
+                t = np.uint64(0)
+                for k in range(members):
+                    t |= ((x[r, 8 * i + k] >> np.uint64(first)) & np.uint64(255)) << np.uint64(8 * k)
+                u = (t ^ (t >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
+                t ^= u ^ (u << np.uint64(7))
+                u = (t ^ (t >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
+                t ^= u ^ (u << np.uint64(14))
+                u = (t ^ (t >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
+                t ^= u ^ (u << np.uint64(28))
+                for j in range(min(8, count - first)):
+                    planes[r, first + j, i] = (t >> np.uint64(8 * j)) & np.uint64(255)
+
+
+def _rotate(a_cos: Array, a_sin: Array, b_cos: Array, b_sin: Array, cos: Array, sin: Array, drop: int) -> None:
+    """Products of complex numbers, rounded by `drop` bits. Shapes: int64 [n] each."""
+    half = 1 << (drop - 1)
+    for i in range(len(cos)):
+        cos[i] = (a_cos[i] * b_cos[i] - a_sin[i] * b_sin[i] + half) >> drop
+        sin[i] = (a_cos[i] * b_sin[i] + a_sin[i] * b_cos[i] + half) >> drop
+
+
+def _add_terms(
+    cos: Array, sin: Array, a: Array, b: Array, drop: int, value: Array, shares: Array, result: Array
+) -> None:
+    """result += the terms of one harmonic: see `tables.add_terms`. Shapes: [J, n] but a, b [J], shares [4, J, n]."""
+    half = 1 << (drop - 1)
+    for j in range(cos.shape[0]):
+        p, q = a[j], b[j]
+        for i in range(cos.shape[1]):
+            of_cos = (p * cos[j, i] + q * sin[j, i] + half) >> drop
+            of_sin = (p * sin[j, i] - q * cos[j, i] + half) >> drop
+            v = value[j, i]
+            first = v * (shares[0, j, i] - 2 * shares[1, j, i]) + shares[1, j, i]
+            second = v * (shares[2, j, i] - 2 * shares[3, j, i]) + shares[3, j, i]
+            result[i] += of_cos * first + of_sin * second
+
+
 @functools.cache
-def multiply() -> Callable[[Matrices, Matrices, Matrices], None]:
-    """`_multiply`, compiled for this processor at the first call and kept on disk after that."""
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """A loop compiled for this processor at its first call, and kept on disk after that."""
     if platform.machine() in ("x86_64", "AMD64"):
         # This processor's instructions only, chosen as for one with fast long vectors: by default the compiler halves
         # the vector length of AVX-512, and with it the speed here (measured: 2.6 against 6.6 multiplications per ns).
         features = llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
         vars(numba.config).update(CPU_NAME="sapphirerapids", CPU_FEATURES=features)
-    compiled: Callable[[Matrices, Matrices, Matrices], None] = numba.njit(nogil=True, cache=True)(_multiply)
+    compiled: Callable[..., None] = numba.njit(nogil=True, cache=True)(function)
     return compiled
 
 
-def matmul(a: Matrices, b: Matrices) -> Matrices:
+def matmul(a: Array, b: Array) -> Array:
     """a @ b in the integers mod 2^64. Shapes: int64 [G, m, k], [G or 1, k, n] -> [G, m, n]."""
     c = np.zeros((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
-    multiply()(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
+    _compiled(_multiply)(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
     return c
+
+
+def transpose_bits(x: Array, count: int) -> Array:
+    """Bit planes. Shapes: int64 [R, n] -> uint8 [R, count, ceil(n / 8)]."""
+    planes = np.empty((x.shape[0], count, (x.shape[1] + 7) // 8), dtype=np.uint8)
+    _compiled(_transpose_bits)(np.ascontiguousarray(x).view(np.uint64), planes)
+    return planes
+
+
+def rotate(a: tuple[Array, Array], b: tuple[Array, Array], drop: int) -> tuple[Array, Array]:
+    """Elementwise products of complex integers, rounded. Shapes: int64 any, all the same."""
+    parts = [np.ascontiguousarray(part).reshape(-1) for part in (*a, *b)]
+    cos, sin = np.empty_like(parts[0]), np.empty_like(parts[0])
+    _compiled(_rotate)(*parts, cos, sin, drop)
+    return cos.reshape(a[0].shape), sin.reshape(a[0].shape)
+
+
+def add_terms(
+    waves: tuple[Array, Array], amplitudes: tuple[Array, Array], drop: int, value: Array, shares: Array, result: Array
+) -> None:
+    """`_add_terms`, compiled."""
+    _compiled(_add_terms)(*waves, *amplitudes, drop, np.ascontiguousarray(value), shares, result)

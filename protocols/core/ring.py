@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,6 +84,26 @@ def unpack(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
     width = element_bytes(bits)
     if width == 8 and raw.storage_offset() % 8 == 0:
         return raw.view(torch.int64).reshape(shape)
+    return _unpack_cpu(raw, width).reshape(shape) if raw.device.type == "cpu" else unpack_reference(raw, shape, bits)
+
+
+def unpack_reference(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
+    """`unpack` in plain torch."""
+    width = element_bytes(bits)
     wide = torch.zeros((math.prod(shape), 8), dtype=torch.uint8, device=raw.device)
     wide[:, :width] = raw.reshape(-1, width)
     return wide.reshape(-1).view(torch.int64).reshape(shape)
+
+
+def _unpack_cpu(raw: Tensor, width: int) -> Tensor:
+    packed = raw.contiguous().numpy()
+    count = len(packed) // width
+    # Read eight bytes at every element, which takes in the beginning of the next one, and cut that off; the last
+    # elements have too little behind them for that.
+    whole = max(0, (len(packed) - 8) // width + 1) if width < 8 else count
+    words = np.zeros(count, dtype=np.int64)
+    words[:whole] = np.ndarray((whole,), dtype="<i8", buffer=packed.data, strides=(width,))
+    if width < 8:
+        words[:whole] &= (1 << 8 * width) - 1
+        words[whole:].view(np.uint8).reshape(-1, 8)[:, :width] = packed[whole * width :].reshape(-1, width)
+    return torch.from_numpy(words)

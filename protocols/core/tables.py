@@ -15,6 +15,8 @@ import math
 import torch
 from torch import Tensor
 
+from protocols.core import kernels
+
 SCALE_BITS = 26
 ANGLE_BITS = 24
 _HALF_ANGLE = ANGLE_BITS // 2
@@ -55,10 +57,45 @@ def phasor(angle: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The product of two unit complex numbers, each (cos, sin) times 2^26."""
+    """The product of two unit complex numbers, each (cos, sin) times 2^26. Shapes: int64 any, all the same."""
+    if a[0].device.type != "cpu":
+        return rotate_reference(a, b)
+    left, right = ((x[0].numpy(), x[1].numpy()) for x in (a, b))
+    cos, sin = kernels.rotate(left, right, SCALE_BITS)
+    return torch.from_numpy(cos), torch.from_numpy(sin)
+
+
+def rotate_reference(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """`rotate` in plain torch."""
     real = a[0] * b[0] - a[1] * b[1]
     imaginary = a[0] * b[1] + a[1] * b[0]
     return rounded(real, SCALE_BITS), rounded(imaginary, SCALE_BITS)
+
+
+def add_terms(result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Tensor) -> None:
+    """result += sum over J of a cos(w (c - r)) + b sin(w (c - r)), where a bit h of J chooses one or none.
+
+    With `wave` = cos and sin of wc, public:
+        a cos(wc - wr) + b sin(wc - wr) = (a cos wc + b sin wc) cos wr + (a sin wc - b cos wc) sin wr.
+    `value` is the opened v = h ⊕ ρ; `shares` are those of cos wr, ρ cos wr, sin wr and ρ sin wr.
+    Shapes: result int64 [n]; wave, value [J, n]; a, b [J]; shares [4, J, n].
+    """
+    if result.device.type == "cpu":
+        waves = wave[0].numpy(), wave[1].numpy()
+        arrays = value.numpy(), shares.numpy(), result.numpy()
+        kernels.add_terms(waves, (a.numpy(), b.numpy()), SCALE_BITS, *arrays)
+    else:
+        add_terms_reference(result, wave, a, b, value, shares)
+
+
+def add_terms_reference(
+    result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Tensor
+) -> None:
+    """`add_terms` in plain torch."""
+    (cos, sin), a, b = wave, a.unsqueeze(1), b.unsqueeze(1)
+    for factor, (shared, masked) in zip((a * cos + b * sin, a * sin - b * cos), shares.split(2), strict=True):
+        chosen = value * shared + (1 - 2 * value) * masked
+        result += (rounded(factor, SCALE_BITS) * chosen).sum(0)
 
 
 def power_of_two(fraction: Tensor) -> Tensor:

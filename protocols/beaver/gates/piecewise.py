@@ -115,12 +115,12 @@ class EvaluatePiecewise(Gate[Tensor]):
     def _sums(self, party: Party, chosen: OpenedBits, pieces: list[Piece], opened: Tensor) -> Tensor:
         """A share of the trigonometric sum of the piece that applies. Shapes: J pieces, opened [n] -> [n]."""
         result = torch.zeros_like(opened)
-        for harmonic, (cos, sin) in zip(pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True):
+        shape = tuple(chosen.value.shape)
+        for harmonic, wave in zip(pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True):
             a = self._amplitudes(opened, [dict(piece.cosines).get(harmonic, 0.0) for piece in pieces])
             b = self._amplitudes(opened, [dict(piece.sines).get(harmonic, 0.0) for piece in pieces])
-            for factor in (a * cos + b * sin, a * sin - b * cos):  # of cos(wr), then of sin(wr)
-                public = tables.rounded(factor, tables.SCALE_BITS)
-                result += (public * self._masked(party, chosen)).sum(0)
+            shares = torch.stack([party.correlation(shape, self.pair.bits) for _ in range(4)])
+            tables.add_terms(result, wave, a, b, chosen.value, shares)
         return result
 
     def _masked(self, party: Party, chosen: OpenedBits) -> Tensor:
@@ -131,7 +131,7 @@ class EvaluatePiecewise(Gate[Tensor]):
 
     def _amplitudes(self, like: Tensor, values: list[float]) -> Tensor:
         numbers = [round(value * 2.0**self.function.amplitude_bits) for value in values]
-        return torch.tensor(numbers, dtype=torch.int64, device=like.device).unsqueeze(1)
+        return torch.tensor(numbers, dtype=torch.int64, device=like.device)
 
 
 def _sloped(pieces: list[Piece]) -> list[int]:
