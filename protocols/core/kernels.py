@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -85,9 +85,19 @@ def _rotate(a_cos: Array, a_sin: Array, b_cos: Array, b_sin: Array, cos: Array, 
 
 
 def _add_terms(
-    cos: Array, sin: Array, a: Array, b: Array, drop: int, value: Array, shares: Array, result: Array
+    cos: Array,
+    sin: Array,
+    a: Array,
+    b: Array,
+    drop: int,
+    value: Array,
+    cos_share: Array,
+    cos_masked: Array,
+    sin_share: Array,
+    sin_masked: Array,
+    result: Array,
 ) -> None:
-    """result += the terms of one harmonic: see `tables.add_terms`. Shapes: [J, n] but a, b [J], shares [4, J, n]."""
+    """result += the terms of one harmonic: see `tables.add_terms`. Shapes: [J, n], but a and b [J], result [n]."""
     half = 1 << (drop - 1)
     for j in range(cos.shape[0]):
         p, q = a[j], b[j]
@@ -95,9 +105,15 @@ def _add_terms(
             of_cos = (p * cos[j, i] + q * sin[j, i] + half) >> drop
             of_sin = (p * sin[j, i] - q * cos[j, i] + half) >> drop
             v = value[j, i]
-            first = v * (shares[0, j, i] - 2 * shares[1, j, i]) + shares[1, j, i]
-            second = v * (shares[2, j, i] - 2 * shares[3, j, i]) + shares[3, j, i]
+            first = v * (cos_share[j, i] - 2 * cos_masked[j, i]) + cos_masked[j, i]
+            second = v * (sin_share[j, i] - 2 * sin_masked[j, i]) + sin_masked[j, i]
             result[i] += of_cos * first + of_sin * second
+
+
+def _pack(x: Array, words: Array) -> None:
+    """words[i] = x[i]. Shapes: int64 [n], [n]; the words overlap in memory, so the order matters: ascending."""
+    for i in range(len(x)):
+        words[i] = x[i]
 
 
 @functools.cache
@@ -135,7 +151,20 @@ def rotate(a: tuple[Array, Array], b: tuple[Array, Array], drop: int) -> tuple[A
 
 
 def add_terms(
-    waves: tuple[Array, Array], amplitudes: tuple[Array, Array], drop: int, value: Array, shares: Array, result: Array
+    waves: tuple[Array, Array],
+    amplitudes: tuple[Array, Array],
+    drop: int,
+    value: Array,
+    shares: Sequence[Array],
+    result: Array,
 ) -> None:
     """`_add_terms`, compiled."""
-    _compiled(_add_terms)(*waves, *amplitudes, drop, np.ascontiguousarray(value), shares, result)
+    _compiled(_add_terms)(*waves, *amplitudes, drop, np.ascontiguousarray(value), *shares, result)
+
+
+def pack(x: Array, width: int) -> Array:
+    """The `width` low bytes of every element. Shapes: int64 [n] -> uint8 [n * width]."""
+    packed = np.empty(len(x) * width + 8, dtype=np.uint8)
+    # Eight bytes are written at every element; the next element overwrites those that are too many.
+    _compiled(_pack)(x, np.ndarray(x.shape, dtype=np.int64, buffer=packed.data, strides=(width,)))
+    return packed[: len(x) * width]

@@ -75,8 +75,17 @@ def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
 def pack(x: Tensor, bits: int) -> Tensor:
     """Wire bytes of k-bit elements. Shapes: any -> uint8 [numel * element_bytes(bits)]."""
     width = element_bytes(bits)
-    raw = x.reshape(-1).contiguous().view(torch.uint8)
-    return raw if width == 8 else raw.reshape(-1, 8)[:, :width].reshape(-1)
+    words = x.reshape(-1).contiguous()
+    if width == 8:
+        return words.view(torch.uint8)
+    return (
+        torch.from_numpy(kernels.pack(words.numpy(), width)) if x.device.type == "cpu" else pack_reference(words, bits)
+    )
+
+
+def pack_reference(x: Tensor, bits: int) -> Tensor:
+    """`pack` in plain torch."""
+    return x.reshape(-1).contiguous().view(torch.uint8).reshape(-1, 8)[:, : element_bytes(bits)].reshape(-1)
 
 
 def unpack(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -72,28 +73,31 @@ def rotate_reference(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tupl
     return rounded(real, SCALE_BITS), rounded(imaginary, SCALE_BITS)
 
 
-def add_terms(result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Tensor) -> None:
+def add_terms(
+    result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Sequence[Tensor]
+) -> None:
     """result += sum over J of a cos(w (c - r)) + b sin(w (c - r)), where a bit h of J chooses one or none.
 
     With `wave` = cos and sin of wc, public:
         a cos(wc - wr) + b sin(wc - wr) = (a cos wc + b sin wc) cos wr + (a sin wc - b cos wc) sin wr.
-    `value` is the opened v = h ⊕ ρ; `shares` are those of cos wr, ρ cos wr, sin wr and ρ sin wr.
-    Shapes: result int64 [n]; wave, value [J, n]; a, b [J]; shares [4, J, n].
+    `value` is the opened v = h ⊕ ρ; `shares` are those of cos wr, ρ cos wr, sin wr and ρ sin wr, one after the other.
+    Shapes: result int64 [n]; wave, value and each share [J, n]; a, b [J].
     """
     if result.device.type == "cpu":
         waves = wave[0].numpy(), wave[1].numpy()
-        arrays = value.numpy(), shares.numpy(), result.numpy()
-        kernels.add_terms(waves, (a.numpy(), b.numpy()), SCALE_BITS, *arrays)
+        own = [share.numpy() for share in shares]
+        kernels.add_terms(waves, (a.numpy(), b.numpy()), SCALE_BITS, value.numpy(), own, result.numpy())
     else:
         add_terms_reference(result, wave, a, b, value, shares)
 
 
 def add_terms_reference(
-    result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Tensor
+    result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Sequence[Tensor]
 ) -> None:
     """`add_terms` in plain torch."""
     (cos, sin), a, b = wave, a.unsqueeze(1), b.unsqueeze(1)
-    for factor, (shared, masked) in zip((a * cos + b * sin, a * sin - b * cos), shares.split(2), strict=True):
+    pairs = shares[:2], shares[2:]
+    for factor, (shared, masked) in zip((a * cos + b * sin, a * sin - b * cos), pairs, strict=True):
         chosen = value * shared + (1 - 2 * value) * masked
         result += (rounded(factor, SCALE_BITS) * chosen).sum(0)
 

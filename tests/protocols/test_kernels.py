@@ -30,8 +30,9 @@ def test_matmul_of_views() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 1001])
 @pytest.mark.parametrize("bits", [8, 17, 31, 33, 40, 47, 56, 64])
-def test_unpack(bits: int, count: int) -> None:
+def test_pack_and_unpack(bits: int, count: int) -> None:
     raw = ring.pack(random_words(count), bits)
+    assert torch.equal(raw, ring.pack_reference(random_words(count), bits))
     assert torch.equal(ring.unpack(raw, (count,), bits), ring.unpack_reference(raw, (count,), bits))
 
 
@@ -51,7 +52,7 @@ def test_add_terms(pieces: int, elements: int) -> None:
     wave = phasors(pieces, elements, seed=3)
     a, b = (random_words(pieces, seed=seed) >> 30 for seed in (4, 5))
     value = random_words(pieces, elements, seed=6) & 1
-    shares = random_words(4, pieces, elements, seed=7)
+    shares = list(random_words(4, pieces, elements, seed=7))
     results = [random_words(elements, seed=8) for _ in range(2)]
     tables.add_terms(results[0], wave, a, b, value, shares)
     tables.add_terms_reference(results[1], wave, a, b, value, shares)

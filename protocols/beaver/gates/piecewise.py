@@ -119,7 +119,7 @@ class EvaluatePiecewise(Gate[Tensor]):
         for harmonic, wave in zip(pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True):
             a = self._amplitudes(opened, [dict(piece.cosines).get(harmonic, 0.0) for piece in pieces])
             b = self._amplitudes(opened, [dict(piece.sines).get(harmonic, 0.0) for piece in pieces])
-            shares = torch.stack([party.correlation(shape, self.pair.bits) for _ in range(4)])
+            shares = [party.correlation(shape, self.pair.bits) for _ in range(4)]
             tables.add_terms(result, wave, a, b, chosen.value, shares)
         return result
 
