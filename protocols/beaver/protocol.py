@@ -114,9 +114,13 @@ class BeaverProtocol(Protocol):
 
     def pair_of(self, x: BeaverSecret, bits: int) -> Pair:
         """A pair of x in a ring of at least `bits` bits, mask dealt, made by an opening of `bits` bits if need be."""
+        x.pair = self._dealt(self._opened(x, bits))
+        return x.pair
+
+    def _opened(self, x: BeaverSecret, bits: int) -> Pair:
+        """The same for gates that have no use for shares of the mask."""
         if x.pair is None or x.pair.bits < bits:
             x.pair = self.run(Open(self.share_of(x, bits), bits))
-        x.pair = self._dealt(x.pair)
         return x.pair
 
     def _value_bits(self, fraction_bits: int) -> int:
@@ -285,8 +289,9 @@ class BeaverProtocol(Protocol):
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
         own = self._own(x)
         scale = function.amplitude_bits + function.basis_bits if function.trigonometric else function.output_bits
-        bits = max(function.compare_bits, scale + function.integer_bits + 2)
-        gate = EvaluatePiecewise(self.pair_of(own, min(bits, ring.WORD_BITS)), function, own.fraction_bits)
+        bits = min(max(function.compare_bits, scale + function.integer_bits + 2), ring.WORD_BITS)
+        pair = self.pair_of(own, bits) if function.sloped else self._opened(own, bits)
+        gate = EvaluatePiecewise(pair, function, own.fraction_bits)
         share = self.run(gate)
         if scale == function.output_bits:
             return BeaverSecret(self, scale, share=share, share_bits=gate.pair.bits)
@@ -296,7 +301,7 @@ class BeaverProtocol(Protocol):
         own = self._own(u)
         if own.fraction_bits != EXPONENT_FRACTION_BITS:
             raise ProtocolError(f"exp2_negative takes {EXPONENT_FRACTION_BITS} fraction bits")
-        share = self.run(Exp2Negative(self.pair_of(own, 32)))
+        share = self.run(Exp2Negative(self._opened(own, 32)))
         return self._rescaled(self.run(Open(share, ring.WORD_BITS)), Exp2Negative.SCALE, own.fraction_bits)
 
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:

@@ -64,6 +64,11 @@ class Piecewise:
     integer_bits: int = 13
 
     @property
+    def sloped(self) -> bool:
+        """Whether any piece has a slope."""
+        return any(piece is not None and bool(piece.slope) for piece in self.pieces)
+
+    @property
     def trigonometric(self) -> bool:
         """Whether any piece has a trigonometric sum."""
         return any(piece is not None and bool(piece.harmonics) for piece in self.pieces)

@@ -41,7 +41,7 @@ class EvaluatePiecewise(Gate[Tensor]):
     Shapes: any. Encoding: pair in Z_2^k with input_bits -> share in Z_2^k with `scale` fraction bits, which is
     function.output_bits or, for a later truncation, amplitude_bits + basis_bits.
     Cost: rounds and bits of the comparison, one round of one bit per nonzero piece; the dealer sends the comparison's
-    correlations and, per nonzero piece, 1 + 2 φ words of ceil(k/8) bytes.
+    correlations and, per nonzero piece, words of ceil(k/8) bytes: one, one more for a slope, four for each harmonic.
     Error: function.max_error after truncation. Reveals: nothing new; all opened bits are uniform.
     Source: one opening for thresholds and function as in the project's design notes; Fourier series under additive
     masks as in SHAFT 2025 (there with several openings).
@@ -69,7 +69,7 @@ class EvaluatePiecewise(Gate[Tensor]):
 
     def cost(self) -> Cost:
         count = self.pair.opened.numel()
-        words = sum(1 + 2 * _basis_size(piece) for _, piece in self._pieces())
+        words = sum(1 + bool(piece.slope) + 4 * len(piece.harmonics) for _, piece in self._pieces())
         cost = thresholds_cost(self._thresholds(), count) + opened_bits_cost(len(self._pieces()), count)
         return cost + Cost(dealer_bytes=words * count * ring.element_bytes(self.pair.bits))
 
@@ -81,7 +81,7 @@ class EvaluatePiecewise(Gate[Tensor]):
         bit_masks = deal_bit_masks(dealer, len(pieces), mask.numel())
         dealer.share(bit_masks, self.pair.bits)
         for j in _sloped(pieces):
-            self._deal_masked(dealer, mask, bit_masks[j])
+            dealer.share(mask * bit_masks[j], self.pair.bits)
         waved = _waved(pieces)
         if waved:
             chosen = bit_masks[waved]
@@ -106,7 +106,9 @@ class EvaluatePiecewise(Gate[Tensor]):
         result = (share * torch.tensor(constants, device=opened.device).unsqueeze(1)).sum(0)
         for j in _sloped(pieces):
             slope = _exact_slope(pieces[j].slope, self.scale - self.input_bits)
-            result += (share[j] * opened - self._masked(party, chosen.at(j))) * slope
+            assert self.pair.mask is not None
+            masked = party.correlation((opened.numel(),), self.pair.bits)
+            result += (share[j] * opened - chosen.at(j).times(self.pair.mask.reshape(-1), masked)) * slope
         waved = _waved(pieces)
         if waved:
             result += self._sums(party, chosen.at(waved), [pieces[j] for j in waved], opened)
@@ -123,12 +125,6 @@ class EvaluatePiecewise(Gate[Tensor]):
             tables.add_terms(result, wave, a, b, chosen.value, shares)
         return result
 
-    def _masked(self, party: Party, chosen: OpenedBits) -> Tensor:
-        """A share of h φ for the dealer's next φ. Shapes: as the bits."""
-        shape = tuple(chosen.value.shape)
-        shared = party.correlation(shape, self.pair.bits)
-        return chosen.times(shared, party.correlation(shape, self.pair.bits))
-
     def _amplitudes(self, like: Tensor, values: list[float]) -> Tensor:
         numbers = [round(value * 2.0**self.function.amplitude_bits) for value in values]
         return torch.tensor(numbers, dtype=torch.int64, device=like.device)
@@ -140,10 +136,6 @@ def _sloped(pieces: list[Piece]) -> list[int]:
 
 def _waved(pieces: list[Piece]) -> list[int]:
     return [j for j, piece in enumerate(pieces) if piece.harmonics]
-
-
-def _basis_size(piece: Piece) -> int:
-    return (1 if piece.slope else 0) + 2 * len(piece.harmonics)
 
 
 def _indicator(party: Party, below: Tensor, i: int) -> Tensor:
