@@ -22,6 +22,7 @@ from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.opening import Open, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
+from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.beaver.secret import BeaverSecret
@@ -30,7 +31,7 @@ from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.piecewise import Piecewise
+from protocols.core.piecewise import Clamped, Piecewise
 from protocols.core.secret import Protocol, Secret
 
 Result = TypeVar("Result")
@@ -287,15 +288,32 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(self, 2 * x.fraction_bits, share=self.run(Square(pair, summed=True)))
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own = self._own(x)
-        scale = function.amplitude_bits + function.basis_bits if function.trigonometric else function.output_bits
+        own, scale = self._own(x), function.scale
         bits = min(max(function.compare_bits, scale + function.integer_bits + 2), ring.WORD_BITS)
-        pair = self.pair_of(own, bits) if function.sloped else self._opened(own, bits)
-        gate = EvaluatePiecewise(pair, function, own.fraction_bits)
-        share = self.run(gate)
-        if scale == function.output_bits:
-            return BeaverSecret(self, scale, share=share, share_bits=gate.pair.bits)
-        return self._rescaled(self.run(Open(share, gate.pair.bits)), scale, function.output_bits)
+        clamped = function.clamped()
+        if clamped is not None:
+            share = self._evaluate_clamped(own, self.pair_of(own, bits), function, clamped)
+        else:
+            pair = self.pair_of(own, bits) if function.sloped else self._opened(own, bits)
+            (share,) = self.run(EvaluatePiecewise(pair, (function,), own.fraction_bits))
+        result = BeaverSecret(self, scale, share=share, share_bits=own.pair.bits if own.pair else bits)
+        return result if scale == function.output_bits else self.truncate(result, function.output_bits)
+
+    def _evaluate_clamped(self, x: BeaverSecret, pair: Pair, function: Piecewise, clamped: Clamped) -> Tensor:
+        """A share of f(x) at the function's scale, in the pair's ring: one more round than from the pair alone, but
+        the series' basis is then shared once and not once more under the mask of a bit."""
+        functions = (clamped.limits, clamped.straight)
+        limits, straight = self.run(EvaluatePiecewise(pair, functions, x.fraction_bits))
+        argument = self._add_public(
+            BeaverSecret(self, x.fraction_bits, share=limits, share_bits=pair.bits), clamped.low
+        )
+        period_bits = round(math.log2(clamped.series.period)) + x.fraction_bits
+        opened = self._opened(argument, period_bits)
+        series = self.run(EvaluateSeries(opened, clamped.series, function, x.fraction_bits, pair.bits))
+        total = BeaverSecret(self, function.scale, share=series + straight, share_bits=pair.bits)
+        share = self._add_public(total, clamped.base).share
+        assert share is not None
+        return share
 
     def exp2_negative(self, u: Secret) -> Secret:
         own = self._own(u)

@@ -11,8 +11,9 @@ interval faster than polynomials of the same number of terms, because only the i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -26,6 +27,12 @@ class Piece:
     period: float = 0.0
     cosines: tuple[tuple[int, float], ...] = ()
     sines: tuple[tuple[int, float], ...] = ()
+
+    def value(self, x: float) -> float:
+        """The piece's value at x."""
+        turn = 2 * math.pi * x / self.period if self.period else 0.0
+        waves = [a * math.cos(j * turn) for j, a in self.cosines] + [b * math.sin(j * turn) for j, b in self.sines]
+        return self.constant + self.slope * x + sum(waves)
 
     @property
     def harmonics(self) -> tuple[int, ...]:
@@ -72,3 +79,55 @@ class Piecewise:
     def trigonometric(self) -> bool:
         """Whether any piece has a trigonometric sum."""
         return any(piece is not None and bool(piece.harmonics) for piece in self.pieces)
+
+    @property
+    def scale(self) -> int:
+        """Fraction bits of the pieces' values before any truncation."""
+        return self.amplitude_bits + self.basis_bits if self.trigonometric else self.output_bits
+
+    def slope(self, i: int) -> float:
+        """Slope of piece i."""
+        piece = self.pieces[i]
+        return 0.0 if piece is None else piece.slope
+
+    def scaled_constant(self, i: int) -> int:
+        """Constant of piece i, in fixed point."""
+        piece = self.pieces[i]
+        return 0 if piece is None else round(piece.constant * 2.0**self.scale)
+
+    def clamped(self) -> Clamped | None:
+        """This function as a sum of one that is smooth on a clamped argument and one of straight pieces.
+
+        There is one when the middle one of three pieces alone has a trigonometric sum, and the lowest is constant.
+        """
+        if len(self.pieces) != 3 or self.pieces[1] is None or not self.pieces[1].harmonics or self.slope(0):
+            return None
+        lower, middle, upper = (piece or Piece() for piece in self.pieces)
+        if lower.harmonics or upper.harmonics:
+            return None
+        low, high = self.thresholds
+        series = replace(middle, slope=0.0)
+        base = lower.constant - series.value(low)
+        straight = (
+            None,
+            Piece(constant=-base, slope=middle.slope),
+            Piece(constant=upper.constant - series.value(high) - base, slope=upper.slope),
+        )
+        limits = (None, Piece(constant=-low, slope=1.0), Piece(constant=high - low))
+        plain = replace(self, pieces=straight, output_bits=self.scale)
+        return Clamped(low, replace(plain, pieces=limits, output_bits=self.output_bits), series, base, plain)
+
+
+@dataclass(frozen=True)
+class Clamped:
+    """f(x) = series(low + limits(x)) + base + straight(x), where low + limits(x) is x between the thresholds.
+
+    The two functions of x have the same thresholds and are zero below the lower one, so that one comparison serves
+    both and their lowest piece costs nothing; the series needs no bit of a comparison.
+    """
+
+    low: float
+    limits: Piecewise
+    series: Piece
+    base: float
+    straight: Piecewise

@@ -17,6 +17,7 @@ from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.opening import Open, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
+from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.protocol import BeaverProtocol
 from protocols.core.piecewise import Piecewise
@@ -44,7 +45,20 @@ def _product(kind: Bilinear, bits: int, biased: bool = False) -> Build:
 
 
 def _piecewise(function: Piecewise, bits: int) -> Build:
-    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), function, 16)
+    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), (function,), 16)
+
+
+def _clamped(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluatePiecewise:
+    """Two functions from one comparison."""
+    parts = gelu.GELU.clamped()
+    assert parts is not None
+    return EvaluatePiecewise(opened(protocol, shares[0], 47), (parts.limits, parts.straight), 16)
+
+
+def _series(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluateSeries:
+    parts = gelu.GELU.clamped()
+    assert parts is not None
+    return EvaluateSeries(opened(protocol, shares[0], 20), parts.series, gelu.GELU, 16, 47)
 
 
 def _triple(protocol: BeaverProtocol, shares: list[Tensor]) -> TripleProduct:
@@ -92,6 +106,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Carry, "4", lambda p, s: _low(p, s, 4), _ONE),
     (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),
     (EvaluatePiecewise, "gelu", _piecewise(gelu.GELU, 47), _ONE),
+    (EvaluatePiecewise, "gelu-clamped", _clamped, _ONE),
+    (EvaluateSeries, "gelu", _series, _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
     (EvaluatePiecewise, "reciprocal", _piecewise(octaves.reciprocal_function(-4, 13), 64), _ONE),
     (Exp2Negative, "32", lambda p, s: Exp2Negative(opened(p, s[0], 32)), _ONE),

@@ -134,7 +134,8 @@ def sign_function(threshold: float, bits: int) -> Piecewise:
 
 def below(threshold: float, bits: int) -> Callable[[BeaverProtocol, Tensor], Tensor]:
     def step(protocol: BeaverProtocol, share: Tensor) -> Tensor:
-        return protocol.run(EvaluatePiecewise(protocol.run(Open(share, bits)), sign_function(threshold, bits), 16))
+        pair = protocol.run(Open(share, bits))
+        return protocol.run(EvaluatePiecewise(pair, (sign_function(threshold, bits),), 16))[0]
 
     return step
 

@@ -20,6 +20,7 @@ from protocols.beaver.gates.comparing import (
     thresholds_cost,
 )
 from protocols.beaver.gates.opening import unknown
+from protocols.beaver.gates.series import amplitudes, harmonic_waves
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, ring, tables
@@ -29,19 +30,20 @@ from protocols.core.piecewise import Piece, Piecewise
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluatePiecewise(Gate[Tensor]):
-    """f(x) for a `Piecewise` f, from a pair c = x + r that exists already.
+class EvaluatePiecewise(Gate[list[Tensor]]):
+    """f(x) for one or several `Piecewise` f with the same thresholds, from a pair c = x + r that exists already.
 
-    1. b_j = [x < t_j] for all thresholds at once, and from neighbouring b_j the indicator h of every nonzero piece.
-    2. Open v = h ⊕ ρ, one bit per nonzero piece.
+    1. b_j = [x < t_j] for all thresholds at once, and from neighbouring b_j the indicator h of every piece that some
+       function needs.
+    2. Open v = h ⊕ ρ, one bit per such piece.
     3. On a piece, f is a public combination of dealer-shared functions φ of r:
            x = c - r,   cos(wx) = cos(wc) cos(wr) + sin(wc) sin(wr),   sin(wx) = sin(wc) cos(wr) - cos(wc) sin(wr);
        with [φ] and [ρφ] shared, [h φ] = v [φ] + (1 - 2v) [ρφ] is local. So is the sum over pieces.
 
-    Shapes: any. Encoding: pair in Z_2^k with input_bits -> share in Z_2^k with `scale` fraction bits, which is
-    function.output_bits or, for a later truncation, amplitude_bits + basis_bits.
-    Cost: rounds and bits of the comparison, one round of one bit per nonzero piece; the dealer sends the comparison's
-    correlations and, per nonzero piece, words of ceil(k/8) bytes: one, one more for a slope, four for each harmonic.
+    Shapes: any. Encoding: pair in Z_2^k with input_bits, mask dealt where a function has slopes -> shares in Z_2^k,
+    each with its `function.scale` fraction bits: output_bits or, for a later truncation, amplitude_bits + basis_bits.
+    Cost: rounds and bits of the comparison, one round of one bit per piece; the dealer sends the comparison's
+    correlations and, per piece, words of ceil(k/8) bytes: one, one more for a slope, four for each harmonic.
     Error: function.max_error after truncation. Reveals: nothing new; all opened bits are uniform.
     Source: one opening for thresholds and function as in the project's design notes; Fourier series under additive
     masks as in SHAFT 2025 (there with several openings).
@@ -49,93 +51,92 @@ class EvaluatePiecewise(Gate[Tensor]):
 
     name = "piecewise"
     pair: Pair
-    function: Piecewise
+    functions: tuple[Piecewise, ...]
     input_bits: int
 
-    @property
-    def scale(self) -> int:
-        """Fraction bits of the result."""
-        function = self.function
-        return function.amplitude_bits + function.basis_bits if function.trigonometric else function.output_bits
-
     def _thresholds(self) -> Thresholds:
-        values = tuple(round(t * 2.0**self.input_bits) for t in self.function.thresholds)
-        if self.function.compare_bits > self.pair.bits:
-            raise ProtocolError(f"{self.function.name} compares {self.function.compare_bits} bits of a smaller ring")
-        return Thresholds(values, self.function.compare_bits)
+        first = self.functions[0]
+        if any((f.thresholds, f.compare_bits) != (first.thresholds, first.compare_bits) for f in self.functions):
+            raise ProtocolError("functions that are evaluated together must have the same thresholds")
+        if first.compare_bits > self.pair.bits:
+            raise ProtocolError(f"{first.name} compares {first.compare_bits} bits of a smaller ring")
+        return Thresholds(tuple(round(t * 2.0**self.input_bits) for t in first.thresholds), first.compare_bits)
 
-    def _pieces(self) -> list[tuple[int, Piece]]:
-        return [(i, piece) for i, piece in enumerate(self.function.pieces) if piece is not None]
+    def _chosen(self) -> list[int]:
+        """Pieces on which some function is not zero."""
+        count = len(self.functions[0].pieces)
+        return [i for i in range(count) if any(f.pieces[i] is not None for f in self.functions)]
+
+    def _sloped(self) -> list[int]:
+        """Positions, among the chosen pieces, at which some function has a slope."""
+        return [k for k, i in enumerate(self._chosen()) if any(f.slope(i) for f in self.functions)]
 
     def cost(self) -> Cost:
-        count = self.pair.opened.numel()
-        words = sum(1 + bool(piece.slope) + 4 * len(piece.harmonics) for _, piece in self._pieces())
-        cost = thresholds_cost(self._thresholds(), count) + opened_bits_cost(len(self._pieces()), count)
+        count, chosen = self.pair.opened.numel(), self._chosen()
+        words = len(chosen) + len(self._sloped())
+        words += sum(4 * len(piece.harmonics) for f in self.functions for piece in f.pieces if piece is not None)
+        cost = thresholds_cost(self._thresholds(), count) + opened_bits_cost(len(chosen), count)
         return cost + Cost(dealer_bytes=words * count * ring.element_bytes(self.pair.bits))
 
-    def deal(self, dealer: Dealer) -> Tensor:
+    def deal(self, dealer: Dealer) -> list[Tensor]:
         assert self.pair.mask is not None
-        mask = self.pair.mask.reshape(-1)
-        pieces = [piece for _, piece in self._pieces()]
+        mask, chosen = self.pair.mask.reshape(-1), self._chosen()
         deal_comparison(dealer, mask, self._thresholds())
-        bit_masks = deal_bit_masks(dealer, len(pieces), mask.numel())
+        bit_masks = deal_bit_masks(dealer, len(chosen), mask.numel())
         dealer.share(bit_masks, self.pair.bits)
-        for j in _sloped(pieces):
-            dealer.share(mask * bit_masks[j], self.pair.bits)
-        waved = _waved(pieces)
-        if waved:
-            chosen = bit_masks[waved]
-            for wave in _waves(mask, [pieces[j] for j in waved], self.input_bits):
-                for part in wave:
-                    rounded = tables.rounded(part, tables.SCALE_BITS - self.function.basis_bits)
-                    self._deal_masked(dealer, rounded, chosen)
-        return unknown(self.pair.opened.shape)
+        for k in self._sloped():
+            dealer.share(mask * bit_masks[k], self.pair.bits)
+        for function in self.functions:
+            waved = _waved(function, chosen)
+            if waved:
+                of_waves = bit_masks[[k for k, _ in waved]]
+                for wave in harmonic_waves(mask, [piece for _, piece in waved], self.input_bits):
+                    for part in wave:
+                        basis = tables.rounded(part, tables.SCALE_BITS - function.basis_bits)
+                        dealer.share(basis, self.pair.bits)
+                        dealer.share(basis * of_waves, self.pair.bits)
+        return [unknown(self.pair.opened.shape) for _ in self.functions]
 
-    def _deal_masked(self, dealer: Dealer, basis: Tensor, bit_mask: Tensor) -> None:
-        dealer.share(basis, self.pair.bits)
-        dealer.share(basis * bit_mask, self.pair.bits)
-
-    def evaluate(self, party: Party) -> Tensor:
-        opened = self.pair.opened.reshape(-1)
-        pieces = [piece for _, piece in self._pieces()]
+    def evaluate(self, party: Party) -> list[Tensor]:
+        opened, chosen = self.pair.opened.reshape(-1), self._chosen()
         below, _ = compare(party, opened, self._thresholds())
-        indicators = torch.stack([_indicator(party, below, i) for i, _ in self._pieces()])
-        chosen = open_bits(party, indicators, opened.numel())
-        share = chosen.share(party.correlation((len(pieces), opened.numel()), self.pair.bits), party)
-        constants = [round(piece.constant * 2.0**self.scale) for piece in pieces]
-        result = (share * torch.tensor(constants, device=opened.device).unsqueeze(1)).sum(0)
-        for j in _sloped(pieces):
-            slope = _exact_slope(pieces[j].slope, self.scale - self.input_bits)
+        indicators = torch.stack([_indicator(party, below, i) for i in chosen])
+        bits_ = open_bits(party, indicators, opened.numel())
+        shares = bits_.share(party.correlation((len(chosen), opened.numel()), self.pair.bits), party)
+        products = {}  # h x, by position
+        for k in self._sloped():
             assert self.pair.mask is not None
             masked = party.correlation((opened.numel(),), self.pair.bits)
-            result += (share[j] * opened - chosen.at(j).times(self.pair.mask.reshape(-1), masked)) * slope
-        waved = _waved(pieces)
-        if waved:
-            result += self._sums(party, chosen.at(waved), [pieces[j] for j in waved], opened)
-        return result.reshape(tuple(self.pair.opened.shape))
+            products[k] = shares[k] * opened - bits_.at(k).times(self.pair.mask.reshape(-1), masked)
+        results = []
+        for function in self.functions:
+            constants = torch.tensor([function.scaled_constant(i) for i in chosen], device=opened.device)
+            result = (shares * constants.unsqueeze(1)).sum(0)
+            for k, product in products.items():
+                result += product * _exact_slope(function.slope(chosen[k]), function.scale - self.input_bits)
+            waved = _waved(function, chosen)
+            if waved:
+                result += self._sums(party, function, bits_.at([k for k, _ in waved]), [p for _, p in waved], opened)
+            results.append(result.reshape(tuple(self.pair.opened.shape)))
+        return results
 
-    def _sums(self, party: Party, chosen: OpenedBits, pieces: list[Piece], opened: Tensor) -> Tensor:
+    def _sums(
+        self, party: Party, function: Piecewise, chosen: OpenedBits, pieces: list[Piece], opened: Tensor
+    ) -> Tensor:
         """A share of the trigonometric sum of the piece that applies. Shapes: J pieces, opened [n] -> [n]."""
         result = torch.zeros_like(opened)
         shape = tuple(chosen.value.shape)
-        for harmonic, wave in zip(pieces[0].harmonics, _waves(opened, pieces, self.input_bits), strict=True):
-            a = self._amplitudes(opened, [dict(piece.cosines).get(harmonic, 0.0) for piece in pieces])
-            b = self._amplitudes(opened, [dict(piece.sines).get(harmonic, 0.0) for piece in pieces])
+        for harmonic, wave in zip(pieces[0].harmonics, harmonic_waves(opened, pieces, self.input_bits), strict=True):
             shares = [party.correlation(shape, self.pair.bits) for _ in range(4)]
+            a, b = amplitudes(pieces, harmonic, function.amplitude_bits, opened.device)
             tables.add_terms(result, wave, a, b, chosen.value, shares)
         return result
 
-    def _amplitudes(self, like: Tensor, values: list[float]) -> Tensor:
-        numbers = [round(value * 2.0**self.function.amplitude_bits) for value in values]
-        return torch.tensor(numbers, dtype=torch.int64, device=like.device)
 
-
-def _sloped(pieces: list[Piece]) -> list[int]:
-    return [j for j, piece in enumerate(pieces) if piece.slope]
-
-
-def _waved(pieces: list[Piece]) -> list[int]:
-    return [j for j, piece in enumerate(pieces) if piece.harmonics]
+def _waved(function: Piecewise, chosen: list[int]) -> list[tuple[int, Piece]]:
+    """Position among the chosen pieces and the piece itself, for those with a trigonometric sum."""
+    pieces = [(k, function.pieces[i]) for k, i in enumerate(chosen)]
+    return [(k, piece) for k, piece in pieces if piece is not None and piece.harmonics]
 
 
 def _indicator(party: Party, below: Tensor, i: int) -> Tensor:
@@ -149,36 +150,3 @@ def _exact_slope(slope: float, shift: int) -> int:
     if scaled != int(scaled):
         raise ProtocolError(f"slope {slope} is not exact with {shift} more fraction bits")
     return int(scaled)
-
-
-def _waves(x: Tensor, pieces: list[Piece], input_bits: int) -> list[tuple[Tensor, Tensor]]:
-    """cos and sin of 2 pi j x / period, times 2^26, for every harmonic j, from integers only.
-
-    A public c and a secret r go through here alike: periods are powers of two units, so reducing is exact.
-    Shapes: int64 [n] -> per harmonic two of [J, n], J pieces with the same harmonics.
-    """
-    harmonics = pieces[0].harmonics
-    if any(piece.harmonics != harmonics for piece in pieces):
-        raise ProtocolError("pieces with trigonometric sums must have the same harmonics")
-    exponents = [math.log2(piece.period) + input_bits for piece in pieces]
-    if any(exponent != int(exponent) for exponent in exponents):
-        raise ProtocolError("a period is not a power of two")
-    base = tables.phasor(_angles(x, [int(exponent) for exponent in exponents]))
-    # Functions that are odd about a quarter period need odd harmonics only: step by two then.
-    step = 2 if all(j % 2 for j in harmonics) else 1
-    stride = tables.rotate(base, base) if step == 2 and len(harmonics) > 1 else base
-    waves, current = [], base
-    for j in range(1, harmonics[-1] + 1, step):
-        if j in harmonics:
-            waves.append(current)
-        if j < harmonics[-1]:
-            current = tables.rotate(current, stride)
-    return waves
-
-
-def _angles(x: Tensor, period_bits: list[int]) -> Tensor:
-    """x mod 2^period in units of 2^-24 turns. Shapes: [n] -> [J, n]."""
-    periods = torch.tensor(period_bits, dtype=torch.int64, device=x.device).unsqueeze(1)
-    residue = x & ((torch.ones_like(periods) << periods) - 1)
-    drop = periods - tables.ANGLE_BITS
-    return (residue >> drop.clamp(min=0)) << (-drop).clamp(min=0)
