@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -351,6 +351,9 @@ class BeaverProtocol(Protocol):
         secret = self.input(share, shape, fraction_bits, bits)
         assert secret.share is not None
         pair = self.run(Open(secret.share, bits)) if opened else None
+        if pair is not None and len(shape) > 1 and not self.at_dealer:
+            # A matrix product takes its right factor's share and opened form. A third of the memory goes with the mask.
+            pair = replace(pair, mask=None)
         if bits <= 32:
             # Half of the memory, and the ring product takes it as it is.
             secret.share = secret.share.to(torch.int32)
