@@ -14,6 +14,8 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "results"
 SCHEMA = 1
+# What results themselves change does not count.
+_CHANGES = ("status", "--porcelain", "-uno", "--", ".", ":!bench/results", ":!README.md")
 _PACKAGES = ("torch", "numba", "numpy", "grpcio", "protobuf", "pycryptodome", "transformers")
 
 
@@ -22,7 +24,7 @@ def environment() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python -m bench " + " ".join(sys.argv[1:]),
-        "commit": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": _git("rev-parse", "HEAD") + ("+changes" if _git(*_CHANGES) else ""),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
@@ -48,7 +50,7 @@ def load_all() -> list[dict[str, Any]]:
 
 
 def _git(*arguments: str) -> str:
-    found = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=FOLDER.parent, check=False)
+    found = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=FOLDER.parent.parent, check=False)
     return found.stdout.strip() or "unknown" if arguments[0] == "rev-parse" else found.stdout.strip()
 
 
