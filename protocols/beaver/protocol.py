@@ -99,6 +99,10 @@ class BeaverProtocol(Protocol):
         assert isinstance(self.role, Party) and pair.mask is not None
         return pair.opened - pair.mask if self.role.index == 0 else -pair.mask
 
+    def _share_of_public(self, number: Tensor) -> Tensor:
+        """A share of what everybody knows: itself at P0, zero at P1, its shape at the dealer."""
+        return torch.zeros_like(number) if isinstance(self.role, Party) and self.role.index == 1 else number
+
     def share_of(self, x: BeaverSecret, bits: int) -> Tensor:
         """A share of x in a ring of at least `bits` bits (then x.share_bits), made if need be."""
         if x.share is not None and x.share_bits >= bits:
@@ -187,8 +191,7 @@ class BeaverProtocol(Protocol):
         number = torch.round(public * 2.0**x.fraction_bits).to(torch.int64).to(device)
         share = x.share
         if share is not None:
-            adds = isinstance(self.role, Dealer) or self.role.index == 0
-            share = share + (number if adds else torch.zeros_like(number))
+            share = share + self._share_of_public(number)
         pair = x.pair
         if pair is not None:
             opened = pair.opened + number
@@ -245,9 +248,7 @@ class BeaverProtocol(Protocol):
     def _addend(self, bias: Secret | PublicWeight, scale: int) -> Tensor:
         """A share of a bias at a product's scale."""
         if isinstance(bias, PublicWeight):
-            adds = isinstance(self.role, Dealer) or self.role.index == 0
-            values = bias.values if adds else torch.zeros_like(bias.values)
-            return values << (scale - bias.fraction_bits)
+            return self._share_of_public(bias.values) << (scale - bias.fraction_bits)
         return self.share_of(self._own(bias), ring.WORD_BITS) << (scale - bias.fraction_bits)
 
     def _product(
@@ -374,10 +375,8 @@ class BeaverProtocol(Protocol):
             )
         number = weight.values
         mask = torch.zeros(tuple(number.shape), dtype=torch.int64, device=self.role.device)
-        adds = isinstance(self.role, Dealer) or self.role.index == 0
-        share = number if adds else torch.zeros_like(number)
         pair = Pair(number, mask, ring.WORD_BITS, dealt=True)
-        return BeaverSecret(self, weight.fraction_bits, share=share, pair=pair)
+        return BeaverSecret(self, weight.fraction_bits, share=self._share_of_public(number), pair=pair)
 
     def factor(self, weight: Weight | PublicWeight) -> BeaverSecret | PublicWeight:
         """What `linear` takes: a public tensor stays public, so that its products are local."""

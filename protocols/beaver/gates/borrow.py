@@ -200,7 +200,7 @@ def _leaves(party: Party, c: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
     _, digits, row = products.shape
     planes = bits.to_planes(c, digits * DIGIT_BITS).bitwise_not_()
     not_c = planes.reshape(-1, digits, DIGIT_BITS, row).permute(2, 1, 0, 3)  # [4, digits, J, row]
-    table = torch.cat([_one(party, products[:1]), products]).unsqueeze(2)
+    table = torch.cat([shared_one(party, products[:1]), products]).unsqueeze(2)
     equal, less = table, torch.zeros_like(table)
     for j in range(DIGIT_BITS):
         with_bit = table[1 << j :: 2 << j]  # r_j times every product of the bits above j
@@ -248,7 +248,7 @@ class _Merge:
         p_masks, g_masks = self._masks.split([size - group.lowest_p, size - 1])
         subsets = group.shared_subsets
         table = torch.empty((group.subsets, *opened.shape[1:]), dtype=torch.uint8, device=opened.device)
-        table[:1] = _one(self._party, p_masks[:1])
+        table[:1] = shared_one(self._party, p_masks[:1])
         table[[1 << i for i in range(len(p_masks))]] = p_masks
         table[subsets] = self._shared[: len(subsets)]
         # less_i times every product of masks above i, for i = 0, 1, ...
@@ -269,6 +269,6 @@ class _Merge:
         return less[0], equal[0]
 
 
-def _one(party: Party, like: Tensor) -> Tensor:
+def shared_one(party: Party, like: Tensor) -> Tensor:
     """A share of the constant one."""
     return torch.full_like(like, bits.ALL_ONES if party.index == 0 else 0)

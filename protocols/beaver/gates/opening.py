@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -92,8 +91,3 @@ class Reveal(Gate[Tensor]):
 
     def evaluate(self, party: Party) -> Tensor:
         return self.x + party.correlation(tuple(self.x.shape), self.bits)
-
-
-def elements(shape: torch.Size | tuple[int, ...]) -> int:
-    """Number of elements of a shape."""
-    return math.prod(shape)

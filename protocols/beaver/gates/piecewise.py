@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.gate import Gate
+from protocols.beaver.gates.borrow import shared_one
 from protocols.beaver.gates.comparing import (
     OpenedBits,
     Thresholds,
@@ -23,7 +24,7 @@ from protocols.beaver.gates.opening import unknown
 from protocols.beaver.gates.series import amplitudes, harmonic_waves
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, ring, tables
+from protocols.core import ring, tables
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 from protocols.core.piecewise import Piece, Piecewise
@@ -141,7 +142,7 @@ def _waved(function: Piecewise, chosen: list[int]) -> list[tuple[int, Piece]]:
 
 def _indicator(party: Party, below: Tensor, i: int) -> Tensor:
     """XOR share of [t_i <= x < t_{i+1}] from shares of [x < t_j]; outermost thresholds are infinite."""
-    upper = below[i] if i < below.shape[0] else torch.full_like(below[0], bits.ALL_ONES if party.index == 0 else 0)
+    upper = below[i] if i < below.shape[0] else shared_one(party, below[0])
     return upper ^ below[i - 1] if i > 0 else upper
 
 

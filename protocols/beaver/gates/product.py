@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.gate import Gate
-from protocols.beaver.gates.opening import elements, unknown
+from protocols.beaver.gates.opening import unknown
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.core import ring
@@ -62,7 +63,7 @@ class Product(Gate[Pair]):
         return min(self.x.bits, self.y.bits)
 
     def cost(self) -> Cost:
-        count = elements(self.kind.shape(self.x.opened, self.y.opened))
+        count = math.prod(self.kind.shape(self.x.opened, self.y.opened))
         return Cost(rounds=1, online_bytes=count * ring.element_bytes(self.bits))
 
     def deal(self, dealer: Dealer) -> Pair:
@@ -104,7 +105,7 @@ class Square(Gate[Tensor]):
         return (*shape[:-1], 1) if self.summed else shape
 
     def cost(self) -> Cost:
-        return Cost(dealer_bytes=elements(self._shape()) * ring.element_bytes(self.x.bits))
+        return Cost(dealer_bytes=math.prod(self._shape()) * ring.element_bytes(self.x.bits))
 
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.x.mask is not None
@@ -139,7 +140,7 @@ class TripleProduct(Gate[Pair]):
 
     def cost(self) -> Cost:
         count = self.x.opened.numel()
-        return Cost(1, 8 * count, 16 * count + 8 * elements(self._pair_shape()))
+        return Cost(1, 8 * count, 16 * count + 8 * math.prod(self._pair_shape()))
 
     def deal(self, dealer: Dealer) -> Pair:
         r, s, t = self.x.mask, self.y.mask, self.z.mask
