@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from bench import report, results
+from bench import baseline, report, results
 from bench.measure import EXCLUDES, INCLUDES, Setting, measure
 
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
@@ -43,6 +43,26 @@ def renew_report() -> None:
     records = [record for record in results.load_all() if record["kind"] == "model"]
     report.update_readme(records)
     console.print(f"README.md has {len(records)} rows")
+
+
+@app.command("baseline")
+def guard(
+    update: Annotated[bool, typer.Option("--update", help="rewrite bench/baseline.json with what is found")] = False,
+) -> None:
+    """Compare bytes, rounds and error of each model with bench/baseline.json, as `make test` does.
+
+    Example: python -m bench baseline --update
+    """
+    if update:
+        baseline.update(say=console.print)
+        console.print(f"written to {baseline.FILE.name}")
+        return
+    differences = baseline.differences(baseline.read(), say=console.print)
+    for line in differences:
+        console.print(f"[red]{line}[/red]")
+    if differences:
+        console.print(f"if the change is meant: {baseline.UPDATE}")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

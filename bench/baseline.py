@@ -1,0 +1,202 @@
+"""The guard: bytes and rounds of each model, exactly, and a bound on its error, kept in bench/baseline.json.
+
+Bytes and rounds follow from shapes alone. The dealer runs the same program as the parties, on shapes, and every gate
+declares its cost (that declared and measured costs agree is the conformance test's business), so the dealer's program
+alone tells what a model costs, in seconds and without a socket. Time depends on the machine and is not kept here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.shapes import checkpoint_folder, config_of, manifest_of, reference
+from models import program
+from models.checkpoint import read_checkpoint, read_share, write_split
+from models.client_inputs import client_inputs, decode_outputs, make_request
+from models.manifest import WeightVisibility
+from protocols.beaver.protocol import BeaverDealer, BeaverParty
+from protocols.beaver.sharing import reconstruct, share
+from protocols.core.channel import Channel, Payload
+from protocols.core.cost import Cost, Meter
+from protocols.core.errors import ProtocolError
+from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.prg import SEED_BYTES
+from protocols.core.secret import Protocol
+from tests.in_process import run_roles
+
+FILE = Path(__file__).parent / "baseline.json"
+UPDATE = "python -m bench baseline --update"
+_MARGIN = 2.0
+"""How much a run may err beyond the run that set the bound: the masks of truncations are random."""
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model at one input shape."""
+
+    model: str
+    weights: WeightVisibility
+    tokens: int
+    batch: int = 1
+    layers: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As in the file."""
+        depth = f" {self.layers}-layer" if self.layers else ""
+        return f"{self.model}{depth} {self.weights} {self.batch}x{self.tokens}"
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Of loading a model once, then of one prediction. Online bytes are what P0 and P1 send together."""
+
+    rounds: int
+    online_bytes: int
+    dealer_bytes: int
+    load_rounds: int
+    load_online_bytes: int
+    load_dealer_bytes: int
+
+
+COST_CASES = (
+    Case("minilm", "private", 16),
+    Case("minilm", "public", 16),
+    Case("minilm", "private", 128),
+    Case("bert-base", "private", 128),
+    Case("bert-base", "public", 128),
+)
+ERROR_CASES = (Case("minilm", "private", 16), Case("minilm", "public", 16), Case("minilm", "private", 64, layers=1))
+
+
+def cost_of(case: Case) -> ModelCost:
+    """What a model costs, from a run of the dealer's program to nobody. Seconds: a few for twelve layers."""
+    manifest = manifest_of(config_of(case.model, case.layers), case.weights)
+    loading, predicting = Meter(), Meter()
+    model = program.load(_dealer(loading, manifest.policy), manifest, None)
+    request = program.Request("hidden", case.batch, case.tokens, masked=False)
+    program.predict(_dealer(predicting, manifest.policy), model, request, None, None)
+    load, predict = declared(loading), declared(predicting)
+    return ModelCost(
+        predict.rounds,
+        2 * predict.online_bytes,
+        predict.dealer_bytes,
+        load.rounds,
+        2 * load.online_bytes,
+        load.dealer_bytes,
+    )
+
+
+def declared(meter: Meter) -> Cost:
+    """Sum of what the gates that ran declared."""
+    return sum((row.declared for row in meter.rows.values()), Cost())
+
+
+def error_of(case: Case) -> float:
+    """Largest error of the last hidden state against transformers in float32; all roles in this process."""
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        folder = checkpoint_folder(case.model, scratch, case.layers)
+        checkpoint = read_checkpoint(folder, weights=case.weights)
+        manifest = write_split(checkpoint, scratch / "split")
+        plain = reference(folder)
+        generator = torch.Generator().manual_seed(_SEED)
+        ids = torch.randint(0, plain.config.vocab_size, (case.batch, case.tokens), generator=generator)
+        request = make_request("hidden", ids, None)
+        inputs = client_inputs(manifest, request, ids, embeddings=checkpoint.embeddings)
+        payloads = share(inputs, program.input_specs(manifest, request))
+
+        def role(protocol: Protocol, _: Sequence[Tensor | None]) -> Any:
+            index = protocol.role.index if isinstance(protocol, BeaverParty) else None
+            path = scratch / "split" / f"p{index}.safetensors"
+            shares = None if index is None else read_share(path, manifest, f"p{index}")
+            model = program.load(protocol, manifest, shares)
+            payload = None if index is None else payloads[index]
+            with torch.inference_mode():
+                return program.predict(protocol, model, request, payload, index)
+
+        (first, second), _, _ = run_roles(role, [])
+        specs = program.output_specs(manifest, request)
+        found = decode_outputs(reconstruct(first, second, specs), specs)["last_hidden_state"]
+        with torch.no_grad():
+            return float((found - plain(input_ids=ids).last_hidden_state).abs().max())
+
+
+def read(path: Path = FILE) -> dict[str, Any]:
+    """The file's contents."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def update(path: Path = FILE, say: Callable[[str], None] = print) -> None:
+    """Count and measure everything again, rewrite the file, say what is being done."""
+    content: dict[str, dict[str, Any]] = {"costs": {}, "error_bounds": {}}
+    for case in COST_CASES:
+        say(f"cost of {case.name}")
+        content["costs"][case.name] = asdict(cost_of(case))
+    for case in ERROR_CASES:
+        say(f"error of {case.name}")
+        content["error_bounds"][case.name] = float(f"{_MARGIN * error_of(case):.1e}")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def differences(kept: Mapping[str, Any], say: Callable[[str], None] = print) -> list[str]:
+    """Every case compared with the file's contents: one line for each figure that differs."""
+    found = []
+    for case in COST_CASES:
+        say(f"cost of {case.name}")
+        found += cost_differences(case, kept, cost_of(case))
+    for case in ERROR_CASES:
+        say(f"error of {case.name}")
+        found += error_differences(case, kept, error_of(case))
+    return found
+
+
+def cost_differences(case: Case, kept: Mapping[str, Any], found: ModelCost) -> list[str]:
+    """One line for each figure that is not the one in the file. A case that is not in the file differs as a whole."""
+    figures = kept["costs"].get(case.name)
+    if figures is None:
+        return [f"{case.name}: not in {FILE.name}"]
+    return [
+        f"{case.name}: {key} is {value:,}, {FILE.name} has {figures[key]:,} ({_change(figures[key], value)})"
+        for key, value in asdict(found).items()
+        if figures[key] != value
+    ]
+
+
+def error_differences(case: Case, kept: Mapping[str, Any], found: float) -> list[str]:
+    """A line when the error is above the file's bound."""
+    bound = kept["error_bounds"].get(case.name)
+    if bound is None:
+        return [f"{case.name}: its error is not in {FILE.name}"]
+    return [f"{case.name}: error {found:.1e}, {FILE.name} allows {bound:.1e}"] if found > bound else []
+
+
+def _change(before: int, after: int) -> str:
+    return f"{(after - before) / before:+.1%}" if before else "from zero"
+
+
+def _dealer(meter: Meter, policy: FixedPointPolicy) -> BeaverDealer:
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    return BeaverDealer(seeds, os.urandom(SEED_BYTES), _Nobody(), policy, meter=meter)
+
+
+class _Nobody(Channel):
+    """Takes what the dealer sends, and drops it."""
+
+    peer = "nobody"
+
+    def send(self, payload: Payload) -> None:
+        pass
+
+    def receive(self) -> memoryview:
+        raise ProtocolError("nothing comes from here")

@@ -1,0 +1,49 @@
+"""The guard: what each model costs is what bench/baseline.json says, and its error is within the bound there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench import baseline
+from bench.baseline import COST_CASES, ERROR_CASES, UPDATE, Case, ModelCost
+
+ADVICE = f"\nIf the change is meant, run `{UPDATE}` and give both figures in the commit message."
+COST = ModelCost(10, 2000, 4000, 1, 600, 0)
+SMALL = Case("minilm", "private", 16)
+
+
+def kept(figures: ModelCost | None, bound: float = 1e-3) -> dict[str, object]:
+    costs = {} if figures is None else {SMALL.name: vars(figures)}
+    return {"costs": costs, "error_bounds": {SMALL.name: bound}}
+
+
+@pytest.mark.parametrize("case", COST_CASES, ids=lambda case: case.name)
+def test_bytes_and_rounds_are_as_kept(case: Case) -> None:
+    differences = baseline.cost_differences(case, baseline.read(), baseline.cost_of(case))
+    assert not differences, "\n".join(differences) + ADVICE
+
+
+@pytest.mark.parametrize("case", ERROR_CASES, ids=lambda case: case.name)
+def test_error_is_within_the_bound(case: Case) -> None:
+    differences = baseline.error_differences(case, baseline.read(), baseline.error_of(case))
+    assert not differences, "\n".join(differences) + ADVICE
+
+
+def test_the_file_has_these_cases_and_no_others() -> None:
+    content = baseline.read()
+    assert set(content["costs"]) == {case.name for case in COST_CASES}
+    assert set(content["error_bounds"]) == {case.name for case in ERROR_CASES}
+
+
+def test_a_difference_names_case_figure_and_both_values() -> None:
+    (line,) = baseline.cost_differences(SMALL, kept(COST), replace(COST, online_bytes=1000))
+    assert "minilm private 1x16" in line and "online_bytes is 1,000" in line and "has 2,000 (-50.0%)" in line
+    assert baseline.cost_differences(SMALL, kept(COST), COST) == []
+    assert "not in baseline.json" in baseline.cost_differences(SMALL, kept(None), COST)[0]
+
+
+def test_an_error_above_the_bound_is_a_difference() -> None:
+    assert baseline.error_differences(SMALL, kept(COST), 9e-4) == []
+    assert "allows 1.0e-03" in baseline.error_differences(SMALL, kept(COST), 2e-3)[0]
