@@ -61,11 +61,15 @@ class RoleReport:
 
 @dataclass(frozen=True)
 class Prediction:
-    """p0's and p1's output payloads, every role's report, and the seconds from first frame to last."""
+    """p0's and p1's output payloads, every role's report, and the seconds from first frame to last.
+
+    offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
+    """
 
     payloads: tuple[bytes, bytes]
     reports: dict[str, RoleReport]
     seconds: float
+    offline_seconds: float | None = None
 
 
 class Client:
@@ -134,7 +138,11 @@ class Client:
         hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
         hello.load_id = load_id
         hello.request = request.to_json()
+        offline_seconds = None
         with Run(self._dialer, dict.fromkeys(PARTIES, hello)) as run:
+            if self.settings.measure.offline_first:
+                run.wait_until_offline_is_done()
+                offline_seconds = time.monotonic() - started
             for role, payload in zip(("p0", "p1"), payloads, strict=True):
                 run.links[role].send_message(payload)
             run.finish()
@@ -145,6 +153,7 @@ class Client:
             payloads=(outcome.payloads["p0"], outcome.payloads["p1"]),
             reports={role: _role_report(role, outcome.reports[role]) for role in PARTIES},
             seconds=time.monotonic() - started,
+            offline_seconds=offline_seconds,
         )
 
     def unload_model(self, model_digest: str) -> None:

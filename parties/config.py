@@ -13,6 +13,8 @@
     dir = "models"
     [limits]                        # optional
     threads = 1
+    [measure]                       # optional, for measurements only
+    delay_seconds = 0.02
 
 The file is read into a literal that pydantic checks, then frozen into `PartiesSettings`, which the code passes round.
 """
@@ -20,9 +22,10 @@ The file is read into a literal that pydantic checks, then frozen into `PartiesS
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -64,6 +67,23 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What measurements change: phases apart, and the network that there would be. All roles must agree on it."""
+
+    offline_first: bool = False
+    """Whether p1 takes in all that the dealer sends, however much, before the client sends its input."""
+    delay_seconds: float = 0.0
+    """How long after its arrival each frame is delivered."""
+    bytes_per_second: float = math.inf
+    """At most this much payload is delivered on each stream in each direction."""
+
+    @property
+    def shapes(self) -> bool:
+        """Whether the network is to be slower than it is."""
+        return self.delay_seconds > 0 or self.bytes_per_second < math.inf
+
+
+@dataclass(frozen=True)
 class PartiesSettings:
     """Frozen settings of a whole set of parties. All paths are absolute."""
 
@@ -71,6 +91,7 @@ class PartiesSettings:
     tls_dir: Path
     models_dir: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    measure: Measure = field(default_factory=Measure)
 
 
 class _Literal(BaseModel):
@@ -95,6 +116,12 @@ class _LimitsLiteral(_Literal):
     dealer_receive_bytes: int = Field(Limits.dealer_receive_bytes, ge=1)
 
 
+class _MeasureLiteral(_Literal):
+    offline_first: bool = Measure.offline_first
+    delay_seconds: float = Field(Measure.delay_seconds, ge=0, le=10)
+    bytes_per_second: float = Field(Measure.bytes_per_second, ge=1000)
+
+
 class _SettingsLiteral(_Literal):
     p0: _PartyLiteral
     p1: _PartyLiteral
@@ -102,6 +129,7 @@ class _SettingsLiteral(_Literal):
     tls: _FolderLiteral
     models: _FolderLiteral | None = None
     limits: _LimitsLiteral = _LimitsLiteral()
+    measure: _MeasureLiteral = _MeasureLiteral()
 
 
 _KEYS: Mapping[str, type[_Literal]] = MappingProxyType(
@@ -112,6 +140,7 @@ _KEYS: Mapping[str, type[_Literal]] = MappingProxyType(
         "tls": _FolderLiteral,
         "models": _FolderLiteral,
         "limits": _LimitsLiteral,
+        "measure": _MeasureLiteral,
     }
 )
 
@@ -145,14 +174,19 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         tls_dir=folder / literal.tls.dir,
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
+        measure=Measure(**literal.measure.model_dump()),
     )
 
 
-def settings_toml(addresses: Mapping[str, str], tls_dir: Path) -> str:
-    """The text of a `parties.toml` with these addresses and this certificate folder."""
+def settings_toml(addresses: Mapping[str, str], tls_dir: Path, measure: Measure | None = None) -> str:
+    """The text of a `parties.toml` with these addresses, this certificate folder and these changes for measurements."""
     lines = [f'[{role}]\naddress = "{addresses[role]}"\n' for role in PARTIES]
     # A TOML literal string takes the path as it is, backslashes included.
-    return "\n".join([*lines, f"[tls]\ndir = '{tls_dir}'\n"])
+    lines.append(f"[tls]\ndir = '{tls_dir}'\n")
+    if measure is not None:
+        values = {name: str(value).lower() for name, value in asdict(measure).items()}
+        lines.append("\n".join(["[measure]", *(f"{name} = {value}" for name, value in values.items()), ""]))
+    return "\n".join(lines)
 
 
 def split_address(address: str) -> tuple[str, int]:

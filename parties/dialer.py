@@ -10,6 +10,7 @@ import grpc
 
 from parties.config import PartiesSettings
 from parties.frames import MAX_FRAME_BYTES, AnyFrame, decode, encode
+from parties.prefetch import shaped
 from parties.tls import channel_credentials, channel_name_options
 from parties.transport import Link
 from parties.wire_pb2 import Accept, Frame, Hello
@@ -101,7 +102,7 @@ class Dialer:
         # gRPC asks for the outgoing frames before it returns the call that the link reads from.
         late = _Late()
         call = method(late)
-        incoming: Iterator[AnyFrame] = iter(call)
+        incoming = shaped(iter(call), self._settings.measure)
         link = Link(peer, incoming, call.cancel, send_budget_bytes)
         late.attach(link.outgoing_frames())
 

@@ -10,10 +10,12 @@ from parties.engine import PartyTools, Tools
 from parties.handshake import as_role, compare
 from parties.session import Registry, Session
 from parties.transport import GrpcChannel, Link
-from parties.wire_pb2 import Accept, End, Frame
+from parties.wire_pb2 import Accept, End, Frame, Progress
 from protocols.core.errors import HandshakeError, PartyUnreachable, ProtocolError
 
 SEED_BYTES = 16
+OFFLINE_IS_DONE = "the dealer's stream is in"
+"""p1's first word to the client when phases are measured apart: all that the dealer sends has come."""
 
 
 class Role(ABC):
@@ -73,6 +75,12 @@ class ComputingParty(Role):
         seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")
+        if self.name == "p1" and self.settings.measure.offline_first:
+            session.step = "the dealer's stream"
+            assert deal.wait_until_complete is not None
+            deal.wait_until_complete()
+            session.check()
+            session.run.post(Frame(progress=Progress(layer=OFFLINE_IS_DONE)))
         return PartyTools(
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(session.id),

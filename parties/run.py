@@ -14,6 +14,7 @@ from parties.blame import root_cause
 from parties.config import PARTIES
 from parties.dialer import Dialer
 from parties.handshake import compare
+from parties.party import OFFLINE_IS_DONE
 from parties.transport import Link
 from parties.wire_pb2 import Accept, Frame, Hello, Report
 from protocols.core.errors import (
@@ -86,6 +87,12 @@ class Run:
         """Say on every stream that the client sends no more."""
         for link in self.links.values():
             link.finish()
+
+    def wait_until_offline_is_done(self) -> None:
+        """Wait for p1's word that it has all that the dealer sends; before `collect`. Raises what p1 reports."""
+        frame = self.links["p1"].next_frame()
+        if not (isinstance(frame, Frame) and frame.progress.layer == OFFLINE_IS_DONE):
+            raise ProtocolError("p1 does not measure phases apart; give all roles the same settings")
 
     def collect(self, progress: Callable[[Progress], None] | None) -> Outcome:
         """Wait until every role has ended. Raises the root cause when one of them fails."""

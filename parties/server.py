@@ -20,7 +20,7 @@ from parties.failures import failure_frame
 from parties.frames import AnyFrame, decode, encode
 from parties.handshake import KIND_NAMES, check_caller, check_kind, check_session_id, check_version
 from parties.party import ComputingParty, Role
-from parties.prefetch import Prefetch
+from parties.prefetch import Prefetch, shaped
 from parties.session import Registry, Session
 from parties.tls import certificate_role, server_credentials
 from parties.transport import Link
@@ -96,17 +96,20 @@ class PartyServer:
     # streams
 
     def _run(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        link = self._link("client", incoming, context)
+        link = self._link("client", shaped(incoming, self._settings.measure), context)
         # The handler's thread becomes the sender of this stream, so the session needs one of its own.
         threading.Thread(target=self._serve, args=(link, context), name="session", daemon=True).start()
         return link.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        return self._offer("Exchange", self._link("p0", incoming, context), context)
+        return self._offer("Exchange", self._link("p0", shaped(incoming, self._settings.measure), context), context)
 
     def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        ahead = Prefetch(incoming, self._settings.limits.dealer_receive_bytes)
+        measure = self._settings.measure
+        limit_bytes = None if measure.offline_first else self._settings.limits.dealer_receive_bytes
+        ahead = Prefetch(incoming, limit_bytes, measure)
         link = self._link("dealer", ahead, context)
+        link.wait_until_complete = ahead.wait_until_complete
         if not context.add_callback(ahead.stop):
             ahead.stop()
         return self._offer("Deal", link, context)

@@ -52,6 +52,8 @@ class Link:
         self.step: Callable[[], str] = _handshake
         self.on_lost: Callable[[str], None] | None = None
         self.lost_detail = ""
+        self.wait_until_complete: Callable[[], None] | None = None
+        """Returns when the peer's End has come, however much it sent before; for links that are read ahead."""
         self._incoming = incoming
         self._cancel = cancel
         self._outgoing: queue.SimpleQueue[Frame | Payload | None] = queue.SimpleQueue()

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from parties.config import Measure
 from parties.dialer import COMMON_OPTIONS
 from parties.failures import failure_frame
 from parties.frames import CHUNK_BYTES, AnyFrame, DataFrame, decode, encode
@@ -215,7 +216,7 @@ def test_prefetch_holds_no_more_than_its_limit() -> None:
                 third.set()
             yield DataFrame(index, 4, b"abcd")
 
-    ahead = Prefetch(frames(), limit_bytes=8)
+    ahead = Prefetch(frames(), 8, Measure())
     # Two frames reach the limit, so the third is taken only after one was read.
     assert not third.wait(0.05)
     assert next(ahead).sequence == 0
@@ -228,7 +229,7 @@ def test_prefetch_hands_on_the_error_of_its_stream() -> None:
         yield DataFrame(0, 4, b"abcd")
         raise PartyLost("dealer", "layer 1")
 
-    ahead = Prefetch(frames(), limit_bytes=100)
+    ahead = Prefetch(frames(), 100, Measure())
     next(ahead)
     with pytest.raises(PartyLost, match="dealer"):
         next(ahead)
