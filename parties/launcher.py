@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parties.client import Client
-from parties.config import PARTIES, PartiesSettings, load_settings, settings_toml
+from parties.config import PARTIES, Measure, PartiesSettings, load_settings, settings_toml
 from parties.exit_codes import HELP, ExitCode
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
@@ -47,7 +47,14 @@ def console_log(console: Console | None = None) -> Log:
     return show
 
 
-def launch(config: Path | None = None, *, log: Log | None = None, module: str = "parties") -> Launcher:
+def launch(
+    config: Path | None = None,
+    *,
+    log: Log | None = None,
+    module: str = "parties",
+    measure: Measure | None = None,
+    prefixes: Mapping[str, Sequence[str]] | None = None,
+) -> Launcher:
     """Start p0, p1 and the dealer, and return when all of them serve.
 
     Args:
@@ -55,11 +62,13 @@ def launch(config: Path | None = None, *, log: Log | None = None, module: str = 
             private temporary folder, which is removed at the end.
         log: gets every line that a party logs; None drops them, except that the last ones go into errors.
         module: the program of a party, as for `python -m`.
+        measure: what a measurement changes, where `config` is None; a file says it itself.
+        prefixes: role → words that its command begins with, for example to enter a network namespace.
 
     Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
     """
     for attempt in range(_PORT_ATTEMPTS):
-        launcher = Launcher(config, log=log, module=module)
+        launcher = Launcher(config, log=log, module=module, measure=measure, prefixes=prefixes)
         try:
             launcher.start()
             return launcher
@@ -86,12 +95,16 @@ class Launcher:
         log: Log | None = None,
         module: str = "parties",
         stop_when_one_ends: bool = True,
+        measure: Measure | None = None,
+        prefixes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
         self._config = config
         self._log = log or _drop
         self._module = module
+        self._measure = measure
+        self._prefixes = prefixes or {}
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: dict[str, threading.Thread] = {}
@@ -171,11 +184,13 @@ class Launcher:
         self._temporary = Path(tempfile.mkdtemp(prefix="secure-inference-"))
         make_certificates(self._temporary / "certificates", {role: [_LOOPBACK] for role in PARTIES}, days=30)
         config = self._temporary / "parties.toml"
-        config.write_text(settings_toml(free_addresses(), self._temporary / "certificates"), encoding="utf-8")
+        text = settings_toml(free_addresses(), self._temporary / "certificates", self._measure)
+        config.write_text(text, encoding="utf-8")
         return config
 
     def _start(self, role: str, config: Path) -> None:
-        command = [sys.executable, "-P", "-m", self._module, role, "--config", str(config), "--parent-on-stdin"]
+        command = [*self._prefixes.get(role, ()), sys.executable, "-P", "-m", self._module, role]
+        command += ["--config", str(config), "--parent-on-stdin"]
         if self._temporary is not None:
             command += ["--remove-if-orphaned", str(self._temporary)]
         process = subprocess.Popen(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from parties.client import Client
-from parties.config import PARTIES, settings_toml
+from parties.config import PARTIES, Measure, settings_toml
 from parties.exit_codes import ExitCode
 from parties.launcher import Launcher, free_addresses, launch
 from parties.run import Progress
@@ -171,3 +171,13 @@ def test_a_wrong_setting_is_named_by_the_launcher_itself(tmp_path: Path) -> None
     config.write_text("[p9]\n")
     with pytest.raises(ConfigurationError, match=r"unknown key 'p9'; did you mean 'p[01]'"):
         launch(config, module=PROGRAM)
+
+
+def test_measurements_and_prefixes_reach_the_parties(temporary_folder: Path) -> None:
+    seen = temporary_folder / "prefix"
+    prefix = ("/bin/sh", "-c", f'echo "$0" > {seen}; exec "$@"', "dealer's own")
+    with launch(module=PROGRAM, measure=Measure(offline_first=True), prefixes={"dealer": prefix}) as launcher:
+        assert launcher.settings.measure.offline_first
+        with Client(launcher.settings) as client:
+            assert set(client.health().values()) == {"serving"}
+    assert seen.read_text() == "dealer's own\n"

@@ -1,0 +1,161 @@
+"""The network that parties are measured on: loopback as it is, or one with a given bandwidth and delay.
+
+Bandwidth is real where the machine allows it: every party lives in a network namespace of its own, whose link to a
+bridge is shaped in both directions by tc's token bucket (tbf). The client stands on the bridge. Where namespaces are
+not permitted, each stream is held to the bandwidth in the channel that receives it.
+
+Delay is always made in the receiving channel, which delivers each frame the delay after it arrived: tc's netem, which
+would make it in the network, is missing from many kernels. So acknowledgements come back undelayed, and what a long
+line does to TCP itself is not seen.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from parties.config import PARTIES, Measure, settings_toml
+from parties.launcher import Launcher, launch
+from parties.tls import make_certificates
+from protocols.core.errors import ConfigurationError
+
+TBF_LABEL = "tc tbf in network namespaces: each party's link, each direction"
+CHANNEL_RATE_LABEL = (
+    "held back in the receiving channel: each stream, each direction (network namespaces not permitted)"
+)
+DELAY_LABEL = "sleep before delivery in the receiving channel"
+_PORT = 7100
+_BURST_SECONDS = 0.004  # a timer tick of a slow kernel: less would cap the rate
+_QUEUE_MILLISECONDS = 100
+
+
+@dataclass(frozen=True)
+class Network:
+    """A shape: bandwidth of each party's link, delay one way. A round of messages that cross takes one delay."""
+
+    bits_per_second: float = math.inf
+    delay_seconds: float = 0.0
+
+    @property
+    def measure(self) -> Measure:
+        """With everything made in the receiving channel."""
+        return Measure(delay_seconds=self.delay_seconds, bytes_per_second=self.bits_per_second / 8)
+
+
+NETWORKS = {"loopback": Network(), "lan": Network(1e9, 0.0005), "wan": Network(200e6, 0.02)}
+"""1 Gbps and 1 ms, 200 Mbps and 40 ms: the times are for the way there and back."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """Three parties that serve, and what is to be said about their network."""
+
+    launcher: Launcher
+    label: dict[str, Any]
+
+
+@contextmanager
+def parties_on(name: str, scratch: Path, *, offline_first: bool = False, module: str = "parties") -> Iterator[Running]:
+    """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
+
+    Raises ConfigurationError for an unknown name, and what `launch` raises.
+    """
+    if name not in NETWORKS:
+        raise ConfigurationError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    network = NETWORKS[name]
+    measure = replace(network.measure, offline_first=offline_first)
+    with ExitStack() as stack:
+        if network == Network():
+            launcher = stack.enter_context(launch(module=module, measure=measure))
+            return (yield Running(launcher, {"name": name}))
+        namespaces = Namespaces(network.bits_per_second)
+        if may_make_namespaces():
+            stack.enter_context(namespaces)
+            bandwidth = TBF_LABEL
+            config = _settings(scratch, namespaces.addresses, replace(measure, bytes_per_second=math.inf))
+            launcher = launch(config, module=module, prefixes=namespaces.prefixes)
+        else:
+            bandwidth = CHANNEL_RATE_LABEL
+            launcher = launch(module=module, measure=measure)
+        stack.enter_context(launcher)
+        label = {
+            "name": name,
+            "bits_per_second": network.bits_per_second,
+            "bandwidth": bandwidth,
+            "delay_seconds_one_way": network.delay_seconds,
+            "delay": DELAY_LABEL,
+        }
+        yield Running(launcher, label)
+
+
+def may_make_namespaces() -> bool:
+    """Whether this user may make network namespaces with shaped links here; tried, not guessed."""
+    try:
+        with Namespaces(1e9):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+class Namespaces:
+    """One network namespace for each party, on one bridge; removed at the end of the context."""
+
+    def __init__(self, bits_per_second: float) -> None:
+        self._rate = f"{bits_per_second:.0f}bit"
+        self._burst = f"{max(1 << 16, int(bits_per_second / 8 * _BURST_SECONDS))}"
+        self._name = f"si{os.getpid()}"
+        # 198.18.0.0/15 is set aside for benchmarks of networks.
+        self._subnet = f"198.18.{os.getpid() % 256}"
+        self.addresses = {role: f"{self._subnet}.{i + 1}:{_PORT}" for i, role in enumerate(PARTIES)}
+        self.prefixes = {role: ("ip", "netns", "exec", f"{self._name}-{role}") for role in PARTIES}
+
+    def __enter__(self) -> Namespaces:
+        try:
+            self._make()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._remove()
+
+    def _make(self) -> None:
+        bridge = self._name
+        _run(f"ip link add {bridge} type bridge")
+        _run(f"ip addr add {self._subnet}.254/24 dev {bridge}")
+        _run(f"ip link set {bridge} up")
+        shape = f"root tbf rate {self._rate} burst {self._burst} latency {_QUEUE_MILLISECONDS}ms"
+        for i, role in enumerate(PARTIES):
+            inside, outside = f"{self._name}-{role}", f"{self._name}{i}"
+            _run(f"ip netns add {inside}")
+            _run(f"ip link add {outside} type veth peer name eth0 netns {inside}")
+            _run(f"ip link set {outside} master {bridge} up")
+            _run(f"ip -n {inside} addr add {self._subnet}.{i + 1}/24 dev eth0")
+            _run(f"ip -n {inside} link set lo up")
+            _run(f"ip -n {inside} link set eth0 up")
+            _run(f"tc -n {inside} qdisc add dev eth0 {shape}")
+            _run(f"tc qdisc add dev {outside} {shape}")
+
+    def _remove(self) -> None:
+        for role in PARTIES:
+            _run(f"ip netns del {self._name}-{role}", check=False)
+        _run(f"ip link del {self._name}", check=False)
+
+
+def _run(command: str, check: bool = True) -> None:
+    subprocess.run(command.split(), check=check, capture_output=True)
+
+
+def _settings(scratch: Path, addresses: Mapping[str, str], measure: Measure) -> Path:
+    folder = scratch / ("settings-offline-first" if measure.offline_first else "settings")
+    make_certificates(folder / "certificates", {role: [addresses[role].rsplit(":")[0]] for role in PARTIES}, days=2)
+    path = folder / "parties.toml"
+    path.write_text(settings_toml(addresses, folder / "certificates", measure), encoding="utf-8")
+    return path
