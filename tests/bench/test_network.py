@@ -75,8 +75,10 @@ def test_nothing_is_left_of_the_namespaces() -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("permitted", [pytest.param(True, marks=needs_namespaces), False])
+@pytest.mark.parametrize("permitted", [True, False])
 def test_parties_on_a_slow_network(permitted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if permitted and not may_make_namespaces():
+        pytest.skip("network namespaces are not permitted here")
     slow = Network(bits_per_second=80e6, delay_seconds=0.01)
     monkeypatch.setitem(NETWORKS, "slow", slow)
     monkeypatch.setattr(network, "may_make_namespaces", lambda: permitted)
