@@ -154,7 +154,7 @@ class Bert:
 
     def embed(self, one_hot: Secret) -> Secret:
         """Word, token type and position embeddings. Shapes: one-hot [B, T, V] -> [B, T, D]."""
-        rows = embedding(one_hot, self._bound("embeddings.table"))
+        rows = embedding(one_hot, self._factor("embeddings.table"))
         return rows + self._bound("embeddings.positions")[: one_hot.shape[1]]
 
     def encode(self, embeddings: Secret, mask: Secret | None) -> Secret:

@@ -107,7 +107,7 @@ def load(protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | 
         for name, spec in sorted(manifest.parameters.items()):
             share = None if shares is None else shares[name].to(torch.int64)
             if manifest.weights == "public":
-                weights[name] = protocol.prepare_public(share, spec.shape, spec.fraction_bits)
+                weights[name] = protocol.prepare_public(share, spec.shape, spec.fraction_bits, opened=spec.opened)
             else:
                 weights[name] = protocol.prepare(
                     share, spec.shape, spec.fraction_bits, bits=spec.bits, opened=spec.opened

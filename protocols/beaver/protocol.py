@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -19,14 +18,16 @@ from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
-from protocols.beaver.gates.opening import Open, Reveal, ShareMask
+from protocols.beaver.gates.linear import Linear
+from protocols.beaver.gates.opening import Open, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.beaver.secret import BeaverSecret
-from protocols.core import ring
+from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, Weight
+from protocols.core import factor, ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
@@ -39,24 +40,6 @@ CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
-
-
-@dataclass(frozen=True, eq=False)
-class Weight:
-    """A prepared tensor of a model, kept by each role between sessions: its share and the pair of its one opening."""
-
-    share: Tensor
-    pair: Pair | None
-    fraction_bits: int
-    bits: int
-
-
-@dataclass(frozen=True, eq=False)
-class PublicWeight:
-    """A tensor that both parties hold in the clear. At the dealer it is on the meta device."""
-
-    values: Tensor
-    fraction_bits: int
 
 
 class BeaverProtocol(Protocol):
@@ -229,21 +212,30 @@ class BeaverProtocol(Protocol):
     def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         if x is y:
             return self._square(self._own(x), fraction_bits)
-        return self._product(Bilinear.ELEMENTWISE, x, y, None, fraction_bits)
+        return self._product(Bilinear.ELEMENTWISE, x, y, fraction_bits)
 
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-        return self._product(Bilinear.MATRIX, x, y, None, fraction_bits)
+        return self._product(Bilinear.MATRIX, x, y, fraction_bits)
 
-    def linear(self, x: Secret, weight: Secret | PublicWeight, bias: Secret | PublicWeight | None) -> Secret:
-        if isinstance(weight, Secret):
-            return self._product(Bilinear.MATRIX, x, weight, bias, None)
+    def linear(self, x: Secret, weight: Matrix | PublicMatrix, bias: Secret | PublicWeight | None) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
-        share = self.share_of(own, self._value_bits(scale))
-        product = ring.matmul(share, weight.values)
-        if bias is not None:
-            product = product + self._addend(bias, scale)
-        return self._rescaled(self.run(Open(product, own.share_bits)), scale, own.fraction_bits)
+        addend = None if bias is None else self._addend(bias, scale)
+        if isinstance(weight, PublicMatrix):
+            pair = self.run(Open(self._public_product(own, weight, scale, addend), own.share_bits))
+        else:
+            narrow = weight.bits <= ring.HALF_WORD_BITS
+            pair_x = self.pair_of(own, weight.bits) if narrow else self._product_pair(own, scale)
+            pair = self.run(Linear(pair_x, weight, addend))
+        return self._rescaled(pair, scale, max(own.fraction_bits, weight.fraction_bits))
+
+    def _public_product(self, x: BeaverSecret, weight: PublicMatrix, scale: int, addend: Tensor | None) -> Tensor:
+        """A share of x @ weight + addend, in the ring of x's share."""
+        share = self.share_of(x, self._value_bits(scale))
+        if weight.factor is None:
+            return unknown((*share.shape[:-1], weight.shape[1]))
+        product = weight.factor.product([share], x.share_bits)
+        return product if addend is None else product.add_(addend)
 
     def _addend(self, bias: Secret | PublicWeight, scale: int) -> Tensor:
         """A share of a bias at a product's scale."""
@@ -251,22 +243,12 @@ class BeaverProtocol(Protocol):
             return self._share_of_public(bias.values) << (scale - bias.fraction_bits)
         return self.share_of(self._own(bias), ring.WORD_BITS) << (scale - bias.fraction_bits)
 
-    def _product(
-        self, kind: Bilinear, x: Secret, y: Secret, bias: Secret | PublicWeight | None, fraction_bits: int | None
-    ) -> BeaverSecret:
+    def _product(self, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None) -> BeaverSecret:
         first, second = self._own(x), self._own(y)
         scale = first.fraction_bits + second.fraction_bits
-        bits = second.share_bits if _is_small_weight(second) else None
-        pair_x = self.pair_of(first, bits) if bits else self._product_pair(first, scale)
-        pair_y = self.pair_of(second, bits) if bits else self._product_pair(second, scale)
+        pair_x, pair_y = self._product_pair(first, scale), self._product_pair(second, scale)
         share_y = second.share if second.share is not None and second.share_bits >= pair_y.bits else None
-        gate = Product(
-            kind,
-            pair_x,
-            pair_y,
-            self._unmask(pair_y) if share_y is None else share_y,
-            None if bias is None else self._addend(bias, scale),
-        )
+        gate = Product(kind, pair_x, pair_y, self._unmask(pair_y) if share_y is None else share_y)
         target = max(first.fraction_bits, second.fraction_bits) if fraction_bits is None else fraction_bits
         return self._rescaled(self.run(gate), scale, target)
 
@@ -347,22 +329,25 @@ class BeaverProtocol(Protocol):
 
     def prepare(
         self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
-    ) -> Weight:
+    ) -> Weight | Matrix:
         """Load a model's tensor: keep its share and, for factors of products, open it under a mask once."""
         secret = self.input(share, shape, fraction_bits, bits)
         assert secret.share is not None
         pair = self.run(Open(secret.share, bits)) if opened else None
-        if pair is not None and len(shape) > 1 and not self.at_dealer:
-            # A matrix product takes its right factor's share and opened form. A third of the memory goes with the mask.
-            pair = replace(pair, mask=None)
-        if bits <= 32:
-            # Half of the memory, and the ring product takes it as it is.
-            secret.share = secret.share.to(torch.int32)
-            pair = None if pair is None else pair.map(lambda t: t.to(torch.int32))
-        return Weight(secret.share, pair, fraction_bits, bits)
+        if pair is None or len(shape) != 2:
+            return Weight(secret.share, pair, fraction_bits, bits)
+        # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
+        kept = [pair.mask] if self.at_dealer else [secret.share, pair.opened]
+        prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits)
+        return Matrix(prepared, shape, fraction_bits, bits)
 
-    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int) -> PublicWeight:
+    def prepare_public(
+        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+    ) -> PublicWeight | PublicMatrix:
         """Load a tensor that both parties hold in the clear."""
+        if opened and len(shape) == 2:
+            prepared = None if values is None else factor.prepare([values.to(self._device)], ring.WORD_BITS)
+            return PublicMatrix(prepared, shape, fraction_bits)
         if values is None:
             values = torch.empty(shape, dtype=torch.int64, device="meta")
         return PublicWeight(values.to(self._device), fraction_bits)
@@ -378,9 +363,11 @@ class BeaverProtocol(Protocol):
         pair = Pair(number, mask, ring.WORD_BITS, dealt=True)
         return BeaverSecret(self, weight.fraction_bits, share=self._share_of_public(number), pair=pair)
 
-    def factor(self, weight: Weight | PublicWeight) -> BeaverSecret | PublicWeight:
-        """What `linear` takes: a public tensor stays public, so that its products are local."""
-        return weight if isinstance(weight, PublicWeight) else self.bind(weight)
+    def factor(
+        self, weight: Weight | Matrix | PublicWeight | PublicMatrix
+    ) -> BeaverSecret | Matrix | PublicWeight | PublicMatrix:
+        """What `linear` takes: a matrix as it was prepared, a public bias in the clear, a private one as a secret."""
+        return self.bind(weight) if isinstance(weight, Weight) else weight
 
     @property
     def _device(self) -> torch.device:
@@ -398,11 +385,6 @@ def _share_ring(x: BeaverSecret) -> int:
     if x.share is not None:
         return x.share_bits
     return ring.WORD_BITS
-
-
-def _is_small_weight(x: BeaverSecret) -> bool:
-    """Whether x is a table: loaded, opened and multiplied in 32 bits."""
-    return x.share is not None and x.share.dtype == torch.int32
 
 
 class BeaverParty(BeaverProtocol):

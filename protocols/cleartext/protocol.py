@@ -137,7 +137,9 @@ class CleartextProtocol(Protocol):
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
-    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int) -> ClearSecret:
+    def prepare_public(
+        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+    ) -> ClearSecret:
         return self.input(values, shape, fraction_bits)
 
     def bind(self, weight: ClearSecret) -> ClearSecret:

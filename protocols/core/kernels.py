@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
 
 
@@ -110,6 +111,25 @@ def _add_terms(
             result[i] += of_cos * first + of_sin * second
 
 
+def _split_digits(x: Array, balance: int, digits: Array) -> None:
+    """Balanced base-256 digits: see `factor.to_digits`. Shapes: int64 [R, K], int8 [R, count, K]."""
+    for r in range(x.shape[0]):
+        for i in range(digits.shape[1]):
+            shift = 8 * i
+            for k in range(x.shape[1]):
+                digits[r, i, k] = ((x[r, k] + balance) ^ balance) >> shift
+
+
+def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
+    """total += sum_p parts[p] 2^shifts[p]. Shapes: int32 [P, n], int64 [P], [n]."""
+    for start in range(0, len(total), _SPAN):
+        stop = min(start + _SPAN, len(total))
+        for p in range(len(shifts)):
+            shift = shifts[p]
+            for i in range(start, stop):
+                total[i] += np.int64(parts[p, i]) << shift
+
+
 def _pack(x: Array, words: Array) -> None:
     """words[i] = x[i]. Shapes: int64 [n], [n]; the words overlap in memory, so the order matters: ascending."""
     for i in range(len(x)):
@@ -160,6 +180,18 @@ def add_terms(
 ) -> None:
     """`_add_terms`, compiled."""
     _compiled(_add_terms)(*waves, *amplitudes, drop, np.ascontiguousarray(value), *shares, result)
+
+
+def split_digits(x: Array, count: int, balance: int) -> Array:
+    """Balanced digits, lowest first. Shapes: int64 [R, K] -> int8 [R, count, K]."""
+    digits = np.empty((x.shape[0], count, x.shape[1]), dtype=np.int8)
+    _compiled(_split_digits)(x, balance, digits)
+    return digits
+
+
+def add_shifted(parts: Array, shifts: Sequence[int], total: Array) -> None:
+    """`_add_shifted`, compiled."""
+    _compiled(_add_shifted)(parts, np.array(shifts, dtype=np.int64), total)
 
 
 def pack(x: Array, width: int) -> Array:

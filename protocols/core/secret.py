@@ -152,8 +152,8 @@ class Protocol(ABC):
         """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
 
     @abstractmethod
-    def linear(self, x: Secret, weight: Any, bias: Secret | None) -> Secret:
-        """x @ weight + bias with a weight that the protocol prepared when the model was loaded."""
+    def linear(self, x: Secret, weight: Any, bias: Any) -> Secret:
+        """x @ weight + bias, both as `factor` returns them; the bias may be None."""
 
     @abstractmethod
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
@@ -184,13 +184,15 @@ class Protocol(ABC):
         """Load a model's private tensor, once per model; `opened` for factors of products."""
 
     @abstractmethod
-    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int) -> Any:
-        """Load a model's public tensor, once per model."""
+    def prepare_public(
+        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+    ) -> Any:
+        """Load a model's public tensor, once per model; `opened` for factors of products."""
 
     @abstractmethod
     def bind(self, weight: Any) -> Secret:
-        """A prepared private or public tensor as a secret of this session."""
+        """A prepared private or public tensor, no matrix of a product, as a secret of this session."""
 
     @abstractmethod
     def factor(self, weight: Any) -> Any:
-        """A prepared tensor in the form that `linear` takes: a public one stays public, so its products are local."""
+        """A prepared matrix or bias in the form that `linear` takes."""

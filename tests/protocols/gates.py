@@ -14,12 +14,14 @@ from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
+from protocols.beaver.gates.linear import Linear
 from protocols.beaver.gates.opening import Open, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.protocol import BeaverProtocol
+from protocols.beaver.weights import Matrix
 from protocols.core.piecewise import Piecewise
 from protocols.functions import compare, gelu, octaves, tanh
 
@@ -36,10 +38,20 @@ def shifted(protocol: BeaverProtocol, share: Tensor, shift: int = 16) -> Pair:
     return opened(protocol, share).shift_right(shift, at_dealer=protocol.at_dealer)
 
 
-def _product(kind: Bilinear, bits: int, biased: bool = False) -> Build:
+def _product(kind: Bilinear, bits: int) -> Build:
     def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Product:
         x, y = opened(protocol, shares[0], bits), opened(protocol, shares[1])
-        return Product(kind, x, y, shares[1], shares[2] if biased else None)
+        return Product(kind, x, y, shares[1])
+
+    return build
+
+
+def _linear(bits: int, matrix_bits: int) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear:
+        given = None if protocol.at_dealer else shares[1]
+        matrix = protocol.prepare(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
+        assert isinstance(matrix, Matrix)
+        return Linear(opened(protocol, shares[0], bits), matrix, shares[2])
 
     return build
 
@@ -79,7 +91,7 @@ _MATRICES: tuple[tuple[Shape, ...], ...] = (
     ((2, 3, 9), (9, 5)),
     ((2, 3, 9), (2, 9, 1)),
 )
-_BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES)
+_BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES if len(w) == 2)
 _THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((2, 3, 5), (5,), (1,)), ((3, 7), (3, 1), (7,)))
 
 GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] = [
@@ -96,7 +108,10 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Product, "elementwise", _product(Bilinear.ELEMENTWISE, 64), _TWO),
     (Product, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
     (Product, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
-    (Product, "matrix-48-biased", _product(Bilinear.MATRIX, 48, biased=True), _BIASED),
+    (Product, "matrix-48", _product(Bilinear.MATRIX, 48), _MATRICES),
+    (Linear, "64", _linear(64, 64), _BIASED),
+    (Linear, "48", _linear(48, 64), _BIASED),
+    (Linear, "32", _linear(32, 32), _BIASED),
     (Square, "each", lambda p, s: Square(opened(p, s[0]), summed=False), _ONE),
     (Square, "each-48", lambda p, s: Square(opened(p, s[0], 48), summed=False), _ONE),
     (Square, "summed", lambda p, s: Square(opened(p, s[0]), summed=True), _ONE),

@@ -79,11 +79,12 @@ def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values:
         case "bias":
             return protocol.bind(protocol.prepare(share, shape, scale, opened=False))
         case "table":
-            return protocol.bind(protocol.prepare(share, shape, scale, bits=32, opened=True))
+            return protocol.factor(protocol.prepare(share, shape, scale, bits=32, opened=True))
         case "public" | "bound public":
             number = None if share is None else torch.round(values * 2.0**scale).to(torch.int64)
-            prepared = protocol.prepare_public(number, shape, scale)
-            return protocol.factor(prepared) if argument.kind == "public" else protocol.bind(prepared)
+            public = argument.kind == "public"
+            prepared = protocol.prepare_public(number, shape, scale, opened=public)
+            return protocol.factor(prepared) if public else protocol.bind(prepared)
     raise AssertionError(argument.kind)
 
 

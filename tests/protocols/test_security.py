@@ -129,8 +129,8 @@ def every_op(count: int) -> Any:
         for op in chosen:
             op.function(x)
         table = protocol.prepare(shares[1], (4, 4), 16, opened=True)
-        y = protocol.linear(x, protocol.bind(table), None)
-        z = protocol.multiply_three(y, x, x) + x @ protocol.bind(table)
+        y = protocol.linear(x, protocol.factor(table), None)
+        z = protocol.multiply_three(y, x, x) + x @ x[:4]
         return protocol.reveal(protocol.concatenate([z, protocol.square_sum(x).reshape(1, -1)[:, :4]], 0))
 
     return program

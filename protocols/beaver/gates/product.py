@@ -39,12 +39,10 @@ class Product(Gate[Pair]):
 
     With c = x + r and d = y + s public:  f(x, y) = f(c, [y]) - f([r], d) + f(r, s).
     The parties add their shares of a fresh mask t to the first two terms and open. f(r, s) is never sent: the dealer
-    knows that what was opened is f(x, y) + (t - f(r, s)). A weight's d and [y] are made once, when a model is loaded,
-    so a linear layer costs the opening of its input (unless that exists) and this one opening of its output, from
-    which the truncation follows locally.
+    knows that what was opened is f(x, y) + (t - f(r, s)). The truncation follows from this opening locally.
 
     Shapes: as torch's * or @. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> pair in Z_2^min(k, m), mask not dealt;
-    fraction bits add up. `addend` is a share at that scale (a bias).
+    fraction bits add up.
     Cost: 1 round, ceil(bits/8) bytes per element of the result; the dealer sends nothing.
     Error: none. Reveals: the masked product, which is uniform.
     Source: Beaver 1991; fusing the truncation as in the project's design notes.
@@ -55,7 +53,6 @@ class Product(Gate[Pair]):
     x: Pair
     y: Pair
     y_share: Tensor
-    addend: Tensor | None = None
 
     @property
     def bits(self) -> int:
@@ -76,8 +73,6 @@ class Product(Gate[Pair]):
         assert self.x.mask is not None
         z = self.kind(self.x.opened, self.y_share, self.bits)
         z -= self.kind(self.x.mask, self.y.opened, self.bits)
-        if self.addend is not None:
-            z += self.addend
         z += party.mask(tuple(z.shape))
         return Pair(party.open(z, self.bits), None, self.bits, dealt=False)
 

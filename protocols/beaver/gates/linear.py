@@ -1,0 +1,59 @@
+"""A linear layer: the product with a matrix that was opened under a mask when the model was loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from protocols.beaver.gate import Gate
+from protocols.beaver.gates.opening import unknown
+from protocols.beaver.pair import Pair
+from protocols.beaver.roles import Dealer, Party
+from protocols.beaver.weights import Matrix
+from protocols.core import ring
+from protocols.core.cost import Cost
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Gate[Pair]):
+    """x y + addend, opened under a mask: as `Product`, but y's share and opened form are prepared for many products.
+
+    With c = x + r and d = y + s:  x y = c [y] - [r] d + r s.  The parties compute the first two terms as one product
+    of (c, -[r]) with (y, d) stacked; r s is part of the opening's mask, which the dealer knows.
+
+    Shapes: x [..., K], y [K, N] -> [..., N]; addend broadcasts. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m
+    -> pair in Z_2^min(k, m), mask not dealt; fraction bits add up, `addend` is a share at that scale (a bias).
+    Cost: 1 round, ceil(bits/8) bytes per element of the result; the dealer sends nothing.
+    Error: none. Reveals: the masked product, which is uniform. Source: as `Product`.
+    """
+
+    name = "linear"
+    x: Pair
+    y: Matrix
+    addend: Tensor | None = None
+
+    @property
+    def bits(self) -> int:
+        """Ring of the result."""
+        return min(self.x.bits, self.y.bits)
+
+    def _shape(self) -> tuple[int, ...]:
+        return (*self.x.opened.shape[:-1], self.y.shape[1])
+
+    def cost(self) -> Cost:
+        return Cost(rounds=1, online_bytes=math.prod(self._shape()) * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Pair:
+        assert self.x.mask is not None
+        mask = dealer.mask(self._shape()).sub_(self.y.factor.product([self.x.mask], self.bits))
+        return Pair(unknown(self._shape()), mask, self.bits, dealt=False)
+
+    def evaluate(self, party: Party) -> Pair:
+        assert self.x.mask is not None
+        z = self.y.factor.product([self.x.opened, -self.x.mask], self.bits)
+        if self.addend is not None:
+            z += self.addend
+        z += party.mask(self._shape())
+        return Pair(party.open(z, self.bits), None, self.bits, dealt=False)

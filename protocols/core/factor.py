@@ -1,0 +1,160 @@
+"""Right factors of ring products, prepared once: a model's weights meet every input that ever comes.
+
+Two forms, the same numbers. *Words* are int64 matrices, for the compiled loop in `ring`. *Digits* are for processors
+and graphics cards that multiply bytes much faster than words (AMX, INT8 tensor cores). There every number is written
+with balanced digits, x = sum_i d_i 2^(8i) with d_i in [-128, 127], and
+    x y mod 2^64 = sum_s 2^(8s) sum_{i+j=s} d_i(x) d_j(y),    s < 8:
+36 products of bytes with 32-bit accumulators, exact as long as one sum has fewer than 2^17 terms.
+
+Digits lie along the inner dimension: of x the lowest first, of y the highest first. So the pairs (i, j) with i + j = s
+are one slice of x's digits times one slice of y's, and each s is a single product with a longer inner dimension.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from protocols.core import kernels, ring
+
+_DIGIT_BITS = 8
+_MOST_TERMS = (1 << 17) - 1
+_ALIGNMENT = 8  # what torch's product of bytes asks of the inner and the right dimension on a graphics card
+_FEWEST_ROWS_CUDA = 32  # it asks for more than 16
+_FEW_ROWS = 32  # below this many rows of x, reading y once counts for more than few passes over the result
+_BALANCE = int.from_bytes(b"\x80" * 8, "little", signed=True)
+
+
+class Factor(ABC):
+    """y_1, y_2, ..., to be multiplied from the left: x_1 y_1 + x_2 y_2 + ... mod 2^bits."""
+
+    @abstractmethod
+    def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
+        """The sum of products mod 2^bits, bits at most what was prepared. Shapes: int64 [..., K] each -> [..., N]."""
+
+
+def prepare(ys: Sequence[Tensor], bits: int, *, digits: bool | None = None) -> Factor:
+    """The form in which this device multiplies fastest; `digits` overrides that. Shapes: int64 [K, N] each."""
+    if multiplies_bytes(ys[0].device) if digits is None else digits:
+        return _Digits.of(ys, bits)
+    narrow = bits <= ring.HALF_WORD_BITS
+    return _Words(tuple(y.to(torch.int32 if narrow else torch.int64).contiguous() for y in ys))
+
+
+@cache
+def multiplies_bytes(device: torch.device) -> bool:
+    """Whether products of bytes are so much faster than those of words that 36 of them are the better choice."""
+    return device.type == "cuda" or (device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_int8")))
+
+
+@dataclass(frozen=True, eq=False)
+class _Words(Factor):
+    ys: tuple[Tensor, ...]
+
+    def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
+        total = ring.matmul(xs[0], self.ys[0], bits)
+        for x, y in zip(xs[1:], self.ys[1:], strict=True):
+            total += ring.matmul(x, y, bits)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class _Digits(Factor):
+    """Blocks of rows of all y, one below the other: int8 [N, digits, rows], highest digit first."""
+
+    blocks: tuple[Tensor, ...]
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, ys: Sequence[Tensor], bits: int) -> _Digits:
+        count = ring.element_bytes(bits)
+        most = _MOST_TERMS // count // _ALIGNMENT * _ALIGNMENT
+        stacked = torch.cat([y.to(torch.int64) for y in ys]) if len(ys) > 1 else ys[0].to(torch.int64)
+        rows, columns = stacked.shape
+        blocks = []
+        for part in stacked.split(most):
+            padded = torch.nn.functional.pad(part.T, (0, -part.shape[0] % _ALIGNMENT, 0, -columns % _ALIGNMENT))
+            planes = to_digits(padded, count).flip(1)
+            # A public weight is a short number: its highest digits are zero everywhere.
+            first = next((i for i in range(count) if planes[:, i].any()), count - 1)
+            blocks.append(planes[:, first:].contiguous())
+        return cls(tuple(blocks), rows, columns)
+
+    def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
+        shape = (*xs[0].shape[:-1], self.columns)
+        x = torch.cat([part.reshape(-1, part.shape[-1]) for part in xs], -1)
+        total = torch.zeros((x.shape[0], self.blocks[0].shape[0]), dtype=torch.int64, device=x.device)
+        start = 0
+        for block in self.blocks:
+            part = x[:, start : start + block.shape[2]]
+            start += part.shape[1]
+            part = torch.nn.functional.pad(part, (0, block.shape[2] - part.shape[1]))
+            _add_product(to_digits(part, ring.element_bytes(bits)), block, total)
+        return total[:, : self.columns].reshape(shape)
+
+
+def _add_product(x: Tensor, y: Tensor, total: Tensor) -> None:
+    """total += x y. Shapes: digits int8 [M, C, K] lowest first, [N, D, K] highest first, int64 [M, N]."""
+    few = x.shape[0] < _FEW_ROWS and x.device.type == "cpu"
+    parts, shifts = (_by_digit_of_y if few else _by_sum_of_digits)(x, y)
+    add_shifted(parts, shifts, total)
+
+
+def _by_sum_of_digits(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
+    """One product for each i + j: few passes over the result. Shapes: -> int32 [C, M, N], shift of each."""
+    (m, count, inner), (n, of_y, _) = x.shape, y.shape
+    if x.device.type == "cuda":
+        x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, max(0, _FEWEST_ROWS_CUDA - m)))
+    left, right = x.reshape(x.shape[0], -1), y.reshape(n, -1)
+    parts = torch.empty((count, x.shape[0], n), dtype=torch.int32, device=x.device)
+    for s in range(count):
+        j = min(s, of_y - 1)  # the highest digit of y that takes part
+        a, b = left[:, (s - j) * inner : (s + 1) * inner], right[:, (of_y - 1 - j) * inner :]
+        torch._int_mm(a, b.T, out=parts[s])
+    return parts[:, :m], [_DIGIT_BITS * s for s in range(count)]
+
+
+def _by_digit_of_y(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
+    """One product for each digit of y, with x's digits as more rows: y is read once. Shapes: -> int32 [P, M, N]."""
+    (m, count, inner), (n, of_y, _) = x.shape, y.shape
+    rows = x.transpose(0, 1).reshape(count * m, inner)
+    parts, shifts, start = torch.empty((count * of_y, m, n), dtype=torch.int32), [], 0
+    for j in range(min(of_y, count)):
+        taken = count - j
+        torch._int_mm(rows[: taken * m], y[:, of_y - 1 - j].T, out=parts[start : start + taken].view(-1, n))
+        shifts += [_DIGIT_BITS * (i + j) for i in range(taken)]
+        start += taken
+    return parts[:start], shifts
+
+
+def to_digits(x: Tensor, count: int) -> Tensor:
+    """The `count` lowest balanced digits, lowest first. Shapes: int64 [R, K] -> int8 [R, count, K]."""
+    if x.device.type != "cpu":
+        return to_digits_reference(x, count)
+    return torch.from_numpy(kernels.split_digits(x.contiguous().numpy(), count, _BALANCE))
+
+
+def to_digits_reference(x: Tensor, count: int) -> Tensor:
+    """`to_digits` in plain torch. Adding 0x80...80 carries into the next digit exactly where a byte is above 127."""
+    balanced = (x + _BALANCE) ^ _BALANCE
+    return torch.stack([(balanced >> (_DIGIT_BITS * i)).to(torch.int8) for i in range(count)], 1)
+
+
+def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
+    """total += sum_p parts[p] 2^shifts[p]. Shapes: int32 [P, M, N], int64 [M, N]."""
+    if total.device.type == "cpu":
+        kernels.add_shifted(parts.reshape(len(shifts), -1).numpy(), shifts, total.view(-1).numpy())
+    else:
+        add_shifted_reference(parts, shifts, total)
+
+
+def add_shifted_reference(parts: Tensor, shifts: list[int], total: Tensor) -> None:
+    """`add_shifted` in plain torch."""
+    for part, shift in zip(parts, shifts, strict=True):
+        total += part.to(torch.int64) << shift
