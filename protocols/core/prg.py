@@ -12,17 +12,14 @@ import math
 
 import numpy as np
 import torch
-from Crypto.Cipher import AES
 from torch import Tensor
 
+from protocols.core.aes import counter_mode
 from protocols.core.errors import ProtocolError
 
 SEED_BYTES = 16
 _DOMAIN = b"secure-inference prg 1"
 _BLOCK_BYTES = 16
-_SMALL_BLOCKS = 1 << 12
-_CHUNK_BYTES = 1 << 18  # stays in the second-level cache
-_ZEROS = bytes(_CHUNK_BYTES)
 _LIMIT_BYTES = _BLOCK_BYTES << 32
 
 
@@ -32,12 +29,7 @@ class Prg:
     def __init__(self, seed: bytes, session: bytes) -> None:
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"a seed has {SEED_BYTES} bytes, this one has {len(seed)}")
-        self._key = hashlib.sha256(_DOMAIN + seed + session).digest()[:16]
-        # Most requests are small, and for those the key schedule would cost more than the stream: keep one cipher and
-        # number the blocks by hand. It is the same counter mode.
-        self._cipher = AES.new(self._key, AES.MODE_ECB)
-        self._blocks = np.zeros((_SMALL_BLOCKS, 4), dtype=np.uint32)
-        self._blocks[:, 3] = np.arange(_SMALL_BLOCKS, dtype=np.uint32).byteswap()
+        self._cipher = counter_mode(hashlib.sha256(_DOMAIN + seed + session).digest()[:16])
         self._last = (-1, -1)
 
     def __repr__(self) -> str:
@@ -51,17 +43,9 @@ class Prg:
             raise ProtocolError(f"{count} bytes do not fit one address of the generator")
         self._last = (gate, label)
         nonce = gate.to_bytes(8, "big") + label.to_bytes(4, "big")
-        out = np.empty(-(-count // _BLOCK_BYTES) * _BLOCK_BYTES, dtype=np.uint8)
-        if len(out) <= _SMALL_BLOCKS * _BLOCK_BYTES:
-            blocks = self._blocks[: len(out) // _BLOCK_BYTES]
-            blocks[:, :3] = np.frombuffer(nonce, dtype=np.uint32)
-            self._cipher.encrypt(blocks.reshape(-1).view(np.uint8).data, output=out.data)
-        else:
-            cipher = AES.new(self._key, AES.MODE_CTR, nonce=nonce)
-            for start in range(0, len(out), _CHUNK_BYTES):
-                part = out.data[start : start + _CHUNK_BYTES]
-                cipher.encrypt(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], output=part)
-        return out[:count]
+        out = np.empty(count, dtype=np.uint8)
+        self._cipher.fill(nonce, out)
+        return out
 
     def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""

@@ -1,0 +1,106 @@
+"""AES-128 in counter mode at the processor's speed: OpenSSL, in whichever of two forms this machine has it.
+
+The package cryptography brings its own; where that is not installed, the system's library is called. A stream is the
+cipher applied to nonce and counter, 96 bits and 32 bits, the counter from zero. Both give up to 64 GiB of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.util
+from abc import ABC, abstractmethod
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.core.errors import ConfigurationError
+
+NONCE_BYTES = 12
+_COUNTER = bytes(4)
+_CHUNK_BYTES = 1 << 18  # stays in the second-level cache
+_ZEROS = bytes(_CHUNK_BYTES)
+
+HAS_PACKAGE = importlib.util.find_spec("cryptography") is not None
+if HAS_PACKAGE:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+
+class CounterMode(ABC):
+    """One key's streams. For one thread at a time."""
+
+    def fill(self, nonce: bytes, out: NDArray[np.uint8]) -> None:
+        """Write the beginning of a nonce's stream. Shapes: 12 bytes; out uint8 [n]."""
+        self._start(nonce + _COUNTER)
+        for start in range(0, len(out), _CHUNK_BYTES):
+            self._continue(out[start : start + _CHUNK_BYTES])
+
+    @abstractmethod
+    def _start(self, block: bytes) -> None:
+        """The first block that is to be encrypted."""
+
+    @abstractmethod
+    def _continue(self, out: NDArray[np.uint8]) -> None:
+        """Write what follows, at most a chunk."""
+
+
+def counter_mode(key: bytes) -> CounterMode:
+    """Streams under a key of 16 bytes. Raises ConfigurationError where OpenSSL is missing."""
+    return PackageCounterMode(key) if HAS_PACKAGE else LibraryCounterMode(key)
+
+
+class PackageCounterMode(CounterMode):
+    """By the package cryptography."""
+
+    def __init__(self, key: bytes) -> None:
+        self._context = Cipher(algorithms.AES(key), modes.CTR(bytes(NONCE_BYTES) + _COUNTER)).encryptor()
+
+    def _start(self, block: bytes) -> None:
+        self._context.reset_nonce(block)
+
+    def _continue(self, out: NDArray[np.uint8]) -> None:
+        self._context.update_into(_ZEROS if len(out) == _CHUNK_BYTES else _ZEROS[: len(out)], out.data)
+
+
+class LibraryCounterMode(CounterMode):
+    """By the system's library, which Python's own ssl module needs too."""
+
+    def __init__(self, key: bytes) -> None:
+        self._library = _library()
+        self._context = self._library.EVP_CIPHER_CTX_new()
+        self._initialise(self._library.EVP_aes_128_ctr(), key, bytes(NONCE_BYTES) + _COUNTER)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_context"):
+            self._library.EVP_CIPHER_CTX_free(self._context)
+
+    def _initialise(self, cipher: int | None, key: bytes | None, block: bytes) -> None:
+        if self._library.EVP_EncryptInit_ex(self._context, cipher, None, key, block) != 1:
+            raise ConfigurationError("OpenSSL refused AES-128 in counter mode; install the package cryptography")
+
+    def _start(self, block: bytes) -> None:
+        self._initialise(None, None, block)
+
+    def _continue(self, out: NDArray[np.uint8]) -> None:
+        written = ctypes.c_int()
+        count = len(out)
+        done = self._library.EVP_EncryptUpdate(self._context, out.ctypes.data, ctypes.byref(written), _ZEROS, count)
+        if done != 1 or written.value != count:
+            raise ConfigurationError("OpenSSL failed at AES-128 in counter mode; install the package cryptography")
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    name = ctypes.util.find_library("crypto")
+    if name is None:
+        raise ConfigurationError("no AES: install the package cryptography, or the system's libcrypto")
+    library = ctypes.CDLL(name)
+    pointer, count = ctypes.c_void_p, ctypes.c_int
+    library.EVP_CIPHER_CTX_new.restype = pointer
+    library.EVP_CIPHER_CTX_free.argtypes = [pointer]
+    library.EVP_CIPHER_CTX_free.restype = None
+    library.EVP_aes_128_ctr.restype = pointer
+    library.EVP_EncryptInit_ex.argtypes = [pointer, pointer, pointer, ctypes.c_char_p, ctypes.c_char_p]
+    library.EVP_EncryptUpdate.argtypes = [pointer, pointer, ctypes.POINTER(count), ctypes.c_char_p, count]
+    return library
