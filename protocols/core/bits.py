@@ -23,12 +23,12 @@ def plane_bytes(elements: int) -> int:
 
 def to_planes(x: Tensor, count: int) -> Tensor:
     """The `count` lowest bits of x as planes. Shapes: int64 [..., n] -> uint8 [..., count, ceil(n / 8)]."""
-    return _to_planes_cpu(x, count) if x.device.type == "cpu" else to_planes_reference(x, count)
+    return _to_planes_cpu(x, count) if kernels.serve(x.device) else to_planes_reference(x, count)
 
 
 def from_planes(planes: Tensor, elements: int) -> Tensor:
     """Each plane as 0 / 1 elements. Shapes: uint8 [..., ceil(n / 8)] -> int64 [..., n]."""
-    if planes.device.type == "cpu":
+    if kernels.serve(planes.device):
         return _from_planes_cpu(planes, elements)
     return from_planes_reference(planes, elements)
 

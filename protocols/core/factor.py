@@ -135,7 +135,7 @@ def _by_digit_of_y(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
 
 def to_digits(x: Tensor, count: int) -> Tensor:
     """The `count` lowest balanced digits, lowest first. Shapes: int64 [R, K] -> int8 [R, count, K]."""
-    if x.device.type != "cpu":
+    if not kernels.serve(x.device):
         return to_digits_reference(x, count)
     return torch.from_numpy(kernels.split_digits(x.contiguous().numpy(), count, _BALANCE))
 
@@ -148,7 +148,7 @@ def to_digits_reference(x: Tensor, count: int) -> Tensor:
 
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
     """total += sum_p parts[p] 2^shifts[p]. Shapes: int32 [P, M, N], int64 [M, N]."""
-    if total.device.type == "cpu":
+    if kernels.serve(total.device):
         kernels.add_shifted(parts.reshape(len(shifts), -1).numpy(), shifts, total.view(-1).numpy())
     else:
         add_shifted_reference(parts, shifts, total)

@@ -8,18 +8,28 @@ multiplication per nanosecond on one core; the loop here uses the widest integer
 from __future__ import annotations
 
 import functools
+import importlib.util
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import llvmlite.binding as llvm
-import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+HAS_COMPILER = importlib.util.find_spec("numba") is not None
+if HAS_COMPILER:
+    import llvmlite.binding as llvm
+    import numba
 
 Array = NDArray[Any]
 _SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
+
+
+def serve(device: torch.device) -> bool:
+    """Whether the loops here compute on this device. Where they do not, the plain torch form of each does."""
+    return HAS_COMPILER and device.type == "cpu"
 
 
 def _multiply(a: Array, b: Array, c: Array) -> None:

@@ -19,6 +19,9 @@ from protocols.core import kernels
 
 WORD_BITS = 64
 HALF_WORD_BITS = 32
+_LIMB_BITS = 16
+_LIMB = (1 << _LIMB_BITS) - 1
+_MOST_TERMS = (1 << 21) - 1
 
 
 def element_bytes(bits: int) -> int:
@@ -51,15 +54,37 @@ def top_bit(x: Tensor, bits: int) -> Tensor:
 
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
     """a @ b mod 2^bits, with torch's broadcasting. Operands may be int64, or int32 where bits <= 32."""
+    if not kernels.serve(a.device):
+        return matmul_limbs(a, b, bits)
     if bits <= HALF_WORD_BITS:
         # The result is wanted mod 2^32 only, and torch is fast in 32 bits.
         return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(torch.int64)
-    return _matmul_cpu(a, b) if a.device.type == "cpu" else matmul_reference(a, b)
+    return _matmul_cpu(a, b)
 
 
 def matmul_reference(a: Tensor, b: Tensor) -> Tensor:
-    """`matmul` in plain torch."""
+    """`matmul` in plain torch, which has no products of integers on graphics cards."""
     return torch.matmul(a, b)
+
+
+def matmul_limbs(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
+    """`matmul` by products of float64 matrices, which every device has.
+
+    x = sum_i x_i 2^(16 i) with 0 <= x_i < 2^16; limbs i and j with i + j = s are multiplied for each s at once, side by
+    side along the inner dimension. A sum of fewer than 2^21 terms below 2^32 is exact in the 53 bits of a float64.
+    """
+    count = -(-bits // _LIMB_BITS)
+    most = _MOST_TERMS // count
+    left, right = ([(x.to(torch.int64) >> _LIMB_BITS * i & _LIMB).double() for i in range(count)] for x in (a, b))
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    total = torch.zeros((*batch, a.shape[-2], b.shape[-1]), dtype=torch.int64, device=a.device)
+    for start in range(0, a.shape[-1], most):
+        inner = slice(start, start + most)
+        for s in range(count):
+            x = torch.cat([left[i][..., inner] for i in range(s + 1)], -1)
+            y = torch.cat([right[s - i][..., inner, :] for i in range(s + 1)], -2)
+            total += torch.matmul(x, y).to(torch.int64) << _LIMB_BITS * s
+    return total
 
 
 def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
@@ -79,7 +104,7 @@ def pack(x: Tensor, bits: int) -> Tensor:
     if width == 8:
         return words.view(torch.uint8)
     return (
-        torch.from_numpy(kernels.pack(words.numpy(), width)) if x.device.type == "cpu" else pack_reference(words, bits)
+        torch.from_numpy(kernels.pack(words.numpy(), width)) if kernels.serve(x.device) else pack_reference(words, bits)
     )
 
 
@@ -93,7 +118,7 @@ def unpack(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
     width = element_bytes(bits)
     if width == 8 and raw.storage_offset() % 8 == 0:
         return raw.view(torch.int64).reshape(shape)
-    return _unpack_cpu(raw, width).reshape(shape) if raw.device.type == "cpu" else unpack_reference(raw, shape, bits)
+    return _unpack_cpu(raw, width).reshape(shape) if kernels.serve(raw.device) else unpack_reference(raw, shape, bits)
 
 
 def unpack_reference(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:

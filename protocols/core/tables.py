@@ -59,7 +59,7 @@ def phasor(angle: Tensor) -> tuple[Tensor, Tensor]:
 
 def rotate(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The product of two unit complex numbers, each (cos, sin) times 2^26. Shapes: int64 any, all the same."""
-    if a[0].device.type != "cpu":
+    if not kernels.serve(a[0].device):
         return rotate_reference(a, b)
     left, right = ((x[0].numpy(), x[1].numpy()) for x in (a, b))
     cos, sin = kernels.rotate(left, right, SCALE_BITS)
@@ -83,7 +83,7 @@ def add_terms(
     `value` is the opened v = h ⊕ ρ; `shares` are those of cos wr, ρ cos wr, sin wr and ρ sin wr, one after the other.
     Shapes: result int64 [n]; wave, value and each share [J, n]; a, b [J].
     """
-    if result.device.type == "cpu":
+    if kernels.serve(result.device):
         waves = wave[0].numpy(), wave[1].numpy()
         own = [share.numpy() for share in shares]
         kernels.add_terms(waves, (a.numpy(), b.numpy()), SCALE_BITS, value.numpy(), own, result.numpy())
