@@ -1,48 +1,133 @@
-"""python -m bench: measure models, write bench/results, renew README's table."""
+"""python -m bench: measure gates, layers, models and peers, write bench/results, renew README's tables and plots."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import sys
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from bench import baseline, report, results
-from bench.measure import EXCLUDES, INCLUDES, Setting, measure
+from bench.gates import measure_gates
+from bench.measure import Setting, measure
+from bench.scale import VALUES, Dimension, growth_lines, measure_scale
+from bench.shapes import SHAPES
+from models.manifest import WeightVisibility
+from protocols.core.errors import ConfigurationError, SecureInferenceError
 
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
+
+NetworkName = Literal["loopback", "lan", "wan"]
+Model = Annotated[str, typer.Argument(help=", ".join(SHAPES))]
+Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
+Batch = Annotated[int, typer.Option(min=1, help="inputs at a time")]
+Weights = Annotated[WeightVisibility, typer.Option(help="who may see the weights")]
+Layers = Annotated[int | None, typer.Option(min=1, help="fewer layers than the model has")]
+Hidden = Annotated[int | None, typer.Option(min=64, help="another width, with random weights; a multiple of 64")]
+Repeats = Annotated[int, typer.Option(min=1, help="runs after the warm-up")]
+OnNetwork = Annotated[NetworkName, typer.Option(help="lan: 1 Gbps, 1 ms; wan: 200 Mbps, 40 ms; there and back")]
+Phases = Annotated[bool, typer.Option(help="measure offline and online apart as well, in a second launch")]
 
 
 @app.command()
 def model(
-    name: Annotated[str, typer.Argument(help="minilm, bert-base or bert-large")],
-    tokens: Annotated[int, typer.Option(min=1, help="tokens of each input")] = 128,
-    batch: Annotated[int, typer.Option(min=1, help="inputs at a time")] = 1,
-    weights: Annotated[Literal["private", "public"], typer.Option(help="who may see the weights")] = "private",
-    layers: Annotated[int | None, typer.Option(min=1, help="fewer layers than the model has")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="runs after the warm-up")] = 5,
+    name: Model,
+    tokens: Tokens = 128,
+    batch: Batch = 1,
+    weights: Weights = "private",
+    layers: Layers = None,
+    hidden: Hidden = None,
+    repeats: Repeats = 5,
+    network: OnNetwork = "loopback",
+    phases: Phases = True,
 ) -> None:
-    """One model's seconds, rounds, bytes, memory and error.
+    """One model: seconds by phase, rounds, bytes, memory and error.
 
     Example: python -m bench model minilm --tokens 16
     """
-    console.print(f"[dim]included: {INCLUDES}\nexcluded: {EXCLUDES}[/dim]")
-    record = measure(Setting(name, tokens, batch, weights, layers, repeats), console)
-    path = results.save(f"{name}-{f'{layers}layers-' if layers else ''}{weights}-{batch}x{tokens}", record)
-    console.print(f"median {record['median_seconds']:.3f} s, {record['rounds']} rounds, ", end="")
-    console.print(
-        f"online {record['online_bytes'] / 1e6:.2f} MB, dealer {record['dealer_bytes'] / 1e6:.2f} MB, ", end=""
-    )
-    console.print(f"largest error {record['max_error']:.1e}\nwritten to {path.name}")
+    setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases)
+    record = measure(setting, console)
+    _show(record)
+    _save(_name_of(setting), record)
+
+
+@app.command()
+def layer(
+    name: Model = "bert-base",
+    tokens: Tokens = 128,
+    batch: Batch = 1,
+    weights: Weights = "private",
+    repeats: Repeats = 5,
+    network: OnNetwork = "loopback",
+    phases: Phases = True,
+) -> None:
+    """One encoder layer by op, of a model with this one layer.
+
+    Example: python -m bench layer bert-base --tokens 128
+    """
+    setting = Setting(name, tokens, batch, weights, 1, repeats, network=network, phases=phases)
+    record = measure(setting, console, layer="layer.0")
+    for op, cost in sorted(record["ops"].items(), key=lambda item: -item[1]["p1"]):
+        console.print(
+            f"{op:20} {cost['p1']:7.3f} s, dealer {cost['dealer']:7.3f} s, {cost['rounds']:4} rounds, "
+            f"online {cost['online_bytes'] / 1e6:8.2f} MB, dealer {cost['dealer_bytes'] / 1e6:8.2f} MB"
+        )
+    seconds = record["layer_seconds"]["layer.0"]
+    apart = f", online alone {record['phases']['layer_seconds']['layer.0']:.3f} s" if phases else ""
+    console.print(f"the layer: {seconds:.3f} s{apart}; with embeddings, pooler and output:")
+    _show(record)
+    _save(f"layer-{_name_of(setting)}", record)
+
+
+@app.command()
+def scale(
+    dimension: Annotated[Dimension, typer.Argument(help="what is varied")],
+    name: Annotated[str, typer.Option("--model", help=", ".join(SHAPES))] = "minilm",
+    values: Annotated[str, typer.Option(help="comma-separated; default: a range for each dimension")] = "",
+    tokens: Tokens = 32,
+    batch: Batch = 1,
+    weights: Weights = "private",
+    layers: Layers = None,
+    hidden: Hidden = None,
+    repeats: Repeats = 3,
+    network: OnNetwork = "loopback",
+) -> None:
+    """How cost grows with tokens, batch, layers or hidden size, next to transformers' own growth.
+
+    Example: python -m bench scale tokens --model minilm --values 16,64,256
+    """
+    setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases=False)
+    record = measure_scale(dimension, _numbers(values) or VALUES[dimension], setting, console)
+    for line in growth_lines(record):
+        console.print(line)
+    _save(f"scale-{dimension}-{_name_of(setting)}", record)
+
+
+@app.command()
+def gates(
+    exponents: Annotated[str, typer.Option(help="sizes as powers of two, comma-separated")] = "10,14,18",
+    only: Annotated[str, typer.Option(help="only gates whose name contains this")] = "",
+    repeats: Repeats = 3,
+    network: OnNetwork = "loopback",
+) -> None:
+    """Every gate: microseconds and bytes for each element, rounds, by size.
+
+    Example: python -m bench gates --exponents 10,20 --only piecewise
+    """
+    record = measure_gates([2**exponent for exponent in _numbers(exponents)], repeats, network, only, console)
+    _save(f"gates{'-' + only if only else ''}{_suffix(network)}", record)
 
 
 @app.command("report")
 def renew_report() -> None:
-    """Renew the table in README.md from bench/results."""
-    records = [record for record in results.load_all() if record["kind"] == "model"]
-    report.update_readme(records)
-    console.print(f"README.md has {len(records)} rows")
+    """Renew README's tables and the plots in bench/plots from bench/results, and from nothing else.
+
+    Example: python -m bench report
+    """
+    for line in report.renew(results.load_all()):
+        console.print(line)
 
 
 @app.command("baseline")
@@ -65,5 +150,52 @@ def guard(
         raise typer.Exit(1)
 
 
+def _show(record: dict[str, Any]) -> None:
+    console.print(
+        f"median {record['median_seconds']:.3f} s end to end, {record['rounds']} rounds, "
+        f"online {record['online_bytes'] / 1e6:.2f} MB, dealer {record['dealer_bytes'] / 1e6:.2f} MB, "
+        f"largest error {record['max_error']:.1e}; transformers in the clear {record['plaintext_seconds']:.4f} s"
+    )
+    if "phases" in record:
+        phases = record["phases"]
+        console.print(
+            f"apart: offline {phases['median_offline_seconds']:.3f} s, online {phases['median_online_seconds']:.3f} s"
+        )
+    console.print(f"[dim]included: {record['includes']}\nexcluded: {record['excludes']}[/dim]")
+
+
+def _name_of(setting: Setting) -> str:
+    """File name of a result: a setting measured again replaces its older result."""
+    layers = f"{setting.layers}layers-" if setting.layers else ""
+    hidden = f"{setting.hidden}wide-" if setting.hidden else ""
+    return (
+        f"{setting.model}-{layers}{hidden}{setting.weights}-{setting.batch}x{setting.tokens}{_suffix(setting.network)}"
+    )
+
+
+def _suffix(network: str) -> str:
+    return "" if network == "loopback" else f"-{network}"
+
+
+def _save(name: str, record: dict[str, Any]) -> None:
+    console.print(f"written to bench/results/{results.save(name, record).name}")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no list of whole numbers such as 16,32,64") from None
+
+
+def main() -> None:
+    """Run a command; errors of ours are one line and exit code 1."""
+    try:
+        app()
+    except SecureInferenceError as error:
+        console.print(f"[red]{error}[/red]")
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    app()
+    main()

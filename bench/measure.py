@@ -1,37 +1,53 @@
-"""One model, measured: three real processes, gRPC, mutual TLS, the dealer's work included."""
+"""One model, measured: three real processes, gRPC, mutual TLS, the dealer's work included.
+
+Two series of runs, each with processes of its own. In the first the dealer works while the parties compute, as in
+use: its times are the end-to-end times. In the second, phases are apart: p1 takes in all that the dealer sends
+(offline), only then does the client send its input (online). Work that the parties could do before the input comes,
+such as expanding their own masks, counts as online.
+"""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
+from transformers import BertModel
 
+from bench.network import parties_on
 from bench.shapes import checkpoint_folder, reference
 from models.checkpoint import Checkpoint, read_checkpoint, write_split
 from models.client_inputs import client_inputs, decode_outputs, make_request
 from models.manifest import Manifest, WeightVisibility
 from models.program import Request, input_specs, output_specs
-from parties.client import Client, Prediction
-from parties.launcher import launch
+from parties.client import Client, RoleReport
+from parties.run import Progress
 from protocols.beaver.sharing import reconstruct, share
 
 INCLUDES = (
-    "three processes and the client on one machine, gRPC with mutual TLS over loopback, sharing the input, "
-    "the dealer's work, reconstructing the output"
+    "three processes and the client on one machine, gRPC with mutual TLS, sharing the input, the dealer's work, "
+    "reconstructing the output"
 )
 EXCLUDES = "starting the processes, reading and splitting the checkpoint, loading the model (given apart)"
+PHASES = (
+    "a launch of its own, in which p1 takes in all that the dealer sends (offline) before the client sends its input "
+    "(online); the client's seconds are sharing the input and reconstructing the output"
+)
 _SEED = 7
+_PLAIN_RUNS = 5
+_PLAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What to measure."""
+    """What to measure. `hidden`: another width than the model's; `layers`: fewer; `phases`: whether apart as well."""
 
     model: str
     tokens: int
@@ -39,66 +55,116 @@ class Setting:
     weights: WeightVisibility
     layers: int | None
     repeats: int
+    hidden: int | None = None
+    network: str = "loopback"
+    phases: bool = True
 
 
-def measure(setting: Setting, console: Console) -> dict[str, Any]:
-    """Launch, load, warm up once, repeat. Returns the record of the result."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = checkpoint_folder(setting.model, Path(scratch), setting.layers)
-        plain = reference(folder)
-        checkpoint = read_checkpoint(folder, weights=setting.weights)
-        manifest = write_split(checkpoint, Path(scratch) / "split")
-        ids = _ids(setting, plain.config.vocab_size)
-        request = make_request("hidden", ids, None)
-        with launch() as launcher:
-            client = Client(launcher.settings)
-            started = time.perf_counter()
-            client.load_model(
-                manifest, {role: Path(scratch) / "split" / f"{role}.safetensors" for role in ("p0", "p1")}
-            )
-            load_seconds = time.perf_counter() - started
-            console.print(f"loaded in {load_seconds:.1f} s")
-            seconds = []
-            for repeat in range(setting.repeats + 1):
-                started = time.perf_counter()
-                prediction, outputs = _predict(client, checkpoint, manifest, request, ids)
-                seconds.append(time.perf_counter() - started)
-                console.print(f"{'warm-up' if repeat == 0 else f'run {repeat}'}: {seconds[-1]:.3f} s")
-            client.close()
-    with torch.no_grad():
-        due = plain(input_ids=ids).last_hidden_state
-    return _record(setting, load_seconds, seconds[1:], prediction) | {
-        "max_error": float((outputs["last_hidden_state"] - due).abs().max()),
+@dataclass(frozen=True)
+class Workload:
+    """A model split for the parties, one input, and the same model in transformers."""
+
+    checkpoint: Checkpoint
+    manifest: Manifest
+    shares: dict[str, Path]
+    ids: Tensor
+    request: Request
+    plain: BertModel
+
+
+@dataclass(frozen=True)
+class Once:
+    """One prediction: seconds from the client's tensors to its result, of the phases, and of each layer at p1."""
+
+    seconds: float
+    offline_seconds: float | None
+    session_seconds: float
+    layer_seconds: dict[str, float]
+    reports: Mapping[str, RoleReport]
+    outputs: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The runs of one launch after its warm-up, and how long its parties took to load the model."""
+
+    load_seconds: float
+    runs: list[Once]
+    network: dict[str, Any]
+
+
+def measure(setting: Setting, console: Console, layer: str | None = None) -> dict[str, Any]:
+    """Launch, load, warm up once, repeat; the same with phases apart. Returns the record of the result.
+
+    With `layer`, the record is that layer's: its seconds beside those of the whole run, and costs by op of it alone.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        with console.status(f"{setting.model}: making, reading and splitting the checkpoint"):
+            workload = prepare(setting, scratch)
+        together = _series(setting, workload, scratch, console, offline_first=False)
+        apart = _series(setting, workload, scratch, console, offline_first=True) if setting.phases else None
+        with torch.inference_mode():
+            due = workload.plain(input_ids=workload.ids).last_hidden_state
+        plaintext = plaintext_seconds(workload.plain, workload.ids)
+    last = together.runs[-1]
+    ops = ops_of(last.reports, layer)
+    record = {
+        "kind": "model" if layer is None else "layer",
+        "setting": asdict(setting),
+        "includes": INCLUDES,
+        "excludes": EXCLUDES,
+        "network": together.network,
+        "load_seconds": together.load_seconds,
+        "seconds": [run.seconds for run in together.runs],
+        "median_seconds": statistics.median(run.seconds for run in together.runs),
+        "plaintext_seconds": plaintext,
+        "plaintext": f"transformers in float32 on the same machine, {torch.get_num_threads()} threads, this very input",
+        **{key: sum(op[key] for op in ops.values()) for key in ("rounds", "online_bytes", "dealer_bytes")},
+        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in last.reports.items()},
+        "ops": ops,
+        "max_error": float((last.outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",
-        "input_upload_bytes": sum(prediction_bytes(prediction, "client")),
+        "input_upload_bytes": sum(last.reports[role].wire_bytes_received["client"] for role in ("p0", "p1")),
+        "layer_seconds": _median_layers(together),
     }
+    if apart is not None:
+        record["phases"] = phases_of(apart)
+    if layer is not None:
+        record["layer"] = layer
+    return record
 
 
-def _ids(setting: Setting, vocabulary: int) -> torch.Tensor:
+def prepare(setting: Setting, scratch: Path) -> Workload:
+    """The model and the input of a setting. Raises ConfigurationError for a model that is not known."""
+    folder = checkpoint_folder(setting.model, scratch, setting.layers, setting.hidden)
+    checkpoint = read_checkpoint(folder, weights=setting.weights)
+    manifest = write_split(checkpoint, scratch / "split")
+    plain = reference(folder)
     generator = torch.Generator().manual_seed(_SEED)
-    return torch.randint(0, vocabulary, (setting.batch, setting.tokens), generator=generator)
+    ids = torch.randint(0, plain.config.vocab_size, (setting.batch, setting.tokens), generator=generator)
+    shares = {role: scratch / "split" / f"{role}.safetensors" for role in ("p0", "p1")}
+    return Workload(checkpoint, manifest, shares, ids, make_request("hidden", ids, None), plain)
 
 
-def _predict(
-    client: Client, checkpoint: Checkpoint, manifest: Manifest, request: Request, ids: torch.Tensor
-) -> tuple[Prediction, dict[str, torch.Tensor]]:
-    inputs = client_inputs(manifest, request, ids, embeddings=checkpoint.embeddings)
-    payloads = share(inputs, input_specs(manifest, request))
-    prediction = client.predict(manifest.digest, manifest.policy.digest(), request, payloads)
-    specs = output_specs(manifest, request)
-    return prediction, decode_outputs(reconstruct(*prediction.payloads, specs), specs)
+def plaintext_seconds(plain: BertModel, ids: Tensor) -> float:
+    """Median seconds of transformers on the same input, after a warm-up, over a second or a few runs."""
+    seconds: list[float] = []
+    with torch.inference_mode():
+        while len(seconds) <= _PLAIN_RUNS or sum(seconds) < _PLAIN_SECONDS:
+            started = time.perf_counter()
+            plain(input_ids=ids)
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
 
 
-def prediction_bytes(prediction: Prediction, peer: str) -> list[int]:
-    """What p0 and p1 received from a peer."""
-    return [prediction.reports[role].wire_bytes_received.get(peer, 0) for role in ("p0", "p1")]
-
-
-def _record(setting: Setting, load_seconds: float, seconds: list[float], prediction: Prediction) -> dict[str, Any]:
-    reports = prediction.reports
+def ops_of(reports: Mapping[str, RoleReport], layer: str | None = None) -> dict[str, dict[str, float]]:
+    """Costs by op, of one layer or of all. Online bytes are both parties'; p1 and dealer are seconds within gates."""
     ops: dict[str, dict[str, float]] = {}
     for role in ("p1", "dealer"):
         for row in reports[role].rows:
+            if layer is not None and row["layer"] != layer:
+                continue
             op = ops.setdefault(
                 row["op"], {"rounds": 0, "online_bytes": 0, "dealer_bytes": 0, "p1": 0.0, "dealer": 0.0}
             )
@@ -107,17 +173,74 @@ def _record(setting: Setting, load_seconds: float, seconds: list[float], predict
                 op["rounds"] += row["rounds"]
                 op["online_bytes"] += 2 * row["online_bytes"]
                 op["dealer_bytes"] += row["dealer_bytes"]
+    return ops
+
+
+def phases_of(series: Series) -> dict[str, Any]:
+    """The phases of runs that were measured apart; in each run they add up to its seconds."""
+    offline = [run.offline_seconds or 0.0 for run in series.runs]
+    online = [run.session_seconds - (run.offline_seconds or 0.0) for run in series.runs]
+    client = [run.seconds - run.session_seconds for run in series.runs]
     return {
-        "kind": "model",
-        "setting": vars(setting),
-        "includes": INCLUDES,
-        "excludes": EXCLUDES,
-        "load_seconds": load_seconds,
-        "seconds": seconds,
-        "median_seconds": statistics.median(seconds),
-        "rounds": int(sum(op["rounds"] for op in ops.values())),
-        "online_bytes": int(sum(op["online_bytes"] for op in ops.values())),
-        "dealer_bytes": int(sum(op["dealer_bytes"] for op in ops.values())),
-        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in reports.items()},
-        "ops": ops,
+        "how": PHASES,
+        "offline_seconds": offline,
+        "online_seconds": online,
+        "client_seconds": client,
+        "seconds": [run.seconds for run in series.runs],
+        "median_offline_seconds": statistics.median(offline),
+        "median_online_seconds": statistics.median(online),
+        "layer_seconds": _median_layers(series),
+        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in series.runs[-1].reports.items()},
     }
+
+
+def _series(setting: Setting, workload: Workload, scratch: Path, console: Console, *, offline_first: bool) -> Series:
+    what = "phases apart" if offline_first else "end to end"
+    with (
+        parties_on(setting.network, scratch, offline_first=offline_first) as running,
+        Client(running.launcher.settings) as client,
+    ):
+        with console.status(f"{what}: loading the model"):
+            started = time.perf_counter()
+            client.load_model(workload.manifest, workload.shares)
+            load_seconds = time.perf_counter() - started
+        console.print(f"{what}: loaded in {load_seconds:.1f} s")
+        runs = []
+        for repeat in range(setting.repeats + 1):
+            label = f"{what}: {f'run {repeat} of {setting.repeats}' if repeat else 'warm-up'}"
+            with console.status(label):
+                runs.append(once(client, workload))
+            offline = runs[-1].offline_seconds
+            console.print(
+                f"{label}: {runs[-1].seconds:.3f} s" + ("" if offline is None else f", offline {offline:.3f} s")
+            )
+        return Series(load_seconds, runs[1:], running.label)
+
+
+def once(client: Client, workload: Workload) -> Once:
+    """One prediction, timed."""
+    begun: list[tuple[str, float]] = []
+
+    def progress(event: Progress) -> None:
+        if event.role == "p1":
+            begun.append((event.layer, time.perf_counter()))
+
+    started = time.perf_counter()
+    manifest, request = workload.manifest, workload.request
+    inputs = client_inputs(manifest, request, workload.ids, embeddings=workload.checkpoint.embeddings)
+    payloads = share(inputs, input_specs(manifest, request))
+    prediction = client.predict(manifest.digest, manifest.policy.digest(), request, payloads, progress)
+    answered = time.perf_counter()
+    specs = output_specs(manifest, request)
+    outputs = decode_outputs(reconstruct(*prediction.payloads, specs), specs)
+    ended = time.perf_counter()
+    layers: dict[str, float] = {}
+    for (layer, begin), (_, end) in zip(begun, [*begun[1:], ("", answered)], strict=True):
+        layers[layer] = layers.get(layer, 0.0) + end - begin
+    return Once(ended - started, prediction.offline_seconds, prediction.seconds, layers, prediction.reports, outputs)
+
+
+def _median_layers(series: Series) -> dict[str, float]:
+    """Seconds from the beginning of each layer at p1 to that of the next."""
+    layers = series.runs[0].layer_seconds
+    return {layer: statistics.median(run.layer_seconds[layer] for run in series.runs) for layer in layers}

@@ -1,0 +1,115 @@
+"""Records as measurements write them, with figures that are easy to find again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Record = dict[str, Any]
+MACHINE = {"processor": "Example CPU", "cores": 2, "memory_gib": 8.0}
+PEAKS = {"p0": 1_000_000_000, "p1": 2_340_000_000, "dealer": 500_000_000}
+OPS = {
+    "open": {"rounds": 10, "online_bytes": 7_000_000, "dealer_bytes": 0, "p1": 0.25, "dealer": 0.125},
+    "product": {"rounds": 2, "online_bytes": 3_000_000, "dealer_bytes": 5_000_000, "p1": 0.5, "dealer": 0.25},
+}
+PHASES = {
+    "median_offline_seconds": 0.55,
+    "median_online_seconds": 0.66,
+    "layer_seconds": {"layer.0": 0.123},
+}
+
+
+def _record(kind: str, **fields: Any) -> Record:
+    return {"kind": kind, "command": f"python -m bench {kind} …", "machine": MACHINE} | fields
+
+
+def model_record(network: str = "loopback", kind: str = "model", **fields: Any) -> Record:
+    label: Record = {"name": network}
+    if network != "loopback":
+        label |= {"bits_per_second": 2e8, "bandwidth": "by a tap", "delay_seconds_one_way": 0.02, "delay": "by waiting"}
+    setting = {"model": "minilm", "tokens": 16, "batch": 3, "weights": "private", "layers": None, "repeats": 2}
+    return _record(
+        kind,
+        **{
+            "setting": setting,
+            "network": label,
+            "seconds": [1.0, 1.5],
+            "median_seconds": 1.25,
+            "load_seconds": 2.5,
+            "rounds": 1234,
+            "online_bytes": 10_000_000,
+            "dealer_bytes": 5_000_000,
+            "peak_memory_bytes": PEAKS,
+            "max_error": 0.00067,
+            "ops": OPS,
+            "layer_seconds": {"layer.0": 0.456},
+            "phases": PHASES,
+        }
+        | fields,
+    )
+
+
+def scale_record() -> Record:
+    points = [
+        {
+            "value": value,
+            "median_seconds": 0.5 * value,
+            "plaintext_seconds": 0.001 * value,
+            "rounds": 100,
+            "online_bytes": 1_000_000 * value**2,
+            "dealer_bytes": 1_000_000 * value,
+            "peak_memory_bytes": PEAKS,
+        }
+        for value in (16, 32, 64)
+    ]
+    setting = {"model": "minilm", "tokens": 16, "batch": 1, "weights": "private", "layers": None}
+    return _record("scale", dimension="tokens", setting=setting, points=points, plaintext="on the same machine")
+
+
+def gates_record() -> Record:
+    row = {
+        "gate": "Open 64",
+        "elements": 1024,
+        "microseconds": 0.7654,
+        "dealer_microseconds": 0.1,
+        "rounds": 1,
+        "online_bytes": 16.0,
+        "dealer_bytes": 0.0,
+    }
+    return _record("gates", includes="waiting", gates=[row])
+
+
+def peers_record() -> Record:
+    others = {
+        "includes": "what it does",
+        "excludes": "what it does not",
+        "seconds": [6.4, 6.5, 6.6],
+        "median_seconds": 6.5,
+        "bytes_sent_per_party": 200_000_000,
+        "max_error": 0.013,
+        "peak_memory_bytes": {"party 0": 3_000_000_000},
+    }
+    ours = others | {"median_seconds": 0.65, "dealer_bytes": 90_000_000, "rounds": 88}
+    failed = {"includes": "nothing", "excludes": "nothing", "error": "could not be\ninstalled | offline"}
+    return _record(
+        "peers",
+        setting={"model": "bert-base", "layers": 1, "tokens": 128, "batch": 1, "repeats": 3},
+        systems={"ours": ours, "spu-memory": others, "crypten": failed},
+        ratios={"spu-memory": 10.0},
+    )
+
+
+def gpu_record() -> Record:
+    figures = {"bit-equal": True, "ring product": {"milliseconds": 1.23456, "size": 4096}}
+    return _record("gpu", device="Example GPU", figures=figures)
+
+
+def every_record() -> list[Record]:
+    return [
+        model_record(),
+        model_record("wan", median_seconds=9.75),
+        model_record(kind="layer", layer="layer.0"),
+        scale_record(),
+        gates_record(),
+        peers_record(),
+        gpu_record(),
+    ]

@@ -1,0 +1,87 @@
+"""A tiny model, measured by real processes: what a record holds, and that its figures fit together."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import shapes
+from bench.measure import Setting, measure
+
+pytestmark = pytest.mark.processes
+TINY = {
+    "vocab_size": 30,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shapes.SHAPES, "tiny", TINY)
+        return measure(Setting("tiny", 5, 2, "private", None, 2), Console(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def layer_record() -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shapes.SHAPES, "tiny", TINY)
+        setting = Setting("tiny", 5, 2, "private", 1, 1, phases=False)
+        return measure(setting, Console(quiet=True), layer="layer.0")
+
+
+def test_each_run_and_their_median_are_kept(record: dict[str, Any]) -> None:
+    assert record["kind"] == "model"
+    assert len(record["seconds"]) == 2
+    assert record["median_seconds"] == statistics.median(record["seconds"])
+    assert record["load_seconds"] > 0 and record["plaintext_seconds"] > 0
+    assert record["max_error"] < 5e-3
+    assert record["network"] == {"name": "loopback"}
+    assert set(record["peak_memory_bytes"]) == {"p0", "p1", "dealer"}
+
+
+def test_phases_add_up_in_every_run(record: dict[str, Any]) -> None:
+    phases = record["phases"]
+    parts = zip(phases["offline_seconds"], phases["online_seconds"], phases["client_seconds"], strict=True)
+    assert all(min(part) > 0 for part in parts)
+    parts = zip(phases["offline_seconds"], phases["online_seconds"], phases["client_seconds"], strict=True)
+    assert [sum(part) for part in parts] == pytest.approx(phases["seconds"])
+
+
+def test_costs_by_op_add_up(record: dict[str, Any]) -> None:
+    for figure in ("rounds", "online_bytes", "dealer_bytes"):
+        assert record[figure] == sum(op[figure] for op in record["ops"].values()) > 0
+
+
+def test_layers_take_no_longer_than_the_run(record: dict[str, Any]) -> None:
+    for part in (record, record["phases"]):
+        assert {"embeddings", "layer.0", "layer.1", "pooler", "reveal"} <= set(part["layer_seconds"])
+        assert sum(part["layer_seconds"].values()) < max(part["seconds"])
+
+
+def test_one_layer_costs_less_than_the_model(record: dict[str, Any], layer_record: dict[str, Any]) -> None:
+    assert layer_record["kind"] == "layer" and layer_record["layer"] == "layer.0"
+    assert "phases" not in layer_record
+    # Two equal layers, and embeddings, pooler and output beside them.
+    assert 2 * layer_record["rounds"] < record["rounds"]
+    assert 0 < 2 * layer_record["online_bytes"] < record["online_bytes"]
+
+
+def test_a_record_is_written_with_machine_commit_command_and_versions(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import results
+
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    results.save("tiny", record)
+    (read,) = results.load_all()
+    assert {"schema", "date", "command", "commit", "machine", "versions"} <= set(read)
+    assert read["ops"] == record["ops"]

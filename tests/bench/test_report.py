@@ -1,0 +1,142 @@
+"""Tables and plots from records: every figure arrives, and nothing else is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import plots, report, results
+from tests.bench.records import (
+    every_record,
+    gates_record,
+    gpu_record,
+    model_record,
+    peers_record,
+    scale_record,
+)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a Markdown table, without its headings. Every row must have as many as they do."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(cells) for cells in found}) == 1
+    assert all(set(cell) <= {"-"} for cell in found[1])
+    return found[2:]
+
+
+def test_a_model_has_one_row_with_its_figures() -> None:
+    (row,) = rows(report.models([model_record()]))
+    assert row[:6] == ["minilm", "private", "3 × 16", "1.25 s", "0.55 s", "0.66 s"]
+    assert row[6:12] == ["2.5 s", "1,234", "10.0", "5.0", "2.34 GB", "6.7e-04"]
+    assert row[12] == "`python -m bench model …`"
+
+
+def test_results_from_before_phases_and_networks_are_still_shown() -> None:
+    record = model_record()
+    del record["phases"], record["network"]
+    (row,) = rows(report.models([record]))
+    assert row[3:6] == ["1.25 s", "", ""]
+
+
+def test_slow_networks_have_a_table_of_their_own_with_their_label() -> None:
+    records = [model_record(), model_record("wan", median_seconds=9.75)]
+    assert len(rows(report.models(records))) == 1
+    text = report.networks(records)
+    assert "bandwidth: by a tap; delay: by waiting" in text
+    (row,) = rows(text)
+    assert row[3:5] == ["wan: 200 Mbps, 40 ms round trip", "9.75 s"]
+
+
+def test_a_peer_that_failed_keeps_its_row_with_the_reason() -> None:
+    text = report.peers([peers_record()])
+    ours, other, failed = rows(text)
+    assert ours == ["ours", "0.65 s", "", "200.0", "90.0", "88", "1.3e-02", "3.00 GB"]
+    assert other[:3] == ["spu-memory", "6.50 s", "10.0×"]
+    assert failed[:2] == ["crypten", "failed: could not be installed / offline"]
+    assert "spu-memory: counts what it does; leaves out what it does not" in text
+
+
+def test_a_gpu_record_is_shown_as_it_stands() -> None:
+    text = report.gpus([gpu_record()])
+    assert "Example GPU" in text
+    assert rows(text) == [
+        ["bit-equal", "True"],
+        ["ring product, milliseconds", "1.235"],
+        ["ring product, size", "4096"],
+    ]
+
+
+def test_growth_is_against_the_first_point() -> None:
+    first, _, last = rows(report.growth(scale_record()))
+    assert first[7:] == ["1.00"] * 4
+    assert last[:2] == ["64", "32.00 s"]
+    assert last[7:] == ["4.00", "4.00", "16.00", "4.00"]
+
+
+def test_costs_by_op_begin_with_the_slowest() -> None:
+    slowest, second = rows(report.by_op(model_record()))
+    assert slowest == ["product", "0.500", "0.250", "2", "3.00", "5.00"]
+    assert second[0] == "open"
+    of_layer = report.by_op(model_record(kind="layer", layer="layer.0"))
+    assert "One encoder layer takes 0.456 s, 0.123 s with the dealer's work done before" in of_layer
+
+
+def test_gates_are_per_element() -> None:
+    assert rows(report.gates(gates_record())) == [["Open 64", "1,024", "0.7654", "0.1000", "1", "16.00", "0.00"]]
+
+
+def test_renewing_replaces_what_stands_between_the_markers_and_nothing_else(tmp_path: Path) -> None:
+    readme, details = tmp_path / "README.md", tmp_path / "bench" / "RESULTS.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
+    said = report.renew([*every_record(), {"kind": "weather", "command": "look outside"}], readme, details)
+    assert said[0] == "left out: look outside is of the unknown kind 'weather'"
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{report.BEGIN}\n") and text.endswith(f"\n{report.END}\nafter\n")
+    assert "old" not in text
+    assert all(words in text for words in ("Example CPU", "wan: 200 Mbps", "spu-memory", "Example GPU"))
+    assert "![peers](bench/plots/peers.svg)" in text
+    assert all(
+        words in details.read_text(encoding="utf-8") for words in ("## Growth with tokens", "## Gates", "## Layer")
+    )
+    first = text, details.read_text(encoding="utf-8")
+    report.renew(every_record(), readme, details)
+    assert (readme.read_text(encoding="utf-8"), details.read_text(encoding="utf-8")) == first
+
+
+def test_nothing_measured_gives_no_empty_tables(tmp_path: Path) -> None:
+    assert "|" not in report.summary([])
+    assert plots.draw([], tmp_path) == []
+
+
+def test_plots_are_images_that_show_the_records(tmp_path: Path) -> None:
+    left_over = tmp_path / "scale-of-old.svg"
+    left_over.write_text("<svg/>")
+    paths = plots.draw(every_record(), tmp_path)
+    assert [path.name for path in paths] == ["peers.svg", "by-op.svg", "scale-tokens-minilm-private.svg"]
+    assert not left_over.exists()
+    for path in paths:
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    peers, by_op, scale = (path.read_text(encoding="utf-8") for path in paths)
+    assert "spu-memory" in peers and "failed: crypten" in peers
+    assert "product" in by_op and "dealer, MB" in by_op
+    assert "plaintext, seconds" in scale
+
+
+def test_the_same_records_give_the_same_plots(tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in plots.draw(every_record(), tmp_path / "first")]
+    assert first == [path.read_bytes() for path in plots.draw(every_record(), tmp_path / "second")]
+
+
+def test_the_committed_results_can_be_reported() -> None:
+    records = results.load_all()
+    assert records
+    assert all({"kind", "command", "commit", "machine", "versions"} <= set(record) for record in records)
+    assert report.summary(records) and report.detailed(records)
+
+
+@pytest.mark.parametrize("kind", ["model", "layer", "scale", "gates", "peers", "gpu"])
+def test_every_kind_is_known(kind: str) -> None:
+    assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}
