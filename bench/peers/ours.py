@@ -1,0 +1,98 @@
+"""Ours in a comparison: three real processes behind gRPC with mutual TLS, and the dealer's work, as always."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+
+import torch
+
+from bench.peers.errors import PeerError
+from bench.peers.interleave import OURS
+from bench.peers.system import Figures, Run
+from models.checkpoint import read_checkpoint, write_split
+from models.client_inputs import client_inputs, decode_outputs, make_request
+from models.program import input_specs, output_specs
+from parties.client import Client
+from parties.launcher import Launcher, launch
+from protocols.beaver.sharing import reconstruct, share
+from protocols.core.errors import SecureInferenceError
+
+INCLUDES = (
+    "three processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, sharing the "
+    "input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on private tables"
+)
+EXCLUDES = "starting the processes and loading the model"
+
+
+class Ours:
+    """Private weights, from token ids to the last hidden state."""
+
+    name = OURS
+    includes = INCLUDES
+    excludes = EXCLUDES
+
+    def __init__(self, folder: Path, ids: torch.Tensor, scratch: Path) -> None:
+        """folder: a checkpoint. ids: int64 [B, T]. scratch: where the split weights go."""
+        self._folder = folder
+        self._ids = ids
+        self._split = scratch / "split"
+        self._launcher: Launcher | None = None
+        self._client: Client | None = None
+
+    def start(self) -> Figures:
+        """Launch the parties and load the model."""
+        started = time.perf_counter()
+        try:
+            self._checkpoint = read_checkpoint(self._folder, weights="private")
+            self._manifest = write_split(self._checkpoint, self._split)
+            self._request = make_request("hidden", self._ids, None)
+            self._launcher = launch()
+            self._client = Client(self._launcher.settings)
+            shares = {role: self._split / f"{role}.safetensors" for role in ("p0", "p1")}
+            self._client.load_model(self._manifest, shares)
+        except SecureInferenceError as error:
+            raise PeerError(f"{type(error).__name__}: {error}") from error
+        packages = ("torch", "numpy", "numba", "grpcio")
+        return {
+            "prepare_seconds": time.perf_counter() - started,
+            "versions": {"python": python_version()} | {name: version(name) for name in packages},
+            "configuration": {"protocol": "two parties and a dealer, gRPC and mutual TLS", "weights": "private"},
+        }
+
+    def run(self) -> Run:
+        """One prediction."""
+        if self._client is None:
+            raise PeerError("not started")
+        started = time.perf_counter()
+        try:
+            inputs = client_inputs(self._manifest, self._request, self._ids, embeddings=self._checkpoint.embeddings)
+            payloads = share(inputs, input_specs(self._manifest, self._request))
+            digests = self._manifest.digest, self._manifest.policy.digest()
+            prediction = self._client.predict(*digests, self._request, payloads)
+            specs = output_specs(self._manifest, self._request)
+            outputs = decode_outputs(reconstruct(*prediction.payloads, specs), specs)
+        except SecureInferenceError as error:
+            raise PeerError(f"{type(error).__name__}: {error}") from error
+        seconds = time.perf_counter() - started
+        reports = prediction.reports
+        sent = [reports[role].wire_bytes_sent.get(peer, 0) for role, peer in (("p0", "p1"), ("p1", "p0"))]
+        figures = {
+            "seconds": seconds,
+            "bytes_sent_per_party": sum(sent) / 2,
+            "dealer_bytes": sum(reports["dealer"].wire_bytes_sent.get(role, 0) for role in ("p0", "p1")),
+            "rounds": int(sum(row["rounds"] for row in reports["p1"].rows)),
+            "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in reports.items()},
+        }
+        return Run(figures, outputs["last_hidden_state"].numpy())
+
+    def stop(self) -> None:
+        """End the parties."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._launcher is not None:
+            self._launcher.stop()
+            self._launcher = None
