@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
@@ -62,7 +64,7 @@ class Peer:
         includes: str,
         excludes: str,
         scratch: Path,
-        answer_seconds: float = 1800.0,
+        answer_seconds: float = 600.0,
     ) -> None:
         """command: called at the start; makes the environment if need be, and returns the runner's command line."""
         self.name = name
@@ -80,7 +82,14 @@ class Peer:
         command = self._command()
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, cwd=ROOT
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=ROOT,
+            # A group of its own: a runner that hangs is ended together with its parties.
+            start_new_session=True,
         )
         threading.Thread(target=self._read, args=(self._process,), name=f"{self.name} answers", daemon=True).start()
         return self._answer()
@@ -98,7 +107,7 @@ class Peer:
         return Run(figures, np.load(self._output, allow_pickle=False))
 
     def stop(self) -> None:
-        """Close its input, at which a runner ends; kill it if it does not."""
+        """Close its input, at which a runner ends; kill it and its parties if it does not."""
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -106,7 +115,7 @@ class Peer:
             try:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if self._errors is not None:
             self._errors.close()
