@@ -11,6 +11,7 @@ from rich.console import Console
 from bench import baseline, report, results
 from bench.gates import measure_gates
 from bench.measure import Setting, measure
+from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import SHAPES
 from models.manifest import WeightVisibility
@@ -118,6 +119,9 @@ def gates(
     """
     record = measure_gates([2**exponent for exponent in _numbers(exponents)], repeats, network, only, console)
     _save(f"gates{'-' + only if only else ''}{_suffix(network)}", record)
+
+
+app.command()(peers)
 
 
 @app.command("report")

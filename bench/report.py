@@ -1,7 +1,7 @@
-"""Tables of measured figures, written from bench/results and from nothing else.
+"""README's section of measured figures and bench/RESULTS.md, from bench/results and from nothing else.
 
-README.md gets models, networks, peers and GPUs between its two markers; bench/RESULTS.md gets the rest, by op, by size
-and by gate; bench/plots gets the plots.
+README.md gets models, networks, peers and GPUs between its two markers; bench/RESULTS.md gets the rest, by op, by
+size and by gate; bench/plots gets the plots.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import plots
+from bench import plots, tables
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -42,12 +42,12 @@ def renew(records: Sequence[Record], readme: Path = README, details: Path = DETA
 def summary(records: Sequence[Record], images: Sequence[Path] = ()) -> str:
     """Markdown for README's section."""
     parts = [
-        models(_of(records, "model")),
-        peers(_of(records, "peers")),
-        networks(_of(records, "model")),
-        gpus(_of(records, "gpu")),
+        tables.models(_of(records, "model")),
+        tables.peers(_of(records, "peers")),
+        tables.networks(_of(records, "model")),
+        tables.gpus(_of(records, "gpu")),
         "\n".join(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in images),
-        machines(records),
+        tables.machines(records),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -56,241 +56,12 @@ def detailed(records: Sequence[Record]) -> str:
     """Markdown for the details: costs by op, growth, gates."""
     parts = [
         "# Measured, in detail\n\nWritten by `python -m bench report` from the files in `bench/results/`.",
-        *(by_op(record) for record in (*_of(records, "layer"), *_of(records, "model"))),
-        *(growth(record) for record in _of(records, "scale")),
-        *(gates(record) for record in _of(records, "gates")),
+        *(tables.by_op(record) for record in (*_of(records, "layer"), *_of(records, "model"))),
+        *(tables.growth(record) for record in _of(records, "scale")),
+        *(tables.gates(record) for record in _of(records, "gates")),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def models(records: Sequence[Record]) -> str:
-    """Models on loopback."""
-    here = [record for record in records if _network(record) == "loopback"]
-    if not here:
-        return ""
-    text = [
-        "*End to end* is from the client's tensors to its result, with the dealer at work at the same time: the median",
-        "of the runs after a warm-up, all processes on one machine. *Offline* and *online* are measured apart, in",
-        "processes of their own: all that the dealer sends is in before the input is sent. *Online MB* is what P0",
-        "and P1 send together, *dealer MB* what the dealer sends; both are payload. *Memory* is the peak of the",
-        "largest process. *Error* is the largest difference of the last hidden state from transformers in float32.",
-    ]
-    rows = [
-        [
-            *_model_cells(record),
-            _seconds(record["median_seconds"]),
-            _phase(record, "median_offline_seconds"),
-            _phase(record, "median_online_seconds"),
-            f"{record['load_seconds']:.1f} s",
-            *_cost_cells(record),
-            f"{max(record['peak_memory_bytes'].values()) / 1e9:.2f} GB",
-            f"{record['max_error']:.1e}",
-            f"`{record['command']}`",
-        ]
-        for record in here
-    ]
-    headings = "Model|Weights|Batch × tokens|End to end|Offline|Online|Load|Rounds|Online MB|Dealer MB|Memory|Error|Run"
-    return "\n".join(text) + "\n\n" + _table(headings.split("|"), rows)
-
-
-def networks(records: Sequence[Record]) -> str:
-    """Models on slower networks, with what was done to be slower."""
-    away = [record for record in records if _network(record) != "loopback"]
-    if not away:
-        return ""
-    rows = [
-        [
-            *_model_cells(record),
-            _network_words(record["network"]),
-            _seconds(record["median_seconds"]),
-            _phase(record, "median_offline_seconds"),
-            _phase(record, "median_online_seconds"),
-            *_cost_cells(record),
-            f"`{record['command']}`",
-        ]
-        for record in away
-    ]
-    labels = {f"bandwidth: {record['network']['bandwidth']}; delay: {record['network']['delay']}" for record in away}
-    headings = "Model|Weights|Batch × tokens|Network|End to end|Offline|Online|Rounds|Online MB|Dealer MB|Run"
-    return f"On slower networks ({'; or '.join(sorted(labels))}):\n\n" + _table(headings.split("|"), rows)
-
-
-def peers(records: Sequence[Record]) -> str:
-    """Ours beside others, one table for each comparison."""
-    return "\n\n".join(_comparison(record) for record in records)
-
-
-def gpus(records: Sequence[Record]) -> str:
-    """Whatever figures a GPU's record has, as they stand there."""
-    tables = []
-    for record in records:
-        rows = [[name, _plain(value)] for name, value in _flat(record.get("figures", {}))]
-        device = record.get("device", "an unnamed device")
-        tables.append(f"On {device} (`{record.get('command', 'unknown command')}`):\n\n" + _table(["Figure", ""], rows))
-    return "\n\n".join(tables)
-
-
-def by_op(record: Record) -> str:
-    """Costs by op of a model or of one of its layers."""
-    ops = sorted(record["ops"].items(), key=lambda item: -item[1]["p1"])
-    rows = [
-        [
-            op,
-            f"{cost['p1']:.3f}",
-            f"{cost['dealer']:.3f}",
-            f"{cost['rounds']:,.0f}",
-            f"{cost['online_bytes'] / 1e6:.2f}",
-            f"{cost['dealer_bytes'] / 1e6:.2f}",
-        ]
-        for op, cost in ops
-    ]
-    part = ""
-    if "layer" in record:
-        seconds = record["layer_seconds"][record["layer"]]
-        apart = record.get("phases", {}).get("layer_seconds", {}).get(record["layer"])
-        alone = "" if apart is None else f", {apart:.3f} s with the dealer's work done before"
-        part = f"One encoder layer takes {seconds:.3f} s{alone}. "
-    text = f"{part}Seconds are P1's and the dealer's within ops, in the last run; P1's with its waiting."
-    headings = ["Op", "P1 s", "Dealer s", "Rounds", "Online MB", "Dealer MB"]
-    return f"## {record['kind'].capitalize()}: {plots.title_of(record)}\n\n{text}\n\n{_table(headings, rows)}"
-
-
-def growth(record: Record) -> str:
-    """One dimension varied, and how many times the first point's cost each point has."""
-    points = record["points"]
-    first = points[0]
-    figures = ("median_seconds", "plaintext_seconds", "online_bytes", "dealer_bytes")
-    rows = [
-        [
-            f"{point['value']}",
-            _seconds(point["median_seconds"]),
-            f"{1e3 * point['plaintext_seconds']:.1f} ms",
-            f"{point['online_bytes'] / 1e6:.1f}",
-            f"{point['dealer_bytes'] / 1e6:.1f}",
-            f"{point['rounds']:,.0f}",
-            f"{max(point['peak_memory_bytes'].values()) / 1e9:.2f} GB",
-            *(f"{point[figure] / first[figure]:.2f}" for figure in figures),
-        ]
-        for point in points
-    ]
-    headings = [record["dimension"].capitalize(), "End to end", "Plaintext", "Online MB", "Dealer MB", "Rounds"]
-    headings += ["Memory", "× time", "× plaintext", "× online", "× dealer"]
-    text = f"`{record['command']}`. Plaintext: {record['plaintext']}. × is against the first row."
-    return f"## Growth with {record['dimension']}: {plots.title_of(record)}\n\n{text}\n\n{_table(headings, rows)}"
-
-
-def gates(record: Record) -> str:
-    """Every gate at every size, per element of its result."""
-    rows = [
-        [
-            row["gate"],
-            f"{row['elements']:,}",
-            f"{row['microseconds']:.4f}",
-            f"{row['dealer_microseconds']:.4f}",
-            f"{row['rounds']}",
-            f"{row['online_bytes']:.2f}",
-            f"{row['dealer_bytes']:.2f}",
-        ]
-        for row in record["gates"]
-    ]
-    headings = ["Gate", "Elements", "P1 µs", "Dealer µs", "Rounds", "Online bytes", "Dealer bytes"]
-    text = f"`{record['command']}`. Per element of the result. Included: {record['includes']}."
-    return f"## Gates\n\n{text}\n\n{_table(headings, rows)}"
-
-
-def machines(records: Sequence[Record]) -> str:
-    """On what and how the figures came about."""
-    found = {
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
-        for machine in (record["machine"] for record in records if "machine" in record)
-    }
-    return (
-        f"Machine: {'; '.join(sorted(found)) or 'none measured'}. Each row is a file in `bench/results/` with its\n"
-        "commit, versions, what it includes and its cost by op; [bench/RESULTS.md](bench/RESULTS.md) has more of\n"
-        "them. Run the command to repeat a row, then `python -m bench report`."
-    )
-
-
-def _comparison(record: Record) -> str:
-    setting, rows = record["setting"], []
-    for name, figures in record["systems"].items():
-        if "error" in figures:
-            rows.append([name, f"failed: {_one_line(figures['error'])}", *[""] * 6])
-            continue
-        ratio = record["ratios"].get(name)
-        rounds, dealer = figures.get("rounds"), figures.get("dealer_bytes")
-        rows.append(
-            [
-                name,
-                _seconds(figures["median_seconds"]),
-                "" if ratio is None else f"{ratio:.1f}×",
-                f"{figures['bytes_sent_per_party'] / 1e6:.1f}",
-                "" if dealer is None else f"{dealer / 1e6:.1f}",
-                "" if rounds is None else f"{rounds:,}",
-                f"{figures['max_error']:.1e}",
-                f"{max(figures['peak_memory_bytes'].values()) / 1e9:.2f} GB",
-            ]
-        )
-    included = "\n".join(
-        f"- {name}: counts {figures['includes']}; leaves out {figures['excludes']}"
-        for name, figures in record["systems"].items()
-    )
-    headings = ["System", "Time", "Ours is faster by", "MB sent per party", "Dealer MB", "Rounds", "Error", "Memory"]
-    title = f"{plots.model_name(setting)}, {setting['batch']} × {setting['tokens']} tokens"
-    text = f"Beside others: {title}, the same weights and input, in turns (`{record['command']}`):"
-    return f"{text}\n\n{_table(headings, rows)}\n\n{included}"
-
-
 def _of(records: Iterable[Record], kind: str) -> list[Record]:
     return [record for record in records if record.get("kind") == kind]
-
-
-def _model_cells(record: Record) -> list[str]:
-    setting = record["setting"]
-    return [plots.model_name(setting), setting["weights"], f"{setting['batch']} × {setting['tokens']}"]
-
-
-def _cost_cells(record: Record) -> list[str]:
-    return [
-        f"{record['rounds']:,.0f}",
-        f"{record['online_bytes'] / 1e6:.1f}",
-        f"{record['dealer_bytes'] / 1e6:.1f}",
-    ]
-
-
-def _network(record: Record) -> str:
-    # Results from before there was a choice have no such field.
-    return str(record.get("network", {}).get("name", "loopback"))
-
-
-def _network_words(network: dict[str, Any]) -> str:
-    round_trip = 2e3 * network["delay_seconds_one_way"]
-    return f"{network['name']}: {network['bits_per_second'] / 1e6:g} Mbps, {round_trip:g} ms round trip"
-
-
-def _phase(record: Record, figure: str) -> str:
-    return _seconds(record["phases"][figure]) if "phases" in record else ""
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "/")[:160]
-
-
-def _plain(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _one_line(str(value))
-
-
-def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    for name, value in figures.items():
-        found += _flat(value, f"{prefix}{name}, ") if isinstance(value, dict) else [(prefix + name, value)]
-    return found
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace("| --- ", "|---").replace("|--- |", "|---|")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import shapes
-from bench.measure import Setting, measure
+from bench import results, shapes
+from bench.measure import Setting, measure, ops_of
+from parties.client import RoleReport
 
-pytestmark = pytest.mark.processes
 TINY = {
     "vocab_size": 30,
     "hidden_size": 64,
@@ -28,14 +28,6 @@ def record() -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(shapes.SHAPES, "tiny", TINY)
         return measure(Setting("tiny", 5, 2, "private", None, 2), Console(quiet=True))
-
-
-@pytest.fixture(scope="module")
-def layer_record() -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(shapes.SHAPES, "tiny", TINY)
-        setting = Setting("tiny", 5, 2, "private", 1, 1, phases=False)
-        return measure(setting, Console(quiet=True), layer="layer.0")
 
 
 def test_each_run_and_their_median_are_kept(record: dict[str, Any]) -> None:
@@ -67,19 +59,18 @@ def test_layers_take_no_longer_than_the_run(record: dict[str, Any]) -> None:
         assert sum(part["layer_seconds"].values()) < max(part["seconds"])
 
 
-def test_one_layer_costs_less_than_the_model(record: dict[str, Any], layer_record: dict[str, Any]) -> None:
-    assert layer_record["kind"] == "layer" and layer_record["layer"] == "layer.0"
-    assert "phases" not in layer_record
-    # Two equal layers, and embeddings, pooler and output beside them.
-    assert 2 * layer_record["rounds"] < record["rounds"]
-    assert 0 < 2 * layer_record["online_bytes"] < record["online_bytes"]
+def test_the_ops_of_one_layer_are_told_from_the_others() -> None:
+    figures = {"op": "open", "calls": 1, "rounds": 1, "online_bytes": 8, "dealer_bytes": 4, "seconds": 0.5}
+    rows = [{"layer": layer} | figures for layer in ("embeddings", "layer.0", "layer.1", "layer.10")]
+    reports = {role: RoleReport(role, rows, {}, {}, {}, 1.0, 1) for role in ("p0", "p1", "dealer")}
+    one = {"rounds": 1, "online_bytes": 16, "dealer_bytes": 4, "p1": 0.5, "dealer": 0.5}
+    assert ops_of(reports, "layer.1") == {"open": one}
+    assert ops_of(reports) == {"open": {name: 4 * value for name, value in one.items()}}
 
 
 def test_a_record_is_written_with_machine_commit_command_and_versions(
     record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import results
-
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     results.save("tiny", record)
     (read,) = results.load_all()

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import plots, report, results
+from bench import plots, report, results, tables
 from tests.bench.records import (
     every_record,
     gates_record,
@@ -28,7 +28,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_a_model_has_one_row_with_its_figures() -> None:
-    (row,) = rows(report.models([model_record()]))
+    (row,) = rows(tables.models([model_record()]))
     assert row[:6] == ["minilm", "private", "3 × 16", "1.25 s", "0.55 s", "0.66 s"]
     assert row[6:12] == ["2.5 s", "1,234", "10.0", "5.0", "2.34 GB", "6.7e-04"]
     assert row[12] == "`python -m bench model …`"
@@ -37,21 +37,21 @@ def test_a_model_has_one_row_with_its_figures() -> None:
 def test_results_from_before_phases_and_networks_are_still_shown() -> None:
     record = model_record()
     del record["phases"], record["network"]
-    (row,) = rows(report.models([record]))
+    (row,) = rows(tables.models([record]))
     assert row[3:6] == ["1.25 s", "", ""]
 
 
 def test_slow_networks_have_a_table_of_their_own_with_their_label() -> None:
     records = [model_record(), model_record("wan", median_seconds=9.75)]
-    assert len(rows(report.models(records))) == 1
-    text = report.networks(records)
+    assert len(rows(tables.models(records))) == 1
+    text = tables.networks(records)
     assert "bandwidth: by a tap; delay: by waiting" in text
     (row,) = rows(text)
     assert row[3:5] == ["wan: 200 Mbps, 40 ms round trip", "9.75 s"]
 
 
 def test_a_peer_that_failed_keeps_its_row_with_the_reason() -> None:
-    text = report.peers([peers_record()])
+    text = tables.peers([peers_record()])
     ours, other, failed = rows(text)
     assert ours == ["ours", "0.65 s", "", "200.0", "90.0", "88", "1.3e-02", "3.00 GB"]
     assert other[:3] == ["spu-memory", "6.50 s", "10.0×"]
@@ -60,7 +60,7 @@ def test_a_peer_that_failed_keeps_its_row_with_the_reason() -> None:
 
 
 def test_a_gpu_record_is_shown_as_it_stands() -> None:
-    text = report.gpus([gpu_record()])
+    text = tables.gpus([gpu_record()])
     assert "Example GPU" in text
     assert rows(text) == [
         ["bit-equal", "True"],
@@ -70,22 +70,22 @@ def test_a_gpu_record_is_shown_as_it_stands() -> None:
 
 
 def test_growth_is_against_the_first_point() -> None:
-    first, _, last = rows(report.growth(scale_record()))
+    first, _, last = rows(tables.growth(scale_record()))
     assert first[7:] == ["1.00"] * 4
     assert last[:2] == ["64", "32.00 s"]
     assert last[7:] == ["4.00", "4.00", "16.00", "4.00"]
 
 
 def test_costs_by_op_begin_with_the_slowest() -> None:
-    slowest, second = rows(report.by_op(model_record()))
+    slowest, second = rows(tables.by_op(model_record()))
     assert slowest == ["product", "0.500", "0.250", "2", "3.00", "5.00"]
     assert second[0] == "open"
-    of_layer = report.by_op(model_record(kind="layer", layer="layer.0"))
+    of_layer = tables.by_op(model_record(kind="layer", layer="layer.0"))
     assert "One encoder layer takes 0.456 s, 0.123 s with the dealer's work done before" in of_layer
 
 
 def test_gates_are_per_element() -> None:
-    assert rows(report.gates(gates_record())) == [["Open 64", "1,024", "0.7654", "0.1000", "1", "16.00", "0.00"]]
+    assert rows(tables.gates(gates_record())) == [["Open 64", "1,024", "0.7654", "0.1000", "1", "16.00", "0.00"]]
 
 
 def test_renewing_replaces_what_stands_between_the_markers_and_nothing_else(tmp_path: Path) -> None:
