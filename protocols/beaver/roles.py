@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import ring
+from protocols.core import ring, transfer
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.prg import Prg
 
 _FLUSH_BYTES = 1 << 18
-
-
-def _as_payload(parts: list[Tensor]) -> memoryview:
-    raw = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return raw.cpu().numpy().data
 
 
 class Party:
@@ -74,23 +68,23 @@ class Party:
         label = self._next_label()
         if self.index == 0:
             return self._prg.words(self._gate, label, shape, self.device)
-        return ring.unpack(self._correction(math.prod(shape) * ring.element_bytes(bits)), shape, bits).to(self.device)
+        return ring.unpack(self._correction(math.prod(shape) * ring.element_bytes(bits)), shape, bits)
 
     def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
         """This party's XOR share of the planes that the dealer passes to `share_planes` at this point."""
         label = self._next_label()
         if self.index == 0:
             return self._prg.planes(self._gate, label, shape, self.device)
-        return self._correction(math.prod(shape)).reshape(shape).to(self.device)
+        return self._correction(math.prod(shape)).reshape(shape)
 
     def open(self, x: Tensor, bits: int) -> Tensor:
         """Reveal x = x_0 + x_1 to both parties: one round. Shapes: int64 any -> same, in [0, 2^bits)."""
-        theirs = ring.unpack(self._exchange([ring.pack(x, bits)]), tuple(x.shape), bits).to(self.device)
+        theirs = ring.unpack(self._exchange([ring.pack(x, bits)]), tuple(x.shape), bits)
         return ring.low(x + theirs, bits)
 
     def open_planes(self, *planes: Tensor) -> list[Tensor]:
         """Reveal XOR-shared planes, all in one round."""
-        theirs = self._exchange([part.reshape(-1) for part in planes]).to(self.device)
+        theirs = self._exchange([part.reshape(-1) for part in planes])
         pieces = theirs.split([part.numel() for part in planes])
         return [mine ^ piece.reshape(mine.shape) for mine, piece in zip(planes, pieces, strict=True)]
 
@@ -103,7 +97,7 @@ class Party:
             )
 
     def _exchange(self, parts: list[Tensor]) -> Tensor:
-        payload = _as_payload(parts)
+        payload = transfer.payload_of(parts)
         self._peer.send(payload)
         reply = self._peer.receive()
         if len(reply) != len(payload):
@@ -112,11 +106,11 @@ class Party:
                 "the two parties run different programs or versions"
             )
         self.meter.exchanged(len(payload))
-        return torch.from_numpy(np.frombuffer(reply, dtype=np.uint8).copy())
+        return transfer.received(reply, self.device)
 
     def _correction(self, count: int) -> Tensor:
         if count == 0:
-            return torch.empty(0, dtype=torch.uint8)
+            return torch.empty(0, dtype=torch.uint8, device=self.device)
         assert self._dealer is not None
         if not self._message:
             self._message = self._dealer.receive()
@@ -127,7 +121,7 @@ class Party:
             )
         taken, self._message = self._message[:count], self._message[count:]
         self.meter.dealt(count)
-        return torch.from_numpy(np.frombuffer(taken, dtype=np.uint8).copy())
+        return transfer.received(taken, self.device)
 
 
 class Dealer:
@@ -188,6 +182,6 @@ class Dealer:
     def flush(self) -> None:
         """Send what is buffered. Called by itself as the buffer fills; call it once at the end of a program."""
         if self._buffer:
-            self._to_p1.send(_as_payload(self._buffer))
+            self._to_p1.send(transfer.payload_of(self._buffer))
             self._buffer = []
             self._buffered_bytes = 0

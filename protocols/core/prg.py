@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protocols.core import transfer
 from protocols.core.aes import counter_mode
 from protocols.core.errors import ProtocolError
 
@@ -21,6 +22,7 @@ SEED_BYTES = 16
 _DOMAIN = b"secure-inference prg 1"
 _BLOCK_BYTES = 16
 _LIMIT_BYTES = _BLOCK_BYTES << 32
+_CPU = torch.device("cpu")
 
 
 class Prg:
@@ -37,21 +39,25 @@ class Prg:
 
     def stream(self, gate: int, label: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         """`count` bytes of address (gate, label)."""
+        return self._bytes(gate, label, count, _CPU).numpy()
+
+    def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""
+        host = self._bytes(gate, label, 8 * math.prod(shape), device)
+        return transfer.to_device(host, device).view(torch.int64).reshape(shape)
+
+    def planes(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Uniform bits, eight to a byte. Shapes: uint8 `shape`."""
+        return transfer.to_device(self._bytes(gate, label, math.prod(shape), device), device).reshape(shape)
+
+    def _bytes(self, gate: int, label: int, count: int, device: torch.device) -> Tensor:
+        """The stream, on the host, ready to go to the device."""
         if (gate, label) <= self._last:
             raise ProtocolError(f"address ({gate}, {label}) of the generator was already used in this session")
         if count > _LIMIT_BYTES:
             raise ProtocolError(f"{count} bytes do not fit one address of the generator")
         self._last = (gate, label)
         nonce = gate.to_bytes(8, "big") + label.to_bytes(4, "big")
-        out = np.empty(count, dtype=np.uint8)
-        self._cipher.fill(nonce, out)
-        return out
-
-    def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""
-        raw = self.stream(gate, label, 8 * math.prod(shape))
-        return torch.from_numpy(raw.view(np.int64)).reshape(shape).to(device)
-
-    def planes(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Uniform bits, eight to a byte. Shapes: uint8 `shape`."""
-        return torch.from_numpy(self.stream(gate, label, math.prod(shape))).reshape(shape).to(device)
+        host = transfer.host_bytes(count, device)
+        self._cipher.fill(nonce, host.numpy())
+        return host
