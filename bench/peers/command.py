@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench import results
 from bench.peers.environments import CACHE, ENVIRONMENTS, ensure
@@ -98,6 +99,8 @@ def peers(
     console.print(table(record))
     for name, figures in found.items():
         console.print(f"[bold]{name}[/bold] counts {figures['includes']}; leaves out {figures['excludes']}")
+        if "error" in figures:
+            console.print(Text.assemble((f"{name} failed: ", "red"), figures["error"]))
     path = results.save(f"peers-{model}-{layers}layers-{batch}x{tokens}", record)
     console.print(f"written to {path.name}")
 
@@ -113,37 +116,27 @@ def _peer(name: str, file: Path, scratch: Path, console: Console) -> Peer:
 
 
 def table(record: dict[str, Any]) -> Table:
-    """One row for each system; failed ones have their reason."""
+    """One row for each system. GB are the peaks of all its processes together."""
     setting = record["setting"]
     title = f"{setting['model']}, {setting['layers']} layers, {setting['batch']} × {setting['tokens']} tokens"
     shown = Table(title=title)
-    for heading in (
-        "system",
-        "median s",
-        "runs",
-        "MB sent per party",
-        "rounds",
-        "largest error",
-        "peak memory",
-        "ours is",
-    ):
-        shown.add_column(heading, justify="left" if heading == "system" else "right")
+    shown.add_column("system", no_wrap=True)
+    for heading in ("median s", "ours is", "MB sent per party", "by dealer", "rounds", "error", "GB in all"):
+        shown.add_column(heading, justify="right")
     for name, figures in record["systems"].items():
         if "error" in figures:
-            shown.add_row(name, "failed", *[""] * 5, figures["error"])
+            shown.add_row(name, "failed")
             continue
-        sent = f"{figures['bytes_sent_per_party'] / 1e6:.1f}"
-        if "dealer_bytes" in figures:
-            sent += f" + dealer {figures['dealer_bytes'] / 1e6:.1f}"
+        ratio = record["ratios"].get(name)
         rounds = figures.get("rounds")
         shown.add_row(
             name,
             f"{figures['median_seconds']:.2f}",
-            " ".join(f"{seconds:.2f}" for seconds in figures["seconds"]),
-            sent,
-            f"{rounds:,}" if rounds is not None else f"{figures['messages']:,} messages",
+            f"{ratio:.1f} × faster" if ratio is not None else "",
+            f"{figures['bytes_sent_per_party'] / 1e6:.1f}",
+            f"{figures['dealer_bytes'] / 1e6:.1f}" if "dealer_bytes" in figures else "",
+            f"{rounds:,}" if rounds is not None else "",
             f"{figures['max_error']:.1e}",
-            f"{sum(figures['peak_memory_bytes'].values()) / 1e9:.2f} GB",
-            f"{record['ratios'][name]:.1f} × faster" if name in record["ratios"] else "",
+            f"{sum(figures['peak_memory_bytes'].values()) / 1e9:.2f}",
         )
     return shown

@@ -46,8 +46,7 @@ class Ours:
         """Launch the parties and load the model."""
         started = time.perf_counter()
         try:
-            self._checkpoint = read_checkpoint(self._folder, weights="private")
-            self._manifest = write_split(self._checkpoint, self._split)
+            self._manifest = write_split(read_checkpoint(self._folder, weights="private"), self._split)
             self._request = make_request("hidden", self._ids, None)
             self._launcher = launch()
             self._client = Client(self._launcher.settings)
@@ -68,7 +67,7 @@ class Ours:
             raise PeerError("not started")
         started = time.perf_counter()
         try:
-            inputs = client_inputs(self._manifest, self._request, self._ids, embeddings=self._checkpoint.embeddings)
+            inputs = client_inputs(self._manifest, self._request, self._ids)
             payloads = share(inputs, input_specs(self._manifest, self._request))
             digests = self._manifest.digest, self._manifest.policy.digest()
             prediction = self._client.predict(*digests, self._request, payloads)

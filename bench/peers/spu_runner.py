@@ -124,9 +124,13 @@ class Cluster:
         if not processes:
             log_to(str(self._logs[0]))
         start = context.Process if processes else threading.Thread
-        for rank in range(PARTIES):
-            log = str(self._logs[rank if processes else 0])
-            start(target=party, args=(rank, hosts, log, self._inboxes[rank], self._outbox), daemon=True).start()
+        logs = [str(log) for log in self._logs] * (1 if processes else PARTIES)
+        self._parties = [
+            start(target=party, args=(rank, hosts, logs[rank], self._inboxes[rank], self._outbox), daemon=True)
+            for rank in range(PARTIES)
+        ]
+        for worker in self._parties:
+            worker.start()
         executable = compiled(workload).SerializeToString()
         self._send([("executable", executable)] * PARTIES)
         for i, layer in enumerate(workload.layers):
@@ -147,9 +151,7 @@ class Cluster:
                     inbox.put(item, timeout=1)
                     break
                 except queue.Full:
-                    # Busy, or failed: then it has said so.
-                    if not self._outbox.empty():
-                        self._result()
+                    self._check()
 
     def run(self, hidden: np.ndarray[Any, np.dtype[np.float32]], output: str) -> lines.Answer:
         """Share the input, compute, put the output together; what that took."""
@@ -171,10 +173,23 @@ class Cluster:
         }
 
     def _result(self) -> Any:
-        result = self._outbox.get()
-        if isinstance(result[1], str):
-            raise RuntimeError(f"party {result[0]}: {result[1]}")
-        return result
+        while True:
+            try:
+                result = self._outbox.get(timeout=1)
+            except queue.Empty:
+                self._check()
+            else:
+                if isinstance(result[1], str):
+                    raise RuntimeError(f"party {result[0]}: {result[1]}")
+                return result
+
+    def _check(self) -> None:
+        """A party that waits is busy, unless it has said that it failed, or is gone."""
+        if not self._outbox.empty():
+            self._result()
+        gone = [rank for rank, worker in enumerate(self._parties) if not worker.is_alive()]
+        if gone:
+            raise RuntimeError(f"party {gone[0]} ended")
 
     def _traffic(self, read: list[int]) -> tuple[list[int], list[int]]:
         found = []

@@ -91,6 +91,9 @@ class Peer:
             # A group of its own: a runner that hangs is ended together with its parties.
             start_new_session=True,
         )
+        # If all of them together need more memory than there is, this one ends and is reported, not a bystander.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000", encoding="ascii")
         threading.Thread(target=self._read, args=(self._process,), name=f"{self.name} answers", daemon=True).start()
         return self._answer()
 
