@@ -1,0 +1,169 @@
+"""The same programs on the CPU and on the card: every message and every share must be the same, bit for bit."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.gpu.model import Setting, load, make_model, predict
+from bench.gpu.roles import ROLES, Outcome, Session, run_roles, split
+from models.manifest import WeightVisibility
+from protocols.beaver import gates
+from protocols.beaver.gate import Gate
+from protocols.beaver.protocol import BeaverProtocol
+from protocols.beaver.weights import Matrix
+from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.secret import Secret
+from protocols.functions.argmax import argmax
+from protocols.functions.compare import less_than, select
+from protocols.functions.gelu import gelu
+from protocols.functions.layernorm import l2_normalise, layer_norm
+from protocols.functions.octaves import reciprocal
+from protocols.functions.relu import relu
+from protocols.functions.softmax import softmax
+from protocols.functions.tanh import tanh
+
+_CPU = torch.device("cpu")
+_ROWS, _WIDTH = 21, 40  # no multiples of eight bits or of a card's blocks among the rows
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One program on two devices."""
+
+    name: str
+    equal: bool
+    bytes: int
+    gates: frozenset[str]
+
+
+def every_gate() -> set[str]:
+    """Names of all gates there are."""
+    for module in pkgutil.walk_packages(gates.__path__, gates.__name__ + "."):
+        importlib.import_module(module.name)
+    waiting: list[Any] = [Gate]
+    found: set[str] = set()
+    while waiting:
+        children = waiting.pop().__subclasses__()
+        found |= {child.name for child in children}
+        waiting += children
+    return found
+
+
+def arithmetic(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
+    """Products of all kinds, sums and truncations."""
+    small = x * 0.125
+    return [
+        x + y * 3 - 1.5,
+        small,
+        x * y,
+        x * x,
+        x @ y.transpose(0, 1),
+        x.reshape(3, 7, _WIDTH) @ y.reshape(3, 7, _WIDTH).transpose(1, 2),
+        protocol.square_sum(x),
+        protocol.multiply_three(x, small, y[:1]),
+        protocol.truncate(x, 10),
+        x.sum(0),
+    ]
+
+
+def weighted(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
+    """Linear layers by a private matrix, which is the second argument again, with and without a bias."""
+    revealed = protocol.reveal(y.transpose(0, 1))
+    share = None if protocol.at_dealer else revealed
+    prepared = protocol.prepare(share, (_WIDTH, _ROWS), 16, opened=True)
+    assert isinstance(prepared, Matrix)
+    return [protocol.linear(x, prepared, y[0, :_ROWS]), protocol.linear(x[:1], prepared, None)]
+
+
+def functions(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
+    """Everything that compares."""
+    return [
+        relu(x),
+        gelu(x),
+        tanh(x),
+        less_than(x, y),
+        select(less_than(x, 0.5), x, y),
+        argmax(x),
+        softmax(x),
+        layer_norm(x, y[0], y[1], 1e-5),
+        l2_normalise(x),
+        reciprocal(x * x + 1.0),
+    ]
+
+
+PROGRAMS: tuple[tuple[str, Callable[[BeaverProtocol, Secret, Secret], list[Secret]]], ...] = (
+    ("arithmetic", arithmetic),
+    ("weights", weighted),
+    ("functions", functions),
+)
+TINY = Setting(layers=2, tokens=9, hidden=24, heads=3, vocabulary=50)
+
+
+def run_program(function: Callable[..., list[Secret]], policy: FixedPointPolicy, device: torch.device) -> Outcome:
+    """One of `PROGRAMS` on numbers between -4 and 4, all results revealed."""
+    generator = torch.Generator().manual_seed(5)
+    values = torch.randint(-(4 << 16), 4 << 16, (2, _ROWS, _WIDTH), generator=generator)
+
+    def program(protocol: BeaverProtocol, shares: Sequence[Tensor | None]) -> list[Tensor]:
+        x, y = (protocol.input(share, (_ROWS, _WIDTH), 16) for share in shares)
+        results = [protocol.reveal(secret) for secret in function(protocol, x, y)]
+        return [] if protocol.at_dealer else [result.cpu() for result in results]
+
+    inputs = [split(value, number) for number, value in enumerate(values)]
+    return run_roles(program, inputs, device, Session.number(1), policy=policy, record=True)
+
+
+def run_model(weights: WeightVisibility, device: torch.device) -> list[Outcome]:
+    """A tiny BERT, loaded and evaluated."""
+    model = make_model(TINY, weights)
+    loaded = load(model, device, record=True)
+    found = predict(model, loaded, device, Session.number(3), record=True)
+    return [Outcome({}, loaded.meters, loaded.sent), found]
+
+
+def cases() -> list[tuple[str, Callable[[torch.device], list[Outcome]]]]:
+    """Every program that is compared, by name."""
+    found: list[tuple[str, Callable[[torch.device], list[Outcome]]]] = []
+    for truncation in ("probabilistic", "exact"):
+        policy = FixedPointPolicy(truncation=truncation)
+        for name, function in PROGRAMS:
+            found.append((f"{name}, {truncation}", _on_device(function, policy)))
+    for weights in ("private", "public"):
+        found.append((f"tiny BERT, {weights} weights", _model_on_device(weights)))
+    return found
+
+
+def _on_device(function: Callable[..., list[Secret]], policy: FixedPointPolicy) -> Callable[..., list[Outcome]]:
+    return lambda device: [run_program(function, policy, device)]
+
+
+def _model_on_device(weights: WeightVisibility) -> Callable[[torch.device], list[Outcome]]:
+    return lambda device: run_model(weights, device)
+
+
+def compare(name: str, run: Callable[[torch.device], list[Outcome]], device: torch.device) -> Compared:
+    """One program on the CPU and on the device."""
+    return compared(name, run(_CPU), run(device))
+
+
+def compared(name: str, due: Sequence[Outcome], found: Sequence[Outcome]) -> Compared:
+    """Whether two runs are the same in every message and every share."""
+    pairs = list(zip(due, found, strict=True))
+    equal = all(_same(a.results[role], b.results[role]) for a, b in pairs for role in a.results)
+    equal = equal and all(a.sent[role] == b.sent[role] for a, b in pairs for role in ROLES)
+    size = sum(len(message) for a, _ in pairs for role in ROLES for message in a.sent[role])
+    ops = {op for a, _ in pairs for _, op in a.meters["p1"].rows}
+    return Compared(name, equal, size, frozenset(ops))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, list):
+        return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
