@@ -16,6 +16,7 @@ from torch import Tensor
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
+from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear
@@ -39,6 +40,7 @@ Result = TypeVar("Result")
 CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
+_BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
 
 
@@ -97,7 +99,8 @@ class BeaverProtocol(Protocol):
             x.pair = self._dealt(x.pair)
             x.share, x.share_bits = self._unmask(x.pair), x.pair.bits
         else:
-            x.share, x.share_bits = self.run(Lift(x.pair)), ring.WORD_BITS
+            whole_bytes = 8 * ring.element_bytes(bits)
+            x.share, x.share_bits = self.run(Lift(x.pair, whole_bytes)), whole_bytes
         return x.share
 
     def pair_of(self, x: BeaverSecret, bits: int) -> Pair:
@@ -115,16 +118,21 @@ class BeaverProtocol(Protocol):
         """Smallest ring that holds every value of the policy at this scale, with a sign and a spare bit."""
         return fraction_bits + self.policy.value_bits + 2
 
-    def _product_pair(self, x: BeaverSecret, fraction_bits: int) -> Pair:
+    def _product_pair(self, x: BeaverSecret, fraction_bits: int, most: int = ring.WORD_BITS) -> Pair:
         """x's pair for a product of that scale: the one that it carries if its ring is wide enough, else a new one.
 
-        A new one is opened in the full ring: the truncated product then carries a pair that is again wide enough.
+        A new one is opened in the ring of x's share if that is wide enough, and in `most` bits otherwise: from the
+        full ring, the truncated product carries a pair that is again wide enough.
         """
         needed = self._value_bits(fraction_bits)
-        if x.pair is not None and x.pair.bits >= needed:
+        if self._carries(x, needed):
             return self.pair_of(x, needed)
         narrow = x.share is not None and needed <= x.share_bits
-        return self.pair_of(x, x.share_bits if narrow else ring.WORD_BITS)
+        return self.pair_of(x, min(most, x.share_bits) if narrow else most)
+
+    @staticmethod
+    def _carries(x: BeaverSecret, bits: int) -> bool:
+        return x.pair is not None and x.pair.bits >= bits
 
     def _rescaled(self, pair: Pair, scale: int, fraction_bits: int) -> BeaverSecret:
         """The secret of an opened value, truncated from `scale` to `fraction_bits`."""
@@ -134,12 +142,8 @@ class BeaverProtocol(Protocol):
         shifted = pair.shift_right(shift, at_dealer=self.at_dealer)
         if self.policy.truncation == "exact" and shift:
             carry = self.run(Carry(pair.low_part(shift, at_dealer=self.at_dealer)))
-            return BeaverSecret(self, fraction_bits, share=self.run(Lift(shifted)) - carry)
-        result = BeaverSecret(self, fraction_bits, pair=shifted)
-        if shifted.bits < self._value_bits(fraction_bits):
-            # Too small a ring to compute in, though large enough for this very value.
-            result.share, result.share_bits, result.pair = self.run(Lift(shifted)), ring.WORD_BITS, None
-        return result
+            return BeaverSecret(self, fraction_bits, share=self.run(Lift(shifted, ring.WORD_BITS)) - carry)
+        return BeaverSecret(self, fraction_bits, pair=shifted)
 
     # -- primitives ----------------------------------------------------------------------------------------------
 
@@ -150,23 +154,46 @@ class BeaverProtocol(Protocol):
         second = self._own(y)
         scale = max(first.fraction_bits, second.fraction_bits)
         first, second = self._upscaled(first, scale), self._upscaled(second, scale)
-        both_wide = all(s.share is not None and s.share_bits == ring.WORD_BITS for s in (first, second))
-        if first.pair is not None and second.pair is not None and not both_wide:
-            bits = min(first.pair.bits, second.pair.bits)
-            if bits >= self._value_bits(scale):
-                return BeaverSecret(self, scale, pair=first.pair.plus(second.pair))
-        bits = min(_share_ring(first), _share_ring(second))
-        total = self.share_of(first, bits) + self.share_of(second, bits)
-        return BeaverSecret(self, scale, share=total, share_bits=min(first.share_bits, second.share_bits))
+        wide = any(s.share is not None and s.share_bits == ring.WORD_BITS for s in (first, second))
+        if not wide:
+            self._open_smaller(first, second, scale)
+            if first.pair is not None and second.pair is not None:
+                total = first.pair.plus(second.pair)
+                if total.bits >= self._value_bits(scale):
+                    return BeaverSecret(self, scale, pair=total)
+        bits = ring.WORD_BITS if wide else min(self._share_ring(first), self._share_ring(second))
+        share = self.share_of(first, bits) + self.share_of(second, bits)
+        return BeaverSecret(self, scale, share=share, share_bits=min(first.share_bits, second.share_bits))
+
+    def _open_smaller(self, x: BeaverSecret, y: BeaverSecret, fraction_bits: int) -> None:
+        """Open what is broadcast to a much larger secret, so that the sum keeps the larger one's pair."""
+        small, large = sorted((x, y), key=lambda s: math.prod(s.shape))
+        worthwhile = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
+        if worthwhile and small.pair is None and self._carries(large, self._value_bits(fraction_bits)):
+            assert large.pair is not None
+            self._opened(small, min(large.pair.bits, small.share_bits))
+
+    def _share_ring(self, x: BeaverSecret) -> int:
+        """A ring in which x is available as a share without an opening."""
+        if x.share is not None:
+            return x.share_bits
+        needed = self._value_bits(x.fraction_bits)
+        return x.pair.bits if x.pair is not None and x.pair.bits >= needed else needed
 
     def _upscaled(self, x: BeaverSecret, fraction_bits: int) -> BeaverSecret:
-        """x at a finer scale, in a ring that holds it there."""
+        """x at a finer scale: what is in Z_2^k is then in Z_2^(k + shift). It must hold the policy's values there."""
         shift = fraction_bits - x.fraction_bits
         if shift == 0:
             return x
-        if _narrowest(x) < self._value_bits(fraction_bits):
-            x = BeaverSecret(self, x.fraction_bits, share=self.share_of(x, ring.WORD_BITS))
-        return x.map(lambda t: t << shift, fraction_bits)
+        if _narrowest(x) + shift < self._value_bits(fraction_bits):
+            bits = self._value_bits(x.fraction_bits)
+            x = self._shared(x, bits)
+        return x.shifted_left(shift)
+
+    def _shared(self, x: BeaverSecret, bits: int) -> BeaverSecret:
+        """x as a share alone, in a ring of at least `bits` bits."""
+        share = self.share_of(x, bits)
+        return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits)
 
     def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
         device = "meta" if self.at_dealer else self.role.device
@@ -185,6 +212,8 @@ class BeaverProtocol(Protocol):
     def scale(self, x: Secret, factor: float) -> Secret:
         own = self._own(x)
         if factor == int(factor):
+            if abs(factor) > 1 and _narrowest(own) < self._value_bits(own.fraction_bits):
+                own = self._shared(own, self._value_bits(own.fraction_bits))
             return own.map(lambda t: t * int(factor))
         extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
         if extra > _MOST_FACTOR_BITS:
@@ -200,8 +229,8 @@ class BeaverProtocol(Protocol):
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
         needed = self._value_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
-        if own.share_bits < ring.WORD_BITS or (own.pair is not None and own.pair.bits < needed):
-            own = BeaverSecret(self, own.fraction_bits, share=self.share_of(own, ring.WORD_BITS))
+        if _narrowest(own) < needed:
+            own = self._shared(own, max(needed, self._value_bits(2 * self.policy.fraction_bits)))
         return own.map(lambda t: t.sum(dim, keepdim=keepdim))
 
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:
@@ -227,7 +256,7 @@ class BeaverProtocol(Protocol):
             narrow = weight.bits <= ring.HALF_WORD_BITS
             pair_x = self.pair_of(own, weight.bits) if narrow else self._product_pair(own, scale)
             pair = self.run(Linear(pair_x, weight, addend))
-        return self._rescaled(pair, scale, max(own.fraction_bits, weight.fraction_bits))
+        return self._rescaled(pair, scale, self.policy.fraction_bits)
 
     def _public_product(self, x: BeaverSecret, weight: PublicMatrix, scale: int, addend: Tensor | None) -> Tensor:
         """A share of x @ weight + addend, in the ring of x's share."""
@@ -246,7 +275,10 @@ class BeaverProtocol(Protocol):
     def _product(self, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None) -> BeaverSecret:
         first, second = self._own(x), self._own(y)
         scale = first.fraction_bits + second.fraction_bits
-        pair_x, pair_y = self._product_pair(first, scale), self._product_pair(second, scale)
+        # Nothing is gained by a new pair in a larger ring than that of the other factor's.
+        needed = self._value_bits(scale)
+        most = min([s.pair.bits for s in (first, second) if s.pair and s.pair.bits >= needed], default=ring.WORD_BITS)
+        pair_x, pair_y = self._product_pair(first, scale, most), self._product_pair(second, scale, most)
         share_y = second.share if second.share is not None and second.share_bits >= pair_y.bits else None
         gate = Product(kind, pair_x, pair_y, self._unmask(pair_y) if share_y is None else share_y)
         target = max(first.fraction_bits, second.fraction_bits) if fraction_bits is None else fraction_bits
@@ -271,45 +303,42 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(self, 2 * x.fraction_bits, share=self.run(Square(pair, summed=True)))
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, scale = self._own(x), function.scale
+        own, clamped = self._own(x), function.clamped()
+        scale = function.output_bits if clamped else function.scale
         bits = min(max(function.compare_bits, scale + function.integer_bits + 2), ring.WORD_BITS)
-        clamped = function.clamped()
         if clamped is not None:
-            share = self._evaluate_clamped(own, self.pair_of(own, bits), function, clamped)
-        else:
-            pair = self.pair_of(own, bits) if function.sloped else self._opened(own, bits)
-            (share,) = self.run(EvaluatePiecewise(pair, (function,), own.fraction_bits))
-        result = BeaverSecret(self, scale, share=share, share_bits=own.pair.bits if own.pair else bits)
+            return self._evaluate_clamped(own, self.pair_of(own, bits), function, clamped)
+        pair = self.pair_of(own, bits) if function.sloped else self._opened(own, bits)
+        (share,) = self.run(EvaluatePiecewise(pair, (function,), own.fraction_bits))
+        result = BeaverSecret(self, scale, share=share, share_bits=pair.bits)
         return result if scale == function.output_bits else self.truncate(result, function.output_bits)
 
-    def _evaluate_clamped(self, x: BeaverSecret, pair: Pair, function: Piecewise, clamped: Clamped) -> Tensor:
-        """A share of f(x) at the function's scale, in the pair's ring: one more round than from the pair alone, but
-        the series' basis is then shared once and not once more under the mask of a bit."""
+    def _evaluate_clamped(self, x: BeaverSecret, pair: Pair, function: Piecewise, clamped: Clamped) -> BeaverSecret:
+        """f(x) in the pair's ring: the series needs its argument opened, but then neither the bits of a comparison nor
+        the pair's large ring."""
+        scale = function.output_bits
         functions = (clamped.limits, clamped.straight)
         limits, straight = self.run(EvaluatePiecewise(pair, functions, x.fraction_bits))
-        argument = self._add_public(
-            BeaverSecret(self, x.fraction_bits, share=limits, share_bits=pair.bits), clamped.low
-        )
-        period_bits = round(math.log2(clamped.series.period)) + x.fraction_bits
-        opened = self._opened(argument, period_bits)
-        series = self.run(EvaluateSeries(opened, clamped.series, function, x.fraction_bits, pair.bits))
-        total = BeaverSecret(self, function.scale, share=series + straight, share_bits=pair.bits)
-        share = self._add_public(total, clamped.base).share
-        assert share is not None
-        return share
+        argument = self._add_public(BeaverSecret(self, scale, share=limits, share_bits=pair.bits), clamped.low)
+        opened = self._opened(argument, round(math.log2(clamped.series.period)) + scale)
+        bits = function.scale + clamped.series_integer_bits + 2
+        series = self.run(EvaluateSeries(opened, clamped.series, function, scale, bits))
+        smooth = self._rescaled(self.run(Open(series, bits)), function.scale, scale)
+        share = self.share_of(smooth, pair.bits) + straight
+        return self._add_public(BeaverSecret(self, scale, share=share, share_bits=pair.bits), clamped.base)
 
     def exp2_negative(self, u: Secret) -> Secret:
         own = self._own(u)
         if own.fraction_bits != EXPONENT_FRACTION_BITS:
             raise ProtocolError(f"exp2_negative takes {EXPONENT_FRACTION_BITS} fraction bits")
         share = self.run(Exp2Negative(self._opened(own, 32)))
-        return self._rescaled(self.run(Open(share, ring.WORD_BITS)), Exp2Negative.SCALE, own.fraction_bits)
+        return self._rescaled(self.run(Open(share, EXPONENTIAL_BITS)), Exp2Negative.SCALE, own.fraction_bits)
 
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         own = [self._own(part) for part in parts]
         scale = max(part.fraction_bits for part in own)
         own = [self._upscaled(part, scale) for part in own]
-        shares = [self.share_of(part, _share_ring(part)) for part in own]
+        shares = [self.share_of(part, self._share_ring(part)) for part in own]
         bits = min(part.share_bits for part in own)
         return BeaverSecret(self, scale, share=torch.cat(shares, dim), share_bits=bits)
 
@@ -378,13 +407,6 @@ def _narrowest(x: BeaverSecret) -> int:
     """The smallest ring in which x is held."""
     rings = [] if x.share is None else [x.share_bits]
     return min(rings + ([] if x.pair is None else [x.pair.bits]))
-
-
-def _share_ring(x: BeaverSecret) -> int:
-    """Ring in which x is available as a share without a lift."""
-    if x.share is not None:
-        return x.share_bits
-    return ring.WORD_BITS
 
 
 class BeaverParty(BeaverProtocol):

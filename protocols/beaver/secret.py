@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from protocols.beaver.pair import Pair
+from protocols.core import ring
 from protocols.core.errors import ProtocolError
 from protocols.core.secret import Protocol, Secret
 
@@ -43,6 +45,14 @@ class BeaverSecret(Secret):
             return tuple(self.share.shape)
         assert self.pair is not None
         return tuple(self.pair.opened.shape)
+
+    def shifted_left(self, shift: int) -> BeaverSecret:
+        """x 2^shift with as many more fraction bits: what is equal mod 2^k becomes equal mod 2^(k + shift)."""
+        larger = self.map(lambda t: t << shift, self.fraction_bits + shift)
+        larger.share_bits = min(self.share_bits + shift, ring.WORD_BITS)
+        if larger.pair is not None:
+            larger.pair = replace(larger.pair, bits=min(larger.pair.bits + shift, ring.WORD_BITS))
+        return larger
 
     def map(self, function: Callable[[Tensor], Tensor], fraction_bits: int | None = None) -> BeaverSecret:
         return BeaverSecret(

@@ -51,6 +51,8 @@ class Piecewise:
     max_error: largest |pieces - reference| on the domain, fixed-point rounding included; relative_error: the same as a
         share of |reference|. Both allow: max_error + relative_error * |reference|.
     compare_bits: |x - threshold| * 2^fraction_bits < 2^(compare_bits - 1) for all x of the domain.
+    blur_bits: within 2^-blur_bits of a threshold, a multiple of that, either of the two pieces may be taken; None where
+        comparisons are exact. A blurred comparison costs less.
     amplitude_bits, basis_bits: fraction bits of the public factor and of the dealer's cosines.
     output_bits: fraction bits of the result. Where pieces are constants or slopes only, and all of them are exact at
         output_bits, no truncation is needed and none is done.
@@ -65,10 +67,16 @@ class Piecewise:
     max_error: float = 0.0
     relative_error: float = 0.0
     compare_bits: int = 32
+    blur_bits: int | None = None
     amplitude_bits: int = 16
     basis_bits: int = 16
     output_bits: int = 16
     integer_bits: int = 13
+
+    @property
+    def comparison(self) -> tuple[tuple[float, ...], int, int | None]:
+        """What functions must have in common to be evaluated from one comparison."""
+        return self.thresholds, self.compare_bits, self.blur_bits
 
     @property
     def sloped(self) -> bool:
@@ -114,8 +122,7 @@ class Piecewise:
             Piece(constant=upper.constant - series.value(high) - base, slope=upper.slope),
         )
         limits = (None, Piece(constant=-low, slope=1.0), Piece(constant=high - low))
-        plain = replace(self, pieces=straight, output_bits=self.scale)
-        return Clamped(low, replace(plain, pieces=limits, output_bits=self.output_bits), series, base, plain)
+        return Clamped(low, replace(self, pieces=limits), series, base, replace(self, pieces=straight))
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,8 @@ class Clamped:
     """f(x) = series(low + limits(x)) + base + straight(x), where low + limits(x) is x between the thresholds.
 
     The two functions of x have the same thresholds and are zero below the lower one, so that one comparison serves
-    both and their lowest piece costs nothing; the series needs no bit of a comparison.
+    both and their lowest piece costs nothing; the series needs no bit of a comparison, and being bounded it needs only
+    a small ring.
     """
 
     low: float
@@ -131,3 +139,9 @@ class Clamped:
     series: Piece
     base: float
     straight: Piecewise
+
+    @property
+    def series_integer_bits(self) -> int:
+        """|series| < 2^this, with all that rounding may add."""
+        amplitudes = sum(abs(a) for _, a in self.series.cosines + self.series.sines)
+        return math.ceil(math.log2(abs(self.series.constant) + amplitudes))

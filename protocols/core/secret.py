@@ -161,7 +161,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def exp2_negative(self, u: Secret) -> Secret:
-        """2^(-u) elementwise for 0 <= u < 2^14; exactly zero from u = 16 on."""
+        """2^(-u) elementwise for -1/4 <= u < 2^14; exactly zero from u = 15.75 on, and zero or not from u = 15.5 on."""
 
     @abstractmethod
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
@@ -184,9 +184,7 @@ class Protocol(ABC):
         """Load a model's private tensor, once per model; `opened` for factors of products."""
 
     @abstractmethod
-    def prepare_public(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
-    ) -> Any:
+    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool) -> Any:
         """Load a model's public tensor, once per model; `opened` for factors of products."""
 
     @abstractmethod

@@ -20,33 +20,38 @@ def reference(x: Tensor) -> Tensor:
 
 # Outside [-4.25, 4.25] GeLU is 0 or x up to 4.5e-5. Inside, GeLU(x) - x/2 is even; it is so close to |x|/2 near the
 # cuts that its reflection there is smooth, and odd harmonics of period 16 suffice. Least largest error over five of
-# them and a constant, by linear programming on 1,200 points: 5.1e-5.
+# them and a constant, by linear programming on 1,200 points of [0, 4.375], where a blurred cut may end: 9.0e-5.
 GELU = Piecewise(
     name="gelu",
     thresholds=(-_CUT, _CUT),
     pieces=(
         None,
         Piece(
-            constant=1.9998234276,
+            constant=1.9997909717,
             slope=0.5,
             period=16.0,
             cosines=(
-                (1, -1.7320603406),
-                (3, -0.2149625731),
-                (5, -0.0457621227),
-                (7, -0.0065096997),
-                (9, -0.0004772515),
+                (1, -1.7320189401),
+                (3, -0.2149766827),
+                (5, -0.0457526577),
+                (7, -0.0065231856),
+                (9, -0.0004293847),
             ),
         ),
         Piece(slope=1.0),
     ),
     reference=reference,
     domain=(-4096.0, 4096.0),
-    max_error=1.5e-4,
+    max_error=4e-4,
+    compare_bits=30,
+    blur_bits=3,
+    amplitude_bits=14,
+    basis_bits=14,
+    output_bits=17,  # half of x is exact
     integer_bits=13,
 )
 
 
 def gelu(x: Secret) -> Secret:
-    """x Φ(x) elementwise. Shapes: any -> same. Error: 1.5e-4 for |x| <= 4096. Reveals nothing."""
+    """x Φ(x) elementwise, with 17 fraction bits. Shapes: any -> same. Error: 4e-4 for |x| <= 4096. Reveals nothing."""
     return x.protocol.piecewise(x, GELU)

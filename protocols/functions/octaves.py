@@ -11,6 +11,8 @@ import torch
 from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Secret
 
+_AMPLITUDE_BITS = 22
+
 
 @dataclass(frozen=True)
 class _Fit:
@@ -46,7 +48,9 @@ _RECIPROCAL = _Fit(  # 1.8e-6
 )
 
 
-def _by_octaves(name: str, fit: _Fit, factor: float, lowest: int, highest: int, output_bits: int) -> Piecewise:
+def _by_octaves(
+    name: str, fit: _Fit, factor: float, lowest: int, highest: int, output_bits: int, input_bits: int
+) -> Piecewise:
     """factor * x^exponent for 2^lowest <= x < 2^highest; constant at the value of the nearer end outside."""
     powers = range(lowest, highest)
 
@@ -69,24 +73,26 @@ def _by_octaves(name: str, fit: _Fit, factor: float, lowest: int, highest: int, 
         domain=(0.0, 2.0 ** (highest + 1)),
         max_error=2.0**-output_bits + largest * 2.0**-20,
         relative_error=4e-5,
-        compare_bits=64,
-        amplitude_bits=24,
-        basis_bits=24 - max(0, math.ceil(math.log2(largest)) - 8),
+        compare_bits=highest + 2 + input_bits,
+        amplitude_bits=_AMPLITUDE_BITS,
+        basis_bits=_AMPLITUDE_BITS - max(0, math.ceil(math.log2(largest)) - 8),
         output_bits=output_bits,
         integer_bits=max(1, math.ceil(math.log2(largest)) + 1),
     )
 
 
 @functools.cache
-def reciprocal_function(lowest: int, highest: int, output_bits: int = 16) -> Piecewise:
-    """1 / x for 2^lowest <= x < 2^highest."""
-    return _by_octaves("reciprocal", _RECIPROCAL, 1.0, lowest, highest, output_bits)
+def reciprocal_function(lowest: int, highest: int, output_bits: int = 16, *, input_bits: int = 16) -> Piecewise:
+    """1 / x for 2^lowest <= x < 2^highest, x with input_bits fraction bits."""
+    return _by_octaves("reciprocal", _RECIPROCAL, 1.0, lowest, highest, output_bits, input_bits)
 
 
 @functools.cache
-def inverse_root_function(count: int, lowest: int, highest: int, output_bits: int = 16) -> Piecewise:
+def inverse_root_function(
+    count: int, lowest: int, highest: int, output_bits: int = 16, *, input_bits: int = 32
+) -> Piecewise:
     """sqrt(count / x), the inverse standard deviation for a sum x of `count` squares, 2^lowest <= x < 2^highest."""
-    return _by_octaves("rsqrt", _INVERSE_ROOT, math.sqrt(count), lowest, highest, output_bits)
+    return _by_octaves("rsqrt", _INVERSE_ROOT, math.sqrt(count), lowest, highest, output_bits, input_bits)
 
 
 def reciprocal(x: Secret, *, lowest: int = -4, highest: int = 13) -> Secret:
@@ -94,7 +100,7 @@ def reciprocal(x: Secret, *, lowest: int = -4, highest: int = 13) -> Secret:
 
     Shapes: any -> same. Error: 4e-5 relative, and the ring's resolution. Reveals nothing.
     """
-    return x.protocol.piecewise(x, reciprocal_function(lowest, highest))
+    return x.protocol.piecewise(x, reciprocal_function(lowest, highest, input_bits=x.fraction_bits))
 
 
 def rsqrt(x: Secret, *, lowest: int = -8, highest: int = 13) -> Secret:
@@ -102,4 +108,4 @@ def rsqrt(x: Secret, *, lowest: int = -8, highest: int = 13) -> Secret:
 
     Shapes: any -> same. Error: 4e-5 relative, and the ring's resolution. Reveals nothing.
     """
-    return x.protocol.piecewise(x, inverse_root_function(1, lowest, highest))
+    return x.protocol.piecewise(x, inverse_root_function(1, lowest, highest, input_bits=x.fraction_bits))

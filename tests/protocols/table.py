@@ -144,12 +144,8 @@ def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> T
     return (ULP + mean.abs() * 2.0**-21) * inverse * 1.5 + centred * 2.0**-17 + centred * inverse * 4e-5 + ULP
 
 
-def _exponentials(x: Secret) -> Secret:
-    return softmax.exponentials(x)[0]
-
-
-def _exponentials_base_two(x: Secret) -> Secret:
-    return softmax.exponentials(x, base_two=True)[0]
+def _softmax_base_two(x: Secret) -> Secret:
+    return softmax.softmax(x, base_two=True)
 
 
 def _exp2(u: Secret) -> Secret:
@@ -202,7 +198,7 @@ OPS: tuple[Op, ...] = (
     Op("maximum", relu.maximum, (HALF, OTHER_HALF), TWO, exactly),
     Op("maximum-along", argmax.maximum_along, (HALF,), ROWS, exactly),
     Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
-    _elementwise(relu.RELU, relu.relu),
+    _elementwise(relu.relu_function(16), relu.relu),
     # functions of one variable
     _elementwise(gelu.GELU, gelu.gelu),
     _elementwise(tanh.TANH, tanh.tanh),
@@ -227,8 +223,7 @@ OPS: tuple[Op, ...] = (
     Op("softmax-mild", softmax.softmax, (MILD_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("softmax-masked", softmax.softmax, (SCORES, MASK), MASKED_ROWS, at_most(2e-4), with_mask(SCORES), _FEW),
     Op("softmax-masked-mild", softmax.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-4), with_mask(MILD_SCORES), _FEW),
-    Op("exponentials", _exponentials, (MILD_SCORES,), ROWS, at_most(1e-4), forms=_FEW),
-    Op("exponentials-base-two", _exponentials_base_two, (SCORES,), ROWS, at_most(1e-4), forms=_FEW),
+    Op("softmax-base-two", _softmax_base_two, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )

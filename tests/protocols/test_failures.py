@@ -99,7 +99,11 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
     ),
     ("truncate-upwards", lambda x: x.protocol.truncate(x, 20), "cannot truncate from 16 to 20"),
     ("exponent-scale", lambda x: x.protocol.exp2_negative(x.protocol.truncate(x, 12)), "takes 16 fraction bits"),
-    ("slope-scale", lambda x: relu.relu(x.protocol.multiply(x, x, fraction_bits=20)), "not exact"),
+    (
+        "slope-scale",
+        lambda x: x.protocol.piecewise(x.protocol.multiply(x, x, fraction_bits=20), relu.relu_function(16)),
+        "not exact",
+    ),
     (
         "period",
         lambda x: x.protocol.piecewise(x, ODD),
@@ -119,10 +123,10 @@ def test_a_comparison_wider_than_its_ring_is_refused() -> None:
         assert isinstance(protocol, BeaverProtocol)
         x = protocol.input(shares[0], (6,), 16)
         assert isinstance(x, BeaverSecret)
-        pair = protocol.pair_of(x, 31)
+        pair = protocol.pair_of(x, 30)
         return protocol.run(EvaluatePiecewise(pair, (octaves.reciprocal_function(-4, 13),), 16))[0]
 
-    with pytest.raises(RoleFailure, match="compares 64 bits of a smaller ring"):
+    with pytest.raises(RoleFailure, match="compares 31 bits of a smaller ring"):
         run_roles(program, [ONES], timeout_seconds=SHORT_SECONDS)
 
 

@@ -28,7 +28,7 @@ def test_clamped_is_the_same_function(function: Piecewise) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [relu.RELU, compare.NEGATIVE, octaves.reciprocal_function(-1, 2)],
+    [relu.relu_function(16), compare.NEGATIVE, octaves.reciprocal_function(-1, 2)],
     ids=lambda f: f.name,
 )
 def test_functions_without_one_smooth_piece_have_no_clamped_form(function: Piecewise) -> None:

@@ -58,7 +58,7 @@ def on_shares(x: Tensor, step: Callable[[BeaverProtocol, Tensor], Tensor], bits:
 def truncate_and_lift(shift: int, bits: int) -> Callable[[BeaverProtocol, Tensor], Tensor]:
     def step(protocol: BeaverProtocol, share: Tensor) -> Tensor:
         pair = protocol.run(Open(share, bits))
-        return protocol.run(Lift(pair.shift_right(shift, at_dealer=protocol.at_dealer)))
+        return protocol.run(Lift(pair.shift_right(shift, at_dealer=protocol.at_dealer), 64))
 
     return step
 
@@ -94,7 +94,7 @@ def test_lift_is_exact_at_the_bounds(bits: int) -> None:
     x[0] = 1 << (bits - 2)  # what a truncation of the largest value may leave
 
     def step(protocol: BeaverProtocol, share: Tensor) -> Tensor:
-        return protocol.run(Lift(protocol.run(Open(share, bits))))
+        return protocol.run(Lift(protocol.run(Open(share, bits)), 64))
 
     assert torch.equal(on_shares(x, step), x)
 

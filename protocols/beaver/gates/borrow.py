@@ -8,8 +8,8 @@ products of those bits, which the dealer shares. Leaves cost no communication be
 
 Merging. From the lowest digit (0) to the highest (m - 1),
     G = g_{m-1} + p_{m-1} (g_{m-2} + p_{m-2} (...)),   P = p_{m-1} ... p_0.
-Up to four digits are merged in one round: every p and g that is multiplied is opened under a one-bit mask, p = v + a
-and g = w + b, and the dealer shares the products of masks that occur. Numbers of up to 16 bits take one round, up to
+Up to five digits are merged in one round: every p and g that is multiplied is opened under a one-bit mask, p = v + a
+and g = w + b, and the dealer shares the products of masks that occur. Numbers of up to 20 bits take one round, up to
 64 bits two.
 
 Both evaluations are folds. A table holds shares of z·(product of U) for every subset U of the mask bits that are
@@ -35,7 +35,7 @@ from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, ring
 
 DIGIT_BITS = 4
-FAN_IN = 4
+FAN_IN = 5
 _MONOMIALS = (1 << DIGIT_BITS) - 1
 
 
@@ -113,8 +113,8 @@ class BorrowCost:
 
     @property
     def dealer_bytes(self) -> int:
-        """Products of the bits of r, once, and products of masks for each job."""
-        leaves = max(digit_count(width) for width, _ in self.jobs) * _MONOMIALS
+        """For each job products of the bits of its r, and products of masks for each number."""
+        leaves = sum(digit_count(width) for width, _ in self.jobs) * _MONOMIALS
         return leaves * bits.plane_bytes(self.elements) + self._sum(lambda group: group.shared_planes)
 
     def _sum(self, planes_of: Callable[[Group], int]) -> int:
@@ -124,40 +124,29 @@ class BorrowCost:
         return total * bits.plane_bytes(self.elements)
 
 
-def deal_borrows(dealer: Dealer, mask: Tensor, jobs: tuple[tuple[int, int], ...]) -> None:
-    """The dealer's side of `borrows`. Shapes: mask int64 [n]."""
-    width = max(width for width, _ in jobs)
-    dealer.share_planes(_bit_products(ring.low(mask, width), digit_count(width)))
-    row = bits.plane_bytes(mask.numel())
+def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple[Tensor, ...]) -> None:
+    """The dealer's side of `borrows`, with r of each job. Shapes: masks int64 [n]."""
+    for (width, _), mask in zip(jobs, masks, strict=True):
+        dealer.share_planes(_bit_products(ring.low(mask, width), digit_count(width)))
+    row = bits.plane_bytes(masks[0].numel())
     for level in range(max(len(merge_plan(digit_count(width))) for width, _ in jobs)):
         for group, numbers in _groups_at(jobs, level):
-            masks = dealer.mask_planes((group.variables, numbers, row))
-            dealer.share_planes(_mask_products(group, masks))
+            planes = dealer.mask_planes((group.variables, numbers, row))
+            dealer.share_planes(_mask_products(group, planes))
 
 
 def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
-    """XOR shares of [c mod 2^width < r mod 2^width] for each job (width, c).
+    """XOR shares of [c mod 2^width < r mod 2^width] for each job (width, c), all in the same rounds.
 
-    Shapes: c int64 [J, n] -> uint8 [J, ceil(n / 8)]. All jobs share the dealt bits of r.
+    Shapes: c int64 [J, n] -> uint8 [J, ceil(n / 8)].
     """
-    count = numbers[0][1].shape[1]
+    row = bits.plane_bytes(numbers[0][1].shape[1])
     plans = [merge_plan(digit_count(width)) for width, _ in numbers]
-    digits = digit_count(max(width for width, _ in numbers))
-    products = party.correlation_planes((_MONOMIALS, digits, bits.plane_bytes(count)))
-    leaves = [_leaves(party, ring.low(c, width), _cut(products, width)) for width, c in numbers]
+    products = [party.correlation_planes((_MONOMIALS, digit_count(width), row)) for width, _ in numbers]
+    leaves = [_leaves(party, ring.low(c, width), own) for (width, c), own in zip(numbers, products, strict=True)]
     for level in range(max(len(plan) for plan in plans)):
         leaves = _merge_level(party, leaves, [plan[level] if level < len(plan) else () for plan in plans])
     return [less[0] for less, _ in leaves]
-
-
-def _cut(products: Tensor, width: int) -> Tensor:
-    """The bit products of r mod 2^width. Shapes: [15, digits, row] -> [15, digit_count(width), row]."""
-    kept = products[:, : digit_count(width)]
-    if width % DIGIT_BITS:
-        # Bits of the highest digit that the width leaves out are zero, and so is every product with one of them.
-        kept = kept.clone()
-        kept[(1 << width % DIGIT_BITS) - 1 :, -1] = 0
-    return kept
 
 
 def _groups_at(jobs: tuple[tuple[int, int], ...], level: int) -> list[tuple[Group, int]]:

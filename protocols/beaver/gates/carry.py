@@ -40,7 +40,7 @@ class Carry(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask = self.pair.mask.reshape(-1)
-        deal_borrows(dealer, mask, (self._job(),))
+        deal_borrows(dealer, (self._job(),), (mask,))
         dealer.share(deal_bit_masks(dealer, 1, mask.numel())[0], ring.WORD_BITS)
         return unknown(self.pair.opened.shape)
 

@@ -8,26 +8,40 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
+from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, ring
 from protocols.core.cost import Cost
+from protocols.core.errors import ProtocolError
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """[x < t_j] for public t_j, from one opening c = x + r; |x - t_j| < 2^(width - 1).
+    """[x < t_j] for public t_j, from one opening c = x + r in Z_2^k; |x - t_j| < 2^(width - 1).
 
     x - t is negative when the top bit of (c - t) - r in Z_2^width is set: that bit is
     borrow ⊕ msb(c - t) ⊕ msb(r), where the borrow comes from the width - 1 lower bits.
+
+    With `dropped` low bits left out, all of this is about x' = x >> dropped or one more, t a multiple of 2^dropped and
+    |x' - t'| < 2^(width - 1): fewer digits, and bits that may be wrong for x within 2^dropped of a threshold.
     """
 
     values: tuple[int, ...]
     width: int
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        if any(value % (1 << self.dropped) for value in self.values):
+            raise ProtocolError(f"a threshold is finer than what a comparison without {self.dropped} bits can tell")
 
     @property
     def job(self) -> tuple[int, int]:
         """This comparison as a job of `borrows`."""
         return self.width - 1, len(self.values)
+
+    def seen(self, pair: Pair, *, at_dealer: bool) -> Pair:
+        """The part of an opening that is compared, flat."""
+        return pair.map(lambda t: t.reshape(-1)).shift_right(self.dropped, at_dealer=at_dealer)
 
     def deal_sign(self, dealer: Dealer, mask: Tensor) -> None:
         """Share msb(r). Shapes: mask int64 [n]."""
@@ -35,7 +49,7 @@ class Thresholds:
 
     def shifted(self, opened: Tensor) -> Tensor:
         """c - t_j. Shapes: int64 [n] -> [J, n]."""
-        offsets = torch.tensor(self.values, dtype=torch.int64, device=opened.device)
+        offsets = torch.tensor([t >> self.dropped for t in self.values], dtype=torch.int64, device=opened.device)
         return opened.unsqueeze(0) - offsets.unsqueeze(1)
 
     def signs(self, party: Party, shifted: Tensor, borrow: Tensor, mask_sign: Tensor) -> Tensor:
@@ -47,28 +61,35 @@ class Thresholds:
         return signs
 
 
-def thresholds_cost(thresholds: Thresholds, elements: int, other_jobs: tuple[tuple[int, int], ...] = ()) -> Cost:
+Job = tuple[int, int]
+
+
+def thresholds_cost(thresholds: Thresholds, elements: int, other_jobs: tuple[Job, ...] = ()) -> Cost:
     """Cost of the comparison without the opening of its bits."""
     borrow = BorrowCost((thresholds.job, *other_jobs), elements)
     return Cost(borrow.rounds, borrow.online_bytes, borrow.dealer_bytes + bits.plane_bytes(elements))
 
 
 def deal_comparison(
-    dealer: Dealer, mask: Tensor, thresholds: Thresholds, other_jobs: tuple[tuple[int, int], ...] = ()
+    dealer: Dealer, pair: Pair, thresholds: Thresholds, others: tuple[tuple[Job, Tensor], ...] = ()
 ) -> None:
-    """The dealer's side of `compare`. Shapes: mask int64 [n]."""
+    """The dealer's side of `compare`; `others` are jobs with their masks, int64 [n]."""
+    mask = thresholds.seen(pair, at_dealer=True).mask
+    assert mask is not None
     thresholds.deal_sign(dealer, mask)
-    deal_borrows(dealer, mask, (thresholds.job, *other_jobs))
+    jobs = thresholds.job, *(job for job, _ in others)
+    deal_borrows(dealer, jobs, (mask, *(other for _, other in others)))
 
 
 def compare(
-    party: Party, opened: Tensor, thresholds: Thresholds, other_jobs: tuple[tuple[int, Tensor], ...] = ()
+    party: Party, pair: Pair, thresholds: Thresholds, others: tuple[tuple[int, Tensor], ...] = ()
 ) -> tuple[Tensor, list[Tensor]]:
-    """XOR shares of [x < t_j], and of the borrows of other jobs on the same mask. Shapes: opened int64 [n]."""
+    """XOR shares of [x < t_j], and of the borrows of other jobs (width, c), c int64 [J, n]."""
+    opened = thresholds.seen(pair, at_dealer=False).opened
     mask_sign = party.correlation_planes((1, bits.plane_bytes(opened.numel())))
     shifted = thresholds.shifted(opened)
-    first, *others = borrows(party, [(thresholds.width - 1, shifted), *other_jobs])
-    return thresholds.signs(party, shifted, first, mask_sign), others
+    first, *rest = borrows(party, [(thresholds.width - 1, shifted), *others])
+    return thresholds.signs(party, shifted, first, mask_sign), rest
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,28 +25,31 @@ from protocols.core.cost import Cost
 
 FRACTION_BITS = 16  # of u
 RANGE_BITS = 4  # results below 2^-16 are less than one unit: they are zero
-COMPARE_BITS = 32
+LOWEST = -0.25  # of u: the caller may subtract from something a little smaller than the maximum
 FACTOR_BITS = 14  # of the dealer's 2^r, which is at least 1
-PUBLIC_BITS = 35  # of 2^-c, which may be as small as 2^-16 and then meets a 2^r of up to 2^16
+PUBLIC_BITS = 31  # of 2^-c, which may be as small as 2^-16 and then meets a 2^r of up to 2^16
+RING_BITS = PUBLIC_BITS + FACTOR_BITS + 3  # results are below 2
 _WIDTH = RANGE_BITS + FRACTION_BITS
-_GUARD = 16  # units added to u: a truncation may leave u one unit below zero. So results end 16 units before u = 16
+_GUARD = round(-LOWEST * 2**FRACTION_BITS)
+_COMPARED = Thresholds((round(15.75 * 2**FRACTION_BITS),), 31 - 14, 14)  # a quarter is what it may be wrong by
 _WORDS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Exp2Negative(Gate[Tensor]):
-    """2^(-u), and zero from u = 16 on, from a pair c = u + r that exists already.
+    """2^(-u), and zero from u = 15.75 on, from a pair c = u + r that exists already.
 
     Let c and r be reduced mod 2^20 (u < 16 with 16 fraction bits) and w = [c < r], which tells whether u + r wrapped:
         2^(-u) = 2^(-c) 2^r (1 - w) + 2^(-c - 16) 2^r w      for 0 <= u < 16.
-    Powers of c are public; the dealer shares 2^r. With s = [u < 16], both bits are opened under masks σ and ω, and
-    shares of 2^r, σ 2^r, ω 2^r and σω 2^r give every product locally.
+    Powers of c are public; the dealer shares 2^r. With s = [u < 15.75], or from 15.5 on zero, both bits are opened
+    under masks σ and ω, and shares of 2^r, σ 2^r, ω 2^r and σω 2^r give every product locally. All of this is done
+    for u + 1/4, so that u may be a little below zero.
 
-    Shapes: any. Encoding: pair in Z_2^32 or larger with 16 fraction bits, 0 <= u < 2^14 (or one unit below 0)
-    -> share in Z_2^64 with `SCALE` = 49 fraction bits.
-    Cost: comparison of 32 bits and of 20 bits in the same rounds, one round of two bits; the dealer sends their
-    correlations and 32 bytes per element.
-    Error: 5e-5 after truncation. Reveals: nothing new.
+    Shapes: any. Encoding: pair in Z_2^32 or larger with 16 fraction bits, -1/4 <= u < 2^14
+    -> share in Z_2^48 with `SCALE` = 45 fraction bits.
+    Cost: comparisons of 16 bits and of 20 bits in the same round, one round of two bits; the dealer sends their
+    correlations and 24 bytes per element.
+    Error: 1e-4 after truncation. Reveals: nothing new.
     Source: multiplicative masking in the exponent as in the project's design notes.
     """
 
@@ -54,24 +57,22 @@ class Exp2Negative(Gate[Tensor]):
     SCALE = PUBLIC_BITS + FACTOR_BITS
     pair: Pair
 
-    def _threshold(self) -> Thresholds:
-        return Thresholds((1 << _WIDTH,), COMPARE_BITS)
-
     def cost(self) -> Cost:
         count = self.pair.opened.numel()
-        comparison = thresholds_cost(self._threshold(), count, ((_WIDTH, 1),))
-        return comparison + opened_bits_cost(2, count) + Cost(dealer_bytes=_WORDS * 8 * count)
+        comparison = thresholds_cost(_COMPARED, count, ((_WIDTH, 1),))
+        words = Cost(dealer_bytes=_WORDS * ring.element_bytes(RING_BITS) * count)
+        return comparison + opened_bits_cost(2, count) + words
 
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask = self.pair.mask.reshape(-1)
-        deal_comparison(dealer, mask, self._threshold(), ((_WIDTH, 1),))
+        deal_comparison(dealer, self.pair, _COMPARED, (((_WIDTH, 1), mask),))
         small, wrapped = deal_bit_masks(dealer, 2, mask.numel())
         residue = ring.low(mask, _WIDTH)
         fraction = tables.power_of_two(ring.low(residue, FRACTION_BITS))
         power = tables.rounded(fraction << (residue >> FRACTION_BITS), tables.SCALE_BITS - FACTOR_BITS)
         for factor in (power, power * small, power * wrapped, power * small * wrapped):
-            dealer.share(factor, ring.WORD_BITS)
+            dealer.share(factor, RING_BITS)
         return unknown(self.pair.opened.shape)
 
     def evaluate(self, party: Party) -> Tensor:
@@ -79,18 +80,19 @@ class Exp2Negative(Gate[Tensor]):
         opened = self.pair.opened.reshape(-1)
         count = (opened.numel(),)
         guarded = ring.low(opened + _GUARD, _WIDTH)
-        small, (wrapped,) = compare(party, opened + _GUARD, self._threshold(), ((_WIDTH, guarded.unsqueeze(0)),))
+        small, (wrapped,) = compare(party, self.pair, _COMPARED, ((_WIDTH, guarded.unsqueeze(0)),))
         chosen = open_bits(party, torch.cat([small, wrapped]), opened.numel())
-        power, by_small, by_wrapped, by_both = (party.correlation(count, ring.WORD_BITS) for _ in range(_WORDS))
+        power, by_small, by_wrapped, by_both = (party.correlation(count, RING_BITS) for _ in range(_WORDS))
         kept = chosen.at(0).times(power, by_small)
         both = chosen.at(1).times(kept, chosen.at(0).times(by_wrapped, by_both))
         # 2^(-c), corrected for the guard; 2^-16 of it where u + r wrapped.
-        public = _negative_power(guarded - _GUARD)
-        result = public * kept + ((public >> (1 << RANGE_BITS)) - public) * both
-        return result.reshape(shape)
+        fraction = tables.power_of_two(ring.low(_GUARD - guarded, FRACTION_BITS))
+        drop = tables.SCALE_BITS - PUBLIC_BITS - ((_GUARD - guarded) >> FRACTION_BITS)
+        public, public_wrapped = _shifted(fraction, drop), _shifted(fraction, drop + (1 << RANGE_BITS))
+        return (public * kept + (public_wrapped - public) * both).reshape(shape)
 
 
-def _negative_power(x: Tensor) -> Tensor:
-    """2^(-x) times 2^35 for -1 < x < 16, in 16 fraction bits."""
-    fraction = tables.power_of_two(ring.low(-x, FRACTION_BITS)) << (PUBLIC_BITS - tables.SCALE_BITS)
-    return fraction >> -(-x >> FRACTION_BITS)
+def _shifted(x: Tensor, drop: Tensor) -> Tensor:
+    """x / 2^drop, rounded; a negative drop shifts to the left."""
+    right, left = drop.clamp(min=0), (-drop).clamp(min=0)
+    return (((x << 1) >> right) + 1 >> 1) << left

@@ -57,11 +57,13 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
 
     def _thresholds(self) -> Thresholds:
         first = self.functions[0]
-        if any((f.thresholds, f.compare_bits) != (first.thresholds, first.compare_bits) for f in self.functions):
+        if any(f.comparison != first.comparison for f in self.functions):
             raise ProtocolError("functions that are evaluated together must have the same thresholds")
         if first.compare_bits > self.pair.bits:
             raise ProtocolError(f"{first.name} compares {first.compare_bits} bits of a smaller ring")
-        return Thresholds(tuple(round(t * 2.0**self.input_bits) for t in first.thresholds), first.compare_bits)
+        values = tuple(round(t * 2.0**self.input_bits) for t in first.thresholds)
+        dropped = max(0, self.input_bits - first.blur_bits) if first.blur_bits is not None else 0
+        return Thresholds(values, first.compare_bits - dropped, dropped)
 
     def _chosen(self) -> list[int]:
         """Pieces on which some function is not zero."""
@@ -82,7 +84,7 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
     def deal(self, dealer: Dealer) -> list[Tensor]:
         assert self.pair.mask is not None
         mask, chosen = self.pair.mask.reshape(-1), self._chosen()
-        deal_comparison(dealer, mask, self._thresholds())
+        deal_comparison(dealer, self.pair, self._thresholds())
         bit_masks = deal_bit_masks(dealer, len(chosen), mask.numel())
         dealer.share(bit_masks, self.pair.bits)
         for k in self._sloped():
@@ -100,7 +102,7 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
 
     def evaluate(self, party: Party) -> list[Tensor]:
         opened, chosen = self.pair.opened.reshape(-1), self._chosen()
-        below, _ = compare(party, opened, self._thresholds())
+        below, _ = compare(party, self.pair, self._thresholds())
         indicators = torch.stack([_indicator(party, below, i) for i in chosen])
         bits_ = open_bits(party, indicators, opened.numel())
         shares = bits_.share(party.correlation((len(chosen), opened.numel()), self.pair.bits), party)
