@@ -1,10 +1,10 @@
-"""Runs that alternate, A B C A B C, and the record of them."""
+"""Runs that alternate, ours and a peer, A B A B, and the record of them."""
 
 from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bench.peers.errors import PeerError
 from bench.peers.system import Figures, Run, System
 
 OURS = "ours"
+_WARM_UP = "warm-up"
 _ONCE = ("bytes_sent_per_party", "dealer_bytes", "rounds", "messages")
 """Figures that are the same at each run, up to the splitting of messages; the last run's are kept."""
 
@@ -20,42 +21,68 @@ _ONCE = ("bytes_sent_per_party", "dealer_bytes", "rounds", "messages")
 def interleave(
     systems: Sequence[System], due: np.ndarray[Any, Any], repeats: int, tell: Callable[[str], None]
 ) -> dict[str, Figures]:
-    """Start and warm up every system, then let them take turns. A failed one keeps its place, with the reason.
+    """Let ours and one peer take turns, then ours and the next. A failed system keeps its place, with the reason.
 
-    Only one system computes at a time; the others wait for their turn, with all that they hold. Shapes: due [B, T, D].
+    Ours stays ready from first to last, a peer only for its own turns: all at once would not fit a machine's memory.
+    Each has a warm-up first. Only one computes at a time. Shapes: due [B, T, D].
     """
-    found: dict[str, Figures] = {}
-    runs: dict[str, list[Run]] = {system.name: [] for system in systems}
+    session = _Session(systems, tell)
+    ours = [system for system in systems if system.name == OURS]
     with contextlib.ExitStack() as stack:
-        for system in systems:
+        for system in ours:
             stack.callback(system.stop)
-            found[system.name] = {"includes": system.includes, "excludes": system.excludes}
-            tell(f"{system.name}: starting")
-            with _recorded(found[system.name], system, tell):
-                found[system.name] |= system.start()
-                tell(f"{system.name}: warm-up, {system.run().figures['seconds']:.2f} s")
+            session.warm_up(system)
+        for peer in (system for system in systems if system.name != OURS):
+            with contextlib.ExitStack() as turns:
+                turns.callback(peer.stop)
+                session.warm_up(peer)
+                if session.alive(peer):
+                    before = len(session.runs.get(OURS, []))
+                    session.alternate([*ours, peer], repeats)
+                    session.found[peer.name]["ours_seconds"] = [
+                        run.figures["seconds"] for run in session.runs.get(OURS, [])[before:]
+                    ]
+        if ours and not session.runs[OURS]:
+            session.alternate(ours, repeats)
+    for name, done in session.runs.items():
+        if "error" not in session.found[name]:
+            session.found[name] |= _summary(done, due)
+    return session.found
+
+
+class _Session:
+    """What was found so far. A failure becomes part of it, and the system's processes end at once."""
+
+    def __init__(self, systems: Sequence[System], tell: Callable[[str], None]) -> None:
+        self.found: dict[str, Figures] = {s.name: {"includes": s.includes, "excludes": s.excludes} for s in systems}
+        self.runs: dict[str, list[Run]] = {system.name: [] for system in systems}
+        self._tell = tell
+
+    def alive(self, system: System) -> bool:
+        return "error" not in self.found[system.name]
+
+    def warm_up(self, system: System) -> None:
+        self._tell(f"{system.name}: starting")
+        with self._recorded(system):
+            self.found[system.name] |= system.start()
+            self._tell(f"{system.name}: warm-up, {system.run().figures['seconds']:.2f} s")
+
+    def alternate(self, systems: Sequence[System], repeats: int) -> None:
         for repeat in range(1, repeats + 1):
-            for system in systems:
-                if "error" in found[system.name]:
-                    continue
-                with _recorded(found[system.name], system, tell):
-                    runs[system.name].append(system.run())
-                    tell(f"{system.name}: run {repeat}, {runs[system.name][-1].figures['seconds']:.2f} s")
-    for name, done in runs.items():
-        if "error" not in found[name]:
-            found[name] |= _summary(done, due)
-    return found
+            for system in filter(self.alive, systems):
+                with self._recorded(system):
+                    run = system.run()
+                    self.runs[system.name].append(run)
+                    self._tell(f"{system.name}: run {repeat}, {run.figures['seconds']:.2f} s")
 
-
-@contextlib.contextmanager
-def _recorded(record: Figures, system: System, tell: Callable[[str], None]) -> Any:
-    """A failure becomes part of the record, and its processes end at once: they must not slow the others down."""
-    try:
-        yield
-    except PeerError as error:
-        record["error"] = str(error)
-        tell(f"{system.name}: failed, {error}")
-        system.stop()
+    @contextlib.contextmanager
+    def _recorded(self, system: System) -> Iterator[None]:
+        try:
+            yield
+        except PeerError as error:
+            self.found[system.name]["error"] = str(error)
+            self._tell(f"{system.name}: failed, {error}")
+            system.stop()
 
 
 def _summary(runs: Sequence[Run], due: np.ndarray[Any, Any]) -> Figures:
@@ -70,12 +97,9 @@ def _summary(runs: Sequence[Run], due: np.ndarray[Any, Any]) -> Figures:
 
 
 def ratios(systems: dict[str, Figures]) -> dict[str, float]:
-    """How many times faster ours is than each of the others, by medians of the same session."""
-    ours = systems.get(OURS, {}).get("median_seconds")
-    if ours is None:
-        return {}
+    """How many times faster ours is than each peer: by medians, ours of the turns that it took with that peer."""
     return {
-        name: figures["median_seconds"] / ours
+        name: figures["median_seconds"] / statistics.median(figures["ours_seconds"])
         for name, figures in systems.items()
-        if name != OURS and "median_seconds" in figures
+        if "median_seconds" in figures and figures.get("ours_seconds")
     }

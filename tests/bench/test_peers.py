@@ -118,15 +118,22 @@ def test_a_peer_that_cannot_be_installed_is_reported(tmp_path: Path) -> None:
     assert "needs Python 2.0" in found["nowhere"]["error"]
 
 
-def test_systems_take_turns() -> None:
+def test_ours_takes_turns_with_each_peer() -> None:
     turns: list[str] = []
-    systems = [Recorded(name, turns, [9.0, 3.0, 1.0, 2.0]) for name in ("ours", "a", "b")]
-    found = interleave(systems, DUE, 3, _quiet)
-    assert turns == ["ours", "a", "b"] * 4
-    # The warm-up counts neither in the time nor in the error's runs; the error is the worst of the rest.
+    ours = Recorded("ours", turns, [9.0, 1.0, 1.0, 1.0, 2.0, 2.0, 3.0])
+    a, b = (Recorded(name, turns, [9.0, 3.0, 1.0, 2.0]) for name in ("a", "b"))
+    found = interleave([ours, a, b], DUE, 3, _quiet)
+    assert turns == ["ours", "a", *["ours", "a"] * 3, "b", *["ours", "b"] * 3]
+    # The warm-up counts neither in the time nor in the error; the error is the worst of the rest.
     assert found["a"]["seconds"] == [3.0, 1.0, 2.0]
     assert found["a"]["median_seconds"] == 2.0
     assert found["a"]["max_error"] == 0.5
+    assert (found["a"]["ours_seconds"], found["b"]["ours_seconds"]) == ([1.0, 1.0, 1.0], [2.0, 2.0, 3.0])
+    assert found["ours"]["seconds"] == [1.0, 1.0, 1.0, 2.0, 2.0, 3.0]
+    assert ratios(found) == {"a": 2.0, "b": 1.0}
+    assert ours.stopped
+    assert a.stopped
+    assert b.stopped
 
 
 def test_a_system_that_fails_midway_stops_and_the_others_go_on() -> None:
@@ -135,18 +142,20 @@ def test_a_system_that_fails_midway_stops_and_the_others_go_on() -> None:
     found = interleave([Recorded("ours", turns, [1.0] * 4), lost], DUE, 3, _quiet)
     assert turns == ["ours", "a", "ours", "a", "ours", "ours"]
     assert found["a"]["error"] == "lost"
+    assert "a" not in ratios(found)
     assert lost.stopped > 0
     assert len(found["ours"]["seconds"]) == 3
 
 
-def test_ratios_are_of_medians_and_leave_failures_out() -> None:
-    systems: dict[str, Figures] = {
-        "ours": {"median_seconds": 0.5},
-        "a": {"median_seconds": 4.0},
-        "b": {"error": "not installed"},
-    }
-    assert ratios(systems) == {"a": 8.0}
-    assert ratios({"ours": {"error": "x"}, "a": {"median_seconds": 4.0}}) == {}
+def test_ours_has_figures_when_every_peer_fails_and_peers_when_ours_fails() -> None:
+    turns: list[str] = []
+    found = interleave([Recorded("ours", turns, [2.0] * 3), Recorded("a", turns, [], fails_at=0)], DUE, 2, _quiet)
+    assert found["ours"]["seconds"] == [2.0, 2.0]
+    assert found["a"]["error"] == "lost"
+    found = interleave([Recorded("ours", turns, [], fails_at=0), Recorded("a", turns, [4.0] * 3)], DUE, 2, _quiet)
+    assert found["ours"]["error"] == "lost"
+    assert found["a"]["seconds"] == [4.0, 4.0]
+    assert ratios(found) == {}
 
 
 def test_the_table_has_ratios_and_what_failed() -> None:
