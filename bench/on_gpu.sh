@@ -14,7 +14,7 @@ tests=0
 if ! "$PYTHON" -c 'import hypothesis, pytest, pytest_timeout' 2>/dev/null; then
     echo "tests/gpu is left out: pytest, pytest-timeout or hypothesis is missing"
 elif [ "$DEVICE" = cuda ]; then
-    timeout 150 "$PYTHON" -m pytest -q -p no:cacheprovider tests/gpu/test_cuda.py || tests=$?
+    timeout 150 "$PYTHON" -m pytest -q -W default -p no:cacheprovider tests/gpu/test_cuda.py || tests=$?
 fi
 timeout 300 "$PYTHON" -m bench.gpu --device "$DEVICE" "$@"
 exit "$tests"

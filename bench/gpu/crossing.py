@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-
 
 class Crossing:
     """Bytes to and from the card by role. Counting slows a run down: do not time it."""
@@ -37,14 +35,15 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in _COPIES:
-            source = args[0] if func is _COPIES[0] else args[1]
-            self._count(source, result)
+        source = args[1] if func is torch.ops.aten.copy_.default else args[0] if args else None
+        if isinstance(source, Tensor) and isinstance(result, Tensor):
+            self._count(source.device.type, result)
         return result
 
-    def _count(self, source: Tensor, target: Tensor) -> None:
-        ends = source.device.type, target.device.type
+    def _count(self, source: str, result: Tensor) -> None:
+        """A result on another device than what it was made of has crossed."""
+        ends = source, result.device.type
         if ends == ("cpu", "cuda"):
-            self.to_card += target.numel() * target.element_size()
+            self.to_card += result.numel() * result.element_size()
         elif ends == ("cuda", "cpu"):
-            self.to_host += target.numel() * target.element_size()
+            self.to_host += result.numel() * result.element_size()

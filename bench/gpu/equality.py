@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.gpu.model import Setting, load, make_model, predict
-from bench.gpu.roles import ROLES, Outcome, Session, run_roles, split
+from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from models.manifest import WeightVisibility
 from protocols.beaver import gates
 from protocols.beaver.gate import Gate
@@ -106,7 +106,12 @@ PROGRAMS: tuple[tuple[str, Callable[[BeaverProtocol, Secret, Secret], list[Secre
 TINY = Setting(layers=2, tokens=9, hidden=24, heads=3, vocabulary=50)
 
 
-def run_program(function: Callable[..., list[Secret]], policy: FixedPointPolicy, device: torch.device) -> Outcome:
+def run_program(
+    function: Callable[..., list[Secret]],
+    policy: FixedPointPolicy,
+    device: torch.device,
+    around: Around | None = None,
+) -> Outcome:
     """One of `PROGRAMS` on numbers between -4 and 4, all results revealed."""
     generator = torch.Generator().manual_seed(5)
     values = torch.randint(-(4 << 16), 4 << 16, (2, _ROWS, _WIDTH), generator=generator)
@@ -117,7 +122,7 @@ def run_program(function: Callable[..., list[Secret]], policy: FixedPointPolicy,
         return [] if protocol.at_dealer else [result.cpu() for result in results]
 
     inputs = [split(value, number) for number, value in enumerate(values)]
-    return run_roles(program, inputs, device, Session.number(1), policy=policy, record=True)
+    return run_roles(program, inputs, device, Session.number(1), policy=policy, record=True, around=around)
 
 
 def run_model(weights: WeightVisibility, device: torch.device) -> list[Outcome]:
@@ -165,5 +170,5 @@ def compared(name: str, due: Sequence[Outcome], found: Sequence[Outcome]) -> Com
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, list):
-        return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(torch.equal(x.cpu(), y.cpu()) for x, y in zip(a, b, strict=True))
     return bool(a == b)

@@ -1,0 +1,53 @@
+"""On a real card: every gate and every program, bit for bit what the CPU computes. Skipped where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bench.gpu import equality
+from bench.gpu.roles import Outcome
+from protocols.beaver.gate import Gate
+from protocols.core import factor, ring
+from tests.gpu.gates import CASES, run_gate
+from tests.protocols.test_ring import random_words
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA card")
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+PROGRAMS = equality.cases()
+
+
+@pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
+def test_a_gate_is_the_same(gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    found = run_gate(gate, label, shapes, CUDA)
+    assert all(tensor.device == CUDA for tensor in found.results["p0"])
+    assert equality.compared("", [run_gate(gate, label, shapes, CPU)], [found]).equal
+
+
+@pytest.mark.parametrize("run", [run for _, run in PROGRAMS], ids=[name for name, _ in PROGRAMS])
+def test_a_program_is_the_same(run: Callable[[torch.device], list[Outcome]]) -> None:
+    assert equality.compared("", run(CPU), run(CUDA)).equal
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (16, 9, 3), (17, 130, 40), (64, 768, 96), (3, 2**17 + 11, 8)], ids=str)
+@pytest.mark.parametrize("bits", [64, 48, 32])
+def test_products_are_exact(shape: tuple[int, int, int], bits: int) -> None:
+    m, k, n = shape
+    a, b = random_words(m, k), random_words(k, n, seed=1)
+    due = ring.low(torch.matmul(a, b), bits)
+    for found in (
+        factor.prepare([b.to(CUDA)], bits, digits=True).product([a.to(CUDA)], bits),
+        ring.matmul_limbs(a.to(CUDA), b.to(CUDA), bits),
+    ):
+        assert torch.equal(ring.low(found.cpu(), bits), due)
+
+
+def test_the_largest_digits_do_not_overflow() -> None:
+    inner, lowest = 2**17 + 11, 0x7F7F7F7F7F7F7F80  # every digit is -128
+    x, y = torch.full((20, inner), lowest), torch.full((inner, 8), lowest)
+    found = factor.prepare([y.to(CUDA)], 64, digits=True).product([x.to(CUDA)], 64)
+    assert torch.equal(found.cpu(), torch.matmul(x, y))
