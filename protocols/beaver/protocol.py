@@ -366,7 +366,7 @@ class BeaverProtocol(Protocol):
         if pair is None or len(shape) != 2:
             return Weight(secret.share, pair, fraction_bits, bits)
         # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
-        kept = [pair.mask] if self.at_dealer else [secret.share, pair.opened]
+        kept = [pair.mask] if self.at_dealer else [secret.share, -pair.opened]
         prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits)
         return Matrix(prepared, shape, fraction_bits, bits)
 

@@ -68,23 +68,23 @@ class Party:
         label = self._next_label()
         if self.index == 0:
             return self._prg.words(self._gate, label, shape, self.device)
-        return ring.unpack(self._correction(math.prod(shape) * ring.element_bytes(bits)), shape, bits)
+        return ring.unpack(self._correction(math.prod(shape) * ring.element_bytes(bits)), shape, bits, self.device)
 
     def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
         """This party's XOR share of the planes that the dealer passes to `share_planes` at this point."""
         label = self._next_label()
         if self.index == 0:
             return self._prg.planes(self._gate, label, shape, self.device)
-        return self._correction(math.prod(shape)).reshape(shape)
+        return transfer.received(self._correction(math.prod(shape)), self.device).reshape(shape)
 
-    def open(self, x: Tensor, bits: int) -> Tensor:
-        """Reveal x = x_0 + x_1 to both parties: one round. Shapes: int64 any -> same, in [0, 2^bits)."""
-        theirs = ring.unpack(self._exchange([ring.pack(x, bits)]), tuple(x.shape), bits)
-        return ring.low(x + theirs, bits)
+    def open(self, x: Tensor, mask: Tensor, bits: int) -> Tensor:
+        """Reveal x + r, x = x_0 + x_1, to both parties: one round. Shapes: int64, both the same -> in [0, 2^bits)."""
+        masked, packed = ring.pack_sum(x, mask, bits)
+        return ring.unpack_added(self._exchange([packed]), masked, bits)
 
     def open_planes(self, *planes: Tensor) -> list[Tensor]:
         """Reveal XOR-shared planes, all in one round."""
-        theirs = self._exchange([part.reshape(-1) for part in planes])
+        theirs = transfer.received(self._exchange([part.reshape(-1) for part in planes]), self.device)
         pieces = theirs.split([part.numel() for part in planes])
         return [mine ^ piece.reshape(mine.shape) for mine, piece in zip(planes, pieces, strict=True)]
 
@@ -96,7 +96,7 @@ class Party:
                 "it runs a different program or version"
             )
 
-    def _exchange(self, parts: list[Tensor]) -> Tensor:
+    def _exchange(self, parts: list[Tensor]) -> memoryview:
         payload = transfer.payload_of(parts)
         self._peer.send(payload)
         reply = self._peer.receive()
@@ -106,11 +106,11 @@ class Party:
                 "the two parties run different programs or versions"
             )
         self.meter.exchanged(len(payload))
-        return transfer.received(reply, self.device)
+        return reply
 
-    def _correction(self, count: int) -> Tensor:
+    def _correction(self, count: int) -> memoryview:
         if count == 0:
-            return torch.empty(0, dtype=torch.uint8, device=self.device)
+            return memoryview(b"")
         assert self._dealer is not None
         if not self._message:
             self._message = self._dealer.receive()
@@ -121,7 +121,7 @@ class Party:
             )
         taken, self._message = self._message[:count], self._message[count:]
         self.meter.dealt(count)
-        return transfer.received(taken, self.device)
+        return taken
 
 
 class Dealer:
@@ -163,7 +163,7 @@ class Dealer:
     def share(self, value: Tensor, bits: int) -> None:
         """Share `value` additively in Z_2^bits: P0 expands its half, P1 is sent the other."""
         first = self._prgs[0].words(self._gate, self._next_label(), tuple(value.shape), self.device)
-        self._send(ring.pack(torch.sub(value, first, out=first), bits))
+        self._send(ring.pack_difference(value, first, bits))
 
     def share_planes(self, planes: Tensor) -> None:
         """Share bit planes by XOR."""
@@ -173,9 +173,11 @@ class Dealer:
     def _send(self, part: Tensor) -> None:
         if part.numel() == 0:
             return
+        self.meter.dealt(part.numel())
+        if part.numel() >= _FLUSH_BYTES:
+            self.flush()  # so that a large part goes as it is
         self._buffer.append(part)
         self._buffered_bytes += part.numel()
-        self.meter.dealt(part.numel())
         if self._buffered_bytes >= _FLUSH_BYTES:
             self.flush()
 

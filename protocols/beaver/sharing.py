@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +30,7 @@ def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tup
     for name, first in _expand(seed, specs).items():
         if tuple(tensors[name].shape) != specs[name].shape:
             raise ProtocolError(f"input {name!r} has shape {tuple(tensors[name].shape)}, due is {specs[name].shape}")
-        corrections.append(ring.pack(tensors[name] - first, specs[name].bits))
+        corrections.append(ring.pack_difference(tensors[name], first, specs[name].bits))
     return seed, torch.cat(corrections).numpy().tobytes()
 
 
@@ -52,8 +51,7 @@ def unpack_shares(payload: bytes | memoryview, specs: Mapping[str, TensorSpec]) 
     """Inverse of `pack_shares`."""
     if len(payload) != payload_bytes(specs):
         raise ProtocolError(f"a payload of shares has {len(payload)} bytes, due are {payload_bytes(specs)}")
-    raw = torch.from_numpy(np.frombuffer(payload, dtype=np.uint8).copy())
-    shares, start = {}, 0
+    shares, start, raw = {}, 0, memoryview(payload)
     for name in sorted(specs):
         spec = specs[name]
         count = math.prod(spec.shape) * ring.element_bytes(spec.bits)

@@ -24,7 +24,7 @@ class Weight:
 class Matrix:
     """A right factor y of matrix products, opened under a mask s once: d = y + s.
 
-    factor: at a party of its share of y and of d, one below the other; at the dealer of s.
+    factor: at a party of its share of y and of -d, one below the other; at the dealer of s.
     """
 
     factor: Factor

@@ -87,16 +87,31 @@ class _Digits(Factor):
         return cls(tuple(blocks), rows, columns)
 
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
-        shape = (*xs[0].shape[:-1], self.columns)
-        x = torch.cat([part.reshape(-1, part.shape[-1]) for part in xs], -1)
-        total = torch.zeros((x.shape[0], self.blocks[0].shape[0]), dtype=torch.int64, device=x.device)
+        shape, count = (*xs[0].shape[:-1], self.columns), ring.element_bytes(bits)
+        parts = [x.reshape(-1, x.shape[-1]) for x in xs]
+        total = torch.zeros((parts[0].shape[0], self.blocks[0].shape[0]), dtype=torch.int64, device=xs[0].device)
         start = 0
         for block in self.blocks:
-            part = x[:, start : start + block.shape[2]]
-            start += part.shape[1]
-            part = torch.nn.functional.pad(part, (0, block.shape[2] - part.shape[1]))
-            _add_product(to_digits(part, ring.element_bytes(bits)), block, total)
+            digits = _digits_of(parts, start, count, block.shape[2])
+            start += block.shape[2]
+            _add_product(digits, block, total)
         return total[:, : self.columns].reshape(shape)
+
+
+def _digits_of(parts: list[Tensor], start: int, count: int, width: int) -> Tensor:
+    """Digits of `width` columns of the parts side by side, from `start` on, and zero behind the last one.
+
+    Shapes: int64 [M, K] each -> int8 [M, count, width].
+    """
+    digits = torch.empty((parts[0].shape[0], count, width), dtype=torch.int8, device=parts[0].device)
+    first = 0  # of this part's columns
+    for part in parts:
+        columns = slice(max(start, first) - first, min(start + width, first + part.shape[1]) - first)
+        if columns.start < columns.stop:
+            write_digits(part, columns, digits, first + columns.start - start)
+        first += part.shape[1]
+    digits[:, :, first - start :] = 0
+    return digits
 
 
 def _add_product(x: Tensor, y: Tensor, total: Tensor) -> None:
@@ -135,15 +150,22 @@ def _by_digit_of_y(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
 
 def to_digits(x: Tensor, count: int) -> Tensor:
     """The `count` lowest balanced digits, lowest first. Shapes: int64 [R, K] -> int8 [R, count, K]."""
-    if not kernels.serve(x.device):
-        return to_digits_reference(x, count)
-    return torch.from_numpy(kernels.split_digits(x.contiguous().numpy(), count, _BALANCE))
+    return _digits_of([x], 0, count, x.shape[1])
+
+
+def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
+    """Digits of some columns of x, written to digits from column `at` on. Shapes: int64 [R, K], int8 [R, count, L]."""
+    if kernels.serve(x.device):
+        kernels.split_digits(x.numpy(), columns, _BALANCE, digits.numpy(), at)
+    else:
+        stop = at + columns.stop - columns.start
+        digits[:, :, at:stop] = to_digits_reference(x[:, columns], digits.shape[1])
 
 
 def to_digits_reference(x: Tensor, count: int) -> Tensor:
     """`to_digits` in plain torch. Adding 0x80...80 carries into the next digit exactly where a byte is above 127."""
     balanced = (x + _BALANCE) ^ _BALANCE
-    return torch.stack([(balanced >> (_DIGIT_BITS * i)).to(torch.int8) for i in range(count)], 1)
+    return balanced.contiguous().view(torch.int8).unflatten(-1, (-1, 8))[..., :count].transpose(1, 2).contiguous()
 
 
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
@@ -157,4 +179,4 @@ def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
 def add_shifted_reference(parts: Tensor, shifts: list[int], total: Tensor) -> None:
     """`add_shifted` in plain torch."""
     for part, shift in zip(parts, shifts, strict=True):
-        total += part.to(torch.int64) << shift
+        total.add_(part, alpha=1 << shift)

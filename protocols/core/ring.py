@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import kernels
+from protocols.core import kernels, transfer
+from protocols.core.channel import Payload
 
 WORD_BITS = 64
 HALF_WORD_BITS = 32
+_CPU = torch.device("cpu")
 _LIMB_BITS = 16
 _LIMB = (1 << _LIMB_BITS) - 1
 _MOST_TERMS = (1 << 21) - 1
@@ -113,31 +115,46 @@ def pack_reference(x: Tensor, bits: int) -> Tensor:
     return x.reshape(-1).contiguous().view(torch.uint8).reshape(-1, 8)[:, : element_bytes(bits)].reshape(-1)
 
 
-def unpack(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
-    """Inverse of `pack`. Shapes: uint8 [numel * element_bytes(bits)] -> int64 `shape`."""
-    width = element_bytes(bits)
-    if width == 8 and raw.storage_offset() % 8 == 0:
-        return raw.view(torch.int64).reshape(shape)
-    return _unpack_cpu(raw, width).reshape(shape) if kernels.serve(raw.device) else unpack_reference(raw, shape, bits)
+def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """x + y, and its wire bytes. Shapes: int64, both the same -> the same, uint8 [numel * element_bytes(bits)]."""
+    if not kernels.serve(x.device) or element_bytes(bits) == 8:
+        total = x + y
+        return total, pack(total, bits)
+    words, packed = kernels.pack_sum(_flat(x), _flat(y), element_bytes(bits))
+    return torch.from_numpy(words).reshape(x.shape), torch.from_numpy(packed)
+
+
+def pack_difference(x: Tensor, y: Tensor, bits: int) -> Tensor:
+    """Wire bytes of x - y. Shapes: as `pack_sum`. y's memory may be used for the result."""
+    if not kernels.serve(x.device) or element_bytes(bits) == 8:
+        return pack(torch.sub(x, y, out=y), bits)
+    return torch.from_numpy(kernels.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
+
+
+def unpack(payload: Payload, shape: tuple[int, ...], bits: int, device: torch.device = _CPU) -> Tensor:
+    """Inverse of `pack`. Shapes: bytes [numel * element_bytes(bits)] -> int64 `shape`."""
+    if kernels.serve(device):
+        words = kernels.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits))
+        return torch.from_numpy(words).reshape(shape)
+    return unpack_reference(transfer.received(payload, device), shape, bits)
+
+
+def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
+    """The representative in [0, 2^bits) of x plus what the bytes hold. Shapes: bytes, int64 any -> same."""
+    if kernels.serve(x.device):
+        mask = -1 if bits >= WORD_BITS else (1 << bits) - 1
+        words = kernels.unpack_added(np.frombuffer(payload, dtype=np.uint8), _flat(x), element_bytes(bits), mask)
+        return torch.from_numpy(words).reshape(x.shape)
+    return low(x + unpack_reference(transfer.received(payload, x.device), tuple(x.shape), bits), bits)
 
 
 def unpack_reference(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
-    """`unpack` in plain torch."""
+    """`unpack` in plain torch, of bytes that are on the device already."""
     width = element_bytes(bits)
     wide = torch.zeros((math.prod(shape), 8), dtype=torch.uint8, device=raw.device)
     wide[:, :width] = raw.reshape(-1, width)
     return wide.reshape(-1).view(torch.int64).reshape(shape)
 
 
-def _unpack_cpu(raw: Tensor, width: int) -> Tensor:
-    packed = raw.contiguous().numpy()
-    count = len(packed) // width
-    # Read eight bytes at every element, which takes in the beginning of the next one, and cut that off; the last
-    # elements have too little behind them for that.
-    whole = max(0, (len(packed) - 8) // width + 1) if width < 8 else count
-    words = np.zeros(count, dtype=np.int64)
-    words[:whole] = np.ndarray((whole,), dtype="<i8", buffer=packed.data, strides=(width,))
-    if width < 8:
-        words[:whole] &= (1 << 8 * width) - 1
-        words[whole:].view(np.uint8).reshape(-1, 8)[:, :width] = packed[whole * width :].reshape(-1, width)
-    return torch.from_numpy(words)
+def _flat(x: Tensor) -> kernels.Array:
+    return x.reshape(-1).contiguous().numpy()

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protocols.core.channel import Payload
+
 
 def host_bytes(count: int, device: torch.device) -> Tensor:
     """Room for bytes that are to go to the device, or come from it. Shapes: uint8 [count], on the host."""
@@ -23,7 +25,7 @@ def to_device(host: Tensor, device: torch.device) -> Tensor:
     return host.to(device, non_blocking=True)
 
 
-def received(payload: memoryview, device: torch.device) -> Tensor:
+def received(payload: Payload, device: torch.device) -> Tensor:
     """A message's bytes on the device. Shapes: -> uint8 [n]."""
     host = host_bytes(len(payload), device)
     host.numpy()[:] = np.frombuffer(payload, dtype=np.uint8)

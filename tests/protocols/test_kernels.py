@@ -31,9 +31,15 @@ def test_matmul_of_views() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 1001])
 @pytest.mark.parametrize("bits", [8, 17, 31, 33, 40, 47, 56, 64])
 def test_pack_and_unpack(bits: int, count: int) -> None:
-    raw = ring.pack(random_words(count), bits)
-    assert torch.equal(raw, ring.pack_reference(random_words(count), bits))
-    assert torch.equal(ring.unpack(raw, (count,), bits), ring.unpack_reference(raw, (count,), bits))
+    x, y = random_words(count), random_words(count, seed=1)
+    raw = ring.pack(x, bits)
+    assert torch.equal(raw, ring.pack_reference(x, bits))
+    back = ring.unpack_reference(raw, (count,), bits)
+    assert torch.equal(ring.unpack(raw.numpy().data, (count,), bits), back)
+    assert torch.equal(ring.unpack_added(raw.numpy().data, y, bits), ring.low(y + back, bits))
+    total, packed = ring.pack_sum(x, y, bits)
+    assert torch.equal(total, x + y) and torch.equal(packed, ring.pack_reference(x + y, bits))
+    assert torch.equal(ring.pack_difference(x, y.clone(), bits), ring.pack_reference(x - y, bits))
 
 
 def phasors(*shape: int, seed: int) -> tuple[Tensor, Tensor]:

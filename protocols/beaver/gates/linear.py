@@ -21,7 +21,7 @@ class Linear(Gate[Pair]):
     """x y + addend, opened under a mask: as `Product`, but y's share and opened form are prepared for many products.
 
     With c = x + r and d = y + s:  x y = c [y] - [r] d + r s.  The parties compute the first two terms as one product
-    of (c, -[r]) with (y, d) stacked; r s is part of the opening's mask, which the dealer knows.
+    of (c, [r]) with (y, -d) stacked; r s is part of the opening's mask, which the dealer knows.
 
     Shapes: x [..., K], y [K, N] -> [..., N]; addend broadcasts. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m
     -> pair in Z_2^min(k, m), mask not dealt; fraction bits add up, `addend` is a share at that scale (a bias).
@@ -52,8 +52,7 @@ class Linear(Gate[Pair]):
 
     def evaluate(self, party: Party) -> Pair:
         assert self.x.mask is not None
-        z = self.y.factor.product([self.x.opened, -self.x.mask], self.bits)
+        z = self.y.factor.product([self.x.opened, self.x.mask], self.bits)
         if self.addend is not None:
             z += self.addend
-        z += party.mask(self._shape())
-        return Pair(party.open(z, self.bits), None, self.bits, dealt=False)
+        return Pair(party.open(z, party.mask(self._shape()), self.bits), None, self.bits, dealt=False)

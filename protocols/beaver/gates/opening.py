@@ -41,7 +41,7 @@ class Open(Gate[Pair]):
 
     def evaluate(self, party: Party) -> Pair:
         mask = party.mask(tuple(self.x.shape))
-        return Pair(party.open(self.x + mask, self.bits), mask, self.bits, dealt=True)
+        return Pair(party.open(self.x, mask, self.bits), mask, self.bits, dealt=True)
 
 
 @dataclass(frozen=True, eq=False)

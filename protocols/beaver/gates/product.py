@@ -73,8 +73,7 @@ class Product(Gate[Pair]):
         assert self.x.mask is not None
         z = self.kind(self.x.opened, self.y_share, self.bits)
         z -= self.kind(self.x.mask, self.y.opened, self.bits)
-        z += party.mask(tuple(z.shape))
-        return Pair(party.open(z, self.bits), None, self.bits, dealt=False)
+        return Pair(party.open(z, party.mask(tuple(z.shape)), self.bits), None, self.bits, dealt=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,5 +157,4 @@ class TripleProduct(Gate[Pair]):
         product = e * (rs - c * s) + c * st + d * rt - (d * e) * r - (c * d) * t
         if party.index == 0:
             product += c * d * e
-        product += party.mask(shape)
-        return Pair(party.open(product, 64), None, 64, dealt=False)
+        return Pair(party.open(product, party.mask(shape), 64), None, 64, dealt=False)
