@@ -121,8 +121,8 @@ def table(record: dict[str, Any]) -> Table:
     title = f"{setting['model']}, {setting['layers']} layers, {setting['batch']} × {setting['tokens']} tokens"
     shown = Table(title=title)
     shown.add_column("system", no_wrap=True)
-    for heading in ("median s", "ours is", "MB sent per party", "by dealer", "rounds", "error", "GB in all"):
-        shown.add_column(heading, justify="right")
+    for heading in ("seconds", "ours faster by", "MB sent per party", "MB by dealer", "rounds", "error", "GB in all"):
+        shown.add_column(heading, justify="right", min_width=7)
     for name, figures in record["systems"].items():
         if "error" in figures:
             shown.add_row(name, "failed")
@@ -132,7 +132,7 @@ def table(record: dict[str, Any]) -> Table:
         shown.add_row(
             name,
             f"{figures['median_seconds']:.2f}",
-            f"{ratio:.1f} × faster" if ratio is not None else "",
+            f"{ratio:.1f} ×" if ratio is not None else "",
             f"{figures['bytes_sent_per_party'] / 1e6:.1f}",
             f"{figures['dealer_bytes'] / 1e6:.1f}" if "dealer_bytes" in figures else "",
             f"{rounds:,}" if rounds is not None else "",
