@@ -43,9 +43,9 @@ def main() -> int:
     command = " ".join(["python -m bench.gpu", *sys.argv[1:]])
     record: dict[str, Any] = {"schema": SCHEMA, "kind": "gpu", **machine.environment(command, device), "notes": NOTES}
     _say(f"{record['device']}, torch {record['versions']['torch']}, CUDA {record['versions']['cuda']}")
-    for line in _degraded():
+    record["degraded"] = _degraded(device)
+    for line in record["degraded"]:
         _say(line)
-    record["degraded"] = _degraded()
     quick = arguments.quick
     folder = arguments.out or (TRIED if quick or device.type == "cpu" else KEPT)
     sized = SMALL if quick else Setting(layers=arguments.layers)
@@ -95,9 +95,12 @@ def _equality(device: torch.device) -> dict[str, Any]:
     return {"programs": rows, "gates_not_run": sorted(equality.every_gate() - seen)}
 
 
-def _degraded() -> list[str]:
+def _degraded(device: torch.device) -> list[str]:
     """What this machine lacks, and what is done instead."""
     found = []
+    if device.type == "cuda" and (reason := products.bytes_fail(device)):
+        factor.multiplies_bytes = lambda where: False  # type: ignore[assignment]
+        found.append(f"products of bytes fail on this card ({reason}): linear layers go by float64 limbs")
     if not kernels.HAS_COMPILER:
         found.append("numba is missing: figures of the CPU are those of plain torch")
     if not factor.multiplies_bytes(torch.device("cpu")):

@@ -141,6 +141,20 @@ def _timed(work: Callable[[], Tensor], device: torch.device) -> float:
     return float(start.elapsed_time(stop)) / 1e3
 
 
+def bytes_fail(device: torch.device) -> str:
+    """Why INT8 products cannot be used on this device; empty where they can. Tried on shapes that no model has."""
+    generator = torch.Generator().manual_seed(_SEED)
+    for m, k, n in ((1, 9, 5), (17, 130, 40), (128, 768, 96)):
+        a, b = (torch.randint(-(2**63), 2**63 - 1, size, generator=generator) for size in ((m, k), (k, n)))
+        try:
+            found = factor.prepare([b.to(device)], 64, digits=True).product([a.to(device)], 64).cpu()
+        except RuntimeError as error:
+            return str(error).splitlines()[0][:200]
+        if not torch.equal(found, torch.matmul(a, b)):
+            return f"wrong for {m} by {k} by {n}"
+    return ""
+
+
 def stages(shape: tuple[int, int, int], device: torch.device) -> dict[str, float]:
     """Milliseconds of the parts of a product by digits: where a fused kernel would save."""
     m, k, n = shape

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ def run_roles(
 
     def guarded(role: str) -> Any:
         try:
-            with torch.inference_mode(), _own_stream(device), around(role) if around else nullcontext():
+            with torch.inference_mode(), _on_stream(role, device), around(role) if around else nullcontext():
                 return dealer() if role == "dealer" else party(int(role[1]))
         except BaseException as error:
             gone.append(error)
@@ -133,11 +134,12 @@ def run_roles(
     return Outcome({role: future.result() for role, future in futures.items()}, meters, sent)
 
 
-@contextmanager
-def _own_stream(device: torch.device) -> Iterator[None]:
+def _on_stream(role: str, device: torch.device) -> AbstractContextManager[Any]:
     """Roles share the card: each has its own order of work there, so that none waits for another's."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.cuda.stream(torch.cuda.Stream(device)):
-        yield
+    return torch.cuda.stream(_stream(role, device)) if device.type == "cuda" else nullcontext()
+
+
+@cache
+def _stream(role: str, device: torch.device) -> torch.cuda.Stream:
+    """The same in every run: memory that a run has freed belongs to its stream."""
+    return torch.cuda.Stream(device)

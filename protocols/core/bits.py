@@ -36,7 +36,9 @@ def from_planes(planes: Tensor, elements: int) -> Tensor:
 def to_planes_reference(x: Tensor, count: int) -> Tensor:
     """`to_planes` in plain torch."""
     padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % 8)).contiguous()
-    raw = padded.view(torch.uint8).unflatten(-1, (-1, 8, 8))[..., : plane_bytes(count)]  # [..., row, element, byte]
+    raw = padded.view(torch.uint8).reshape(*x.shape[:-1], -1, 8, 8)[
+        ..., : plane_bytes(count)
+    ]  # [..., row, element, byte]
     places = torch.arange(8, dtype=torch.uint8, device=x.device)
     single = (raw.unsqueeze(-1) >> places) & 1  # [..., row, element, byte, bit]
     packed = (single << places.view(8, 1, 1)).sum(-3, dtype=torch.uint8).flatten(-2)

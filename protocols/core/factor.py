@@ -24,7 +24,7 @@ from protocols.core import kernels, ring
 
 _DIGIT_BITS = 8
 _MOST_TERMS = (1 << 17) - 1
-_ALIGNMENT = 8  # what torch's product of bytes asks of the inner and the right dimension on a graphics card
+_ALIGNMENT = 16  # bytes: a graphics card asks for 8 of the inner and the right dimension, and reads 16 at a time
 _FEWEST_ROWS_CUDA = 32  # it asks for more than 16
 _FEW_ROWS = 32  # below this many rows of x, reading y once counts for more than few passes over the result
 _BALANCE = int.from_bytes(b"\x80" * 8, "little", signed=True)
@@ -165,7 +165,7 @@ def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
 def to_digits_reference(x: Tensor, count: int) -> Tensor:
     """`to_digits` in plain torch. Adding 0x80...80 carries into the next digit exactly where a byte is above 127."""
     balanced = (x + _BALANCE) ^ _BALANCE
-    return balanced.contiguous().view(torch.int8).unflatten(-1, (-1, 8))[..., :count].transpose(1, 2).contiguous()
+    return balanced.contiguous().view(torch.int8).reshape(*x.shape, 8)[..., :count].transpose(1, 2).contiguous()
 
 
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:

@@ -7,7 +7,7 @@ the CPU may do, fails; so does an op that a real card does not have: products of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -59,13 +59,19 @@ class OnCard(TorchDispatchMode):
 
 
 class WithoutDriver(TorchFunctionMode):
-    """Moving and indexing ask for the card's driver before anything else, which a machine without a card has not."""
+    """Moving, copying and indexing ask for the card's driver first, which a machine without a card has not."""
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func in (Tensor.to, Tensor.cpu):
             return _moved(args[0], args[1:] or (torch.device("cpu"),))
+        if func is Tensor.contiguous:
+            return (
+                args[0]
+                if args[0].is_contiguous()
+                else aten.clone.default(args[0], memory_format=torch.contiguous_format)
+            )
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             return _indexed(func, args)
         if func is torch.tensor and kwargs and torch.device(kwargs.get("device", "cpu")).type == "cuda":
@@ -128,16 +134,11 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Prg, "planes", planes)
     monkeypatch.setattr(transfer, "received", received)
     monkeypatch.setattr(transfer, "payload_of", payload_of)
-    monkeypatch.setattr("bench.gpu.roles._own_stream", lambda device: _nothing())
+    monkeypatch.setattr("bench.gpu.roles._on_stream", lambda role, device: nullcontext())
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
     # A cache would hand tensors of one role's thread to another's, or keep them for the next test.
     for table in ("_angle_tables", "_power_tables"):
         monkeypatch.setattr(tables, table, getattr(tables, table).__wrapped__)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager
