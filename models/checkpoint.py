@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from models.manifest import Manifest, ParameterSpec, WeightVisibility
@@ -28,6 +28,7 @@ from protocols.core.prg import SEED_BYTES, Prg
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
+_INT32, _INT64 = "I32", "I64"
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -216,28 +217,44 @@ def read_manifest(folder: Path | str) -> Manifest:
     return Manifest.from_json(path.read_text(encoding="utf-8"))
 
 
-def read_share(path: Path | str, manifest: Manifest, role: str) -> dict[str, Tensor]:
+class ShareFile(Mapping[str, Tensor]):
+    """A party's tensors, each read when it is asked for: a model and its share file need not fit in memory together."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Raises CheckpointError when names, shapes or types are not those of the manifest."""
+        self._path = path
+        with safe_open(path, "pt") as file:
+            if set(file.keys()) != set(manifest.parameters):
+                raise CheckpointError(f"{path} holds other tensors than its manifest says")
+            for name, spec in manifest.parameters.items():
+                found, due = file.get_slice(name), _INT32 if spec.bits <= 32 else _INT64
+                if tuple(found.get_shape()) != spec.shape or found.get_dtype() != due:
+                    raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {spec.shape}")
+        self._names = tuple(manifest.parameters)
+
+    def __getitem__(self, name: str) -> Tensor:
+        # Opened anew each time: while it is open, the whole file counts as this process's memory.
+        with safe_open(self._path, "pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+            return tensor.clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_share(path: Path | str, manifest: Manifest, role: str) -> ShareFile:
     """One party's tensors. Raises CheckpointError when the file is not the one that the manifest describes."""
     path = Path(path)
     try:
         digest = file_digest(path)
         if digest != manifest.share_digests.get(role):
             raise CheckpointError(f"{path} is not the share of {role} that the manifest describes (its hash differs)")
-        tensors = load_file(path)
+        return ShareFile(path, manifest)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    check_tensors(tensors, manifest, str(path))
-    return tensors
-
-
-def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest, where: str) -> None:
-    """Raises CheckpointError when names, shapes or types are not those of the manifest."""
-    if set(tensors) != set(manifest.parameters):
-        raise CheckpointError(f"{where} holds other tensors than its manifest says")
-    for name, spec in manifest.parameters.items():
-        due = torch.int32 if spec.bits <= 32 else torch.int64
-        if tuple(tensors[name].shape) != spec.shape or tensors[name].dtype != due:
-            raise CheckpointError(f"{where}: tensor {name!r} is not {due} of shape {spec.shape}")
 
 
 def file_digest(path: Path) -> str:
