@@ -12,6 +12,7 @@ from models.bert import BertConfig, parameters
 from models.checkpoint import read_share
 from models.manifest import Manifest
 from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
+from parties.memory import returned_at_once
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.channel import Channel, Payload
 from protocols.core.cost import Meter
@@ -50,7 +51,8 @@ class ModelEngine(Engine):
             shares = read_share(share, manifest, f"p{tools.role}")
         meter = Meter()
         protocol = _protocol(tools, manifest.policy, meter)
-        model = program.load(protocol, manifest, shares)
+        with returned_at_once():
+            model = program.load(protocol, manifest, shares)
         protocol.finish()
         return model, meter.snapshot()
 

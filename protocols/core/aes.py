@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import importlib.util
 from abc import ABC, abstractmethod
 from functools import cache
 
@@ -22,9 +21,12 @@ _COUNTER = bytes(4)
 _CHUNK_BYTES = 1 << 18  # stays in the second-level cache
 _ZEROS = bytes(_CHUNK_BYTES)
 
-HAS_PACKAGE = importlib.util.find_spec("cryptography") is not None
-if HAS_PACKAGE:
+try:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+except ImportError:
+    HAS_PACKAGE = False
+else:
+    HAS_PACKAGE = True
 
 
 class CounterMode(ABC):

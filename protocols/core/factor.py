@@ -13,7 +13,7 @@ are one slice of x's digits times one slice of y's, and each s is a single produ
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,7 +49,10 @@ def prepare(ys: Sequence[Tensor], bits: int, *, digits: bool | None = None) -> F
 @cache
 def multiplies_bytes(device: torch.device) -> bool:
     """Whether products of bytes are so much faster than those of words that 36 of them are the better choice."""
-    return device.type == "cuda" or (device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_int8")))
+    if device.type != "cpu":
+        return device.type == "cuda"
+    # An older torch cannot tell what the processor has.
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_int8"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +71,24 @@ class _Digits(Factor):
     """Blocks of rows of all y, one below the other: int8 [N, digits, rows], highest digit first."""
 
     blocks: tuple[Tensor, ...]
-    rows: int
     columns: int
 
     @classmethod
     def of(cls, ys: Sequence[Tensor], bits: int) -> _Digits:
         count = ring.element_bytes(bits)
         most = _MOST_TERMS // count // _ALIGNMENT * _ALIGNMENT
-        stacked = torch.cat([y.to(torch.int64) for y in ys]) if len(ys) > 1 else ys[0].to(torch.int64)
-        rows, columns = stacked.shape
+        rows, columns = sum(len(y) for y in ys), ys[0].shape[1]
         blocks = []
-        for part in stacked.split(most):
-            padded = torch.nn.functional.pad(part.T, (0, -part.shape[0] % _ALIGNMENT, 0, -columns % _ALIGNMENT))
-            planes = to_digits(padded, count).flip(1)
+        for start in range(0, rows, most):
+            width = min(most, rows - start)
+            shape = columns + -columns % _ALIGNMENT, count, width + -width % _ALIGNMENT
+            planes = torch.zeros(shape, dtype=torch.int8, device=ys[0].device)
+            for y, of_y, at in _overlaps(ys, 0, start, width):
+                write_transposed_digits(y, of_y, planes, at)
             # A public weight is a short number: its highest digits are zero everywhere.
             first = next((i for i in range(count) if planes[:, i].any()), count - 1)
             blocks.append(planes[:, first:].contiguous())
-        return cls(tuple(blocks), rows, columns)
+        return cls(tuple(blocks), columns)
 
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
         shape, count = (*xs[0].shape[:-1], self.columns), ring.element_bytes(bits)
@@ -104,14 +108,20 @@ def _digits_of(parts: list[Tensor], start: int, count: int, width: int) -> Tenso
     Shapes: int64 [M, K] each -> int8 [M, count, width].
     """
     digits = torch.empty((parts[0].shape[0], count, width), dtype=torch.int8, device=parts[0].device)
-    first = 0  # of this part's columns
-    for part in parts:
-        columns = slice(max(start, first) - first, min(start + width, first + part.shape[1]) - first)
-        if columns.start < columns.stop:
-            write_digits(part, columns, digits, first + columns.start - start)
-        first += part.shape[1]
-    digits[:, :, first - start :] = 0
+    for part, columns, at in _overlaps(parts, 1, start, width):
+        write_digits(part, columns, digits, at)
+    digits[:, :, sum(part.shape[1] for part in parts) - start :] = 0
     return digits
+
+
+def _overlaps(parts: Sequence[Tensor], dim: int, start: int, width: int) -> Iterator[tuple[Tensor, slice, int]]:
+    """Which pieces of parts that lie end to end along `dim` fall into a window, and where in it each begins."""
+    first = 0
+    for part in parts:
+        piece = slice(max(start, first) - first, min(start + width, first + part.shape[dim]) - first)
+        if piece.start < piece.stop:
+            yield part, piece, first + piece.start - start
+        first += part.shape[dim]
 
 
 def _add_product(x: Tensor, y: Tensor, total: Tensor) -> None:
@@ -125,7 +135,7 @@ def _by_sum_of_digits(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
     """One product for each i + j: few passes over the result. Shapes: -> int32 [C, M, N], shift of each."""
     (m, count, inner), (n, of_y, _) = x.shape, y.shape
     if x.device.type == "cuda":
-        x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, max(0, _FEWEST_ROWS_CUDA - m)))
+        x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, max(-m % _ALIGNMENT, _FEWEST_ROWS_CUDA - m)))
     left, right = x.reshape(x.shape[0], -1), y.reshape(n, -1)
     parts = torch.empty((count, x.shape[0], n), dtype=torch.int32, device=x.device)
     for s in range(count):
@@ -160,6 +170,16 @@ def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
     else:
         stop = at + columns.stop - columns.start
         digits[:, :, at:stop] = to_digits_reference(x[:, columns], digits.shape[1])
+
+
+def write_transposed_digits(y: Tensor, rows: slice, digits: Tensor, at: int) -> None:
+    """The same of some rows of y as columns, highest digit first. Shapes: int64, int32 [K, N], int8 [N, count, L]."""
+    if kernels.serve(y.device):
+        kernels.split_transposed(y.numpy(), rows, _BALANCE, digits.numpy(), at)
+    else:
+        stop = at + rows.stop - rows.start
+        columns = y[rows].T.to(torch.int64)
+        digits[: columns.shape[0], :, at:stop] = to_digits_reference(columns, digits.shape[1]).flip(1)
 
 
 def to_digits_reference(x: Tensor, count: int) -> Tensor:

@@ -8,7 +8,6 @@ multiplication per nanosecond on one core; the loop here uses the widest integer
 from __future__ import annotations
 
 import functools
-import importlib.util
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,12 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-HAS_COMPILER = importlib.util.find_spec("numba") is not None
-if HAS_COMPILER:
+try:
     import llvmlite.binding as llvm
     import numba
+except ImportError:  # missing, or not made for this numpy
+    HAS_COMPILER = False
+else:
+    HAS_COMPILER = True
 
 Array = NDArray[Any]
+_BLOCK = 64  # rows and columns of a matrix that is transposed, at a time
 _SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
 
@@ -130,6 +133,24 @@ def _split_digits(x: Array, first: int, stop: int, balance: int, digits: Array, 
                 digits[r, i, at + k] = ((x[r, first + k] + balance) ^ balance) >> shift
 
 
+def _split_transposed(y: Array, first: int, stop: int, balance: int, digits: Array, at: int) -> None:
+    """The same of some rows as columns, highest digit first. Shapes: int64 [K, N], int8 [at least N, count, L]."""
+    count = digits.shape[1]
+    block = np.empty((_BLOCK, _BLOCK), dtype=np.int64)
+    for n in range(0, y.shape[1], _BLOCK):
+        columns = min(_BLOCK, y.shape[1] - n)
+        for k in range(first, stop, _BLOCK):
+            rows = min(_BLOCK, stop - k)
+            for i in range(rows):
+                for j in range(columns):
+                    block[j, i] = (np.int64(y[k + i, n + j]) + balance) ^ balance
+            for j in range(columns):
+                for d in range(count):
+                    shift = 8 * d
+                    for i in range(rows):
+                        digits[n + j, count - 1 - d, at + k - first + i] = block[j, i] >> shift
+
+
 def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
     """total += sum_p parts[p] 2^shifts[p]. Shapes: int32 [P, n], int64 [P], [n]."""
     for start in range(0, len(total), _SPAN):
@@ -225,6 +246,11 @@ def add_terms(
 def split_digits(x: Array, columns: slice, balance: int, digits: Array, at: int) -> None:
     """`_split_digits`, compiled."""
     _compiled(_split_digits)(np.ascontiguousarray(x), columns.start, columns.stop, balance, digits, at)
+
+
+def split_transposed(y: Array, rows: slice, balance: int, digits: Array, at: int) -> None:
+    """`_split_transposed`, compiled."""
+    _compiled(_split_transposed)(np.ascontiguousarray(y), rows.start, rows.stop, balance, digits, at)
 
 
 def add_shifted(parts: Array, shifts: Sequence[int], total: Array) -> None:

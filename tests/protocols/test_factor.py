@@ -90,6 +90,15 @@ def test_digits_agree_with_the_reference() -> None:
         assert torch.equal(ring.low((digits.to(torch.int64) * weights[:, None]).sum(1) - x, 8 * count), x * 0)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_transposed_digits_agree_with_the_reference(dtype: torch.dtype) -> None:
+    y = numbers(130, 70, seed=8).to(dtype)
+    digits = torch.zeros((72, 5, 150), dtype=torch.int8)
+    factor.write_transposed_digits(y, slice(3, 129), digits, 11)
+    assert torch.equal(digits[:70, :, 11:137].flip(1), factor.to_digits_reference(y[3:129].T.to(torch.int64), 5))
+    assert not digits[70:].any() and not digits[:, :, :11].any() and not digits[:, :, 137:].any()
+
+
 def test_shifted_sums_agree_with_the_reference() -> None:
     parts = numbers(5, 3, 2000, seed=6).to(torch.int32)
     shifts = [0, 8, 8, 40, 56]
