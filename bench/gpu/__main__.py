@@ -117,10 +117,10 @@ def figures(record: dict[str, Any]) -> dict[str, Any]:
     for row in record.get("products", []):
         name = "×".join(map(str, row["shape"]))
         found.setdefault("ring product, ms", {})[f"{name}, {row['method']}"] = round(row["milliseconds"], 3)
-    for key, title in (("model", "BERT-base"), ("one_layer", "one layer"), ("one_layer_on_cpu", "one layer, CPU")):
+    for key, title in (("model", "BERT"), ("one_layer", "the same"), ("one_layer_on_cpu", "the same on the CPU")):
         if key in record:
-            model = record[key]
-            size = f"{model['setting']['layers']} × {model['setting']['tokens']} tokens"
+            model, setting = record[key], record[key]["setting"]
+            size = f"{setting['layers']} layers of width {setting['hidden']}, {setting['tokens']} tokens"
             found[f"{title}, {size}"] = {
                 "seconds": round(model["median_seconds"], 3),
                 "load seconds": round(model["load_seconds"], 2),
