@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of glibc's parameters
-_TIGHT_BYTES = 1 << 18
-_LOOSE_BYTES = 1 << 30
+_KEPT_BYTES = 1 << 30
 
 
-@contextmanager
-def returned_at_once() -> Iterator[None]:
-    """Inside, large blocks go back to the system when they are freed; afterwards they are kept for the next ones.
+def settle() -> None:
+    """After a model was loaded: give back what the heap holds free, and from now on keep freed blocks for the next.
 
-    While a model loads, short-lived tensors alternate with those that stay, and a heap that keeps what is free would
-    end up half empty. A prediction takes the same sizes again and again, and fresh pages cost a tenth of its time.
-    Where the C library is another one nothing happens.
+    Loading leaves holes between the tensors that stay. A prediction takes the same sizes again and again, and fresh
+    pages for them would cost a tenth of its time. Where the C library is not glibc nothing happens.
     """
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
-    if adjust is None:
-        yield
-        return
-    for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-        adjust(parameter, _TIGHT_BYTES)
-    try:
-        yield
-    finally:
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
         for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-            adjust(parameter, _LOOSE_BYTES)
+            library.mallopt(parameter, _KEPT_BYTES)

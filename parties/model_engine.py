@@ -11,8 +11,8 @@ from models import program
 from models.bert import BertConfig, parameters
 from models.checkpoint import read_share
 from models.manifest import Manifest
+from parties import memory
 from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
-from parties.memory import returned_at_once
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.channel import Channel, Payload
 from protocols.core.cost import Meter
@@ -51,9 +51,9 @@ class ModelEngine(Engine):
             shares = read_share(share, manifest, f"p{tools.role}")
         meter = Meter()
         protocol = _protocol(tools, manifest.policy, meter)
-        with returned_at_once():
-            model = program.load(protocol, manifest, shares)
+        model = program.load(protocol, manifest, shares)
         protocol.finish()
+        memory.settle()
         return model, meter.snapshot()
 
     def predict(
