@@ -26,19 +26,18 @@ def to_planes(x: Tensor, count: int) -> Tensor:
     return _to_planes_cpu(x, count) if kernels.serve(x.device) else to_planes_reference(x, count)
 
 
-def from_planes(planes: Tensor, elements: int) -> Tensor:
-    """Each plane as 0 / 1 elements. Shapes: uint8 [..., ceil(n / 8)] -> int64 [..., n]."""
+def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64) -> Tensor:
+    """Each plane as 0 / 1 elements. Shapes: uint8 [..., ceil(n / 8)] -> dtype [..., n]."""
     if kernels.serve(planes.device):
-        return _from_planes_cpu(planes, elements)
-    return from_planes_reference(planes, elements)
+        return _from_planes_cpu(planes, elements).to(dtype)
+    return from_planes_reference(planes, elements).to(dtype)
 
 
 def to_planes_reference(x: Tensor, count: int) -> Tensor:
     """`to_planes` in plain torch."""
     padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % 8)).contiguous()
-    raw = padded.view(torch.uint8).reshape(*x.shape[:-1], -1, 8, 8)[
-        ..., : plane_bytes(count)
-    ]  # [..., row, element, byte]
+    raw = padded.view(torch.uint8).reshape(*x.shape[:-1], -1, 8, 8)  # [..., row, element, byte]
+    raw = raw[..., : plane_bytes(count)]
     places = torch.arange(8, dtype=torch.uint8, device=x.device)
     single = (raw.unsqueeze(-1) >> places) & 1  # [..., row, element, byte, bit]
     packed = (single << places.view(8, 1, 1)).sum(-3, dtype=torch.uint8).flatten(-2)
@@ -49,7 +48,7 @@ def from_planes_reference(planes: Tensor, elements: int) -> Tensor:
     """`from_planes` in plain torch."""
     shifts = torch.arange(8, dtype=torch.uint8, device=planes.device)
     bits = (planes.unsqueeze(-1) >> shifts) & 1
-    return bits.flatten(-2)[..., :elements].to(torch.int64)
+    return bits.flatten(-2)[..., :elements]
 
 
 def _to_planes_cpu(x: Tensor, count: int) -> Tensor:
@@ -59,4 +58,4 @@ def _to_planes_cpu(x: Tensor, count: int) -> Tensor:
 
 def _from_planes_cpu(planes: Tensor, elements: int) -> Tensor:
     bits = np.unpackbits(planes.contiguous().numpy(), axis=-1, count=elements, bitorder="little")
-    return torch.from_numpy(bits).to(torch.int64)
+    return torch.from_numpy(bits)

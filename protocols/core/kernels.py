@@ -126,11 +126,13 @@ def _add_terms(
 
 def _split_digits(x: Array, first: int, stop: int, balance: int, digits: Array, at: int) -> None:
     """Balanced base-256 digits of some columns: see `factor.write_digits`. Shapes: int64 [R, K], int8 [R, count, L]."""
+    width = stop - first
     for r in range(x.shape[0]):
+        row = x[r, first:stop]
         for i in range(digits.shape[1]):
-            shift = 8 * i
-            for k in range(stop - first):
-                digits[r, i, at + k] = ((x[r, first + k] + balance) ^ balance) >> shift
+            out, shift = digits[r, i, at : at + width], 8 * i
+            for k in range(width):
+                out[k] = ((row[k] + balance) ^ balance) >> shift
 
 
 def _split_transposed(y: Array, first: int, stop: int, balance: int, digits: Array, at: int) -> None:
@@ -142,13 +144,16 @@ def _split_transposed(y: Array, first: int, stop: int, balance: int, digits: Arr
         for k in range(first, stop, _BLOCK):
             rows = min(_BLOCK, stop - k)
             for i in range(rows):
+                row = y[k + i, n : n + columns]
                 for j in range(columns):
-                    block[j, i] = (np.int64(y[k + i, n + j]) + balance) ^ balance
+                    block[j, i] = (np.int64(row[j]) + balance) ^ balance
+            start = at + k - first
             for j in range(columns):
+                column = block[j]
                 for d in range(count):
-                    shift = 8 * d
+                    out, shift = digits[n + j, count - 1 - d, start : start + rows], 8 * d
                     for i in range(rows):
-                        digits[n + j, count - 1 - d, at + k - first + i] = block[j, i] >> shift
+                        out[i] = column[i] >> shift
 
 
 def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
@@ -159,6 +164,108 @@ def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
             shift = shifts[p]
             for i in range(start, stop):
                 total[i] += np.int64(parts[p, i]) << shift
+
+
+def _select(bit: Array, shared: Array, masked: Array, out: Array) -> None:
+    """See `local.select`. Shapes: uint8 [n], int64 [n] each."""
+    for i in range(len(bit)):
+        out[i] = masked[i] + np.int64(bit[i]) * (shared[i] - 2 * masked[i])
+
+
+def _lift(opened: Array, mask: Array, mask_top: Array, bits: int, first: int, out: Array) -> None:
+    """See `local.lift`. Shapes: int64 [n] each."""
+    offset, low = 1 << (bits - 2), (1 << bits) - 1
+    for i in range(len(opened)):
+        shifted = (opened[i] + offset) & low
+        share = ((1 - (shifted >> (bits - 1))) * mask_top[i] << bits) - mask[i]
+        out[i] = share + first * (shifted - offset)
+
+
+def _lines(
+    opened: Array,
+    mask: Array,
+    bits: Array,
+    bit_masks: Array,
+    masked: Array,
+    place: Array,
+    constants: Array,
+    slopes: Array,
+    first: int,
+    out: Array,
+) -> None:
+    """See `local.lines`. Shapes: [n], [n], [K, n], [K, n], [S, n], [K], [F, K], [F, K], [F, n]."""
+    for k in range(bits.shape[0]):
+        v, rho = bits[k], bit_masks[k]
+        for f in range(out.shape[0]):
+            result, constant, slope = out[f], constants[f, k], slopes[f, k]
+            if slope:
+                product = masked[place[k]]
+                for i in range(len(opened)):
+                    bit = np.int64(v[i])
+                    share = rho[i] + bit * (first - 2 * rho[i])
+                    line = share * opened[i] - product[i] - bit * (mask[i] - 2 * product[i])
+                    result[i] += share * constant + line * slope
+            elif constant:
+                for i in range(len(opened)):
+                    result[i] += (rho[i] + np.int64(v[i]) * (first - 2 * rho[i])) * constant
+
+
+def _power_products(
+    negative: Array,
+    fraction: Array,
+    small: Array,
+    wrapped: Array,
+    power: Array,
+    by_small: Array,
+    by_wrapped: Array,
+    by_both: Array,
+    up: int,
+    drop: int,
+    period: int,
+    out: Array,
+) -> None:
+    """See `local.power_products`. Shapes: [n] each."""
+    for i in range(len(out)):
+        s, w = np.int64(small[i]), np.int64(wrapped[i])
+        kept = by_small[i] + s * (power[i] - 2 * by_small[i])
+        masked = by_both[i] + s * (by_wrapped[i] - 2 * by_both[i])
+        both = masked + w * (kept - 2 * masked)
+        shift, double = up + (negative[i] >> drop), fraction[i] << 1
+        public = (((double >> max(0, -shift)) + 1) >> 1) << max(0, shift)
+        shift -= period
+        public_wrapped = (((double >> max(0, -shift)) + 1) >> 1) << max(0, shift)
+        out[i] = public * kept + (public_wrapped - public) * both
+
+
+def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
+    """See `local.leaves`. Shapes: uint8 [J, digits, 4, row], [15, digits, row], two of [digits, J, row]."""
+    numbers, digits, bits, row = not_c.shape
+    table = np.empty((1 << bits, _SPAN), dtype=np.uint8)
+    below = np.empty((1 << bits, _SPAN), dtype=np.uint8)
+    same = np.empty((1 << bits, _SPAN), dtype=np.uint8)
+    for d in range(digits):
+        for start in range(0, row, _SPAN):
+            width = min(_SPAN, row - start)
+            table[0, :] = one
+            for s in range(1, 1 << bits):
+                table[s, :width] = products[s - 1, d, start : start + width]
+            for j in range(numbers):
+                for s in range(1 << bits):
+                    source, target, zero = table[s], same[s], below[s]
+                    for i in range(width):
+                        target[i] = source[i]
+                        zero[i] = 0
+                for bit in range(bits):
+                    keep = not_c[j, d, bit, start : start + width]
+                    for s in range(1 << (bits - 1 - bit)):
+                        with_bit = table[(1 << bit) + s * (2 << bit)]
+                        low, high, into = below[2 * s], below[2 * s + 1], below[s]
+                        low_same, high_same, into_same = same[2 * s], same[2 * s + 1], same[s]
+                        for i in range(width):
+                            into[i] = (keep[i] & (with_bit[i] ^ low[i])) ^ high[i]
+                            into_same[i] = (keep[i] & low_same[i]) ^ high_same[i]
+                less[d, j, start : start + width] = below[0, :width]
+                equal[d, j, start : start + width] = same[0, :width]
 
 
 # Elements of fewer than eight bytes are written and read as whole words that overlap in memory. So the order matters:
@@ -256,6 +363,53 @@ def split_transposed(y: Array, rows: slice, balance: int, digits: Array, at: int
 def add_shifted(parts: Array, shifts: Sequence[int], total: Array) -> None:
     """`_add_shifted`, compiled."""
     _compiled(_add_shifted)(parts, np.array(shifts, dtype=np.int64), total)
+
+
+def select(bit: Array, shared: Array, masked: Array) -> Array:
+    """`_select`, compiled."""
+    out = np.empty_like(shared)
+    _compiled(_select)(bit, shared, masked, out)
+    return out
+
+
+def lift(opened: Array, mask: Array, mask_top: Array, bits: int, first: bool) -> Array:
+    """`_lift`, compiled."""
+    out = np.empty_like(opened)
+    _compiled(_lift)(opened, mask, mask_top, bits, int(first), out)
+    return out
+
+
+def lines(
+    opened: Array,
+    mask: Array,
+    bits: Array,
+    bit_masks: Array,
+    masked: Array,
+    place: Sequence[int],
+    constants: Array,
+    slopes: Array,
+    first: bool,
+) -> Array:
+    """`_lines`, compiled."""
+    out = np.zeros((constants.shape[0], len(opened)), dtype=np.int64)
+    places = np.array(place, dtype=np.int64)
+    _compiled(_lines)(opened, mask, bits, bit_masks, masked, places, constants, slopes, int(first), out)
+    return out
+
+
+def power_products(*arguments: Any) -> Array:
+    """`_power_products`, compiled."""
+    out: Array = np.empty_like(arguments[0])
+    _compiled(_power_products)(*arguments, out)
+    return out
+
+
+def leaves(not_c: Array, products: Array, one: int) -> tuple[Array, Array]:
+    """`_leaves`, compiled."""
+    shape = products.shape[1], not_c.shape[0], products.shape[2]
+    less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
+    _compiled(_leaves)(not_c, products, one, less, equal)
+    return less, equal
 
 
 def pack(x: Array, width: int) -> Array:

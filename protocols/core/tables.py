@@ -21,8 +21,8 @@ from protocols.core import kernels
 SCALE_BITS = 26
 ANGLE_BITS = 24
 _HALF_ANGLE = ANGLE_BITS // 2
-_FRACTION_BITS = 16
-_HALF_FRACTION = _FRACTION_BITS // 2
+FRACTION_BITS = 16
+_HALF_FRACTION = FRACTION_BITS // 2
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def _angle_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]
 @functools.cache
 def _power_tables(device: torch.device) -> tuple[Tensor, Tensor]:
     size = 1 << _HALF_FRACTION
-    rows = [[round(2.0 ** (i / turn) * 2**SCALE_BITS) for i in range(size)] for turn in (size, 1 << _FRACTION_BITS)]
+    rows = [[round(2.0 ** (i / turn) * 2**SCALE_BITS) for i in range(size)] for turn in (size, 1 << FRACTION_BITS)]
     coarse, fine = (torch.tensor(row, dtype=torch.int64, device=device) for row in rows)
     return coarse, fine
 
@@ -81,7 +81,7 @@ def add_terms(
     With `wave` = cos and sin of wc, public:
         a cos(wc - wr) + b sin(wc - wr) = (a cos wc + b sin wc) cos wr + (a sin wc - b cos wc) sin wr.
     `value` is the opened v = h ⊕ ρ; `shares` are those of cos wr, ρ cos wr, sin wr and ρ sin wr, one after the other.
-    Shapes: result int64 [n]; wave, value and each share [J, n]; a, b [J].
+    Shapes: result int64 [n]; wave and each share int64 [J, n]; value uint8 [J, n]; a, b [J].
     """
     if kernels.serve(result.device):
         waves = wave[0].numpy(), wave[1].numpy()
@@ -98,7 +98,7 @@ def add_terms_reference(
     (cos, sin), a, b = wave, a.unsqueeze(1), b.unsqueeze(1)
     pairs = shares[:2], shares[2:]
     for factor, (shared, masked) in zip((a * cos + b * sin, a * sin - b * cos), pairs, strict=True):
-        chosen = value * shared + (1 - 2 * value) * masked
+        chosen = torch.where(value.to(torch.bool), shared - masked, masked)
         result += (rounded(factor, SCALE_BITS) * chosen).sum(0)
 
 

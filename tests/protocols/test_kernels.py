@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols.core import ring, tables
+from protocols.core import local, ring, tables
 from tests.protocols.test_ring import random_words
 
 SHAPES = [((1, 1), (1, 1)), ((3, 8), (8, 5)), ((2, 9), (9, 513)), ((5, 31), (31, 1)), ((1, 7), (7, 1030))]
@@ -57,9 +57,64 @@ def test_rotate(shape: tuple[int, ...]) -> None:
 def test_add_terms(pieces: int, elements: int) -> None:
     wave = phasors(pieces, elements, seed=3)
     a, b = (random_words(pieces, seed=seed) >> 30 for seed in (4, 5))
-    value = random_words(pieces, elements, seed=6) & 1
+    value = (random_words(pieces, elements, seed=6) & 1).to(torch.uint8)
     shares = list(random_words(4, pieces, elements, seed=7))
     results = [random_words(elements, seed=8) for _ in range(2)]
     tables.add_terms(results[0], wave, a, b, value, shares)
     tables.add_terms_reference(results[1], wave, a, b, value, shares)
     assert torch.equal(*results)
+
+
+def bits_of(*shape: int, seed: int) -> Tensor:
+    return (random_words(*shape, seed=seed) & 1).to(torch.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 17, 1001])
+def test_select(count: int) -> None:
+    bit, shared, masked = bits_of(count, seed=1), random_words(count, seed=2), random_words(count, seed=3)
+    found = local.select(bit, shared, masked)
+    assert torch.equal(found, local.select_reference(bit, shared, masked))
+    assert torch.equal(found, bit * shared + (1 - 2 * bit.to(torch.int64)) * masked)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("bits", [3, 19, 48, 63])
+def test_lift(bits: int, first: bool) -> None:
+    opened = ring.low(random_words(3, 100, seed=1), bits)
+    mask, mask_top = random_words(3, 100, seed=2), random_words(3, 100, seed=3)
+    found = local.lift(opened, mask, mask_top, bits, first=first)
+    assert torch.equal(found, local.lift_reference(opened, mask, mask_top, bits, first=first))
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("sloped", [[], [1], [0, 2]])
+def test_lines(sloped: list[int], first: bool) -> None:
+    count, pieces, functions = 1001, 3, 2
+    opened, mask = random_words(count, seed=1), random_words(count, seed=2) if sloped else None
+    bits, bit_masks = bits_of(pieces, count, seed=3), random_words(pieces, count, seed=4)
+    masked = list(random_words(len(sloped), count, seed=5)) if sloped else []
+    constants, slopes = random_words(functions, pieces, seed=6), random_words(functions, pieces, seed=7)
+    constants[0, 0] = 0
+    slopes[:, [k for k in range(pieces) if k not in sloped]] = 0
+    arguments = opened, mask, bits, bit_masks, masked, sloped, constants, slopes
+    assert torch.equal(local.lines(*arguments, first=first), local.lines_reference(*arguments, first=first))
+
+
+def test_power_products() -> None:
+    negative = torch.cat([torch.arange(-5, 5), (random_words(2000, seed=1) & 0xFFFFF) - 0xFFFFF + 0x4000])
+    count = negative.numel()
+    small, wrapped, shares = bits_of(count, seed=2), bits_of(count, seed=3), list(random_words(4, count, seed=4))
+    fraction = tables.power_of_two(ring.low(negative, tables.FRACTION_BITS))
+    found = local.power_products(negative, small, wrapped, shares, 31, 4)
+    due = local.power_products_reference(negative, fraction, small, wrapped, shares, 31, 4)
+    assert torch.equal(found, due)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("row", [1, 63, 5000])
+def test_leaves(row: int, first: bool) -> None:
+    not_c, products = (random_words(*s, seed=1).to(torch.uint8) for s in ((2, 3, 4, row), (15, 3, row)))
+    for found, due in zip(
+        local.leaves(not_c, products, first=first), local.leaves_reference(not_c, products, first=first), strict=True
+    ):
+        assert torch.equal(found, due)

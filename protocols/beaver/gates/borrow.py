@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, ring
+from protocols.core import bits, local, ring
 
 DIGIT_BITS = 4
 FAN_IN = 5
@@ -188,14 +188,7 @@ def _leaves(party: Party, c: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
     """
     _, digits, row = products.shape
     planes = bits.to_planes(c, digits * DIGIT_BITS).bitwise_not_()
-    not_c = planes.reshape(-1, digits, DIGIT_BITS, row).permute(2, 1, 0, 3)  # [4, digits, J, row]
-    table = torch.cat([shared_one(party, products[:1]), products]).unsqueeze(2)
-    equal, less = table, torch.zeros_like(table)
-    for j in range(DIGIT_BITS):
-        with_bit = table[1 << j :: 2 << j]  # r_j times every product of the bits above j
-        less = (not_c[j] & (with_bit ^ less[0::2])) ^ less[1::2]
-        equal = (not_c[j] & equal[0::2]) ^ equal[1::2]
-    return less[0], equal[0]
+    return local.leaves(planes.reshape(-1, digits, DIGIT_BITS, row), products, first=party.index == 0)
 
 
 def _merge_level(

@@ -10,7 +10,7 @@ from torch import Tensor
 from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, ring
+from protocols.core import bits, local, ring
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 
@@ -96,24 +96,18 @@ def compare(
 class OpenedBits:
     """Bits b = v ⊕ ρ after opening v. Then b·w = v w + (1 - 2 v) ρ w for anything w whose [w] and [ρ w] are shared.
 
-    value: v as 0 / 1, int64 [J, n]. sign: 1 - 2 v.
+    value: v as 0 / 1, uint8 [J, n].
     """
 
     value: Tensor
-    sign: Tensor
 
     def at(self, index: int | list[int]) -> OpenedBits:
         """Some of the bits."""
-        return OpenedBits(self.value[index], self.sign[index])
-
-    def times(self, shared: Tensor, masked: Tensor) -> Tensor:
-        """A share of b w from shares of w and ρ w."""
-        return self.value * shared + self.sign * masked
+        return OpenedBits(self.value[index])
 
     def share(self, mask_share: Tensor, party: Party) -> Tensor:
         """A share of b itself, from a share of ρ."""
-        product = self.sign * mask_share
-        return product + self.value if party.index == 0 else product
+        return local.select(self.value, torch.full_like(mask_share, int(party.index == 0)), mask_share)
 
 
 def opened_bits_cost(count: int, elements: int) -> Cost:
@@ -129,5 +123,4 @@ def deal_bit_masks(dealer: Dealer, count: int, elements: int) -> Tensor:
 def open_bits(party: Party, shares: Tensor, elements: int) -> OpenedBits:
     """Open v = b ⊕ ρ. Shapes: XOR shares uint8 [count, row]."""
     (value,) = party.open_planes(shares ^ party.mask_planes(tuple(shares.shape)))
-    numbers = bits.from_planes(value, elements)
-    return OpenedBits(numbers, 1 - 2 * numbers)
+    return OpenedBits(bits.from_planes(value, elements, torch.uint8))

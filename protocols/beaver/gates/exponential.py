@@ -20,7 +20,7 @@ from protocols.beaver.gates.comparing import (
 from protocols.beaver.gates.opening import unknown
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring, tables
+from protocols.core import local, ring, tables
 from protocols.core.cost import Cost
 
 FRACTION_BITS = 16  # of u
@@ -82,17 +82,9 @@ class Exp2Negative(Gate[Tensor]):
         guarded = ring.low(opened + _GUARD, _WIDTH)
         small, (wrapped,) = compare(party, self.pair, _COMPARED, ((_WIDTH, guarded.unsqueeze(0)),))
         chosen = open_bits(party, torch.cat([small, wrapped]), opened.numel())
-        power, by_small, by_wrapped, by_both = (party.correlation(count, RING_BITS) for _ in range(_WORDS))
-        kept = chosen.at(0).times(power, by_small)
-        both = chosen.at(1).times(kept, chosen.at(0).times(by_wrapped, by_both))
+        shares = [party.correlation(count, RING_BITS) for _ in range(_WORDS)]
         # 2^(-c), corrected for the guard; 2^-16 of it where u + r wrapped.
-        fraction = tables.power_of_two(ring.low(_GUARD - guarded, FRACTION_BITS))
-        drop = tables.SCALE_BITS - PUBLIC_BITS - ((_GUARD - guarded) >> FRACTION_BITS)
-        public, public_wrapped = _shifted(fraction, drop), _shifted(fraction, drop + (1 << RANGE_BITS))
-        return (public * kept + (public_wrapped - public) * both).reshape(shape)
-
-
-def _shifted(x: Tensor, drop: Tensor) -> Tensor:
-    """x / 2^drop, rounded; a negative drop shifts to the left."""
-    right, left = drop.clamp(min=0), (-drop).clamp(min=0)
-    return (((x << 1) >> right) + 1 >> 1) << left
+        exponent = _GUARD - guarded
+        small_bit, wrapped_bit = chosen.value
+        result = local.power_products(exponent, small_bit, wrapped_bit, shares, PUBLIC_BITS, RANGE_BITS)
+        return result.reshape(shape)

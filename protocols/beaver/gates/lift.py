@@ -9,7 +9,7 @@ from torch import Tensor
 from protocols.beaver.gate import Gate
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring
+from protocols.core import local, ring
 from protocols.core.cost import Cost
 
 
@@ -48,10 +48,7 @@ class Lift(Gate[Tensor]):
         return self.pair.opened
 
     def evaluate(self, party: Party) -> Tensor:
-        bits = self.pair.bits
         shape = tuple(self.pair.opened.shape)
         mask = party.correlation(shape, self.bits)
         mask_top = party.correlation(shape, self._gap)
-        shifted = ring.low(self.pair.opened + (1 << (bits - 2)), bits)
-        share = ((1 - ring.top_bit(shifted, bits)) * mask_top << bits) - mask
-        return share + (shifted - (1 << (bits - 2))) if party.index == 0 else share
+        return local.lift(self.pair.opened, mask, mask_top, self.pair.bits, first=party.index == 0)

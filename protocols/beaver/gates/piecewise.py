@@ -24,7 +24,7 @@ from protocols.beaver.gates.opening import unknown
 from protocols.beaver.gates.series import amplitudes, harmonic_waves
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring, tables
+from protocols.core import local, ring, tables
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 from protocols.core.piecewise import Piece, Piecewise
@@ -105,23 +105,20 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         below, _ = compare(party, self.pair, self._thresholds())
         indicators = torch.stack([_indicator(party, below, i) for i in chosen])
         bits_ = open_bits(party, indicators, opened.numel())
-        shares = bits_.share(party.correlation((len(chosen), opened.numel()), self.pair.bits), party)
-        products = {}  # h x, by position
-        for k in self._sloped():
-            assert self.pair.mask is not None
-            masked = party.correlation((opened.numel(),), self.pair.bits)
-            products[k] = shares[k] * opened - bits_.at(k).times(self.pair.mask.reshape(-1), masked)
-        results = []
-        for function in self.functions:
-            constants = torch.tensor([function.scaled_constant(i) for i in chosen], device=opened.device)
-            result = (shares * constants.unsqueeze(1)).sum(0)
-            for k, product in products.items():
-                result += product * _exact_slope(function.slope(chosen[k]), function.scale - self.input_bits)
+        bit_masks = party.correlation((len(chosen), opened.numel()), self.pair.bits)
+        sloped = self._sloped()
+        masked = [party.correlation((opened.numel(),), self.pair.bits) for _ in sloped]
+        mask = self.pair.mask.reshape(-1) if sloped and self.pair.mask is not None else None
+        constants = [[f.scaled_constant(i) for i in chosen] for f in self.functions]
+        slopes = [[_exact_slope(f.slope(i), f.scale - self.input_bits) for i in chosen] for f in self.functions]
+        factors = (torch.tensor(rows, dtype=torch.int64, device=opened.device) for rows in (constants, slopes))
+        first = party.index == 0
+        results = local.lines(opened, mask, bits_.value, bit_masks, masked, sloped, *factors, first=first)
+        for function, result in zip(self.functions, results, strict=True):
             waved = _waved(function, chosen)
             if waved:
                 result += self._sums(party, function, bits_.at([k for k, _ in waved]), [p for _, p in waved], opened)
-            results.append(result.reshape(tuple(self.pair.opened.shape)))
-        return results
+        return [result.reshape(tuple(self.pair.opened.shape)) for result in results]
 
     def _sums(
         self, party: Party, function: Piecewise, chosen: OpenedBits, pieces: list[Piece], opened: Tensor

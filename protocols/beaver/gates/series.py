@@ -51,7 +51,7 @@ class EvaluateSeries(Gate[Tensor]):
         opened = self.pair.opened.reshape(-1)
         constant = round(self.piece.constant * 2.0**self.function.scale) if party.index == 0 else 0
         result = torch.full_like(opened, constant)
-        everywhere = torch.zeros_like(opened).unsqueeze(0)
+        everywhere = torch.zeros_like(opened, dtype=torch.uint8).unsqueeze(0)
         waves = harmonic_waves(opened, [self.piece], self.input_bits)
         for harmonic, wave in zip(self.piece.harmonics, waves, strict=True):
             cos, sin = (party.correlation(tuple(everywhere.shape), self.bits) for _ in range(2))
