@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.manifest import Manifest, ParameterSpec, WeightVisibility
+from models.manifest import TABLE_VALUE_BITS, Manifest, ParameterSpec, WeightVisibility
 from models.registry import Architecture, architecture
 from protocols.core.errors import BoundError, CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy, encode
@@ -152,7 +152,8 @@ def read_checkpoint(
 
 
 def _encode(name: str, tensor: Tensor, spec: ParameterSpec, policy: FixedPointPolicy) -> Tensor:
-    return encode(tensor, spec.fraction_bits, bound_bits=policy.value_bits, what=f"parameter {name!r}")
+    bound_bits = TABLE_VALUE_BITS if spec.kind == "table" else policy.value_bits
+    return encode(tensor, spec.fraction_bits, bound_bits=bound_bits, what=f"parameter {name!r}")
 
 
 def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

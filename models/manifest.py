@@ -14,8 +14,10 @@ from protocols.core.fixedpoint import FixedPointPolicy
 WeightVisibility = Literal["private", "public"]
 Kind = Literal["factor", "gain", "offset", "table"]
 
-TABLE_BITS = 32
-FORMAT = 1
+TABLE_BITS = 24
+"""Ring of one-hot vectors and of what they choose: with 16 fraction bits, sums of two rows below 64."""
+TABLE_VALUE_BITS = 5  # |entry| < 32, as a word's row and a token type's are added
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ def _reshape(tensors: dict[str, Tensor]) -> None:
     tensors["pooler.dense.weight"] = torch.zeros(3, 3)
 
 
+def _high_embedding(tensors: dict[str, Tensor]) -> None:
+    tensors["embeddings.word_embeddings.weight"][1, 2] = 32.5
+
+
 def _integers(tensors: dict[str, Tensor]) -> None:
     tensors["pooler.dense.bias"] = torch.zeros(24, dtype=torch.int64)
 
@@ -77,6 +81,7 @@ def _poison(value: float) -> Callable[[dict[str, Tensor]], None]:
         (_poison(float("nan")), r"layer\.0\.feedforward\.down\.bias.*NaN"),
         (_poison(float("inf")), "NaN or infinite"),
         (_poison(1e6), "magnitude 2"),
+        (_high_embedding, r"embeddings\.table.*magnitude 2\^5"),
     ],
 )
 def test_bad_tensors_are_named(
