@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "results"
 SCHEMA = 1
 # What results themselves change does not count.
 _CHANGES = ("status", "--porcelain", "-uno", "--", ".", ":!bench/results", ":!README.md")
-_PACKAGES = ("torch", "numba", "numpy", "grpcio", "protobuf", "pycryptodome", "transformers")
+_PACKAGES = ("torch", "numba", "numpy", "grpcio", "protobuf", "cryptography", "transformers")
 
 
 def environment() -> dict[str, Any]:

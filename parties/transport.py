@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import grpc
+import numpy as np
 
 from parties.failures import rebuild
 from parties.frames import CHUNK_BYTES, AnyFrame, DataFrame
@@ -199,8 +200,7 @@ class Link:
                 self._room.notify_all()
 
     def _reassemble(self, first: memoryview, total: int) -> memoryview:
-        buffer = bytearray(total)
-        target = memoryview(buffer)
+        target = np.empty(total, dtype=np.uint8).data
         filled, chunk = 0, first
         while True:
             if not len(chunk) or filled + len(chunk) > total:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from protocols.core import ring
+from protocols.core import local, ring
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,7 @@ class Pair:
         if at_dealer:
             assert self.mask is not None
             return Pair(self.opened, ring.shift_right(self.mask, shift, self.bits), self.bits - shift, dealt=False)
-        offset = 1 << (self.bits - 2)
-        opened = ring.shift_right(self.opened + offset, shift, self.bits) - (offset >> shift)
-        return Pair(opened, None, self.bits - shift, dealt=False)
+        return Pair(local.shift_opened(self.opened, shift, self.bits), None, self.bits - shift, dealt=False)
 
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""

@@ -172,6 +172,12 @@ def _select(bit: Array, shared: Array, masked: Array, out: Array) -> None:
         out[i] = masked[i] + np.int64(bit[i]) * (shared[i] - 2 * masked[i])
 
 
+def _shift_opened(opened: Array, shift: int, offset: int, low: int, out: Array) -> None:
+    """See `local.shift_opened`; `low` masks the bits that are left. Shapes: int64 [n] each."""
+    for i in range(len(opened)):
+        out[i] = (((opened[i] + offset) >> shift) & low) - (offset >> shift)
+
+
 def _lift(opened: Array, mask: Array, mask_top: Array, bits: int, first: int, out: Array) -> None:
     """See `local.lift`. Shapes: int64 [n] each."""
     offset, low = 1 << (bits - 2), (1 << bits) - 1
@@ -369,6 +375,13 @@ def select(bit: Array, shared: Array, masked: Array) -> Array:
     """`_select`, compiled."""
     out = np.empty_like(shared)
     _compiled(_select)(bit, shared, masked, out)
+    return out
+
+
+def shift_opened(opened: Array, shift: int, bits: int) -> Array:
+    """`_shift_opened`, compiled."""
+    out = np.empty(len(opened), dtype=np.int64)
+    _compiled(_shift_opened)(opened, shift, 1 << (bits - 2), (1 << (bits - shift)) - 1, out)
     return out
 
 

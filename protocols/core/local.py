@@ -26,6 +26,22 @@ def select_reference(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
     return torch.where(bit.to(torch.bool), shared - masked, masked)
 
 
+def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
+    """c' >> shift less what the offset became, for c' = c + 2^(bits - 2) in Z_2^bits: see `Pair.shift_right`.
+
+    Shapes: int64 any -> same.
+    """
+    if not kernels.serve(opened.device):
+        return shift_opened_reference(opened, shift, bits)
+    return torch.from_numpy(kernels.shift_opened(opened.reshape(-1).numpy(), shift, bits)).reshape(opened.shape)
+
+
+def shift_opened_reference(opened: Tensor, shift: int, bits: int) -> Tensor:
+    """`shift_opened` in plain torch."""
+    offset = 1 << (bits - 2)
+    return ring.shift_right(opened + offset, shift, bits) - (offset >> shift)
+
+
 def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bool) -> Tensor:
     """A share of x from c = x + r in Z_2^bits and shares of r and of its top bit, as `gates.lift` explains.
 

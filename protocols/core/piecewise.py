@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -34,7 +35,7 @@ class Piece:
         waves = [a * math.cos(j * turn) for j, a in self.cosines] + [b * math.sin(j * turn) for j, b in self.sines]
         return self.constant + self.slope * x + sum(waves)
 
-    @property
+    @cached_property
     def harmonics(self) -> tuple[int, ...]:
         """Every j of the sum, ascending."""
         return tuple(sorted({j for j, _ in self.cosines + self.sines}))

@@ -77,6 +77,13 @@ def test_select(count: int) -> None:
     assert torch.equal(found, bit * shared + (1 - 2 * bit.to(torch.int64)) * masked)
 
 
+@pytest.mark.parametrize(("bits", "shift"), [(3, 1), (31, 30), (48, 16), (64, 16), (64, 1)])
+def test_shift_opened(bits: int, shift: int) -> None:
+    opened = ring.low(random_words(6, 100, seed=1), bits)[::2]
+    found = local.shift_opened(opened, shift, bits)
+    assert torch.equal(found, local.shift_opened_reference(opened, shift, bits))
+
+
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("bits", [3, 19, 48, 63])
 def test_lift(bits: int, first: bool) -> None:
