@@ -161,6 +161,9 @@ class Bert:
         """Embeddings before their layer norm to last hidden state. Shapes: [B, T, D], additive [B, T] -> [B, T, D]."""
         with self.protocol.layer("embeddings"):
             x = self._norm("embeddings.norm", embeddings)
+            if mask is not None:
+                # Masked once, in a form that scores can be added to in every layer without being opened again.
+                mask = self.protocol.truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
         for i in range(self.config.num_hidden_layers):
             with self.protocol.layer(f"layer.{i}"):
                 x = self._norm(f"layer.{i}.attention.norm", x + self._attention(f"layer.{i}.attention", x, mask))
@@ -180,7 +183,7 @@ class Bert:
         q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
         scores = q @ k.transpose(-1, -2)  # [B, H, T, T]
         if mask is not None:
-            scores = scores + mask.reshape(batch, 1, 1, tokens)
+            scores = scores + mask
         powers, inverse = exponentials(scores, base_two=True)
         # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
         context = (powers @ v) * inverse if tokens <= _MOST_UNDIVIDED else (powers * inverse) @ v
