@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from parties import memory
 from parties.config import PARTIES, load_settings
 from parties.engine import Engine
 from parties.exit_codes import HELP, ExitCode, exit_code
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> Exit
 
     `make_engine` gets the number of threads that the tensor library may use.
     """
+    memory.use_one_heap()
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr,
