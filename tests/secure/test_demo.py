@@ -15,7 +15,7 @@ from secure.connection import Parties
 from secure.demo import run_demo
 from tests.secure.fakes import InProcessClient
 
-QUERY = "the cat sat on the mat . the sun is warm . a dog"  # long enough for a chi-square test
+QUERY = "the cat sat on the mat . the sun is warm . a dog sat"  # long enough for a chi-square test
 
 
 @pytest.fixture
