@@ -1,8 +1,8 @@
 """Compiled loops for the CPU: what torch does slowly, or in many passes over memory.
 
-Each loop has a plain torch reference where it is called from (`ring`, `bits`, `tables`), which serves every other
-device, and a test compares the two bit for bit. torch has no fast path for products of int64 matrices, about one
-multiplication per nanosecond on one core; the loop here uses the widest integer multiplier that the processor has.
+Each loop has a plain torch reference where it is called from (`ring`, `factor`, `bits`, `tables`, `local`), which
+serves every other device, and a test compares the two bit for bit. torch has no fast path for products of int64
+matrices on every processor; the loop here uses the widest integer multiplier that there is.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def lines(
     mask: Tensor | None,
     bits: Tensor,
     bit_masks: Tensor,
-    masked: list[Tensor],
+    masked: Tensor | None,
     sloped: list[int],
     constants: Tensor,
     slopes: Tensor,
@@ -76,13 +76,14 @@ def lines(
     """Shares of sum_k b_k (constants[f, k] + slopes[f, k] x) for every f, x = opened - mask, b_k = v_k ⊕ ρ_k.
 
     bits are the v_k, bit_masks shares of ρ_k; masked[j] is a share of ρ_k r for the k = sloped[j] that have slopes.
-    Shapes: opened, mask, masked int64 [n]; bits uint8, bit_masks int64 [K, n]; constants, slopes int64 [F, K]
-    -> int64 [F, n].
+    Without slopes mask and masked may be None.
+    Shapes: opened, mask int64 [n]; masked int64 [S, n]; bits uint8, bit_masks int64 [K, n]; constants, slopes int64
+    [F, K] -> int64 [F, n].
     """
     if not kernels.serve(opened.device):
         return lines_reference(opened, mask, bits, bit_masks, masked, sloped, constants, slopes, first=first)
-    nothing = torch.zeros((0, opened.numel()), dtype=torch.int64)
-    arrays = opened if mask is None else mask, bits, bit_masks, torch.stack(masked) if masked else nothing
+    # Without slopes neither is read.
+    arrays = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
     own, value, own_bits, products = (t.contiguous().numpy() for t in arrays)
     place = [sloped.index(k) if k in sloped else -1 for k in range(len(bits))]
     factors = constants.numpy(), slopes.numpy()
@@ -94,7 +95,7 @@ def lines_reference(
     mask: Tensor | None,
     bits: Tensor,
     bit_masks: Tensor,
-    masked: list[Tensor],
+    masked: Tensor | None,
     sloped: list[int],
     constants: Tensor,
     slopes: Tensor,
@@ -104,8 +105,9 @@ def lines_reference(
     """`lines` in plain torch."""
     shares = select_reference(bits, torch.full_like(bit_masks, int(first)), bit_masks)
     results = (shares.unsqueeze(0) * constants.unsqueeze(-1)).sum(1)
-    for k, product in zip(sloped, masked, strict=True):
-        assert mask is not None
+    for j, k in enumerate(sloped):
+        assert mask is not None and masked is not None
+        product = masked[j]
         line = shares[k] * opened - select_reference(bits[k], mask, product)
         results += line * slopes[:, k : k + 1]
     return results

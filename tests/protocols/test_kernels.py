@@ -99,7 +99,7 @@ def test_lines(sloped: list[int], first: bool) -> None:
     count, pieces, functions = 1001, 3, 2
     opened, mask = random_words(count, seed=1), random_words(count, seed=2) if sloped else None
     bits, bit_masks = bits_of(pieces, count, seed=3), random_words(pieces, count, seed=4)
-    masked = list(random_words(len(sloped), count, seed=5)) if sloped else []
+    masked = random_words(len(sloped), count, seed=5) if sloped else None
     constants, slopes = random_words(functions, pieces, seed=6), random_words(functions, pieces, seed=7)
     constants[0, 0] = 0
     slopes[:, [k for k in range(pieces) if k not in sloped]] = 0

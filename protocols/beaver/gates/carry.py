@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from protocols.beaver.gate import Gate
@@ -12,7 +13,7 @@ from protocols.beaver.gates.comparing import deal_bit_masks, open_bits, opened_b
 from protocols.beaver.gates.opening import unknown
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring
+from protocols.core import local, ring
 from protocols.core.cost import Cost
 
 
@@ -47,6 +48,7 @@ class Carry(Gate[Tensor]):
     def evaluate(self, party: Party) -> Tensor:
         opened = self.pair.opened.reshape(1, -1)
         (borrow,) = borrows(party, [(self.pair.bits, opened)])
-        chosen = open_bits(party, borrow, opened.numel())
-        share = chosen.at(0).share(party.correlation((opened.numel(),), ring.WORD_BITS), party)
+        (opened_bit,) = open_bits(party, borrow, opened.numel())
+        mask = party.correlation((opened.numel(),), ring.WORD_BITS)
+        share = local.select(opened_bit, torch.full_like(mask, int(party.index == 0)), mask)
         return share.reshape(tuple(self.pair.opened.shape))

@@ -10,7 +10,7 @@ from torch import Tensor
 from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, local, ring
+from protocols.core import bits, ring
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 
@@ -92,24 +92,6 @@ def compare(
     return thresholds.signs(party, shifted, first, mask_sign), rest
 
 
-@dataclass(frozen=True, eq=False)
-class OpenedBits:
-    """Bits b = v ⊕ ρ after opening v. Then b·w = v w + (1 - 2 v) ρ w for anything w whose [w] and [ρ w] are shared.
-
-    value: v as 0 / 1, uint8 [J, n].
-    """
-
-    value: Tensor
-
-    def at(self, index: int | list[int]) -> OpenedBits:
-        """Some of the bits."""
-        return OpenedBits(self.value[index])
-
-    def share(self, mask_share: Tensor, party: Party) -> Tensor:
-        """A share of b itself, from a share of ρ."""
-        return local.select(self.value, torch.full_like(mask_share, int(party.index == 0)), mask_share)
-
-
 def opened_bits_cost(count: int, elements: int) -> Cost:
     """One round of `count` bits per element."""
     return Cost(rounds=1, online_bytes=count * bits.plane_bytes(elements))
@@ -120,7 +102,10 @@ def deal_bit_masks(dealer: Dealer, count: int, elements: int) -> Tensor:
     return bits.from_planes(dealer.mask_planes((count, bits.plane_bytes(elements))), elements)
 
 
-def open_bits(party: Party, shares: Tensor, elements: int) -> OpenedBits:
-    """Open v = b ⊕ ρ. Shapes: XOR shares uint8 [count, row]."""
+def open_bits(party: Party, shares: Tensor, elements: int) -> Tensor:
+    """Open v = b ⊕ ρ. Then b w = v w + (1 - 2 v) ρ w for anything w whose [w] and [ρ w] are shared: `local.select`.
+
+    Shapes: XOR shares uint8 [count, row] -> 0 / 1 in uint8 [count, elements].
+    """
     (value,) = party.open_planes(shares ^ party.mask_planes(tuple(shares.shape)))
-    return OpenedBits(bits.from_planes(value, elements, torch.uint8))
+    return bits.from_planes(value, elements, torch.uint8)

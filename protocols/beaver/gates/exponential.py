@@ -85,6 +85,6 @@ class Exp2Negative(Gate[Tensor]):
         shares = [party.correlation(count, RING_BITS) for _ in range(_WORDS)]
         # 2^(-c), corrected for the guard; 2^-16 of it where u + r wrapped.
         exponent = _GUARD - guarded
-        small_bit, wrapped_bit = chosen.value
+        small_bit, wrapped_bit = chosen
         result = local.power_products(exponent, small_bit, wrapped_bit, shares, PUBLIC_BITS, RANGE_BITS)
         return result.reshape(shape)

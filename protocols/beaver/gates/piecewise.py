@@ -11,7 +11,6 @@ from torch import Tensor
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.borrow import shared_one
 from protocols.beaver.gates.comparing import (
-    OpenedBits,
     Thresholds,
     compare,
     deal_bit_masks,
@@ -87,8 +86,9 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         deal_comparison(dealer, self.pair, self._thresholds())
         bit_masks = deal_bit_masks(dealer, len(chosen), mask.numel())
         dealer.share(bit_masks, self.pair.bits)
-        for k in self._sloped():
-            dealer.share(mask * bit_masks[k], self.pair.bits)
+        sloped = self._sloped()
+        if sloped:
+            dealer.share(mask * bit_masks[sloped], self.pair.bits)
         for function in self.functions:
             waved = _waved(function, chosen)
             if waved:
@@ -104,32 +104,30 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         opened, chosen = self.pair.opened.reshape(-1), self._chosen()
         below, _ = compare(party, self.pair, self._thresholds())
         indicators = torch.stack([_indicator(party, below, i) for i in chosen])
-        bits_ = open_bits(party, indicators, opened.numel())
+        bits = open_bits(party, indicators, opened.numel())
         bit_masks = party.correlation((len(chosen), opened.numel()), self.pair.bits)
         sloped = self._sloped()
-        masked = [party.correlation((opened.numel(),), self.pair.bits) for _ in sloped]
+        masked = party.correlation((len(sloped), opened.numel()), self.pair.bits) if sloped else None
         mask = self.pair.mask.reshape(-1) if sloped and self.pair.mask is not None else None
         constants = [[f.scaled_constant(i) for i in chosen] for f in self.functions]
         slopes = [[_exact_slope(f.slope(i), f.scale - self.input_bits) for i in chosen] for f in self.functions]
         factors = (torch.tensor(rows, dtype=torch.int64, device=opened.device) for rows in (constants, slopes))
         first = party.index == 0
-        results = local.lines(opened, mask, bits_.value, bit_masks, masked, sloped, *factors, first=first)
+        results = local.lines(opened, mask, bits, bit_masks, masked, sloped, *factors, first=first)
         for function, result in zip(self.functions, results, strict=True):
             waved = _waved(function, chosen)
             if waved:
-                result += self._sums(party, function, bits_.at([k for k, _ in waved]), [p for _, p in waved], opened)
+                result += self._sums(party, function, bits[[k for k, _ in waved]], [p for _, p in waved], opened)
         return [result.reshape(tuple(self.pair.opened.shape)) for result in results]
 
-    def _sums(
-        self, party: Party, function: Piecewise, chosen: OpenedBits, pieces: list[Piece], opened: Tensor
-    ) -> Tensor:
+    def _sums(self, party: Party, function: Piecewise, chosen: Tensor, pieces: list[Piece], opened: Tensor) -> Tensor:
         """A share of the trigonometric sum of the piece that applies. Shapes: J pieces, opened [n] -> [n]."""
         result = torch.zeros_like(opened)
-        shape = tuple(chosen.value.shape)
+        shape = tuple(chosen.shape)
         for harmonic, wave in zip(pieces[0].harmonics, harmonic_waves(opened, pieces, self.input_bits), strict=True):
             shares = [party.correlation(shape, self.pair.bits) for _ in range(4)]
             a, b = amplitudes(pieces, harmonic, function.amplitude_bits, opened.device)
-            tables.add_terms(result, wave, a, b, chosen.value, shares)
+            tables.add_terms(result, wave, a, b, chosen, shares)
         return result
 
 
