@@ -133,7 +133,7 @@ class Namespaces:
         _run(f"ip link set {bridge} up")
         shape = f"root tbf rate {self._rate} burst {self._burst} latency {_QUEUE_MILLISECONDS}ms"
         for i, role in enumerate(PARTIES):
-            inside, outside = f"{self._name}-{role}", f"{self._name}{i}"
+            inside, outside = f"{self._name}-{role}", f"{self._name}-{i}"
             _run(f"ip netns add {inside}")
             _run(f"ip link add {outside} type veth peer name eth0 netns {inside}")
             _run(f"ip link set {outside} master {bridge} up")
@@ -144,7 +144,10 @@ class Namespaces:
             _run(f"tc qdisc add dev {outside} {shape}")
 
     def _remove(self) -> None:
-        for role in PARTIES:
+        for i, role in enumerate(PARTIES):
+            # A namespace takes its links along some time after `ip netns del` returned; the next one of this process
+            # would find their names taken.
+            _run(f"ip link del {self._name}-{i}", check=False)
             _run(f"ip netns del {self._name}-{role}", check=False)
         _run(f"ip link del {self._name}", check=False)
 

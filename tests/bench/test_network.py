@@ -69,9 +69,12 @@ def test_a_namespace_sends_no_faster_than_its_rate() -> None:
 def test_nothing_is_left_of_the_namespaces() -> None:
     with Namespaces(1e9) as made:
         name = made.prefixes["p0"][-1]
-        assert name in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    assert name not in left
+        assert name in listed("netns") and name.removesuffix("-p0") in listed("link")
+    assert name not in listed("netns") and name.removesuffix("-p0") not in listed("link")
+
+
+def listed(kind: str) -> str:
+    return subprocess.run(["ip", kind, "list"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.processes
