@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.shapes import checkpoint_folder, config_of, manifest_of, reference
+from bench.measure import Setting, prepare
+from bench.shapes import config_of, manifest_of
 from models import program
-from models.checkpoint import read_checkpoint, read_share, write_split
-from models.client_inputs import client_inputs, decode_outputs, make_request
+from models.checkpoint import read_share
+from models.client_inputs import client_inputs, decode_outputs
 from models.manifest import WeightVisibility
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.beaver.sharing import reconstruct, share
@@ -37,7 +38,6 @@ FILE = Path(__file__).parent / "baseline.json"
 UPDATE = "python -m bench baseline --update"
 _MARGIN = 2.0
 """How much a run may err beyond the run that set the bound: the masks of truncations are random."""
-_SEED = 7
 
 
 @dataclass(frozen=True)
@@ -106,20 +106,14 @@ def error_of(case: Case) -> float:
     """Largest error of the last hidden state against transformers in float32; all roles in this process."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        folder = checkpoint_folder(case.model, scratch, case.layers)
-        checkpoint = read_checkpoint(folder, weights=case.weights)
-        manifest = write_split(checkpoint, scratch / "split")
-        plain = reference(folder)
-        generator = torch.Generator().manual_seed(_SEED)
-        ids = torch.randint(0, plain.config.vocab_size, (case.batch, case.tokens), generator=generator)
-        request = make_request("hidden", ids, None)
-        inputs = client_inputs(manifest, request, ids, embeddings=checkpoint.embeddings)
+        work = prepare(Setting(case.model, case.tokens, case.batch, case.weights, case.layers, repeats=1), scratch)
+        manifest, request = work.manifest, work.request
+        inputs = client_inputs(manifest, request, work.ids, embeddings=work.checkpoint.embeddings)
         payloads = share(inputs, program.input_specs(manifest, request))
 
         def role(protocol: Protocol, _: Sequence[Tensor | None]) -> Any:
             index = protocol.role.index if isinstance(protocol, BeaverParty) else None
-            path = scratch / "split" / f"p{index}.safetensors"
-            shares = None if index is None else read_share(path, manifest, f"p{index}")
+            shares = None if index is None else read_share(work.shares[f"p{index}"], manifest, f"p{index}")
             model = program.load(protocol, manifest, shares)
             payload = None if index is None else payloads[index]
             with torch.inference_mode():
@@ -129,7 +123,7 @@ def error_of(case: Case) -> float:
         specs = program.output_specs(manifest, request)
         found = decode_outputs(reconstruct(first, second, specs), specs)["last_hidden_state"]
         with torch.no_grad():
-            return float((found - plain(input_ids=ids).last_hidden_state).abs().max())
+            return float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())
 
 
 def read(path: Path = FILE) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import BertModel
 
 from bench.network import parties_on
+from bench.ops import by_op
 from bench.shapes import checkpoint_folder, reference
 from models.checkpoint import Checkpoint, read_checkpoint, write_split
 from models.client_inputs import client_inputs, decode_outputs, make_request
@@ -108,7 +109,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
             due = workload.plain(input_ids=workload.ids).last_hidden_state
         plaintext = plaintext_seconds(workload.plain, workload.ids)
     last = together.runs[-1]
-    ops = ops_of(last.reports, layer)
+    ops = by_op({role: report.rows for role, report in last.reports.items() if role in ("p1", "dealer")}, layer)
     record = {
         "kind": "model" if layer is None else "layer",
         "setting": asdict(setting),
@@ -156,24 +157,6 @@ def plaintext_seconds(plain: BertModel, ids: Tensor) -> float:
             plain(input_ids=ids)
             seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
-
-
-def ops_of(reports: Mapping[str, RoleReport], layer: str | None = None) -> dict[str, dict[str, float]]:
-    """Costs by op, of one layer or of all. Online bytes are both parties'; p1 and dealer are seconds within gates."""
-    ops: dict[str, dict[str, float]] = {}
-    for role in ("p1", "dealer"):
-        for row in reports[role].rows:
-            if layer is not None and row["layer"] != layer:
-                continue
-            op = ops.setdefault(
-                row["op"], {"rounds": 0, "online_bytes": 0, "dealer_bytes": 0, "p1": 0.0, "dealer": 0.0}
-            )
-            op[role] += row["seconds"]
-            if role == "p1":
-                op["rounds"] += row["rounds"]
-                op["online_bytes"] += 2 * row["online_bytes"]
-                op["dealer_bytes"] += row["dealer_bytes"]
-    return ops
 
 
 def phases_of(series: Series) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.attack import plot as attack_plots
+
 Record = dict[str, Any]
 _SETTINGS = {"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9, "figure.facecolor": "white"}
 _COLOURS = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
@@ -30,6 +32,10 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
             figures[f"scale-{record['dimension']}-{record['setting']['model']}-{record['setting']['weights']}"] = (
                 _scale(record)
             )
+        for record in (r for r in records if r.get("kind") == "attack"):
+            figures["attack-recovery"] = attack_plots.recovery(record)
+            figures["attack-traffic"] = attack_plots.traffic(record)
+            figures["attack-noise"] = attack_plots.noise(record)
         paths = [folder / f"{name}.svg" for name in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
             figure.savefig(path, format="svg", metadata={"Date": None})

@@ -1,7 +1,7 @@
 """README's section of measured figures and bench/RESULTS.md, from bench/results and from nothing else.
 
-README.md gets models, networks, peers and GPUs between its two markers; bench/RESULTS.md gets the rest, by op, by
-size and by gate; bench/plots gets the plots.
+README.md gets models, networks, peers and GPUs between its two markers, and what the red team
+found; bench/RESULTS.md gets the rest, by op, by size, by gate and by attack; bench/plots gets the plots.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import plots, tables
+from bench.attack import table as attack_tables
+from bench.ee import table as ee_tables
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DETAILS = ROOT / "bench" / "RESULTS.md"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-KINDS = ("model", "layer", "scale", "gates", "peers", "gpu")
+KINDS = ("model", "layer", "scale", "gates", "peers", "gpu", "attack", "ee")
 
 Record = dict[str, Any]
 
@@ -46,6 +48,8 @@ def summary(records: Sequence[Record], images: Sequence[Path] = ()) -> str:
         tables.peers(_of(records, "peers")),
         tables.networks(_of(records, "model")),
         tables.gpus(_of(records, "gpu")),
+        *(ee_tables.summary(record) for record in _of(records, "ee")),
+        *(attack_tables.verdicts(record) for record in _of(records, "attack")),
         "\n".join(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in images),
         tables.machines(records),
     ]
@@ -59,6 +63,7 @@ def detailed(records: Sequence[Record]) -> str:
         *(tables.by_op(record) for record in (*_of(records, "layer"), *_of(records, "model"))),
         *(tables.growth(record) for record in _of(records, "scale")),
         *(tables.gates(record) for record in _of(records, "gates")),
+        *(attack_tables.attacks(record) for record in _of(records, "attack")),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,22 @@ _CHANGES = ("status", "--porcelain", "-uno", "--", ".", ":!bench/results", ":!RE
 _PACKAGES = ("torch", "numba", "numpy", "grpcio", "protobuf", "cryptography", "transformers")
 
 
-def environment() -> dict[str, Any]:
-    """Machine, commit, command and versions."""
+def environment(command: str | None = None, packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
+    """Machine, commit, command (the one that runs, unless another is given) and versions.
+
+    Where there is no git, the variable COMMIT may say the commit. A package that is missing is said to be.
+    """
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m bench " + " ".join(sys.argv[1:]),
-        "commit": _git("rev-parse", "HEAD") + ("+changes" if _git(*_CHANGES) else ""),
+        "command": command or "python -m bench " + " ".join(sys.argv[1:]),
+        "commit": os.environ.get("COMMIT") or commit(),
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "system": platform.platform(),
         },
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
     }
 
 
@@ -49,13 +52,31 @@ def load_all() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
 
 
-def _git(*arguments: str) -> str:
-    found = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=FOLDER.parent.parent, check=False)
-    return found.stdout.strip() or "unknown" if arguments[0] == "rev-parse" else found.stdout.strip()
+def commit() -> str:
+    """The commit that is checked out, with a mark where files differ from it; 'unknown' without git."""
+    try:
+        return _git("rev-parse", "HEAD") + ("+changes" if _git(*_CHANGES) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
-def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        fields = dict(line.split(":", 1) for line in file if ":" in line)
-    found = {name.strip(): value.strip() for name, value in fields.items()}
+def processor() -> str:
+    """The processor's name, family and model, as far as the system tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return f"{found.get('model name', 'unknown')} family {found.get('cpu family')} model {found.get('model')}"
+
+
+def _git(*arguments: str) -> str:
+    found = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=FOLDER.parent.parent, check=True)
+    return found.stdout.strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -37,7 +37,7 @@ def models(records: Sequence[Record]) -> str:
         for record in here
     ]
     headings = "Model|Weights|Batch × tokens|End to end|Offline|Online|Load|Rounds|Online MB|Dealer MB|Memory|Error|Run"
-    return "\n".join(text) + "\n\n" + _table(headings.split("|"), rows)
+    return "\n".join(text) + "\n\n" + table(headings.split("|"), rows)
 
 
 def networks(records: Sequence[Record]) -> str:
@@ -59,7 +59,7 @@ def networks(records: Sequence[Record]) -> str:
     ]
     labels = {f"bandwidth: {record['network']['bandwidth']}; delay: {record['network']['delay']}" for record in away}
     headings = "Model|Weights|Batch × tokens|Network|End to end|Offline|Online|Rounds|Online MB|Dealer MB|Run"
-    return f"On slower networks ({'; or '.join(sorted(labels))}):\n\n" + _table(headings.split("|"), rows)
+    return f"On slower networks ({'; or '.join(sorted(labels))}):\n\n" + table(headings.split("|"), rows)
 
 
 def peers(records: Sequence[Record]) -> str:
@@ -73,7 +73,7 @@ def gpus(records: Sequence[Record]) -> str:
     for record in records:
         rows = [[name, _plain(value)] for name, value in _flat(record.get("figures", {}))]
         device = record.get("device", "an unnamed device")
-        tables.append(f"On {device} (`{record.get('command', 'unknown command')}`):\n\n" + _table(["Figure", ""], rows))
+        tables.append(f"On {device} (`{record.get('command', 'unknown command')}`):\n\n" + table(["Figure", ""], rows))
     return "\n\n".join(tables)
 
 
@@ -99,7 +99,7 @@ def by_op(record: Record) -> str:
         part = f"One encoder layer takes {seconds:.3f} s{alone}. "
     text = f"{part}Seconds are P1's and the dealer's within ops, in the last run; P1's with its waiting."
     headings = ["Op", "P1 s", "Dealer s", "Rounds", "Online MB", "Dealer MB"]
-    return f"## {record['kind'].capitalize()}: {plots.title_of(record)}\n\n{text}\n\n{_table(headings, rows)}"
+    return f"## {record['kind'].capitalize()}: {plots.title_of(record)}\n\n{text}\n\n{table(headings, rows)}"
 
 
 def growth(record: Record) -> str:
@@ -123,7 +123,7 @@ def growth(record: Record) -> str:
     headings = [record["dimension"].capitalize(), "End to end", "Plaintext", "Online MB", "Dealer MB", "Rounds"]
     headings += ["Memory", "× time", "× plaintext", "× online", "× dealer"]
     text = f"`{record['command']}`. Plaintext: {record['plaintext']}. × is against the first row."
-    return f"## Growth with {record['dimension']}: {plots.title_of(record)}\n\n{text}\n\n{_table(headings, rows)}"
+    return f"## Growth with {record['dimension']}: {plots.title_of(record)}\n\n{text}\n\n{table(headings, rows)}"
 
 
 def gates(record: Record) -> str:
@@ -142,7 +142,7 @@ def gates(record: Record) -> str:
     ]
     headings = ["Gate", "Elements", "P1 µs", "Dealer µs", "Rounds", "Online bytes", "Dealer bytes"]
     text = f"`{record['command']}`. Per element of the result. Included: {record['includes']}."
-    return f"## Gates\n\n{text}\n\n{_table(headings, rows)}"
+    return f"## Gates\n\n{text}\n\n{table(headings, rows)}"
 
 
 def machines(records: Sequence[Record]) -> str:
@@ -185,7 +185,7 @@ def _comparison(record: Record) -> str:
     headings = ["System", "Time", "Ours is faster by", "MB sent per party", "Dealer MB", "Rounds", "Error", "Memory"]
     title = f"{plots.model_name(setting)}, {setting['batch']} × {setting['tokens']} tokens"
     text = f"Beside others: {title}, the same weights and input, in turns (`{record['command']}`):"
-    return f"{text}\n\n{_table(headings, rows)}\n\n{included}"
+    return f"{text}\n\n{table(headings, rows)}\n\n{included}"
 
 
 def _model_cells(record: Record) -> list[str]:
@@ -234,6 +234,7 @@ def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]
     return found
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace("| --- ", "|---").replace("|--- |", "|---|")

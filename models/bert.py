@@ -1,4 +1,4 @@
-"""BERT encoders: embeddings, self-attention layers, pooler. Any size of `BertModel`.
+"""BERT encoders and their kin: embeddings, self-attention layers, pooler, head. Any size of `BertModel`.
 
 B batch, T tokens, D width, H heads, V vocabulary (words, then token types), F width of the feed-forward layer.
 """
@@ -7,71 +7,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from models import heads
+from models.config import BertConfig
+from models.layers import Layers
 from models.manifest import Kind, ParameterSpec
-from protocols.core.errors import CheckpointError
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
 from protocols.functions.gelu import gelu
-from protocols.functions.layernorm import layer_norm
 from protocols.functions.softmax import exponentials
 from protocols.functions.tanh import tanh
 
-_REQUIRED = {"model_type": "bert", "hidden_act": "gelu"}
-_ONLY = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
-_MOST_WIDTH = 4096
+__all__ = ["BERT_NAMES", "Bert", "BertConfig", "Names", "from_checkpoint", "parameters"]
+
 _MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attention
 
 
 @dataclass(frozen=True)
-class BertConfig:
-    """The fields of a Hugging Face config that shape the computation."""
+class Names:
+    """What a family's checkpoints call the tensors of a layer, within `layer`, a dot, and the layer's number."""
 
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
-    type_vocab_size: int
-    layer_norm_eps: float
-    pooler: bool = True
+    layer: str
+    query: str
+    key: str
+    value: str
+    attention_output: str
+    attention_norm: str
+    up: str
+    down: str
+    feedforward_norm: str
 
-    @classmethod
-    def from_hugging_face(cls, config: Mapping[str, Any]) -> BertConfig:
-        """Raises CheckpointError naming the first field whose value is missing or unsupported."""
-        for name, value in (_REQUIRED | _ONLY).items():
-            found = config.get(name, value if name in _ONLY else None)
-            if found != value:
-                raise CheckpointError(f"config.json: {name} is {found!r}; supported is {value!r}")
-        try:
-            chosen = cls(**{field.name: config[field.name] for field in fields(cls) if field.name != "pooler"})
-        except KeyError as error:
-            raise CheckpointError(f"config.json: {error.args[0]} is missing") from None
-        chosen.check()
-        return chosen
 
-    def check(self) -> None:
-        """Raises CheckpointError for values that no encoder can have."""
-        for name, value in asdict(self).items():
-            if name != "pooler" and not (isinstance(value, int | float) and value > 0):
-                raise CheckpointError(f"config.json: {name} is {value!r}; it must be a positive number")
-        if self.hidden_size % self.num_attention_heads:
-            raise CheckpointError(
-                f"config.json: hidden_size {self.hidden_size} is no multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
-        if self.hidden_size > _MOST_WIDTH:
-            raise CheckpointError(f"config.json: hidden_size {self.hidden_size}; at most {_MOST_WIDTH} is supported")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a manifest."""
-        return asdict(self)
+BERT_NAMES = Names(
+    layer="encoder.layer",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    feedforward_norm="output.LayerNorm",
+)
 
 
 def parameters(config: BertConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
@@ -79,7 +61,7 @@ def parameters(config: BertConfig, fraction_bits: int, *, public: bool) -> dict[
     width, inner = config.hidden_size, config.intermediate_size
     found: dict[str, tuple[Kind, tuple[int, ...]]] = {}
     if not public:
-        found["embeddings.table"] = "table", (config.vocab_size + config.type_vocab_size, width)
+        found["embeddings.table"] = "table", (config.table_rows, width)
         found["embeddings.positions"] = "offset", (config.max_position_embeddings, width)
     norms = ["embeddings.norm"]
     dense = {}
@@ -98,11 +80,14 @@ def parameters(config: BertConfig, fraction_bits: int, *, public: bool) -> dict[
     for name in norms:
         found[f"{name}.gain"] = "gain", (width,)
         found[f"{name}.offset"] = "offset", (width,)
+    found |= heads.shapes(config)
     return {name: ParameterSpec(shape, kind, fraction_bits) for name, (kind, shape) in found.items()}
 
 
-def from_checkpoint(config: BertConfig, take: Callable[[str, tuple[int, ...]], Tensor]) -> dict[str, Tensor]:
-    """The secure model's tensors in float64. `take(name, shape)` hands out each tensor of the checkpoint once.
+def from_checkpoint(
+    config: BertConfig, names: Names, take: Callable[[str, tuple[int, ...]], Tensor]
+) -> dict[str, Tensor]:
+    """The encoder's tensors in float64. `take(name, shape)` hands out each tensor of the checkpoint once.
 
     Weights become [in, out]; queries, keys and values one matrix. Queries absorb log2(e) / sqrt(D / H), so that the
     softmax works in powers of two and needs no scaling.
@@ -117,28 +102,29 @@ def from_checkpoint(config: BertConfig, take: Callable[[str, tuple[int, ...]], T
         tensors[f"{target}.gain"] = take(f"{name}.weight", (width,))
         tensors[f"{target}.offset"] = take(f"{name}.bias", (width,))
 
-    words = take("embeddings.word_embeddings.weight", (config.vocab_size, width))
-    types = take("embeddings.token_type_embeddings.weight", (config.type_vocab_size, width))
-    tensors["embeddings.table"] = torch.cat([words, types])
-    tensors["embeddings.positions"] = take(
-        "embeddings.position_embeddings.weight", (config.max_position_embeddings, width)
-    )
+    table = [take(heads.WORDS, (config.vocab_size, width))]
+    if config.type_vocab_size:
+        table.append(take("embeddings.token_type_embeddings.weight", (config.type_vocab_size, width)))
+    tensors["embeddings.table"] = torch.cat(table)
+    skipped = config.skipped_positions
+    positions = take("embeddings.position_embeddings.weight", (skipped + config.max_position_embeddings, width))
+    tensors["embeddings.positions"] = positions[skipped:]
     norm("embeddings.norm", "embeddings.LayerNorm")
     query_scale = math.log2(math.e) / math.sqrt(width / config.num_attention_heads)
     for i in range(config.num_hidden_layers):
-        source, target = f"encoder.layer.{i}", f"layer.{i}"
-        parts = [dense(f"{source}.attention.self.{part}", width, width) for part in ("query", "key", "value")]
+        source, target = f"{names.layer}.{i}", f"layer.{i}"
+        parts = [dense(f"{source}.{part}", width, width) for part in (names.query, names.key, names.value)]
         parts[0] = parts[0][0] * query_scale, parts[0][1] * query_scale
         pairs = {
             "attention.qkv": (torch.cat([w for w, _ in parts], 1), torch.cat([b for _, b in parts])),
-            "attention.output": dense(f"{source}.attention.output.dense", width, width),
-            "feedforward.up": dense(f"{source}.intermediate.dense", width, inner),
-            "feedforward.down": dense(f"{source}.output.dense", inner, width),
+            "attention.output": dense(f"{source}.{names.attention_output}", width, width),
+            "feedforward.up": dense(f"{source}.{names.up}", width, inner),
+            "feedforward.down": dense(f"{source}.{names.down}", inner, width),
         }
         for name, (weight, bias) in pairs.items():
             tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
-        norm(f"{target}.attention.norm", f"{source}.attention.output.LayerNorm")
-        norm(f"{target}.feedforward.norm", f"{source}.output.LayerNorm")
+        norm(f"{target}.attention.norm", f"{source}.{names.attention_norm}")
+        norm(f"{target}.feedforward.norm", f"{source}.{names.feedforward_norm}")
     if config.pooler:
         tensors["pooler.weight"], tensors["pooler.bias"] = dense("pooler.dense", width, width)
     return tensors
@@ -150,36 +136,42 @@ class Bert:
     def __init__(self, config: BertConfig, protocol: Protocol, weights: Mapping[str, Any]) -> None:
         self.config = config
         self.protocol = protocol
-        self.weights = weights
+        self._layers = Layers(protocol, weights, config.layer_norm_eps)
 
     def embed(self, one_hot: Secret) -> Secret:
         """Word, token type and position embeddings. Shapes: one-hot [B, T, V] -> [B, T, D]."""
-        rows = embedding(one_hot, self._factor("embeddings.table"))
-        return rows + self._bound("embeddings.positions")[: one_hot.shape[1]]
+        rows = embedding(one_hot, self._layers.factor("embeddings.table"))
+        return rows + self._layers.bound("embeddings.positions")[: one_hot.shape[1]]
 
     def encode(self, embeddings: Secret, mask: Secret | None) -> Secret:
         """Embeddings before their layer norm to last hidden state. Shapes: [B, T, D], additive [B, T] -> [B, T, D]."""
         with self.protocol.layer("embeddings"):
-            x = self._norm("embeddings.norm", embeddings)
+            x = self._layers.norm("embeddings.norm", embeddings)
             if mask is not None:
                 # Masked once, in a form that scores can be added to in every layer without being opened again.
                 mask = self.protocol.truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
+        layers = self._layers
         for i in range(self.config.num_hidden_layers):
             with self.protocol.layer(f"layer.{i}"):
-                x = self._norm(f"layer.{i}.attention.norm", x + self._attention(f"layer.{i}.attention", x, mask))
-                inner = gelu(self._dense(f"layer.{i}.feedforward.up", x))
-                x = self._norm(f"layer.{i}.feedforward.norm", x + self._dense(f"layer.{i}.feedforward.down", inner))
+                x = layers.norm(f"layer.{i}.attention.norm", x + self._attention(f"layer.{i}.attention", x, mask))
+                inner = gelu(layers.dense(f"layer.{i}.feedforward.up", x))
+                x = layers.norm(f"layer.{i}.feedforward.norm", x + layers.dense(f"layer.{i}.feedforward.down", inner))
         return x
 
     def pool(self, x: Secret) -> Secret:
         """tanh of a dense layer on the first token. Shapes: [B, T, D] -> [B, D]."""
         with self.protocol.layer("pooler"):
-            return tanh(self._dense("pooler", x[:, 0]))
+            return tanh(self._layers.dense("pooler", x[:, 0]))
+
+    def logits(self, x: Secret) -> Secret:
+        """The head on the last hidden state. Shapes: [B, T, D] -> as `heads.logits_shape` says."""
+        with self.protocol.layer("head"):
+            return heads.logits(self._layers, self.config.head, x)
 
     def _attention(self, name: str, x: Secret, mask: Secret | None) -> Secret:
         batch, tokens, width = x.shape
-        heads = self.config.num_attention_heads
-        joined = self._dense(f"{name}.qkv", x).reshape(batch, tokens, 3, heads, width // heads)
+        count = self.config.num_attention_heads
+        joined = self._layers.dense(f"{name}.qkv", x).reshape(batch, tokens, 3, count, width // count)
         q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
         scores = q @ k.transpose(-1, -2)  # [B, H, T, T]
         if mask is not None:
@@ -187,17 +179,4 @@ class Bert:
         powers, inverse = exponentials(scores, base_two=True)
         # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
         context = (powers @ v) * inverse if tokens <= _MOST_UNDIVIDED else (powers * inverse) @ v
-        return self._dense(f"{name}.output", context.transpose(1, 2).reshape(batch, tokens, width))
-
-    def _dense(self, name: str, x: Secret) -> Secret:
-        return self.protocol.linear(x, self._factor(f"{name}.weight"), self._factor(f"{name}.bias"))
-
-    def _norm(self, name: str, x: Secret) -> Secret:
-        gain, offset = self._bound(f"{name}.gain"), self._bound(f"{name}.offset")
-        return layer_norm(x, gain, offset, self.config.layer_norm_eps)
-
-    def _bound(self, name: str) -> Secret:
-        return self.protocol.bind(self.weights[name])
-
-    def _factor(self, name: str) -> Any:
-        return self.protocol.factor(self.weights[name])
+        return self._layers.dense(f"{name}.output", context.transpose(1, 2).reshape(batch, tokens, width))

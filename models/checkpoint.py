@@ -6,21 +6,21 @@ Every key, shape, number and configuration value is checked here, before anythin
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.labels import parse_labels, write_labels
 from models.manifest import TABLE_VALUE_BITS, Manifest, ParameterSpec, WeightVisibility
-from models.registry import Architecture, architecture
+from models.registry import architecture
+from models.source import Source, read_json
 from protocols.core.errors import BoundError, CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy, encode
 from protocols.core.prg import SEED_BYTES, Prg
@@ -33,6 +33,8 @@ _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "sentencepiece.bpe.model",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -44,86 +46,25 @@ class Checkpoint:
     """A model in fixed point, still whole: only its owner ever holds one.
 
     tensors: int64 by parameter name, as in manifest.parameters. embeddings: with public weights, the float tables that
-    the client looks up itself.
+    the client looks up itself. labels: a classifier's, for the client too.
     """
 
     manifest: Manifest
     tensors: dict[str, Tensor]
     embeddings: dict[str, Tensor]
-
-
-class _Source:
-    """The tensors of a checkpoint folder, each taken once."""
-
-    def __init__(self, folder: Path, kind: Architecture) -> None:
-        self._places: dict[str, tuple[Path, str]] = {}
-        for path in _weight_files(folder):
-            try:
-                with safe_open(path, framework="pt") as file:
-                    self._places |= {_without_prefix(key, kind): (path, key) for key in file.keys()}  # noqa: SIM118
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"{path} is no safetensors file: {error}") from None
-        self._left = {key for key in self._places if not key.startswith(kind.ignored)}
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._places
-
-    def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor in float64. Raises CheckpointError when it is missing or has another shape."""
-        if key not in self._places:
-            raise CheckpointError(f"the checkpoint has no tensor {key!r}; config.json asks for one of shape {shape}")
-        path, stored_key = self._places[key]
-        with safe_open(path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(stored_key)
-        if tuple(tensor.shape) != shape:
-            raise CheckpointError(f"tensor {key!r} has shape {tuple(tensor.shape)}; config.json asks for {shape}")
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"tensor {key!r} has type {tensor.dtype}; floating point is supported")
-        self._left.discard(key)
-        return tensor.to(torch.float64)
-
-    def check_all_taken(self) -> None:
-        """Raises CheckpointError naming a tensor that the architecture does not know."""
-        if self._left:
-            raise CheckpointError(
-                f"the checkpoint has {len(self._left)} tensors that its architecture does not use, "
-                f"for example {min(self._left)!r}"
-            )
-
-
-def _without_prefix(key: str, kind: Architecture) -> str:
-    for prefix in kind.prefixes:
-        key = key.removeprefix(prefix)
-    return key
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing or not names:
-            raise CheckpointError(f"{index} names {missing[0] if missing else 'no files'}, which is not there")
-        return [folder / name for name in names]
-    raise CheckpointError(f"{folder} has no model.safetensors; save the model with safe_serialization=True")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is no JSON object")
-    return value
+    labels: dict[int, str] = field(default_factory=dict)
 
 
 def read_checkpoint(
-    folder: Path | str, *, weights: WeightVisibility = "private", policy: FixedPointPolicy | None = None
+    folder: Path | str,
+    *,
+    weights: WeightVisibility = "private",
+    policy: FixedPointPolicy | None = None,
+    head: bool = True,
 ) -> Checkpoint:
     """Read and check a checkpoint folder (config.json and safetensors).
+
+    head: whether to read the head that `architectures` names, too; without it the model is the encoder alone.
 
     Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, a missing,
     unknown or misshapen tensor, and for numbers that are not finite or out of range.
@@ -133,13 +74,14 @@ def read_checkpoint(
         raise CheckpointError(f"weights is 'private' or 'public', not {weights!r}")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint folder: it has no config.json")
-    raw_config = _read_json(folder / "config.json")
+    raw_config = read_json(folder / "config.json")
     kind = architecture(raw_config.get("model_type"))
-    config = kind.parse(raw_config)
-    source = _Source(folder, kind)
+    config = kind.parse(raw_config, head=head)
+    source = Source(folder, kind, config)
     if "pooler.dense.weight" not in source:
         config = replace(config, pooler=False)
     floats = kind.from_checkpoint(config, source.take)
+    source.check_copies(kind.head_names(config).copies)
     source.check_all_taken()
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     embeddings = {name: floats[name].to(torch.float32) for name in set(floats) - set(specs)}
@@ -148,7 +90,7 @@ def read_checkpoint(
     except BoundError as error:
         raise CheckpointError(str(error)) from None
     manifest = Manifest(str(raw_config["model_type"]), config.to_dict(), policy, weights, specs)
-    return Checkpoint(manifest, tensors, embeddings)
+    return Checkpoint(manifest, tensors, embeddings, parse_labels(raw_config) if config.labels else {})
 
 
 def _encode(name: str, tensor: Tensor, spec: ParameterSpec, policy: FixedPointPolicy) -> Tensor:
@@ -175,7 +117,8 @@ def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]
 def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
     """Write manifest.json, p0.safetensors and p1.safetensors (readable by this user only). Returns the manifest.
 
-    With public weights the client looks its embeddings up itself, from client.safetensors.
+    With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
+    for the client, too.
 
     Raises CheckpointError when the folder cannot be written.
     """
@@ -194,6 +137,8 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
             save_file(
                 {name: table.contiguous() for name, table in checkpoint.embeddings.items()}, out_dir / CLIENT_NAME
             )
+        if checkpoint.labels:
+            write_labels(out_dir, checkpoint.labels)
         manifest = replace(checkpoint.manifest, share_digests=digests)
         (out_dir / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     except OSError as error:
@@ -201,9 +146,11 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
     return manifest
 
 
-def split_checkpoint(folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private") -> Manifest:
+def split_checkpoint(
+    folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private", head: bool = True
+) -> Manifest:
     """Read a checkpoint, write its two share files, the manifest and, for the client, the tokenizer's files."""
-    manifest = write_split(read_checkpoint(folder, weights=weights), out_dir)
+    manifest = write_split(read_checkpoint(folder, weights=weights, head=head), out_dir)
     for name in _TOKENIZER_FILES:
         if (Path(folder) / name).is_file():
             shutil.copyfile(Path(folder) / name, Path(out_dir) / name)

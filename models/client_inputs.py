@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.bert import BertConfig
+from models.config import BertConfig
 from models.manifest import Manifest
 from models.program import Output, Request, input_specs
 from protocols.core.errors import InputError
@@ -42,9 +42,11 @@ def client_inputs(
     request.validate(manifest)
     shape = tuple(input_ids.shape)
     _check_range("input_ids", input_ids, config.vocab_size)
+    if token_type_ids is not None and not config.type_vocab_size:
+        raise InputError("token_type_ids: this model has no token types; leave them out")
     types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    for name, tensor, limit in (("token_type_ids", types, config.type_vocab_size), ("attention_mask", mask, 2)):
+    for name, tensor, limit in (("token_type_ids", types, config.type_vocab_size or 1), ("attention_mask", mask, 2)):
         _check_ids(name, tensor)
         if tuple(tensor.shape) != shape:
             raise InputError(f"{name} has shape {tuple(tensor.shape)}, input_ids has {shape}")
@@ -52,6 +54,8 @@ def client_inputs(
     empty = (mask.sum(1) == 0).nonzero()
     if len(empty):
         raise InputError(f"attention_mask row {int(empty[0])} is all zeros: no token is left to attend to")
+    if config.padding_id is not None:
+        _check_padding(config.padding_id, input_ids, mask)
     scale = manifest.policy.fraction_bits
     tensors: dict[str, Tensor] = {}
     for name in input_specs(manifest, request):
@@ -93,14 +97,30 @@ def _check_range(name: str, ids: Tensor, limit: int) -> None:
         raise InputError(f"{name}[{row}, {column}] is outside 0 to {limit - 1}")
 
 
+def _check_padding(padding_id: int, input_ids: Tensor, mask: Tensor) -> None:
+    """RoBERTa counts positions over tokens that are no padding: ours agree when padding follows all that count."""
+    counted_from_here = mask.flip(1).cumsum(1).flip(1) > 0
+    wrong = ((input_ids == padding_id) & counted_from_here).nonzero()
+    if len(wrong):
+        row, column = (int(i) for i in wrong[0])
+        raise InputError(
+            f"input_ids[{row}, {column}] is padding ({padding_id}), and attention_mask counts it or a later token; "
+            "pad at the end"
+        )
+
+
 def _one_hot(config: BertConfig, input_ids: Tensor, types: Tensor) -> Tensor:
     batch, tokens = input_ids.shape
-    one_hot = torch.zeros(batch, tokens, config.vocab_size + config.type_vocab_size, dtype=torch.int64)
+    one_hot = torch.zeros(batch, tokens, config.table_rows, dtype=torch.int64)
     one_hot.scatter_(2, input_ids.to(torch.int64).unsqueeze(2), 1)
+    if not config.type_vocab_size:
+        return one_hot
     return one_hot.scatter_(2, types.to(torch.int64).unsqueeze(2) + config.vocab_size, 1)
 
 
 def _look_up(config: BertConfig, tables: Mapping[str, Tensor], input_ids: Tensor, types: Tensor) -> Tensor:
     table, positions = tables["embeddings.table"], tables["embeddings.positions"]
-    rows = table[input_ids.long()] + table[types.long() + config.vocab_size]
+    rows = table[input_ids.long()]
+    if config.type_vocab_size:
+        rows = rows + table[types.long() + config.vocab_size]
     return (rows + positions[: input_ids.shape[1]]).to(torch.float64)

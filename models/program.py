@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from models.bert import Bert, BertConfig
+from models.bert import Bert
+from models.config import BertConfig
+from models.heads import logits_shape
 from models.manifest import TABLE_BITS, Manifest
 from protocols.beaver.sharing import open_payload, pack_shares
 from protocols.core.errors import InputError
 from protocols.core.secret import Protocol, Secret, TensorSpec
 from protocols.functions.layernorm import l2_normalise
 
-Output = Literal["hidden", "embedding"]
+Output = Literal["hidden", "embedding", "logits"]
 _MOST_BATCH = 4096
 
 
@@ -46,7 +48,7 @@ class Request:
         except (TypeError, ValueError):
             raise InputError("the request is malformed") from None
         kinds = (
-            request.output in ("hidden", "embedding"),
+            request.output in get_args(Output),
             type(request.batch) is int,
             type(request.tokens) is int,
             type(request.masked) is bool,
@@ -57,7 +59,10 @@ class Request:
 
     def validate(self, manifest: Manifest) -> None:
         """Raises InputError when the model cannot take an input of this shape."""
-        limit = BertConfig(**manifest.config).max_position_embeddings
+        config = BertConfig(**manifest.config)
+        limit = config.max_position_embeddings
+        if self.output == "logits" and config.head == "none":
+            raise InputError("this model has no head, hence no logits")
         if not 1 <= self.tokens <= limit:
             raise InputError(f"{self.tokens} tokens; this model takes 1 to {limit}")
         if not 1 <= self.batch <= _MOST_BATCH:
@@ -80,7 +85,7 @@ def input_specs(manifest: Manifest, request: Request) -> dict[str, TensorSpec]:
     if manifest.weights == "public":
         specs["embeddings"] = TensorSpec((*shape, config.hidden_size), f)
     else:
-        specs["one_hot"] = TensorSpec((*shape, config.vocab_size + config.type_vocab_size), 0, TABLE_BITS)
+        specs["one_hot"] = TensorSpec((*shape, config.table_rows), 0, TABLE_BITS)
     if request.masked:
         specs["mask"] = TensorSpec(shape, f)
     if request.output == "embedding":
@@ -94,6 +99,8 @@ def output_specs(manifest: Manifest, request: Request) -> dict[str, TensorSpec]:
     width = config.hidden_size
     if request.output == "embedding":
         return {"embedding": TensorSpec((request.batch, width), f)}
+    if request.output == "logits":
+        return {"logits": TensorSpec(logits_shape(config, request.batch, request.tokens), f)}
     specs = {"last_hidden_state": TensorSpec((request.batch, request.tokens, width), f)}
     if config.pooler:
         specs["pooler_output"] = TensorSpec((request.batch, width), f)
@@ -127,6 +134,8 @@ def forward(
         with protocol.layer("pooling"):
             mean = inputs["pooling"].reshape(request.batch, 1, request.tokens) @ hidden
             return {"embedding": l2_normalise(mean.squeeze(1))}
+    if request.output == "logits":
+        return {"logits": bert.logits(hidden)}
     outputs = {"last_hidden_state": hidden}
     if bert.config.pooler:
         outputs["pooler_output"] = bert.pool(hidden)

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import secure
+from models.checkpoint import MANIFEST_NAME
 from models.manifest import WeightVisibility
 from parties import launcher
 from parties.exit_codes import HELP, ExitCode, exit_code
@@ -29,6 +30,8 @@ from secure.api import PrivateModel
 from secure.connection import connect, launch
 from secure.demo import run_demo
 from secure.doctor import examine
+from secure.ee.commands import app as ee_app
+from secure.help import examples
 from secure.sample import QUERY, model_folder
 from secure.split import split as split_folder
 from secure.tokens import check_sentences
@@ -43,6 +46,7 @@ app = typer.Typer(
     # A traceback of typer's kind shows local variables, which may hold shares.
     pretty_exceptions_enable=False,
 )
+app.add_typer(ee_app)
 
 _VERDICTS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "fail": "[red]fail[/red]"}
 
@@ -74,10 +78,6 @@ ConfigOption = Annotated[
 ]
 
 
-def _examples(*lines: str) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]{escape(line)}[/cyan]" for line in lines)])
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"secure-inference {secure.__version__}")
@@ -96,7 +96,7 @@ def _before(
         context.obj.debug = debug
 
 
-@app.command(epilog=_examples("secure demo", "secure demo --query 'how do I keep a copy of my files?'"))
+@app.command(epilog=examples("secure demo", "secure demo --query 'how do I keep a copy of my files?'"))
 def demo(
     query: Annotated[str, typer.Option(help="What to look for in the demo's twenty documents.")] = QUERY,
 ) -> None:
@@ -105,7 +105,7 @@ def demo(
         _end(ExitCode.DEFECT)
 
 
-@app.command("launch", epilog=_examples("secure launch", "secure launch --config parties.toml"))
+@app.command("launch", epilog=examples("secure launch", "secure launch --config parties.toml"))
 def launch_parties(config: ConfigOption = None) -> None:
     """Start P0, P1 and the dealer on this machine, and stop them with Ctrl-C.
 
@@ -123,7 +123,7 @@ def launch_parties(config: ConfigOption = None) -> None:
             console.print("Stopping.")
 
 
-@app.command(epilog=_examples("secure party p0 --config parties.toml", "secure party dealer --config parties.toml"))
+@app.command(epilog=examples("secure party p0 --config parties.toml", "secure party dealer --config parties.toml"))
 def party(
     role: Annotated[Role, typer.Argument(help="Which of the three.")],
     config: Annotated[Path, typer.Option("--config", metavar="TOML", help="The same file on every host.")],
@@ -136,9 +136,7 @@ def party(
     _end(party_main(arguments if threads is None else [*arguments, "--threads", str(threads)], model_engine))
 
 
-@app.command(
-    epilog=_examples("secure certs --out certs", "secure certs --out certs --host p0=p0.example.org --days 90")
-)
+@app.command(epilog=examples("secure certs --out certs", "secure certs --out certs --host p0=p0.example.org --days 90"))
 def certs(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for certificates and keys.")],
     host: Annotated[
@@ -164,24 +162,25 @@ def certs(
 
 
 @app.command(
-    epilog=_examples("secure split all-MiniLM-L6-v2 --out shares", "secure split bert --out s --weights public")
+    epilog=examples("secure split all-MiniLM-L6-v2 --out shares", "secure split bert --out s --weights public")
 )
 def split(
     checkpoint: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json, safetensors, tokenizer.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for shares and manifest.")],
     weights: Annotated[Weights, typer.Option(help="Public: P0 and P1 may know them; faster.")] = Weights.PRIVATE,
+    no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
 ) -> None:
     """Split a checkpoint into one share file for P0 and one for P1. Both together are the model.
 
     Copy p0.safetensors to P0 only, p1.safetensors to P1 only, and manifest.json to all.
     """
     visibility: WeightVisibility = "public" if weights is Weights.PUBLIC else "private"
-    manifest = split_folder(checkpoint, out, visibility)
+    manifest = split_folder(checkpoint, out, visibility, head=not no_head)
     typer.echo(f"{len(manifest.parameters)} tensors, {visibility} weights, model {manifest.digest[:12]}, in {out}.")
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "secure predict 'a sentence' 'another one'",
         "secure predict --config parties.toml --model shares 'a sentence'",
         "secure predict --json --out embeddings.json 'a sentence'",
@@ -205,7 +204,10 @@ def predict(
     visibility: WeightVisibility | None = None if weights is None else "public" if weights == "public" else "private"
     check_sentences(texts)  # before processes start
     with launch() if config is None else connect(config) as parties:
-        loaded = PrivateModel.from_pretrained(model or model_folder(), parties=parties, weights=visibility)
+        folder = model or model_folder()
+        # A sentence's embedding needs no head; a split folder has the head that it was split with.
+        head = (folder / MANIFEST_NAME).is_file()
+        loaded = PrivateModel.from_pretrained(folder, parties=parties, weights=visibility, head=head)
         embeddings = loaded.encode(texts, batch_size=batch_size, truncate=truncate)
     value = {"embeddings": embeddings.tolist(), "report": json.loads(loaded.report.to_json())}
     if out is not None:
@@ -218,7 +220,7 @@ def predict(
     Console().print(loaded.report)
 
 
-@app.command(epilog=_examples("secure doctor", "secure doctor --config parties.toml"))
+@app.command(epilog=examples("secure doctor", "secure doctor --config parties.toml"))
 def doctor(config: ConfigOption = None) -> None:
     """Check the installation; with --config also certificates, ports, and whether each party can be reached."""
     findings = examine(config)

@@ -10,18 +10,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.checkpoint import CLIENT_NAME, split_checkpoint
+from models.config import BertConfig
 from models.manifest import Manifest, WeightVisibility
 from protocols.core.errors import CheckpointError
 
 
-def split(checkpoint: Path, out_dir: Path, weights: WeightVisibility) -> Manifest:
+def split(checkpoint: Path, out_dir: Path, weights: WeightVisibility, *, head: bool = True) -> Manifest:
     """Write manifest.json, p0.safetensors, p1.safetensors, the tokenizer's files and the client's tables, if any.
+
+    head: whether the head that `architectures` in config.json names is split along.
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
     if out_dir.exists() and any(out_dir.iterdir()):
         raise CheckpointError(f"{out_dir} is not empty; choose another folder, so that no share file is overwritten")
-    return split_checkpoint(checkpoint, out_dir, weights=weights)
+    return split_checkpoint(checkpoint, out_dir, weights=weights, head=head)
 
 
 def share_files(folder: Path) -> Mapping[str, Path] | None:
@@ -47,10 +50,10 @@ def read_client_tables(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
     if manifest.weights != "public":
         return {}
     path = folder / CLIENT_NAME
-    config = manifest.config
+    config = BertConfig(**manifest.config)
     due = {
-        "embeddings.table": (config["vocab_size"] + config["type_vocab_size"], config["hidden_size"]),
-        "embeddings.positions": (config["max_position_embeddings"], config["hidden_size"]),
+        "embeddings.table": (config.table_rows, config.hidden_size),
+        "embeddings.positions": (config.max_position_embeddings, config.hidden_size),
     }
     try:
         tables = load_file(path)

@@ -15,6 +15,9 @@ from protocols.core.errors import CheckpointError, InputError
 MOST_BATCH_TOKENS = 256
 """Padded tokens in one session, one sentence's alone apart. The parties' memory grows with them: with MiniLM's
 vocabulary of 30,522 words, 256 tokens take P1 to 1.7 GB."""
+_MOST_ONE_HOT = MOST_BATCH_TOKENS * 30_524
+"""Entries of one-hot vectors in one session: with MiniLM's table, of words and two token types, that many tokens. The
+250,002 words of XLM-R leave 31."""
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 
@@ -77,19 +80,21 @@ def tokenize(
     return ids
 
 
-def batches(ids: Sequence[Sequence[int]], batch_size: int, padding: int) -> list[Batch]:
+def batches(ids: Sequence[Sequence[int]], batch_size: int, padding: int, *, one_hot: int = 1) -> list[Batch]:
     """Batches of similar length, padded at the end.
 
     The parties see each batch's padded length. Sorting by length keeps the padding, hence their work, small. A batch
-    has at most `batch_size` sentences and MOST_BATCH_TOKENS tokens. Raises InputError for a batch size below 1.
+    has at most `batch_size` sentences and MOST_BATCH_TOKENS tokens, fewer where each travels as a vector of `one_hot`
+    entries and that is many. Raises InputError for a batch size below 1.
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
+    most_tokens = min(MOST_BATCH_TOKENS, _MOST_ONE_HOT // one_hot)
     groups: list[list[int]] = []
     for i in sorted(range(len(ids)), key=lambda i: len(ids[i])):
         # Lengths ascend, so that the newest sentence is the longest of its batch.
         full = not groups or len(groups[-1]) == batch_size
-        if full or (len(groups[-1]) + 1) * len(ids[i]) > MOST_BATCH_TOKENS:
+        if full or (len(groups[-1]) + 1) * len(ids[i]) > most_tokens:
             groups.append([])
         groups[-1].append(i)
     return [Batch(rows, *pad([ids[i] for i in rows], padding)) for rows in groups]

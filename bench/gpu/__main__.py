@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from bench import results
 from bench.gpu import equality, machine, products
 from bench.gpu.model import Setting, measure_model
 from protocols.core import factor, kernels
 
-SCHEMA = 1
-KEPT = machine.ROOT / "bench" / "results"
-TRIED = machine.ROOT / "bench" / "out"  # of trials, which are no results: not kept in the repository
+KEPT = results.FOLDER
+TRIED = results.FOLDER.with_name("out")  # of trials, which are no results: not kept in the repository
 SMALL = Setting(layers=1, tokens=16, vocabulary=1000)
 NOTES = {
     "all_roles_on_one_device": True,
@@ -41,7 +41,12 @@ def main() -> int:
         device = torch.device("cuda", torch.cuda.current_device())
     started = time.perf_counter()
     command = " ".join(["python -m bench.gpu", *sys.argv[1:]])
-    record: dict[str, Any] = {"schema": SCHEMA, "kind": "gpu", **machine.environment(command, device), "notes": NOTES}
+    record: dict[str, Any] = {
+        "schema": results.SCHEMA,
+        "kind": "gpu",
+        **machine.environment(command, device),
+        "notes": NOTES,
+    }
     _say(f"{record['device']}, torch {record['versions']['torch']}, CUDA {record['versions']['cuda']}")
     record["degraded"] = _degraded(device)
     for line in record["degraded"]:

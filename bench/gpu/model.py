@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.gpu.crossing import Crossing
 from bench.gpu.reference import RandomCheckpoint, last_hidden_state
 from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
+from bench.ops import by_op
 from models import program
 from models.bert import BertConfig
 from models.client_inputs import client_inputs
@@ -144,7 +145,7 @@ def measure_model(setting: Setting, device: torch.device, repeats: int) -> dict[
         started = time.perf_counter()
         outcome = predict(model, loaded, device, Session.number(101 + repeat))
         seconds.append(time.perf_counter() - started)
-    ops = _by_op(outcome)
+    ops = by_op({role: outcome.meters[role].snapshot() for role in ROLES})
     return {
         "setting": asdict(setting) | {"weights": "private", "batch": 1},
         "seconds": seconds,
@@ -159,22 +160,6 @@ def measure_model(setting: Setting, device: torch.device, repeats: int) -> dict[
         "peak_card_bytes": torch.cuda.max_memory_allocated(device) if on_card else None,
         "ops": ops,
     }
-
-
-def _by_op(outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Costs by op. Online bytes are both parties'; seconds are a role's within gates, its waiting included."""
-    ops: dict[str, dict[str, float]] = {}
-    for role in ROLES:
-        for row in outcome.meters[role].snapshot():
-            op = ops.setdefault(
-                row["op"], {"rounds": 0, "online_bytes": 0, "dealer_bytes": 0} | dict.fromkeys(ROLES, 0.0)
-            )
-            op[role] += row["seconds"]
-            if role == "p1":
-                op["rounds"] += row["rounds"]
-                op["online_bytes"] += 2 * row["online_bytes"]
-                op["dealer_bytes"] += row["dealer_bytes"]
-    return ops
 
 
 def _role(protocol: BeaverProtocol) -> str:

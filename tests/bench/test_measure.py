@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from bench import results, shapes
-from bench.measure import Setting, measure, ops_of
-from parties.client import RoleReport
+from bench.measure import Setting, measure
+from bench.ops import by_op
 
 TINY = {
     "vocab_size": 30,
@@ -62,10 +62,10 @@ def test_layers_take_no_longer_than_the_run(record: dict[str, Any]) -> None:
 def test_the_ops_of_one_layer_are_told_from_the_others() -> None:
     figures = {"op": "open", "calls": 1, "rounds": 1, "online_bytes": 8, "dealer_bytes": 4, "seconds": 0.5}
     rows = [{"layer": layer} | figures for layer in ("embeddings", "layer.0", "layer.1", "layer.10")]
-    reports = {role: RoleReport(role, rows, {}, {}, {}, 1.0, 1) for role in ("p0", "p1", "dealer")}
+    of_roles = {"p1": rows, "dealer": rows}
     one = {"rounds": 1, "online_bytes": 16, "dealer_bytes": 4, "p1": 0.5, "dealer": 0.5}
-    assert ops_of(reports, "layer.1") == {"open": one}
-    assert ops_of(reports) == {"open": {name: 4 * value for name, value in one.items()}}
+    assert by_op(of_roles, "layer.1") == {"open": one}
+    assert by_op(of_roles) == {"open": {name: 4 * value for name, value in one.items()}}
 
 
 def test_a_record_is_written_with_machine_commit_command_and_versions(

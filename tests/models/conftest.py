@@ -12,14 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 61,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 37,
-    "max_position_embeddings": 20,
-}
+from tests.models.kin import SIZES
 
 
 @pytest.fixture
@@ -28,7 +21,7 @@ def save_bert(tmp_path: Path) -> Callable[..., tuple[Path, BertModel]]:
 
     def save(seed: int = 0, pooler: bool = True, **changes: Any) -> tuple[Path, BertModel]:
         torch.manual_seed(seed)
-        model = BertModel(BertConfig(**(SMALL | changes)), add_pooling_layer=pooler).eval()
+        model = BertModel(BertConfig(**(SIZES | changes)), add_pooling_layer=pooler).eval()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 # Biases and norms of a fresh model are all zeros and ones: a swapped pair would go unnoticed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,47 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.checkpoint import Checkpoint, read_checkpoint, read_share, write_split
-from models.client_inputs import client_inputs, decode_outputs, make_request
-from models.manifest import Manifest
-from models.program import Request, forward, input_specs, load, output_specs, predict
-from protocols.beaver.sharing import reconstruct, share
-from protocols.cleartext.protocol import CleartextProtocol
+from models.checkpoint import read_checkpoint
+from models.client_inputs import client_inputs, make_request
 from protocols.core.errors import BoundError
-from protocols.core.secret import Protocol
-from tests.in_process import run_roles
+from tests.models.runs import clear_run, secure_run
 
 HIDDEN_ERROR = 3e-3  # two layers: GeLU 1.5e-4 and fixed point through two norms with gains about one
 CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16 alone
-
-
-def secure_run(
-    checkpoint: Checkpoint, folder: Path, request: Request, inputs: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """One prediction by three roles in this process."""
-    manifest = write_split(checkpoint, folder)
-    payloads = share(inputs, input_specs(manifest, request))
-
-    def program(protocol: Protocol, _: list[Tensor | None]) -> Any:
-        index = None if protocol.at_dealer else protocol.role.index
-        shares = None if index is None else read_share(folder / f"p{index}.safetensors", manifest, f"p{index}")
-        model = load(protocol, manifest, shares)
-        return predict(protocol, model, request, None if index is None else payloads[index], index)
-
-    (first, second), _, _ = run_roles(program, [])
-    specs = output_specs(manifest, request)
-    return decode_outputs(reconstruct(first, second, specs), specs)
-
-
-def clear_run(checkpoint: Checkpoint, request: Request, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same program on plain floats."""
-    manifest: Manifest = checkpoint.manifest
-    protocol = CleartextProtocol(manifest.policy)
-    model = load(protocol, manifest, checkpoint.tensors)
-    specs = input_specs(manifest, request)
-    secrets = {name: protocol.input(inputs[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
-    outputs = forward(protocol, model, request, secrets)
-    return {name: protocol.reveal(x).double() / 2.0**x.fraction_bits for name, x in outputs.items()}
 
 
 CASES = {

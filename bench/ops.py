@@ -1,0 +1,28 @@
+"""The meters' rows of several roles, added up by op. Imports nothing of ours: it also runs where only torch is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = None) -> dict[str, dict[str, float]]:
+    """Costs by op, of one layer or of all, from the rows of each role; p1 has to be among them.
+
+    Online bytes are both parties', which send the same. Each role's figure is its seconds within gates, its waiting
+    included.
+    """
+    ops: dict[str, dict[str, float]] = {}
+    for role, of_role in rows.items():
+        for row in of_role:
+            if layer is not None and row["layer"] != layer:
+                continue
+            op = ops.setdefault(
+                row["op"], {"rounds": 0, "online_bytes": 0, "dealer_bytes": 0} | dict.fromkeys(rows, 0.0)
+            )
+            op[role] += row["seconds"]
+            if role == "p1":
+                op["rounds"] += row["rounds"]
+                op["online_bytes"] += 2 * row["online_bytes"]
+                op["dealer_bytes"] += row["dealer_bytes"]
+    return ops

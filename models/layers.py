@@ -1,0 +1,34 @@
+"""The layers with weights that models are made of, over a protocol and what it prepared of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from protocols.core.secret import Protocol, Secret
+from protocols.functions.layernorm import layer_norm
+
+
+class Layers:
+    """Layers by name. `weights` maps parameter names to what the protocol prepared."""
+
+    def __init__(self, protocol: Protocol, weights: Mapping[str, Any], layer_norm_eps: float) -> None:
+        self.protocol = protocol
+        self._weights = weights
+        self._epsilon = layer_norm_eps
+
+    def dense(self, name: str, x: Secret) -> Secret:
+        """x @ weight + bias. Shapes: [..., in] -> [..., out]."""
+        return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"))
+
+    def norm(self, name: str, x: Secret) -> Secret:
+        """Layer norm over the last axis. Shapes: any -> same."""
+        return layer_norm(x, self.bound(f"{name}.gain"), self.bound(f"{name}.offset"), self._epsilon)
+
+    def bound(self, name: str) -> Secret:
+        """A weight as a secret of this session."""
+        return self.protocol.bind(self._weights[name])
+
+    def factor(self, name: str) -> Any:
+        """A weight as `Protocol.linear` takes it."""
+        return self.protocol.factor(self._weights[name])
