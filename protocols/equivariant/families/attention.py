@@ -1,0 +1,114 @@
+"""The four spaces of an attention block, from the factors qk, vo and heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protocols.equivariant import heads, qk, vo
+from protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute
+from protocols.equivariant.choice import Choice
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Query heads, KV heads (fewer with grouped queries), and the width of a head."""
+
+    heads: int
+    kv_heads: int
+    width: int
+    rotary: bool
+
+    @property
+    def group(self) -> int:
+        return self.heads // self.kv_heads
+
+
+@dataclass(frozen=True)
+class AttentionSpaces:
+    """What acts on queries and on mixed values [heads·width], on keys and values [kv_heads·width]."""
+
+    query: Action
+    key: Action
+    value: Action
+    mixed: Action
+    free_key_bias: bool
+    """Whether the bias of the keys is set to zero: nothing depends on it without rotary positions."""
+
+
+def attention_spaces(choice: Choice, layer: int, shape: AttentionShape) -> AttentionSpaces:
+    """The spaces of one layer. Nothing is drawn before it is needed."""
+    queries, keys = shape.heads * shape.width, shape.kv_heads * shape.width
+    compare = Deferred(keys, lambda: _compare(choice, layer, shape))
+    value = Deferred(keys, lambda: _value(choice, layer, shape))
+    order = Deferred(queries, lambda: _order(choice, layer, shape, kv=False))
+    kv_order = Deferred(keys, lambda: _order(choice, layer, shape, kv=True))
+    return AttentionSpaces(
+        query=Chain(Deferred(queries, lambda: _for_queries(compare.drawn, shape)), order),
+        key=Chain(Dual(compare), kv_order),
+        value=Chain(value, kv_order),
+        mixed=Chain(Deferred(queries, lambda: _for_queries(value.drawn, shape)), order),
+        free_key_bias=choice.has("qk") and not choice.permutations and not shape.rotary,
+    )
+
+
+def _compare(choice: Choice, layer: int, shape: AttentionShape) -> Action:
+    size = shape.kv_heads * shape.width
+    if not choice.has("qk") or (choice.permutations and shape.rotary):
+        return Identity(size)
+    if choice.permutations:
+        return _inside_heads(qk.permutations(choice.key, layer, shape.kv_heads, shape.width))
+    draw = qk.rotary if shape.rotary else qk.general
+    return Blocks(*draw(choice.key, layer, shape.kv_heads, shape.width))
+
+
+def _value(choice: Choice, layer: int, shape: AttentionShape) -> Action:
+    if not choice.has("vo"):
+        return Identity(shape.kv_heads * shape.width)
+    if choice.permutations:
+        return _inside_heads(vo.permutations(choice.key, layer, shape.kv_heads, shape.width))
+    return Blocks(*vo.general(choice.key, layer, shape.kv_heads, shape.width))
+
+
+def _order(choice: Choice, layer: int, shape: AttentionShape, *, kv: bool) -> Action:
+    count = shape.kv_heads if kv else shape.heads
+    if not choice.has("heads"):
+        return Identity(count * shape.width)
+    query_order, kv_order = heads.orders(choice.key, layer, shape.kv_heads, shape.group)
+    order = kv_order if kv else query_order
+    return Permute((order[:, None] * shape.width + torch.arange(shape.width)).flatten())
+
+
+def _inside_heads(orders: Tensor) -> Permute:
+    """Orders inside each head as one order. Shapes: int64 [heads, width]."""
+    count, width = orders.shape
+    return Permute((orders + width * torch.arange(count)[:, None]).flatten())
+
+
+def _for_queries(action: Action, shape: AttentionShape) -> Action:
+    """The action of each KV head, once for each query head of its group."""
+    if isinstance(action, Blocks):
+        return action.repeated(shape.group)
+    if isinstance(action, Permute):
+        orders = action.order.reshape(shape.kv_heads, shape.width) % shape.width
+        return _inside_heads(orders.repeat_interleave(shape.group, 0))
+    return Identity(shape.heads * shape.width)
+
+
+class Dual(Action):
+    """M⁻ᵀ in place of M: what acts on keys when M acts on queries."""
+
+    def __init__(self, action: Action) -> None:
+        self.size = action.size
+        self._action = action
+
+    def write(self, x: Tensor) -> Tensor:
+        return self._action.read(x)
+
+    def read(self, x: Tensor) -> Tensor:
+        return self._action.write(x)
+
+    def inverse(self) -> Action:
+        return Dual(self._action.inverse())

@@ -1,0 +1,134 @@
+"""LLaMA and its relatives: RMSNorm before each block, rotary positions, grouped queries, a gated FFN.
+
+Mistral and Qwen2 are rows of the table below: they differ in biases only. Sliding windows, RoPE's scalings and the
+activation do not matter to any factor. Gains are folded into their readers and become 1, unless the residual factor
+keeps to permutations. An embedding that is tied to the head is untied for the full residual factor, because the final
+gain then goes into the head alone; decryption finds that gain again as the ratio of head to embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from protocols.core.errors import CheckpointError
+from protocols.equivariant import ffn, residual
+from protocols.equivariant.action import Action, Deferred, Identity
+from protocols.equivariant.choice import Choice
+from protocols.equivariant.families.attention import AttentionShape, attention_spaces
+from protocols.equivariant.families.builder import Builder
+from protocols.equivariant.fields import check_rotary, flag, integer, label_count
+from protocols.equivariant.layout import Layout
+from protocols.equivariant.rule import writes
+from protocols.equivariant.vocabulary import Vocabulary
+
+FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
+
+
+@dataclass(frozen=True)
+class Biases:
+    """Which products have a bias: by the architecture, or by the named field of the configuration."""
+
+    qkv: bool | str
+    output: bool | str
+    ffn: bool | str
+
+
+BIASES: Mapping[str, Biases] = MappingProxyType(
+    {
+        "llama": Biases(qkv="attention_bias", output="attention_bias", ffn="mlp_bias"),
+        "mistral": Biases(qkv=False, output=False, ffn=False),
+        "qwen2": Biases(qkv=True, output=False, ffn=False),
+    }
+)
+
+
+def layout(config: Mapping[str, Any], choice: Choice, model_type: str, head: str) -> Layout:
+    """The rules for one configuration. head: "lm_head", "score" (sequence classification) or "" (none)."""
+    return _Model(config, choice, model_type, head).layout()
+
+
+class _Model:
+    """One configuration, read and checked."""
+
+    def __init__(self, config: Mapping[str, Any], choice: Choice, model_type: str, head: str) -> None:
+        self.config = config
+        self.choice = choice
+        self.head = head
+        self.width = integer(config, "hidden_size")
+        self.vocabulary_size = integer(config, "vocab_size")
+        heads = integer(config, "num_attention_heads")
+        kv_heads = integer(config, "num_key_value_heads", heads)
+        if heads % kv_heads:
+            raise CheckpointError(f"num_key_value_heads is {kv_heads}, which does not divide the {heads} query heads")
+        self.attention = AttentionShape(heads, kv_heads, integer(config, "head_dim", self.width // heads), rotary=True)
+        check_rotary(config, self.attention.width)
+        self.neurons = integer(config, "intermediate_size")
+        biases = BIASES[model_type]
+        self.biases = {
+            name: flag(config, value, False) if isinstance(value, str) else value
+            for name, value in (("qkv", biases.qkv), ("output", biases.output), ("ffn", biases.ffn))
+        }
+        self.tied = head == "lm_head" and flag(config, "tie_word_embeddings", False)
+        self.residual, self.folds = self._residual()
+        self.vocabulary = Vocabulary(choice.key, self.vocabulary_size) if choice.has("vocabulary") else None
+        self.rows: Action = self.vocabulary.rows if self.vocabulary else Identity(self.vocabulary_size)
+
+    def _residual(self) -> tuple[Action, bool]:
+        """The action on the stream, and whether gains are folded into their readers."""
+        key, width = self.choice.key, self.width
+        if not self.choice.has("residual"):
+            return Identity(width), False
+        if self.choice.permutations:
+            return residual.permutation(key, width, sign=False), False
+        if (self.tied and self.choice.keep_tie) or not self.head:
+            return residual.signed_permutation(key, width), False
+        return Deferred(width, lambda: residual.orthogonal(key, width)), True
+
+    def layout(self) -> Layout:
+        build, prefix = Builder(), "model." if self.head else ""
+        embedding = f"{prefix}embed_tokens.weight"
+        build.table(embedding, self.rows, self.residual)
+        for layer in range(integer(self.config, "num_hidden_layers")):
+            self._layer(build, layer, f"{prefix}layers.{layer}")
+        norm = build.norm(f"{prefix}norm", self.residual, folds=self.folds, bias=False)
+        unties = self.tied and self.folds
+        if self.head == "lm_head" and (unties or not self.tied):
+            build.head("lm_head", self.rows, self.residual, norm, embedding if unties else "")
+        elif self.head == "score":
+            build.linear("score", label_count(self.config), self.residual, bias=False, norm=norm)
+        return Layout(
+            family="llama",
+            encrypt=build.rules,
+            base=build.base,
+            decrypt=build.decrypt,
+            config_changes={"tie_word_embeddings": False} if unties else {},
+            prefix="model.",
+            vocabulary=self.vocabulary,
+            residual=self.residual,
+        )
+
+    def _layer(self, build: Builder, layer: int, prefix: str) -> None:
+        spaces, biases = attention_spaces(self.choice, layer, self.attention), self.biases
+        norm = build.norm(f"{prefix}.input_layernorm", self.residual, folds=self.folds, bias=False)
+        for name, space in (("q_proj", spaces.query), ("k_proj", spaces.key), ("v_proj", spaces.value)):
+            build.linear(f"{prefix}.self_attn.{name}", writes(space), self.residual, bias=biases["qkv"], norm=norm)
+        output = writes(self.residual)
+        build.linear(f"{prefix}.self_attn.o_proj", output, spaces.mixed, bias=biases["output"])
+        norm = build.norm(f"{prefix}.post_attention_layernorm", self.residual, folds=self.folds, bias=False)
+        gate, scaled = self._neurons(layer)
+        for name, space in (("gate_proj", gate), ("up_proj", scaled)):
+            build.linear(f"{prefix}.mlp.{name}", writes(space), self.residual, bias=biases["ffn"], norm=norm)
+        build.linear(f"{prefix}.mlp.down_proj", output, scaled, bias=biases["ffn"])
+
+    def _neurons(self, layer: int) -> tuple[Action, Action]:
+        """The actions on the gate's output, and on what up writes and down reads."""
+        key, size = self.choice.key, self.neurons
+        if not self.choice.has("ffn"):
+            return Identity(size), Identity(size)
+        gate = Deferred(size, lambda: ffn.neurons(key, layer, size))
+        if self.choice.permutations:
+            return gate, gate
+        return gate, Deferred(size, lambda: ffn.scaled_neurons(key, layer, size))
