@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all the set-up. They share one environment, .venv, with the extras demo and dev.
+# `make demo` and `make test` do all the set-up. They share one environment, .venv, with the extras demo, serve and dev.
 # PYTHON chooses the interpreter that creates it; PYTEST passes further arguments: make test PYTEST="-k gelu -x".
 
 PYTHON ?= python3
@@ -31,9 +31,9 @@ format: $(INSTALLED) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(INSTALLED) ## regenerate parties/wire_pb2* from parties/wire.proto
+proto: $(INSTALLED) ## regenerate parties/*_pb2* from parties/*.proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=. \
-	    --python_out=. --mypy_out=. parties/wire.proto
+	    --python_out=. --mypy_out=. parties/wire.proto parties/generation.proto
 
 install: $(INSTALLED) ## create .venv and install into it, if that has not been done
 
@@ -48,7 +48,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    $(PYTHON) -m venv $(VENV); \
 	fi
 	$(BIN)/python -m pip install --constraint constraints.txt "$$(grep '^torch==' constraints.txt)" setuptools
-	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[demo,serve,dev]'
 	@touch $@
 
 clean: ## remove caches and build outputs, keep .venv

@@ -30,7 +30,7 @@ COMMON_OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.http2.write_buffer_size", 4 << 20),
 ]
-_CHANNEL_OPTIONS: list[tuple[str, int]] = [
+CHANNEL_OPTIONS: list[tuple[str, int]] = [
     *COMMON_OPTIONS,
     # A retry would replay messages of a session, and buffers every byte to be able to.
     ("grpc.enable_retries", 0),
@@ -58,7 +58,7 @@ class Dialer:
         """The gRPC channel to `peer`."""
         with self._lock:
             if peer not in self._channels:
-                options = [*_CHANNEL_OPTIONS, *channel_name_options(peer)]
+                options = [*CHANNEL_OPTIONS, *channel_name_options(peer)]
                 address = self._settings.parties[peer].address
                 self._channels[peer] = grpc.secure_channel(address, self._credentials, options=options)
             return self._channels[peer]
@@ -83,7 +83,8 @@ class Dialer:
                 return link, link.expect_accept()
             except PartyLost:
                 late = time.monotonic() + RETRY_SECONDS > connect_deadline
-                self._check_certificates(peer, link.lost_detail, late)
+                where = f"{self.role} dialling {peer} at {self._settings.parties[peer].address}"
+                check_certificates_were_taken(self.role, peer, where, link.lost_detail, late)
                 if late:
                     raise PartyUnreachable(peer, self._settings.parties[peer].address, seconds) from None
                 time.sleep(RETRY_SECONDS)
@@ -114,15 +115,6 @@ class Dialer:
             ended()
         return link
 
-    def _check_certificates(self, peer: str, detail: str, late: bool) -> None:
-        """Raise HandshakeError when a connection failed over certificates."""
-        where = f"{self.role} dialling {peer} at {self._settings.parties[peer].address}"
-        if any(words in detail for words in _REFUSED_BY_US):
-            raise HandshakeError("certificate", f"{peer}'s, from our authority", f"another one ({detail[-80:]})", where)
-        # A party that is just stopping closes connections too; one that does so all the time does not want ours.
-        if late and all(words in detail for words in _REFUSED_BY_THEM):
-            raise HandshakeError("certificate", f"{self.role}'s, from our authority", "refuses it", where)
-
 
 class _Late(Iterator[AnyFrame]):
     """An iterator whose frames are attached after it was handed out."""
@@ -138,3 +130,15 @@ class _Late(Iterator[AnyFrame]):
     def __next__(self) -> AnyFrame:
         self._ready.wait()
         return next(self._frames)
+
+
+def check_certificates_were_taken(role: str, peer: str, where: str, detail: str, late: bool) -> None:
+    """Raise HandshakeError when a connection of `role` to `peer` failed over certificates.
+
+    detail: what grpcio says about the failure. late: whether it went on for the whole time limit.
+    """
+    if any(words in detail for words in _REFUSED_BY_US):
+        raise HandshakeError("certificate", f"{peer}'s, from our authority", f"another one ({detail[-80:]})", where)
+    # A party that is just stopping closes connections too; one that does so all the time does not want ours.
+    if late and all(words in detail for words in _REFUSED_BY_THEM):
+        raise HandshakeError("certificate", f"{role}'s, from our authority", "refuses it", where)

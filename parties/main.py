@@ -39,11 +39,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> Exit
         format=f"%(asctime)s %(levelname)-7s {'' if options.parent_on_stdin else options.role + ' '}%(message)s",
         datefmt="%H:%M:%S",
     )
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    if options.parent_on_stdin:
-        threading.Thread(target=_watch_parent, args=(stopping, options.remove_if_orphaned), daemon=True).start()
+    stopping = stop_on_signals(options.parent_on_stdin, options.remove_if_orphaned)
     try:
         settings = load_settings(options.config)
         server = PartyServer(settings, options.role, make_engine(options.threads or settings.limits.threads))
@@ -53,12 +49,29 @@ def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> Exit
         _LOG.error("%s", error)
         _LOG.error("exit code %d: %s", code, HELP[code])
         return code
-    # In steps: a signal that arrives just before a wait begins is handled only when the wait returns.
-    while not stopping.wait(SIGNAL_SECONDS):
-        pass
+    wait_until_set(stopping)
     _LOG.info("stopping")
     server.stop()
     return ExitCode.OK
+
+
+def stop_on_signals(parent_on_stdin: bool = False, temporary: Path | None = None) -> threading.Event:
+    """An event that SIGTERM and SIGINT set; with `parent_on_stdin` also the end of standard input.
+
+    `temporary` is a launcher's folder, removed when the launcher is gone.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    if parent_on_stdin:
+        threading.Thread(target=_watch_parent, args=(stopping, temporary), daemon=True).start()
+    return stopping
+
+
+def wait_until_set(stopping: threading.Event) -> None:
+    """Wait, in steps: a signal that arrives just before a wait begins is handled only when the wait returns."""
+    while not stopping.wait(SIGNAL_SECONDS):
+        pass
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -31,7 +31,7 @@ from protocols.core.errors import SecureInferenceError
 _STREAMS_PER_SESSION = 3
 _LOG = logging.getLogger("parties")
 
-_OPTIONS: list[tuple[str, int]] = [
+SERVER_OPTIONS: list[tuple[str, int]] = [
     *COMMON_OPTIONS,
     # Two processes must not share a port: the second one has to hear that it is taken.
     ("grpc.so_reuseport", 0),
@@ -54,7 +54,7 @@ class PartyServer:
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
-            options=_OPTIONS,
+            options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=workers,
         )
         self._health = health.HealthServicer()

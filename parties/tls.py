@@ -28,21 +28,27 @@ AUTHORITY = "authority"
 _URI_PREFIX = "urn:secure-inference:role:"
 
 
-def make_certificates(out_dir: Path, hosts: Mapping[str, list[str]] | None = None, days: int = 365) -> None:
+def make_certificates(
+    out_dir: Path,
+    hosts: Mapping[str, list[str]] | None = None,
+    days: int = 365,
+    roles: tuple[str, ...] = ROLES,
+) -> None:
     """Write an authority and one certificate and key per role to `out_dir`.
 
     Args:
         hosts: role → names or addresses of its machine, added to its certificate for tools that check them.
         days: how long the certificates are valid.
+        roles: whom to make them for.
 
     Files are ROLE.crt and ROLE.key for every role, and authority.crt. Keys have mode 0600, the folder 0700. The
     authority's key is never written: to add a role later, make all of them again. Raises ConfigurationError when the
     folder already holds certificates.
     """
     hosts = hosts or {}
-    unknown = sorted(set(hosts) - set(ROLES))
+    unknown = sorted(set(hosts) - set(roles))
     if unknown:
-        raise ConfigurationError(f"unknown role {unknown[0]!r}; roles are {', '.join(ROLES)}")
+        raise ConfigurationError(f"unknown role {unknown[0]!r}; roles are {', '.join(roles)}")
     out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (out_dir / f"{AUTHORITY}.crt").exists():
         raise ConfigurationError(f"{out_dir} already holds certificates; choose another folder or remove them first")
@@ -52,7 +58,7 @@ def make_certificates(out_dir: Path, hosts: Mapping[str, list[str]] | None = Non
     authority_name = f"secure-inference authority {os.urandom(4).hex()}"
     authority = _certificate(authority_name, authority_key, None, authority_key, [], days)
     _write(out_dir / f"{AUTHORITY}.crt", authority.public_bytes(serialization.Encoding.PEM), 0o644)
-    for role in ROLES:
+    for role in roles:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(role), x509.UniformResourceIdentifier(_URI_PREFIX + role)]
         certificate = _certificate(
@@ -82,14 +88,14 @@ def channel_name_options(peer: str) -> list[tuple[str, str]]:
     return [("grpc.ssl_target_name_override", peer), ("grpc.default_authority", peer)]
 
 
-def certificate_role(auth_context: Mapping[str, Any]) -> str:
+def certificate_role(auth_context: Mapping[str, Any], roles: tuple[str, ...] = ROLES) -> str:
     """The role in the certificate of a connected peer, from gRPC's `auth_context()`. Raises HandshakeError."""
     common_names = [name.decode() for name in auth_context.get("x509_common_name", [])]
     alternative_names = {name.decode() for name in auth_context.get("x509_subject_alternative_name", [])}
     role = common_names[0] if len(common_names) == 1 else ""
-    if role not in ROLES or _URI_PREFIX + role not in alternative_names:
+    if role not in roles or _URI_PREFIX + role not in alternative_names:
         raise HandshakeError(
-            "certificate name", f"a role ({', '.join(ROLES)}) as common name and URI", ", ".join(common_names), "TLS"
+            "certificate name", f"a role ({', '.join(roles)}) as common name and URI", ", ".join(common_names), "TLS"
         )
     return role
 
