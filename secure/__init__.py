@@ -18,7 +18,8 @@ siblings.check()
 from protocols.core import errors  # noqa: E402
 from secure.api import PrivateModel  # noqa: E402
 from secure.connection import connect, launch  # noqa: E402
+from secure.ee.model import EncryptedModel  # noqa: E402
 from secure.report import Report  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["PrivateModel", "Report", "__version__", "connect", "errors", "launch"]
+__all__ = ["EncryptedModel", "PrivateModel", "Report", "__version__", "connect", "errors", "launch"]

@@ -62,7 +62,7 @@ def test_version_is_the_same_everywhere() -> None:
 
 
 def test_exports_are_exactly_these() -> None:
-    exports = {"launch", "connect", "PrivateModel", "Report", "errors"}
+    exports = {"launch", "connect", "PrivateModel", "EncryptedModel", "Report", "errors"}
     assert set(secure.__all__) - {"__version__"} == exports
     assert all(hasattr(secure, name) for name in exports)
     # Submodules become attributes when they are imported; any other public name would be an export by accident.
@@ -115,14 +115,14 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", line) for line in lines)
     pins = dict(line.split("==") for line in lines)
     extras = project()["optional-dependencies"]
-    for text in [*project()["dependencies"], *extras["demo"], *extras["dev"]]:
+    for text in [*project()["dependencies"], *extras["demo"], *extras["serve"], *extras["dev"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), text
 
 
 def test_every_dependency_has_an_upper_bound() -> None:
     extras = project()["optional-dependencies"]
-    assert set(extras) == {"demo", "bench", "he", "dev"}
+    assert set(extras) == {"demo", "bench", "serve", "he", "dev"}
     for text in [*project()["dependencies"], *(line for lines in extras.values() for line in lines)]:
         assert any(bound.operator in ("<", "<=", "==") for bound in Requirement(text).specifier), text
 

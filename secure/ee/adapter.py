@@ -1,0 +1,79 @@
+"""LoRA adapters as peft saves them, encrypted with the key of the checkpoint that they belong to.
+
+The options are those of the encrypted base, whose manifest says them. An adapter has no claim of its own: its manifest
+repeats what holds for the base.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from protocols.core.errors import CheckpointError
+from protocols.equivariant.adapter import encrypt_adapter as encrypt_tensors
+from protocols.equivariant.key import Key
+from secure.ee.base import CONFIG_NAME, check_base, open_base, read_config
+from secure.ee.folder import TensorFolder, check_is_new, file_digest, new_folder, read_json, write_json
+from secure.ee.manifest import SEALED_NAME, EncryptionManifest, read_manifest
+from secure.ee.sealing import encrypt_files
+from secure.ee.tensor_file import TensorFile, TensorSpec
+from secure.ee.transforms import planned
+
+ADAPTER_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+# The base's name, and code; the client's sealed copy keeps them.
+_DROPPED = ("base_model_name_or_path", "auto_mapping", "revision")
+
+
+def encrypt_adapter(adapter: Path, base: Path, encrypted: Path, key: Key, out: Path) -> EncryptionManifest:
+    """Encrypt a peft folder into a new one that `PeftModel.from_pretrained` loads onto the encrypted checkpoint.
+
+    Args:
+        adapter: a folder with adapter_config.json and adapter_model.safetensors.
+        base: the plain checkpoint that it was trained on.
+        encrypted: what `encrypt_checkpoint` made of that one with this key.
+
+    Raises CheckpointError for an adapter of another kind than LoRA or for another base, and for a wrong key;
+    ConfigurationError for an output that exists.
+    """
+    check_is_new(out)
+    manifest = read_manifest(encrypted)
+    manifest.check_key(key)
+    if manifest.mode != "checkpoint":
+        raise CheckpointError(f"{encrypted} is of mode {manifest.mode!r}; an adapter goes onto a whole checkpoint")
+    settings = _settings(adapter)
+    transform = planned(manifest, read_config(base), key)
+    source, plain = TensorFolder(adapter, _WEIGHTS), open_base(base, transform)
+    check_base(plain, transform, manifest, key, (base, encrypted))
+    made = encrypt_tensors(transform, key, {name: source(name) for name in source.specs}, plain)
+    largest = max(source.specs.values(), key=lambda spec: spec.size_bytes)
+    specs = {
+        name: TensorSpec(tuple(tensor.shape), source.specs.get(name, largest).dtype)
+        for name, tensor in made.tensors.items()
+    }
+    with new_folder(out) as folder:
+        with TensorFile(folder / _WEIGHTS, specs) as file:
+            for name, tensor in made.tensors.items():
+                file.write(name, tensor)
+        shown = settings | made.config_changes
+        write_json(folder / ADAPTER_CONFIG, {name: value for name, value in shown.items() if name not in _DROPPED})
+        kept = {ADAPTER_CONFIG: (adapter / ADAPTER_CONFIG).read_bytes(), CONFIG_NAME: (base / CONFIG_NAME).read_bytes()}
+        (folder / SEALED_NAME).write_bytes(encrypt_files(key, kept))
+        files = {name: file_digest(folder / name) for name in (ADAPTER_CONFIG, SEALED_NAME)} | {_WEIGHTS: file.digest}
+        sealed = replace(manifest, mode="adapter", files=files).sealed(key)
+        sealed.save(folder)
+    return sealed
+
+
+def _settings(adapter: Path) -> dict[str, Any]:
+    settings = read_json(adapter / ADAPTER_CONFIG)
+    if settings.get("peft_type") != "LORA":
+        raise CheckpointError(f"{adapter} is an adapter of type {settings.get('peft_type')!r}; LORA is supported")
+    if settings.get("use_dora"):
+        raise CheckpointError(f"{adapter} uses DoRA (use_dora), whose magnitudes do not move; LoRA is supported")
+    if settings.get("bias", "none") != "none":
+        raise CheckpointError(f"{adapter} trains the base's biases (bias); only LoRA's own tensors are supported")
+    if settings.get("trainable_token_indices"):
+        raise CheckpointError(f"{adapter} trains single tokens (trainable_token_indices); not supported")
+    return settings

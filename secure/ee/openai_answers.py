@@ -1,0 +1,80 @@
+"""Answers in OpenAI's format: whole, and in chunks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["text_completion", "chat.completion"]
+_PREFIX = {"text_completion": "cmpl-", "chat.completion": "chatcmpl-"}
+
+
+@dataclass
+class Answer:
+    """One request's answer. index: number of the prompt it belongs to."""
+
+    kind: Kind
+    model: str
+    id: str = ""
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        self.id = self.id or _PREFIX[self.kind] + os.urandom(12).hex()
+
+    def whole(self, choices: Sequence[Mapping[str, Any]], usage: Mapping[str, int]) -> dict[str, Any]:
+        return {**self._head(self.kind), "choices": list(choices), "usage": dict(usage)}
+
+    def choice(self, index: int, text: str, finish: str, **more: Any) -> dict[str, Any]:
+        """A whole choice."""
+        content = (
+            {"text": text}
+            if self.kind == "text_completion"
+            else {"message": {"role": "assistant", "content": text, "refusal": None}}
+        )
+        return {"index": index, **content, **more, "logprobs": None, "finish_reason": finish}
+
+    def chunk(self, index: int, text: str | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+        """A piece of a choice. text: None for the first chunk of a chat, which tells the role."""
+        content: dict[str, Any]
+        if self.kind == "text_completion":
+            content = {"text": text or ""}
+        elif text is None:
+            content = {"delta": {"role": "assistant", "content": ""}}
+        else:
+            content = {"delta": {"content": text} if text else {}}
+        choice = {"index": index, **content, **more, "logprobs": None, "finish_reason": finish}
+        return {**self._head(self._chunk_kind), "choices": [choice]}
+
+    def usage_chunk(self, usage: Mapping[str, int]) -> dict[str, Any]:
+        """The last chunk, where usage was asked for."""
+        return {**self._head(self._chunk_kind), "choices": [], "usage": dict(usage)}
+
+    @property
+    def _chunk_kind(self) -> str:
+        return "text_completion" if self.kind == "text_completion" else "chat.completion.chunk"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    """Tokens that went in and came out."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def models(names: Sequence[str], created: int, more: Mapping[str, Any]) -> dict[str, Any]:
+    """/v1/models."""
+    return {
+        "object": "list",
+        "data": [
+            {"id": name, "object": "model", "created": created, "owned_by": "secure-inference", **more}
+            for name in names
+        ],
+    }

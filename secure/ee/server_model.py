@@ -1,0 +1,73 @@
+"""An encrypted checkpoint from its folder onto a device, and the tensors that go into it and come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
+
+from parties.generation_engine import Pooling
+from protocols.core.errors import CheckpointError, ConfigurationError
+
+_CLASSES = {
+    "ForCausalLM": AutoModelForCausalLM,
+    "LMHeadModel": AutoModelForCausalLM,
+    "ForSequenceClassification": AutoModelForSequenceClassification,
+    "ForImageClassification": AutoModelForImageClassification,
+}
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """Shapes: [B, T, D], [B, T] -> [B, D], or [B, T, D] with zeros for padding."""
+    weight = mask[..., None].to(hidden.dtype)
+    if pooling == "none":
+        return hidden * weight
+    if pooling == "mean":
+        return (hidden * weight).sum(1) / weight.sum(1)
+    last = mask.sum(1).long() - 1
+    place = torch.zeros_like(last) if pooling == "first" else last
+    return hidden[torch.arange(len(hidden), device=hidden.device), place]
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(list(row)) for row in rows], batch_first=True).to(device)
+
+
+def find_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigurationError(f"unknown device {name!r}; use cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise ConfigurationError(f"device {name} is not there: this PyTorch sees {torch.cuda.device_count()} cards")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigurationError(f"device {name!r} is not supported; use cpu or cuda")
+    return device
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """The model, in the number format of its file. Never runs code out of the folder, never asks the network."""
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(folder, **options)
+        name = (config.architectures or [""])[0]
+        kind = next((auto for ending, auto in _CLASSES.items() if name.endswith(ending)), AutoModel)
+        model = kind.from_pretrained(folder, dtype="auto", use_safetensors=True, **options)
+    # transformers has many ways to fail on bad files.
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise CheckpointError(f"{folder} cannot be loaded: {reason[0] if reason else type(error).__name__}") from None
+    if not isinstance(model, PreTrainedModel):
+        raise CheckpointError(f"{folder} holds a {type(model).__name__}, which is not supported")
+    return model
