@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from bench import baseline, report, results
+from bench.attack.command import attack
+from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.measure import Setting, measure
 from bench.peers.command import peers
@@ -122,6 +124,8 @@ def gates(
 
 
 app.command()(peers)
+app.command()(attack)
+app.command()(ee)
 
 
 @app.command("report")

@@ -1,0 +1,1 @@
+"""The red team: attacks on equivariant encryption, each in one file with its mathematics, and what they decide."""

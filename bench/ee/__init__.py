@@ -1,0 +1,1 @@
+"""Equivariant encryption measured: how exact it is, and what it costs."""

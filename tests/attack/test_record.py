@@ -1,0 +1,70 @@
+"""Records of the red team and of exactness as tables and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import plots
+from bench.attack import suite, table, verdict
+from bench.attack.suite import Effort
+from bench.attack.view import World
+from bench.attack.world import loss
+from bench.ee import table as ee_table
+
+EFFORT = Effort(keys=1, budgets=(200,), judged=40, sessions=2, length=6, sweep=(0.1,), only=("A1", "A7", "A9"))
+
+
+def test_the_suite_fills_every_cell_and_is_drawn(world: World, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    said: list[str] = []
+    rows = suite.run(world, ("permutation", "full", "noise", "finetuned", "split"), EFFORT, said.append)
+    found = verdict.verdicts(rows)
+    assert {found["T2"][name]["status"] for name in found["T2"]} == {"broken"}
+    assert any("chance" in line for line in said)
+    record: dict[str, Any] = {
+        "kind": "attack",
+        "command": "python -m bench attack",
+        "setting": {"keys": 1},
+        "threshold": verdict.THRESHOLD,
+        "loss": {"base": loss(world, world.base, world.traffic)},
+        "rows": rows,
+        "sweep": suite.sweep(world, EFFORT, said.append),
+        "other_text": suite.other_text(world, EFFORT),
+        "verdicts": found,
+    }
+    assert "T2" in table.verdicts(record)
+    assert "A11" in table.attacks(record)
+    names = [path.name for path in plots.draw([record], tmp_path)]
+    assert names == ["attack-recovery.svg", "attack-traffic.svg", "attack-noise.svg"]
+
+
+def test_only_what_is_asked_for_runs(world: World) -> None:
+    rows = suite.run(world, ("full",), Effort(keys=1, judged=10, only=("A5",)), lambda _: None)
+    assert {(row["attack"], row["tier"]) for row in rows} == {("A5", "T1"), ("A5", "T2")}
+
+
+def test_exactness_is_a_table() -> None:
+    agree = {"tokens": 1.0, "interval": [0.99, 1.0], "sequences": 1.0}
+    record: dict[str, Any] = {
+        "command": "python -m bench ee",
+        "greedy": {
+            "prompts": 1000,
+            "new_tokens": 32,
+            "float32": agree,
+            "bfloat16 plain with float32": agree,
+            "bfloat16 encrypted with float32": agree,
+            "bfloat16 difference": {"mean": 0.0, "interval": [-0.001, 0.001]},
+        },
+        "embeddings": {"one_minus_smallest": 2e-13},
+        "throughput": {"interval": (0.98, 1.02), "encrypted_over_plain": 1.0, "pairs": 20},
+        "wire": {"bytes_per_token": 4.0},
+        "differences": [{"shape": "bert-base", "parameters": 109_482_240, "float64": 1e-15, "float32": 3e-7}],
+        "transform": {"parameters": 1_235_814_400, "seconds": 61.8, "parameters_per_second": 2e7},
+    }
+    text = ee_table.summary(record)
+    assert "100.00% of 1,000 prompts" in text
+    assert "1.24e9 parameters: 62 s" in text
+    assert "| bert-base | 109,482,240 | 1.0e-15 | 3.0e-07 |" in text
