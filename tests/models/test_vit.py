@@ -139,17 +139,16 @@ def test_a_classifier_computes_little_in_its_last_layer(tmp_path: Path) -> None:
     assert 3 * online["layer.1"] < online["layer.0"]
 
 
-def test_what_the_client_needs_is_little(tmp_path: Path) -> None:
-    """No table, and one number for a pixel, at both kinds of weights."""
+@pytest.mark.parametrize("weights", ["private", "public"])
+def test_what_the_client_needs_is_little(weights: Any, tmp_path: Path) -> None:
+    """No table, and one number for a pixel, with public weights too."""
     reference = save_vit(tmp_path, image_size=[9, 20], patch_size=[3, 5])
-    inputs = {"pixel_values": pixels(2, reference)}
-    for weights in ("private", "public"):
-        checkpoint = read_checkpoint(tmp_path, weights=weights)  # type: ignore[arg-type]
-        net = network(checkpoint.manifest)
-        request = net.request("logits", inputs)
-        assert checkpoint.embeddings == net.tables == {}
-        assert (request.batch, request.tokens, request.masked) == (2, 12, False)
-        assert net.input_specs(request, 0)["patches"].shape == (2, 12, 45)
+    checkpoint = read_checkpoint(tmp_path, weights=weights)
+    net = network(checkpoint.manifest)
+    request = net.request("logits", {"pixel_values": pixels(2, reference)})
+    assert checkpoint.embeddings == net.tables == {}
+    assert (request.batch, request.tokens, request.masked) == (2, 12, False)
+    assert net.input_specs(request, 0)["patches"].shape == (2, 12, 45)
 
 
 def test_labels(tmp_path: Path) -> None:
