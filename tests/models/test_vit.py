@@ -21,8 +21,8 @@ from tests.models.images import pixels, plain, save_vit
 from tests.models.runs import clear_run, secure_run, secure_steps
 from tests.models.test_golden import by_formula
 
-CLEAR_ERROR = 5e-4  # rounding of weights and inputs to 2^-16
-SECURE_ERROR = 2e-3  # GeLU 1.5e-4 and tanh 8e-4 through norms and a head
+CLEAR_ERROR = 5e-4  # rounding of weights and inputs to 2^-16; 9.1e-5 of logits and 3.0e-4 is the most that was seen
+SECURE_ERROR = 2e-3  # activations, norms, tanh; 8.7e-4 of logits, 9.3e-4 of a pooler is the most that was seen
 
 
 def check(checkpoint: Checkpoint, folder: Path, images: Tensor, due: dict[str, Tensor]) -> None:
