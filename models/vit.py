@@ -102,8 +102,9 @@ class Vit(Network):
     def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
         config, f, batch = self.config, self.manifest.policy.fraction_bits, request.batch
         if request.output == "logits":
-            # They leave as the product of two factors, in a ring that holds it: a truncation would cost a round.
-            return {"logits": TensorSpec((batch, config.labels), 2 * f, bits=48)}
+            # They leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
+            bits = self.manifest.policy.ring_bits(2 * f)
+            return {"logits": TensorSpec((batch, config.labels), 2 * f, bits)}
         specs = {"last_hidden_state": TensorSpec((batch, config.images.patches + 1, config.width), f)}
         if config.pooler:
             specs["pooler_output"] = TensorSpec((batch, config.pooler), f)
