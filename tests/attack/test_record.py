@@ -60,7 +60,7 @@ def test_exactness_is_a_table() -> None:
         },
         "embeddings": {"one_minus_smallest": 2e-13},
         "throughput": {"interval": (0.98, 1.02), "encrypted_over_plain": 1.0, "pairs": 20},
-        "wire": {"bytes_per_token": 4.0},
+        "wire": {"bytes_per_token": 4.0, "bytes_per_token_back": 4.0, "bytes_per_token_streamed": 6},
         "differences": [{"shape": "bert-base", "parameters": 109_482_240, "float64": 1e-15, "float32": 3e-7}],
         "transform": {"parameters": 1_235_814_400, "seconds": 61.8, "parameters_per_second": 2e7},
     }
