@@ -32,7 +32,7 @@ from secure.ee.keyfile import write_key
 from secure.ee.model import EncryptedModel
 from secure.ee.server_engine import TransformersEngine
 from secure.sample import DOCUMENTS, model_folder
-from tests.ee.conftest import SIZE, make_tokenizer, shake
+from tests.ee.conftest import SIZE, make_tokenizer, save_llama, shake
 
 TEXT = "the cat sat on"
 
@@ -152,6 +152,17 @@ def test_a_wrong_key_is_noticed_before_anything_is_sent(
     encrypt_checkpoint(base, other, tmp_path / "other")
     with pytest.raises(HandshakeError, match="key check value"):
         EncryptedModel.from_pretrained(tmp_path / "other", key=other, server=address, certificates=certificates)
+
+
+def test_another_checkpoint_under_the_same_key_is_noticed(
+    key: Key, encrypted: Path, address: str, certificates: Path, tmp_path: Path
+) -> None:
+    save_llama(tmp_path / "base", initializer_range=0.2)
+    encrypt_checkpoint(tmp_path / "base", key, tmp_path / "other")
+    with pytest.raises(CheckpointError, match="the server has another checkpoint"):
+        EncryptedModel.from_pretrained(tmp_path / "other", key=key, server=address, certificates=certificates)
+    with pytest.raises(CheckpointError, match="has another checkpoint"):
+        EncryptedModel.from_pretrained(tmp_path / "other", key=key, server=encrypted)
 
 
 def test_a_tampered_folder_does_not_run(encrypted: Path, key: Key, tmp_path: Path) -> None:
