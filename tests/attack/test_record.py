@@ -35,7 +35,8 @@ def test_the_suite_fills_every_cell_and_is_drawn(world: World, tmp_path: Path) -
         "other_text": suite.other_text(world, EFFORT),
         "verdicts": found,
     }
-    assert "T2" in table.verdicts(record)
+    shown = table.verdicts(record)
+    assert "T2" in shown and ", chance " in shown
     assert "A11" in table.attacks(record)
     names = [path.name for path in plots.draw([record], tmp_path)]
     assert names == ["attack-recovery.svg", "attack-traffic.svg", "attack-noise.svg"]
