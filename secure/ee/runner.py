@@ -33,8 +33,8 @@ class Runner(ABC):
     """Runs one checkpoint."""
 
     @abstractmethod
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        """The ids that follow, as they are drawn. Closing the iterator stops the work."""
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
+        """The ids that follow, as they are drawn or all at the end. Closing the iterator stops the work."""
 
     @abstractmethod
     def embed(
@@ -71,7 +71,7 @@ class LocalRunner(Runner):
     def __init__(self, engine: GenerationEngine) -> None:
         self._engine = engine
 
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
         messages: queue.SimpleQueue[int | Ended] = queue.SimpleQueue()
         cancelled = threading.Event()
 
@@ -122,8 +122,8 @@ class RemoteRunner(Runner):
         served.check_key(client.key)
         client.manifest.check_same_model(served, "the server")
 
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        with self._client.generate(ids, sampling) as stream:
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
+        with self._client.generate(ids, sampling, at_once=at_once) as stream:
             for tokens in stream:
                 yield from tokens
 
