@@ -226,6 +226,7 @@ def _numbers(text: str) -> list[int]:
 
 def main() -> None:
     """Run a command; errors of ours are one line and exit code 1."""
+    results.commit()
     try:
         app()
     except SecureInferenceError as error:
