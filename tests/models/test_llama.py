@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from models.program import network
 from models.request import Output
 from protocols.core.errors import CheckpointError, InputError
 from tests.models.decoders import padded_prompts, places, save_decoder
-from tests.models.runs import clear_run, clear_steps, secure_run, secure_steps
+from tests.models.runs import clear_steps, secure_steps
 
-CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16
-SECURE_ERROR = 8e-3  # SiLU 7.8e-4, exponentials 1e-4 and inverse roots 4e-5, through norms and a head
+CLEAR_ERROR = 5e-4  # rounding of weights and inputs to 2^-16; 2.9e-4 is the most that was seen
+SECURE_ERROR = 5e-3  # SiLU 1.5e-3 through products, norms and a head; 3.3e-3 is the most that was seen
 ROPE: dict[str, dict[str, Any]] = {
     "default": {"rope_type": "default", "rope_theta": 500.0},
     "linear": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.5},
@@ -106,15 +107,15 @@ def test_steps_with_a_cache(variant: str, padded: bool, tmp_path: Path) -> None:
     """Each step's logits are those that transformers computes from all tokens so far, without a cache."""
     family, changes, weights = VARIANTS[variant]
     reference = save_decoder(tmp_path, family, **changes)
-    ids, mask = padded_prompts(3, 9)
+    ids, mask = padded_prompts(3, 7)
     first = 5
     given = mask[:, :first] if padded else None
     inputs: list[dict[str, Tensor | None]] = [{"input_ids": ids[:, :first], "attention_mask": given}]
-    inputs += [{"input_ids": ids[:, i : i + 1], "attention_mask": given} for i in range(first, 9)]
+    inputs += [{"input_ids": ids[:, i : i + 1], "attention_mask": given} for i in range(first, 7)]
     due = due_logits(reference, ids, mask if padded else None)
     checkpoint = read_checkpoint(tmp_path, weights=weights)
     for found, bound in both(checkpoint, tmp_path / "split", "next_logits", inputs):
-        assert len(found) == 5
+        assert len(found) == 3
         for step, logits in enumerate(found):
             assert float((logits - due[:, first - 1 + step]).abs().max()) < bound, step
 
@@ -152,16 +153,23 @@ def test_greedy_tokens_are_those_of_plaintext(tmp_path: Path) -> None:
 
 
 def test_traffic_of_a_token_stops_growing_at_the_window(tmp_path: Path) -> None:
-    save_decoder(tmp_path, "mistral", sliding_window=3)
+    save_decoder(tmp_path, "mistral", sliding_window=2, num_hidden_layers=1)
     checkpoint = read_checkpoint(tmp_path)
-    ids, _ = padded_prompts(1, 9)
-    inputs = [{"input_ids": ids[:, :1]}, *({"input_ids": ids[:, i : i + 1]} for i in range(1, 7))]
+    ids, _ = padded_prompts(1, 5)
+    inputs = [{"input_ids": ids[:, i : i + 1]} for i in range(5)]
     totals = []
-    for steps in (2, 3, 4, 5, 6):
+    for steps in (3, 4, 5):
         _, meters = secure_steps(checkpoint, tmp_path / f"split{steps}", "next_logits", inputs[:steps])
         totals.append(meters["p1"].total)
-    third, fourth, fifth, sixth = (b.online_bytes - a.online_bytes for a, b in zip(totals, totals[1:], strict=False))
-    assert third == fourth == fifth == sixth
+    fourth, fifth = (
+        (
+            after.rounds - before.rounds,
+            after.online_bytes - before.online_bytes,
+            after.dealer_bytes - before.dealer_bytes,
+        )
+        for before, after in pairwise(totals)
+    )
+    assert fourth == fifth
 
 
 def test_a_split_folder_is_read_back(tmp_path: Path) -> None:
