@@ -41,7 +41,10 @@ _ONLY = {"add_cross_attention": False, "pruned_heads": {}, "quantization_config"
 
 @dataclass(frozen=True)
 class Gpt2Config:
-    """head: whether there are logits. scaled: whether scores are divided by sqrt(D / H), and by each layer's number."""
+    """scaled, scaled_by_layer: whether scores are divided by sqrt(D / H), and by each layer's number.
+
+    head: whether there are logits. tied: whether their matrix is that of the words.
+    """
 
     vocab_size: int
     width: int
@@ -54,6 +57,7 @@ class Gpt2Config:
     scaled: bool
     scaled_by_layer: bool
     head: bool
+    tied: bool
     labels: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +89,8 @@ class Gpt2(Decoder):
             name = f"layer.{i}"
             with protocol.layer(name):
                 x = x + self._attention(name, layers, rms_normalise(x, self.config.epsilon), cache)
-                inner = activation(layers.dense(f"{name}.feedforward.up", rms_normalise(x, self.config.epsilon)))
+                normal = rms_normalise(x, self.config.epsilon)
+                inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
                 x = x + layers.dense(f"{name}.feedforward.down", inner)
         return x
 
@@ -98,7 +103,7 @@ class Gpt2(Decoder):
     def _attention(self, name: str, layers: Layers, x: Secret, cache: Cache) -> Secret:
         batch, tokens, width = x.shape
         heads = self.config.heads
-        joined = layers.dense(f"{name}.attention.qkv", x).reshape(batch, tokens, 3, heads, width // heads)
+        joined = layers.dense(f"{name}.attention.qkv", x, wide=True).reshape(batch, tokens, 3, heads, width // heads)
         q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
         return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache))
 
@@ -128,6 +133,7 @@ class Gpt2Architecture(Architecture):
             scaled=raw.get("scale_attn_weights", True) is True,
             scaled_by_layer=raw.get("scale_attn_by_inverse_layer_idx", False) is True,
             head=head and named == ["GPT2LMHeadModel"],
+            tied=raw.get("tie_word_embeddings", True) is True,
         )
 
     def parameters(self, config: Gpt2Config, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
@@ -178,14 +184,15 @@ class Gpt2Architecture(Architecture):
                 tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
         gain, offset = norm("ln_f")
         if config.head:
+            outputs = words if config.tied else take("lm_head.weight", (config.vocab_size, width))
             zero = torch.zeros(config.vocab_size, dtype=torch.float64)
-            tensors["head.weight"], tensors["head.bias"] = _reading(gain, offset, words.T, zero)
+            tensors["head.weight"], tensors["head.bias"] = _reading(gain, offset, outputs.T, zero)
         else:
             tensors |= {"norm.gain": gain, "norm.offset": offset}
         return tensors
 
     def copies(self, config: Gpt2Config) -> Mapping[str, str]:
-        return {"lm_head.weight": "wte.weight"} if config.head else {}
+        return {"lm_head.weight": "wte.weight"} if config.head and config.tied else {}
 
     def ignored(self, config: Gpt2Config) -> tuple[str, ...]:
         # Causal masks, which older checkpoints store; they are named within every layer.

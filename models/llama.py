@@ -68,7 +68,7 @@ class Llama(Decoder):
         self, name: str, layers: Layers, x: Secret, turn: tuple[Tensor, Tensor], window: int | None, cache: Cache
     ) -> Secret:
         c, (batch, tokens, _) = self.config, x.shape
-        joined = layers.dense(f"{name}.attention.qkv", x)
+        joined = layers.dense(f"{name}.attention.qkv", x, wide=True)
         joined = joined.reshape(batch, tokens, c.heads + 2 * c.groups, c.head_width).transpose(1, 2)
         turned, v = rotate(joined[:, : c.heads + c.groups], *turn), joined[:, c.heads + c.groups :]
         q, k = turned[:, : c.heads], turned[:, c.heads :]  # [B, H, T, d], [B, G, T, d]
@@ -76,7 +76,7 @@ class Llama(Decoder):
 
     def _feed_forward(self, name: str, layers: Layers, x: Secret) -> Secret:
         inner = self.config.inner
-        joined = layers.dense(f"{name}.feedforward.gate_up", x)
+        joined = layers.dense(f"{name}.feedforward.gate_up", x, wide=True)
         gate, up = ACTIVATIONS[self.config.activation](joined[..., :inner]), joined[..., inner:]
         product = layers.protocol.multiply(gate, up, fraction_bits=up.fraction_bits)
         return layers.dense(f"{name}.feedforward.down", product)

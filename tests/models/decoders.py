@@ -1,4 +1,4 @@
-"""Tiny random models of the LLaMA kin, as transformers makes and saves them."""
+"""Tiny random decoders as transformers makes and saves them, and what they compute in the clear."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-SIZES: dict[str, Any] = {
+_LLAMA = {
     "vocab_size": 61,
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -17,40 +17,47 @@ SIZES: dict[str, Any] = {
     "num_key_value_heads": 3,
     "intermediate_size": 37,
     "max_position_embeddings": 40,
-    "initializer_range": 0.12,  # logits of about one, as SPREAD of tests.models.kin
-    "sliding_window": None,
 }
+SIZES: dict[str, dict[str, Any]] = {
+    "gpt2": {"vocab_size": 61, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 20},
+    "llama": _LLAMA,
+    "mistral": _LLAMA | {"sliding_window": None},
+    "qwen2": _LLAMA,
+}
+SPREAD = 0.2  # of weights: logits of about three; at transformers' default of 0.02 they would hardly differ
 
 
-def settings(family: str, **changes: Any) -> dict[str, Any]:
-    """Arguments of the family's configuration."""
-    sizes = {name: value for name, value in SIZES.items() if family == "mistral" or name != "sliding_window"}
-    return sizes | changes
-
-
-def save_decoder(folder: Path, family: str, *, head: bool = True, seed: int = 0, **changes: Any) -> Any:
+def save_decoder(
+    folder: Path, family: str, *, head: bool = True, spread: float = SPREAD, seed: int = 0, **changes: Any
+) -> Any:
     """A model ready to evaluate, saved. `changes` to its configuration."""
     torch.manual_seed(seed)
-    kind = AutoModelForCausalLM if head else AutoModel
-    model = kind.from_config(AutoConfig.for_model(family, **settings(family, **changes))).eval()
+    tokens = {"bos_token_id": 0, "eos_token_id": 0}
+    config = AutoConfig.for_model(family, **(SIZES[family] | tokens | {"initializer_range": spread} | changes))
+    model = (AutoModelForCausalLM if head else AutoModel).from_config(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Biases and norms of a fresh model are all zeros and ones: a swapped pair would go unnoticed.
-            if name.endswith("bias") or "norm" in name:
+            if name.endswith("bias") or "ln_" in name or "norm" in name:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     return model
 
 
-def padded_prompts(batch: int, tokens: int, seed: int = 4) -> tuple[Tensor, Tensor]:
-    """Ids, and a mask by which row r begins with r tokens of padding."""
-    ids = torch.randint(SIZES["vocab_size"], (batch, tokens), generator=torch.Generator().manual_seed(seed))
-    mask = torch.ones_like(ids)
-    for row in range(1, batch):
-        mask[row, :row] = 0
+def words(batch: int, tokens: int, seed: int = 4) -> Tensor:
+    return torch.randint(1, 61, (batch, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def padded_at_the_start(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Row r of a batch begins with r tokens of padding."""
+    ids, mask = ids.clone(), torch.ones_like(ids)
+    for row in range(1, len(ids)):
+        ids[row, :row], mask[row, :row] = 0, 0
     return ids, mask
 
 
-def places(mask: Tensor) -> Tensor:
-    """position_ids as transformers counts them when it generates: padding counts for nothing."""
-    return (mask.cumsum(1) - 1).clamp(min=0)
+def plain(model: Any, ids: Tensor, mask: Tensor | None = None) -> Any:
+    """As transformers' generate calls it: positions count the tokens that the mask counts."""
+    mask = torch.ones_like(ids) if mask is None else mask
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))

@@ -16,7 +16,7 @@ from models.registry import architecture
 from models.rope import parse_rope
 from protocols.core.errors import CheckpointError
 from protocols.functions.rotary import rotations
-from tests.models.decoders import settings
+from tests.models.decoders import SIZES
 
 FAMILIES = ("llama", "mistral", "qwen2")
 STEMS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
@@ -24,7 +24,7 @@ STEMS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
 
 def raw_config(family: str, **changes: Any) -> dict[str, Any]:
     """What transformers writes into config.json."""
-    config = AutoConfig.for_model(family, **settings(family))
+    config = AutoConfig.for_model(family, **SIZES[family])
     config.architectures = [f"{STEMS[family]}ForCausalLM"]
     stored: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
     return stored | changes

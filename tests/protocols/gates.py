@@ -14,8 +14,8 @@ from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
-from protocols.beaver.gates.linear import Linear
-from protocols.beaver.gates.opening import Open, Reveal, ShareMask
+from protocols.beaver.gates.linear import Linear, LinearShare
+from protocols.beaver.gates.opening import Open, OpenBoth, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
@@ -46,12 +46,12 @@ def _product(kind: Bilinear, bits: int) -> Build:
     return build
 
 
-def _linear(bits: int, matrix_bits: int) -> Build:
-    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear:
+def _linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Linear) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
         given = None if protocol.at_dealer else shares[1]
         matrix = protocol.prepare(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
         assert isinstance(matrix, Matrix)
-        return Linear(opened(protocol, shares[0], bits), matrix, shares[2])
+        return kind(opened(protocol, shares[0], bits), matrix, shares[2])
 
     return build
 
@@ -98,6 +98,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Open, "64", lambda p, s: Open(s[0], 64), _ONE),
     (Open, "47", lambda p, s: Open(s[0], 47), _ONE),
     (Open, "31", lambda p, s: Open(s[0], 31), _ONE),
+    (OpenBoth, "64-47", lambda p, s: OpenBoth(s[0], s[1], 64, 47), _TWO),
+    (OpenBoth, "31-64", lambda p, s: OpenBoth(s[0], s[1], 31, 64), _TWO),
     (ShareMask, "48", lambda p, s: ShareMask(shifted(p, s[0])), _ONE),
     (ShareMask, "31", lambda p, s: ShareMask(shifted(p, s[0], 33)), _ONE),
     (Reveal, "64", lambda p, s: Reveal(s[0], 64), _ONE),
@@ -113,6 +115,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Linear, "64", _linear(64, 64), _BIASED),
     (Linear, "48", _linear(48, 64), _BIASED),
     (Linear, "32", _linear(32, 32), _BIASED),
+    (LinearShare, "64", _linear(64, 64, LinearShare), _BIASED),
+    (LinearShare, "47", _linear(47, 64, LinearShare), _BIASED),
     (Square, "each", lambda p, s: Square(opened(p, s[0]), summed=False), _ONE),
     (Square, "each-48", lambda p, s: Square(opened(p, s[0], 48), summed=False), _ONE),
     (Square, "summed", lambda p, s: Square(opened(p, s[0]), summed=True), _ONE),
