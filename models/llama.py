@@ -51,12 +51,11 @@ class Llama(Decoder):
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         config, x = self.config, embeddings
         layers = Layers(protocol, weights, config.epsilon)
-        slots = torch.arange(cache.tokens, cache.tokens + x.shape[1])
-        turn = rotations(slots, torch.tensor(config.frequencies), config.rotation_scale)
+        turns = self._turns(torch.arange(cache.tokens, cache.tokens + x.shape[1]))
         for i, window in enumerate(config.windows):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, config.epsilon), turn, window, cache)
+                x = x + self._attention(name, layers, rms_normalise(x, config.epsilon), turns, window, cache)
                 x = x + self._feed_forward(name, layers, rms_normalise(x, config.epsilon))
         return x
 
@@ -65,14 +64,27 @@ class Llama(Decoder):
         return layers.logits("head", normal) if head else normal * layers.bound("norm.gain")
 
     def _attention(
-        self, name: str, layers: Layers, x: Secret, turn: tuple[Tensor, Tensor], window: int | None, cache: Cache
+        self, name: str, layers: Layers, x: Secret, turns: tuple[Tensor, Tensor], window: int | None, cache: Cache
     ) -> Secret:
         c, (batch, tokens, _) = self.config, x.shape
-        joined = layers.dense(f"{name}.attention.qkv", x, wide=True)
+        joined = layers.dense(f"{name}.attention.qkv", x)
         joined = joined.reshape(batch, tokens, c.heads + 2 * c.groups, c.head_width).transpose(1, 2)
-        turned, v = rotate(joined[:, : c.heads + c.groups], *turn), joined[:, c.heads + c.groups :]
-        q, k = turned[:, : c.heads], turned[:, c.heads :]  # [B, H, T, d], [B, G, T, d]
+        turned = rotate(joined, *turns)
+        q, k, v = turned[:, : c.heads], turned[:, c.heads : -c.groups], turned[:, -c.groups :]
         return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache, window=window))
+
+    def _turns(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for queries, keys and values. Shapes: integer [T] -> float64 [H + 2 G, T, d/2] twice.
+
+        Values are turned by nothing: they are opened together with the others, in a ring that products take.
+        """
+        c = self.config
+        cos, sin = rotations(slots, torch.tensor(c.frequencies), c.rotation_scale)
+        turned, kept = (c.heads + c.groups, 1, 1), (c.groups, 1, 1)
+        return (
+            torch.cat([cos.repeat(turned), torch.ones_like(cos).repeat(kept)]),
+            torch.cat([sin.repeat(turned), torch.zeros_like(sin).repeat(kept)]),
+        )
 
     def _feed_forward(self, name: str, layers: Layers, x: Secret) -> Secret:
         inner = self.config.inner

@@ -31,7 +31,7 @@ def rotations(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tup
 def rotate(x: Secret, cos: Tensor, sin: Tensor) -> Secret:
     """Every entry i of the first half and its partner in the second turned: x_i cos - y_i sin, y_i cos + x_i sin.
 
-    Shapes: x [..., T, d], cos and sin float [T, d/2] -> [..., T, d]. |result| < 2^value_bits.
+    Shapes: x [..., T, d], cos and sin float [T, d/2] or more that broadcast -> [..., T, d]. |result| < 2^value_bits.
     Error: 2^-(f+1) (|x_i| + |y_i|) from rounding cos and sin to f fraction bits, and one unit.
     Reveals nothing. Both products are added up as shares: one truncation.
     Source: Su et al., RoFormer: enhanced transformer with rotary position embedding, 2021; halves as in GPT-NeoX.
