@@ -24,9 +24,10 @@ from models.decoder import Cache, Decoder, DecoderSizes
 from models.layers import Layers
 from models.llama_config import LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
 from models.manifest import Kind, Manifest, ParameterSpec
+from protocols.core.errors import CheckpointError
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
-from protocols.functions.layernorm import rms_normalise
+from protocols.functions.layernorm import LEAST_MEAN_SQUARE, rms_normalise
 from protocols.functions.rotary import rotate, rotations
 
 
@@ -123,6 +124,7 @@ class LlamaArchitecture(Architecture):
 
     def from_checkpoint(self, config: LlamaConfig, take: Take) -> dict[str, Tensor]:
         words = take("embed_tokens.weight", (config.vocab_size, config.width))
+        _check_size(words)
         tensors = {"embeddings.table": words}
         queries, scale = config.heads * config.head_width, math.log2(math.e) / math.sqrt(config.head_width)
         for i in range(config.layers):
@@ -149,6 +151,16 @@ class LlamaArchitecture(Architecture):
 
     def network(self, manifest: Manifest) -> Llama:
         return Llama(manifest)
+
+
+def _check_size(words: Tensor) -> None:
+    """Raises CheckpointError when the first norm would mostly see rows that are smaller than it can normalise."""
+    typical = float(words.square().mean(1).median())
+    if typical < LEAST_MEAN_SQUARE:
+        raise CheckpointError(
+            f"tensor 'embed_tokens.weight': half of its rows have a mean square of {typical:.2g} or less; "
+            f"supported is {LEAST_MEAN_SQUARE:.2g} and more"
+        )
 
 
 def _joined(product: Product, layer: str, take: Take) -> dict[str, Tensor]:

@@ -89,12 +89,18 @@ class _Parser:
 
     @property
     def base(self) -> float:
-        return self.number("rope_theta")
+        return self._above_one("rope_theta")
 
     @property
     def original(self) -> float:
         """Positions that the model was first trained for."""
-        return self.number("original_max_position_embeddings")
+        return self._above_one("original_max_position_embeddings")
+
+    def _above_one(self, name: str) -> float:
+        value = self.number(name)
+        if value <= 1:
+            raise CheckpointError(f"config.json: {self.field}: {name} is {value}; it must be above 1")
+        return value
 
     def periods(self) -> Tensor:
         """Positions in which each pair turns by one radian, without scaling. Shapes: [width/2]."""

@@ -202,6 +202,15 @@ def test_a_copy_of_tied_embeddings_must_be_one(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
+def test_embeddings_too_small_to_normalise_are_refused(tmp_path: Path) -> None:
+    save_decoder(tmp_path, "mistral")
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.embed_tokens.weight"][::2] *= 0.01
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"'embed_tokens\.weight': half of its rows"):
+        read_checkpoint(tmp_path)
+
+
 def test_longrope_ends_where_its_factors_for_long_inputs_begin(tmp_path: Path) -> None:
     save_decoder(tmp_path, "llama", rope_parameters=ROPE["longrope"])
     net = network(read_checkpoint(tmp_path).manifest)

@@ -267,6 +267,8 @@ def test_frequencies_are_those_of_transformers(form: str) -> None:
         ({"rope_parameters": {"partial_rotary_factor": 0.25}}, "partial_rotary_factor is 0.25"),
         ({"rope_parameters": {"rope_theta": None}}, "rope_parameters: rope_theta is None"),
         ({"rope_theta": -1.0}, "rope_theta is -1.0"),
+        ({"rope_theta": 1}, "rope_theta is 1; it must be above 1"),
+        ({"rope_parameters": LONGROPE | {"original_max_position_embeddings": 1}}, "embeddings is 1; it must be above"),
         ({"rope_parameters": {"rope_type": "linear"}}, "rope_parameters: factor is missing"),
         ({"rope_parameters": {"rope_type": "linear", "factor": "8"}}, "factor is '8'"),
         ({"rope_parameters": {"rope_type": "dynamic"}}, "factor is missing"),
