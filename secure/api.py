@@ -223,8 +223,9 @@ class PrivateModel:
         outputs.
 
         Args:
-            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows; the parties learn that some
-                is there, not where.
+            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows.
+            padding: "secret" (the default) shares the mask, so that the parties learn that there is padding and not
+                where; "public" tells them how much of it each row has, which is a little faster.
             max_new_tokens: most tokens to add; the only option that must be given.
             do_sample: draw from the distribution, by torch's global generator; otherwise the likeliest token is taken.
                 temperature, top_k (50) and top_p shape it, at the client.
