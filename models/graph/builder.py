@@ -53,7 +53,7 @@ class Builder:
         self._reals: list[Value] = []
         self._embeddings: dict[Value, Embedding] = {}
         self._parameters: dict[str, tuple[Kind, Tensor]] = {}
-        self._stored: dict[tuple[int, str], str] = {}
+        self._stored: dict[tuple[int, Kind, str], str] = {}
         self._alive: list[Tensor] = []  # else an id could come to mean another tensor
 
     def input(self, name: str, example: Tensor) -> Value | Indices:
@@ -88,13 +88,15 @@ class Builder:
         self._embeddings[value] = entry
         return value
 
-    def parameter(self, tensor: Tensor, kind: Kind, role: str, *, original: Tensor | None = None) -> str:
+    def parameter(
+        self, tensor: Tensor, kind: Kind, role: str, *, original: Tensor | None = None, form: str = ""
+    ) -> str:
         """The name of a parameter of the model; one that is stored already serves again.
 
-        role: what it is called within its layer. original: the tensor of the module that it is a transpose of, say.
+        role: what it is called within its layer. original: the module's tensor that it was made of, and form: how.
         """
         source = tensor if original is None else original
-        key = id(source), f"{kind} {role} {tuple(tensor.shape)}"
+        key = id(source), kind, form
         if key not in self._stored:
             self._alive.append(source)
             wanted = self.names.get(id(source), f"{self.layer}.{role}")
@@ -107,12 +109,12 @@ class Builder:
 
     def gain(self, tensor: Tensor) -> Value:
         """A tensor of the module as a factor."""
-        name = self.parameter(tensor.reshape(-1), "gain", "gain", original=tensor)
+        name = self.parameter(tensor.reshape(-1), "gain", "gain", original=tensor, form="flat")
         return self.add(Gain(tuple(tensor.shape)), parameters=[name])
 
     def offset(self, tensor: Tensor) -> Value:
         """A tensor of the module as an addend."""
-        name = self.parameter(tensor.reshape(-1), "offset", "offset", original=tensor)
+        name = self.parameter(tensor.reshape(-1), "offset", "offset", original=tensor, form="flat")
         return self.add(Offset(tuple(tensor.shape)), parameters=[name])
 
     def tensor(self, name: str) -> Tensor:

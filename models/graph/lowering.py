@@ -179,7 +179,7 @@ def masked(b: Builder, scores: Value, mask: Tensor) -> Value:
 
 def matmul(b: Builder, x: Value | Tensor, y: Value | Tensor) -> Value:
     if isinstance(x, Value) and isinstance(y, Tensor) and y.dim() == 2 and len(x.shape) >= 2:
-        return dense(b, x, y, None, original=y)
+        return dense(b, x, y, None)
     x, y = (side if isinstance(side, Value) else b.gain(side) for side in (x, y))
     row, column = len(x.shape) == 1, len(y.shape) == 1
     x = reshape(b, x, [1, *x.shape]) if row else x
@@ -189,11 +189,13 @@ def matmul(b: Builder, x: Value | Tensor, y: Value | Tensor) -> Value:
     return reshape(b, result, shape)
 
 
-def dense(b: Builder, x: Value, weight: Tensor, bias: Tensor | None, *, original: Tensor) -> Value:
-    """x @ weight + bias. Shapes: [..., K], [K, N], [N]. original: the module's tensor that weight is a view of."""
+def dense(b: Builder, x: Value, weight: Tensor, bias: Tensor | None, *, transposed: bool = False) -> Value:
+    """x @ weight + bias. Shapes: [..., K], [K, N], [N]; the weight transposed: [N, K]."""
+    original, form = weight, "transposed" if transposed else ""
+    weight = weight.T if transposed else weight
     zeros = torch.zeros(weight.shape[1], dtype=weight.dtype) if bias is None else bias
     names = [
-        b.parameter(weight, "factor", "weight", original=original),
+        b.parameter(weight, "factor", "weight", original=original, form=form),
         b.parameter(zeros, "offset", "bias"),
     ]
     rows = reshape(b, x, [1, *x.shape]) if len(x.shape) == 1 else x
@@ -203,7 +205,7 @@ def dense(b: Builder, x: Value, weight: Tensor, bias: Tensor | None, *, original
 def linear(b: Builder, x: Value | Tensor, weight: Value | Tensor, bias: Value | Tensor | None = None) -> Value:
     """x @ weight^T + bias. Shapes: [..., K], [N, K], [N]."""
     if isinstance(x, Value) and isinstance(weight, Tensor) and not isinstance(bias, Value):
-        return dense(b, x, weight.T, bias, original=weight)
+        return dense(b, x, weight, bias, transposed=True)
     turned = permute(b, weight, [1, 0]) if isinstance(weight, Value) else weight.T
     product = matmul(b, x, turned)
     return product if bias is None else add(b, product, bias)

@@ -47,7 +47,7 @@ def convolution(
     kernels = weight.shape[0]
     zeros = torch.zeros(kernels, dtype=weight.dtype) if bias is None else bias
     names = [
-        b.parameter(_matrix(weight, groups), "factor", "weight", original=original),
+        b.parameter(_matrix(weight, groups), "factor", "weight", original=original, form=f"kernels, {groups}"),
         b.parameter(zeros, "offset", "bias"),
     ]
     size = _pair(weight.shape[2:])
@@ -102,8 +102,8 @@ def layer_norm(
     gain = torch.ones(count) if weight is None else weight.reshape(-1)
     offset = torch.zeros(count) if bias is None else bias.reshape(-1)
     names = [
-        b.parameter(gain, "gain", "weight", original=weight),
-        b.parameter(offset, "offset", "bias", original=bias),
+        b.parameter(gain, "gain", "weight", original=weight, form="flat"),
+        b.parameter(offset, "offset", "bias", original=bias, form="flat"),
     ]
     rows = reshape(b, x, [*x.shape[: len(x.shape) - len(normalized_shape)], count])
     return reshape(b, b.add(LayerNorm(float(eps)), rows, parameters=names), list(x.shape))

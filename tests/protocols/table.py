@@ -9,7 +9,19 @@ from torch import Tensor
 
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Secret
-from protocols.functions import argmax, compare, embedding, exp, gelu, layernorm, octaves, relu, softmax, tanh
+from protocols.functions import (
+    argmax,
+    compare,
+    embedding,
+    exp,
+    gelu,
+    layernorm,
+    octaves,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+)
 from tests.protocols.arguments import (
     LARGEST,
     ULP,
@@ -57,6 +69,7 @@ PUBLIC_BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "public")
 BOUND_PUBLIC = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bound public")
 ONE_HOT = Argument(0.0, 1.0, fraction_bits=0)
 TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
+LOGIT = Argument(-8000.0, 8000.0, (0.0, ULP, -ULP, *around(-8.0, 8.0), 8000.0, -8000.0))
 SCORES = Argument(-1800.0, 1800.0, (1800.0, -1800.0, 0.0, 1800.0, 1800.0 - ULP))
 MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
 MASK = Argument(softmax.MASKED, 0.0)
@@ -202,6 +215,7 @@ OPS: tuple[Op, ...] = (
     # functions of one variable
     _elementwise(gelu.GELU, gelu.gelu),
     _elementwise(tanh.TANH, tanh.tanh),
+    Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
     _elementwise(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
     _elementwise(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
     _far(octaves.reciprocal_function(-4, 13), octaves.reciprocal),

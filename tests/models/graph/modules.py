@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def settled(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -16,7 +16,7 @@ def settled(module: nn.Module, seed: int = 0) -> nn.Module:
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             if name.endswith("running_var"):
                 tensor.uniform_(0.5, 2.0)
-            elif name.endswith("running_mean") or tensor.dim() == 1 and tensor.is_floating_point():
+            elif name.endswith("running_mean") or (tensor.dim() == 1 and tensor.is_floating_point()):
                 tensor.add_(0.2 * torch.randn_like(tensor))
     return module.eval()
 
@@ -35,8 +35,8 @@ class Perceptron(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(0.7))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.first(x)))
-        x = self.later(F.silu(self.second(x)))
+        x = functional.relu(self.norm(self.first(x)))
+        x = self.later(functional.silu(self.second(x)))
         return self.last(self.drop(x)) / self.temperature
 
 
@@ -53,11 +53,11 @@ class Pictures(nn.Module):
         self.classify = nn.Linear(8, 5)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x = F.relu(self.norm(self.stem(image)))
-        x = x + F.relu(self.depthwise(x))
-        x = self.pool(F.gelu(self.pointwise(x)))
-        pooled = F.adaptive_avg_pool2d(x, 1)
-        return {"logits": self.classify(torch.flatten(pooled, 1)), "features": F.avg_pool2d(x, 2)}
+        x = functional.relu(self.norm(self.stem(image)))
+        x = x + functional.relu(self.depthwise(x))
+        x = self.pool(functional.gelu(self.pointwise(x)))
+        pooled = functional.adaptive_avg_pool2d(x, 1)
+        return {"logits": self.classify(torch.flatten(pooled, 1)), "features": functional.avg_pool2d(x, 2)}
 
 
 class EncoderBlock(nn.Module):
@@ -83,7 +83,7 @@ class EncoderBlock(nn.Module):
         scores = q @ k.transpose(-2, -1) / math.sqrt(4)
         scores = scores.masked_fill(self.causal[:tokens, :tokens], float("-inf"))
         context = torch.softmax(scores, dim=-1) @ v
-        context = context + F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        context = context + functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = self.first_norm(x + self.output(context.transpose(1, 2).reshape(batch, tokens, 12)))
-        x = self.second_norm(x + self.down(F.gelu(self.up(x), approximate="tanh")))
+        x = self.second_norm(x + self.down(functional.gelu(self.up(x), approximate="tanh")))
         return torch.tanh(self.score(x[:, -1])).squeeze(-1), x
