@@ -103,7 +103,7 @@ class Builder:
             name, number = wanted, 2
             while name in self._parameters:
                 name, number = f"{wanted}.{number}", number + 1
-            self._parameters[name] = kind, tensor.detach().to(torch.float64)
+            self._parameters[name] = kind, tensor.detach().cpu().to(torch.float64)
             self._stored[key] = name
         return self._stored[key]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,7 @@ class _Tracer:
             assert isinstance(source, Node)
             kwargs["fold"] = len(source.users) == 1
         self.builder.for_softmax = node.target is _ATTENTION or _only_for_softmax(node)
-        given = [value for value in [*args, *kwargs.values()] if isinstance(value, Indices)]
+        given = list(_indices([*args, *kwargs.values()]))
         try:
             if given and node.target not in _TAKES_INDICES:
                 raise Unsupported(f"input {given[0].input.name!r} holds integers, which only embeddings may look up")
@@ -282,6 +282,14 @@ _TAKES_INDICES = frozenset(
     {torch.ops.aten.embedding.default, torch.ops.aten._to_copy.default, torch.ops.aten.alias.default}
     | {torch.ops.aten.clone.default, torch.ops.aten.detach.default}
 )
+
+
+def _indices(arguments: Sequence[Any]) -> Iterator[Indices]:
+    for value in arguments:
+        if isinstance(value, Indices):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _indices(value)
 
 
 def _has_secret(found: Any) -> bool:

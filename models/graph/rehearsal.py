@@ -35,9 +35,11 @@ def rehearse(
     """
     protocol, f = CleartextProtocol(policy), policy.fraction_bits
     weights = {name: ClearSecret(protocol, f, tensor) for name, (_, tensor) in parameters.items()}
-    values: list[Secret | None] = [ClearSecret(protocol, f, inputs[i.name].to(torch.float64)) for i in graph.reals]
+    values: list[Secret | None] = [
+        ClearSecret(protocol, f, inputs[i.name].cpu().to(torch.float64)) for i in graph.reals
+    ]
     for e in graph.embeddings:
-        values.append(ClearSecret(protocol, f, parameters[e.table][1][inputs[e.input].long()]))
+        values.append(ClearSecret(protocol, f, parameters[e.table][1][inputs[e.input].cpu().long()]))
     for node, line in zip(graph.nodes, lines, strict=True):
         try:
             with protocol.layer(node.layer):
@@ -52,7 +54,7 @@ def rehearse(
             )
         values.append(value)
     for i, (number, due) in enumerate(zip(graph.outputs, expected, strict=True)):
-        found = _number(values[number])
+        found, due = _number(values[number]), due.cpu()
         difference = float((found - due).abs().max()) if found.shape == due.shape else float("inf")
         if not difference <= _TOLERANCE * (1 + float(due.abs().max())):
             raise CheckpointError(

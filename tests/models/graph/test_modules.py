@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from models.graph.capture import capture
 from models.graph.network import GraphNetwork
 from models.manifest import WeightVisibility
-from models.program import network
+from models.program import load, network
+from protocols.cleartext.protocol import CleartextProtocol
 from tests.models.graph.modules import EncoderBlock, Perceptron, Pictures, settled
 from tests.models.runs import clear_run, secure_run
 
@@ -79,6 +80,23 @@ def test_torch_own_encoder_layer(tmp_path: Path) -> None:
     with torch.no_grad():
         due = module(x)
     assert float((run(module, (x,), "private", tmp_path) - due).abs().max()) < 1e-3
+
+
+def test_layers_for_a_progress_bar() -> None:
+    ids = torch.randint(0, 17, (1, 3))
+    checkpoint = capture(settled(EncoderBlock()), ids)
+    begun: list[str] = []
+    net, protocol = network(checkpoint.manifest), CleartextProtocol(checkpoint.manifest.policy, begun.append)
+    request = net.request("hidden", {"ids": ids})
+    weights = load(CleartextProtocol(checkpoint.manifest.policy), checkpoint.manifest, checkpoint.tensors).weights
+    specs = net.input_specs(request, 0)
+    secrets = {
+        name: protocol.input(tensor, specs[name].shape, specs[name].fraction_bits)
+        for name, tensor in net.client_inputs(request, {"ids": ids}, {}).items()
+    }
+    net.forward(protocol, weights, request, secrets)
+    assert net.layers == len(begun) + 1  # reveal comes after
+    assert begun[:2] == ["embeddings", "module"] and "first_norm" in begun
 
 
 def test_norms_are_folded_where_nothing_else_reads() -> None:

@@ -103,6 +103,7 @@ def test_module(function: Callable[..., Any], message: str) -> None:
 
 
 def test_integers_are_for_embeddings() -> None:
+    assert "only embeddings may look up" in refusal(lambda m, ids: m.words(torch.cat([ids, ids])), IDS)
     message = refusal(lambda m, ids: m.words(ids) * ids.unsqueeze(-1), IDS)
     assert "input '" in message and "which only embeddings may look up" in message and "test_refused.py" in message
 
