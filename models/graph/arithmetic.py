@@ -152,7 +152,9 @@ class Maximum(Operation):
 
 @dataclass(frozen=True)
 class Softmax(Operation):
-    """Softmax along the last axis."""
+    """Softmax along the last axis. base_two: of scores that were multiplied by log2(e) already."""
+
+    base_two: bool
 
     def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
         (x,) = values
@@ -160,7 +162,7 @@ class Softmax(Operation):
         return x
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return softmax(values[0])
+        return softmax(values[0], base_two=self.base_two)
 
 
 @dataclass(frozen=True)

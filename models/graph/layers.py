@@ -34,8 +34,17 @@ class Linear(Operation):
         return (*x[:-1], _check_dense("linear", x[-1], *parameters))
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return self._product(protocol, values, parameters, truncated=True)
+
+    def run_untruncated(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        """With twice the fraction bits: an output for the client needs no truncation, hence no round."""
+        return self._product(protocol, values, parameters, truncated=False)
+
+    def _product(
+        self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any], *, truncated: bool
+    ) -> Secret:
         weight, bias = (protocol.factor(parameter) for parameter in parameters)
-        return protocol.linear(values[0], weight, bias)
+        return protocol.linear(values[0], weight, bias, truncated=truncated)
 
 
 @dataclass(frozen=True)

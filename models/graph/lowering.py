@@ -6,6 +6,7 @@ module's inputs, and a plain tensor where it follows from weights and constants 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from models.graph.arithmetic import (
     Subtract,
 )
 from models.graph.builder import Builder, Indices, Value
-from models.graph.layers import Linear
+from models.graph.layers import Linear, Offset
 from models.graph.views import Permute, Reshape
 from protocols.functions.softmax import MASKED
 
@@ -157,7 +158,27 @@ def last_axis(b: Builder, x: Value, dim: int, operation: Callable[[Value], Value
 
 
 def softmax(b: Builder, x: Value, dim: int, dtype: Any = None) -> Value:
-    return last_axis(b, x, dim, lambda value: b.add(Softmax(), value))
+    return last_axis(b, x, dim, lambda scores: probabilities(b, scores))
+
+
+def probabilities(b: Builder, scores: Value) -> Value:
+    """Softmax along the last axis, of powers of two where the scores can have the factor log2(e) for free."""
+    exponents = _in_base_two(b, scores)
+    return b.add(Softmax(base_two=exponents is not None), scores if exponents is None else exponents)
+
+
+def _in_base_two(b: Builder, scores: Value) -> Value | None:
+    """scores * log2(e), if they are multiplied by a number anyway; masks that are added later on are scaled, too."""
+    step = b.steps.get(scores)
+    if step is not None and isinstance(step.operation, MultiplyNumber):
+        return b.add(MultiplyNumber(step.operation.number * math.log2(math.e)), *step.values)
+    if step is not None and isinstance(step.operation, Add):
+        exponents, mask = _in_base_two(b, step.values[0]), b.steps.get(step.values[1])
+        if exponents is not None and mask is not None and isinstance(mask.operation, Offset):
+            (name,) = mask.parameters
+            addend = (b.tensor(name) * math.log2(math.e)).reshape(mask.operation.to)
+            return b.add(Add(), exponents, b.offset(b.name_tensor(addend, f"{name}.base_two")))
+    return None
 
 
 def is_mask(x: Tensor) -> bool:
@@ -252,4 +273,4 @@ def attention(
     elif attn_mask is not None:
         additive = (~attn_mask).to(torch.float64) * MASKED if attn_mask.dtype == torch.bool else attn_mask
         scores = masked(b, scores, additive)
-    return matmul(b, b.add(Softmax(), scores), v)
+    return matmul(b, probabilities(b, scores), v)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.graph.description import Embedding, Graph, Node, read_graph
+from models.graph.layers import Linear
 from models.manifest import TABLE_BITS, Manifest
 from models.network import Inputs, Network
 from models.request import Output, Request
@@ -76,7 +77,19 @@ class GraphNetwork(Network):
 
     def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
         shapes, f = self.graph.shapes, self.manifest.policy.fraction_bits
-        return {_output_name(i): TensorSpec(shapes[value], f) for i, value in enumerate(self.graph.outputs)}
+        products = self._products
+        return {
+            _output_name(i): TensorSpec(shapes[n], 2 * f, bits=48) if n in products else TensorSpec(shapes[n], f)
+            for i, n in enumerate(self.graph.outputs)
+        }
+
+    @property
+    def _products(self) -> set[int]:
+        """Numbers of outputs that leave as the product of two factors, as nothing else reads them."""
+        graph = self.graph
+        first = len(graph.reals) + len(graph.embeddings)
+        linear = {i for i, node in enumerate(graph.nodes, first) if isinstance(node.operation, Linear)}
+        return linear & set(graph.outputs) - {i for node in graph.nodes for i in node.values}
 
     # The parties' side.
 
@@ -93,11 +106,11 @@ class GraphNetwork(Network):
         if graph.embeddings:
             with protocol.layer("embeddings"):
                 values += [self._embed(protocol, weights, inputs[name], e) for name, (_, e) in self._lookups.items()]
-        last = _last_uses(graph)
+        last, products = _last_uses(graph), self._products
         for group in _by_layer(graph.nodes):
             with protocol.layer(group[0].layer):
                 for node in group:
-                    values.append(evaluate(protocol, weights, node, values))
+                    values.append(evaluate(protocol, weights, node, values, product=len(values) in products))
                     for used in node.values:
                         if last[used] < len(values):
                             values[used] = None  # a party keeps no more than it needs
@@ -167,10 +180,20 @@ class GraphNetwork(Network):
         return tensors if self.graph.structure == "list" else tuple(tensors)
 
 
-def evaluate(protocol: Protocol, weights: Mapping[str, Any], node: Node, values: Sequence[Secret | None]) -> Secret:
-    """The value of one node."""
+def evaluate(
+    protocol: Protocol,
+    weights: Mapping[str, Any],
+    node: Node,
+    values: Sequence[Secret | None],
+    *,
+    product: bool = False,
+) -> Secret:
+    """The value of one node; product: of a linear one, without its truncation."""
     arguments = [_kept(values, i) for i in node.values]
-    return node.operation.run(protocol, arguments, [weights[name] for name in node.parameters])
+    parameters = [weights[name] for name in node.parameters]
+    if product and isinstance(node.operation, Linear):
+        return node.operation.run_untruncated(protocol, arguments, parameters)
+    return node.operation.run(protocol, arguments, parameters)
 
 
 def _kept(values: Sequence[Secret | None], number: int) -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from models.manifest import WeightVisibility
 from models.program import load, network
 from protocols.cleartext.protocol import CleartextProtocol
 from tests.models.graph.modules import EncoderBlock, Perceptron, Pictures, settled
-from tests.models.runs import clear_run, secure_run
+from tests.models.runs import clear_run, secure_run, secure_steps
 
 WEIGHTS = ("private", "public")
 # SiLU is off by up to 1.5e-3, tanh by 8e-4, GeLU by 4e-4; the layers behind them add some of these up.
@@ -97,6 +98,37 @@ def test_layers_for_a_progress_bar() -> None:
     net.forward(protocol, weights, request, secrets)
     assert net.layers == len(begun) + 1  # reveal comes after
     assert begun[:2] == ["embeddings", "module"] and "first_norm" in begun
+
+
+def test_scores_are_scaled_once() -> None:
+    """Attention scales its scores anyway: the softmax in powers of two takes its factor from there, masks or not."""
+    nodes = capture(settled(EncoderBlock()), torch.randint(0, 17, (2, 7))).manifest.config["nodes"]
+    assert [node["settings"]["base_two"] for node in nodes if node["operation"] == "softmax"] == [True, True]
+    factors = [node["settings"]["number"] for node in nodes if node["operation"] == "multiply_number"]
+    assert factors == pytest.approx([math.log2(math.e) / 2] * 2)
+    nodes = capture(nn.Softmax(-1), torch.randn(2, 3)).manifest.config["nodes"]
+    assert [node["settings"] for node in nodes] == [{"base_two": False}]
+
+
+def test_a_linear_output_is_not_truncated(tmp_path: Path) -> None:
+    """It leaves as a product of two factors, with one round less; one that is read once more is truncated."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            x = self.first(x)
+            return x, self.last(x)
+
+    checkpoint, x = capture(Both().eval(), torch.randn(5, 3)), torch.randn(5, 3)
+    _, meters = secure_steps(checkpoint, tmp_path, "hidden", [{"x": x}])
+    net = network(checkpoint.manifest)
+    specs = net.output_specs(net.request("hidden", {"x": x}), 0)
+    assert [spec.fraction_bits for spec in specs.values()] == [16, 32]
+    gates = {gate for layer, gate in meters["p0"].rows if layer == "last"}
+    assert "linear-share" in gates and "linear" not in gates
 
 
 def test_norms_are_folded_where_nothing_else_reads() -> None:
