@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,7 +100,7 @@ class Builder:
         key = id(source), kind, form
         if key not in self._stored:
             self._alive.append(source)
-            wanted = self.names.get(id(source), f"{self.layer}.{role}")
+            wanted = plain_name(self.names.get(id(source), f"{self.layer}.{role}"))
             name, number = wanted, 2
             while name in self._parameters:
                 name, number = f"{wanted}.{number}", number + 1
@@ -150,6 +151,11 @@ class Builder:
         used = {name for step in steps for name in step.parameters} | {e.table for e in embeddings.values()}
         parameters = {name: stored for name, stored in self._parameters.items() if name in used}
         return graph, [step.line for step in steps], parameters
+
+
+def plain_name(name: str) -> str:
+    """A name of the module with letters, digits, dots and underscores alone, as descriptions have them."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", name).strip(".")[:150]
 
 
 def specs_of(parameters: dict[str, tuple[Kind, Tensor]], fraction_bits: int) -> dict[str, ParameterSpec]:

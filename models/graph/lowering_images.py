@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from models.graph.arithmetic import Maximum, Sum
-from models.graph.builder import Builder, Value
+from models.graph.builder import Builder, Step, Value
 from models.graph.layers import Convolution, LayerNorm, Linear
 from models.graph.lowering import Unsupported, add, multiply, number_times, reshape
-from models.graph.views import Window, Windows
+from models.graph.lowering_views import mean
+from models.graph.views import Reshape, Window, Windows
 
 
 def _pair(x: int | Sequence[int]) -> tuple[int, int]:
@@ -77,16 +78,28 @@ def batch_norm(
     """By running statistics. fold: into the convolution or linear layer that made x, which nothing else reads."""
     scale = torch.rsqrt(running_var.double() + eps) * (1 if weight is None else weight.double())
     offset = (0 if bias is None else bias.double()) - running_mean.double() * scale
-    step = b.steps.get(x)
-    if fold and step is not None and isinstance(step.operation, Convolution | Linear):
+    step = _foldable(b, x) if fold else None
+    if step is not None:
         matrix, addend = (b.tensor(name) for name in step.parameters)
         folded = matrix * scale, addend * scale + offset
         for name, tensor in zip(step.parameters, folded, strict=True):
             b.name_tensor(tensor, f"{name}.normalised")
         names = [b.parameter(folded[0], "factor", "weight"), b.parameter(folded[1], "offset", "bias")]
-        return b.add(step.operation, *step.values, parameters=names), None, None
+        return reshape(b, b.add(step.operation, *step.values, parameters=names), list(x.shape)), None, None
     shape = [-1] + [1] * (len(x.shape) - 2)
     return add(b, multiply(b, x, scale.reshape(shape)), offset.reshape(shape)), None, None
+
+
+def _foldable(b: Builder, x: Value) -> Step | None:
+    """The convolution or linear layer that made x, whose columns are x's channels; of sequences through a reshape."""
+    step = b.steps.get(x)
+    if step is not None and isinstance(step.operation, Reshape):
+        step = b.steps.get(step.values[0])
+        if step is None or not isinstance(step.operation, Convolution) or step.result.shape[:2] != x.shape[:2]:
+            return None
+    if step is None or not isinstance(step.operation, Convolution | Linear):
+        return None
+    return step if isinstance(step.operation, Convolution) or len(x.shape) == 2 else None
 
 
 def layer_norm(
@@ -183,6 +196,8 @@ def adaptive_average_pool(b: Builder, x: Value, output_size: Sequence[int]) -> V
     sizes = [given or length for given, length in zip(output_size, image.shape[2:], strict=True)]
     if any(length % size for length, size in zip(image.shape[2:], sizes, strict=True)):
         raise Unsupported(f"adaptive pooling of {list(image.shape[2:])} to {sizes}, which does not divide it")
+    if sizes == [1, 1]:
+        return mean(b, x, [-2, -1], keepdim=True)
     kernel = [length // size for length, size in zip(image.shape[2:], sizes, strict=True)]
     return average_pool(b, x, kernel)
 

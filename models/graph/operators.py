@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from models.graph import lowering as plain
+from models.graph import lowering_attention as heads
 from models.graph import lowering_images as images
 from models.graph import lowering_views as views
 
@@ -45,7 +46,7 @@ THROUGH = MASKS | {
 
 OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten._adaptive_avg_pool2d.default: images.adaptive_average_pool,
-    _aten._softmax.default: plain.softmax,
+    _aten._softmax.default: heads.softmax,
     _aten._to_copy.default: views.to_copy,
     _aten._unsafe_view.default: plain.reshape,
     _aten.abs.default: plain.absolute,
@@ -94,12 +95,12 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.reshape.default: plain.reshape,
     _aten.rsub.Scalar: plain.reverse_subtract,
     _aten.rsub.Tensor: plain.reverse_subtract,
-    _aten.scaled_dot_product_attention.default: plain.attention,
+    _aten.scaled_dot_product_attention.default: heads.attention,
     _aten.select.int: views.select,
     _aten.sigmoid.default: plain.function("sigmoid"),
     _aten.silu.default: plain.function("silu"),
     _aten.slice.Tensor: views.slice_of,
-    _aten.softmax.int: plain.softmax,
+    _aten.softmax.int: heads.softmax,
     _aten.split_with_sizes.default: views.split,
     _aten.squeeze.dims: views.squeeze,
     _aten.sub.Scalar: plain.subtract,

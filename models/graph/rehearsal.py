@@ -15,9 +15,10 @@ from protocols.core.errors import BoundError, CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Secret
 
-_TOLERANCE = 1e-3
-"""Between a module in float32 and its graph in float64, which uses the same functions; relative to the largest output
-and absolute. Any operator that was understood wrongly is off by far more."""
+_TOLERANCE = 1e-2
+"""Relative to the largest output, and absolute. The functions are the same, but float32 is rounded, and a softmax takes
+exponentials below 2^-15.75 as zero, which over hundreds of elements comes to some thousandths. An operator that was
+understood wrongly is off by far more."""
 
 
 def rehearse(

@@ -83,6 +83,21 @@ def test_torch_own_encoder_layer(tmp_path: Path) -> None:
     assert float((run(module, (x,), "private", tmp_path) - due).abs().max()) < 1e-3
 
 
+def test_odd_names() -> None:
+    module = nn.ModuleDict({"né-1": nn.Linear(3, 3), "né_1": nn.Linear(3, 3)})
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = module
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.parts["né_1"](self.parts["né-1"](x))
+
+    checkpoint = capture(Named().eval(), torch.randn(2, 3))
+    assert {"parts.n__1.weight", "parts.n__1.weight.2"} < set(checkpoint.tensors)
+
+
 def test_layers_for_a_progress_bar() -> None:
     ids = torch.randint(0, 17, (1, 3))
     checkpoint = capture(settled(EncoderBlock()), ids)
@@ -136,6 +151,21 @@ def test_norms_are_folded_where_nothing_else_reads() -> None:
     operations = [node["operation"] for node in checkpoint.manifest.config["nodes"]]
     assert operations[:4] == ["linear", "function", "linear", "function"]
     assert operations.count("linear") == 3
+
+    class Sequences(nn.Module):
+        """A linear layer has its columns last, where batch norm of sequences has no channels."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.first = nn.Linear(4, 4), nn.BatchNorm1d(4)
+            self.convolution, self.second = nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.convolution(self.first(self.linear(x))))
+
+    checkpoint = capture(settled(Sequences()), torch.randn(2, 4, 4))
+    operations = [node["operation"] for node in checkpoint.manifest.config["nodes"]]
+    assert operations == ["linear", "gain", "multiply", "offset", "add", "reshape", "convolution", "reshape"]
 
     class Both(nn.Module):
         def __init__(self) -> None:

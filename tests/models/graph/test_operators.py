@@ -139,6 +139,13 @@ def views(x: Tensor, y: Tensor) -> list[Tensor]:
     ]
 
 
+def test_means_of_very_many() -> None:
+    """No sum has more terms than its truncation allows: one axis follows the other."""
+    checkpoint = capture(nn.AdaptiveAvgPool2d(1), torch.randn(1, 2, 80, 90))
+    nodes = checkpoint.manifest.config["nodes"]
+    assert [node["operation"] for node in nodes] == ["sum", "multiply_number"] * 2
+
+
 def test_views(tmp_path: Path) -> None:
     agree(Of(views), (torch.randn(2, 3, 7), torch.randn(3, 5)), "private", tmp_path, 2.0**-15)
 
