@@ -135,6 +135,10 @@ def clamp(b: Builder, x: Value, low: float | None = None, high: float | None = N
     return x if high is None else minimum(b, x, high)
 
 
+def hard_tanh(b: Builder, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
+    return clamp(b, x, low, high)
+
+
 def permute(b: Builder, x: Value, dims: list[int]) -> Value:
     return b.add(Permute(tuple(dim % len(dims) for dim in dims)), x)
 

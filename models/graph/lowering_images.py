@@ -76,6 +76,7 @@ def batch_norm(
     fold: bool,
 ) -> tuple[Value, None, None]:
     """By running statistics. fold: into the convolution or linear layer that made x, which nothing else reads."""
+    _check_constants(weight, bias, running_mean, running_var)
     scale = torch.rsqrt(running_var.double() + eps) * (1 if weight is None else weight.double())
     offset = (0 if bias is None else bias.double()) - running_mean.double() * scale
     step = _foldable(b, x) if fold else None
@@ -88,6 +89,11 @@ def batch_norm(
         return reshape(b, b.add(step.operation, *step.values, parameters=names), list(x.shape)), None, None
     shape = [-1] + [1] * (len(x.shape) - 2)
     return add(b, multiply(b, x, scale.reshape(shape)), offset.reshape(shape)), None, None
+
+
+def _check_constants(*tensors: object) -> None:
+    if any(isinstance(tensor, Value) for tensor in tensors):
+        raise Unsupported("a norm whose gain, offset or statistics depend on the input")
 
 
 def _foldable(b: Builder, x: Value) -> Step | None:
@@ -111,6 +117,7 @@ def layer_norm(
     eps: float = 1e-5,
     cudnn_enable: bool = True,
 ) -> Value:
+    _check_constants(weight, bias)
     count = math.prod(normalized_shape)
     gain = torch.ones(count) if weight is None else weight.reshape(-1)
     offset = torch.zeros(count) if bias is None else bias.reshape(-1)
@@ -133,6 +140,7 @@ def group_norm(
     groups: int,
     eps: float,
 ) -> tuple[Value, None, None]:
+    _check_constants(weight, bias)
     rows = reshape(b, x, [batch, groups, channels // groups * positions])
     normal = reshape(b, layer_norm(b, rows, rows.shape[-1:], eps=eps), list(x.shape))
     shape = [channels] + [1] * (len(x.shape) - 2)

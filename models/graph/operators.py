@@ -70,7 +70,7 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.embedding.default: plain.embedding,
     _aten.expand.default: views.expand,
     _aten.gelu.default: plain.gelu,
-    _aten.hardtanh.default: plain.clamp,
+    _aten.hardtanh.default: plain.hard_tanh,
     _aten.layer_norm.default: images.layer_norm,
     _aten.leaky_relu.default: plain.leaky_relu,
     _aten.linear.default: plain.linear,

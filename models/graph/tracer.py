@@ -180,15 +180,22 @@ def _only_for_softmax(node: Node) -> bool:
 
 def _layer_of(node: Node) -> str:
     """The submodule that a node comes from, as a report calls it."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed([str(path) for path, _ in stack.values()]), "") if stack else ""
+    path, _ = _module_of(node)
     return plain_name(path) or "module"
 
 
+def _module_of(node: Node) -> tuple[str, str]:
+    """Path and class of the innermost submodule that a node comes from."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    return str(path), str(kind).rpartition(".")[2]
+
+
 def _line_of(node: Node) -> str:
-    """The line of user code that a node comes from: the innermost one that is not in torch itself."""
+    """The line of user code that a node comes from: the innermost one that is not in torch itself, or the submodule."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
     for path, line, code in reversed(frames):
         if not path.startswith(_TORCH):
             return f"{path}:{line}: {code.strip()}"
-    return f"(no line known, {node.name})"
+    path, kind = _module_of(node)
+    return f"submodule {path or 'itself'} ({kind or node.name})"

@@ -59,6 +59,13 @@ def test_all_at_once_with_their_lines() -> None:
     assert "aten.relu" not in found and "aten.div" not in found
 
 
+def test_a_module_of_torch_has_no_line_but_a_place() -> None:
+    with pytest.raises(CheckpointError, match=r"submodule 1 \(ELU\): aten\.elu"):
+        capture(nn.Sequential(nn.Linear(4, 4), nn.ELU()), X)
+    with pytest.raises(CheckpointError, match=r"submodule itself \(ELU\): aten\.elu"):
+        capture(nn.ELU(), X)
+
+
 GRAPHS: list[tuple[Callable[..., Any], str]] = [
     (lambda m, x: 1 / x, r"aten\.reciprocal"),
     (lambda m, x: m.linear.bias / x, "division by something that depends on the input"),
@@ -76,6 +83,7 @@ GRAPHS: list[tuple[Callable[..., Any], str]] = [
     (lambda m, x: x.to(torch.int64).float(), "a conversion to torch.int64"),
     (lambda m, x: m.words(x.argmax(0)), r"aten\.argmax"),
     (lambda m, x: functional.embedding(torch.tensor([1]), x), "an embedding of something else"),
+    (lambda m, x: functional.layer_norm(x, (4,), x[0]), "a norm whose gain, offset or statistics depend"),
     (lambda m, x: m.linear.weight, "does not depend on real inputs"),
 ]
 
