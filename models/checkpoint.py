@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.labels import parse_labels, write_labels
-from models.manifest import TABLE_VALUE_BITS, Manifest, ParameterSpec, WeightVisibility
+from models.manifest import TABLE_VALUE_BITS, VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from models.registry import architecture
 from models.source import Source, read_json
 from protocols.core.errors import BoundError, CheckpointError
@@ -70,8 +70,8 @@ def read_checkpoint(
     unknown or misshapen tensor, and for numbers that are not finite or out of range.
     """
     folder, policy = Path(folder), policy or FixedPointPolicy()
-    if weights not in ("private", "public"):
-        raise CheckpointError(f"weights is 'private' or 'public', not {weights!r}")
+    if weights not in VISIBILITIES:
+        raise CheckpointError(f"weights is {weights!r}; known: {', '.join(VISIBILITIES)}")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint folder: it has no config.json")
     raw_config = read_json(folder / "config.json")
@@ -98,13 +98,16 @@ def _encode(name: str, tensor: Tensor, spec: ParameterSpec, policy: FixedPointPo
 
 
 def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Additive shares of every tensor; the same tensors twice where the weights are public."""
+    """Additive shares of every tensor; the same tensors twice where the weights are public, and once where P1 alone has
+    them."""
     stored = {
         name: tensor.to(torch.int32) if checkpoint.manifest.parameters[name].bits <= 32 else tensor
         for name, tensor in checkpoint.tensors.items()
     }
     if checkpoint.manifest.weights == "public":
         return stored, stored
+    if checkpoint.manifest.weights == "server":
+        return {}, stored
     generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
     first, second = {}, {}
     for i, (name, tensor) in enumerate(stored.items()):
@@ -167,17 +170,17 @@ def read_manifest(folder: Path | str) -> Manifest:
 class ShareFile(Mapping[str, Tensor]):
     """A party's tensors, each read when it is asked for: a model and its share file need not fit in memory together."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, parameters: Mapping[str, ParameterSpec]) -> None:
         """Raises CheckpointError when names, shapes or types are not those of the manifest."""
         self._path = path
         with safe_open(path, "pt") as file:
-            if set(file.keys()) != set(manifest.parameters):
+            if set(file.keys()) != set(parameters):
                 raise CheckpointError(f"{path} holds other tensors than its manifest says")
-            for name, spec in manifest.parameters.items():
+            for name, spec in parameters.items():
                 found, due = file.get_slice(name), _INT32 if spec.bits <= 32 else _INT64
                 if tuple(found.get_shape()) != spec.shape or found.get_dtype() != due:
                     raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {spec.shape}")
-        self._names = tuple(manifest.parameters)
+        self._names = tuple(parameters)
 
     def __getitem__(self, name: str) -> Tensor:
         # Opened anew each time: while it is open, the whole file counts as this process's memory.
@@ -199,7 +202,7 @@ def read_share(path: Path | str, manifest: Manifest, role: str) -> ShareFile:
         digest = file_digest(path)
         if digest != manifest.share_digests.get(role):
             raise CheckpointError(f"{path} is not the share of {role} that the manifest describes (its hash differs)")
-        return ShareFile(path, manifest)
+        return ShareFile(path, manifest.held_by(role))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 

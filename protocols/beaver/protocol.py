@@ -20,14 +20,14 @@ from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, Reveal, ShareMask, unknown
+from protocols.beaver.gates.opening import Open, OpenToOne, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.beaver.secret import BeaverSecret
-from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, Weight
+from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
 from protocols.core import factor, ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
@@ -205,8 +205,8 @@ class BeaverProtocol(Protocol):
         pair = x.pair
         if pair is not None:
             opened = pair.opened + number
-            mask = None if pair.mask is None else pair.mask.expand(opened.shape)
-            pair = Pair(opened, mask, pair.bits, pair.dealt)
+            mask, first = (None if t is None else t.expand(opened.shape) for t in (pair.mask, pair.first))
+            pair = Pair(opened, mask, pair.bits, pair.dealt, first)
         return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits, pair=pair)
 
     def scale(self, x: Secret, factor: float) -> Secret:
@@ -263,13 +263,22 @@ class BeaverProtocol(Protocol):
                 return BeaverSecret(self, scale, share=share, share_bits=own.share_bits)
             pair = self.run(Open(share, own.share_bits))
         else:
-            narrow = weight.bits <= ring.HALF_WORD_BITS
-            pair_x = self.pair_of(own, weight.bits) if narrow else self._product_pair(own, scale)
+            pair_x = self._linear_pair(own, weight, scale)
             if not truncated:
                 gate = LinearShare(pair_x, weight, addend)
                 return BeaverSecret(self, scale, share=self.run(gate), share_bits=gate.bits)
             pair = self.run(Linear(pair_x, weight, addend))
         return self._rescaled(pair, scale, self.policy.fraction_bits)
+
+    def _linear_pair(self, x: BeaverSecret, weight: Matrix, scale: int) -> Pair:
+        """x's pair for a product with a matrix. Where P1 holds that, P0 need not know c: P0 alone sends."""
+        narrow = weight.bits <= ring.HALF_WORD_BITS
+        needed = weight.bits if narrow else self._value_bits(scale)
+        if isinstance(weight, ServerMatrix) and not self._carries(x, needed):
+            held = x.share is not None and x.share_bits >= needed
+            bits = needed if narrow else x.share_bits if held else ring.WORD_BITS
+            return self.run(OpenToOne(self.share_of(x, bits), bits, sender=0))
+        return self.pair_of(x, weight.bits) if narrow else self._product_pair(x, scale)
 
     def _public_product(self, x: BeaverSecret, weight: PublicMatrix, scale: int, addend: Tensor | None) -> Tensor:
         """A share of x @ weight + addend, in the ring of x's share."""
@@ -395,13 +404,36 @@ class BeaverProtocol(Protocol):
         """Load a model's tensor: keep its share and, for factors of products, open it under a mask once."""
         secret = self.input(share, shape, fraction_bits, bits)
         assert secret.share is not None
-        pair = self.run(Open(secret.share, bits)) if opened else None
-        if pair is None or len(shape) != 2:
-            return Weight(secret.share, pair, fraction_bits, bits)
+        if not opened or len(shape) != 2:
+            return self._elementwise(secret.share, fraction_bits, bits, opened=opened)
+        pair = self.run(Open(secret.share, bits))
         # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
         kept = [pair.mask] if self.at_dealer else [secret.share, -pair.opened]
         prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits)
         return Matrix(prepared, shape, fraction_bits, bits)
+
+    def prepare_server(
+        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+    ) -> Weight | ServerMatrix:
+        """Load a tensor that P1 holds in the clear: P1's share is the tensor, P0's is zero.
+
+        P0 learns the shape, and for factors of products the tensor under a mask that P1 alone draws. P1 learns what it
+        has; the dealer the shape. Loading a matrix is one message from P1 to P0; the dealer sends nothing.
+        """
+        if values is None and not self.at_dealer:
+            values = torch.zeros((), dtype=torch.int64).expand(shape)
+        share = self.input(values, shape, fraction_bits, bits).share
+        assert share is not None
+        if not opened or len(shape) != 2:
+            return self._elementwise(share, fraction_bits, bits, opened=opened)
+        pair = self.run(OpenToOne(share, bits, sender=1))
+        at_owner = isinstance(self.role, Party) and self.role.index == 1
+        kept = pair.mask if self.at_dealer else share if at_owner else -pair.opened
+        assert kept is not None
+        return ServerMatrix(factor.prepare([kept], bits), shape, fraction_bits, bits, at_owner)
+
+    def _elementwise(self, share: Tensor, fraction_bits: int, bits: int, *, opened: bool) -> Weight:
+        return Weight(share, self.run(Open(share, bits)) if opened else None, fraction_bits, bits)
 
     def prepare_public(
         self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
@@ -422,7 +454,7 @@ class BeaverProtocol(Protocol):
             )
         number = weight.values
         mask = torch.zeros(tuple(number.shape), dtype=torch.int64, device=self.role.device)
-        pair = Pair(number, mask, ring.WORD_BITS, dealt=True)
+        pair = Pair(number, mask, ring.WORD_BITS, dealt=True, first=mask if self.at_dealer else None)
         return BeaverSecret(self, weight.fraction_bits, share=self._share_of_public(number), pair=pair)
 
     def factor(

@@ -144,6 +144,11 @@ class CleartextProtocol(Protocol):
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
+    def prepare_server(
+        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+    ) -> ClearSecret:
+        return self.input(values, shape, fraction_bits, bits)
+
     def prepare_public(
         self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
     ) -> ClearSecret:

@@ -198,6 +198,12 @@ class Protocol(ABC):
         """Load a model's private tensor, once per model; `opened` for factors of products."""
 
     @abstractmethod
+    def prepare_server(
+        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+    ) -> Any:
+        """Load a tensor that P1, the model's owner, holds in the clear; every other role passes None."""
+
+    @abstractmethod
     def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool) -> Any:
         """Load a model's public tensor, once per model; `opened` for factors of products."""
 
