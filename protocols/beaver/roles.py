@@ -92,7 +92,7 @@ class Party:
     def open_to_one(self, masked: Tensor, sender: int, bits: int) -> memoryview:
         """P_sender sends its masked share, the other party only the word that it has come so far: one round.
 
-        Shapes: int64 any; at the sender it goes out in Z_2^bits. Returns the bytes for the receiver, none at the sender.
+        Shapes: int64 any; at the sender it goes out in Z_2^bits. Returns what came: at the sender nothing.
         """
         count = masked.numel() * ring.element_bytes(bits)
         if self.index == sender:

@@ -71,7 +71,7 @@ GATE_ROWS = [
 def run_gate(
     build: Build, shapes: tuple[Shape, ...], count: int
 ) -> tuple[Gate[Any], dict[str, int], dict[str, list[bytes]]]:
-    """The gate on zeros, the first axis of its first argument of length `count`; how many bytes each role sent in it."""
+    """The gate on zeros, the first axis of its first argument of length `count`; bytes that each role sent in it."""
     inputs = [
         torch.zeros((count, *shape[1:]) if i == 0 else shape, dtype=torch.int64) for i, shape in enumerate(shapes)
     ]
