@@ -41,6 +41,7 @@ CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
+_OPENED_ELEMENTS = 1 << 25  # of a weight matrix at a time: 256 MB in full words
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
 
 
@@ -406,7 +407,7 @@ class BeaverProtocol(Protocol):
         assert secret.share is not None
         if not opened or len(shape) != 2:
             return self._elementwise(secret.share, fraction_bits, bits, opened=opened)
-        pair = self.run(Open(secret.share, bits))
+        pair = self._open_matrix(secret.share, lambda part: Open(part, bits))
         # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
         kept = [pair.mask] if self.at_dealer else [secret.share, -pair.opened]
         prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits)
@@ -426,11 +427,19 @@ class BeaverProtocol(Protocol):
         assert share is not None
         if not opened or len(shape) != 2:
             return self._elementwise(share, fraction_bits, bits, opened=opened)
-        pair = self.run(OpenToOne(share, bits, sender=1))
+        pair = self._open_matrix(share, lambda part: OpenToOne(part, bits, sender=1))
         at_owner = isinstance(self.role, Party) and self.role.index == 1
         kept = pair.mask if self.at_dealer else share if at_owner else -pair.opened
         assert kept is not None
         return ServerMatrix(factor.prepare([kept], bits), shape, fraction_bits, bits, at_owner)
+
+    def _open_matrix(self, share: Tensor, gate: Callable[[Tensor], Gate[Pair]]) -> Pair:
+        """The pair of a matrix. A large one is opened some rows at a time, to bound what is sent at once."""
+        pairs = [self.run(gate(part)) for part in share.split(max(1, _OPENED_ELEMENTS // share.shape[1]))]
+        if len(pairs) == 1:
+            return pairs[0]
+        masks = [pair.mask for pair in pairs if pair.mask is not None]
+        return Pair(torch.cat([pair.opened for pair in pairs]), torch.cat(masks), pairs[0].bits, dealt=True)
 
     def _elementwise(self, share: Tensor, fraction_bits: int, bits: int, *, opened: bool) -> Weight:
         return Weight(share, self.run(Open(share, bits)) if opened else None, fraction_bits, bits)

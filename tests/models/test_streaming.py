@@ -26,6 +26,7 @@ from protocols.core.errors import CheckpointError
 from protocols.core.factor import multiplies_bytes
 from secure import siblings
 from tests.in_process import run_roles
+from tests.models.runs import secure_run
 
 Save = Callable[..., tuple[Path, Any]]
 Usage = namedtuple("Usage", "total used free")
@@ -181,6 +182,20 @@ def test_a_disk_without_room_is_refused(save_bert: Save, tmp_path: Path, monkeyp
     with pytest.raises(CheckpointError, match=r"take \d.* \(p0 \d.*, p1 \d.*\) in .* are free there"):
         write_split(checkpoint, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("weights", ["private", "server"])
+def test_large_matrices_are_opened_some_rows_at_a_time(
+    weights: WeightVisibility, save_bert: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, reference = save_bert()
+    checkpoint = read_checkpoint(folder, weights=weights)
+    monkeypatch.setattr("protocols.beaver.protocol._OPENED_ELEMENTS", 100)
+    ids = torch.randint(0, 61, (1, 5))
+    found = secure_run(checkpoint, tmp_path / "split", "hidden", {"input_ids": ids})
+    with torch.no_grad():
+        due = reference(input_ids=ids).last_hidden_state
+    assert float((found["last_hidden_state"] - due).abs().max()) < 3e-3
 
 
 def tensors_in(kept: Any) -> Iterator[Tensor]:
