@@ -32,7 +32,7 @@ from protocols.core.prg import SEED_BYTES, Prg
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
-_PART_ELEMENTS = 1 << 20  # of a tensor, converted and shared at a time
+_PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -216,10 +216,15 @@ def _write_shares(checkpoint: Checkpoint, out_dir: Path) -> dict[str, str]:
             )
             for role in ("p0", "p1")
         }
-        for i, name in enumerate(manifest.parameters):
-            for number, part in enumerate(_parts(checkpoint.tensors[name])):
-                for role, of_role in share(i, number, part).items():
+
+        def write(number: int, name: str, tensor: Tensor) -> None:
+            """In a function of its own, so that nothing of a tensor is left when the next one is read."""
+            for part_number, part in enumerate(_parts(tensor)):
+                for role, of_role in share(number, part_number, part).items():
                     files[role].append(name, of_role)
+
+        for number, name in enumerate(manifest.parameters):
+            write(number, name, checkpoint.tensors[name])
     return {role: file.digest for role, file in files.items()}
 
 
