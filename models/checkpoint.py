@@ -34,7 +34,8 @@ CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
 _PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
-_TOKENIZER_FILES = (
+_CLIENT_FILES = (
+    "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -231,9 +232,9 @@ def _write_shares(checkpoint: Checkpoint, out_dir: Path) -> dict[str, str]:
 def split_checkpoint(
     folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private", head: bool = True
 ) -> Manifest:
-    """Read a checkpoint, write its two share files, the manifest and, for the client, the tokenizer's files."""
-    tokenizer = [path for name in _TOKENIZER_FILES if (path := Path(folder) / name).is_file()]
-    return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=tokenizer)
+    """Read a checkpoint; write share files, manifest and, for the client, files of its tokenizer or image processor."""
+    beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
+    return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=beside)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -33,9 +33,14 @@ _MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attenti
 
 @dataclass
 class Cache:
-    """Keys and values of all tokens so far by layer, [B, G, S, D/H]; the prompts' additive mask, [B, 1, 1, T]."""
+    """Keys and values by layer, [B, G, S, D/H]. S is all tokens so far, or as many as a window leaves to attend to.
+
+    mask: the prompts' additive one, [B, 1, 1, T], where it is secret; padding: tokens at the start of each row that do
+    not count, where that is public. tokens: all that earlier steps took.
+    """
 
     mask: Secret | None = None
+    padding: tuple[int, ...] = ()
     keys: dict[str, Secret] = field(default_factory=dict)
     values: dict[str, Secret] = field(default_factory=dict)
     tokens: int = 0
@@ -43,6 +48,8 @@ class Cache:
 
 class Decoder(Network):
     """A causal language model, maybe without its head. Each family says what a layer computes."""
+
+    few_rows = True
 
     # What a family decides.
 
@@ -116,9 +123,10 @@ class Decoder(Network):
             return {"last_hidden_state": TensorSpec((batch, tokens, sizes.width), policy.fraction_bits)}
         if request.output == "next_token":
             return {"token": TensorSpec((batch,), 0, bits=32)}
-        # Logits leave as the product of two factors, in a ring that holds it: a truncation would cost a round.
+        # Logits leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
+        scale = 2 * policy.fraction_bits
         shape = (batch, sizes.vocabulary) if request.output == "next_logits" else (batch, tokens, sizes.vocabulary)
-        return {"logits": TensorSpec(shape, 2 * policy.fraction_bits, bits=48)}
+        return {"logits": TensorSpec(shape, scale, policy.ring_bits(scale))}
 
     # The parties' side.
 
@@ -130,7 +138,7 @@ class Decoder(Network):
         inputs: Mapping[str, Secret],
         state: Cache | None = None,
     ) -> tuple[dict[str, Secret], Cache]:
-        cache = state or Cache()
+        cache = state or Cache(padding=request.padding)
         with protocol.layer("embeddings"):
             x = inputs["embeddings"] if "embeddings" in inputs else self.embed(protocol, weights, inputs["one_hot"])
             mask = inputs.get("mask")
@@ -150,23 +158,26 @@ class Decoder(Network):
                 return {"logits": logits}, cache
             return {"token": argmax(protocol.truncate(logits, protocol.policy.fraction_bits))}, cache
 
-    def attend(self, name: str, q: Secret, k: Secret, v: Secret, cache: Cache) -> Secret:
-        """Causal attention over all tokens so far. q is scaled by log2(e) / sqrt(D/H) already.
+    def attend(self, name: str, q: Secret, k: Secret, v: Secret, cache: Cache, *, window: int | None = None) -> Secret:
+        """Causal attention over all tokens so far, or the last `window`. q is scaled by log2(e) / sqrt(D/H) already.
 
         Shapes: [B, H, T, D/H], [B, G, T, D/H] twice -> [B, T, D]. Query head i reads key head i G / H.
         """
         protocol = q.protocol
         batch, heads, tokens, width = q.shape
-        k = cache.keys[name] = protocol.append(cache.keys.get(name), k, 2)
-        v = cache.values[name] = protocol.append(cache.values.get(name), v, 2)
+        # What is too old for the first query of this step is so for all that follow.
+        recent = slice(None) if window is None else slice(-(window + tokens - 1), None)
+        k = cache.keys[name] = protocol.append(cache.keys.get(name), k, 2)[:, :, recent]
+        v = cache.values[name] = protocol.append(cache.values.get(name), v, 2)[:, :, recent]
         groups, total = k.shape[1], k.shape[2]
         # The query heads that share a key head are more rows of one product.
         q = q.reshape(batch, groups, heads // groups * tokens, width)
         scores = q @ k.transpose(-1, -2)
-        if tokens > 1:
-            scores = scores + _causal(tokens, total).repeat(heads // groups, 1)
+        if tokens > 1 or cache.padding:
+            hidden = _causal(tokens, total, window) | _padding(cache.padding, cache.tokens + tokens)[..., -total:]
+            scores = scores + hidden.to(torch.float64).repeat(1, 1, heads // groups, 1) * MASKED
         if cache.mask is not None:
-            scores = scores + _padded(cache.mask, total)
+            scores = scores + _padded(cache.mask, cache.tokens + tokens)[..., -total:]
         powers, inverse = exponentials(scores, base_two=True)
         # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
         context = (powers @ v) * inverse if total <= _MOST_UNDIVIDED else (powers * inverse) @ v
@@ -228,10 +239,18 @@ class DecoderSizes:
     head: bool
 
 
-def _causal(tokens: int, total: int) -> Tensor:
-    """What is added to scores: MASKED where a key is later than the query. Shapes: float64 [T, S]."""
-    later = torch.ones(tokens, total, dtype=torch.bool).triu(total - tokens + 1)
-    return later.to(torch.float64) * MASKED
+def _causal(tokens: int, total: int, window: int | None) -> Tensor:
+    """Where a key is later than the query, or too old. Shapes: bool [T, S]."""
+    every = torch.ones(tokens, total, dtype=torch.bool)
+    hidden = every.triu(total - tokens + 1)
+    if window is not None:
+        hidden |= every.tril(total - tokens - window)
+    return hidden
+
+
+def _padding(counts: tuple[int, ...], total: int) -> Tensor:
+    """Where a key is public padding. Shapes: bool [B, 1, 1, S], B being 1 where there is none."""
+    return (torch.arange(total) < torch.tensor(counts or (0,)).unsqueeze(1))[:, None, None]
 
 
 def _padded(mask: Secret, total: int) -> Secret:

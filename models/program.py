@@ -48,17 +48,16 @@ def load(protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | 
 
     shares: of what the party's file holds, which is nothing at P0 where P1 alone sees the weights. The dealer has none.
     """
-    weights = {}
+    weights, few_rows = {}, network(manifest).few_rows
     with protocol.layer("load"):
         for name, spec in sorted(manifest.parameters.items()):
             share = None if not shares else shares[name].to(torch.int64)
             shape, scale = spec.shape, spec.fraction_bits
             if manifest.weights == "public":
-                weights[name] = protocol.prepare_public(share, shape, scale, opened=spec.opened)
-            elif manifest.weights == "server":
-                weights[name] = protocol.prepare_server(share, shape, scale, bits=spec.bits, opened=spec.opened)
-            else:
-                weights[name] = protocol.prepare(share, shape, scale, bits=spec.bits, opened=spec.opened)
+                weights[name] = protocol.prepare_public(share, shape, scale, opened=spec.opened, few_rows=few_rows)
+                continue
+            prepare = protocol.prepare_server if manifest.weights == "server" else protocol.prepare
+            weights[name] = prepare(share, shape, scale, bits=spec.bits, opened=spec.opened, few_rows=few_rows)
     return LoadedModel(manifest, weights)
 
 

@@ -49,8 +49,9 @@ class ModelEngine(Engine):
         # Read first: a bad file is refused before any party sends a message about it.
         shares, role = None, f"p{tools.role}" if isinstance(tools, PartyTools) else "dealer"
         free = memory.available_bytes()
+        digits = multiplies_bytes(torch.device("cpu")) and not program.network(manifest).few_rows
         if free is not None:
-            check_memory(manifest, role, free, digits=multiplies_bytes(torch.device("cpu")))
+            check_memory(manifest, role, free, digits=digits)
         if isinstance(tools, PartyTools):
             if share is None:
                 raise CheckpointError(f"{role} has no share of the model")

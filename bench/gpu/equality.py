@@ -75,18 +75,21 @@ def arithmetic(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
 
 
 def weighted(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
-    """Linear layers by a private matrix, which is the second argument again, and by one that P1 holds: its share."""
+    """Linear layers by a private matrix, the second argument again, and by one that P1 holds; what was kept."""
     revealed = protocol.reveal(y.transpose(0, 1))
     share = None if protocol.at_dealer else revealed
     prepared = protocol.prepare(share, (_WIDTH, _ROWS), 16, opened=True)
     assert isinstance(prepared, Matrix)
+    kept = protocol.append(protocol.append(None, y, 0), x * 0.5, 0)
     at_owner = isinstance(protocol.role, Party) and protocol.role.index == 1
     held = protocol.prepare_server(share if at_owner else None, (_WIDTH, _ROWS), 16, opened=True)
     return [
         protocol.linear(x, prepared, y[0, :_ROWS]),
         protocol.linear(x[:1], prepared, None),
-        protocol.linear(x, prepared, None, truncated=False),
-        protocol.linear(x, held, y[0, :_ROWS]),
+        protocol.linear(x[:1], prepared, None, truncated=False),
+        protocol.linear(protocol.truncate(x * 0.5, 10), prepared, None, wide=True),
+        protocol.linear(protocol.truncate(x * 0.5, 10), held, y[0, :_ROWS]),
+        x @ kept.transpose(0, 1),
     ]
 
 

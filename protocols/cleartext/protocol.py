@@ -73,6 +73,10 @@ class CleartextProtocol(Protocol):
             self._bounded("scale", product)
         return self._secret(product, x.fraction_bits)
 
+    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
+        product = self._value(x) * factor.to(torch.float64)
+        return self._secret(self._bounded("multiply_public", product), x.fraction_bits + self.policy.fraction_bits)
+
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         return self._secret(self._value(x).sum(dim, keepdim=keepdim), x.fraction_bits)
 
@@ -85,7 +89,9 @@ class CleartextProtocol(Protocol):
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product("matmul", x, y, self._value(x) @ self._value(y), fraction_bits)
 
-    def linear(self, x: Secret, weight: Secret, bias: Secret | None, *, truncated: bool = True) -> Secret:
+    def linear(
+        self, x: Secret, weight: Secret, bias: Secret | None, *, truncated: bool = True, wide: bool = False
+    ) -> Secret:
         product = self._value(x) @ self._value(weight)
         scale = self.policy.fraction_bits if truncated else x.fraction_bits + weight.fraction_bits
         return self._product("linear", x, weight, product if bias is None else product + self._value(bias), scale)
@@ -140,17 +146,37 @@ class CleartextProtocol(Protocol):
         return torch.round(self._value(x) * 2.0**x.fraction_bits).to(torch.int64)
 
     def prepare(
-        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        share: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
     def prepare_server(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits, bits)
 
     def prepare_public(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        opened: bool,
+        few_rows: bool = False,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits)
 

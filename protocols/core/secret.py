@@ -128,6 +128,13 @@ class Protocol(ABC):
         """x * factor for a public factor, at x's scale. Local for integers, one truncation otherwise."""
 
     @abstractmethod
+    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
+        """Elementwise x * factor for a public float tensor, with broadcasting; not truncated. No round.
+
+        The factor is rounded to the policy's fraction bits, which add to x's.
+        """
+
+    @abstractmethod
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         """Sum along one axis. Local."""
 
@@ -152,10 +159,11 @@ class Protocol(ABC):
         """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
 
     @abstractmethod
-    def linear(self, x: Secret, weight: Any, bias: Any, *, truncated: bool = True) -> Secret:
+    def linear(self, x: Secret, weight: Any, bias: Any, *, truncated: bool = True, wide: bool = False) -> Secret:
         """x @ weight + bias, both as `factor` returns them; the bias may be None.
 
         truncated: to the policy's fraction bits; an output for the client needs no truncation, hence no round.
+        wide: the result goes on into products or functions, and is put in a form in which they take it as it is.
         """
 
     @abstractmethod
@@ -193,19 +201,44 @@ class Protocol(ABC):
 
     @abstractmethod
     def prepare(
-        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        share: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> Any:
-        """Load a model's private tensor, once per model; `opened` for factors of products."""
+        """Load a model's private tensor, once per model; `opened` for factors of products.
+
+        few_rows: what the products mostly have on the left; it decides how a matrix is kept.
+        """
 
     @abstractmethod
     def prepare_server(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> Any:
         """Load a tensor that P1, the model's owner, holds in the clear; every other role passes None."""
 
     @abstractmethod
-    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool) -> Any:
-        """Load a model's public tensor, once per model; `opened` for factors of products."""
+    def prepare_public(
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        opened: bool,
+        few_rows: bool = False,
+    ) -> Any:
+        """Load a model's public tensor, once per model; `opened` and `few_rows` as for `prepare`."""
 
     @abstractmethod
     def bind(self, weight: Any) -> Secret:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.config import BertConfig
 from models.manifest import Manifest, ParameterSpec
 from parties import memory
 from parties.engine import DealerTools
@@ -48,7 +49,8 @@ def test_digests_come_from_the_manifest() -> None:
 
 def test_a_model_larger_than_memory_is_refused_before_anybody_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = ParameterSpec((1 << 20, 1 << 10), "factor", 16)
-    manifest = Manifest("bert", {}, FixedPointPolicy(), "private", {"head.weight": spec}, {})
+    config = BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12).to_dict()
+    manifest = Manifest("bert", config, FixedPointPolicy(), "private", {"head.weight": spec}, {})
     monkeypatch.setattr(memory, "available_bytes", lambda: 10 << 30)
     dealer = DealerTools(b"session", (bytes(16), bytes(16)), Nowhere(), lambda layer: None)
     with pytest.raises(CheckpointError, match=r"dealer needs 51\.5 GB .*: 8\.59 GB that stay.* 10\.7 GB are free"):
