@@ -89,10 +89,10 @@ def cost_of(case: Case) -> ModelCost:
     load, predict = declared(loading), declared(predicting)
     return ModelCost(
         predict.rounds,
-        2 * predict.online_bytes,
+        predict.both_bytes,
         predict.dealer_bytes,
         load.rounds,
-        2 * load.online_bytes,
+        load.both_bytes,
         load.dealer_bytes,
     )
 

@@ -83,7 +83,7 @@ def _measure(client: Client, model: NoModel, name: str, size: int, repeats: int)
         "microseconds": 1e6 * per_element("p1", "seconds"),
         "dealer_microseconds": 1e6 * per_element("dealer", "seconds"),
         "rounds": int(_sum(runs[0]["p1"], "rounds")) // calls,
-        "online_bytes": 2 * per_element("p1", "online_bytes"),
+        "online_bytes": per_element("p0", "online_bytes") + per_element("p1", "online_bytes"),
         "dealer_bytes": per_element("p1", "dealer_bytes"),
     }
 

@@ -110,7 +110,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
             due = workload.plain(input_ids=workload.ids).last_hidden_state
         plaintext = plaintext_seconds(workload.plain, workload.ids)
     last = together.runs[-1]
-    ops = by_op({role: report.rows for role, report in last.reports.items() if role in ("p1", "dealer")}, layer)
+    ops = by_op({role: report.rows for role, report in last.reports.items()}, layer)
     record = {
         "kind": "model" if layer is None else "layer",
         "setting": asdict(setting),

@@ -9,8 +9,8 @@ from typing import Any
 def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = None) -> dict[str, dict[str, float]]:
     """Costs by op, of one layer or of all, from the rows of each role; p1 has to be among them.
 
-    Online bytes are both parties', which send the same. Each role's figure is its seconds within gates, its waiting
-    included.
+    Online bytes are both parties'; where p0's rows are not given, it is taken to send what p1 does. Each role's figure
+    is its seconds within gates, its waiting included.
     """
     ops: dict[str, dict[str, float]] = {}
     for role, of_role in rows.items():
@@ -21,8 +21,10 @@ def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = N
                 row["op"], {"rounds": 0, "online_bytes": 0, "dealer_bytes": 0} | dict.fromkeys(rows, 0.0)
             )
             op[role] += row["seconds"]
+            if role == "p0":
+                op["online_bytes"] += row["online_bytes"]
             if role == "p1":
                 op["rounds"] += row["rounds"]
-                op["online_bytes"] += 2 * row["online_bytes"]
+                op["online_bytes"] += row["online_bytes"] * (1 if "p0" in rows else 2)
                 op["dealer_bytes"] += row["dealer_bytes"]
     return ops

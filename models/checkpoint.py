@@ -1,26 +1,30 @@
 """From a Hugging Face checkpoint folder to fixed-point tensors, and from those to two share files.
 
-Every key, shape, number and configuration value is checked here, before anything is shared or sent.
+Every key, shape, number and configuration value is checked here, before anything is sent or a share file is complete.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from models.labels import parse_labels, write_labels
-from models.manifest import TABLE_VALUE_BITS, Manifest, ParameterSpec, WeightVisibility
+from models.capacity import check_disk, file_specs
+from models.deferred import computed
+from models.labels import LABELS_NAME, parse_labels, write_labels
+from models.manifest import TABLE_VALUE_BITS, VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from models.registry import architecture
 from models.source import Source, read_json
+from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import BoundError, CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy, encode
 from protocols.core.prg import SEED_BYTES, Prg
@@ -28,6 +32,7 @@ from protocols.core.prg import SEED_BYTES, Prg
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
+_PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
 _CLIENT_FILES = (
     "preprocessor_config.json",
@@ -44,16 +49,62 @@ _CLIENT_FILES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in fixed point, still whole: only its owner ever holds one.
+    """A model in fixed point: only its owner ever has one.
 
     tensors: int64 by parameter name, as in manifest.parameters. embeddings: with public weights, the float tables that
-    the client looks up itself. labels: a classifier's, for the client too.
+    the client looks up itself. labels: a classifier's, for the client too. As `read_checkpoint` makes it, tensors are
+    read and checked when they are asked for, and not kept.
     """
 
     manifest: Manifest
-    tensors: dict[str, Tensor]
-    embeddings: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
+    embeddings: Mapping[str, Tensor]
     labels: dict[int, str] = field(default_factory=dict)
+
+
+class _Encoded(Mapping[str, Tensor]):
+    """A model's tensors in fixed point. Each is read, converted and checked at every access."""
+
+    def __init__(self, floats: Mapping[str, Tensor], specs: Mapping[str, ParameterSpec], policy: FixedPointPolicy):
+        self._floats, self._specs, self._policy = floats, specs, policy
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Raises CheckpointError for numbers that are not finite or out of range."""
+        spec = self._specs[name]
+        bound_bits = TABLE_VALUE_BITS if spec.kind == "table" else self._policy.value_bits
+        values = computed(self._floats[name])
+        encoded = torch.empty(spec.shape, dtype=torch.int64)
+        try:
+            for part, target in zip(_parts(values), _parts(encoded), strict=True):
+                target.copy_(encode(part, spec.fraction_bits, bound_bits=bound_bits, what=f"parameter {name!r}"))
+        except BoundError as error:
+            raise CheckpointError(str(error)) from None
+        return encoded
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+
+class _Tables(Mapping[str, Tensor]):
+    """The client's float tables, read at their first use and then kept."""
+
+    def __init__(self, floats: Mapping[str, Tensor]) -> None:
+        self._floats = floats
+        self._read: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._read:
+            self._read[name] = computed(self._floats[name]).to(torch.float32)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._floats)
+
+    def __len__(self) -> int:
+        return len(self._floats)
 
 
 def read_checkpoint(
@@ -63,16 +114,16 @@ def read_checkpoint(
     policy: FixedPointPolicy | None = None,
     head: bool = True,
 ) -> Checkpoint:
-    """Read and check a checkpoint folder (config.json and safetensors).
+    """Read and check a checkpoint folder (config.json and safetensors), but for the numbers in its tensors.
 
     head: whether to read the head that `architectures` names, too; without it the model is the encoder alone.
 
-    Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, a missing,
-    unknown or misshapen tensor, and for numbers that are not finite or out of range.
+    Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, and for a
+    missing, unknown or misshapen tensor. Numbers are checked when a tensor is asked for.
     """
     folder, policy = Path(folder), policy or FixedPointPolicy()
-    if weights not in ("private", "public"):
-        raise CheckpointError(f"weights is 'private' or 'public', not {weights!r}")
+    if weights not in VISIBILITIES:
+        raise CheckpointError(f"weights is {weights!r}; known: {', '.join(VISIBILITIES)}")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint folder: it has no config.json")
     raw_config = read_json(folder / "config.json")
@@ -84,77 +135,106 @@ def read_checkpoint(
     source.check_copies(kind.copies(config))
     source.check_all_taken()
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
-    embeddings = {name: floats[name].to(torch.float32) for name in set(floats) - set(specs)}
-    try:
-        tensors = {name: _encode(name, floats[name], spec, policy) for name, spec in specs.items()}
-    except BoundError as error:
-        raise CheckpointError(str(error)) from None
+    tables = _Tables({name: floats[name] for name in sorted(set(floats) - set(specs))})
     manifest = Manifest(str(raw_config["model_type"]), config.to_dict(), policy, weights, specs)
-    return Checkpoint(manifest, tensors, embeddings, parse_labels(raw_config) if config.labels else {})
+    labels = parse_labels(raw_config) if config.labels else {}
+    return Checkpoint(manifest, _Encoded(floats, specs, policy), tables, labels)
 
 
-def _encode(name: str, tensor: Tensor, spec: ParameterSpec, policy: FixedPointPolicy) -> Tensor:
-    bound_bits = TABLE_VALUE_BITS if spec.kind == "table" else policy.value_bits
-    return encode(tensor, spec.fraction_bits, bound_bits=bound_bits, what=f"parameter {name!r}")
+def _parts(tensor: Tensor) -> Sequence[Tensor]:
+    """A tensor's rows, some at a time. Where it lies in one piece they are views."""
+    rows = max(1, _PART_ELEMENTS // max(1, math.prod(tensor.shape[1:])))
+    parts: Sequence[Tensor] = tensor.split(rows)
+    return parts
 
 
-def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Additive shares of every tensor; the same tensors twice where the weights are public."""
-    stored = {
-        name: tensor.to(torch.int32) if checkpoint.manifest.parameters[name].bits <= 32 else tensor
-        for name, tensor in checkpoint.tensors.items()
-    }
-    if checkpoint.manifest.weights == "public":
-        return stored, stored
+def _shares(weights: WeightVisibility) -> Callable[[int, int, Tensor], dict[str, Tensor]]:
+    """What p0 and p1 get of one part of a tensor; (tensor, part) number it, each pair once.
+
+    Additive shares with private weights, the part itself for whoever sees the weights, nothing for P0 beside an owner.
+    """
+    if weights == "public":
+        return lambda tensor, number, part: {"p0": part, "p1": part}
+    if weights == "server":
+        return lambda tensor, number, part: {"p1": part}
     generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
-    first, second = {}, {}
-    for i, (name, tensor) in enumerate(stored.items()):
-        mask = generator.words(i, 0, tuple(tensor.shape), torch.device("cpu")).to(tensor.dtype)
-        first[name], second[name] = mask, tensor - mask
-    return first, second
+
+    def share(tensor: int, number: int, part: Tensor) -> dict[str, Tensor]:
+        mask = generator.words(tensor, number, tuple(part.shape), torch.device("cpu"))
+        return {"p0": mask, "p1": part - mask}
+
+    return share
 
 
-def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
+def write_split(checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = ()) -> Manifest:
     """Write manifest.json, p0.safetensors and p1.safetensors (readable by this user only). Returns the manifest.
 
     With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
-    for the client, too.
+    for the client, too, and so are files that are `copied` along. One tensor is in memory at a time. The manifest comes
+    last: a folder without it is no model.
 
-    Raises CheckpointError when the folder cannot be written.
+    Raises CheckpointError for a tensor with numbers that cannot be served, and when the folder cannot be written or
+    has no room. What was written is removed then.
     """
     out_dir = Path(out_dir)
-    digests = {}
+    names = (MANIFEST_NAME, "p0.safetensors", "p1.safetensors", CLIENT_NAME, LABELS_NAME)
+    written = [out_dir / name for name in (*names, *(path.name for path in copied))]
     try:
         out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for role, shares in zip(("p0", "p1"), _split(checkpoint), strict=True):
-            path = out_dir / f"{role}.safetensors"
+        for path in written:
             path.unlink(missing_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
-            save_file({name: tensor.contiguous() for name, tensor in shares.items()}, path)
-            path.chmod(0o600)
-            digests[role] = file_digest(path)
+        check_disk(checkpoint.manifest, out_dir)
+        digests = _write_shares(checkpoint, out_dir)
         if checkpoint.embeddings:
-            save_file(
-                {name: table.contiguous() for name, table in checkpoint.embeddings.items()}, out_dir / CLIENT_NAME
-            )
+            specs = {name: TensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
+            with TensorFile(out_dir / CLIENT_NAME, specs) as tables:
+                for name in specs:
+                    tables.write(name, checkpoint.embeddings[name])
         if checkpoint.labels:
             write_labels(out_dir, checkpoint.labels)
+        for path in copied:
+            shutil.copyfile(path, out_dir / path.name)
         manifest = replace(checkpoint.manifest, share_digests=digests)
         (out_dir / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"cannot write the split checkpoint to {out_dir}: {error.strerror}") from None
-    return manifest
+        return manifest
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise CheckpointError(f"cannot write the split checkpoint to {out_dir}: {reason}") from None
+        raise
+
+
+def _write_shares(checkpoint: Checkpoint, out_dir: Path) -> dict[str, str]:
+    """Both share files, tensor by tensor. Returns their digests."""
+    manifest = checkpoint.manifest
+    share = _shares(manifest.weights)
+    with ExitStack() as stack:
+        files = {
+            role: stack.enter_context(
+                TensorFile(out_dir / f"{role}.safetensors", file_specs(manifest.held_by(role)), private=True)
+            )
+            for role in ("p0", "p1")
+        }
+
+        def write(number: int, name: str, tensor: Tensor) -> None:
+            """In a function of its own, so that nothing of a tensor is left when the next one is read."""
+            for part_number, part in enumerate(_parts(tensor)):
+                for role, of_role in share(number, part_number, part).items():
+                    files[role].append(name, of_role)
+
+        for number, name in enumerate(manifest.parameters):
+            write(number, name, checkpoint.tensors[name])
+    return {role: file.digest for role, file in files.items()}
 
 
 def split_checkpoint(
     folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private", head: bool = True
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, files of its tokenizer or image processor."""
-    manifest = write_split(read_checkpoint(folder, weights=weights, head=head), out_dir)
-    for name in _CLIENT_FILES:
-        if (Path(folder) / name).is_file():
-            shutil.copyfile(Path(folder) / name, Path(out_dir) / name)
-    return manifest
+    beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
+    return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=beside)
 
 
 def read_manifest(folder: Path | str) -> Manifest:
@@ -168,17 +248,17 @@ def read_manifest(folder: Path | str) -> Manifest:
 class ShareFile(Mapping[str, Tensor]):
     """A party's tensors, each read when it is asked for: a model and its share file need not fit in memory together."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, parameters: Mapping[str, ParameterSpec]) -> None:
         """Raises CheckpointError when names, shapes or types are not those of the manifest."""
         self._path = path
         with safe_open(path, "pt") as file:
-            if set(file.keys()) != set(manifest.parameters):
+            if set(file.keys()) != set(parameters):
                 raise CheckpointError(f"{path} holds other tensors than its manifest says")
-            for name, spec in manifest.parameters.items():
+            for name, spec in parameters.items():
                 found, due = file.get_slice(name), _INT32 if spec.bits <= 32 else _INT64
                 if tuple(found.get_shape()) != spec.shape or found.get_dtype() != due:
                     raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {spec.shape}")
-        self._names = tuple(manifest.parameters)
+        self._names = tuple(parameters)
 
     def __getitem__(self, name: str) -> Tensor:
         # Opened anew each time: while it is open, the whole file counts as this process's memory.
@@ -200,7 +280,7 @@ def read_share(path: Path | str, manifest: Manifest, role: str) -> ShareFile:
         digest = file_digest(path)
         if digest != manifest.share_digests.get(role):
             raise CheckpointError(f"{path} is not the share of {role} that the manifest describes (its hash differs)")
-        return ShareFile(path, manifest)
+        return ShareFile(path, manifest.held_by(role))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 

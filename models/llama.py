@@ -21,6 +21,7 @@ from torch import Tensor
 from models.activations import ACTIVATIONS
 from models.architecture import Architecture, Take
 from models.decoder import Cache, Decoder, DecoderSizes
+from models.deferred import computed
 from models.layers import Layers
 from models.llama_config import LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
 from models.manifest import Kind, Manifest, ParameterSpec
@@ -131,7 +132,9 @@ class LlamaArchitecture(Architecture):
             for name, product in config.products.items():
                 for part, tensor in _joined(product, f"layers.{i}", take).items():
                     if name == "attention.qkv":
-                        tensor[..., :queries] *= scale
+                        scales = torch.ones(tensor.shape[-1], dtype=torch.float64)
+                        scales[:queries] = scale
+                        tensor = tensor * scales
                     tensors[f"layer.{i}.{name}.{part}"] = tensor
         gain = take("norm.weight", (config.width,))
         if config.head:
@@ -155,7 +158,7 @@ class LlamaArchitecture(Architecture):
 
 def _check_size(words: Tensor) -> None:
     """Raises CheckpointError when the first norm would mostly see rows that are smaller than it can normalise."""
-    typical = float(words.square().mean(1).median())
+    typical = float(computed(words).square().mean(1).median())
     if typical < LEAST_MEAN_SQUARE:
         raise CheckpointError(
             f"tensor 'embed_tokens.weight': half of its rows have a mean square of {typical:.2g} or less; "

@@ -6,12 +6,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from protocols.core.errors import CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy
 
-WeightVisibility = Literal["private", "public"]
+WeightVisibility = Literal["private", "public", "server"]
+"""Who sees the weights: nobody (P0 and P1 hold shares), both parties, or P1 alone, who is the model's owner."""
+VISIBILITIES: tuple[WeightVisibility, ...] = get_args(WeightVisibility)
 Kind = Literal["factor", "gain", "offset", "table"]
 
 TABLE_BITS = 24
@@ -57,6 +59,10 @@ class Manifest:
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
 
+    def held_by(self, role: str) -> dict[str, ParameterSpec]:
+        """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
+        return {} if self.weights == "server" and role == "p0" else self.parameters
+
     def to_json(self) -> str:
         """Canonical text: equal manifests give equal bytes."""
         value = {
@@ -80,8 +86,8 @@ class Manifest:
             value = json.loads(text)
             if value["format"] != FORMAT:
                 raise CheckpointError(f"manifest has format {value['format']}, this version reads {FORMAT}")
-            if value["weights"] not in ("private", "public"):
-                raise CheckpointError(f"manifest has weights {value['weights']!r}, known are 'private' and 'public'")
+            if value["weights"] not in VISIBILITIES:
+                raise CheckpointError(f"manifest has weights {value['weights']!r}; known: {', '.join(VISIBILITIES)}")
             parameters = {
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()

@@ -47,22 +47,22 @@ def network(manifest: Manifest) -> Network:
 
 
 def load(protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | None) -> LoadedModel:
-    """Prepare every parameter: factors are opened under a mask, once. The dealer passes no shares.
+    """Prepare every parameter: factors are opened under a mask, once.
+
+    shares: of what the party's file holds, which is nothing at P0 where P1 alone sees the weights. The dealer has none.
 
     Raises CheckpointError, before anything is sent, for a manifest that describes no model.
     """
     weights, few_rows = {}, network(manifest).few_rows
     with protocol.layer("load"):
         for name, spec in sorted(manifest.parameters.items()):
-            share = None if shares is None else shares[name].to(torch.int64)
+            share = None if not shares else shares[name].to(torch.int64)
+            shape, scale = spec.shape, spec.fraction_bits
             if manifest.weights == "public":
-                weights[name] = protocol.prepare_public(
-                    share, spec.shape, spec.fraction_bits, opened=spec.opened, few_rows=few_rows
-                )
-            else:
-                weights[name] = protocol.prepare(
-                    share, spec.shape, spec.fraction_bits, bits=spec.bits, opened=spec.opened, few_rows=few_rows
-                )
+                weights[name] = protocol.prepare_public(share, shape, scale, opened=spec.opened, few_rows=few_rows)
+                continue
+            prepare = protocol.prepare_server if manifest.weights == "server" else protocol.prepare
+            weights[name] = prepare(share, shape, scale, bits=spec.bits, opened=spec.opened, few_rows=few_rows)
     return LoadedModel(manifest, weights)
 
 

@@ -12,8 +12,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.architecture import Architecture
+from models.deferred import Deferred
+from models.tensor_file import DTYPES
 from protocols.core.errors import CheckpointError
 
+_FLOATS = set(DTYPES.values())
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -39,16 +42,22 @@ class Source:
         return key in self._places
 
     def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor in float64. Raises CheckpointError when it is missing or has another shape."""
+        """The tensor in float64, to be read when it is wanted: see `Deferred`.
+
+        Raises CheckpointError when it is missing or has another shape or type; the file's header tells.
+        """
         if key not in self._places:
             raise CheckpointError(f"the checkpoint has no tensor {key!r}; config.json asks for one of shape {shape}")
-        tensor = self._read(key)
-        if tuple(tensor.shape) != shape:
-            raise CheckpointError(f"tensor {key!r} has shape {tuple(tensor.shape)}; config.json asks for {shape}")
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"tensor {key!r} has type {tensor.dtype}; floating point is supported")
+        path, stored_key = self._places[key]
+        with safe_open(path, framework="pt") as file:
+            found = file.get_slice(stored_key)
+            stored_shape, dtype = tuple(found.get_shape()), found.get_dtype()
+        if stored_shape != shape:
+            raise CheckpointError(f"tensor {key!r} has shape {stored_shape}; config.json asks for {shape}")
+        if dtype not in _FLOATS:
+            raise CheckpointError(f"tensor {key!r} has type {dtype}; floating point is supported")
         self._left.discard(key)
-        return tensor.to(torch.float64)
+        return Deferred.of(shape, lambda: self._read(key).to(torch.float64))
 
     def check_copies(self, copies: Mapping[str, str]) -> None:
         """Raises CheckpointError for a stored copy, by the name of its original, that is none."""
@@ -59,8 +68,11 @@ class Source:
 
     def _read(self, key: str) -> Tensor:
         path, stored_key = self._places[key]
-        with safe_open(path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(stored_key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(stored_key)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read any more: {error}") from None
         return tensor
 
     def check_all_taken(self) -> None:

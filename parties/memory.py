@@ -1,8 +1,12 @@
-"""What the C library's allocator does with memory that is free again. Where it is not glibc nothing happens."""
+"""This process's memory: what the system has free for it, and what the C library does with blocks that are free again.
+
+Where the library is not glibc, its allocator is left as it is.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # numbers of glibc's parameters
 _KEPT_BYTES = 1 << 30
@@ -25,6 +29,26 @@ def settle() -> None:
         library.malloc_trim(0)
     for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
         _adjust(parameter, _KEPT_BYTES)
+
+
+def available_bytes(system: Path = Path("/")) -> int | None:
+    """What can still be taken without swapping, within a container's limit, too. None where the system does not tell.
+
+    system: the root of /proc and /sys.
+    """
+    try:
+        lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    try:
+        group = system / "sys/fs/cgroup"
+        limit, used = int((group / "memory.max").read_text()), int((group / "memory.current").read_text())
+        # Pages of files that nobody has changed are given back when memory is short.
+        files = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, limit - used + int(files["inactive_file"]))
+    except (OSError, ValueError, KeyError):
+        return free  # no limit: the file is missing, or says "max"
 
 
 def _adjust(parameter: int, value: int) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from models import program
 from models.bert import BertConfig, parameters
+from models.capacity import check_memory
 from models.checkpoint import read_share
 from models.manifest import Manifest
 from models.request import Request
@@ -18,6 +19,7 @@ from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.channel import Channel, Payload
 from protocols.core.cost import Meter
 from protocols.core.errors import CheckpointError, ProtocolError
+from protocols.core.factor import multiplies_bytes
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES
 
@@ -45,11 +47,15 @@ class ModelEngine(Engine):
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
         manifest = Manifest.from_json(manifest_json)
         # Read first: a bad file is refused before any party sends a message about it.
-        shares = None
+        shares, role = None, f"p{tools.role}" if isinstance(tools, PartyTools) else "dealer"
+        free = memory.available_bytes()
+        digits = multiplies_bytes(torch.device("cpu")) and not program.network(manifest).few_rows
+        if free is not None:
+            check_memory(manifest, role, free, digits=digits)
         if isinstance(tools, PartyTools):
             if share is None:
-                raise CheckpointError(f"p{tools.role} has no share of the model")
-            shares = read_share(share, manifest, f"p{tools.role}")
+                raise CheckpointError(f"{role} has no share of the model")
+            shares = read_share(share, manifest, role)
         meter = Meter()
         protocol = _protocol(tools, manifest.policy, meter)
         model = program.load(protocol, manifest, shares)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import grpc
 import numpy as np
@@ -142,6 +143,26 @@ class Link:
         if isinstance(message, Frame):
             raise ProtocolError(f"{self.peer} sent {message.WhichOneof('control')} where a message was due")
         return message
+
+    def receive_file(self, file: BinaryIO, check: Callable[[int], None]) -> None:
+        """Write the next logical message to a file as it comes. `check` is told its size first, and may raise."""
+        frame = self.next_frame()
+        if isinstance(frame, Frame):
+            raise ProtocolError(f"{self.peer} sent {frame.WhichOneof('control')} where a file was due")
+        total, filled = frame.message_bytes, 0
+        check(total)
+        while True:
+            filled += len(frame.chunk)
+            if filled > total or (filled < total and not len(frame.chunk)):
+                raise ProtocolError(f"{self.peer} sent chunks that do not add up to the {total} bytes it announced")
+            file.write(frame.chunk)
+            if filled == total:
+                break
+            frame = self.next_frame()
+            if not isinstance(frame, DataFrame) or frame.message_bytes != total:
+                raise ProtocolError(f"{self.peer} began a message before the last one was complete")
+        self.traffic.messages_received += 1
+        self.traffic.bytes_received += total
 
     def expect_hello(self) -> Hello:
         frame = self.next_frame()

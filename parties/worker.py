@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.capacity import human_bytes
+from parties import memory
 from parties.engine import Engine, MeterRows
 from parties.handshake import KIND_NAMES, as_role
 from parties.party import Role
@@ -19,7 +21,7 @@ from parties.session import Session
 from parties.steps import RunSteps
 from parties.store import ModelStore, StoredModel
 from parties.wire_pb2 import Accept, Frame, Kind, Report
-from protocols.core.errors import HandshakeError, ProtocolError
+from protocols.core.errors import CheckpointError, HandshakeError, ProtocolError
 
 MAX_MANIFEST_BYTES = 64 << 20
 _LOG = logging.getLogger("parties")
@@ -88,9 +90,24 @@ class Worker:
         else:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
             with os.fdopen(os.memfd_create("share"), "wb") as file:
-                file.write(session.run.receive_message(self._role.settings.limits.share_bytes))
+                session.run.receive_file(file, self._check_upload)
                 file.flush()
                 yield Path(f"/proc/self/fd/{file.fileno()}")
+
+    def _check_upload(self, count: int) -> None:
+        """Raises CheckpointError when a share file of `count` bytes is more than this party takes."""
+        name, limit, free = self._role.name, self._role.settings.limits.share_bytes, memory.available_bytes()
+        advice = f"copy the file to {name}'s [models] dir instead"
+        if count > limit:
+            raise CheckpointError(
+                f"the share of {name} has {human_bytes(count)}, its [limits] share_bytes allows uploads of "
+                f"{human_bytes(limit)}; raise that, or {advice}"
+            )
+        if free is not None and count > free:
+            raise CheckpointError(
+                f"the share of {name} has {human_bytes(count)}, {human_bytes(free)} of its memory are free to receive "
+                f"it; {advice}"
+            )
 
     def _check_digests(self, session: Session, manifest_json: str) -> None:
         digests = self._engine.digests(manifest_json)

@@ -69,8 +69,9 @@ class PrivateModel(ResidentModel):
         Args:
             path: a checkpoint folder (config.json, safetensors, tokenizer), which is split here and uploaded; or a
                 folder made by `secure split`. Where the split folder lacks the share files, each party serves its own.
-            weights: "private" (the default for a checkpoint) or "public". A split folder has its own; naming another
-                one is an error.
+            weights: who may see them: "private" (the default for a checkpoint) nobody, "public" both parties,
+                "server" P1 alone, whose operator is then the model's owner. A split folder has its own; naming
+                another one is an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
                 classifier of sequences, of tokens or of images, one for masked words, or a language model's. Of a
                 split folder that has one it cannot be left out.
@@ -203,7 +204,7 @@ class PrivateModel(ResidentModel):
             vocabulary=config.vocab_size,
             truncate=truncate,
         )
-        one_hot = config.table_rows if self.manifest.weights == "private" else 1
+        one_hot = 1 if self.manifest.weights == "public" else config.table_rows
         parts = batches(ids, batch_size, self._tokenizer.pad_token_id or 0, one_hot=one_hot)
         embeddings = torch.empty(len(ids), config.hidden_size)
         reports = []

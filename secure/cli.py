@@ -59,13 +59,6 @@ class Role(StrEnum):
     DEALER = "dealer"
 
 
-class Weights(StrEnum):
-    """Who may know the weights."""
-
-    PRIVATE = "private"
-    PUBLIC = "public"
-
-
 @dataclass
 class Options:
     """Options before the command, for `main`."""
@@ -167,16 +160,18 @@ def certs(
 def split(
     checkpoint: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json, safetensors, tokenizer.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for shares and manifest.")],
-    weights: Annotated[Weights, typer.Option(help="Public: P0 and P1 may know them; faster.")] = Weights.PRIVATE,
+    weights: Annotated[
+        WeightVisibility, typer.Option(help="Who may know them: nobody, both parties, or P1 alone.")
+    ] = "private",
     no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
 ) -> None:
     """Split a checkpoint into one share file for P0 and one for P1. Both together are the model.
 
-    Copy p0.safetensors to P0 only, p1.safetensors to P1 only, and manifest.json to all.
+    Copy p0.safetensors to P0 only, p1.safetensors to P1 only, and manifest.json to all. With --weights server,
+    p1.safetensors has the weights in the clear and p0.safetensors nothing: P1 is the model's owner.
     """
-    visibility: WeightVisibility = "public" if weights is Weights.PUBLIC else "private"
-    manifest = split_folder(checkpoint, out, visibility, head=not no_head)
-    typer.echo(f"{len(manifest.parameters)} tensors, {visibility} weights, model {manifest.digest[:12]}, in {out}.")
+    manifest = split_folder(checkpoint, out, weights, head=not no_head)
+    typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
 
 
 @app.command(
@@ -193,7 +188,7 @@ def predict(
     ] = None,
     config: ConfigOption = None,
     weights: Annotated[
-        Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")
+        WeightVisibility | None, typer.Option(help="Default: private; of a split folder, as it was split.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most sentences in one session.")] = 8,
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut sentences that are too long.")] = False,
@@ -201,13 +196,12 @@ def predict(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write that JSON to a file.")] = None,
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
-    visibility: WeightVisibility | None = None if weights is None else "public" if weights == "public" else "private"
     check_sentences(texts)  # before processes start
     with launch() if config is None else connect(config) as parties:
         folder = model or model_folder()
         # A sentence's embedding needs no head; a split folder has the head that it was split with.
         head = (folder / MANIFEST_NAME).is_file()
-        loaded = PrivateModel.from_pretrained(folder, parties=parties, weights=visibility, head=head)
+        loaded = PrivateModel.from_pretrained(folder, parties=parties, weights=weights, head=head)
         embeddings = loaded.encode(texts, batch_size=batch_size, truncate=truncate)
     value = {"embeddings": embeddings.tolist(), "report": json.loads(loaded.report.to_json())}
     if out is not None:

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, replace
 
 from rich.console import RenderableType
 
+from models.capacity import human_bytes
 from parties.conversation import Costs
 from protocols.core.errors import InputError
 from secure.report_view import as_text, cost_table, view
-from secure.rows import RoleTotals, Row, grouped, human_bytes
+from secure.rows import RoleTotals, Row, grouped
 
 SCHEMA = 1
 

@@ -9,7 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from secure.rows import Row, human_bytes
+from models.capacity import human_bytes
+from secure.rows import Row
 
 _NOTE = (
     "online: payload bytes sent by P0 plus by P1. dealer: payload bytes sent by the dealer, 16-byte seeds included in "

@@ -87,16 +87,5 @@ def grouped(rows: Iterable[Row], key: Callable[[Row], tuple[str, str]]) -> tuple
     return tuple(groups.values())
 
 
-def human_bytes(count: int) -> str:
-    """1234567 as '1.23 MB'; units are powers of ten."""
-    if count < 1000:
-        return f"{count} B"
-    value, unit = count / 1e3, "kB"
-    for larger in ("MB", "GB", "TB"):
-        if value >= 999.5:
-            value, unit = value / 1e3, larger
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-
-
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
     return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}

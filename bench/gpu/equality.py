@@ -13,10 +13,11 @@ from torch import Tensor
 
 from bench.gpu.model import Setting, load, make_model, predict
 from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
-from models.manifest import WeightVisibility
+from models.manifest import VISIBILITIES, WeightVisibility
 from protocols.beaver import gates
 from protocols.beaver.gate import Gate
 from protocols.beaver.protocol import BeaverProtocol
+from protocols.beaver.roles import Party
 from protocols.beaver.weights import Matrix
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Secret
@@ -74,17 +75,20 @@ def arithmetic(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
 
 
 def weighted(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
-    """Linear layers by a private matrix, which is the second argument again, and products with what was kept."""
+    """Linear layers by a private matrix, the second argument again, and by one that P1 holds; what was kept."""
     revealed = protocol.reveal(y.transpose(0, 1))
     share = None if protocol.at_dealer else revealed
     prepared = protocol.prepare(share, (_WIDTH, _ROWS), 16, opened=True)
     assert isinstance(prepared, Matrix)
     kept = protocol.append(protocol.append(None, y, 0), x * 0.5, 0)
+    at_owner = isinstance(protocol.role, Party) and protocol.role.index == 1
+    held = protocol.prepare_server(share if at_owner else None, (_WIDTH, _ROWS), 16, opened=True)
     return [
         protocol.linear(x, prepared, y[0, :_ROWS]),
         protocol.linear(x[:1], prepared, None),
         protocol.linear(x[:1], prepared, None, truncated=False),
         protocol.linear(protocol.truncate(x * 0.5, 10), prepared, None, wide=True),
+        protocol.linear(protocol.truncate(x * 0.5, 10), held, y[0, :_ROWS]),
         x @ kept.transpose(0, 1),
     ]
 
@@ -147,7 +151,7 @@ def cases() -> list[tuple[str, Callable[[torch.device], list[Outcome]]]]:
         policy = FixedPointPolicy(truncation=truncation)
         for name, function in PROGRAMS:
             found.append((f"{name}, {truncation}", _on_device(function, policy)))
-    for weights in ("private", "public"):
+    for weights in VISIBILITIES:
         found.append((f"tiny BERT, {weights} weights", _model_on_device(weights)))
     return found
 

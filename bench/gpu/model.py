@@ -78,7 +78,10 @@ def make_model(setting: Setting, weights: WeightVisibility = "private") -> Model
     first, second = {}, {}
     for number, (name, spec) in enumerate(specs.items()):
         tensor = encode(floats[name], spec.fraction_bits, bound_bits=policy.value_bits, what=name)
-        first[name], second[name] = (tensor, tensor) if weights == "public" else split(tensor, number)
+        if weights != "server":
+            first[name], second[name] = (tensor, tensor) if weights == "public" else split(tensor, number)
+        else:
+            second[name] = tensor
     generator = torch.Generator().manual_seed(_SEED)
     ids = torch.randint(0, setting.vocabulary, (1, setting.tokens), generator=generator)
     due = last_hidden_state(config, checkpoint.tensors, ids)

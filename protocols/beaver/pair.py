@@ -23,26 +23,31 @@ class Pair:
     opened: c, known to both parties; at the dealer a tensor on the meta device, which has a shape and no values.
     mask: at a party its own additive share of r, or None while it holds none; at the dealer r itself.
     dealt: whether the parties hold shares of r (the dealer follows along).
+    first: at the dealer P0's share of r, once it is dealt: products with what P1 holds in the clear need it.
     """
 
     opened: Tensor
     mask: Tensor | None
     bits: int
     dealt: bool
+    first: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Pair:
         """Apply a linear map with integer coefficients to both halves."""
         mask = None if self.mask is None else function(self.mask)
-        return Pair(function(self.opened), mask, self.bits, self.dealt)
+        first = None if self.first is None else function(self.first)
+        return Pair(function(self.opened), mask, self.bits, self.dealt, first)
 
     def plus(self, other: Pair) -> Pair:
         """The pair of the sum, in the smaller of the two rings."""
         dealt = self.dealt and other.dealt
         mask = None if self.mask is None or other.mask is None else self.mask + other.mask
-        return Pair(self.opened + other.opened, mask, min(self.bits, other.bits), dealt)
+        first = None if self.first is None or other.first is None else self.first + other.first
+        return Pair(self.opened + other.opened, mask, min(self.bits, other.bits), dealt, first)
 
     def extended(self, other: Pair, dim: int) -> Pair:
-        """Both pairs, joined along an axis, in the smaller of the two rings."""
+        """Both pairs, joined along an axis, in the smaller of the two rings. `first` is dropped: for a factor of
+        products of secrets."""
         mask = None if self.mask is None or other.mask is None else torch.cat([self.mask, other.mask], dim)
         opened = torch.cat([self.opened, other.opened], dim)
         return Pair(opened, mask, min(self.bits, other.bits), self.dealt and other.dealt)
@@ -64,4 +69,4 @@ class Pair:
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""
         mask = ring.low(self.mask, bits) if at_dealer and self.mask is not None else self.mask
-        return Pair(ring.low(self.opened, bits), mask, bits, self.dealt)
+        return Pair(ring.low(self.opened, bits), mask, bits, self.dealt, self.first)

@@ -20,14 +20,14 @@ from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, OpenBoth, Reveal, ShareMask, unknown
+from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.beaver.secret import BeaverSecret
-from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, Weight
+from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
 from protocols.core import factor, ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
@@ -41,6 +41,7 @@ CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
+_OPENED_ELEMENTS = 1 << 25  # of a weight matrix at a time: 256 MB in full words
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
 
 
@@ -212,8 +213,8 @@ class BeaverProtocol(Protocol):
         pair = x.pair
         if pair is not None:
             opened = pair.opened + number
-            mask = None if pair.mask is None else pair.mask.expand(opened.shape)
-            pair = Pair(opened, mask, pair.bits, pair.dealt)
+            mask, first = (None if t is None else t.expand(opened.shape) for t in (pair.mask, pair.first))
+            pair = Pair(opened, mask, pair.bits, pair.dealt, first)
         return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits, pair=pair)
 
     def scale(self, x: Secret, factor: float) -> Secret:
@@ -278,14 +279,22 @@ class BeaverProtocol(Protocol):
                 return BeaverSecret(self, scale, share=share, share_bits=own.share_bits)
             pair = self.run(Open(share, own.share_bits))
         else:
-            narrow, bits = weight.bits <= ring.HALF_WORD_BITS, weight.bits
-            # From the full ring, the truncated product carries a pair that is wide enough for another product.
-            pair_x = self.pair_of(own, bits) if narrow or wide else self._product_pair(own, scale)
+            pair_x = self._linear_pair(own, weight, scale, wide=wide)
             if not truncated:
                 gate = LinearShare(pair_x, weight, addend)
                 return BeaverSecret(self, scale, share=self.run(gate), share_bits=gate.bits)
             pair = self.run(Linear(pair_x, weight, addend))
         return self._rescaled(pair, scale, self.policy.fraction_bits)
+
+    def _linear_pair(self, x: BeaverSecret, weight: Matrix, scale: int, *, wide: bool) -> Pair:
+        """x's pair for a product with a matrix. Where P1 holds that, P0 need not know c: P0 alone sends."""
+        whole = wide or weight.bits <= ring.HALF_WORD_BITS
+        needed = weight.bits if whole else self.policy.ring_bits(scale)
+        if isinstance(weight, ServerMatrix) and not self._carries(x, needed):
+            bits = needed if whole else self._opening_bits(x, needed)
+            return self.run(OpenToOne(self.share_of(x, bits), bits, sender=0))
+        # From the full ring, the truncated product carries a pair that is wide enough for another product.
+        return self.pair_of(x, needed) if whole else self._product_pair(x, scale)
 
     def _public_product(self, share: Tensor, bits: int, weight: PublicMatrix, addend: Tensor | None) -> Tensor:
         """A share of x @ weight + addend from one of x, in the same ring."""
@@ -419,13 +428,51 @@ class BeaverProtocol(Protocol):
         """Load a model's tensor: keep its share and, for factors of products, open it under a mask once."""
         secret = self.input(share, shape, fraction_bits, bits)
         assert secret.share is not None
-        pair = self.run(Open(secret.share, bits)) if opened else None
-        if pair is None or len(shape) != 2:
-            return Weight(secret.share, pair, fraction_bits, bits)
+        if not opened or len(shape) != 2:
+            return self._elementwise(secret.share, fraction_bits, bits, opened=opened)
+        pair = self._open_matrix(secret.share, lambda part: Open(part, bits))
         # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
         kept = [pair.mask] if self.at_dealer else [secret.share, -pair.opened]
         prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits, few_rows=few_rows)
         return Matrix(prepared, shape, fraction_bits, bits)
+
+    def prepare_server(
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
+    ) -> Weight | ServerMatrix:
+        """Load a tensor that P1 holds in the clear: P1's share is the tensor, P0's is zero.
+
+        P0 learns the shape, and for factors of products the tensor under a mask that P1 alone draws. P1 learns what it
+        has; the dealer the shape. Loading a matrix is one message from P1 to P0; the dealer sends nothing.
+        """
+        if values is None and not self.at_dealer:
+            values = torch.zeros((), dtype=torch.int64).expand(shape)
+        share = self.input(values, shape, fraction_bits, bits).share
+        assert share is not None
+        if not opened or len(shape) != 2:
+            return self._elementwise(share, fraction_bits, bits, opened=opened)
+        pair = self._open_matrix(share, lambda part: OpenToOne(part, bits, sender=1))
+        at_owner = isinstance(self.role, Party) and self.role.index == 1
+        kept = pair.mask if self.at_dealer else share if at_owner else -pair.opened
+        assert kept is not None
+        return ServerMatrix(factor.prepare([kept], bits, few_rows=few_rows), shape, fraction_bits, bits, at_owner)
+
+    def _open_matrix(self, share: Tensor, gate: Callable[[Tensor], Gate[Pair]]) -> Pair:
+        """The pair of a matrix. A large one is opened some rows at a time, to bound what is sent at once."""
+        pairs = [self.run(gate(part)) for part in share.split(max(1, _OPENED_ELEMENTS // share.shape[1]))]
+        if len(pairs) == 1:
+            return pairs[0]
+        masks = [pair.mask for pair in pairs if pair.mask is not None]
+        return Pair(torch.cat([pair.opened for pair in pairs]), torch.cat(masks), pairs[0].bits, dealt=True)
+
+    def _elementwise(self, share: Tensor, fraction_bits: int, bits: int, *, opened: bool) -> Weight:
+        return Weight(share, self.run(Open(share, bits)) if opened else None, fraction_bits, bits)
 
     def prepare_public(
         self,
@@ -454,7 +501,7 @@ class BeaverProtocol(Protocol):
             )
         number = weight.values
         mask = torch.zeros(tuple(number.shape), dtype=torch.int64, device=self.role.device)
-        pair = Pair(number, mask, ring.WORD_BITS, dealt=True)
+        pair = Pair(number, mask, ring.WORD_BITS, dealt=True, first=mask if self.at_dealer else None)
         return BeaverSecret(self, weight.fraction_bits, share=self._share_of_public(number), pair=pair)
 
     def factor(

@@ -63,6 +63,13 @@ class Party:
         """This party's XOR share of uniform bits."""
         return self._prg.planes(self._gate, self._next_label(), shape, self.device)
 
+    def mask_of(self, index: int, shape: tuple[int, ...]) -> Tensor:
+        """A mask that P_index alone draws; the other party's share of it is zero, a view without memory of its own."""
+        label = self._next_label()
+        if self.index != index:
+            return torch.zeros((), dtype=torch.int64, device=self.device).expand(shape)
+        return self._prg.words(self._gate, label, shape, self.device)
+
     def correlation(self, shape: tuple[int, ...], bits: int) -> Tensor:
         """This party's additive share, in Z_2^bits, of what the dealer passes to `share` at this point."""
         label = self._next_label()
@@ -90,6 +97,16 @@ class Party:
             start += sent.numel()
         return opened
 
+    def open_to_one(self, masked: Tensor, sender: int, bits: int) -> memoryview:
+        """P_sender sends its masked share, the other party only the word that it has come so far: one round.
+
+        Shapes: int64 any; at the sender it goes out in Z_2^bits. Returns what came: at the sender nothing.
+        """
+        count = masked.numel() * ring.element_bytes(bits)
+        if self.index == sender:
+            return self._exchange([ring.pack(masked, bits)], expected=0)
+        return self._exchange([], expected=count)
+
     def open_planes(self, *planes: Tensor) -> list[Tensor]:
         """Reveal XOR-shared planes, all in one round."""
         theirs = transfer.received(self._exchange([part.reshape(-1) for part in planes]), self.device)
@@ -104,13 +121,15 @@ class Party:
                 "it runs a different program or version"
             )
 
-    def _exchange(self, parts: list[Tensor]) -> memoryview:
-        payload = transfer.payload_of(parts)
+    def _exchange(self, parts: list[Tensor], expected: int | None = None) -> memoryview:
+        """One round. expected: bytes of the peer's message; None for as many as go out."""
+        payload = transfer.payload_of(parts) if parts else memoryview(b"")
+        due = len(payload) if expected is None else expected
         self._peer.send(payload)
         reply = self._peer.receive()
-        if len(reply) != len(payload):
+        if len(reply) != due:
             raise ProtocolError(
-                f"gate {self._gate}: {self._peer.peer} sent {len(reply)} bytes where {len(payload)} are due; "
+                f"gate {self._gate}: {self._peer.peer} sent {len(reply)} bytes where {due} are due; "
                 "the two parties run different programs or versions"
             )
         self.meter.exchanged(len(payload))
@@ -162,6 +181,16 @@ class Dealer:
         first, second = (prg.words(self._gate, label, shape, self.device) for prg in self._prgs)
         return first.add_(second)
 
+    def halves(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """P0's share of a mask and the whole: r_0, and r as `mask` gives it."""
+        label = self._next_label()
+        first, second = (prg.words(self._gate, label, shape, self.device) for prg in self._prgs)
+        return first, second.add_(first)
+
+    def mask_of(self, index: int, shape: tuple[int, ...]) -> Tensor:
+        """What P_index alone draws at this point."""
+        return self._prgs[index].words(self._gate, self._next_label(), shape, self.device)
+
     def mask_planes(self, shape: tuple[int, ...]) -> Tensor:
         """The XOR of the planes that the parties draw at this point."""
         label = self._next_label()
@@ -172,6 +201,12 @@ class Dealer:
         """Share `value` additively in Z_2^bits: P0 expands its half, P1 is sent the other."""
         first = self._prgs[0].words(self._gate, self._next_label(), tuple(value.shape), self.device)
         self._send(ring.pack_difference(value, first, bits))
+
+    def share_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """Share a mask in the same way. Returns P0's half."""
+        first = self._prgs[0].words(self._gate, self._next_label(), tuple(mask.shape), self.device)
+        self._send(ring.pack_difference(mask, first, bits, keep=True))
+        return first
 
     def share_planes(self, planes: Tensor) -> None:
         """Share bit planes by XOR."""

@@ -32,6 +32,36 @@ class Matrix:
     fraction_bits: int
     bits: int
 
+    def left(self, x: Pair) -> list[Tensor]:
+        """What a party multiplies the factor with from the left."""
+        assert x.mask is not None
+        return [x.opened, x.mask]
+
+    def left_mask(self, x: Pair) -> Tensor:
+        """The same at the dealer."""
+        assert x.mask is not None
+        return x.mask
+
+
+@dataclass(frozen=True, eq=False)
+class ServerMatrix(Matrix):
+    """A right factor y that P1 holds in the clear: P0 was sent d = y + s once, s drawn by P1.
+
+    factor: at P1 of y, which has short digits; at P0 of -d; at the dealer of s.
+    Products are between P0 and P1 alone: P0 multiplies its share of a mask, P1 what it knows of x but for that share.
+    """
+
+    at_owner: bool
+    """Whether this is P1."""
+
+    def left(self, x: Pair) -> list[Tensor]:
+        assert x.mask is not None
+        return [x.opened - x.mask] if self.at_owner else [x.mask]
+
+    def left_mask(self, x: Pair) -> Tensor:
+        assert x.first is not None
+        return x.first
+
 
 @dataclass(frozen=True, eq=False)
 class PublicWeight:

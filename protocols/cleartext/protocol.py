@@ -157,6 +157,18 @@ class CleartextProtocol(Protocol):
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
+    def prepare_server(
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
+    ) -> ClearSecret:
+        return self.input(values, shape, fraction_bits, bits)
+
     def prepare_public(
         self,
         values: Tensor | None,

@@ -1,7 +1,8 @@
 """What an op declares to cost, and what it was measured to cost.
 
-Accounting convention everywhere: *online* bytes are what one computing party sends to the other (both send the same);
-*dealer* bytes are what the dealer sends. Both count payload, before the transport adds its frames.
+Accounting convention everywhere: *online* bytes are what one computing party sends to the other; *dealer* bytes are
+what the dealer sends. Both count payload, before the transport adds its frames. In almost every gate both parties send
+the same; what one of them sends alone is declared apart.
 """
 
 from __future__ import annotations
@@ -15,18 +16,39 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cost:
-    """Rounds of one exchange each, bytes sent by each computing party, bytes sent by the dealer."""
+    """Rounds of one exchange each, bytes sent by each computing party, bytes sent by the dealer.
+
+    p0_bytes, p1_bytes: what that party alone sends besides, in gates that declare it. What is measured at a role needs
+    neither: there online_bytes are all that it sent.
+    """
 
     rounds: int = 0
     online_bytes: int = 0
     dealer_bytes: int = 0
+    p0_bytes: int = 0
+    p1_bytes: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.rounds + other.rounds,
             self.online_bytes + other.online_bytes,
             self.dealer_bytes + other.dealer_bytes,
+            self.p0_bytes + other.p0_bytes,
+            self.p1_bytes + other.p1_bytes,
         )
+
+    @property
+    def both_bytes(self) -> int:
+        """Online bytes of both parties together."""
+        return 2 * self.online_bytes + self.p0_bytes + self.p1_bytes
+
+    def at(self, role: str) -> Cost:
+        """What a meter measures of it at 'p0', 'p1' or 'dealer'. P0 hears nothing from the dealer."""
+        if role == "dealer":
+            return Cost(dealer_bytes=self.dealer_bytes)
+        if role == "p0":
+            return Cost(self.rounds, self.online_bytes + self.p0_bytes)
+        return Cost(self.rounds, self.online_bytes + self.p1_bytes, self.dealer_bytes)
 
 
 @dataclass

@@ -124,10 +124,10 @@ def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(words).reshape(x.shape), torch.from_numpy(packed)
 
 
-def pack_difference(x: Tensor, y: Tensor, bits: int) -> Tensor:
-    """Wire bytes of x - y. Shapes: as `pack_sum`. y's memory may be used for the result."""
+def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> Tensor:
+    """Wire bytes of x - y. Shapes: as `pack_sum`. y's memory may be used for the result, unless it is to be kept."""
     if not kernels.serve(x.device) or element_bytes(bits) == 8:
-        return pack(torch.sub(x, y, out=y), bits)
+        return pack(torch.sub(x, y, out=None if keep else y), bits)
     return torch.from_numpy(kernels.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
 
 

@@ -216,6 +216,19 @@ class Protocol(ABC):
         """
 
     @abstractmethod
+    def prepare_server(
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
+    ) -> Any:
+        """Load a tensor that P1, the model's owner, holds in the clear; every other role passes None."""
+
+    @abstractmethod
     def prepare_public(
         self,
         values: Tensor | None,

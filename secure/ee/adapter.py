@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import CheckpointError
 from protocols.equivariant.adapter import encrypt_adapter as encrypt_tensors
 from protocols.equivariant.key import Key
@@ -17,7 +18,6 @@ from secure.ee.base import CONFIG_NAME, check_base, open_base, read_config
 from secure.ee.folder import TensorFolder, check_is_new, file_digest, new_folder, read_json, write_json
 from secure.ee.manifest import SEALED_NAME, EncryptionManifest, read_manifest
 from secure.ee.sealing import encrypt_files
-from secure.ee.tensor_file import TensorFile, TensorSpec
 from secure.ee.transforms import planned
 
 ADAPTER_CONFIG = "adapter_config.json"

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import CheckpointError
 from protocols.equivariant.key import Key
 from secure.ee.base import CONFIG_NAME, FINAL_NORM_NAME, GENERATION_NAME, base_seal
@@ -24,7 +25,6 @@ from secure.ee.folder import (
 )
 from secure.ee.ids import decrypt_config, encrypt_config
 from secure.ee.manifest import EncryptionManifest, read_manifest
-from secure.ee.tensor_file import TensorFile, TensorSpec
 from secure.ee.transforms import planned, vocabulary_tables
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from models.tensor_file import DTYPES, TensorSpec
 from protocols.core.errors import CheckpointError, ConfigurationError
 from protocols.equivariant.key import Key
 from protocols.equivariant.transform import Transform, plan
@@ -36,7 +37,6 @@ from secure.ee.folder import (
     no_progress,
 )
 from secure.ee.manifest import Assumption, EncryptionManifest
-from secure.ee.tensor_file import DTYPES, TensorSpec
 from secure.ee.writer import Writer
 
 _GENERATIVE = ("ForCausalLM", "LMHeadModel")

@@ -15,8 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from models.tensor_file import DTYPES, TensorFile, TensorSpec
 from protocols.core.errors import CheckpointError, ConfigurationError
-from secure.ee.tensor_file import DTYPES, TensorFile, TensorSpec
 
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"

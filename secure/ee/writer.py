@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import CheckpointError
 from protocols.equivariant.key import Key
 from protocols.equivariant.transform import Transform
@@ -20,7 +21,6 @@ from secure.ee.folder import Step, TensorFolder, file_digest, read_json, write_j
 from secure.ee.ids import encrypt_config, with_default_ids, without_ids
 from secure.ee.manifest import SEALED_NAME
 from secure.ee.sealing import encrypt_files
-from secure.ee.tensor_file import TensorFile, TensorSpec
 from secure.ee.transforms import vocabulary_tables
 
 CLIENT_TENSORS = "client.safetensors"

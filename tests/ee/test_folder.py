@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import CheckpointError, ConfigurationError, ProtocolError
 from secure.ee.folder import TensorFolder, file_digest, new_folder, write_tensors
-from secure.ee.tensor_file import TensorFile, TensorSpec
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -151,7 +151,7 @@ MEASURE = """
 import resource, sys, torch
 from pathlib import Path
 from secure.ee.folder import TensorFolder, write_tensors
-from secure.ee.tensor_file import TensorSpec
+from models.tensor_file import TensorSpec
 for count in (4, 36):
     before, after = (Path(sys.argv[1]) / f"{name}{count}" for name in ("before", "after"))
     before.mkdir(); after.mkdir()

@@ -181,7 +181,7 @@ def test_a_program_stays_on_the_card(function: Any, truncation: str) -> None:
     assert all(len(outcome.results[role]) == len(outcome.results["p0"]) for role in ("p0", "p1"))
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_a_model_stays_on_the_card(weights: WeightVisibility) -> None:
     """Loading and predicting: what one keeps for the other lies on the card."""
     tiny = model.make_model(equality.TINY, weights)

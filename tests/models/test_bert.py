@@ -32,7 +32,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 @pytest.mark.parametrize("case", CASES)
 def test_agrees_with_transformers(
     case: str, weights: str, save_bert: Callable[..., tuple[Path, Any]], tmp_path: Path

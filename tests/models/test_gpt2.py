@@ -38,7 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 @pytest.mark.parametrize("case", CASES)
 def test_agrees_with_transformers(case: str, weights: Any, tmp_path: Path) -> None:
     changes, batch, tokens, padded = CASES[case]
@@ -68,7 +68,7 @@ def test_hidden_states(head: bool, tmp_path: Path) -> None:
     assert float((found["last_hidden_state"] - plain(body, ids).last_hidden_state).abs().max()) < SECURE_ERROR
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_steps_with_a_cache_give_what_one_pass_gives(weights: Any, tmp_path: Path) -> None:
     reference = save_decoder(tmp_path, "gpt2")
     checkpoint = read_checkpoint(tmp_path, weights=weights)

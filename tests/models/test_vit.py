@@ -61,7 +61,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 @pytest.mark.parametrize("case", CASES)
 def test_logits(case: str, weights: Any, tmp_path: Path) -> None:
     changes, batch = CASES[case]
@@ -70,7 +70,7 @@ def test_logits(case: str, weights: Any, tmp_path: Path) -> None:
     check(read_checkpoint(tmp_path, weights=weights), tmp_path, images, plain(reference, images))
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -139,7 +139,7 @@ def test_a_classifier_computes_little_in_its_last_layer(tmp_path: Path) -> None:
     assert 3 * online["layer.1"] < online["layer.0"]
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_what_the_client_needs_is_little(weights: Any, tmp_path: Path) -> None:
     """No table, and one number for a pixel, with public weights too."""
     reference = save_vit(tmp_path, image_size=[9, 20], patch_size=[3, 5])

@@ -123,6 +123,34 @@ def test_a_share_that_does_not_fit_is_refused(client: Client, shares: dict[str, 
         client.load_model(FakeManifest(share_bytes=4), shares)
 
 
+def test_a_share_in_many_chunks_arrives_whole(client: Client, tmp_path: Path) -> None:
+    size = (3 << 20) + 5
+    files = {role: tmp_path / f"{role}.large" for role in ("p0", "p1")}
+    for path in files.values():
+        path.write_bytes(bytes(size))
+    client.load_model(FakeManifest(share_bytes=size), files)
+
+
+def test_a_share_above_the_limit_says_how_much_is_allowed(
+    local_parties: LocalParties, shares: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_parties.stop_all()
+    settings = local_parties.settings
+    local_parties.settings = replace(settings, limits=replace(settings.limits, share_bytes=2))
+    for role in PARTIES:
+        local_parties.start(role)
+    limited = pytest.raises(CheckpointError, match=r"share of p\d has 3 B, .*share_bytes allows uploads of 2 B")
+    with Client(local_parties.settings) as client, limited:
+        client.load_model(FakeManifest(), shares)
+    monkeypatch.setattr("parties.memory.available_bytes", lambda: 1)
+    local_parties.stop_all()
+    local_parties.settings = settings
+    for role in PARTIES:
+        local_parties.start(role)
+    with Client(settings) as client, pytest.raises(CheckpointError, match=r"has 3 B, 1 B of its memory are free"):
+        client.load_model(FakeManifest(), shares)
+
+
 def test_an_unreadable_share_is_refused_before_anything_is_sent(client: Client, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="absent cannot be read"):
         client.load_model(FakeManifest(), {"p0": tmp_path / "absent", "p1": tmp_path / "absent"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -233,3 +234,30 @@ def test_prefetch_hands_on_the_error_of_its_stream() -> None:
     next(ahead)
     with pytest.raises(PartyLost, match="dealer"):
         next(ahead)
+
+
+def file_of(frames: list[AnyFrame]) -> bytes:
+    link, file, sizes = Link("client", iter(frames), lambda: None), io.BytesIO(), []
+    link.receive_file(file, sizes.append)
+    assert sizes == [len(file.getvalue())] == [link.traffic.bytes_received]
+    return file.getvalue()
+
+
+def test_a_file_is_written_as_its_chunks_come() -> None:
+    assert file_of([DataFrame(0, 5, b"abc"), DataFrame(1, 5, b"de")]) == b"abcde"
+    assert file_of([DataFrame(0, 0, b"")]) == b""
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ([Frame(end=End())], "sent end where a file was due"),
+        ([DataFrame(0, 2, b"abc")], "do not add up to the 2 bytes"),
+        ([DataFrame(0, 5, b"abc"), DataFrame(1, 5, b"")], "do not add up to the 5 bytes"),
+        ([DataFrame(0, 5, b"abc"), DataFrame(1, 4, b"de")], "before the last one was complete"),
+        ([DataFrame(0, 5, b"abc"), Frame(sequence=1, end=End())], "before the last one was complete"),
+    ],
+)
+def test_files_that_do_not_add_up(frames: list[AnyFrame], message: str) -> None:
+    with pytest.raises(ProtocolError, match=message):
+        file_of(frames)

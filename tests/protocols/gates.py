@@ -15,13 +15,14 @@ from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, OpenBoth, Reveal, ShareMask
+from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.protocol import BeaverProtocol
-from protocols.beaver.weights import Matrix
+from protocols.beaver.roles import Party
+from protocols.beaver.weights import Matrix, ServerMatrix
 from protocols.core.piecewise import Piecewise
 from protocols.functions import compare, gelu, octaves, tanh
 
@@ -51,6 +52,19 @@ def _linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Line
         given = None if protocol.at_dealer else shares[1]
         matrix = protocol.prepare(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
         assert isinstance(matrix, Matrix)
+        return kind(opened(protocol, shares[0], bits), matrix, shares[2])
+
+    return build
+
+
+def _server_linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Linear) -> Build:
+    """P1's share of the matrix stands for the matrix."""
+
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
+        at_owner = isinstance(protocol.role, Party) and protocol.role.index == 1
+        given = shares[1] if at_owner else None
+        matrix = protocol.prepare_server(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
+        assert isinstance(matrix, ServerMatrix)
         return kind(opened(protocol, shares[0], bits), matrix, shares[2])
 
     return build
@@ -98,6 +112,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Open, "64", lambda p, s: Open(s[0], 64), _ONE),
     (Open, "47", lambda p, s: Open(s[0], 47), _ONE),
     (Open, "31", lambda p, s: Open(s[0], 31), _ONE),
+    (OpenToOne, "from-p0-64", lambda p, s: OpenToOne(s[0], 64, sender=0), _ONE),
+    (OpenToOne, "from-p1-47", lambda p, s: OpenToOne(s[0], 47, sender=1), _ONE),
     (OpenBoth, "64-47", lambda p, s: OpenBoth(s[0], s[1], 64, 47), _TWO),
     (OpenBoth, "31-64", lambda p, s: OpenBoth(s[0], s[1], 31, 64), _TWO),
     (ShareMask, "48", lambda p, s: ShareMask(shifted(p, s[0])), _ONE),
@@ -115,6 +131,10 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Linear, "64", _linear(64, 64), _BIASED),
     (Linear, "48", _linear(48, 64), _BIASED),
     (Linear, "32", _linear(32, 32), _BIASED),
+    (Linear, "server-64", _server_linear(64, 64), _BIASED),
+    (Linear, "server-47", _server_linear(47, 64), _BIASED),
+    (Linear, "server-24", _server_linear(24, 24), _BIASED),
+    (LinearShare, "server-48", _server_linear(48, 64, LinearShare), _BIASED),
     (LinearShare, "64", _linear(64, 64, LinearShare), _BIASED),
     (LinearShare, "47", _linear(47, 64, LinearShare), _BIASED),
     (Square, "each", lambda p, s: Square(opened(p, s[0]), summed=False), _ONE),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from protocols.beaver.protocol import BeaverParty
 from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.piecewise import Piecewise
@@ -80,12 +81,25 @@ def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values:
             return protocol.bind(protocol.prepare(share, shape, scale, opened=False))
         case "table":
             return protocol.factor(protocol.prepare(share, shape, scale, bits=32, opened=True))
+        case "server weight" | "server bias" | "server gain" | "server table":
+            # P1 alone has the values.
+            given = values_at_the_owner(protocol, share, values, scale)
+            opened, bits = argument.kind != "server bias", 32 if argument.kind == "server table" else 64
+            prepared = protocol.prepare_server(given, shape, scale, bits=bits, opened=opened)
+            matrix = argument.kind in ("server weight", "server table")
+            return protocol.factor(prepared) if matrix else protocol.bind(prepared)
         case "public" | "bound public":
             number = None if share is None else torch.round(values * 2.0**scale).to(torch.int64)
             public = argument.kind == "public"
             prepared = protocol.prepare_public(number, shape, scale, opened=public)
             return protocol.factor(prepared) if public else protocol.bind(prepared)
     raise AssertionError(argument.kind)
+
+
+def values_at_the_owner(protocol: Protocol, share: Tensor | None, values: Tensor, scale: int) -> Tensor | None:
+    """The argument itself where it is in the clear: at P1, and in the reference."""
+    clear = share is not None and not (isinstance(protocol, BeaverParty) and protocol.role.index == 0)
+    return encode(values, scale) if clear else None
 
 
 # Bounds. A truncation is the floor or one unit more, so it is off by less than one unit.

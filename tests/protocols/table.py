@@ -43,6 +43,7 @@ from tests.protocols.ops import DOUBLE, Op, as_declared, at_most, exactly, float
 _LONG = 613
 ONE = (((1,),), ((5,),), ((3, 7),), ((2, 3, 5),), ((_LONG,),))
 TWO = (((1,), (1,)), ((5,), (5,)), ((3, 7), (7,)), ((2, 3, 5), (3, 1)), ((1, 5), (4, 1)), ((_LONG,), (_LONG,)))
+VECTORS = tuple(shapes for shapes in TWO if len(shapes[1]) == 1)
 SAME = (((1,), (1,)), ((3, 7), (3, 7)), ((_LONG,), (_LONG,)))
 THREE = tuple((x, y, z) for x, y, z in (((1,),) * 3, ((3, 7), (3, 1), (7,)), ((2, 3, 5), (5,), (1,)), ((_LONG,),) * 3))
 ROWS = (((1, 1),), ((1, 5),), ((3, 7),), ((2, 3, 9),), ((4, 1),), ((2, 2, 4, 8),))
@@ -70,10 +71,14 @@ WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "weight")
 BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bias")
 PUBLIC_WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "public")
 PUBLIC_BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "public")
+SERVER_WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "server weight")
+SERVER_BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "server bias")
+SERVER_GAIN = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "server gain")
 BOUND_PUBLIC = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bound public")
 ONE_HOT = Argument(0.0, 1.0, fraction_bits=0)
 TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
 LOGIT = Argument(-8000.0, 8000.0, (0.0, ULP, -ULP, *around(-8.0, 8.0), 8000.0, -8000.0))
+SERVER_TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "server table")
 SCORES = Argument(-1800.0, 1800.0, (1800.0, -1800.0, 0.0, 1800.0, 1800.0 - ULP))
 MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
 MASK = Argument(softmax.MASKED, 0.0)
@@ -241,6 +246,7 @@ OPS: tuple[Op, ...] = (
     Op("multiply", lambda x, y: x * y, (LEFT, RIGHT), TWO, one_unit, product_below(LARGEST, _product, LEFT, RIGHT)),
     Op("multiply-large", lambda x, y: x * y, (LARGE, UNIT), TWO, one_unit),
     Op("multiply-fine", _to_22_bits, (LEFT, RIGHT), TWO, at_most(2.0**-22 + 2.0**-40)),
+    Op("multiply-server", lambda x, y: x * y, (LEFT, SERVER_GAIN), VECTORS, one_unit),
     Op("multiply-public", lambda x, y: x * y, (LEFT, BOUND_PUBLIC), TWO, one_unit),
     Op("square", lambda x: x * x, (Argument(-90.5, 90.5, (0.0, ULP, -ULP, 90.5, -90.5)),), ONE, one_unit),
     Op("square-sum", lambda x: x.protocol.square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
@@ -255,12 +261,16 @@ OPS: tuple[Op, ...] = (
     ),
     Op("linear", _linear, (LEFT, WEIGHT, BIAS), WITH_BIAS, one_unit),
     Op("linear-no-bias", _linear, (LEFT, WEIGHT), MATRICES, one_unit),
+    Op("linear-server", _linear, (LEFT, SERVER_WEIGHT, SERVER_BIAS), WITH_BIAS, one_unit),
+    Op("linear-server-no-bias", _linear, (LEFT, SERVER_WEIGHT), MATRICES, one_unit),
     Op("linear-public", _linear, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS), WITH_BIAS, one_unit),
     Op("linear-untruncated", _untruncated, (LEFT, WEIGHT, BIAS), WITH_BIAS, exactly),
+    Op("linear-untruncated-server", _untruncated, (LEFT, SERVER_WEIGHT, SERVER_BIAS), WITH_BIAS, exactly),
     Op("linear-untruncated-public", _untruncated, (LEFT, PUBLIC_WEIGHT), MATRICES, exactly),
     Op("append", _append, (ANY, ANY), SAME, exactly),
     Op("append-and-multiply", _appended_factor, (LEFT, UNIT, UNIT), APPENDED, one_unit),
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
+    Op("embedding-server", embedding.embedding, (ONE_HOT, SERVER_TABLE), MATRICES, exactly, one_hot(SERVER_TABLE)),
     # comparisons
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (_argument_of(compare.NEGATIVE),), ONE, exactly),
     Op("less-than", compare.less_than, (HALF, OTHER_HALF), TWO, exactly),

@@ -12,6 +12,12 @@ def test_costs_add() -> None:
     assert sum([Cost(1, 2, 3)] * 3, Cost()) == Cost(3, 6, 9)
 
 
+def test_what_one_party_sends_alone() -> None:
+    cost = Cost(2, 8, 5, p0_bytes=3) + Cost(1, p1_bytes=16)
+    assert (cost.at("p0"), cost.at("p1"), cost.at("dealer")) == (Cost(3, 11), Cost(3, 24, 5), Cost(0, 0, 5))
+    assert cost.both_bytes == 2 * 8 + 3 + 16
+
+
 def test_meter_attributes_to_layer_and_op() -> None:
     meter = Meter()
     with meter.gate("encoder.0", "open", Cost(1, 8, 0)):

@@ -54,24 +54,23 @@ def test_measured_is_declared(gate: type[Gate[Any]], build: Build, shapes: tuple
     declared = calls[0]
     assert calls == [declared] * 3, "the three roles declare the same"
     rows = {role: meter.rows["tested", gate.name] for role, meter in meters.items()}
-    assert rows["p0"].measured == Cost(declared.rounds, declared.online_bytes, 0)
-    assert rows["p1"].measured == declared
-    assert rows["dealer"].measured == Cost(0, 0, declared.dealer_bytes)
+    assert {role: row.measured for role, row in rows.items()} == {role: declared.at(role) for role in rows}
     assert all(row.declared == declared and row.calls == 1 for row in rows.values())
     # The meters count what is on the wire, all gates together.
-    total = meters["p1"].total
     assert {role: sum(map(len, messages)) for role, messages in sent.items()} == {
-        "p0": total.online_bytes,
-        "p1": total.online_bytes,
-        "dealer": total.dealer_bytes,
+        "p0": meters["p0"].total.online_bytes,
+        "p1": meters["p1"].total.online_bytes,
+        "dealer": meters["p1"].total.dealer_bytes,
     }
-    assert len(sent["p0"]) == len(sent["p1"]) == total.rounds
+    assert len(sent["p0"]) == len(sent["p1"]) == meters["p1"].total.rounds
 
 
 # What the docstrings promise, in numbers: (rounds, online bytes, dealer bytes) for 8 elements.
 PROMISED = {
     ("Open", "64"): Cost(1, 64, 0),
     ("Open", "47"): Cost(1, 48, 0),
+    ("OpenToOne", "from-p0-64"): Cost(1, p0_bytes=64),
+    ("OpenToOne", "from-p1-47"): Cost(1, p1_bytes=48),
     ("ShareMask", "48"): Cost(0, 0, 48),
     ("Lift", "48-64"): Cost(0, 0, 8 * (8 + 2)),
     ("Lift", "31-64"): Cost(0, 0, 8 * (8 + 5)),

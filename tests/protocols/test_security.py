@@ -19,7 +19,7 @@ from protocols.beaver import sharing
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.opening import Open
 from protocols.beaver.gates.product import Product
-from protocols.beaver.protocol import BeaverProtocol
+from protocols.beaver.protocol import BeaverParty, BeaverProtocol
 from protocols.core import ring
 from protocols.core.channel import queue_channels
 from protocols.core.cost import Cost
@@ -68,8 +68,10 @@ GATE_ROWS = [
 ]
 
 
-def run_gate(build: Build, shapes: tuple[Shape, ...], count: int) -> tuple[Gate[Any], Cost, dict[str, list[bytes]]]:
-    """The gate on zeros, the first axis of its first argument of length `count`."""
+def run_gate(
+    build: Build, shapes: tuple[Shape, ...], count: int
+) -> tuple[Gate[Any], dict[str, int], dict[str, list[bytes]]]:
+    """The gate on zeros, the first axis of its first argument of length `count`; bytes that each role sent in it."""
     inputs = [
         torch.zeros((count, *shape[1:]) if i == 0 else shape, dtype=torch.int64) for i, shape in enumerate(shapes)
     ]
@@ -87,25 +89,25 @@ def run_gate(build: Build, shapes: tuple[Shape, ...], count: int) -> tuple[Gate[
         return torch.zeros(1)
 
     _, meters, sent = run_roles(program, inputs)
-    return gates[0], meters["p1"].rows["tested", gates[0].name].measured, sent
+    costs: dict[str, Cost] = {role: meter.rows["tested", gates[0].name].measured for role, meter in meters.items()}
+    own = {role: cost.dealer_bytes if role == "dealer" else cost.online_bytes for role, cost in costs.items()}
+    return gates[0], own, sent
 
 
 @pytest.mark.parametrize(("gate", "build", "shapes"), GATE_ROWS)
 def test_every_gate_sends_uniform_bytes(gate: type[Gate[Any]], build: Build, shapes: tuple[Shape, ...]) -> None:
     few = 8
-    _, cost, _ = run_gate(build, shapes, few)
+    _, own, _ = run_gate(build, shapes, few)
     _, more, _ = run_gate(build, shapes, 2 * few)
     # What an argument of fixed size adds does not grow.
-    growth = (more.online_bytes - cost.online_bytes, more.dealer_bytes - cost.dealer_bytes)
-    least = min(added for added in growth if added)
-    ready, cost, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
+    least = min(added for role in ROLES if (added := more[role] - own[role]))
+    ready, own, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
     # Gates of which the bytes are whole ring elements.
     width = ring.element_bytes(ready.bits) if isinstance(ready, Open | Product) else 1
     for role in ROLES:
         # The gate's own traffic is the last of what was sent.
-        own_bytes = cost.dealer_bytes if role == "dealer" else cost.online_bytes
-        if own_bytes:
-            assert_uniform(b"".join(sent[role])[-own_bytes:], width, f"{gate.name} from {role}")
+        if own[role]:
+            assert_uniform(b"".join(sent[role])[-own[role] :], width, f"{gate.name} from {role}")
 
 
 def test_openings_of_47_bits_are_uniform_in_their_unused_bit() -> None:
@@ -215,6 +217,84 @@ def test_dealer_never_receives() -> None:
     generator = torch.Generator().manual_seed(0)
     for op in OPS:
         run_secure(op, op.fill(op.shapes[0], generator), op.forms[0], POLICY)
+
+
+def server_program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+    """Load what P1 alone holds, then use all of it: a table, a matrix, a bias, a gain."""
+
+    def held(number: int, **kind: Any) -> Any:
+        values, at_owner = shares[number], isinstance(protocol, BeaverParty) and protocol.role.index == 1
+        return protocol.prepare_server(values if at_owner else None, SERVER_SHAPES[number], 16, **kind)
+
+    one_hot = protocol.input(shares[0], SERVER_SHAPES[0], 0, 24)
+    table, weight = held(1, bits=24, opened=True), held(2, opened=True)
+    bias, gain = held(3, opened=False), held(4, opened=True)
+    rows = protocol.linear(one_hot, protocol.factor(table), None)
+    hidden = protocol.linear(rows, protocol.factor(weight), protocol.factor(bias))
+    return protocol.reveal(protocol.linear(hidden * protocol.bind(gain), protocol.factor(weight), None))
+
+
+SERVER_SHAPES = ((600, 40), (40, 64), (64, 64), (64,), (64,))
+
+
+def server_traffic(fill: int, **options: Any) -> tuple[list[Tensor], dict[str, list[bytes]]]:
+    """With everything that P1 holds equal to `fill`, and an input of zeros. Returns what P0 and P1 reveal, and traffic.
+
+    The weights are no secret to P1, so its input here is the weights and not a share of them.
+    """
+    weights = [torch.full(shape, fill, dtype=torch.int64) for shape in SERVER_SHAPES[1:]]
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        return server_program(protocol, [shares[0], *weights])
+
+    revealed, _, sent = run_roles(program, [torch.zeros(SERVER_SHAPES[0], dtype=torch.int64)], **options)
+    return revealed, sent
+
+
+@pytest.mark.parametrize("fill", [0, 1, (1 << 16) + 1, -3 << 16])
+def test_a_party_without_the_weights_sees_uniform_bytes(fill: int) -> None:
+    """Whatever P1 holds. What P1 sees is as uniform: it knows the weights, and nothing of the input."""
+    _, sent = server_traffic(fill)
+    for role in ROLES:
+        assert p_value(b"".join(sent[role])) > P_VALUE, role
+    loaded = sent["p1"][:3]  # table, matrix, gain; a bias is not sent
+    assert [len(message) for message in loaded] == [3 * 40 * 64, 8 * 64 * 64, 8 * 64]
+    assert [len(message) for message in sent["p0"][:3]] == [0, 0, 8 * 64]
+    for first, second in zip(loaded, server_traffic(fill)[1]["p1"], strict=False):
+        assert first != second, "the same weights under another mask"
+
+
+def test_what_is_sent_for_weights_depends_on_no_weight() -> None:
+    """Under one seed, two models' loading messages differ by the difference of the models: the mask is the same
+    one-time pad, drawn before any weight is looked at. So without P1's seed either model explains every message."""
+    options = {"seeds": (bytes(16), bytes([1]) * 16), "session": b"loading"}
+    (_, first), (_, second) = (server_traffic(fill, **options) for fill in (0, 7))
+    for a, b, width in zip(first["p1"][:2], second["p1"][:2], (3, 8), strict=True):
+        modulus = 1 << 8 * width
+        words = [[int.from_bytes(m[i : i + width], "little") for i in range(0, len(m), width)] for m in (a, b)]
+        assert {(y - x) % modulus for x, y in zip(*words, strict=True)} == {7}
+    # While models are loaded P0 says the same: nothing, and its own mask of a vector.
+    assert first["p0"][:3] == second["p0"][:3]
+
+
+def test_what_p1_learns_of_an_input_is_one_time_padded_by_p0() -> None:
+    """Two inputs, one seed: what P0 sends to P1's product differs by the input's own share, whatever the weights."""
+
+    def message(value: int, fill: int) -> bytes:
+        def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+            at_owner = isinstance(protocol, BeaverParty) and protocol.role.index == 1
+            weight = protocol.prepare_server(weights if at_owner else None, (4, 3), 16, opened=True)
+            # P1's share of the input is zero here, so that P0's is the input.
+            at_p0 = isinstance(protocol, BeaverParty) and protocol.role.index == 0
+            x = protocol.input(inputs if at_p0 else None if protocol.at_dealer else inputs * 0, (5, 4), 16)
+            return protocol.reveal(protocol.linear(x, weight, None))
+
+        weights, inputs = torch.full((4, 3), fill), torch.full((5, 4), value)
+        _, _, sent = run_roles(program, [], seeds=(bytes(16), bytes([1]) * 16), session=b"one use")
+        return sent["p0"][1]
+
+    first, second = (np.frombuffer(message(value, fill), "<i8") for value, fill in ((0, 5), (9, 6)))
+    assert set(second - first) == {9}
 
 
 @pytest.mark.parametrize("last", ["fresh", "after a product"])

@@ -27,7 +27,7 @@ def model(checkpoint: Path, parties: Parties) -> PrivateModel:
     return PrivateModel.from_pretrained(checkpoint, parties=parties)
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_call_agrees_with_transformers(checkpoint: Path, parties: Parties, reference: Any, weights: Any) -> None:
     model = PrivateModel.from_pretrained(checkpoint, parties=parties, weights=weights)
     generator = torch.Generator().manual_seed(5)
@@ -150,7 +150,7 @@ def test_share_files_are_removed_when_loading_fails(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_split_folder_with_and_without_shares(checkpoint: Path, reference: Any, tmp_path: Path, weights: Any) -> None:
     split(checkpoint, tmp_path / "owner", weights)
     shares = {role: (tmp_path / "owner" / f"{role}.safetensors") for role in ("p0", "p1")}

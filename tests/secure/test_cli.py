@@ -104,6 +104,8 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
     assert run("split", str(checkpoint), "--out", str(tmp_path / "shares"), "--weights", "public") == 0
     assert run("split", str(checkpoint), "--out", str(tmp_path / "shares")) == ExitCode.CHECKPOINT
     assert "public weights" in capsys.readouterr().out
+    assert run("split", str(checkpoint), "--out", str(tmp_path / "owner"), "--weights", "server") == 0
+    assert "server weights" in capsys.readouterr().out
     assert run("doctor") == 0
     assert "0 failed" in capsys.readouterr().out
 

@@ -65,7 +65,7 @@ def due(reference: Any, ids: Tensor, mask: Tensor | None = None, **options: Any)
     return result.sequences
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 @pytest.mark.parametrize("reveal", ["logits", "token"])
 def test_greedy_tokens_are_those_of_transformers(
     folder: Path, parties: Parties, reference: Any, weights: Any, reveal: Any, client: InProcessClient
@@ -235,11 +235,17 @@ def test_a_streamer_takes_one_prompt(model: PrivateModel) -> None:
 def test_generation_by_three_processes(folder: Path, reference: Any) -> None:
     ids = words(1, 4)
     with launch() as parties:
+        expected = due(reference, ids, max_new_tokens=8, eos_token_id=60)
+        held = PrivateModel.from_pretrained(folder, parties=parties, weights="server")
+        assert torch.equal(held.generate(ids, max_new_tokens=8, eos_token_id=60), expected)
+        report = held.report
+        assert sum(row.online_bytes for row in report.rows) == report.online_bytes
+        # P0 alone sends what P1 multiplies: one-hot vectors as long as the table, and in two layers what GELU gave and
+        # what queries, keys and values are made of.
+        sent = {role: report.roles[role].bytes_sent[peer] for role, peer in (("p0", "p1"), ("p1", "p0"))}
+        assert sent["p0"] - sent["p1"] == (4 + 7) * (3 * (61 + 20) + 8 * 2 * (96 + 24))
         model = PrivateModel.from_pretrained(folder, parties=parties)
-        assert torch.equal(
-            model.generate(ids, max_new_tokens=8, eos_token_id=60),
-            due(reference, ids, max_new_tokens=8, eos_token_id=60),
-        )
+        assert torch.equal(model.generate(ids, max_new_tokens=8, eos_token_id=60), expected)
         # The same parties after a session that ended early.
         first = next(iter(model.stream(ids, max_new_tokens=12, eos_token_id=60)))
         assert model.generate(ids, max_new_tokens=1, eos_token_id=60)[0, -1] == first[0]

@@ -26,7 +26,7 @@ LOGITS_ERROR = 2e-3
 LABELS = {0: "tench", 1: "goldfish", 2: "shark"}
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_a_classifier(weights: Any, client: InProcessClient, tmp_path: Path) -> None:
     reference = save_vit(tmp_path, id2label=LABELS)
     model = PrivateModel.from_pretrained(tmp_path, parties=Parties(client), weights=weights)
@@ -55,7 +55,7 @@ def test_a_body(pooler: bool, parties: Parties, tmp_path: Path) -> None:
         assert float((ours[name] - tensor).abs().max()) < LOGITS_ERROR, name
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_a_split_folder(weights: Any, client: InProcessClient, tmp_path: Path) -> None:
     """There is no table for the client, with public weights either; the image processor's file is copied."""
     reference = save_vit(tmp_path / "whole", id2label=LABELS)

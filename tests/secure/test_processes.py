@@ -63,6 +63,9 @@ def test_private_model_on_three_processes(
         assert model.report.sessions == 2
         public = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="public")
         assert float((public.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
+        held = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="server")
+        assert float((held.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
+        assert sum(row.online_bytes for row in held.report.rows) == held.report.online_bytes > 0
         model.unload()
     assert {role for role, _ in logged} == {"p0", "p1", "dealer"}
     assert processes_with(str(tmp_path)) == []

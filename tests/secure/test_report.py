@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from models.capacity import human_bytes
 from parties.conversation import Costs, RoleReport
 from protocols.core.errors import InputError
 from secure.report import SCHEMA, Report
-from secure.rows import human_bytes
 
 
 def row(layer: str, op: str, **changes: Any) -> dict[str, Any]:

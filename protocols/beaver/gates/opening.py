@@ -37,11 +37,50 @@ class Open(Gate[Pair]):
         return Cost(rounds=1, online_bytes=self.x.numel() * ring.element_bytes(self.bits))
 
     def deal(self, dealer: Dealer) -> Pair:
-        return Pair(unknown(self.x.shape), dealer.mask(tuple(self.x.shape)), self.bits, dealt=True)
+        first, mask = dealer.halves(tuple(self.x.shape))
+        return Pair(unknown(self.x.shape), mask, self.bits, dealt=True, first=first)
 
     def evaluate(self, party: Party) -> Pair:
         mask = party.mask(tuple(self.x.shape))
         return Pair(party.open(self.x, mask, self.bits), mask, self.bits, dealt=True)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenToOne(Gate[Pair]):
+    """c = x + r in Z_2^bits for one party alone, r expanded from the seed of the other, P_sender.
+
+    P_sender sends x_s + r, the receiver adds its own share. r is then shared as it is: r at the sender, zero at the
+    receiver. The sender's opened half is what it sent: c only where the receiver's own share is zero.
+
+    Shapes: any. Encoding: share in Z_2^bits or larger -> pair in Z_2^bits, any fraction bits.
+    Cost: 1 round, in which P_sender sends ceil(bits/8) bytes per element and the receiver an empty message; so no
+    sender runs ahead. The dealer sends nothing.
+    Error: none. Reveals: c to the receiver, which is uniform to it as it does not know r; nothing to the sender.
+    Source: as `Open`.
+    """
+
+    name = "open-to-one"
+    x: Tensor
+    bits: int
+    sender: int
+
+    def cost(self) -> Cost:
+        sent = self.x.numel() * ring.element_bytes(self.bits)
+        return Cost(rounds=1, p0_bytes=sent) if self.sender == 0 else Cost(rounds=1, p1_bytes=sent)
+
+    def deal(self, dealer: Dealer) -> Pair:
+        mask = dealer.mask_of(self.sender, tuple(self.x.shape))
+        first = mask if self.sender == 0 else torch.zeros((), dtype=torch.int64, device=dealer.device).expand_as(mask)
+        return Pair(unknown(self.x.shape), mask, self.bits, dealt=True, first=first)
+
+    def evaluate(self, party: Party) -> Pair:
+        mask = party.mask_of(self.sender, tuple(self.x.shape))
+        if party.index == self.sender:
+            masked = self.x + mask
+            party.open_to_one(masked, self.sender, self.bits)
+            return Pair(masked, mask, self.bits, dealt=True)
+        message = party.open_to_one(self.x, self.sender, self.bits)
+        return Pair(ring.unpack_added(message, self.x, self.bits), mask, self.bits, dealt=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +103,7 @@ class OpenBoth(Gate[tuple[Pair, Pair]]):
         return Cost(rounds=1, online_bytes=count)
 
     def deal(self, dealer: Dealer) -> tuple[Pair, Pair]:
-        x, y = (
-            Pair(unknown(t.shape), dealer.mask(tuple(t.shape)), bits, dealt=True)
-            for t, bits in ((self.x, self.x_bits), (self.y, self.y_bits))
-        )
-        return x, y
+        return Open(self.x, self.x_bits).deal(dealer), Open(self.y, self.y_bits).deal(dealer)
 
     def evaluate(self, party: Party) -> tuple[Pair, Pair]:
         x_mask, y_mask = (party.mask(tuple(t.shape)) for t in (self.x, self.y))
@@ -92,8 +127,8 @@ class ShareMask(Gate[Pair]):
 
     def deal(self, dealer: Dealer) -> Pair:
         assert self.pair.mask is not None
-        dealer.share(self.pair.mask, self.pair.bits)
-        return Pair(self.pair.opened, self.pair.mask, self.pair.bits, dealt=True)
+        first = dealer.share_mask(self.pair.mask, self.pair.bits)
+        return Pair(self.pair.opened, self.pair.mask, self.pair.bits, dealt=True, first=first)
 
     def evaluate(self, party: Party) -> Pair:
         mask = party.correlation(tuple(self.pair.opened.shape), self.pair.bits)

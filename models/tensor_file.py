@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ DTYPES: dict[torch.dtype, str] = {
     torch.bfloat16: "BF16",
 }
 """Floating-point types and their names in the format."""
+_NAMES = DTYPES | {torch.int32: "I32", torch.int64: "I64"}
 _ALIGNMENT = 8
 _CHUNK_BYTES = 1 << 24
 
@@ -48,10 +50,13 @@ class TensorSpec:
 class TensorFile:
     """A context manager: `write` each tensor once, in the order of `specs`. `digest` afterwards."""
 
-    def __init__(self, path: Path, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(self, path: Path, specs: Mapping[str, TensorSpec], *, private: bool = False) -> None:
+        """private: readable by this user only. Raises FileExistsError, on entering, for a file that is there."""
         self._path = path
         self._specs = specs
+        self._mode = 0o600 if private else 0o666
         self._left: list[str] = list(specs)[::-1]
+        self._written = 0  # elements of the tensor whose turn it is
         self._hash = hashlib.sha256()
         self._file: BinaryIO
 
@@ -60,11 +65,11 @@ class TensorFile:
         offset = 0
         for name, spec in self._specs.items():
             end = offset + spec.size_bytes
-            header[name] = {"dtype": DTYPES[spec.dtype], "shape": spec.shape, "data_offsets": [offset, end]}
+            header[name] = {"dtype": _NAMES[spec.dtype], "shape": spec.shape, "data_offsets": [offset, end]}
             offset = end
         text = json.dumps(header, separators=(",", ":")).encode("utf-8")
         text += b" " * (-len(text) % _ALIGNMENT)
-        self._file = self._path.open("xb")
+        self._file = open(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, self._mode), "wb")
         self._put(len(text).to_bytes(8, "little") + text)
         return self
 
@@ -77,16 +82,29 @@ class TensorFile:
 
     def write(self, name: str, tensor: Tensor) -> None:
         """Append a tensor, converted to its declared type. Raises CheckpointError when that type cannot hold it."""
-        if not self._left or name != self._left.pop():
+        if name in self._specs and tuple(tensor.shape) != self._specs[name].shape:
+            raise ProtocolError(
+                f"tensor {name!r} has shape {tuple(tensor.shape)}, declared was {self._specs[name].shape}"
+            )
+        self.append(name, tensor)
+
+    def append(self, name: str, part: Tensor) -> None:
+        """The next elements of a tensor, in any shape. The next tensor's turn comes when it is complete."""
+        if not self._left or name != self._left[-1]:
             raise ProtocolError(f"tensor {name!r} is out of turn in {self._path.name}")
         spec = self._specs[name]
-        if tuple(tensor.shape) != spec.shape:
-            raise ProtocolError(f"tensor {name!r} has shape {tuple(tensor.shape)}, declared was {spec.shape}")
-        stored = tensor.to(spec.dtype)
+        self._written += part.numel()
+        if self._written > math.prod(spec.shape):
+            raise ProtocolError(f"tensor {name!r} has more than the {math.prod(spec.shape)} elements declared")
+        if self._written == math.prod(spec.shape):
+            self._left.pop()
+            self._written = 0
+        stored = part.to(spec.dtype)
         # A NaN goes through aminmax, which is many times faster than asking each value.
-        if stored.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(stored))).all()):
+        checked = spec.dtype.is_floating_point and stored.numel()
+        if checked and not bool(torch.isfinite(torch.stack(torch.aminmax(stored))).all()):
             raise CheckpointError(
-                f"tensor {name!r} is not finite in {DTYPES[spec.dtype]}; look at the base, or choose a wider --dtype"
+                f"tensor {name!r} is not finite in {DTYPES[spec.dtype]}; look at the checkpoint, or choose a wider type"
             )
         flat = stored.contiguous().view(-1).view(torch.uint8) if stored.numel() else torch.empty(0, dtype=torch.uint8)
         for start in range(0, len(flat), _CHUNK_BYTES):

@@ -1,0 +1,88 @@
+"""What a model takes on a disk and in a party's memory, known from its manifest before anything is written or sent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from models.manifest import Manifest, ParameterSpec
+from models.tensor_file import TensorSpec
+from protocols.core import ring
+from protocols.core.errors import CheckpointError
+
+_WORD_BYTES = 8
+_LOADING_WORDS = 5
+"""Of the largest tensor while it is loaded: its share, a mask, their sum, the other party's message, what is opened."""
+_SHORT_BYTES = 4
+"""Bytes of a weight in the clear: with f = 16 it is below 2^29 in magnitude."""
+
+
+def file_specs(parameters: Mapping[str, ParameterSpec]) -> dict[str, TensorSpec]:
+    """Shapes and types of tensors in a share file."""
+    return {
+        name: TensorSpec(spec.shape, torch.int32 if spec.bits <= ring.HALF_WORD_BITS else torch.int64)
+        for name, spec in parameters.items()
+    }
+
+
+def share_bytes(manifest: Manifest, role: str) -> int:
+    """Of the tensors in a party's share file."""
+    return sum(spec.size_bytes for spec in file_specs(manifest.held_by(role)).values())
+
+
+def check_disk(manifest: Manifest, folder: Path) -> None:
+    """Raises CheckpointError when the folder's disk has no room for both share files."""
+    need = {role: share_bytes(manifest, role) for role in ("p0", "p1")}
+    free = shutil.disk_usage(folder).free
+    if sum(need.values()) > free:
+        each = ", ".join(f"{role} {human_bytes(count)}" for role, count in need.items())
+        raise CheckpointError(
+            f"the share files take {human_bytes(sum(need.values()))} ({each}) in {folder}; "
+            f"{human_bytes(free)} are free there"
+        )
+
+
+def check_memory(manifest: Manifest, role: str, free_bytes: int, *, digits: bool) -> None:
+    """Raises CheckpointError when p0, p1 or the dealer has no room for the model.
+
+    digits: whether products are computed with digits of numbers, rather than with words: see `protocols.core.factor`.
+    """
+    kept = {name: _kept_bytes(manifest, spec, role, digits=digits) for name, spec in manifest.parameters.items()}
+    largest = max(manifest.parameters, key=lambda name: manifest.parameters[name].elements)
+    loading = _LOADING_WORDS * _WORD_BYTES * manifest.parameters[largest].elements
+    if sum(kept.values()) + loading > free_bytes:
+        raise CheckpointError(
+            f"{role} needs {human_bytes(sum(kept.values()) + loading)} of memory for this model: "
+            f"{human_bytes(sum(kept.values()))} that stay, in {len(kept)} tensors, and {human_bytes(loading)} while "
+            f"{largest}, the largest, is loaded; {human_bytes(free_bytes)} are free"
+        )
+
+
+def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: bool) -> int:
+    """What a role keeps of one parameter, as `Protocol.prepare` and its kin leave it."""
+    at_dealer, weights = role == "dealer", manifest.weights
+    if not (spec.opened and len(spec.shape) == 2):
+        # Share, opened form and mask of a vector; the dealer has masks alone.
+        return _WORD_BYTES * spec.elements * (3 if spec.opened and not at_dealer else 1)
+    if weights == "public" and at_dealer:
+        return 0
+    full = ring.element_bytes(spec.bits) if digits else 4 if spec.bits <= ring.HALF_WORD_BITS else _WORD_BYTES
+    in_clear = weights == "public" or (weights == "server" and role == "p1")
+    if in_clear and digits:
+        full = min(full, _SHORT_BYTES)
+    forms = 2 if weights == "private" and not at_dealer else 1
+    return full * forms * spec.elements
+
+
+def human_bytes(count: int) -> str:
+    """1234567 as '1.23 MB'; units are powers of ten."""
+    if count < 1000:
+        return f"{count} B"
+    value, unit = count / 1e3, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if value >= 999.5:
+            value, unit = value / 1e3, larger
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
