@@ -82,10 +82,14 @@ class ReplicatedParty(Protocol):
             if isinstance(role, Evaluator):
                 role.finish()
 
+    def role(self, helper: int) -> Role:
+        """What this party is in a gate with that helper."""
+        return self._roles[helper]
+
     def turn(self) -> Role:
         """This party's role under the next helper."""
         self._turn = (self._turn + 1) % PARTIES
-        return self._roles[self._turn]
+        return self.role(self._turn)
 
     def run(self, role: Role, gate: Gate[Result]) -> Result:
         """Help with or evaluate one gate and attribute its cost to the current layer."""
@@ -259,7 +263,7 @@ class ReplicatedParty(Protocol):
             shares = self.shares_of(own, self._value_bits(scale))
             opening = Open(self._public_product(role, shares, weight, self._addend(role, bias, scale)), shares.bits)
             return self._rescaled(role, opening, shares.bits, scale, self.policy.fraction_bits)
-        role = self._roles[weight.helper]
+        role = self.role(weight.helper)
         narrow = weight.matrix.bits <= ring.HALF_WORD_BITS
         shares = self.shares_of(own, weight.matrix.bits if narrow else self._value_bits(scale))
         product = Linear(pair_of(role, shares), weight.matrix, self._addend(role, bias, scale))
