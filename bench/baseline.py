@@ -22,17 +22,17 @@ from bench.measure import Setting, prepare
 from bench.shapes import config_of, manifest_of
 from models import program
 from models.checkpoint import read_share
-from models.client_inputs import client_inputs, decode_outputs
+from models.exchange import input_payloads, step_outputs
 from models.manifest import WeightVisibility
+from models.request import Request
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
-from protocols.beaver.sharing import reconstruct, share
 from protocols.core.channel import Channel, Payload
 from protocols.core.cost import Cost, Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES
 from protocols.core.secret import Protocol
-from tests.in_process import run_roles
+from tests.in_process import GivenSteps, run_roles
 
 FILE = Path(__file__).parent / "baseline.json"
 UPDATE = "python -m bench baseline --update"
@@ -84,8 +84,8 @@ def cost_of(case: Case) -> ModelCost:
     manifest = manifest_of(config_of(case.model, case.layers), case.weights)
     loading, predicting = Meter(), Meter()
     model = program.load(_dealer(loading, manifest.policy), manifest, None)
-    request = program.Request("hidden", case.batch, case.tokens, masked=False)
-    program.predict(_dealer(predicting, manifest.policy), model, request, None, None)
+    request = Request("hidden", case.batch, case.tokens, masked=False)
+    program.serve(_dealer(predicting, manifest.policy), model, request, GivenSteps(b""), None)
     load, predict = declared(loading), declared(predicting)
     return ModelCost(
         predict.rounds,
@@ -108,20 +108,20 @@ def error_of(case: Case) -> float:
         scratch = Path(name)
         work = prepare(Setting(case.model, case.tokens, case.batch, case.weights, case.layers, repeats=1), scratch)
         manifest, request = work.manifest, work.request
-        inputs = client_inputs(manifest, request, work.ids, embeddings=work.checkpoint.embeddings)
-        payloads = share(inputs, program.input_specs(manifest, request))
+        net = program.network(manifest)
+        payloads = input_payloads(net, request, {"input_ids": work.ids}, work.checkpoint.embeddings)
 
         def role(protocol: Protocol, _: Sequence[Tensor | None]) -> Any:
             index = protocol.role.index if isinstance(protocol, BeaverParty) else None
             shares = None if index is None else read_share(work.shares[f"p{index}"], manifest, f"p{index}")
             model = program.load(protocol, manifest, shares)
-            payload = None if index is None else payloads[index]
+            client = GivenSteps(b"" if index is None else payloads[index])
             with torch.inference_mode():
-                return program.predict(protocol, model, request, payload, index)
+                program.serve(protocol, model, request, client, index)
+            return b"".join(client.outputs)  # the dealer has none
 
         (first, second), _, _ = run_roles(role, [])
-        specs = program.output_specs(manifest, request)
-        found = decode_outputs(reconstruct(first, second, specs), specs)["last_hidden_state"]
+        found = step_outputs(net, request, (first, second))["last_hidden_state"]
         with torch.no_grad():
             return float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.program import ClientSteps
 from parties.engine import Digests, Engine, MeterRows, PartyTools, Tools
 from protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
 from protocols.core.cost import Meter
@@ -81,13 +82,12 @@ class GateEngine(Engine):
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
         return FixedPointPolicy.from_dict(json.loads(manifest_json)), []
 
-    def predict(
-        self, tools: Tools, model: object, request_json: str, payload: bytes | None
-    ) -> tuple[bytes | None, MeterRows]:
+    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
         request = GateRequest(**json.loads(request_json))
         if request.gate not in gate_names():
             raise InputError(f"unknown gate {request.gate!r}")
         assert isinstance(model, FixedPointPolicy)
+        client.receive(0)
         meter = Meter()
         at_dealer = not isinstance(tools, PartyTools)
         protocol = _protocol(tools, model, meter)
@@ -97,7 +97,9 @@ class GateEngine(Engine):
             for _ in range(request.calls):
                 run_gate(protocol, request.gate, shares, MEASURED)
         protocol.finish()
-        return None if at_dealer else b"", [row for row in meter.snapshot() if row["layer"] == MEASURED]
+        if not at_dealer:
+            client.send(b"")
+        return False, [row for row in meter.snapshot() if row["layer"] == MEASURED]
 
 
 def run_gate(protocol: BeaverProtocol, name: str, shares: list[Tensor], layer: str = "") -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from bench.gate_engine import GateRequest, NoModel, gate_names, shapes_of
 from bench.network import parties_on
-from parties.client import Client, RoleReport
+from parties.client import Client
+from parties.conversation import RoleReport
 from protocols.core.errors import ConfigurationError
 from protocols.core.fixedpoint import FixedPointPolicy
 
@@ -68,7 +69,8 @@ def _measure(client: Client, model: NoModel, name: str, size: int, repeats: int)
     request = GateRequest(name, size, calls)
     elements = math.prod(shapes_of(name, size)[0])
     runs = [
-        client.predict(model.digest, model.policy.digest(), request, (b"", b"")).reports for _ in range(repeats + 1)
+        client.predict(model.digest, model.policy.digest(), request, (b"", b"")).costs.reports
+        for _ in range(repeats + 1)
     ][1:]
 
     def per_element(role: str, figure: str) -> float:

@@ -25,12 +25,13 @@ from bench.network import parties_on
 from bench.ops import by_op
 from bench.shapes import checkpoint_folder, reference
 from models.checkpoint import Checkpoint, read_checkpoint, write_split
-from models.client_inputs import client_inputs, decode_outputs, make_request
+from models.exchange import input_payloads, step_outputs
 from models.manifest import Manifest, WeightVisibility
-from models.program import Request, input_specs, output_specs
-from parties.client import Client, RoleReport
+from models.program import network
+from models.request import Request
+from parties.client import Client
+from parties.conversation import RoleReport
 from parties.run import Progress
-from protocols.beaver.sharing import reconstruct, share
 
 INCLUDES = (
     "three processes and the client on one machine, gRPC with mutual TLS, sharing the input, the dealer's work, "
@@ -145,7 +146,7 @@ def prepare(setting: Setting, scratch: Path) -> Workload:
     generator = torch.Generator().manual_seed(_SEED)
     ids = torch.randint(0, plain.config.vocab_size, (setting.batch, setting.tokens), generator=generator)
     shares = {role: scratch / "split" / f"{role}.safetensors" for role in ("p0", "p1")}
-    return Workload(checkpoint, manifest, shares, ids, make_request("hidden", ids, None), plain)
+    return Workload(checkpoint, manifest, shares, ids, network(manifest).request("hidden", {"input_ids": ids}), plain)
 
 
 def plaintext_seconds(plain: BertModel, ids: Tensor) -> float:
@@ -210,17 +211,17 @@ def once(client: Client, workload: Workload) -> Once:
 
     started = time.perf_counter()
     manifest, request = workload.manifest, workload.request
-    inputs = client_inputs(manifest, request, workload.ids, embeddings=workload.checkpoint.embeddings)
-    payloads = share(inputs, input_specs(manifest, request))
+    net = network(manifest)
+    payloads = input_payloads(net, request, {"input_ids": workload.ids}, workload.checkpoint.embeddings)
     prediction = client.predict(manifest.digest, manifest.policy.digest(), request, payloads, progress)
     answered = time.perf_counter()
-    specs = output_specs(manifest, request)
-    outputs = decode_outputs(reconstruct(*prediction.payloads, specs), specs)
+    outputs = step_outputs(net, request, prediction.payloads)
     ended = time.perf_counter()
     layers: dict[str, float] = {}
     for (layer, begin), (_, end) in zip(begun, [*begun[1:], ("", answered)], strict=True):
         layers[layer] = layers.get(layer, 0.0) + end - begin
-    return Once(ended - started, prediction.offline_seconds, prediction.seconds, layers, prediction.reports, outputs)
+    costs = prediction.costs
+    return Once(ended - started, costs.offline_seconds, costs.seconds, layers, costs.reports, outputs)
 
 
 def _median_layers(series: Series) -> dict[str, float]:

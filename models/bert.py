@@ -6,7 +6,7 @@ B batch, T tokens, D width, H heads, V vocabulary (words, then token types), F w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models import heads
+from models.architecture import Take
 from models.config import BertConfig
 from models.layers import Layers
 from models.manifest import Kind, ParameterSpec
@@ -84,9 +85,7 @@ def parameters(config: BertConfig, fraction_bits: int, *, public: bool) -> dict[
     return {name: ParameterSpec(shape, kind, fraction_bits) for name, (kind, shape) in found.items()}
 
 
-def from_checkpoint(
-    config: BertConfig, names: Names, take: Callable[[str, tuple[int, ...]], Tensor]
-) -> dict[str, Tensor]:
+def from_checkpoint(config: BertConfig, names: Names, take: Take) -> dict[str, Tensor]:
     """The encoder's tensors in float64. `take(name, shape)` hands out each tensor of the checkpoint once.
 
     Weights become [in, out]; queries, keys and values one matrix. Queries absorb log2(e) / sqrt(D / H), so that the

@@ -78,10 +78,9 @@ def read_checkpoint(
     kind = architecture(raw_config.get("model_type"))
     config = kind.parse(raw_config, head=head)
     source = Source(folder, kind, config)
-    if "pooler.dense.weight" not in source:
-        config = replace(config, pooler=False)
+    config = kind.fitted(config, source.__contains__)
     floats = kind.from_checkpoint(config, source.take)
-    source.check_copies(kind.head_names(config).copies)
+    source.check_copies(kind.copies(config))
     source.check_all_taken()
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     embeddings = {name: floats[name].to(torch.float32) for name in set(floats) - set(specs)}

@@ -73,14 +73,11 @@ class BertConfig:
     @classmethod
     def from_hugging_face(cls, config: Mapping[str, Any], fields: Fields = BERT_FIELDS) -> BertConfig:
         """The encoder, without a head. Raises CheckpointError naming the first field that is missing or unsupported."""
-        for name, value in {**fields.required, **fields.only}.items():
-            found = config.get(name, value if name in fields.only else None)
-            if found != value:
-                raise CheckpointError(f"config.json: {name} is {found!r}; supported is {value!r}")
+        check_values(config, fields.required, fields.only)
         values = dict(fields.fixed)
         for name in (*_SIZES, "layer_norm_eps"):
             if name not in values:
-                values[name] = _positive(config, fields.renamed.get(name, name), whole=name in _SIZES)
+                values[name] = positive(config, fields.renamed.get(name, name), whole=name in _SIZES)
         if fields.padded_positions:
             values["padding_id"] = _padding(config, values["vocab_size"])
             values["max_position_embeddings"] -= values["padding_id"] + 1
@@ -114,7 +111,16 @@ class BertConfig:
         return asdict(self)
 
 
-def _positive(config: Mapping[str, Any], name: str, *, whole: bool) -> int | float:
+def check_values(config: Mapping[str, Any], required: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+    """required, only: as in `Fields`. Raises CheckpointError naming the first field with another value."""
+    for name, value in {**required, **only}.items():
+        found = config.get(name, value if name in only else None)
+        if found != value:
+            raise CheckpointError(f"config.json: {name} is {found!r}; supported is {value!r}")
+
+
+def positive(config: Mapping[str, Any], name: str, *, whole: bool) -> Any:
+    """A positive number of config.json. Raises CheckpointError when it is missing or something else."""
     if name not in config:
         raise CheckpointError(f"config.json: {name} is missing")
     value = config[name]

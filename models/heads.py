@@ -5,11 +5,12 @@ B batch, T tokens, D width, V words, L labels. BERT's pooler and RoBERTa's dense
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from models.architecture import Take
 from models.config import BertConfig, Head
 from models.layers import Layers
 from models.manifest import Kind
@@ -59,9 +60,7 @@ def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:
     return found
 
 
-def from_checkpoint(
-    config: BertConfig, names: HeadNames, take: Callable[[str, tuple[int, ...]], Tensor], words: Tensor
-) -> dict[str, Tensor]:
+def from_checkpoint(config: BertConfig, names: HeadNames, take: Take, words: Tensor) -> dict[str, Tensor]:
     """The head's tensors in float64, weights as [in, out]. `words`, [V, D], is what a masked word's logits multiply."""
     width, count = config.hidden_size, outputs(config)
     tensors = {}

@@ -21,6 +21,10 @@ class Layers:
         """x @ weight + bias. Shapes: [..., in] -> [..., out]."""
         return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"))
 
+    def logits(self, name: str, x: Secret) -> Secret:
+        """The same as an output for the client, not truncated: as many fraction bits as both factors together."""
+        return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"), truncated=False)
+
     def norm(self, name: str, x: Secret) -> Secret:
         """Layer norm over the last axis. Shapes: any -> same."""
         return layer_norm(x, self.bound(f"{name}.gain"), self.bound(f"{name}.offset"), self._epsilon)

@@ -8,34 +8,30 @@ from torch import Tensor
 from transformers.modeling_outputs import (
     BaseModelOutput,
     BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+    ImageClassifierOutput,
     MaskedLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
 from transformers.utils.generic import ModelOutput
 
-from models.config import BertConfig, Head
-from models.manifest import Manifest
-from models.program import Output
-from models.registry import architecture
+from models.network import Network
 
-_CLASSES: dict[Head, type[ModelOutput]] = {
-    "none": BaseModelOutputWithPooling,
-    "sequence_tanh": SequenceClassifierOutput,
-    "sequence_relu": SequenceClassifierOutput,
-    "token": TokenClassifierOutput,
-    "masked_lm": MaskedLMOutput,
+_CLASSES: dict[str, type[ModelOutput]] = {
+    kind.__name__: kind
+    for kind in (
+        BaseModelOutput,
+        BaseModelOutputWithPooling,
+        CausalLMOutputWithPast,
+        ImageClassifierOutput,
+        MaskedLMOutput,
+        SequenceClassifierOutput,
+        TokenClassifierOutput,
+    )
 }
 
 
-def whole_output(manifest: Manifest) -> Output:
-    """What the whole model computes, its head included."""
-    return "hidden" if BertConfig(**manifest.config).head == "none" else "logits"
-
-
-def model_output(manifest: Manifest, tensors: Mapping[str, Tensor]) -> ModelOutput:
-    """The tensors of a `whole_output`, named as in `models.program.output_specs`, as transformers returns them."""
-    kind = _CLASSES[BertConfig(**manifest.config).head]
-    if kind is BaseModelOutputWithPooling and not architecture(manifest.architecture).pools:
-        kind = BaseModelOutput
-    return kind(**tensors)
+def model_output(network: Network, tensors: Mapping[str, Tensor]) -> ModelOutput:
+    """The tensors of the network's whole output, named as in `Network.output_specs`, as transformers returns them."""
+    return _CLASSES[network.output_class](**tensors)

@@ -11,8 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from models.config import BertConfig
-from models.registry import Architecture
+from models.architecture import Architecture
 from protocols.core.errors import CheckpointError
 
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -21,7 +20,7 @@ _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.
 class Source:
     """The tensors of a checkpoint folder, each taken once."""
 
-    def __init__(self, folder: Path, kind: Architecture, config: BertConfig) -> None:
+    def __init__(self, folder: Path, kind: Architecture, config: Any) -> None:
         self._places: dict[str, tuple[Path, str]] = {}
         for path in _weight_files(folder):
             try:

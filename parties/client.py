@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parties.config import PARTIES, PartiesSettings
+from parties.conversation import Conversation, Costs
 from parties.dialer import Dialer
 from parties.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
 from parties.run import Progress, Run
 from parties.wire_pb2 import Hello, Kind
-from parties.wire_pb2 import Report as ReportFrame
-from protocols.core.errors import CheckpointError, ConfigurationError, ProtocolError, SessionError
+from protocols.core.errors import CheckpointError, ConfigurationError, SessionError
 
 
 class PolicyView(Protocol):
@@ -40,36 +40,17 @@ class ManifestView(Protocol):
 
 
 class RequestView(Protocol):
-    """What the client needs of a `models.program.Request`."""
+    """What the client needs of a `models.request.Request`."""
 
     def to_json(self) -> str: ...
 
 
 @dataclass(frozen=True)
-class RoleReport:
-    """What one role did in a session. Bytes are payload on the wire, per peer, the dealer's seeds included."""
-
-    role: str
-    rows: list[dict[str, Any]]
-    wire_bytes_sent: dict[str, int]
-    wire_bytes_received: dict[str, int]
-    messages: dict[str, int]
-    """Logical messages sent, per peer."""
-    seconds: float
-    peak_memory_bytes: int
-
-
-@dataclass(frozen=True)
 class Prediction:
-    """p0's and p1's output payloads, every role's report, and the seconds from first frame to last.
-
-    offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
-    """
+    """p0's and p1's output payloads, and what the session cost."""
 
     payloads: tuple[bytes, bytes]
-    reports: dict[str, RoleReport]
-    seconds: float
-    offline_seconds: float | None = None
+    costs: Costs
 
 
 class Client:
@@ -107,6 +88,7 @@ class Client:
             if len(known) == 1 and "" not in known:
                 for link in run.links.values():
                     link.post_end()
+                run.listen()
                 run.collect(None)
                 self._load_ids[manifest.digest] = known.pop()
                 return
@@ -115,6 +97,7 @@ class Client:
                 if role in files:
                     link.send_message(files[role])
             run.finish()
+            run.listen()
             run.collect(progress)
         self._load_ids[manifest.digest] = hello.session
 
@@ -126,10 +109,27 @@ class Client:
         payloads: tuple[bytes, bytes],
         progress: Callable[[Progress], None] | None = None,
     ) -> Prediction:
-        """One prediction: `payloads` go to p0 and p1, and theirs come back.
+        """One prediction of a single step: `payloads` go to p0 and p1, and theirs come back.
 
         Raises HandshakeError when the parties hold another model (load it again), PartyUnreachable, PartyLost, or the
         error that a party reports.
+        """
+        with self.converse(model_digest, policy_digest, request, 1, progress) as conversation:
+            outputs = conversation.step(payloads)
+        return Prediction(outputs, conversation.costs)
+
+    @contextmanager
+    def converse(
+        self,
+        model_digest: str,
+        policy_digest: str,
+        request: RequestView,
+        steps: int,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Conversation]:
+        """A session of up to `steps` steps, in which each step's input may depend on the outputs before.
+
+        Leaving the block before the last step ends the session in good order. Raises what `predict` does.
         """
         load_id = self._load_ids.get(model_digest)
         if load_id is None:
@@ -138,23 +138,12 @@ class Client:
         hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
         hello.load_id = load_id
         hello.request = request.to_json()
-        offline_seconds = None
         with Run(self._dialer, dict.fromkeys(PARTIES, hello)) as run:
-            if self.settings.measure.offline_first:
-                run.wait_until_offline_is_done()
-                offline_seconds = time.monotonic() - started
-            for role, payload in zip(("p0", "p1"), payloads, strict=True):
-                run.links[role].send_message(payload)
-            run.finish()
-            outcome = run.collect(progress)
-        if set(outcome.payloads) != {"p0", "p1"} or set(outcome.reports) != set(PARTIES):
-            raise ProtocolError("the session ended without an output and a report from every role")
-        return Prediction(
-            payloads=(outcome.payloads["p0"], outcome.payloads["p1"]),
-            reports={role: _role_report(role, outcome.reports[role]) for role in PARTIES},
-            seconds=time.monotonic() - started,
-            offline_seconds=offline_seconds,
-        )
+            conversation = Conversation(
+                run, steps, progress, started=started, offline_first=self.settings.measure.offline_first
+            )
+            yield conversation
+            conversation.end()
 
     def unload_model(self, model_digest: str) -> None:
         """Free the model at every role. Unloading one that is not there is no error."""
@@ -162,6 +151,7 @@ class Client:
         hello = self._hello(Kind.KIND_UNLOAD, model_digest, "")
         with Run(self._dialer, dict.fromkeys(PARTIES, hello)) as run:
             run.finish()
+            run.listen()
             run.collect(None)
 
     def health(self, timeout_seconds: float = 5.0) -> dict[str, str]:
@@ -216,15 +206,3 @@ def _map_file(path: Path) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"share file {path} cannot be read: {error}") from None
-
-
-def _role_report(role: str, frame: ReportFrame) -> RoleReport:
-    return RoleReport(
-        role=role,
-        rows=json.loads(frame.rows_json),
-        wire_bytes_sent=dict(frame.bytes_sent),
-        wire_bytes_received=dict(frame.bytes_received),
-        messages=dict(frame.messages_sent),
-        seconds=frame.seconds,
-        peak_memory_bytes=frame.peak_memory_bytes,
-    )

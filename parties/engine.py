@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.program import ClientSteps
 from protocols.core.channel import Channel
 
 MeterRows = list[dict[str, Any]]
@@ -68,7 +69,5 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def predict(
-        self, tools: Tools, model: object, request_json: str, payload: bytes | None
-    ) -> tuple[bytes | None, MeterRows]:
-        """Run one prediction; the payload for the client, and the meter's rows. The dealer has neither."""
+    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+        """Run the steps of one session; whether the client ended it early, and the meter's rows."""

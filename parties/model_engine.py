@@ -11,6 +11,7 @@ from models import program
 from models.bert import BertConfig, parameters
 from models.checkpoint import read_share
 from models.manifest import Manifest
+from models.request import Request
 from parties import memory
 from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
@@ -57,19 +58,20 @@ class ModelEngine(Engine):
         return model, meter.snapshot()
 
     def predict(
-        self, tools: Tools, model: object, request_json: str, payload: bytes | None
-    ) -> tuple[bytes | None, MeterRows]:
+        self, tools: Tools, model: object, request_json: str, client: program.ClientSteps
+    ) -> tuple[bool, MeterRows]:
         if not isinstance(model, program.LoadedModel):
             raise ProtocolError("the store holds something other than a model")
-        request = program.Request.from_json(request_json)
-        request.validate(model.manifest)
+        request = Request.from_json(request_json)
+        program.network(model.manifest).validate(request)
         meter = Meter()
         protocol = _protocol(tools, model.manifest.policy, meter)
         index = tools.role if isinstance(tools, PartyTools) else None
         with torch.inference_mode():
-            result = program.predict(protocol, model, request, payload, index)
-        protocol.finish()
-        return result, meter.snapshot()
+            stopped = program.serve(protocol, model, request, client, index)
+        if not stopped:  # what the dealer had made for the next step is dropped with the links
+            protocol.finish()
+        return stopped, meter.snapshot()
 
 
 def model_engine(threads: int) -> Engine:
@@ -77,6 +79,16 @@ def model_engine(threads: int) -> Engine:
     torch.set_num_threads(threads)
     _warm_up()
     return ModelEngine()
+
+
+class _Nobody(program.ClientSteps):
+    """The client of a session that computes nothing."""
+
+    def receive(self, step: int) -> bytes:
+        return b""
+
+    def send(self, payload: bytes) -> None:
+        raise ProtocolError("nobody waits for this")
 
 
 class _Discard(Channel):
@@ -104,7 +116,7 @@ def _warm_up() -> None:
         )
 
     model = program.load(dealer(), manifest, None)
-    program.predict(dealer(), model, program.Request("embedding", 1, 2, True), None, None)
+    program.serve(dealer(), model, Request("embedding", 1, 2, True), _Nobody(), None)
 
 
 def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer:

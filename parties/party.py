@@ -31,12 +31,15 @@ class Role(ABC):
     def join(self, session: Session) -> Tools:
         """Meet the peers. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
 
-    def leave(self, session: Session) -> None:
-        """Part in good order: every link is drained, and no message is left over on any."""
+    def leave(self, session: Session, *, discard: bool = False) -> None:
+        """Part in good order: every link is drained, and no message is left over on any.
+
+        discard: the client ended the session before its last step; the dealer, a step ahead, may have sent more.
+        """
         for link in session.peers:
             link.post(Frame(end=End()))
         for link in session.peers:
-            link.expect_end()
+            link.expect_end(discard=discard and link.peer == "dealer")
             # Only now: an answering side that finishes its stream can read nothing more from it.
             link.finish()
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 
 from parties.blame import root_cause
@@ -38,14 +38,6 @@ class Progress:
     index: int
 
 
-@dataclass
-class Outcome:
-    """What the roles sent back: at most one payload each, and a report."""
-
-    payloads: dict[str, bytes] = field(default_factory=dict)
-    reports: dict[str, Report] = field(default_factory=dict)
-
-
 class Run:
     """Context manager over the streams of one session; leaving it early cancels the session everywhere."""
 
@@ -53,6 +45,9 @@ class Run:
         """Open the stream of every role at the same time. Raises what the first role to object reports."""
         self.links: dict[str, Link] = {}
         self.accepts: dict[str, Accept] = {}
+        self.reports: dict[str, Report] = {}
+        self._payloads: dict[str, list[bytes]] = {}
+        self._running: set[str] = set()
         self._layers: dict[str, str] = {}
         self._events: queue.SimpleQueue[tuple[str, Frame | memoryview | SecureInferenceError]] = queue.SimpleQueue()
         failed: list[SecureInferenceError] = []
@@ -89,33 +84,47 @@ class Run:
             link.finish()
 
     def wait_until_offline_is_done(self) -> None:
-        """Wait for p1's word that it has all that the dealer sends; before `collect`. Raises what p1 reports."""
+        """Wait for p1's word that it has all that the dealer sends; before `listen`. Raises what p1 reports."""
         frame = self.links["p1"].next_frame()
         if not (isinstance(frame, Frame) and frame.progress.layer == OFFLINE_IS_DONE):
             raise ProtocolError("p1 does not measure phases apart; give all roles the same settings")
 
-    def collect(self, progress: Callable[[Progress], None] | None) -> Outcome:
-        """Wait until every role has ended. Raises the root cause when one of them fails."""
+    def listen(self) -> None:
+        """From here on everything that the roles send is read. Once, after the handshake."""
+        self._running = set(self.links)
         for role, link in self.links.items():
             link.step = self._step_of(role)
             threading.Thread(target=self._read, args=(role, link), name=f"client-{role}", daemon=True).start()
-        outcome, running = Outcome(), set(self.links)
-        while running:
-            role, event = self._events.get()
-            if isinstance(event, SecureInferenceError):
-                raise self._root_cause(role, event)
-            if isinstance(event, memoryview):
-                outcome.payloads[role] = bytes(event)
-            elif event.HasField("progress"):
-                if progress is not None:
-                    progress(Progress(role, event.progress.layer, event.progress.index))
-            elif event.HasField("report"):
-                outcome.reports[role] = event.report
-            elif event.HasField("end"):
-                running.discard(role)
-            else:
-                raise ProtocolError(f"{role} sent {event.WhichOneof('control')} in the middle of a session")
-        return outcome
+
+    def answers(self, progress: Callable[[Progress], None] | None) -> tuple[bytes, bytes]:
+        """Wait for the next payload of p0 and of p1. Raises the root cause when a role fails."""
+        while not all(self._payloads.get(role) for role in ("p0", "p1")):
+            if not self._running:
+                raise ProtocolError("the session ended without an output of p0 and p1")
+            self._take(progress)
+        return self._payloads["p0"].pop(0), self._payloads["p1"].pop(0)
+
+    def collect(self, progress: Callable[[Progress], None] | None) -> None:
+        """Wait until every role has ended. Raises the root cause when one of them fails."""
+        while self._running:
+            self._take(progress)
+
+    def _take(self, progress: Callable[[Progress], None] | None) -> None:
+        """Wait for one event, and note it."""
+        role, event = self._events.get()
+        if isinstance(event, SecureInferenceError):
+            raise self._root_cause(role, event)
+        if isinstance(event, memoryview):
+            self._payloads.setdefault(role, []).append(bytes(event))
+        elif event.HasField("progress"):
+            if progress is not None:
+                progress(Progress(role, event.progress.layer, event.progress.index))
+        elif event.HasField("report"):
+            self.reports[role] = event.report
+        elif event.HasField("end"):
+            self._running.discard(role)
+        else:
+            raise ProtocolError(f"{role} sent {event.WhichOneof('control')} in the middle of a session")
 
     def _check(self, role: str, caller: str, ours: Hello, theirs: Hello) -> None:
         compare(ours, theirs, f"{caller} with {role}")

@@ -155,9 +155,14 @@ class Link:
             return frame.accept
         raise ProtocolError(f"{self.peer} answered a Hello with something other than an Accept")
 
-    def expect_end(self) -> None:
-        """Wait until the peer says that it is done. Raises ProtocolError when it has something else to say."""
+    def expect_end(self, *, discard: bool = False) -> None:
+        """Wait until the peer says that it is done. Raises ProtocolError when it has something else to say.
+
+        discard: messages that come before are dropped instead.
+        """
         frame = self.next_frame()
+        while discard and isinstance(frame, DataFrame):
+            frame = self.next_frame()
         if not (isinstance(frame, Frame) and frame.HasField("end")):
             raise ProtocolError(f"{self.peer} sent a message that no step of this session reads")
 

@@ -16,6 +16,7 @@ from parties.engine import Engine, MeterRows
 from parties.handshake import KIND_NAMES, as_role
 from parties.party import Role
 from parties.session import Session
+from parties.steps import RunSteps
 from parties.store import ModelStore, StoredModel
 from parties.wire_pb2 import Accept, Frame, Kind, Report
 from protocols.core.errors import HandshakeError, ProtocolError
@@ -73,13 +74,9 @@ class Worker:
         stored = self._store.get(session.hello)
         self._accept(session, stored.load_id)
         tools = self._role.join(session)
-        session.step = "the input"
-        payload = None if self._role.name == "dealer" else bytes(session.run.receive_message())
-        result, rows = self._engine.predict(tools, stored.model, session.hello.request, payload)
+        stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, RunSteps(session))
         session.check()
-        if result is not None:
-            session.run.send_message(result)
-        self._finish(session, rows)
+        self._finish(session, rows, discard=stopped)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -106,10 +103,10 @@ class Worker:
     def _accept(self, session: Session, load_id: str = "") -> None:
         session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
 
-    def _finish(self, session: Session, rows: MeterRows) -> None:
-        """Part from the peers, then tell the client what this role did."""
+    def _finish(self, session: Session, rows: MeterRows, *, discard: bool = False) -> None:
+        """Part from the peers, then tell the client what this role did. discard: as for `Role.leave`."""
         session.step = "the end of the session"
-        self._role.leave(session)
+        self._role.leave(session, discard=discard)
         session.check()
         report = Report(
             rows_json=json.dumps(rows),

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.generation.streamers import BaseStreamer
 
 from models.checkpoint import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
-from models.client_inputs import client_inputs, decode_outputs, make_request
-from models.config import BertConfig
+from models.encoder import Encoder
+from models.exchange import input_payloads, step_outputs
 from models.labels import read_labels
 from models.manifest import Manifest, WeightVisibility
-from models.outputs import model_output, whole_output
-from models.program import Output, input_specs, output_specs
-from protocols.beaver.sharing import reconstruct, share
+from models.network import Inputs
+from models.outputs import model_output
+from models.program import network
+from models.request import Output, Request
+from parties.conversation import Costs
 from protocols.core.errors import CheckpointError, InputError
 from secure.connection import Parties
+from secure.generation import Generation
 from secure.progress import LayerBar, layer_bar, status
 from secure.report import Report
+from secure.sampling import GenerationOptions, Sampling
 from secure.split import read_client_tables, share_files
 from secure.tokens import batches, load_tokenizer, tokenize
 
-# Layers that every session begins beside the encoder's own: embeddings twice, pooling, reveal.
-_OTHER_LAYERS = 4
-
 
 class PrivateModel:
-    """A transformer encoder, maybe with a head, that P0 and P1 hold in shares. Make one with `from_pretrained`."""
+    """A transformer, maybe with a head, that P0 and P1 hold in shares. Make one with `from_pretrained`."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class PrivateModel:
         self.manifest = manifest
         self.id2label = dict(labels or {})
         self.load_seconds = load_seconds
-        self._config = BertConfig(**manifest.config)
+        self._network = network(manifest)
         self._parties = parties
         self._tokenizer = tokenizer
         self._embeddings = embeddings
@@ -117,12 +119,11 @@ class PrivateModel:
         head: bool,
     ) -> PrivateModel:
         manifest = read_manifest(folder)
-        config = BertConfig(**manifest.config)
         if weights not in (None, manifest.weights):
             raise CheckpointError(f"{folder} was split with {manifest.weights} weights, {weights} ones are asked for")
-        if not head and config.head != "none":
-            raise CheckpointError(f"{folder} was split with its head, the encoder alone is asked for; split it again")
-        tables, labels = read_client_tables(folder, manifest), read_labels(folder, config.labels)
+        if not head and network(manifest).whole_output == "logits":
+            raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
+        tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
         load_seconds = _load(parties, manifest, share_files(folder))
         return cls(manifest, parties, tokenizer=tokenizer, embeddings=tables, load_seconds=load_seconds, labels=labels)
 
@@ -146,11 +147,10 @@ class PrivateModel:
         for name, tensor in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
             if tensor is not None and not isinstance(tensor, Tensor):
                 raise InputError(f"{name} must be a torch tensor, not {type(tensor).__name__}")
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         with self._bar(1, progress) as bar:
-            outputs, self._report = self._session(
-                whole_output(self.manifest), input_ids, attention_mask, token_type_ids, bar
-            )
-        return model_output(self.manifest, outputs)
+            outputs, self._report = self._session(self._network.whole_output, inputs, bar)
+        return model_output(self._network, outputs)
 
     def encode(
         self, sentences: Sequence[str], *, batch_size: int = 8, truncate: bool = False, progress: bool | None = None
@@ -170,7 +170,9 @@ class PrivateModel:
             raise CheckpointError(
                 "the model's folder has no tokenizer (tokenizer.json or vocab.txt); add it, or pass token ids"
             )
-        config = self._config
+        if not isinstance(self._network, Encoder):
+            raise InputError("this model is a decoder: it has no sentence embeddings")
+        config = self._network.config
         ids = tokenize(
             self._tokenizer,
             sentences,
@@ -184,11 +186,91 @@ class PrivateModel:
         reports = []
         with self._bar(len(parts), progress) as bar:
             for part in parts:
-                outputs, report = self._session("embedding", part.input_ids, part.attention_mask, None, bar)
+                inputs = {"input_ids": part.input_ids, "attention_mask": part.attention_mask}
+                outputs, report = self._session("embedding", inputs, bar)
                 embeddings[part.rows] = outputs["embedding"]
                 reports.append(report)
         self._report = Report.total(reports)
         return embeddings
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        streamer: BaseStreamer | None = None,
+        progress: bool | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Tensor:
+        """Prompts and the tokens that follow, as transformers' `generate` gives them.
+
+        One session makes all tokens. Keys and values of earlier tokens stay with the parties, masked, so that a new
+        token costs the same however long the text is, but for its scores. The parties learn the lengths of prompts and
+        outputs.
+
+        Args:
+            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows; the parties learn that some
+                is there, not where.
+            max_new_tokens: most tokens to add; the only option that must be given.
+            do_sample: draw from the distribution, by torch's global generator; otherwise the likeliest token is taken.
+                temperature, top_k (50) and top_p shape it, at the client.
+            eos_token_id: ends a row; None takes the tokenizer's. pad_token_id: what follows in it; None takes the
+                tokenizer's, else the first eos.
+            stop_strings: texts after which a row ends.
+            reveal: "logits" lets this client have the logits of every next token. "token" finds the likeliest one
+                inside the protocol, so that the model's owner gives no more away.
+            streamer: such as transformers' TextStreamer; for a batch of one.
+            progress: show the layer at work; None does so when standard error is a terminal and there is no streamer.
+
+        Shapes: int64 [B, T] -> [B, T + N], N at most max_new_tokens.
+        Raises InputError before anything is sent, and SessionError and its kinds.
+        """
+        if streamer is None:
+            return torch.cat([input_ids, *self._columns(input_ids, attention_mask, progress, options)], 1)
+        if len(input_ids) != 1:
+            raise InputError(f"a streamer takes one prompt, not {len(input_ids)}")
+        columns = self._columns(input_ids, attention_mask, progress or False, options)
+        streamer.put(input_ids)
+        ids = [input_ids]
+        for column in columns:
+            streamer.put(column.squeeze(1))
+            ids.append(column)
+        streamer.end()
+        return torch.cat(ids, 1)
+
+    def stream(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        progress: bool | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Iterator[Tensor]:
+        """The tokens that `generate` appends, int64 [B], each as soon as it is there. Closing it ends the session."""
+        return (column.squeeze(1) for column in self._columns(input_ids, attention_mask, progress, options))
+
+    def _columns(
+        self, input_ids: Tensor, mask: Tensor | None, progress: bool | None, options: GenerationOptions
+    ) -> Iterator[Tensor]:
+        """int64 [B, 1] each. What is wrong with the arguments is said here, before the first one is asked for."""
+        sampling = Sampling(self._tokenizer, options)
+        generation = Generation(self._network, self._embeddings, sampling, input_ids, mask, self._tokenizer)
+        return self._generate(generation, progress)
+
+    def _generate(self, generation: Generation, progress: bool | None) -> Iterator[Tensor]:
+        request = generation.request
+        with (
+            self._bar(request.steps, progress) as bar,
+            self._parties.client.converse(*self._digests, request, request.steps, bar.watch) as conversation,
+        ):
+            try:
+                while not generation.done:
+                    column = generation.step(conversation.step)
+                    bar.session_done()
+                    yield column
+            except GeneratorExit:
+                pass  # whoever reads has enough: the session ends in good order
+        self._report = self._report_of(request, conversation.costs, generation.tokens)
 
     @property
     def report(self) -> Report:
@@ -204,32 +286,29 @@ class PrivateModel:
     def _session(
         self,
         output: Output,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
+        inputs: Inputs,
         bar: LayerBar,
     ) -> tuple[dict[str, Tensor], Report]:
         """One prediction: encode, share, let the parties compute, reconstruct, decode."""
-        request = make_request(output, input_ids, attention_mask)
-        inputs = client_inputs(self.manifest, request, input_ids, attention_mask, token_type_ids, self._embeddings)
-        payloads = share(inputs, input_specs(self.manifest, request))
-        prediction = self._parties.client.predict(
-            self.manifest.digest, self.manifest.policy.digest(), request, payloads, bar.watch
-        )
+        request = self._network.request(output, inputs)
+        payloads = input_payloads(self._network, request, inputs, self._embeddings)
+        prediction = self._parties.client.predict(*self._digests, request, payloads, bar.watch)
         bar.session_done()
-        specs = output_specs(self.manifest, request)
-        outputs = decode_outputs(reconstruct(*prediction.payloads, specs), specs)
-        report = Report.from_prediction(
-            prediction,
-            load_seconds=self.load_seconds,
-            sequences=request.batch,
-            tokens=request.batch * request.tokens,
+        outputs = step_outputs(self._network, request, prediction.payloads)
+        return outputs, self._report_of(request, prediction.costs, request.tokens)
+
+    def _report_of(self, request: Request, costs: Costs, tokens: int) -> Report:
+        """tokens: of each row that the session took in."""
+        return Report.of_session(
+            costs, load_seconds=self.load_seconds, sequences=request.batch, tokens=request.batch * tokens
         )
-        return outputs, report
+
+    @property
+    def _digests(self) -> tuple[str, str]:
+        return self.manifest.digest, self.manifest.policy.digest()
 
     def _bar(self, sessions: int, progress: bool | None) -> AbstractContextManager[LayerBar]:
-        layers = self._config.num_hidden_layers + _OTHER_LAYERS
-        return layer_bar(sessions, layers, progress)
+        return layer_bar(sessions, self._network.layers, progress)
 
 
 def _load(parties: Parties, manifest: Manifest, shares: Mapping[str, Path] | None) -> float:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from models.manifest import Manifest
-from models.program import Request
+from models.request import Request
 from parties import launcher
 from parties.client import Client, Prediction
 from parties.config import load_settings
+from parties.conversation import Costs
 from parties.run import Progress
+
+
+class Steps(Protocol):
+    """What generation needs of a session. `parties.conversation.Conversation` is the real one."""
+
+    def step(self, payloads: tuple[bytes, bytes]) -> tuple[bytes, bytes]: ...
+
+    @property
+    def costs(self) -> Costs: ...
 
 
 class SessionClient(Protocol):
@@ -33,6 +44,15 @@ class SessionClient(Protocol):
         payloads: tuple[bytes, bytes],
         progress: Callable[[Progress], None] | None = None,
     ) -> Prediction: ...
+
+    def converse(
+        self,
+        model_digest: str,
+        policy_digest: str,
+        request: Request,
+        steps: int,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> AbstractContextManager[Steps]: ...
 
     def unload_model(self, model_digest: str) -> None: ...
 

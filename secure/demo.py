@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
-from models.client_inputs import client_inputs
 from models.manifest import Manifest
-from models.program import Request, input_specs
+from models.program import network
+from models.request import Request
 from parties.client import Prediction
 from parties.run import Progress
 from protocols.beaver.sharing import open_payload, pack_shares
@@ -50,6 +50,7 @@ class Recorder:
         self._client = client
         self.last: Message | None = None
         self.load_model = client.load_model
+        self.converse = client.converse
         self.unload_model = client.unload_model
         self.close = client.close
 
@@ -178,9 +179,10 @@ def _accuracy(private: Tensor, expected: Tensor, console: Console) -> bool:
 
 def _views(manifest: Manifest, message: Message, tokens: tuple[Tensor, Tensor], console: Console) -> None:
     """What P0 and P1 received of the query, and whether it looks uniform."""
-    specs = input_specs(manifest, message.request)
-    inputs = client_inputs(manifest, message.request, *tokens)
-    plain = pack_shares(inputs, specs)
+    net = network(manifest)
+    specs = net.input_specs(message.request, 0)
+    inputs = {"input_ids": tokens[0], "attention_mask": tokens[1]}
+    plain = pack_shares(net.client_inputs(message.request, inputs, {}), specs)
     seed, corrections = message.payloads
     expanded = pack_shares(open_payload(0, seed, specs), specs)
     table = Table(

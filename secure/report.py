@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from rich.console import RenderableType
 
-from parties.client import Prediction
+from parties.conversation import Costs
 from protocols.core.errors import InputError
 from secure.report_view import as_text, cost_table, view
 from secure.rows import RoleTotals, Row, grouped, human_bytes
@@ -38,9 +38,9 @@ class Report:
     tokens: int
 
     @classmethod
-    def from_prediction(cls, prediction: Prediction, *, load_seconds: float, sequences: int, tokens: int) -> Report:
+    def of_session(cls, costs: Costs, *, load_seconds: float, sequences: int, tokens: int) -> Report:
         """The report of one session, in which `sequences` inputs were padded to `tokens` in total."""
-        reports = prediction.reports
+        reports = costs.reports
         by_role = {role: {(row["layer"], row["op"]): row for row in report.rows} for role, report in reports.items()}
         p0, p1, dealer = (by_role[role] for role in ("p0", "p1", "dealer"))
         rows = tuple(
@@ -57,7 +57,7 @@ class Report:
             )
             for role, report in reports.items()
         }
-        return cls(rows, totals, prediction.seconds, load_seconds, 1, sequences, tokens)
+        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens)
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:

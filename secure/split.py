@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.checkpoint import CLIENT_NAME, split_checkpoint
-from models.config import BertConfig
 from models.manifest import Manifest, WeightVisibility
+from models.program import network
 from protocols.core.errors import CheckpointError
 
 
@@ -50,11 +50,7 @@ def read_client_tables(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
     if manifest.weights != "public":
         return {}
     path = folder / CLIENT_NAME
-    config = BertConfig(**manifest.config)
-    due = {
-        "embeddings.table": (config.table_rows, config.hidden_size),
-        "embeddings.positions": (config.max_position_embeddings, config.hidden_size),
-    }
+    due = network(manifest).tables
     try:
         tables = load_file(path)
     except (SafetensorError, OSError) as error:

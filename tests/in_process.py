@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from models.program import ClientSteps
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.channel import Channel, QueueChannel, queue_channels
 from protocols.core.cost import Meter
@@ -36,6 +37,20 @@ class Run:
     @property
     def real(self) -> Tensor:
         return self.result.to(torch.float64) / 2.0**self.fraction_bits
+
+
+class GivenSteps(ClientSteps):
+    """A client whose inputs are known from the beginning; `outputs` are what it was sent."""
+
+    def __init__(self, *payloads: bytes | memoryview) -> None:
+        self.outputs: list[bytes] = []
+        self._payloads = payloads
+
+    def receive(self, step: int) -> bytes | memoryview | None:
+        return self._payloads[step] if step < len(self._payloads) else None
+
+    def send(self, payload: bytes) -> None:
+        self.outputs.append(payload)
 
 
 class RoleFailure(Exception):

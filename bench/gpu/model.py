@@ -17,10 +17,10 @@ from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from bench.ops import by_op
 from models import program
 from models.bert import BertConfig
-from models.client_inputs import client_inputs
 from models.manifest import Manifest, WeightVisibility
-from models.program import LoadedModel, Request, input_specs
+from models.program import LoadedModel, network
 from models.registry import architecture
+from models.request import Request
 from protocols.beaver.protocol import BeaverProtocol
 from protocols.beaver.roles import Party
 from protocols.core.cost import Meter
@@ -109,8 +109,9 @@ def predict(
 ) -> Outcome:
     """One prediction; a party returns its shares of the last hidden state and of the pooler's output, on the host."""
     request = Request("hidden", 1, model.setting.tokens, masked=False)
-    tensors = client_inputs(model.manifest, request, model.ids, embeddings=model.embeddings)
-    specs = sorted(input_specs(model.manifest, request).items())
+    net = network(model.manifest)
+    tensors = net.client_inputs(request, {"input_ids": model.ids}, model.embeddings)
+    specs = sorted(net.input_specs(request, 0).items())
     inputs = [split(tensors[name], number) for number, (name, _) in enumerate(specs)]
 
     def evaluate(protocol: BeaverProtocol, shares: Sequence[Tensor | None]) -> list[Tensor]:
@@ -118,7 +119,7 @@ def predict(
             name: protocol.input(share, spec.shape, spec.fraction_bits, spec.bits)
             for (name, spec), share in zip(specs, shares, strict=True)
         }
-        outputs = program.forward(protocol, loaded.models[_role(protocol)], request, secrets)
+        outputs, _ = net.forward(protocol, loaded.models[_role(protocol)].weights, request, secrets)
         revealed = [protocol.reveal(secret) for _, secret in sorted(outputs.items())]
         return [] if protocol.at_dealer else [share.cpu() for share in revealed]
 

@@ -13,11 +13,10 @@ from bench.peers.errors import PeerError
 from bench.peers.interleave import OURS
 from bench.peers.system import Figures, Run
 from models.checkpoint import read_checkpoint, write_split
-from models.client_inputs import client_inputs, decode_outputs, make_request
-from models.program import input_specs, output_specs
+from models.exchange import input_payloads, step_outputs
+from models.program import network
 from parties.client import Client
 from parties.launcher import Launcher, launch
-from protocols.beaver.sharing import reconstruct, share
 from protocols.core.errors import SecureInferenceError
 
 INCLUDES = (
@@ -47,7 +46,8 @@ class Ours:
         started = time.perf_counter()
         try:
             self._manifest = write_split(read_checkpoint(self._folder, weights="private"), self._split)
-            self._request = make_request("hidden", self._ids, None)
+            self._network, self._inputs = network(self._manifest), {"input_ids": self._ids}
+            self._request = self._network.request("hidden", self._inputs)
             self._launcher = launch()
             self._client = Client(self._launcher.settings)
             shares = {role: self._split / f"{role}.safetensors" for role in ("p0", "p1")}
@@ -67,16 +67,14 @@ class Ours:
             raise PeerError("not started")
         started = time.perf_counter()
         try:
-            inputs = client_inputs(self._manifest, self._request, self._ids)
-            payloads = share(inputs, input_specs(self._manifest, self._request))
+            payloads = input_payloads(self._network, self._request, self._inputs, {})
             digests = self._manifest.digest, self._manifest.policy.digest()
             prediction = self._client.predict(*digests, self._request, payloads)
-            specs = output_specs(self._manifest, self._request)
-            outputs = decode_outputs(reconstruct(*prediction.payloads, specs), specs)
+            outputs = step_outputs(self._network, self._request, prediction.payloads)
         except SecureInferenceError as error:
             raise PeerError(f"{type(error).__name__}: {error}") from error
         seconds = time.perf_counter() - started
-        reports = prediction.reports
+        reports = prediction.costs.reports
         sent = [reports[role].wire_bytes_sent.get(peer, 0) for role, peer in (("p0", "p1"), ("p1", "p0"))]
         figures = {
             "seconds": seconds,

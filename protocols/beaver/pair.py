@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from protocols.core import local, ring
@@ -39,6 +40,12 @@ class Pair:
         dealt = self.dealt and other.dealt
         mask = None if self.mask is None or other.mask is None else self.mask + other.mask
         return Pair(self.opened + other.opened, mask, min(self.bits, other.bits), dealt)
+
+    def extended(self, other: Pair, dim: int) -> Pair:
+        """Both pairs, joined along an axis, in the smaller of the two rings."""
+        mask = None if self.mask is None or other.mask is None else torch.cat([self.mask, other.mask], dim)
+        opened = torch.cat([self.opened, other.opened], dim)
+        return Pair(opened, mask, min(self.bits, other.bits), self.dealt and other.dealt)
 
     def shift_right(self, shift: int, *, at_dealer: bool) -> Pair:
         """The pair of x / 2^shift in Z_2^(bits - shift), for |x| < 2^(bits - 2): floor, or one unit more.

@@ -19,7 +19,7 @@ from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTIO
 from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
-from protocols.beaver.gates.linear import Linear
+from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
@@ -246,15 +246,28 @@ class BeaverProtocol(Protocol):
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product(Bilinear.MATRIX, x, y, fraction_bits)
 
-    def linear(self, x: Secret, weight: Matrix | PublicMatrix, bias: Secret | PublicWeight | None) -> Secret:
+    def linear(
+        self,
+        x: Secret,
+        weight: Matrix | PublicMatrix,
+        bias: Secret | PublicWeight | None,
+        *,
+        truncated: bool = True,
+    ) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
         addend = None if bias is None else self._addend(bias, scale)
         if isinstance(weight, PublicMatrix):
-            pair = self.run(Open(self._public_product(own, weight, scale, addend), own.share_bits))
+            share = self._public_product(own, weight, scale, addend)
+            if not truncated:
+                return BeaverSecret(self, scale, share=share, share_bits=own.share_bits)
+            pair = self.run(Open(share, own.share_bits))
         else:
             narrow = weight.bits <= ring.HALF_WORD_BITS
             pair_x = self.pair_of(own, weight.bits) if narrow else self._product_pair(own, scale)
+            if not truncated:
+                gate = LinearShare(pair_x, weight, addend)
+                return BeaverSecret(self, scale, share=self.run(gate), share_bits=gate.bits)
             pair = self.run(Linear(pair_x, weight, addend))
         return self._rescaled(pair, scale, self.policy.fraction_bits)
 
@@ -342,6 +355,26 @@ class BeaverProtocol(Protocol):
         bits = min(part.share_bits for part in own)
         return BeaverSecret(self, scale, share=torch.cat(shares, dim), share_bits=bits)
 
+    def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
+        own = self._own(rows)
+        pair = self._product_pair(own, own.fraction_bits + self.policy.fraction_bits)
+        # The share of a pair is what a product multiplies with; made here, it need not be made again for old rows.
+        added = BeaverSecret(self, own.fraction_bits, share=self._unmask(pair), share_bits=pair.bits, pair=pair)
+        if kept is None:
+            return added
+        old = self._own(kept)
+        assert old.share is not None and added.share is not None and old.pair is not None
+        return BeaverSecret(
+            self,
+            own.fraction_bits,
+            share=torch.cat([old.share, added.share], dim),
+            share_bits=min(old.share_bits, added.share_bits),
+            pair=old.pair.extended(pair, dim),
+        )
+
+    def end_step(self) -> None:
+        pass  # a party holds nothing back
+
     # -- ends of the program -------------------------------------------------------------------------------------
 
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> BeaverSecret:
@@ -352,9 +385,9 @@ class BeaverProtocol(Protocol):
             share = torch.empty(shape, dtype=torch.int64, device="meta")
         return BeaverSecret(self, fraction_bits, share=share.to(self._device), share_bits=bits)
 
-    def reveal(self, x: Secret) -> Tensor:
-        """A fresh share of x in Z_2^64 for the client."""
-        return self.run(Reveal(self.share_of(self._own(x), ring.WORD_BITS), ring.WORD_BITS))
+    def reveal(self, x: Secret, bits: int = ring.WORD_BITS) -> Tensor:
+        """A fresh share of x in Z_2^bits for the client."""
+        return self.run(Reveal(self.share_of(self._own(x), bits), bits))
 
     def prepare(
         self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
@@ -449,7 +482,11 @@ class BeaverDealer(BeaverProtocol):
     ) -> None:
         super().__init__(Dealer(seeds, session, to_p1, meter or Meter(), device), policy, on_layer)
 
-    def finish(self) -> None:
-        """Send what is still buffered; the last act of a program."""
+    def end_step(self) -> None:
+        """Send what is still buffered: the client goes on only when p1 has finished the step."""
         assert isinstance(self.role, Dealer)
         self.role.flush()
+
+    def finish(self) -> None:
+        """The last act of a program."""
+        self.end_step()

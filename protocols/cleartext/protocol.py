@@ -85,9 +85,10 @@ class CleartextProtocol(Protocol):
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product("matmul", x, y, self._value(x) @ self._value(y), fraction_bits)
 
-    def linear(self, x: Secret, weight: Secret, bias: Secret | None) -> Secret:
+    def linear(self, x: Secret, weight: Secret, bias: Secret | None, *, truncated: bool = True) -> Secret:
         product = self._value(x) @ self._value(weight)
-        return self._product("linear", x, weight, product if bias is None else product + self._value(bias), None)
+        scale = self.policy.fraction_bits if truncated else x.fraction_bits + weight.fraction_bits
+        return self._product("linear", x, weight, product if bias is None else product + self._value(bias), scale)
 
     def _product(self, op: str, x: Secret, y: Secret, product: Tensor, fraction_bits: int | None) -> ClearSecret:
         for factor in (x, y):
@@ -124,12 +125,18 @@ class CleartextProtocol(Protocol):
         values = torch.cat([self._value(part) for part in parts], dim)
         return self._secret(values, max(part.fraction_bits for part in parts))
 
+    def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
+        return rows if kept is None else self.concatenate([kept, rows], dim)
+
+    def end_step(self) -> None:
+        pass  # nothing is sent
+
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> ClearSecret:
         if share is None or 0 in shape:
             raise ProtocolError(f"the cleartext protocol needs values, of shape {shape}")
         return self._secret(decode(share, fraction_bits), fraction_bits)
 
-    def reveal(self, x: Secret) -> Tensor:
+    def reveal(self, x: Secret, bits: int = 64) -> Tensor:
         return torch.round(self._value(x) * 2.0**x.fraction_bits).to(torch.int64)
 
     def prepare(

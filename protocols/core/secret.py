@@ -152,8 +152,11 @@ class Protocol(ABC):
         """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
 
     @abstractmethod
-    def linear(self, x: Secret, weight: Any, bias: Any) -> Secret:
-        """x @ weight + bias, both as `factor` returns them; the bias may be None."""
+    def linear(self, x: Secret, weight: Any, bias: Any, *, truncated: bool = True) -> Secret:
+        """x @ weight + bias, both as `factor` returns them; the bias may be None.
+
+        truncated: to the policy's fraction bits; an output for the client needs no truncation, hence no round.
+        """
 
     @abstractmethod
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
@@ -167,6 +170,17 @@ class Protocol(ABC):
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         """Secrets joined along an axis. Local."""
 
+    @abstractmethod
+    def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
+        """What earlier calls kept, and new rows behind it along an axis: a factor of products again and again.
+
+        The rows are put in the form that products take, once; what was kept is not touched. Costs depend on `rows`.
+        """
+
+    @abstractmethod
+    def end_step(self) -> None:
+        """A client will see what was revealed so far before it goes on: nothing may be held back."""
+
     # The ends of a program. Tensors here are ring elements (int64) as clients and model owners make them.
 
     @abstractmethod
@@ -174,8 +188,8 @@ class Protocol(ABC):
         """A secret from what this role was given of it; the dealer is given None."""
 
     @abstractmethod
-    def reveal(self, x: Secret) -> Tensor:
-        """What this role sends to the client for x, who adds the parties' tensors mod 2^64."""
+    def reveal(self, x: Secret, bits: int = 64) -> Tensor:
+        """What this role sends to the client for x, who adds the parties' tensors mod 2^bits."""
 
     @abstractmethod
     def prepare(

@@ -99,7 +99,7 @@ def test_parties_on_a_slow_network(permitted: bool, tmp_path: Path, monkeypatch:
         request = FakeRequest(layers=5, correction_bytes=500_000)
         prediction = client.predict(manifest.digest, manifest.policy.digest(), request, (b"ab", b"cd"))
     assert prediction.payloads == (b"ba", b"dc")
-    assert prediction.offline_seconds is not None
+    assert prediction.costs.offline_seconds is not None
     # 2.5 MB at 10 MB/s, less the bucket's burst.
-    assert prediction.offline_seconds >= 0.2
-    assert prediction.seconds - prediction.offline_seconds >= 5 * slow.delay_seconds
+    assert prediction.costs.offline_seconds >= 0.2
+    assert prediction.costs.seconds - prediction.costs.offline_seconds >= 5 * slow.delay_seconds

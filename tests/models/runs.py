@@ -1,47 +1,69 @@
-"""One prediction on shares by three roles in this process, and the same program on plain floats."""
+"""Sessions on shares by three roles in this process, and the same program on plain floats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from models.checkpoint import Checkpoint, read_share, write_split
-from models.client_inputs import decode_outputs
-from models.manifest import Manifest
-from models.program import Request, forward, input_specs, load, output_specs, predict
-from protocols.beaver.sharing import reconstruct, share
+from models.exchange import input_payloads, step_outputs
+from models.network import Inputs
+from models.program import load, network, serve
+from models.request import Output
 from protocols.cleartext.protocol import CleartextProtocol
+from protocols.core.cost import Meter
 from protocols.core.secret import Protocol
-from tests.in_process import run_roles
+from tests.in_process import GivenSteps, run_roles
+
+Outputs = dict[str, Tensor]
 
 
-def secure_run(
-    checkpoint: Checkpoint, folder: Path, request: Request, inputs: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def secure_run(checkpoint: Checkpoint, folder: Path, output: Output, inputs: Inputs) -> Outputs:
     """One prediction by three roles in this process."""
+    (outputs,), _ = secure_steps(checkpoint, folder, output, [inputs])
+    return outputs
+
+
+def secure_steps(
+    checkpoint: Checkpoint, folder: Path, output: Output, inputs: Sequence[Inputs], steps: int | None = None
+) -> tuple[list[Outputs], dict[str, Meter]]:
+    """A session whose inputs, one a step, are known beforehand. steps: how many there might be, as many by default."""
     manifest = write_split(checkpoint, folder)
-    payloads = share(inputs, input_specs(manifest, request))
+    net = network(manifest)
+    request = net.request(output, inputs[0], steps=steps or len(inputs))
+    payloads = [input_payloads(net, request, given, checkpoint.embeddings, i) for i, given in enumerate(inputs)]
 
     def program(protocol: Protocol, _: list[Tensor | None]) -> Any:
         index = None if protocol.at_dealer else protocol.role.index
         shares = None if index is None else read_share(folder / f"p{index}.safetensors", manifest, f"p{index}")
         model = load(protocol, manifest, shares)
-        return predict(protocol, model, request, None if index is None else payloads[index], index)
+        client = GivenSteps(*(b"" if index is None else pair[index] for pair in payloads))
+        serve(protocol, model, request, client, index)
+        return client.outputs
 
-    (first, second), _, _ = run_roles(program, [])
-    specs = output_specs(manifest, request)
-    return decode_outputs(reconstruct(first, second, specs), specs)
+    (first, second), meters, _ = run_roles(program, [])
+    pairs = zip(first, second, strict=True)
+    return [step_outputs(net, request, pair, i) for i, pair in enumerate(pairs)], meters
 
 
-def clear_run(checkpoint: Checkpoint, request: Request, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same program on plain floats."""
-    manifest: Manifest = checkpoint.manifest
-    protocol = CleartextProtocol(manifest.policy)
-    model = load(protocol, manifest, checkpoint.tensors)
-    specs = input_specs(manifest, request)
-    secrets = {name: protocol.input(inputs[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
-    outputs = forward(protocol, model, request, secrets)
-    return {name: protocol.reveal(x).double() / 2.0**x.fraction_bits for name, x in outputs.items()}
+def clear_run(checkpoint: Checkpoint, output: Output, inputs: Inputs) -> Outputs:
+    """One prediction on plain floats."""
+    return clear_steps(checkpoint, output, [inputs])[0]
+
+
+def clear_steps(checkpoint: Checkpoint, output: Output, inputs: Sequence[Inputs]) -> list[Outputs]:
+    """A session on plain floats."""
+    manifest = checkpoint.manifest
+    net, protocol = network(manifest), CleartextProtocol(manifest.policy)
+    request = net.request(output, inputs[0], steps=len(inputs))
+    model, state, found = load(protocol, manifest, checkpoint.tensors), None, []
+    for step, given in enumerate(inputs):
+        specs = net.input_specs(request, step)
+        tensors = net.client_inputs(request, given, checkpoint.embeddings, step)
+        secrets = {name: protocol.input(tensors[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
+        outputs, state = net.forward(protocol, model.weights, request, secrets, state)
+        found.append({name: protocol.reveal(x).double() / 2.0**x.fraction_bits for name, x in outputs.items()})
+    return found

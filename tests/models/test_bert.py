@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import read_checkpoint
-from models.client_inputs import client_inputs, make_request
+from models.program import network
 from protocols.core.errors import BoundError
 from tests.models.runs import clear_run, secure_run
 
@@ -48,13 +48,12 @@ def test_agrees_with_transformers(
             mask[row, tokens - row :] = 0
     with torch.no_grad():
         due = reference(input_ids=ids, attention_mask=mask, token_type_ids=types)
-    request = make_request("hidden", ids, mask)
-    assert request.masked == masked
-    inputs = client_inputs(checkpoint.manifest, request, ids, mask, types, checkpoint.embeddings)
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    assert network(checkpoint.manifest).request("hidden", inputs).masked == masked
     kept = mask.bool()
     runs = (
-        (clear_run(checkpoint, request, inputs), CLEAR_ERROR),
-        (secure_run(checkpoint, tmp_path / "split", request, inputs), HIDDEN_ERROR),
+        (clear_run(checkpoint, "hidden", inputs), CLEAR_ERROR),
+        (secure_run(checkpoint, tmp_path / "split", "hidden", inputs), HIDDEN_ERROR),
     )
     for run, bound in runs:
         difference = (run["last_hidden_state"] - due.last_hidden_state)[kept].abs().max()
@@ -72,8 +71,7 @@ def test_embedding_is_the_normalised_masked_mean(save_bert: Callable[..., tuple[
     with torch.no_grad():
         hidden = reference(input_ids=ids, attention_mask=mask).last_hidden_state
     due = torch.nn.functional.normalize((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True), dim=-1)
-    request = make_request("embedding", ids, mask)
-    found = secure_run(checkpoint, tmp_path / "split", request, client_inputs(checkpoint.manifest, request, ids, mask))
+    found = secure_run(checkpoint, tmp_path / "split", "embedding", {"input_ids": ids, "attention_mask": mask})
     assert (found["embedding"] - due).abs().max() < 1e-3
     assert torch.nn.functional.cosine_similarity(found["embedding"], due).min() > 0.9999
 
@@ -85,9 +83,8 @@ def test_what_is_masked_does_not_matter(save_bert: Callable[..., tuple[Path, Any
     mask = torch.tensor([[1, 1, 1, 1, 0, 0]])
     other = ids.clone()
     other[0, 4:] = (other[0, 4:] + 30) % 61
-    request = make_request("embedding", ids, mask)
     first, second = (
-        secure_run(checkpoint, tmp_path / "split", request, client_inputs(checkpoint.manifest, request, x, mask))
+        secure_run(checkpoint, tmp_path / "split", "embedding", {"input_ids": x, "attention_mask": mask})
         for x in (ids, other)
     )
     assert (first["embedding"] - second["embedding"]).abs().max() < 2e-4
@@ -104,6 +101,5 @@ def test_the_reference_names_the_layer_that_overflows(
     edit(folder, tensors=enlarge)
     checkpoint = read_checkpoint(folder)
     ids = torch.randint(0, 61, (1, 4))
-    request = make_request("hidden", ids, None)
     with pytest.raises(BoundError, match=r"layer\.1"):
-        clear_run(checkpoint, request, client_inputs(checkpoint.manifest, request, ids))
+        clear_run(checkpoint, "hidden", {"input_ids": ids})

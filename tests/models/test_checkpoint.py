@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.checkpoint import read_checkpoint, read_manifest, read_share, split_checkpoint
-from models.client_inputs import client_inputs, make_request
 from models.manifest import Manifest
-from models.program import Request
+from models.program import network
+from models.request import Request
 from protocols.core.errors import CheckpointError, InputError
 
 Save = Callable[..., tuple[Path, Any]]
@@ -26,7 +26,7 @@ Edit = Callable[..., None]
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("model_type", "gpt2"),
+        ("model_type", "t5"),
         ("hidden_act", "gelu_new"),
         ("hidden_act", "relu"),
         ("position_embedding_type", "relative_key"),
@@ -184,12 +184,9 @@ def test_a_share_file_must_be_the_right_one(save_bert: Save, tmp_path: Path) -> 
     ],
 )
 def test_bad_inputs_are_named(arguments: dict[str, Any], message: str, save_bert: Save) -> None:
-    manifest = read_checkpoint(save_bert()[0]).manifest
+    net = network(read_checkpoint(save_bert()[0]).manifest)
     with pytest.raises(InputError, match=message):
-        request = make_request("hidden", arguments["input_ids"], arguments.get("attention_mask"))
-        client_inputs(
-            manifest, request, arguments["input_ids"], arguments.get("attention_mask"), arguments.get("token_type_ids")
-        )
+        net.client_inputs(net.request("hidden", arguments), arguments, {})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"output": "x", "batch": 1, "tokens": 1, "masked": true}'])

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import read_checkpoint
-from models.client_inputs import client_inputs, make_request
 from tests.models.kin import save_model
 from tests.models.runs import clear_run, secure_run
 
@@ -42,8 +41,7 @@ def test_logits(family: str, tmp_path: Path, edit: Callable[..., None]) -> None:
     save_model(tmp_path, family, "sequence", num_labels=3)
     edit(tmp_path, tensors=by_formula)
     checkpoint = read_checkpoint(tmp_path)
-    request = make_request("logits", IDS, MASK)
-    inputs = client_inputs(checkpoint.manifest, request, IDS, MASK)
+    inputs = {"input_ids": IDS, "attention_mask": MASK}
     due = torch.tensor(GOLDEN[family], dtype=torch.float64)
-    assert float((clear_run(checkpoint, request, inputs)["logits"] - due).abs().max()) < 5e-4
-    assert float((secure_run(checkpoint, tmp_path / "split", request, inputs)["logits"] - due).abs().max()) < 2e-3
+    assert float((clear_run(checkpoint, "logits", inputs)["logits"] - due).abs().max()) < 5e-4
+    assert float((secure_run(checkpoint, tmp_path / "split", "logits", inputs)["logits"] - due).abs().max()) < 2e-3

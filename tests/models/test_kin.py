@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.checkpoint import Checkpoint, read_checkpoint, split_checkpoint
-from models.client_inputs import client_inputs, make_request
+from models.request import Output
 from tests.models.kin import FAMILIES, HEADS, save_model
 from tests.models.runs import clear_run, secure_run
 
@@ -38,14 +38,14 @@ def check(
 ) -> None:
     """Both runs against transformers, on all that an attention mask counts."""
     head = checkpoint.manifest.config["head"]
-    request = make_request("hidden" if head == "none" else "logits", ids, mask)
-    inputs = client_inputs(checkpoint.manifest, request, ids, mask, types, checkpoint.embeddings)
+    output: Output = "hidden" if head == "none" else "logits"
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     extra = {} if types is None else {"token_type_ids": types}
     with torch.no_grad():
         whole = reference(input_ids=ids, attention_mask=mask, **extra)
     due = {name: tensor for name, tensor in whole.items() if tensor is not None}
     kept = torch.ones_like(ids).bool() if mask is None else mask.bool()
-    clear, secure = clear_run(checkpoint, request, inputs), secure_run(checkpoint, folder / "split", request, inputs)
+    clear, secure = clear_run(checkpoint, output, inputs), secure_run(checkpoint, folder / "split", output, inputs)
     for run, bound in ((clear, CLEAR_ERROR), (secure, SECURE_ERROR)):
         assert set(run) == set(due)
         for name, tensor in run.items():
@@ -105,8 +105,7 @@ def test_a_head_can_be_left_out(family: str, head: str, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path, head=False)
     assert not any(name.startswith("head.") for name in checkpoint.tensors)
     ids = words(1, 4)
-    request = make_request("hidden", ids, None)
-    found = clear_run(checkpoint, request, client_inputs(checkpoint.manifest, request, ids))
+    found = clear_run(checkpoint, "hidden", {"input_ids": ids})
     with torch.no_grad():
         due = whole.base_model(input_ids=ids).last_hidden_state
     assert float((found["last_hidden_state"] - due).abs().max()) < CLEAR_ERROR

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.checkpoint import read_checkpoint, write_split
-from models.client_inputs import client_inputs, make_request
 from models.labels import LABELS_NAME, read_labels
-from models.program import Request
+from models.program import network
+from models.request import Request
 from protocols.core.errors import CheckpointError, InputError
 from tests.models.kin import save_model
 
@@ -163,16 +163,15 @@ IDS = torch.tensor([[7, 8, 9, 10]])
 )
 def test_inputs(family: str, arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     save_model(tmp_path, family, "sequence")
-    manifest = read_checkpoint(tmp_path).manifest
-    ids, mask = arguments["input_ids"], arguments.get("attention_mask")
+    net = network(read_checkpoint(tmp_path).manifest)
     with pytest.raises(InputError, match=message):
-        client_inputs(manifest, make_request("logits", ids, mask), ids, mask, arguments.get("token_type_ids"))
+        net.client_inputs(net.request("logits", arguments), arguments, {})
 
 
 def test_logits_of_a_model_without_a_head(tmp_path: Path) -> None:
     save_model(tmp_path, "roberta", "none")
     with pytest.raises(InputError, match="no head"):
-        Request("logits", 1, 4, masked=False).validate(read_checkpoint(tmp_path).manifest)
+        network(read_checkpoint(tmp_path).manifest).validate(Request("logits", 1, 4, masked=False))
 
 
 def test_labels_of_a_split_folder(tmp_path: Path) -> None:

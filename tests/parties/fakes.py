@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.program import ClientSteps
 from parties.engine import DealerTools, Digests, Engine, MeterRows, Tools
 from protocols.core.errors import CheckpointError, InputError, ProtocolError
 
@@ -45,6 +46,7 @@ class FakeRequest:
     layers: int = 3
     message_bytes: int = 64
     correction_bytes: int = 64
+    steps: int = 1
     fail_at: str = ""
     """'ROLE INDEX': that role raises at that layer."""
 
@@ -78,16 +80,20 @@ class FakeEngine(Engine):
         self._talk(tools, FakeRequest(layers=2))
         return {"share": content}, [{"layer": "load"}]
 
-    def predict(
-        self, tools: Tools, model: object, request_json: str, payload: bytes | None
-    ) -> tuple[bytes | None, MeterRows]:
+    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
         request = FakeRequest(**json.loads(request_json))
         if request.layers < 1:
             raise InputError("no layers")
-        self._talk(tools, request)
-        if isinstance(tools, DealerTools):
-            return None, [{"layer": "predict", "role": "dealer"}]
-        return (payload or b"")[::-1], [{"layer": "predict", "role": tools.role}]
+        at_dealer, stopped = isinstance(tools, DealerTools), False
+        for step in range(request.steps):
+            payload = client.receive(step)
+            if payload is None:
+                stopped = True
+                break
+            self._talk(tools, request)
+            if not at_dealer:
+                client.send(bytes(payload)[::-1])
+        return stopped, [{"layer": "predict", "role": "dealer" if isinstance(tools, DealerTools) else tools.role}]
 
     def _talk(self, tools: Tools, request: FakeRequest) -> None:
         for index in range(request.layers):

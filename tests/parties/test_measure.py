@@ -106,13 +106,13 @@ def test_phases_apart_give_the_same_result(settings: PartiesSettings, shares: di
     with measured(settings, Measure(offline_first=True), shares) as predict:
         prediction = predict(layers=20, correction_bytes=1 << 20)
         assert prediction.payloads == (b"ba", b"dc")
-        assert prediction.offline_seconds is not None
-        assert 0 < prediction.offline_seconds < prediction.seconds
+        assert prediction.costs.offline_seconds is not None
+        assert 0 < prediction.costs.offline_seconds < prediction.costs.seconds
 
 
 def test_together_they_are_not_told_apart(settings: PartiesSettings, shares: dict[str, Path]) -> None:
     with measured(settings, Measure(), shares) as predict:
-        assert predict().offline_seconds is None
+        assert predict().costs.offline_seconds is None
 
 
 def test_a_dealer_that_fails_offline_ends_the_session(settings: PartiesSettings, shares: dict[str, Path]) -> None:
@@ -127,7 +127,7 @@ def test_every_round_takes_the_delay(settings: PartiesSettings, shares: dict[str
     with measured(settings, Measure(delay_seconds=0.02), shares) as predict:
         few, many = predict(layers=1), predict(layers=11)
         assert few.payloads == many.payloads == (b"ba", b"dc")
-        assert many.seconds >= 11 * 0.02
+        assert many.costs.seconds >= 11 * 0.02
 
 
 def test_the_settings_are_written_and_read_back(tmp_path: Path) -> None:

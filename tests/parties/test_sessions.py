@@ -42,8 +42,8 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     request = FakeRequest(layers=5, message_bytes=100, correction_bytes=1000)
     prediction = client.predict(manifest.digest, manifest.policy.digest(), request, PAYLOADS)
     assert prediction.payloads == (b"0p rof", b"1p rof")
-    assert set(prediction.reports) == set(PARTIES)
-    p0, p1, dealer = (prediction.reports[role] for role in PARTIES)
+    assert set(prediction.costs.reports) == set(PARTIES)
+    p0, p1, dealer = (prediction.costs.reports[role] for role in PARTIES)
     assert p0.wire_bytes_sent == {"dealer": 0, "p1": 500, "client": 6}
     assert p0.wire_bytes_received == {"dealer": 16, "p1": 500, "client": 6}
     assert p1.wire_bytes_sent == {"dealer": 0, "p0": 500, "client": 6}
@@ -53,7 +53,7 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     assert dealer.wire_bytes_received == {"p0": 0, "p1": 0, "client": 0}
     assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 5, 6)
     assert p0.rows == [{"layer": "predict", "role": 0}]
-    assert 0 < p0.seconds <= prediction.seconds
+    assert 0 < p0.seconds <= prediction.costs.seconds
     assert p0.peak_memory_bytes > 1 << 20
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from models import program
 from models.checkpoint import read_share
 from models.manifest import Manifest
-from models.program import LoadedModel, Request
-from parties.client import Prediction, RoleReport
+from models.program import ClientSteps, LoadedModel
+from models.request import Request
+from parties.client import Prediction
+from parties.conversation import Costs, RoleReport
 from parties.run import Progress
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.cost import Meter
@@ -59,23 +64,24 @@ class InProcessClient:
         payloads: tuple[bytes, bytes],
         progress: Watch = None,
     ) -> Prediction:
-        models = self.models[model_digest]
+        with self.converse(model_digest, policy_digest, request, 1, progress) as conversation:
+            outputs = conversation.step(payloads)
+        return Prediction(outputs, conversation.costs)
+
+    @contextmanager
+    def converse(
+        self, model_digest: str, policy_digest: str, request: Request, steps: int, progress: Watch = None
+    ) -> Iterator[InProcessConversation]:
         self.requests.append(request)
-
-        def predict(protocol: Any, _: object) -> Any:
-            role = role_of(protocol)
-            index = None if role == "dealer" else protocol.role.index
-            payload = None if index is None else payloads[index]
-            return program.predict(protocol, models[role], request, payload, index)
-
-        (first, second), meters, _ = run_roles(predict, [])
-        outputs = {"p0": bytes(first), "p1": bytes(second)}  # type: ignore[call-overload]
+        conversation = InProcessConversation(self.models[model_digest], request)
+        try:
+            yield conversation
+        finally:
+            conversation.end()
         if progress is not None:
-            layers = dict.fromkeys(layer for layer, _ in meters["p0"].rows)
+            layers = dict.fromkeys(layer for layer, _ in conversation.meters["p0"].rows)
             for index, layer in enumerate(layers):
                 progress(Progress("p0", layer, index))
-        reports = {role: role_report(role, meters[role], payloads, outputs) for role in meters}
-        return Prediction((outputs["p0"], outputs["p1"]), reports, seconds=0.25)
 
     def unload_model(self, model_digest: str) -> None:
         self.models.pop(model_digest, None)
@@ -84,7 +90,70 @@ class InProcessClient:
         self.closed += 1
 
 
-def role_report(role: str, meter: Meter, payloads: tuple[bytes, bytes], outputs: Mapping[str, bytes]) -> RoleReport:
+class InProcessConversation:
+    """A session that waits for inputs: one thread runs the roles, the caller's thread is the client."""
+
+    def __init__(self, models: Mapping[str, LoadedModel], request: Request) -> None:
+        self.meters: dict[str, Meter] = {}
+        self._exchanged: list[tuple[tuple[bytes, bytes], tuple[bytes, bytes]]] = []
+        self._steps = {role: WaitingSteps() for role in models}
+
+        def serve(protocol: Any, _: object) -> Any:
+            role = role_of(protocol)
+            index = None if role == "dealer" else protocol.role.index
+            program.serve(protocol, models[role], request, self._steps[role], index)
+
+        self._pool = ThreadPoolExecutor(1)
+        self._run = self._pool.submit(run_roles, serve, [])
+
+    def step(self, payloads: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        for role, payload in (("p0", payloads[0]), ("p1", payloads[1]), ("dealer", b"")):
+            self._steps[role].inputs.put(payload)
+        first, second = (self._answer(role) for role in ("p0", "p1"))
+        self._exchanged.append((payloads, (first, second)))
+        return first, second
+
+    def _answer(self, role: str) -> bytes:
+        while True:
+            try:
+                return self._steps[role].outputs.get(timeout=0.1)
+            except Empty:
+                if self._run.done():
+                    self._run.result()  # raises what went wrong
+
+    def end(self) -> None:
+        for steps in self._steps.values():
+            steps.inputs.put(None)
+        with self._pool:
+            _, self.meters, _ = self._run.result()
+
+    @property
+    def costs(self) -> Costs:
+        payloads, outputs = (
+            tuple(b"".join(step[side][index] for step in self._exchanged) for index in (0, 1)) for side in (0, 1)
+        )
+        reports = {
+            role: role_report(role, meter, payloads, {"p0": outputs[0], "p1": outputs[1]})
+            for role, meter in self.meters.items()
+        }
+        return Costs(reports, seconds=0.25)
+
+
+class WaitingSteps(ClientSteps):
+    """A client that answers when it likes; None ends the session."""
+
+    def __init__(self) -> None:
+        self.inputs: SimpleQueue[bytes | None] = SimpleQueue()
+        self.outputs: SimpleQueue[bytes] = SimpleQueue()
+
+    def receive(self, step: int) -> bytes | None:
+        return self.inputs.get()
+
+    def send(self, payload: bytes) -> None:
+        self.outputs.put(payload)
+
+
+def role_report(role: str, meter: Meter, payloads: tuple[bytes, ...], outputs: Mapping[str, bytes]) -> RoleReport:
     """As the transport would count it: the meter's bytes, the seeds, and the client's payloads."""
     online, dealer = meter.total.online_bytes, meter.total.dealer_bytes
     sent = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parties.client import Prediction, RoleReport
+from parties.conversation import Costs, RoleReport
 from protocols.core.errors import InputError
 from secure.report import SCHEMA, Report
 from secure.rows import human_bytes
@@ -18,7 +18,7 @@ def row(layer: str, op: str, **changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-def prediction(seconds: float = 1.5, peak: int = 1000) -> Prediction:
+def costs(seconds: float = 1.5, peak: int = 1000) -> Costs:
     party = [row("layer.0", "product"), row("layer.0", "open", rounds=1), row("pooling", "product", seconds=0.25)]
     other = [row("layer.0", "product", seconds=0.75), *party[1:]]
     nothing: dict[str, Any] = {"rounds": 0, "online_bytes": 0}
@@ -32,12 +32,12 @@ def prediction(seconds: float = 1.5, peak: int = 1000) -> Prediction:
         "p1": RoleReport("p1", other, {"p0": 300, "client": 8}, {"client": 64, "p0": 300}, {"p0": 7}, 1.1, 2000),
         "dealer": RoleReport("dealer", dealt, {"p0": 16, "p1": 116}, {"p0": 0}, {"p1": 3}, 0.9, 500),
     }
-    return Prediction((b"", b""), reports, seconds)
+    return Costs(reports, seconds)
 
 
 @pytest.fixture
 def report() -> Report:
-    return Report.from_prediction(prediction(), load_seconds=4.0, sequences=2, tokens=12)
+    return Report.of_session(costs(), load_seconds=4.0, sequences=2, tokens=12)
 
 
 def test_totals(report: Report) -> None:
@@ -67,7 +67,7 @@ def test_by_layer_and_by_op(report: Report) -> None:
 
 def test_sessions_add_up() -> None:
     parts = [
-        Report.from_prediction(prediction(seconds, peak), load_seconds=4.0, sequences=2, tokens=12)
+        Report.of_session(costs(seconds, peak), load_seconds=4.0, sequences=2, tokens=12)
         for seconds, peak in ((1.0, 10), (2.0, 30), (3.0, 20))
     ]
     total = Report.total(parts)

@@ -1,4 +1,4 @@
-"""A linear layer: the product with a matrix that was opened under a mask when the model was loaded."""
+"""Linear layers: products with a matrix that was opened under a mask when the model was loaded."""
 
 from __future__ import annotations
 
@@ -56,3 +56,43 @@ class Linear(Gate[Pair]):
         if self.addend is not None:
             z += self.addend
         return Pair(party.open(z, party.mask(self._shape()), self.bits), None, self.bits, dealt=False)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearShare(Gate[Tensor]):
+    """x y + addend as shares, not opened: for what is not truncated, as an output that goes to the client.
+
+    As `Linear`, but r s is shared by the dealer.
+
+    Shapes: as `Linear`. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m -> share in Z_2^min(k, m); fraction bits
+    add up. Cost: no round; the dealer sends ceil(bits/8) bytes per element of the result.
+    Error: none. Reveals: nothing. Source: Beaver 1991.
+    """
+
+    name = "linear-share"
+    x: Pair
+    y: Matrix
+    addend: Tensor | None = None
+
+    @property
+    def bits(self) -> int:
+        """Ring of the result."""
+        return min(self.x.bits, self.y.bits)
+
+    def _shape(self) -> tuple[int, ...]:
+        return (*self.x.opened.shape[:-1], self.y.shape[1])
+
+    def cost(self) -> Cost:
+        return Cost(dealer_bytes=math.prod(self._shape()) * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Tensor:
+        assert self.x.mask is not None
+        dealer.share(self.y.factor.product([self.x.mask], self.bits), self.bits)
+        return unknown(self._shape())
+
+    def evaluate(self, party: Party) -> Tensor:
+        assert self.x.mask is not None
+        z = self.y.factor.product([self.x.opened, self.x.mask], self.bits)
+        if self.addend is not None:
+            z += self.addend
+        return z.add_(party.correlation(self._shape(), self.bits))

@@ -1,0 +1,220 @@
+"""GPT-2: decoder layers with norms before attention and feed-forward, learnt positions, tied embeddings.
+
+Identities make its layers cheap. A norm never sees the mean of what it normalises, so every matrix that writes to the
+residual stream is centred, and the mean is zero from the beginning: norms need no mean. A norm's gain and offset are
+absorbed by the matrix that reads it. And log2(e) / sqrt(D / H) is absorbed by the queries, so that the softmax works in
+powers of two.
+
+B batch, T tokens, D width, H heads, V words, P positions, F width of the feed-forward layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.activations import ACTIVATIONS, check_activation
+from models.architecture import Architecture, Take
+from models.config import check_values, positive
+from models.decoder import Cache, Decoder, DecoderSizes
+from models.layers import Layers
+from models.manifest import Kind, Manifest, ParameterSpec
+from protocols.core.errors import CheckpointError
+from protocols.core.secret import Protocol, Secret
+from protocols.functions.embedding import embedding
+from protocols.functions.layernorm import rms_normalise
+
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "width": "n_embd",
+    "layers": "n_layer",
+    "heads": "n_head",
+    "positions": "n_positions",
+}
+_ONLY = {"add_cross_attention": False, "pruned_heads": {}, "quantization_config": None}
+
+
+@dataclass(frozen=True)
+class Gpt2Config:
+    """head: whether there are logits. scaled: whether scores are divided by sqrt(D / H), and by each layer's number."""
+
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    positions: int
+    inner: int
+    activation: str
+    epsilon: float
+    scaled: bool
+    scaled_by_layer: bool
+    head: bool
+    labels: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Gpt2(Decoder):
+    """The forward pass over secret tensors."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self.config = Gpt2Config(**manifest.config)
+
+    @property
+    def sizes(self) -> DecoderSizes:
+        c = self.config
+        return DecoderSizes(c.layers, c.width, c.vocab_size, c.positions, c.vocab_size + c.positions, c.head)
+
+    def rows_of_table(self, ids: Tensor, positions: Tensor) -> list[Tensor]:
+        return [ids, positions + self.config.vocab_size]
+
+    def embed(self, protocol: Protocol, weights: Mapping[str, Any], one_hot: Secret) -> Secret:
+        return embedding(one_hot, protocol.factor(weights["embeddings.table"]))
+
+    def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
+        layers, x = Layers(protocol, weights, self.config.epsilon), embeddings
+        activation = ACTIVATIONS[self.config.activation]
+        for i in range(self.config.layers):
+            name = f"layer.{i}"
+            with protocol.layer(name):
+                x = x + self._attention(name, layers, rms_normalise(x, self.config.epsilon), cache)
+                inner = activation(layers.dense(f"{name}.feedforward.up", rms_normalise(x, self.config.epsilon)))
+                x = x + layers.dense(f"{name}.feedforward.down", inner)
+        return x
+
+    def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
+        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.epsilon)
+        if head:
+            return layers.logits("head", normal)
+        return normal * layers.bound("norm.gain") + layers.bound("norm.offset")
+
+    def _attention(self, name: str, layers: Layers, x: Secret, cache: Cache) -> Secret:
+        batch, tokens, width = x.shape
+        heads = self.config.heads
+        joined = layers.dense(f"{name}.attention.qkv", x).reshape(batch, tokens, 3, heads, width // heads)
+        q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
+        return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache))
+
+
+class Gpt2Architecture(Architecture):
+    """Checkpoints of `GPT2Model` and `GPT2LMHeadModel`."""
+
+    prefix = "transformer."
+
+    def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> Gpt2Config:
+        check_values(raw, {}, _ONLY)
+        named = raw.get("architectures") or ["GPT2LMHeadModel"]
+        if named not in (["GPT2LMHeadModel"], ["GPT2Model"]) and head:
+            raise CheckpointError(
+                f"config.json: architectures is {named!r}; supported: GPT2LMHeadModel, GPT2Model. "
+                "With head=False the decoder alone is loaded"
+            )
+        values = {ours: positive(raw, theirs, whole=True) for ours, theirs in _SIZES.items()}
+        if values["width"] % values["heads"]:
+            raise CheckpointError(f"config.json: n_embd {values['width']} is no multiple of n_head {values['heads']}")
+        inner = 4 * values["width"] if raw.get("n_inner") is None else positive(raw, "n_inner", whole=True)
+        return Gpt2Config(
+            **values,
+            inner=inner,
+            activation=check_activation("activation_function", raw.get("activation_function", "gelu_new")),
+            epsilon=positive(raw, "layer_norm_epsilon", whole=False),
+            scaled=raw.get("scale_attn_weights", True) is True,
+            scaled_by_layer=raw.get("scale_attn_by_inverse_layer_idx", False) is True,
+            head=head and named == ["GPT2LMHeadModel"],
+        )
+
+    def parameters(self, config: Gpt2Config, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
+        width, inner = config.width, config.inner
+        found: dict[str, tuple[Kind, tuple[int, ...]]] = {}
+        if not public:
+            found["embeddings.table"] = "table", (config.vocab_size + config.positions, width)
+        dense = {}
+        for i in range(config.layers):
+            dense[f"layer.{i}.attention.qkv"] = width, 3 * width
+            dense[f"layer.{i}.attention.output"] = width, width
+            dense[f"layer.{i}.feedforward.up"] = width, inner
+            dense[f"layer.{i}.feedforward.down"] = inner, width
+        if config.head:
+            dense["head"] = width, config.vocab_size
+        else:
+            found["norm.gain"] = "gain", (width,)
+            found["norm.offset"] = "offset", (width,)
+        for name, shape in dense.items():
+            found[f"{name}.weight"] = "factor", shape
+            found[f"{name}.bias"] = "offset", shape[1:]
+        return {name: ParameterSpec(shape, kind, fraction_bits) for name, (kind, shape) in found.items()}
+
+    def from_checkpoint(self, config: Gpt2Config, take: Take) -> dict[str, Tensor]:
+        width, inner = config.width, config.inner
+        words = take("wte.weight", (config.vocab_size, width))
+        table = torch.cat([words, take("wpe.weight", (config.positions, width))])
+        tensors = {"embeddings.table": _centred(table)}
+
+        def dense(name: str, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+            return take(f"{name}.weight", (rows, columns)), take(f"{name}.bias", (columns,))
+
+        def norm(name: str) -> tuple[Tensor, Tensor]:
+            return take(f"{name}.weight", (width,)), take(f"{name}.bias", (width,))
+
+        for i in range(config.layers):
+            source, target = f"h.{i}", f"layer.{i}"
+            scale = torch.ones(3 * width, dtype=torch.float64)
+            scale[:width] = self._query_scale(config, i)
+            weight, bias = _reading(*norm(f"{source}.ln_1"), *dense(f"{source}.attn.c_attn", width, 3 * width))
+            pairs = {
+                "attention.qkv": (weight * scale, bias * scale),
+                "attention.output": _writing(*dense(f"{source}.attn.c_proj", width, width)),
+                "feedforward.up": _reading(*norm(f"{source}.ln_2"), *dense(f"{source}.mlp.c_fc", width, inner)),
+                "feedforward.down": _writing(*dense(f"{source}.mlp.c_proj", inner, width)),
+            }
+            for name, (weight, bias) in pairs.items():
+                tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
+        gain, offset = norm("ln_f")
+        if config.head:
+            zero = torch.zeros(config.vocab_size, dtype=torch.float64)
+            tensors["head.weight"], tensors["head.bias"] = _reading(gain, offset, words.T, zero)
+        else:
+            tensors |= {"norm.gain": gain, "norm.offset": offset}
+        return tensors
+
+    def copies(self, config: Gpt2Config) -> Mapping[str, str]:
+        return {"lm_head.weight": "wte.weight"} if config.head else {}
+
+    def ignored(self, config: Gpt2Config) -> tuple[str, ...]:
+        # Causal masks, which older checkpoints store; they are named within every layer.
+        masks = tuple(f"h.{i}.attn.{name}" for i in range(config.layers) for name in ("bias", "masked_bias"))
+        return masks if config.head else (*masks, "lm_head.", "score.", "classifier.", "multiple_choice_head.")
+
+    def network(self, manifest: Manifest) -> Gpt2:
+        return Gpt2(manifest)
+
+    def _query_scale(self, config: Gpt2Config, layer: int) -> float:
+        scale = math.log2(math.e)
+        if config.scaled:
+            scale /= math.sqrt(config.width / config.heads)
+        return scale / (layer + 1) if config.scaled_by_layer else scale
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Less its mean over the width that a norm will see. Shapes: [..., D] -> the same."""
+    return x - x.mean(-1, keepdim=True)
+
+
+def _writing(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer that adds to the residual stream, centred. Shapes: [K, D], [D] -> the same."""
+    return _centred(weight), _centred(bias)
+
+
+def _reading(gain: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer behind a norm, with the norm's gain and offset absorbed. Shapes: [D], [D], [D, N], [N] -> [D, N], [N]."""
+    return gain.unsqueeze(1) * weight, bias + offset @ weight
+
+
+GPT2 = Gpt2Architecture()

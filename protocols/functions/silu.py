@@ -1,0 +1,64 @@
+"""SiLU: x / (1 + e^-x)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from protocols.core.piecewise import Piece, Piecewise
+from protocols.core.secret import Secret
+
+_CUT = 16.25
+
+
+def reference(x: Tensor) -> Tensor:
+    """x * sigmoid(x). Shapes: float64 any -> same."""
+    return x * torch.sigmoid(x)
+
+
+# As GeLU: SiLU(x) - x/2 is even, and |x|/2 up to 1.4e-6 outside the cuts. It bends less sharply for its width, so the
+# period is 64 and there are twelve odd harmonics. Least largest error by linear programming on 1,600 points: 7.8e-4.
+SILU = Piecewise(
+    name="silu",
+    thresholds=(-_CUT, _CUT),
+    pieces=(
+        None,
+        Piece(
+            constant=7.9998834937,
+            slope=0.5,
+            period=64.0,
+            cosines=(
+                (1, -6.5838492449),
+                (3, -0.7966814624),
+                (5, -0.3030766436),
+                (7, -0.1482673557),
+                (9, -0.0777404661),
+                (11, -0.0416306558),
+                (13, -0.0223912128),
+                (15, -0.0120930453),
+                (17, -0.0065078602),
+                (19, -0.0035273651),
+                (21, -0.0018885099),
+                (23, -0.0014512418),
+            ),
+        ),
+        Piece(slope=1.0),
+    ),
+    reference=reference,
+    domain=(-4096.0, 4096.0),
+    max_error=1.5e-3,
+    compare_bits=30,
+    blur_bits=3,
+    amplitude_bits=14,
+    basis_bits=14,
+    output_bits=17,  # half of x is exact
+    integer_bits=13,
+)
+
+
+def silu(x: Secret) -> Secret:
+    """x / (1 + e^-x) elementwise, with 17 fraction bits. Shapes: any -> same. Error: 1.5e-3 for |x| <= 4096.
+
+    Reveals nothing. Source: Elfwing et al., Sigmoid-weighted linear units, 2017.
+    """
+    return x.protocol.piecewise(x, SILU)
