@@ -210,7 +210,7 @@ class ReplicatedParty(Protocol):
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
         needed = self._value_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
-        shares = self.shares_of(own, needed, larger=max(needed, _PRODUCT_BITS))
+        shares = self.shares_of(own, needed, larger=_PRODUCT_BITS)
         return ReplicatedSecret(self, own.fraction_bits, shares.map(lambda t: t.sum(dim, keepdim=keepdim)))
 
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:
@@ -254,20 +254,27 @@ class ReplicatedParty(Protocol):
         scale = 2 * own.fraction_bits
         return self._bilinear(Bilinear.MATRIX, [row, column], scale, scale).squeeze(-1)
 
-    def linear(self, x: Secret, weight: HelpedMatrix | PublicMatrix, bias: Secret | PublicWeight | None) -> Secret:
+    def linear(
+        self,
+        x: Secret,
+        weight: HelpedMatrix | PublicMatrix,
+        bias: Secret | PublicWeight | None,
+        *,
+        truncated: bool = True,
+    ) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
+        target = self.policy.fraction_bits if truncated else scale
         if isinstance(weight, PublicMatrix):
-            opening: Gate[Pair]
             role = self.turn()
             shares = self.shares_of(own, self._value_bits(scale))
-            opening = Open(self._public_product(role, shares, weight, self._addend(role, bias, scale)), shares.bits)
-            return self._rescaled(role, opening, shares.bits, scale, self.policy.fraction_bits)
+            z = self._public_product(role, shares, weight, self._addend(role, bias, scale))
+            return self._returned(role, z, shares.bits, scale, target)
         role = self.role(weight.helper)
         narrow = weight.matrix.bits <= ring.HALF_WORD_BITS
         shares = self.shares_of(own, weight.matrix.bits if narrow else self._value_bits(scale))
         product = Linear(pair_of(role, shares), weight.matrix, self._addend(role, bias, scale))
-        return self._rescaled(role, product, product.bits, scale, self.policy.fraction_bits)
+        return self._rescaled(role, product, product.bits, scale, target)
 
     @staticmethod
     def _public_product(role: Role, x: Shares, weight: PublicMatrix, addend: Tensor | None) -> Tensor:
@@ -338,6 +345,16 @@ class ReplicatedParty(Protocol):
         own_parts, following = torch.cat([s.own for s in shares], dim), torch.cat([s.following for s in shares], dim)
         return ReplicatedSecret(self, scale, Shares(own_parts, following, min(s.bits for s in shares)))
 
+    def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
+        """Rows are lifted once, to a ring in which products can take them again and again."""
+        own = self._own(rows)
+        needed = self._value_bits(own.fraction_bits + self.policy.fraction_bits)
+        added = ReplicatedSecret(self, own.fraction_bits, self.shares_of(own, needed, larger=_PRODUCT_BITS))
+        return added if kept is None else self.concatenate([kept, added], dim)
+
+    def end_step(self) -> None:
+        pass  # what a helper deals is sent with each gate
+
     # -- ends of the program ---------------------------------------------------------------------------------------
 
     def input(
@@ -355,13 +372,13 @@ class ReplicatedParty(Protocol):
         on_device = share.to(self.device)
         return Shares(on_device[0], on_device[1], bits)
 
-    def reveal(self, x: Secret) -> Tensor:
-        """This party's two parts of x in Z_2^64, made fresh, for the client. Shapes: -> [2, *shape].
+    def reveal(self, x: Secret, bits: int = ring.WORD_BITS) -> Tensor:
+        """This party's two parts of x in Z_2^bits, made fresh, for the client. Shapes: -> [2, *shape].
 
         The parts of x may tell the owner of all three about what happened inside: a truncation's opened value is one
         of them. So a sharing of zero from the seed that all three parties have, and the client does not, is added.
         """
-        shares = self.shares_of(self._own(x), ring.WORD_BITS)
+        shares = self.shares_of(self._own(x), bits, larger=bits)
         shape = tuple(shares.own.shape)
         masks = [self._common.words(self._revealed, label, shape, self.device) for label in range(PARTIES - 1)]
         masks.append(-(masks[0] + masks[1]))

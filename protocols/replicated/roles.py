@@ -31,13 +31,23 @@ class Evaluator(Party):
         self._waited = True
         return super()._exchange(parts)
 
-    def _correction(self, count: int) -> memoryview:
-        # The helper sends all that a gate needs at once and waits for nothing. That is one round if it comes before
-        # the gate's first exchange, and in the shadow of that exchange otherwise.
-        if count and not self._waited:
+    def correlation(self, shape: tuple[int, ...], bits: int) -> Tensor:
+        self._hear_helper()
+        return super().correlation(shape, bits)
+
+    def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
+        self._hear_helper()
+        return super().correlation_planes(shape)
+
+    def _hear_helper(self) -> None:
+        """Count a round where second has to wait for the helper.
+
+        The helper sends all that a gate needs at once and waits for nothing. That is one round if it is needed before
+        the gate's first exchange, and in the shadow of that exchange otherwise.
+        """
+        if not self._waited:
             self._waited = True
             self.meter.exchanged(0)
-        return super()._correction(count)
 
 
 class Helper(Dealer):

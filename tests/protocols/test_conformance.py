@@ -62,7 +62,7 @@ def check_turns(run: Run, declared: dict[tuple[str, str], Cost]) -> None:
         measured = [meter.rows[key].measured for meter in run.meters.values()]
         assert sum(m.online_bytes for m in measured) == 2 * cost.online_bytes, key
         assert sum(m.dealer_bytes for m in measured) == 2 * cost.dealer_bytes, key
-        assert max(m.rounds for m in measured) <= cost.rounds <= sum(m.rounds for m in measured), key
+        assert sum(m.rounds for m in measured) == 2 * cost.rounds, key
     sent = sum(len(message) for messages in run.sent.values() for message in messages)
     assert sent == sum(2 * cost.online_bytes + cost.dealer_bytes for cost in declared.values())
 
