@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from models.registry import architecture
 from models.source import Source, read_json
 from protocols.core.errors import BoundError, CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy, encode
-from protocols.core.prg import SEED_BYTES, Prg
+from protocols.families import BEAVER, Family, family
 
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
@@ -97,24 +97,19 @@ def _encode(name: str, tensor: Tensor, spec: ParameterSpec, policy: FixedPointPo
     return encode(tensor, spec.fraction_bits, bound_bits=bound_bits, what=f"parameter {name!r}")
 
 
-def _split(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Additive shares of every tensor; the same tensors twice where the weights are public."""
+def _split(checkpoint: Checkpoint, family: Family) -> Iterable[dict[str, Tensor]]:
+    """Shares of every tensor for each computing role; the same tensors each time where the weights are public."""
     stored = {
         name: tensor.to(torch.int32) if checkpoint.manifest.parameters[name].bits <= 32 else tensor
         for name, tensor in checkpoint.tensors.items()
     }
-    if checkpoint.manifest.weights == "public":
-        return stored, stored
-    generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
-    first, second = {}, {}
-    for i, (name, tensor) in enumerate(stored.items()):
-        mask = generator.words(i, 0, tuple(tensor.shape), torch.device("cpu")).to(tensor.dtype)
-        first[name], second[name] = mask, tensor - mask
-    return first, second
+    return [stored] * len(family.computing) if checkpoint.manifest.weights == "public" else family.split(stored)
 
 
-def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
-    """Write manifest.json, p0.safetensors and p1.safetensors (readable by this user only). Returns the manifest.
+def write_split(checkpoint: Checkpoint, out_dir: Path | str, *, protocol: str = BEAVER.name) -> Manifest:
+    """Write manifest.json and each computing party's ROLE.safetensors, readable by this user only.
+
+    Returns the manifest, which names the protocol.
 
     With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
     for the client, too.
@@ -122,10 +117,10 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
     Raises CheckpointError when the folder cannot be written.
     """
     out_dir = Path(out_dir)
-    digests = {}
+    digests, chosen = {}, family(protocol)
     try:
         out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for role, shares in zip(("p0", "p1"), _split(checkpoint), strict=True):
+        for role, shares in zip(chosen.computing, _split(checkpoint, chosen), strict=True):
             path = out_dir / f"{role}.safetensors"
             path.unlink(missing_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
@@ -138,7 +133,7 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
             )
         if checkpoint.labels:
             write_labels(out_dir, checkpoint.labels)
-        manifest = replace(checkpoint.manifest, share_digests=digests)
+        manifest = replace(checkpoint.manifest, share_digests=digests, protocol=protocol)
         (out_dir / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"cannot write the split checkpoint to {out_dir}: {error.strerror}") from None
@@ -146,10 +141,15 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str) -> Manifest:
 
 
 def split_checkpoint(
-    folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private", head: bool = True
+    folder: Path | str,
+    out_dir: Path | str,
+    *,
+    weights: WeightVisibility = "private",
+    head: bool = True,
+    protocol: str = BEAVER.name,
 ) -> Manifest:
-    """Read a checkpoint, write its two share files, the manifest and, for the client, the tokenizer's files."""
-    manifest = write_split(read_checkpoint(folder, weights=weights, head=head), out_dir)
+    """Read a checkpoint, write its share files, the manifest and, for the client, the tokenizer's files."""
+    manifest = write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, protocol=protocol)
     for name in _TOKENIZER_FILES:
         if (Path(folder) / name).is_file():
             shutil.copyfile(Path(folder) / name, Path(out_dir) / name)
@@ -170,13 +170,15 @@ class ShareFile(Mapping[str, Tensor]):
     def __init__(self, path: Path, manifest: Manifest) -> None:
         """Raises CheckpointError when names, shapes or types are not those of the manifest."""
         self._path = path
+        parts = () if manifest.weights == "public" else family(manifest.protocol).parts
         with safe_open(path, "pt") as file:
             if set(file.keys()) != set(manifest.parameters):
                 raise CheckpointError(f"{path} holds other tensors than its manifest says")
             for name, spec in manifest.parameters.items():
                 found, due = file.get_slice(name), _INT32 if spec.bits <= 32 else _INT64
-                if tuple(found.get_shape()) != spec.shape or found.get_dtype() != due:
-                    raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {spec.shape}")
+                shape = (*parts, *spec.shape)
+                if tuple(found.get_shape()) != shape or found.get_dtype() != due:
+                    raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {shape}")
         self._names = tuple(manifest.parameters)
 
     def __getitem__(self, name: str) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from protocols.core.errors import CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.families import BEAVER, FAMILIES
 
 WeightVisibility = Literal["private", "public"]
 Kind = Literal["factor", "gain", "offset", "table"]
@@ -46,7 +47,10 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Public description of one split checkpoint. `digest` identifies it in every handshake."""
+    """Public description of one split checkpoint. `digest` identifies it in every handshake.
+
+    protocol: the family of `protocols.families` that the share files are for.
+    """
 
     architecture: str
     config: dict[str, Any]
@@ -54,6 +58,7 @@ class Manifest:
     weights: WeightVisibility
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
+    protocol: str = BEAVER.name
 
     def to_json(self) -> str:
         """Canonical text: equal manifests give equal bytes."""
@@ -63,6 +68,7 @@ class Manifest:
             "config": self.config,
             "policy": self.policy.to_dict(),
             "weights": self.weights,
+            "protocol": self.protocol,
             "parameters": {
                 name: {"shape": list(spec.shape), "kind": spec.kind, "fraction_bits": spec.fraction_bits}
                 for name, spec in self.parameters.items()
@@ -80,6 +86,9 @@ class Manifest:
                 raise CheckpointError(f"manifest has format {value['format']}, this version reads {FORMAT}")
             if value["weights"] not in ("private", "public"):
                 raise CheckpointError(f"manifest has weights {value['weights']!r}, known are 'private' and 'public'")
+            protocol = value.get("protocol", BEAVER.name)
+            if protocol not in FAMILIES:
+                raise CheckpointError(f"manifest has protocol {protocol!r}, known are {', '.join(FAMILIES)}")
             parameters = {
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()
@@ -91,6 +100,7 @@ class Manifest:
                 value["weights"],
                 parameters,
                 value["share_digests"],
+                protocol,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None

@@ -10,7 +10,7 @@ from protocols.core.errors import HandshakeError, ProtocolError
 PROTOCOL_VERSION = 1
 SESSION_BYTES = 16
 
-CALLERS = {"Run": ("client", "owner"), "Exchange": ("p0",), "Deal": ("dealer",)}
+CALLERS = {"Run": ("client", "owner"), "Exchange": ("p0", "p1", "p2"), "Deal": ("dealer",)}
 """Stream → roles that may open it."""
 
 KIND_NAMES = {Kind.KIND_LOAD: "load", Kind.KIND_PREDICT: "predict", Kind.KIND_UNLOAD: "unload"}
@@ -41,6 +41,12 @@ def check_version(theirs: Hello, where: str) -> None:
         raise HandshakeError("protocol version", str(PROTOCOL_VERSION), str(theirs.protocol_version), where)
 
 
+def check_family(theirs: Hello, ours: str, where: str) -> None:
+    """Raise HandshakeError when the other side computes by another protocol than this side's settings name."""
+    if theirs.family != ours:
+        raise HandshakeError("protocol", ours, theirs.family, where)
+
+
 def check_session_id(session: str, where: str) -> None:
     """Raise ProtocolError when `session` is not 16 bytes in lower-case hex."""
     if len(session) != 2 * SESSION_BYTES or not set(session) <= set("0123456789abcdef"):
@@ -51,6 +57,7 @@ def compare(ours: Hello, theirs: Hello, where: str) -> None:
     """Raise HandshakeError that names the first field in which two views of one session differ."""
     check_version(theirs, where)
     for field, our_value, their_value in (
+        ("protocol", ours.family, theirs.family),
         ("session id", ours.session, theirs.session),
         ("kind of session", KIND_NAMES.get(ours.kind, "?"), KIND_NAMES.get(theirs.kind, "?")),
         ("model digest", ours.model_digest, theirs.model_digest),
@@ -71,4 +78,5 @@ def as_role(hello: Hello, role: str) -> Hello:
         model_digest=hello.model_digest,
         policy_digest=hello.policy_digest,
         load_id=hello.load_id,
+        family=hello.family,
     )

@@ -12,7 +12,7 @@ from models.network import Network
 from models.request import Output
 from secure.sampling import Choice, Sampling
 
-Exchange = Callable[[tuple[bytes, bytes]], tuple[bytes, bytes]]
+Exchange = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 """Sends P0 and P1 their payloads, and brings theirs."""
 
 

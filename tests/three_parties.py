@@ -55,7 +55,7 @@ def run_parties(
         to_next[i], to_previous[after] = queue_channels(role, PARTIES[after], timeout_seconds=timeout_seconds)
     recorded = {role: (to_next[i].record(), to_previous[i].record()) for i, role in enumerate(PARTIES)}
     meters = {role: Meter() for role in PARTIES}
-    shares = [split(x) for x in inputs]
+    shares = list(split({str(i): x for i, x in enumerate(inputs)}))
 
     def party(index: int) -> Tensor:
         role = PARTIES[index]
@@ -64,7 +64,7 @@ def run_parties(
             ends = [wrap[role](end) for end in ends]
         protocol = ReplicatedParty(index, seeds[index], session, *ends, policy, meter=meters[role])
         chosen = programs[role] if programs and role in programs else program
-        result = chosen(protocol, [parts[index] for parts in shares])
+        result = chosen(protocol, list(shares[index].values()))
         protocol.finish()
         return result
 

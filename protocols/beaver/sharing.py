@@ -68,6 +68,16 @@ def reconstruct(
     return {name: ring.signed(first[name] + second[name], specs[name].bits) for name in specs}
 
 
+def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What P0 and P1 keep of a model: additive shares of the tensors' type. Shapes: int64 or int32 -> the same."""
+    generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
+    first, second = {}, {}
+    for i, (name, tensor) in enumerate(tensors.items()):
+        mask = generator.words(i, 0, tuple(tensor.shape), _CPU).to(tensor.dtype)
+        first[name], second[name] = mask, tensor - mask
+    return first, second
+
+
 def payload_bytes(specs: Mapping[str, TensorSpec]) -> int:
     """Size of P1's input payload, or of an output payload."""
     return sum(math.prod(spec.shape) * ring.element_bytes(spec.bits) for spec in specs.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -56,19 +56,20 @@ def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, Te
     return {name: torch.stack([part[name] for part in parts]) for name in specs}
 
 
-def split(x: Tensor, bits: int = ring.WORD_BITS) -> tuple[Tensor, Tensor, Tensor]:
-    """What each party is given of a model's tensor. Shapes: int64 any -> three of [2, *shape].
+def split(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """What P0, P1 and P2 keep of a model: two parts, of the tensors' type. Shapes: int64 or int32 -> [2, *shape].
 
-    x_2's bits above `bits` are cleared, so that it says nothing about how x was represented.
+    One party's at a time, as all of them together are six times the model.
     """
-    spec = {"x": TensorSpec(tuple(x.shape), 0, bits)}
-    first, second = (_expand(os.urandom(SEED_BYTES), part, spec)["x"] for part in range(2))
-    parts = [ring.low(part, bits) for part in (first, second, x - first - second)]
-    return (
-        torch.stack([parts[0], parts[1]]),
-        torch.stack([parts[1], parts[2]]),
-        torch.stack([parts[2], parts[0]]),
-    )
+    generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
+    parts: list[dict[str, Tensor]] = [{}, {}, {}]
+    for i, (name, tensor) in enumerate(tensors.items()):
+        shape = tuple(tensor.shape)
+        first, second = (generator.words(i, part, shape, _CPU).to(tensor.dtype) for part in range(2))
+        parts[0][name], parts[1][name], parts[2][name] = first, second, tensor - first - second
+    for index in range(_PARTIES):
+        own, following = parts[index], parts[(index + 1) % _PARTIES]
+        yield {name: torch.stack([own[name], following[name]]) for name in tensors}
 
 
 def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> bytes:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols.core import ring
 from protocols.core.errors import ProtocolError
 from protocols.core.prg import Prg
 from protocols.core.secret import Protocol, TensorSpec
@@ -157,14 +156,14 @@ def test_sharing_refuses_what_does_not_fit() -> None:
         sharing.reconstruct([bytes(due), bytes(due - 1), bytes(due)], SPECS)
 
 
-def test_model_shares_are_uniform_and_add_up() -> None:
-    zeros = torch.zeros(ENOUGH_BYTES, dtype=torch.int64)
-    for bits in (64, 32):
-        parts = sharing.split(zeros, bits)
-        for part in torch.cat(parts):
-            assert_uniform(ring.pack(part, bits).numpy().tobytes(), bits // 8, "part")
-        total = parts[0][0] + parts[1][0] + parts[2][0]
-        assert not bool(ring.low(total, bits).any())
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_model_shares_are_uniform_and_add_up(dtype: torch.dtype) -> None:
+    given = [parts["w"] for parts in sharing.split({"w": torch.full((ENOUGH_BYTES,), 7, dtype=dtype)})]
+    for part in torch.cat(given):
+        assert_uniform(part.numpy().tobytes(), part.element_size(), "part")
+    assert bool((given[0][0] + given[1][0] + given[2][0] == 7).all())
+    for i in range(3):
+        assert torch.equal(given[i][1], given[(i + 1) % 3][0])
 
 
 def test_a_share_of_another_shape_is_refused() -> None:

@@ -111,7 +111,7 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
     client = InProcessClient()
-    monkeypatch.setattr(cli, "launch", lambda: Parties(client))
+    monkeypatch.setattr(cli, "launch", lambda **_: Parties(client))
     return client
 
 
