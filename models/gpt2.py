@@ -41,7 +41,10 @@ _ONLY = {"add_cross_attention": False, "pruned_heads": {}, "quantization_config"
 
 @dataclass(frozen=True)
 class Gpt2Config:
-    """head: whether there are logits. scaled: whether scores are divided by sqrt(D / H), and by each layer's number."""
+    """scaled, scaled_by_layer: whether scores are divided by sqrt(D / H), and by each layer's number.
+
+    head: whether there are logits. tied: whether their matrix is that of the words.
+    """
 
     vocab_size: int
     width: int
@@ -54,6 +57,7 @@ class Gpt2Config:
     scaled: bool
     scaled_by_layer: bool
     head: bool
+    tied: bool
     labels: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,6 +132,7 @@ class Gpt2Architecture(Architecture):
             scaled=raw.get("scale_attn_weights", True) is True,
             scaled_by_layer=raw.get("scale_attn_by_inverse_layer_idx", False) is True,
             head=head and named == ["GPT2LMHeadModel"],
+            tied=raw.get("tie_word_embeddings", True) is True,
         )
 
     def parameters(self, config: Gpt2Config, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
@@ -178,14 +183,15 @@ class Gpt2Architecture(Architecture):
                 tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
         gain, offset = norm("ln_f")
         if config.head:
+            outputs = words if config.tied else take("lm_head.weight", (config.vocab_size, width))
             zero = torch.zeros(config.vocab_size, dtype=torch.float64)
-            tensors["head.weight"], tensors["head.bias"] = _reading(gain, offset, words.T, zero)
+            tensors["head.weight"], tensors["head.bias"] = _reading(gain, offset, outputs.T, zero)
         else:
             tensors |= {"norm.gain": gain, "norm.offset": offset}
         return tensors
 
     def copies(self, config: Gpt2Config) -> Mapping[str, str]:
-        return {"lm_head.weight": "wte.weight"} if config.head else {}
+        return {"lm_head.weight": "wte.weight"} if config.head and config.tied else {}
 
     def ignored(self, config: Gpt2Config) -> tuple[str, ...]:
         # Causal masks, which older checkpoints store; they are named within every layer.

@@ -14,7 +14,7 @@ from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
-from protocols.beaver.gates.linear import Linear
+from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
@@ -46,12 +46,12 @@ def _product(kind: Bilinear, bits: int) -> Build:
     return build
 
 
-def _linear(bits: int, matrix_bits: int) -> Build:
-    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear:
+def _linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Linear) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
         given = None if protocol.at_dealer else shares[1]
         matrix = protocol.prepare(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
         assert isinstance(matrix, Matrix)
-        return Linear(opened(protocol, shares[0], bits), matrix, shares[2])
+        return kind(opened(protocol, shares[0], bits), matrix, shares[2])
 
     return build
 
@@ -113,6 +113,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Linear, "64", _linear(64, 64), _BIASED),
     (Linear, "48", _linear(48, 64), _BIASED),
     (Linear, "32", _linear(32, 32), _BIASED),
+    (LinearShare, "64", _linear(64, 64, LinearShare), _BIASED),
+    (LinearShare, "47", _linear(47, 64, LinearShare), _BIASED),
     (Square, "each", lambda p, s: Square(opened(p, s[0]), summed=False), _ONE),
     (Square, "each-48", lambda p, s: Square(opened(p, s[0], 48), summed=False), _ONE),
     (Square, "summed", lambda p, s: Square(opened(p, s[0]), summed=True), _ONE),

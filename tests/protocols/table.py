@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Secret
-from protocols.functions import argmax, compare, embedding, exp, gelu, layernorm, octaves, relu, softmax, tanh
+from protocols.functions import argmax, compare, embedding, exp, gelu, layernorm, octaves, relu, silu, softmax, tanh
 from tests.protocols.arguments import (
     LARGEST,
     ULP,
@@ -35,6 +36,7 @@ MASKED_ROWS = (((1, 1), (1, 1)), ((3, 7), (3, 7)), ((2, 3, 9), (2, 1, 9)), ((2, 
 MATRICES = (((1, 1), (1, 1)), ((1, 5), (5, 3)), ((3, 7), (7, 9)), ((2, 3, 9), (9, 5)))
 BATCHED = (*MATRICES, ((2, 3, 5), (2, 5, 4)), ((2, 1, 3, 5), (2, 5, 3)))
 WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
+APPENDED = (((1, 1), (1, 2), (1, 3)), ((3, 7), (7, 4), (7, 1)), ((2, 3, 5), (2, 5, 4), (2, 5, 2)))
 NORM_ROWS = (((1, 5),), ((5, 64),), ((2, 3, 384),), ((40, 7),))
 NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384), (4, 1), (7, 33)))
 
@@ -122,6 +124,25 @@ def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
     return x.protocol.linear(x, weight, bias)
 
 
+def _untruncated(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
+    return x.protocol.linear(x, weight, bias, truncated=False)
+
+
+def _append(x: Secret, y: Secret) -> Secret:
+    return x.protocol.append(x.protocol.append(None, x, -1), y, -1)
+
+
+def _appended_factor(x: Secret, y: Secret, z: Secret) -> Secret:
+    """A product with what was kept, which then is kept on and multiplied again."""
+    kept = x.protocol.append(None, y, -1)
+    first = x @ kept
+    return x.protocol.concatenate([first, x @ x.protocol.append(kept, z, -1)], -1)
+
+
+def _rms(x: Secret) -> Secret:
+    return layernorm.rms_normalise(x, 1e-12)
+
+
 def _join(x: Secret, y: Secret) -> Secret:
     return x.protocol.concatenate([x, y], -1)
 
@@ -133,6 +154,14 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 def _l2(reference: Tensor, x: Tensor) -> Tensor:
     # x times the inverse norm, whose error its Piecewise declares; then one truncation.
     inverse = octaves.inverse_root_function(1, -8, 16, 22)
+    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+
+
+def _rooted(reference: Tensor, x: Tensor) -> Tensor:
+    # x times the inverse root, whose error its Piecewise declares; then one truncation.
+    width = x.shape[-1]
+    lowest = -14 + math.floor(math.log2(width))
+    inverse = octaves.inverse_root_function(width, lowest, lowest + 32, 17)
     return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
 
 
@@ -190,6 +219,10 @@ OPS: tuple[Op, ...] = (
     Op("linear", _linear, (LEFT, WEIGHT, BIAS), WITH_BIAS, one_unit),
     Op("linear-no-bias", _linear, (LEFT, WEIGHT), MATRICES, one_unit),
     Op("linear-public", _linear, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS), WITH_BIAS, one_unit),
+    Op("linear-untruncated", _untruncated, (LEFT, WEIGHT, BIAS), WITH_BIAS, exactly),
+    Op("linear-untruncated-public", _untruncated, (LEFT, PUBLIC_WEIGHT), MATRICES, exactly),
+    Op("append", _append, (ANY, ANY), SAME, exactly),
+    Op("append-and-multiply", _appended_factor, (LEFT, UNIT, UNIT), APPENDED, one_unit),
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
     # comparisons
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (_argument_of(compare.NEGATIVE),), ONE, exactly),
@@ -201,6 +234,8 @@ OPS: tuple[Op, ...] = (
     _elementwise(relu.relu_function(16), relu.relu),
     # functions of one variable
     _elementwise(gelu.GELU, gelu.gelu),
+    _elementwise(gelu.GELU_TANH, gelu.gelu_tanh),
+    _elementwise(silu.SILU, silu.silu),
     _elementwise(tanh.TANH, tanh.tanh),
     _elementwise(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
     _elementwise(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
@@ -225,5 +260,6 @@ OPS: tuple[Op, ...] = (
     Op("softmax-masked-mild", softmax.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-4), with_mask(MILD_SCORES), _FEW),
     Op("softmax-base-two", _softmax_base_two, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
+    Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )

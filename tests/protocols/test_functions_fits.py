@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from protocols.core.piecewise import Piece, Piecewise
-from protocols.functions import compare, gelu, octaves, relu, softmax, tanh
+from protocols.functions import compare, gelu, octaves, relu, silu, softmax, tanh
 from tests.in_process import secure
 from tests.protocols.arguments import on_grid
 
@@ -47,6 +47,12 @@ FITS = [
     pytest.param(gelu.GELU, (-4.25, 4.25), 9.0e-5, 0.05e-5, id="gelu"),
     pytest.param(gelu.GELU, (-4096.0, -4.25 - 1e-9), 4.5e-5, 0.05e-5, id="gelu-left"),
     pytest.param(gelu.GELU, (4.25, 4096.0), 4.5e-5, 0.05e-5, id="gelu-right"),
+    pytest.param(gelu.GELU_TANH, (-4.25, 4.25), 8.0e-5, 0.05e-5, id="gelu-tanh"),
+    pytest.param(gelu.GELU_TANH, (-4096.0, -4.25 - 1e-9), 2.0e-5, 0.05e-5, id="gelu-tanh-left"),
+    pytest.param(gelu.GELU_TANH, (4.25, 4096.0), 2.0e-5, 0.05e-5, id="gelu-tanh-right"),
+    pytest.param(silu.SILU, (-16.25, 16.25), 4.2e-4, 0.05e-4, id="silu"),
+    pytest.param(silu.SILU, (-4096.0, -16.25 - 1e-9), 1.4e-6, 0.05e-6, id="silu-left"),
+    pytest.param(silu.SILU, (16.25, 4096.0), 1.4e-6, 0.05e-6, id="silu-right"),
     pytest.param(tanh.TANH, (-4.0, 4.0), 5.8e-4, 0.05e-4, id="tanh"),
     pytest.param(tanh.TANH, (4.0, 4096.0), 3.4e-4, 0.05e-4, id="tanh-tail"),
     pytest.param(octaves.reciprocal_function(0, 1), (1.0, 2.0 - 1e-9), 1.8e-6, 0.05e-6, id="reciprocal"),
@@ -65,6 +71,8 @@ def test_fit(function: Piecewise, interval: tuple[float, float], claim: float, r
 
 EVERY = [
     gelu.GELU,
+    gelu.GELU_TANH,
+    silu.SILU,
     tanh.TANH,
     relu.relu_function(16),
     compare.NEGATIVE,
@@ -74,6 +82,7 @@ EVERY = [
     octaves.inverse_root_function(1, -8, 16, 22),
     octaves.inverse_root_function(384, -12, 20, 17),
     octaves.inverse_root_function(768, -11, 21, 17),
+    octaves.inverse_root_function(768, -5, 27, 17),
 ]
 IDS = [f"{i}-{function.name}" for i, function in enumerate(EVERY)]
 

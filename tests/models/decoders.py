@@ -1,0 +1,49 @@
+"""Tiny random decoders as transformers makes and saves them, and what they compute in the clear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+SIZES: dict[str, dict[str, Any]] = {
+    "gpt2": {"vocab_size": 61, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 20},
+}
+SPREAD = 0.2  # of weights: logits of about three; at transformers' default of 0.02 they would hardly differ
+
+
+def save_decoder(folder: Path, family: str, *, head: bool = True, spread: float = SPREAD, **changes: Any) -> Any:
+    """A model ready to evaluate, saved. `changes` to its configuration."""
+    torch.manual_seed(0)
+    tokens = {"bos_token_id": 0, "eos_token_id": 0}
+    config = AutoConfig.for_model(family, **(SIZES[family] | tokens | {"initializer_range": spread} | changes))
+    model = (AutoModelForCausalLM if head else AutoModel).from_config(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Biases and norms of a fresh model are all zeros and ones: a swapped pair would go unnoticed.
+            if name.endswith("bias") or "ln_" in name or "norm" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return model
+
+
+def words(batch: int, tokens: int, seed: int = 4) -> Tensor:
+    return torch.randint(1, 61, (batch, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def padded_at_the_start(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Row r of a batch begins with r tokens of padding."""
+    ids, mask = ids.clone(), torch.ones_like(ids)
+    for row in range(1, len(ids)):
+        ids[row, :row], mask[row, :row] = 0, 0
+    return ids, mask
+
+
+def plain(model: Any, ids: Tensor, mask: Tensor | None = None) -> Any:
+    """As transformers' generate calls it: positions count the tokens that the mask counts."""
+    mask = torch.ones_like(ids) if mask is None else mask
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))

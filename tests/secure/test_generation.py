@@ -1,0 +1,210 @@
+"""generate and stream, with the real protocol in this process: against transformers' own generate."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import BPE
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, TextStreamer
+from transformers.generation.streamers import BaseStreamer
+
+from protocols.core.errors import InputError
+from secure.api import PrivateModel
+from secure.connection import Parties, launch
+from tests.models.decoders import padded_at_the_start, save_decoder, words
+from tests.secure.fakes import InProcessClient
+
+LETTERS = "." + string.ascii_letters + string.digits[:8]
+MARGIN = 6e-3  # twice the error of logits: greedy tokens must then be the same
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GPT-2 with a tokenizer of 61 letters and signs; the first one, a full stop, ends a text."""
+    path = tmp_path_factory.mktemp("gpt2")
+    save_decoder(path, "gpt2", spread=0.5)
+    tokenizer = Tokenizer(BPE({letter: i for i, letter in enumerate(LETTERS)}, merges=[]))
+    tokenizer.decoder = Fuse()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=".", pad_token=".").save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Any:
+    from transformers import GPT2LMHeadModel
+
+    return GPT2LMHeadModel.from_pretrained(folder).eval()
+
+
+@pytest.fixture
+def model(folder: Path, parties: Parties) -> PrivateModel:
+    return PrivateModel.from_pretrained(folder, parties=parties)
+
+
+def due(reference: Any, ids: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+    """transformers' greedy tokens; the test would say nothing if any choice were close."""
+    mask = torch.ones_like(ids) if mask is None else mask
+    result = reference.generate(
+        ids,
+        attention_mask=mask,
+        do_sample=False,
+        output_scores=True,
+        return_dict_in_generate=True,
+        pad_token_id=0,
+        **options,
+    )
+    best = torch.stack(result.scores).topk(2).values
+    assert float((best[..., 0] - best[..., 1]).min()) > MARGIN, "the test's own model is undecided"
+    return result.sequences
+
+
+@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("reveal", ["logits", "token"])
+def test_greedy_tokens_are_those_of_transformers(
+    folder: Path, parties: Parties, reference: Any, weights: Any, reveal: Any, client: InProcessClient
+) -> None:
+    model = PrivateModel.from_pretrained(folder, parties=parties, weights=weights)
+    ids, mask = padded_at_the_start(words(2, 5))
+    found = model.generate(ids, mask, max_new_tokens=8, reveal=reveal)
+    assert torch.equal(found, due(reference, ids, mask, max_new_tokens=8))
+    assert len(client.requests) == 1
+    assert model.report.tokens == 2 * (5 + found.shape[1] - 5 - 1)
+    assert model.report.rounds > 0
+
+
+def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, client: InProcessClient) -> None:
+    ids = words(3, 4)
+    free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
+    ends = int(free[0, 6])  # what row 0 says at the third step ends it
+    found = model.generate(ids, max_new_tokens=6, eos_token_id=[ends], pad_token_id=0)
+    assert torch.equal(found, due(reference, ids, max_new_tokens=6, eos_token_id=[ends]))
+    assert found[0, 6] == ends and not found[0, 7:].any()
+
+
+def test_a_session_ends_when_every_row_has(model: PrivateModel, reference: Any) -> None:
+    ids = words(1, 4)
+    free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
+    found = model.generate(ids, max_new_tokens=6, eos_token_id=int(free[0, 6]))
+    assert torch.equal(found, free[:, :7])
+    assert model.report.tokens == 4 + 2
+
+
+def test_stop_strings(model: PrivateModel, reference: Any) -> None:
+    ids = words(1, 4)
+    free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
+    found = model.generate(
+        ids, max_new_tokens=6, eos_token_id=60, stop_strings="".join(LETTERS[int(i)] for i in free[0, 4:6])
+    )
+    assert torch.equal(found, free[:, :6])
+
+
+def test_stream_is_what_generate_appends(model: PrivateModel) -> None:
+    ids = words(2, 3)
+    tokens = list(model.stream(ids, max_new_tokens=4, eos_token_id=60))
+    assert torch.equal(torch.stack(tokens, 1), model.generate(ids, max_new_tokens=4, eos_token_id=60)[:, 3:])
+    assert all(token.shape == (2,) and token.dtype == torch.int64 for token in tokens)
+
+
+def test_a_stream_that_is_closed_ends_its_session(model: PrivateModel) -> None:
+    stream = model.stream(words(1, 3), max_new_tokens=9, eos_token_id=60)
+    next(stream)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert model.report.tokens == 3 + 1
+    assert model.generate(words(1, 3), max_new_tokens=1).shape == (1, 4)
+
+
+class Collector(BaseStreamer):
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+        self.ended = 0
+
+    def put(self, value: Tensor) -> None:
+        self.seen.append(value)
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def test_streamers(model: PrivateModel, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids, collector = words(1, 3), Collector()
+    whole = model.generate(ids, max_new_tokens=3, eos_token_id=60, streamer=collector)
+    assert torch.equal(torch.cat([part.reshape(-1) for part in collector.seen]), whole[0])
+    assert collector.ended == 1
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    model.generate(ids, max_new_tokens=3, eos_token_id=60, streamer=TextStreamer(tokenizer, skip_prompt=True))
+    assert capsys.readouterr().out.strip() == "".join(LETTERS[int(i)] for i in whole[0, 3:])
+
+
+def test_sampling_draws_from_the_models_distribution(model: PrivateModel, reference: Any) -> None:
+    """As transformers draws, with the same seed: the logits differ by too little to matter but at the edge of a bin."""
+    ids = words(1, 4)
+    options: Any = {"max_new_tokens": 5, "temperature": 0.8, "top_k": 10, "top_p": 0.9, "eos_token_id": 60}
+    torch.manual_seed(11)
+    ours = model.generate(ids, do_sample=True, **options)
+    torch.manual_seed(11)
+    theirs = reference.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, pad_token_id=0, **options)
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, model.generate(ids, max_new_tokens=5, eos_token_id=60))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "max_new_tokens is None"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_new_tokens": 30}, "4 tokens and 30 new ones; this model has room for 20 together"),
+        ({"max_new_tokens": 2, "temperature": 0.0}, "temperature is 0"),
+        ({"max_new_tokens": 2, "top_p": 1.5}, "top_p is 1.5"),
+        ({"max_new_tokens": 2, "top_k": -1}, "top_k is -1"),
+        ({"max_new_tokens": 2, "reveal": "all"}, "reveal is 'logits' or 'token'"),
+        ({"max_new_tokens": 2, "reveal": "token", "do_sample": True}, "sampling needs logits"),
+        ({"max_new_tokens": 2, "eos_token_id": "."}, "eos_token_id is '.'"),
+        ({"max_new_tokens": 2, "num_beams": 4}, "generate does not know 'num_beams'; it takes max_new_tokens"),
+    ],
+)
+def test_options_that_are_wrong(
+    options: dict[str, Any], message: str, model: PrivateModel, client: InProcessClient
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.generate(words(1, 4), **options)
+    with pytest.raises(InputError, match=message):
+        model.stream(words(1, 4), **options)
+    assert client.requests == []
+
+
+def test_an_encoder_does_not_generate(checkpoint: Path, parties: Parties) -> None:
+    encoder = PrivateModel.from_pretrained(checkpoint, parties=parties)
+    with pytest.raises(InputError, match="it does not generate"):
+        encoder.generate(words(1, 3) % 20, max_new_tokens=2)
+
+
+def test_a_decoder_has_no_sentence_embeddings(model: PrivateModel) -> None:
+    with pytest.raises(InputError, match="no sentence embeddings"):
+        model.encode(["ab"])
+
+
+def test_a_streamer_takes_one_prompt(model: PrivateModel) -> None:
+    with pytest.raises(InputError, match="a streamer takes one prompt, not 2"):
+        model.generate(words(2, 3), max_new_tokens=2, streamer=Collector())
+
+
+@pytest.mark.processes
+def test_generation_by_three_processes(folder: Path, reference: Any) -> None:
+    ids = words(1, 4)
+    with launch() as parties:
+        model = PrivateModel.from_pretrained(folder, parties=parties)
+        assert torch.equal(
+            model.generate(ids, max_new_tokens=8, eos_token_id=60),
+            due(reference, ids, max_new_tokens=8, eos_token_id=60),
+        )
+        # The same parties after a session that ended early.
+        first = next(iter(model.stream(ids, max_new_tokens=12, eos_token_id=60)))
+        assert model.generate(ids, max_new_tokens=1, eos_token_id=60)[0, -1] == first[0]
