@@ -169,9 +169,9 @@ class PartyServer:
         certified = certificate_role(context.auth_context(), (*self._settings.parties, *CALLERS))
         hello = link.expect_hello()
         check_version(hello, where)
-        check_family(hello, self._settings.protocol, where)
         check_caller(stream, hello.role, certified, where)
         check_session_id(hello.session, where)
+        check_family(hello, self._settings.protocol, where)
         return hello
 
     def _report(self, link: Link, session: Session | None, error: Exception) -> None:
