@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from parties.wire_pb2 import Hello, Kind
 from protocols.core.errors import HandshakeError, ProtocolError
@@ -10,8 +11,8 @@ from protocols.core.errors import HandshakeError, ProtocolError
 PROTOCOL_VERSION = 1
 SESSION_BYTES = 16
 
-CALLERS = {"Run": ("client", "owner"), "Exchange": ("p0", "p1", "p2"), "Deal": ("dealer",)}
-"""Stream → roles that may open it."""
+CALLERS = {"Run": ("client", "owner"), "Deal": ("dealer",)}
+"""Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
 
 KIND_NAMES = {Kind.KIND_LOAD: "load", Kind.KIND_PREDICT: "predict", Kind.KIND_UNLOAD: "unload"}
 
@@ -21,12 +22,12 @@ def new_session_id() -> str:
     return os.urandom(SESSION_BYTES).hex()
 
 
-def check_caller(stream: str, claimed: str, certified: str, where: str) -> None:
-    """Raise HandshakeError unless the caller's certificate has the role it claims, and that may open `stream`."""
+def check_caller(stream: str, claimed: str, certified: str, callers: Sequence[str], where: str) -> None:
+    """Raise HandshakeError unless the caller's certificate has the role it claims, and that is one of `callers`."""
     if claimed != certified:
         raise HandshakeError("role (this side: the certificate's)", certified, claimed, where)
-    if claimed not in CALLERS[stream]:
-        raise HandshakeError("role", f"{stream} is for {' or '.join(CALLERS[stream])}", claimed, where)
+    if claimed not in callers:
+        raise HandshakeError("role", f"{stream} is for {' or '.join(callers)}", claimed, where)
 
 
 def check_kind(hello: Hello, where: str) -> None:

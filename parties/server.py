@@ -12,14 +12,22 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from parties.circle import Circle
-from parties.config import CALLERS, PartiesSettings
+from parties.config import PartiesSettings
 from parties.dealer import Dealer
 from parties.dialer import COMMON_OPTIONS, SERVICE
 from parties.engine import Engine
 from parties.exit_codes import PortInUse
 from parties.failures import failure_frame
 from parties.frames import AnyFrame, decode, encode
-from parties.handshake import KIND_NAMES, check_caller, check_family, check_kind, check_session_id, check_version
+from parties.handshake import (
+    CALLERS,
+    KIND_NAMES,
+    check_caller,
+    check_family,
+    check_kind,
+    check_session_id,
+    check_version,
+)
 from parties.party import ComputingParty, Role
 from parties.prefetch import Prefetch, shaped
 from parties.session import Registry, Session
@@ -108,9 +116,15 @@ class PartyServer:
         return link.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        computing = self._settings.family.computing
-        before = computing[computing.index(self.role) - 1]
+        (before,) = self._callers("Exchange")
         return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
+
+    def _callers(self, stream: str) -> tuple[str, ...]:
+        """Who may open that stream here."""
+        if stream != "Exchange":
+            return CALLERS[stream]
+        computing = self._settings.family.computing
+        return (computing[computing.index(self.role) - 1],)
 
     def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         measure = self._settings.measure
@@ -166,10 +180,10 @@ class PartyServer:
     def _admit(self, stream: str, link: Link, context: grpc.ServicerContext) -> Hello:
         """The caller's Hello, when its version, role and certificate are right."""
         where = f"{self.role}, {stream}"
-        certified = certificate_role(context.auth_context(), (*self._settings.parties, *CALLERS))
+        certified = certificate_role(context.auth_context(), (*self._settings.parties, *CALLERS["Run"]))
         hello = link.expect_hello()
         check_version(hello, where)
-        check_caller(stream, hello.role, certified, where)
+        check_caller(stream, hello.role, certified, self._callers(stream), where)
         check_session_id(hello.session, where)
         check_family(hello, self._settings.protocol, where)
         return hello
