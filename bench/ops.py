@@ -9,9 +9,11 @@ from typing import Any
 def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = None) -> dict[str, dict[str, float]]:
     """Costs by op, of one layer or of all, from the rows of each role; p1 has to be among them.
 
-    Online bytes are both parties', which send the same. Each role's figure is its seconds within gates, its waiting
-    included.
+    Online bytes are all computing parties'. With a dealer, p0 and p1 send the same. Without one, three parties help
+    each other in turn: two of them count a gate's rounds, and what the third deals counts there and where it arrives.
+    Each role's figure is its seconds within gates, its waiting included.
     """
+    three = "p2" in rows
     ops: dict[str, dict[str, float]] = {}
     for role, of_role in rows.items():
         for row in of_role:
@@ -21,7 +23,10 @@ def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = N
                 row["op"], {"rounds": 0, "online_bytes": 0, "dealer_bytes": 0} | dict.fromkeys(rows, 0.0)
             )
             op[role] += row["seconds"]
-            if role == "p1":
+            if three:
+                op["rounds"] += row["rounds"] / 2
+                op["online_bytes"] += row["online_bytes"] + row["dealer_bytes"] / 2
+            elif role == "p1":
                 op["rounds"] += row["rounds"]
                 op["online_bytes"] += 2 * row["online_bytes"]
                 op["dealer_bytes"] += row["dealer_bytes"]
