@@ -44,6 +44,8 @@ class Cache:
 class Decoder(Network):
     """A causal language model, maybe without its head. Each family says what a layer computes."""
 
+    few_rows = True
+
     # What a family decides.
 
     @property
@@ -116,9 +118,10 @@ class Decoder(Network):
             return {"last_hidden_state": TensorSpec((batch, tokens, sizes.width), policy.fraction_bits)}
         if request.output == "next_token":
             return {"token": TensorSpec((batch,), 0, bits=32)}
-        # Logits leave as the product of two factors, in a ring that holds it: a truncation would cost a round.
+        # Logits leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
+        scale = 2 * policy.fraction_bits
         shape = (batch, sizes.vocabulary) if request.output == "next_logits" else (batch, tokens, sizes.vocabulary)
-        return {"logits": TensorSpec(shape, 2 * policy.fraction_bits, bits=48)}
+        return {"logits": TensorSpec(shape, scale, policy.ring_bits(scale))}
 
     # The parties' side.
 

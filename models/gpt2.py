@@ -89,7 +89,8 @@ class Gpt2(Decoder):
             name = f"layer.{i}"
             with protocol.layer(name):
                 x = x + self._attention(name, layers, rms_normalise(x, self.config.epsilon), cache)
-                inner = activation(layers.dense(f"{name}.feedforward.up", rms_normalise(x, self.config.epsilon)))
+                normal = rms_normalise(x, self.config.epsilon)
+                inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
                 x = x + layers.dense(f"{name}.feedforward.down", inner)
         return x
 
@@ -102,7 +103,7 @@ class Gpt2(Decoder):
     def _attention(self, name: str, layers: Layers, x: Secret, cache: Cache) -> Secret:
         batch, tokens, width = x.shape
         heads = self.config.heads
-        joined = layers.dense(f"{name}.attention.qkv", x).reshape(batch, tokens, 3, heads, width // heads)
+        joined = layers.dense(f"{name}.attention.qkv", x, wide=True).reshape(batch, tokens, 3, heads, width // heads)
         q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
         return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache))
 

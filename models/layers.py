@@ -17,9 +17,9 @@ class Layers:
         self._weights = weights
         self._epsilon = layer_norm_eps
 
-    def dense(self, name: str, x: Secret) -> Secret:
-        """x @ weight + bias. Shapes: [..., in] -> [..., out]."""
-        return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"))
+    def dense(self, name: str, x: Secret, *, wide: bool = False) -> Secret:
+        """x @ weight + bias. Shapes: [..., in] -> [..., out]. wide: as for `Protocol.linear`."""
+        return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"), wide=wide)
 
     def logits(self, name: str, x: Secret) -> Secret:
         """The same as an output for the client, not truncated: as many fraction bits as both factors together."""

@@ -22,6 +22,9 @@ class Network(ABC):
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
 
+    few_rows = False
+    """Whether most of its time it multiplies few rows at a time, as one that generates does."""
+
     # Both sides.
 
     @property

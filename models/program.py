@@ -45,15 +45,17 @@ def network(manifest: Manifest) -> Network:
 
 def load(protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | None) -> LoadedModel:
     """Prepare every parameter: factors are opened under a mask, once. The dealer passes no shares."""
-    weights = {}
+    weights, few_rows = {}, network(manifest).few_rows
     with protocol.layer("load"):
         for name, spec in sorted(manifest.parameters.items()):
             share = None if shares is None else shares[name].to(torch.int64)
             if manifest.weights == "public":
-                weights[name] = protocol.prepare_public(share, spec.shape, spec.fraction_bits, opened=spec.opened)
+                weights[name] = protocol.prepare_public(
+                    share, spec.shape, spec.fraction_bits, opened=spec.opened, few_rows=few_rows
+                )
             else:
                 weights[name] = protocol.prepare(
-                    share, spec.shape, spec.fraction_bits, bits=spec.bits, opened=spec.opened
+                    share, spec.shape, spec.fraction_bits, bits=spec.bits, opened=spec.opened, few_rows=few_rows
                 )
     return LoadedModel(manifest, weights)
 

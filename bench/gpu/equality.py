@@ -74,12 +74,19 @@ def arithmetic(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
 
 
 def weighted(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
-    """Linear layers by a private matrix, which is the second argument again, with and without a bias."""
+    """Linear layers by a private matrix, which is the second argument again, and products with what was kept."""
     revealed = protocol.reveal(y.transpose(0, 1))
     share = None if protocol.at_dealer else revealed
     prepared = protocol.prepare(share, (_WIDTH, _ROWS), 16, opened=True)
     assert isinstance(prepared, Matrix)
-    return [protocol.linear(x, prepared, y[0, :_ROWS]), protocol.linear(x[:1], prepared, None)]
+    kept = protocol.append(protocol.append(None, y, 0), x * 0.5, 0)
+    return [
+        protocol.linear(x, prepared, y[0, :_ROWS]),
+        protocol.linear(x[:1], prepared, None),
+        protocol.linear(x[:1], prepared, None, truncated=False),
+        protocol.linear(protocol.truncate(x * 0.5, 10), prepared, None, wide=True),
+        x @ kept.transpose(0, 1),
+    ]
 
 
 def functions(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:

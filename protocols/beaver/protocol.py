@@ -20,7 +20,7 @@ from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, Reveal, ShareMask, unknown
+from protocols.beaver.gates.opening import Open, OpenBoth, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
@@ -114,21 +114,25 @@ class BeaverProtocol(Protocol):
             x.pair = self.run(Open(self.share_of(x, bits), bits))
         return x.pair
 
-    def _value_bits(self, fraction_bits: int) -> int:
-        """Smallest ring that holds every value of the policy at this scale, with a sign and a spare bit."""
-        return fraction_bits + self.policy.value_bits + 2
-
     def _product_pair(self, x: BeaverSecret, fraction_bits: int, most: int = ring.WORD_BITS) -> Pair:
         """x's pair for a product of that scale: the one that it carries if its ring is wide enough, else a new one.
 
         A new one is opened in the ring of x's share if that is wide enough, and in `most` bits otherwise: from the
         full ring, the truncated product carries a pair that is again wide enough.
         """
-        needed = self._value_bits(fraction_bits)
-        if self._carries(x, needed):
-            return self.pair_of(x, needed)
-        narrow = x.share is not None and needed <= x.share_bits
-        return self.pair_of(x, min(most, x.share_bits) if narrow else most)
+        needed = self.policy.ring_bits(fraction_bits)
+        return self.pair_of(x, needed if self._carries(x, needed) else min(most, self._opening_bits(x, needed)))
+
+    @staticmethod
+    def _opening_bits(x: BeaverSecret, needed: int) -> int:
+        """The ring that x is opened in where at least `needed` bits are wanted."""
+        return x.share_bits if x.share is not None and needed <= x.share_bits else ring.WORD_BITS
+
+    def _open_both(self, x: BeaverSecret, y: BeaverSecret, needed: int) -> None:
+        """Open two secrets in one round."""
+        rings = [self._opening_bits(s, needed) for s in (x, y)]
+        shares = [self.share_of(s, bits) for s, bits in zip((x, y), rings, strict=True)]
+        x.pair, y.pair = self.run(OpenBoth(shares[0], shares[1], rings[0], rings[1]))
 
     @staticmethod
     def _carries(x: BeaverSecret, bits: int) -> bool:
@@ -159,7 +163,7 @@ class BeaverProtocol(Protocol):
             self._open_smaller(first, second, scale)
             if first.pair is not None and second.pair is not None:
                 total = first.pair.plus(second.pair)
-                if total.bits >= self._value_bits(scale):
+                if total.bits >= self.policy.ring_bits(scale):
                     return BeaverSecret(self, scale, pair=total)
         bits = ring.WORD_BITS if wide else min(self._share_ring(first), self._share_ring(second))
         share = self.share_of(first, bits) + self.share_of(second, bits)
@@ -169,7 +173,7 @@ class BeaverProtocol(Protocol):
         """Open what is broadcast to a much larger secret, so that the sum keeps the larger one's pair."""
         small, large = sorted((x, y), key=lambda s: math.prod(s.shape))
         worthwhile = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
-        if worthwhile and small.pair is None and self._carries(large, self._value_bits(fraction_bits)):
+        if worthwhile and small.pair is None and self._carries(large, self.policy.ring_bits(fraction_bits)):
             assert large.pair is not None
             self._opened(small, min(large.pair.bits, small.share_bits))
 
@@ -177,7 +181,7 @@ class BeaverProtocol(Protocol):
         """A ring in which x is available as a share without an opening."""
         if x.share is not None:
             return x.share_bits
-        needed = self._value_bits(x.fraction_bits)
+        needed = self.policy.ring_bits(x.fraction_bits)
         return x.pair.bits if x.pair is not None and x.pair.bits >= needed else needed
 
     def _upscaled(self, x: BeaverSecret, fraction_bits: int) -> BeaverSecret:
@@ -185,8 +189,8 @@ class BeaverProtocol(Protocol):
         shift = fraction_bits - x.fraction_bits
         if shift == 0:
             return x
-        if _narrowest(x) + shift < self._value_bits(fraction_bits):
-            bits = self._value_bits(x.fraction_bits)
+        if _narrowest(x) + shift < self.policy.ring_bits(fraction_bits):
+            bits = self.policy.ring_bits(x.fraction_bits)
             x = self._shared(x, bits)
         return x.shifted_left(shift)
 
@@ -212,8 +216,8 @@ class BeaverProtocol(Protocol):
     def scale(self, x: Secret, factor: float) -> Secret:
         own = self._own(x)
         if factor == int(factor):
-            if abs(factor) > 1 and _narrowest(own) < self._value_bits(own.fraction_bits):
-                own = self._shared(own, self._value_bits(own.fraction_bits))
+            if abs(factor) > 1 and _narrowest(own) < self.policy.ring_bits(own.fraction_bits):
+                own = self._shared(own, self.policy.ring_bits(own.fraction_bits))
             return own.map(lambda t: t * int(factor))
         extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
         if extra > _MOST_FACTOR_BITS:
@@ -228,9 +232,9 @@ class BeaverProtocol(Protocol):
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
-        needed = self._value_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
+        needed = self.policy.ring_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
         if _narrowest(own) < needed:
-            own = self._shared(own, max(needed, self._value_bits(2 * self.policy.fraction_bits)))
+            own = self._shared(own, max(needed, self.policy.ring_bits(2 * self.policy.fraction_bits)))
         return own.map(lambda t: t.sum(dim, keepdim=keepdim))
 
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:
@@ -253,30 +257,32 @@ class BeaverProtocol(Protocol):
         bias: Secret | PublicWeight | None,
         *,
         truncated: bool = True,
+        wide: bool = False,
     ) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
         addend = None if bias is None else self._addend(bias, scale)
         if isinstance(weight, PublicMatrix):
-            share = self._public_product(own, weight, scale, addend)
+            bits = ring.WORD_BITS if wide else self.policy.ring_bits(scale)
+            share = self._public_product(self.share_of(own, bits), own.share_bits, weight, addend)
             if not truncated:
                 return BeaverSecret(self, scale, share=share, share_bits=own.share_bits)
             pair = self.run(Open(share, own.share_bits))
         else:
-            narrow = weight.bits <= ring.HALF_WORD_BITS
-            pair_x = self.pair_of(own, weight.bits) if narrow else self._product_pair(own, scale)
+            narrow, bits = weight.bits <= ring.HALF_WORD_BITS, weight.bits
+            # From the full ring, the truncated product carries a pair that is wide enough for another product.
+            pair_x = self.pair_of(own, bits) if narrow or wide else self._product_pair(own, scale)
             if not truncated:
                 gate = LinearShare(pair_x, weight, addend)
                 return BeaverSecret(self, scale, share=self.run(gate), share_bits=gate.bits)
             pair = self.run(Linear(pair_x, weight, addend))
         return self._rescaled(pair, scale, self.policy.fraction_bits)
 
-    def _public_product(self, x: BeaverSecret, weight: PublicMatrix, scale: int, addend: Tensor | None) -> Tensor:
-        """A share of x @ weight + addend, in the ring of x's share."""
-        share = self.share_of(x, self._value_bits(scale))
+    def _public_product(self, share: Tensor, bits: int, weight: PublicMatrix, addend: Tensor | None) -> Tensor:
+        """A share of x @ weight + addend from one of x, in the same ring."""
         if weight.factor is None:
             return unknown((*share.shape[:-1], weight.shape[1]))
-        product = weight.factor.product([share], x.share_bits)
+        product = weight.factor.product([share], bits)
         return product if addend is None else product.add_(addend)
 
     def _addend(self, bias: Secret | PublicWeight, scale: int) -> Tensor:
@@ -289,8 +295,10 @@ class BeaverProtocol(Protocol):
         first, second = self._own(x), self._own(y)
         scale = first.fraction_bits + second.fraction_bits
         # Nothing is gained by a new pair in a larger ring than that of the other factor's.
-        needed = self._value_bits(scale)
+        needed = self.policy.ring_bits(scale)
         most = min([s.pair.bits for s in (first, second) if s.pair and s.pair.bits >= needed], default=ring.WORD_BITS)
+        if not self._carries(first, needed) and not self._carries(second, needed):
+            self._open_both(first, second, needed)
         pair_x, pair_y = self._product_pair(first, scale, most), self._product_pair(second, scale, most)
         share_y = second.share if second.share is not None and second.share_bits >= pair_y.bits else None
         gate = Product(kind, pair_x, pair_y, self._unmask(pair_y) if share_y is None else share_y)
@@ -390,7 +398,14 @@ class BeaverProtocol(Protocol):
         return self.run(Reveal(self.share_of(self._own(x), bits), bits))
 
     def prepare(
-        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        share: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> Weight | Matrix:
         """Load a model's tensor: keep its share and, for factors of products, open it under a mask once."""
         secret = self.input(share, shape, fraction_bits, bits)
@@ -400,15 +415,23 @@ class BeaverProtocol(Protocol):
             return Weight(secret.share, pair, fraction_bits, bits)
         # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
         kept = [pair.mask] if self.at_dealer else [secret.share, -pair.opened]
-        prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits)
+        prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits, few_rows=few_rows)
         return Matrix(prepared, shape, fraction_bits, bits)
 
     def prepare_public(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        opened: bool,
+        few_rows: bool = False,
     ) -> PublicWeight | PublicMatrix:
         """Load a tensor that both parties hold in the clear."""
         if opened and len(shape) == 2:
-            prepared = None if values is None else factor.prepare([values.to(self._device)], ring.WORD_BITS)
+            prepared = None
+            if values is not None:
+                prepared = factor.prepare([values.to(self._device)], ring.WORD_BITS, few_rows=few_rows)
             return PublicMatrix(prepared, shape, fraction_bits)
         if values is None:
             values = torch.empty(shape, dtype=torch.int64, device="meta")

@@ -82,8 +82,16 @@ class Party:
 
     def open(self, x: Tensor, mask: Tensor, bits: int) -> Tensor:
         """Reveal x + r, x = x_0 + x_1, to both parties: one round. Shapes: int64, both the same -> in [0, 2^bits)."""
-        masked, packed = ring.pack_sum(x, mask, bits)
-        return ring.unpack_added(self._exchange([packed]), masked, bits)
+        return self.open_all((x, mask, bits))[0]
+
+    def open_all(self, *values: tuple[Tensor, Tensor, int]) -> list[Tensor]:
+        """Several values as by `open`, all in one round: x, mask and bits of each."""
+        masked, packed = zip(*(ring.pack_sum(*value) for value in values), strict=True)
+        reply, start, opened = self._exchange(list(packed)), 0, []
+        for mine, sent, (_, _, bits) in zip(masked, packed, values, strict=True):
+            opened.append(ring.unpack_added(reply[start : start + sent.numel()], mine, bits))
+            start += sent.numel()
+        return opened
 
     def open_planes(self, *planes: Tensor) -> list[Tensor]:
         """Reveal XOR-shared planes, all in one round."""

@@ -85,7 +85,9 @@ class CleartextProtocol(Protocol):
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product("matmul", x, y, self._value(x) @ self._value(y), fraction_bits)
 
-    def linear(self, x: Secret, weight: Secret, bias: Secret | None, *, truncated: bool = True) -> Secret:
+    def linear(
+        self, x: Secret, weight: Secret, bias: Secret | None, *, truncated: bool = True, wide: bool = False
+    ) -> Secret:
         product = self._value(x) @ self._value(weight)
         scale = self.policy.fraction_bits if truncated else x.fraction_bits + weight.fraction_bits
         return self._product("linear", x, weight, product if bias is None else product + self._value(bias), scale)
@@ -140,12 +142,25 @@ class CleartextProtocol(Protocol):
         return torch.round(self._value(x) * 2.0**x.fraction_bits).to(torch.int64)
 
     def prepare(
-        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        share: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
     def prepare_public(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        opened: bool,
+        few_rows: bool = False,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits)
 

@@ -38,9 +38,15 @@ class Factor(ABC):
         """The sum of products mod 2^bits, bits at most what was prepared. Shapes: int64 [..., K] each -> [..., N]."""
 
 
-def prepare(ys: Sequence[Tensor], bits: int, *, digits: bool | None = None) -> Factor:
-    """The form in which this device multiplies fastest; `digits` overrides that. Shapes: int64 [K, N] each."""
-    if multiplies_bytes(ys[0].device) if digits is None else digits:
+def prepare(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False, digits: bool | None = None) -> Factor:
+    """The form in which this device multiplies fastest; `digits` overrides that. Shapes: int64 [K, N] each.
+
+    few_rows: of what they will mostly be multiplied by. On a CPU one row is multiplied as fast as memory brings words,
+    while digits must be laid out anew for the multiplier of bytes each time.
+    """
+    if digits is None:
+        digits = multiplies_bytes(ys[0].device) and not (few_rows and ys[0].device.type == "cpu")
+    if digits:
         return _Digits.of(ys, bits)
     narrow = bits <= ring.HALF_WORD_BITS
     return _Words(tuple(y.to(torch.int32 if narrow else torch.int64).contiguous() for y in ys))

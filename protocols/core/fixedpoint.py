@@ -38,6 +38,10 @@ class FixedPointPolicy:
                 "8 <= fraction_bits and 2 * fraction_bits + value_bits <= 45"
             )
 
+    def ring_bits(self, fraction_bits: int) -> int:
+        """Smallest ring that holds every value of the policy at this scale, with a sign and a spare bit."""
+        return fraction_bits + self.value_bits + 2
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return asdict(self)

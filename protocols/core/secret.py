@@ -152,10 +152,11 @@ class Protocol(ABC):
         """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
 
     @abstractmethod
-    def linear(self, x: Secret, weight: Any, bias: Any, *, truncated: bool = True) -> Secret:
+    def linear(self, x: Secret, weight: Any, bias: Any, *, truncated: bool = True, wide: bool = False) -> Secret:
         """x @ weight + bias, both as `factor` returns them; the bias may be None.
 
         truncated: to the policy's fraction bits; an output for the client needs no truncation, hence no round.
+        wide: the result goes on into products or functions, and is put in a form in which they take it as it is.
         """
 
     @abstractmethod
@@ -193,13 +194,31 @@ class Protocol(ABC):
 
     @abstractmethod
     def prepare(
-        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        share: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> Any:
-        """Load a model's private tensor, once per model; `opened` for factors of products."""
+        """Load a model's private tensor, once per model; `opened` for factors of products.
+
+        few_rows: what the products mostly have on the left; it decides how a matrix is kept.
+        """
 
     @abstractmethod
-    def prepare_public(self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool) -> Any:
-        """Load a model's public tensor, once per model; `opened` for factors of products."""
+    def prepare_public(
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        opened: bool,
+        few_rows: bool = False,
+    ) -> Any:
+        """Load a model's public tensor, once per model; `opened` and `few_rows` as for `prepare`."""
 
     @abstractmethod
     def bind(self, weight: Any) -> Secret:

@@ -23,7 +23,7 @@ def relu_function(fraction_bits: int) -> Piecewise:
         domain=(1.0 - 2**_LARGEST_BITS, 2**_LARGEST_BITS - 1.0),
         compare_bits=_LARGEST_BITS + fraction_bits + 1,
         output_bits=fraction_bits,
-        integer_bits=_LARGEST_BITS,
+        integer_bits=_LARGEST_BITS + 1,  # softmax's exponential takes what it subtracts from a maximum as it is then
     )
 
 

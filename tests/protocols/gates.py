@@ -15,7 +15,7 @@ from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, Reveal, ShareMask
+from protocols.beaver.gates.opening import Open, OpenBoth, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
@@ -98,6 +98,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Open, "64", lambda p, s: Open(s[0], 64), _ONE),
     (Open, "47", lambda p, s: Open(s[0], 47), _ONE),
     (Open, "31", lambda p, s: Open(s[0], 31), _ONE),
+    (OpenBoth, "64-47", lambda p, s: OpenBoth(s[0], s[1], 64, 47), _TWO),
+    (OpenBoth, "31-64", lambda p, s: OpenBoth(s[0], s[1], 31, 64), _TWO),
     (ShareMask, "48", lambda p, s: ShareMask(shifted(p, s[0])), _ONE),
     (ShareMask, "31", lambda p, s: ShareMask(shifted(p, s[0], 33)), _ONE),
     (Reveal, "64", lambda p, s: Reveal(s[0], 64), _ONE),

@@ -95,7 +95,10 @@ def run_gate(build: Build, shapes: tuple[Shape, ...], count: int) -> tuple[Gate[
 def test_every_gate_sends_uniform_bytes(gate: type[Gate[Any]], build: Build, shapes: tuple[Shape, ...]) -> None:
     few = 8
     _, cost, _ = run_gate(build, shapes, few)
-    least = min(sent for sent in (cost.online_bytes, cost.dealer_bytes) if sent)
+    _, more, _ = run_gate(build, shapes, 2 * few)
+    # What an argument of fixed size adds does not grow.
+    growth = (more.online_bytes - cost.online_bytes, more.dealer_bytes - cost.dealer_bytes)
+    least = min(added for added in growth if added)
     ready, cost, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
     # Gates of which the bytes are whole ring elements.
     width = ring.element_bytes(ready.bits) if isinstance(ready, Open | Product) else 1
@@ -235,3 +238,17 @@ def test_client_payloads_are_uniform_each() -> None:
     again_seed, again = sharing.share(tensors, specs)
     assert len(seed) == 16 and seed != again_seed and corrections != again
     assert len(corrections) == sharing.payload_bytes(specs) == 8 * ENOUGH_BYTES + 4 * 7007
+
+
+def test_what_is_revealed_says_nothing_beyond_the_ring() -> None:
+    """Bits above an odd ring would depend on masks; 47 bits travel in six bytes."""
+    x = torch.arange(-500, 500)
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        secret = protocol.input(shares[0], tuple(x.shape), 0, 47)
+        return protocol.reveal(secret, 47)
+
+    for _ in range(20):
+        results, _, _ = run_roles(program, [x])
+        assert all(bool(((share >= 0) & (share < 2**47)).all()) for share in results)
+        assert torch.equal(((sum(results) << 17) >> 17), x)
