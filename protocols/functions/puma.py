@@ -106,7 +106,7 @@ def exp_negative(u: Secret) -> Secret:
     power = 1.0 - protocol.piecewise(u, _EXPONENT) * (1.0 / 2**SQUARINGS)
     for _ in range(SQUARINGS):
         power = power * power
-    return power * protocol.piecewise(u, _EXPONENT_IN_RANGE)
+    return protocol.multiply(power, protocol.piecewise(u, _EXPONENT_IN_RANGE))
 
 
 def softmax(scores: Secret, mask: Secret | None = None) -> Secret:
@@ -127,4 +127,5 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secre
     squares = protocol.square_sum(centred) + width * epsilon
     lowest, highest = (p + math.floor(math.log2(width)) for p in _VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest))
-    return protocol.multiply(centred, inverse, fraction_bits=x.fraction_bits) * gain + offset
+    normal = protocol.multiply(centred, inverse, fraction_bits=x.fraction_bits)
+    return protocol.multiply(normal, gain) + offset

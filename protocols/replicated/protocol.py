@@ -111,10 +111,6 @@ class ReplicatedParty(Protocol):
             raise ProtocolError("a secret of another protocol or session was passed in")
         return x
 
-    def _value_bits(self, fraction_bits: int) -> int:
-        """Smallest ring that holds every value of the policy at this scale, with a sign and a spare bit."""
-        return fraction_bits + self.policy.value_bits + 2
-
     def shares_of(self, x: ReplicatedSecret, bits: int, *, larger: int = ring.WORD_BITS) -> Shares:
         """x's shares in a ring of at least `bits` bits; if they have to be lifted, to one of `larger`."""
         if x.shares.bits < bits:
@@ -174,7 +170,7 @@ class ReplicatedParty(Protocol):
     def _upscaled(self, x: ReplicatedSecret, fraction_bits: int) -> Shares:
         """x at a finer scale, in a ring that holds the policy's values: x mod 2^k becomes x 2^s mod 2^(k + s)."""
         shift = fraction_bits - x.fraction_bits
-        shares = self.shares_of(x, self._value_bits(fraction_bits) - shift)
+        shares = self.shares_of(x, self.policy.ring_bits(fraction_bits) - shift)
         larger = shares.map(lambda t: t << shift) if shift else shares
         return Shares(larger.own, larger.following, min(shares.bits + shift, ring.WORD_BITS))
 
@@ -192,7 +188,7 @@ class ReplicatedParty(Protocol):
     def scale(self, x: Secret, factor: float) -> Secret:
         own = self._own(x)
         if factor == int(factor):
-            bits = self._value_bits(own.fraction_bits) if abs(factor) > 1 else own.shares.bits
+            bits = self.policy.ring_bits(own.fraction_bits) if abs(factor) > 1 else own.shares.bits
             shares = self.shares_of(own, bits)
             return ReplicatedSecret(self, own.fraction_bits, shares.map(lambda t: t * int(factor)))
         extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
@@ -202,14 +198,14 @@ class ReplicatedParty(Protocol):
             )
         number = round(factor * 2.0**extra)
         # |number| <= 2^21, and what is left after the truncation must hold the policy's values.
-        value_bits = self._value_bits(own.fraction_bits)
+        value_bits = self.policy.ring_bits(own.fraction_bits)
         needed = min(value_bits + max(_FACTOR_BITS + 1, extra), ring.WORD_BITS)
         product = self.shares_of(own, needed).map(lambda t: t * number)
         return self._truncated(product, own.fraction_bits + extra, own.fraction_bits)
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
-        needed = self._value_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
+        needed = self.policy.ring_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
         shares = self.shares_of(own, needed, larger=_PRODUCT_BITS)
         return ReplicatedSecret(self, own.fraction_bits, shares.map(lambda t: t.sum(dim, keepdim=keepdim)))
 
@@ -228,7 +224,7 @@ class ReplicatedParty(Protocol):
     ) -> ReplicatedSecret:
         scale = x.fraction_bits + y.fraction_bits
         target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
-        return self._bilinear(kind, self._factors([x, y], self._value_bits(scale)), scale, target)
+        return self._bilinear(kind, self._factors([x, y], self.policy.ring_bits(scale)), scale, target)
 
     def _bilinear(self, kind: Bilinear, factors: list[Shares], scale: int, target: int) -> ReplicatedSecret:
         """First and second compute two products each, the helper one: nine products of parts in five."""
@@ -261,18 +257,20 @@ class ReplicatedParty(Protocol):
         bias: Secret | PublicWeight | None,
         *,
         truncated: bool = True,
+        wide: bool = False,
     ) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
         target = self.policy.fraction_bits if truncated else scale
         if isinstance(weight, PublicMatrix):
             role = self.turn()
-            shares = self.shares_of(own, self._value_bits(scale))
+            shares = self.shares_of(own, ring.WORD_BITS if wide else self.policy.ring_bits(scale))
             z = self._public_product(role, shares, weight, self._addend(role, bias, scale))
             return self._returned(role, z, shares.bits, scale, target)
         role = self.role(weight.helper)
-        narrow = weight.matrix.bits <= ring.HALF_WORD_BITS
-        shares = self.shares_of(own, weight.matrix.bits if narrow else self._value_bits(scale))
+        # From the full ring, the truncated product is in one that is wide enough for another product.
+        bits = weight.matrix.bits
+        shares = self.shares_of(own, bits if wide or bits <= ring.HALF_WORD_BITS else self.policy.ring_bits(scale))
         product = Linear(pair_of(role, shares), weight.matrix, self._addend(role, bias, scale))
         return self._rescaled(role, product, product.bits, scale, target)
 
@@ -348,7 +346,7 @@ class ReplicatedParty(Protocol):
     def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
         """Rows are lifted once, to a ring in which products can take them again and again."""
         own = self._own(rows)
-        needed = self._value_bits(own.fraction_bits + self.policy.fraction_bits)
+        needed = self.policy.ring_bits(own.fraction_bits + self.policy.fraction_bits)
         added = ReplicatedSecret(self, own.fraction_bits, self.shares_of(own, needed, larger=_PRODUCT_BITS))
         return added if kept is None else self.concatenate([kept, added], dim)
 
@@ -384,10 +382,18 @@ class ReplicatedParty(Protocol):
         masks.append(-(masks[0] + masks[1]))
         self._revealed += 1
         own, following = masks[self.index], masks[(self.index + 1) % PARTIES]
-        return torch.stack([shares.own + own, shares.following + following])
+        # Reduced only now: what bits above the ring hold depends on masks, and whole bytes are sent.
+        return ring.low(torch.stack([shares.own + own, shares.following + following]), bits)
 
     def prepare(
-        self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, bits: int = 64, opened: bool
+        self,
+        share: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        bits: int = 64,
+        opened: bool,
+        few_rows: bool = False,
     ) -> Weight | HelpedMatrix:
         """Keep a model's tensor; for factors of products in the form that this party's role in them takes. Local."""
         shares = self._given(share, shape, bits)
@@ -397,17 +403,24 @@ class ReplicatedParty(Protocol):
         pair = pair_of(role, shares)
         assert pair.mask is not None
         kept = [pair.mask] if isinstance(role, Helper) else [additive(role, shares), -pair.opened]
-        matrix = Matrix(factor.prepare(kept, bits), shape, fraction_bits, bits)
+        matrix = Matrix(factor.prepare(kept, bits, few_rows=few_rows), shape, fraction_bits, bits)
         return HelpedMatrix(matrix, self._turn)
 
     def prepare_public(
-        self, values: Tensor | None, shape: tuple[int, ...], fraction_bits: int, *, opened: bool
+        self,
+        values: Tensor | None,
+        shape: tuple[int, ...],
+        fraction_bits: int,
+        *,
+        opened: bool,
+        few_rows: bool = False,
     ) -> PublicWeight | PublicMatrix:
         """Keep a tensor that all parties hold in the clear. Local."""
         if values is None:
             raise ProtocolError("a public tensor was not given")
         if opened and len(shape) == 2:
-            return PublicMatrix(factor.prepare([values.to(self.device)], ring.WORD_BITS), shape, fraction_bits)
+            prepared = factor.prepare([values.to(self.device)], ring.WORD_BITS, few_rows=few_rows)
+            return PublicMatrix(prepared, shape, fraction_bits)
         return PublicWeight(values.to(self.device), fraction_bits)
 
     def bind(self, weight: Weight | PublicWeight) -> ReplicatedSecret:
