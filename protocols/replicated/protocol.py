@@ -1,6 +1,8 @@
 """The replicated family: the primitives of `Protocol`, each as a short sequence of gates.
 
-Every op chooses a helper, the parties in turn; which gate comes next depends on shapes and rings only.
+One party helps until the next linear layer, where another one takes its turn. A helper waits for nobody: it deals all
+that follows while the other two still compute, as a dealer would, until it has to compute itself again.
+Which gate comes next, and who helps, depends on shapes and rings only.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class ReplicatedParty(Protocol):
         self._roles = roles_of(index, pairwise, session, to_next, to_previous, self.meter, device)
         self._common = Prg(seeds.common, session)
         self._revealed = 0
-        self._turn = 0
+        # Sessions begin with any of the three, so that small models wear them out evenly, too.
+        self._helper = sum(session) % PARTIES
 
     def finish(self) -> None:
         """The last act of a program. Raises ProtocolError when a helper sent more than the program used."""
@@ -86,10 +89,15 @@ class ReplicatedParty(Protocol):
         """What this party is in a gate with that helper."""
         return self._roles[helper]
 
-    def turn(self) -> Role:
-        """This party's role under the next helper."""
-        self._turn = (self._turn + 1) % PARTIES
-        return self.role(self._turn)
+    @property
+    def _current(self) -> Role:
+        """This party's role under the present helper."""
+        return self.role(self._helper)
+
+    def _next_helper(self) -> Role:
+        """This party's role under the helper after the present one."""
+        self._helper = (self._helper + 1) % PARTIES
+        return self._current
 
     def run(self, role: Role, gate: Gate[Result]) -> Result:
         """Help with or evaluate one gate and attribute its cost to the current layer."""
@@ -114,7 +122,7 @@ class ReplicatedParty(Protocol):
     def shares_of(self, x: ReplicatedSecret, bits: int, *, larger: int = ring.WORD_BITS) -> Shares:
         """x's shares in a ring of at least `bits` bits; if they have to be lifted, to one of `larger`."""
         if x.shares.bits < bits:
-            role = self.turn()
+            role = self._current
             x.shares = self.run(role, Lift(x.shares, pair_of(role, x.shares), max(bits, larger)))
         return x.shares
 
@@ -150,7 +158,7 @@ class ReplicatedParty(Protocol):
         shift = self._shift(scale, fraction_bits)
         if not shift:
             return ReplicatedSecret(self, fraction_bits, shares)
-        role = self.turn()
+        role = self._current
         pair = pair_of(role, shares)
         if self.policy.truncation == "exact":
             return self._floor(role, pair, shift, fraction_bits)
@@ -228,7 +236,7 @@ class ReplicatedParty(Protocol):
 
     def _bilinear(self, kind: Bilinear, factors: list[Shares], scale: int, target: int) -> ReplicatedSecret:
         """First and second compute two products each, the helper one: nine products of parts in five."""
-        role = self.turn()
+        role = self._current
         x, y = (pair_of(role, shares) for shares in factors)
         product = Product(kind, x, y, additive(role, factors[1]))
         return self._rescaled(role, product, product.bits, scale, target)
@@ -239,7 +247,7 @@ class ReplicatedParty(Protocol):
         if scale > _TRIPLE_FRACTION_BITS:
             raise ProtocolError(f"three factors with {scale} fraction bits; at most {_TRIPLE_FRACTION_BITS} fit")
         shares = [self.shares_of(s, ring.WORD_BITS) for s in factors]
-        role = self.turn()
+        role = self._current
         product = TripleProduct(*(pair_of(role, s) for s in shares))
         return self._rescaled(role, product, ring.WORD_BITS, scale, x.fraction_bits)
 
@@ -263,11 +271,12 @@ class ReplicatedParty(Protocol):
         scale = own.fraction_bits + weight.fraction_bits
         target = self.policy.fraction_bits if truncated else scale
         if isinstance(weight, PublicMatrix):
-            role = self.turn()
+            role = self._next_helper()
             shares = self.shares_of(own, ring.WORD_BITS if wide else self.policy.ring_bits(scale))
             z = self._public_product(role, shares, weight, self._addend(role, bias, scale))
             return self._returned(role, z, shares.bits, scale, target)
-        role = self.role(weight.helper)
+        self._helper = weight.helper
+        role = self._current
         # From the full ring, the truncated product is in one that is wide enough for another product.
         bits = weight.matrix.bits
         shares = self.shares_of(own, bits if wide or bits <= ring.HALF_WORD_BITS else self.policy.ring_bits(scale))
@@ -299,7 +308,7 @@ class ReplicatedParty(Protocol):
         # What has slopes is often a factor of a product next: it stays in a ring that is large enough.
         ring_bits = max(needed, _PRODUCT_BITS) if function.sloped else needed
         shares = self.shares_of(own, needed, larger=ring_bits).low(ring_bits)
-        role = self.turn()
+        role = self._current
         pair = pair_of(role, shares)
         if clamped is not None:
             return self._evaluate_clamped(role, pair, function, clamped, own.fraction_bits)
@@ -332,7 +341,7 @@ class ReplicatedParty(Protocol):
         if own.fraction_bits != EXPONENT_FRACTION_BITS:
             raise ProtocolError(f"exp2_negative takes {EXPONENT_FRACTION_BITS} fraction bits")
         shares = self.shares_of(own, ring.HALF_WORD_BITS)
-        role = self.turn()
+        role = self._current
         z = self.run(role, Exp2Negative(pair_of(role, shares)))
         return self._returned(role, z, EXPONENTIAL_BITS, Exp2Negative.SCALE, own.fraction_bits)
 
@@ -399,12 +408,12 @@ class ReplicatedParty(Protocol):
         shares = self._given(share, shape, bits)
         if not opened or len(shape) != 2:
             return Weight(shares, fraction_bits)
-        role = self.turn()
+        role = self._next_helper()
         pair = pair_of(role, shares)
         assert pair.mask is not None
         kept = [pair.mask] if isinstance(role, Helper) else [additive(role, shares), -pair.opened]
         matrix = Matrix(factor.prepare(kept, bits, few_rows=few_rows), shape, fraction_bits, bits)
-        return HelpedMatrix(matrix, self._turn)
+        return HelpedMatrix(matrix, self._helper)
 
     def prepare_public(
         self,
