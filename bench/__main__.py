@@ -13,6 +13,7 @@ from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.measure import Setting, measure
+from bench.numerics import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import SHAPES
@@ -131,6 +132,7 @@ def gates(
 app.command()(peers)
 app.command()(attack)
 app.command()(ee)
+app.command()(numerics)
 
 
 @app.command("report")
