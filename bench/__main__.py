@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from bench import baseline, report, results
+from bench import baseline, generation, report, results
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
@@ -16,7 +16,7 @@ from bench.measure import Setting, measure
 from bench.numerics import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
-from bench.shapes import SHAPES
+from bench.shapes import DECODERS, SHAPES
 from models.manifest import WeightVisibility
 from protocols.core.errors import ConfigurationError, SecureInferenceError
 from protocols.families import BEAVER
@@ -26,7 +26,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 ProtocolName = Literal["beaver", "replicated"]
 NetworkName = Literal["loopback", "lan", "wan"]
-Model = Annotated[str, typer.Argument(help=", ".join(SHAPES))]
+Model = Annotated[str, typer.Argument(help=", ".join([*SHAPES, *DECODERS]))]
 Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
 Batch = Annotated[int, typer.Option(min=1, help="inputs at a time")]
 Weights = Annotated[WeightVisibility, typer.Option(help="who may see the weights")]
@@ -50,11 +50,20 @@ def model(
     network: OnNetwork = "loopback",
     phases: Phases = True,
     protocol: ByProtocol = "beaver",
+    generate: Annotated[int | None, typer.Option(min=2, help="new tokens after a prompt of --tokens; decoders")] = None,
+    reveal: Annotated[Literal["logits", "token"], typer.Option(help="what the client gets of each step")] = "logits",
+    extrapolate: Annotated[bool, typer.Option(help="from 1 and --layers layers to all that the model has")] = False,
 ) -> None:
-    """One model: seconds by phase, rounds, bytes, memory and error.
+    """One model: seconds by phase, rounds, bytes, memory and error; or, with --generate, by token.
 
-    Example: python -m bench model minilm --tokens 16
+    Examples: python -m bench model minilm --tokens 16
+
+    python -m bench model gpt2 --tokens 32 --generate 32
     """
+    if generate is not None:
+        decoder = generation.Setting(name, tokens, generate, batch, weights, layers, repeats, reveal, network)
+        _generation(decoder, extrapolated=extrapolate)
+        return
     setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases, protocol)
     record = measure(setting, console)
     _show(record)
@@ -179,6 +188,25 @@ def _show(record: dict[str, Any]) -> None:
     console.print(f"[dim]included: {record['includes']}\nexcluded: {record['excludes']}[/dim]")
 
 
+def _generation(setting: generation.Setting, *, extrapolated: bool) -> None:
+    record = (generation.extrapolate if extrapolated else generation.measure_generation)(setting, console)
+    error = f", largest error {record['max_error']:.1e}" if "max_error" in record else ""
+    console.print(
+        f"prompt {record['prompt_seconds']:.3f} s; each token {record['token_seconds']:.3f} s, "
+        f"{record['token_rounds']:.0f} rounds, online {record['token_online_bytes'] / 1e6:.2f} MB, "
+        f"dealer {record['token_dealer_bytes'] / 1e6:.2f} MB, sent by the client "
+        f"{record['token_upload_bytes'] / 1e6:.2f} MB{error}; transformers in the clear "
+        f"{record['plaintext_token_seconds']:.4f} s a token"
+    )
+    for name, value in record.get("extrapolated", {}).items():
+        console.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+    console.print(f"[dim]included: {record['includes']}\nexcluded: {record['excludes']}[/dim]")
+    layers = f"{setting.layers}layers-" if setting.layers else ""
+    reveal = "" if setting.reveal == "logits" else "-token"
+    name = f"{setting.model}-{layers}{setting.weights}-{setting.batch}x{setting.tokens}-generate{reveal}"
+    _save(name + _suffix(setting.network), record)
+
+
 def _name_of(setting: Setting) -> str:
     """File name of a result: a setting measured again replaces its older result."""
     layers = f"{setting.layers}layers-" if setting.layers else ""
@@ -205,6 +233,7 @@ def _numbers(text: str) -> list[int]:
 
 def main() -> None:
     """Run a command; errors of ours are one line and exit code 1."""
+    results.commit()
     try:
         app()
     except SecureInferenceError as error:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DETAILS = ROOT / "bench" / "RESULTS.md"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-KINDS = ("model", "layer", "scale", "gates", "peers", "gpu", "attack", "ee")
+KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee")
 
 Record = dict[str, Any]
 
@@ -45,6 +45,7 @@ def summary(records: Sequence[Record], images: Sequence[Path] = ()) -> str:
     """Markdown for README's section."""
     parts = [
         tables.models(_of(records, "model")),
+        tables.generations(_of(records, "generation")),
         tables.peers(_of(records, "peers")),
         tables.networks(_of(records, "model")),
         tables.gpus(_of(records, "gpu")),

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "results"
 SCHEMA = 1
 # What results themselves change does not count.
-_CHANGES = ("status", "--porcelain", "-uno", "--", ".", ":!bench/results", ":!README.md")
+_CHANGES = ("status", "--porcelain", "-uno", "--", ".", ":!bench/results", ":!README.md", ":!secure/ee/red_team.json")
 _PACKAGES = ("torch", "numba", "numpy", "grpcio", "protobuf", "cryptography", "transformers")
 
 
@@ -52,8 +53,12 @@ def load_all() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
 
 
+@cache
 def commit() -> str:
-    """The commit that is checked out, with a mark where files differ from it; 'unknown' without git."""
+    """The commit that is checked out, with a mark where files differ from it; 'unknown' without git.
+
+    As it was when first asked: a long run asks at its start, for files may change while it goes on.
+    """
     try:
         return _git("rev-parse", "HEAD") + ("+changes" if _git(*_CHANGES) else "")
     except (OSError, subprocess.CalledProcessError):

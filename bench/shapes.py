@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from models.manifest import Manifest, WeightVisibility
@@ -28,6 +29,10 @@ SHAPES: dict[str, dict[str, int]] = {
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     },
+}
+DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("gpt2", {}),
+    "gpt2-medium": ("gpt2", {"n_embd": 1024, "n_layer": 24, "n_head": 16}),
 }
 REAL = "minilm"
 _HEAD_WIDTH = 64
@@ -75,6 +80,27 @@ def checkpoint_folder(name: str, scratch: Path, layers: int | None = None, hidde
         return folder
     torch.manual_seed(_SEED)
     BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def decoder_config(name: str, layers: int | None) -> PreTrainedConfig:
+    """The configuration of a decoder by name. Raises ConfigurationError for an unknown one."""
+    if name not in DECODERS:
+        raise ConfigurationError(f"unknown decoder {name!r}; known: {', '.join(DECODERS)}")
+    family, sizes = DECODERS[name]
+    config = AutoConfig.for_model(family, **sizes)
+    if layers:
+        config.num_hidden_layers = layers
+    return config
+
+
+def decoder_folder(name: str, scratch: Path, layers: int | None) -> Path:
+    """A checkpoint folder of a decoder with random weights, made in `scratch`."""
+    config = decoder_config(name, layers)
+    _quiet()
+    torch.manual_seed(_SEED)
+    folder = scratch / f"{name}-{layers}"
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 
 

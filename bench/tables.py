@@ -40,6 +40,42 @@ def models(records: Sequence[Record]) -> str:
     return "\n".join(text) + "\n\n" + table(headings.split("|"), rows)
 
 
+def generations(records: Sequence[Record]) -> str:
+    """Decoders, by token."""
+    if not records:
+        return ""
+    rows = []
+    for record in records:
+        setting, embedding = record["setting"], record["token_embedding"]
+        of_table = embedding["online_bytes"] / record["token_online_bytes"]
+        network = "" if _network(record) == "loopback" else f", {_network(record)}"
+        rows.append(
+            [
+                plots.model_name(setting) + network,
+                setting["weights"],
+                setting["reveal"],
+                f"{setting['batch']} × {setting['tokens']} + {setting['generate']}",
+                _seconds(record["prompt_seconds"]),
+                _seconds(record["token_seconds"]),
+                f"{record['token_rounds']:,.0f}",
+                f"{record['token_online_bytes'] / 1e6:.2f}",
+                f"{record['token_dealer_bytes'] / 1e6:.2f}",
+                f"{100 * of_table:.1f} %",
+                f"{max(record['peak_memory_bytes'].values()) / 1e9:.2f} GB",
+                f"{record['max_error']:.1e}"
+                if "max_error" in record
+                else f"{100 * record['tokens_equal']:.0f} % equal",
+                f"`{record['command']}`",
+            ]
+        )
+    headings = "Model|Weights|Client gets|Batch × prompt + new|Prompt|Token|Rounds|Online MB|Dealer MB|Embedding|Memory"
+    text = (
+        "Generation in one session, keys and values kept by the parties. *Token*, rounds, bytes: of a token after the\n"
+        "prompt; *embedding*: the share of its online bytes that its lookup takes; *error*: of logits."
+    )
+    return f"{text}\n\n" + table([*headings.split("|"), "Error", "Run"], rows)
+
+
 def networks(records: Sequence[Record]) -> str:
     """Models on slower networks, with what was done to be slower."""
     away = [record for record in records if _network(record) != "loopback"]

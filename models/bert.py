@@ -15,18 +15,16 @@ from torch import Tensor
 
 from models import heads
 from models.architecture import Take
+from models.attention import self_attention
 from models.config import BertConfig
 from models.layers import Layers
 from models.manifest import Kind, ParameterSpec
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
 from protocols.functions.gelu import gelu
-from protocols.functions.softmax import exponentials
 from protocols.functions.tanh import tanh
 
 __all__ = ["BERT_NAMES", "Bert", "BertConfig", "Names", "from_checkpoint", "parameters"]
-
-_MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attention
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,8 @@ class Bert:
         layers = self._layers
         for i in range(self.config.num_hidden_layers):
             with self.protocol.layer(f"layer.{i}"):
-                x = layers.norm(f"layer.{i}.attention.norm", x + self._attention(f"layer.{i}.attention", x, mask))
+                attended = self_attention(layers, f"layer.{i}.attention", x, self.config.num_attention_heads, mask=mask)
+                x = layers.norm(f"layer.{i}.attention.norm", x + attended)
                 inner = gelu(layers.dense(f"layer.{i}.feedforward.up", x))
                 x = layers.norm(f"layer.{i}.feedforward.norm", x + layers.dense(f"layer.{i}.feedforward.down", inner))
         return x
@@ -166,16 +165,3 @@ class Bert:
         """The head on the last hidden state. Shapes: [B, T, D] -> as `heads.logits_shape` says."""
         with self.protocol.layer("head"):
             return heads.logits(self._layers, self.config.head, x)
-
-    def _attention(self, name: str, x: Secret, mask: Secret | None) -> Secret:
-        batch, tokens, width = x.shape
-        count = self.config.num_attention_heads
-        joined = self._layers.dense(f"{name}.qkv", x).reshape(batch, tokens, 3, count, width // count)
-        q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
-        scores = q @ k.transpose(-1, -2)  # [B, H, T, T]
-        if mask is not None:
-            scores = scores + mask
-        powers, inverse = exponentials(scores, base_two=True)
-        # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
-        context = (powers @ v) * inverse if tokens <= _MOST_UNDIVIDED else (powers * inverse) @ v
-        return self._layers.dense(f"{name}.output", context.transpose(1, 2).reshape(batch, tokens, width))

@@ -29,7 +29,8 @@ MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
 _INT32, _INT64 = "I32", "I64"
-_TOKENIZER_FILES = (
+_CLIENT_FILES = (
+    "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -148,9 +149,9 @@ def split_checkpoint(
     head: bool = True,
     protocol: str = BEAVER.name,
 ) -> Manifest:
-    """Read a checkpoint, write its share files, the manifest and, for the client, the tokenizer's files."""
+    """Read a checkpoint; write share files, manifest and, for the client, files of its tokenizer or image processor."""
     manifest = write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, protocol=protocol)
-    for name in _TOKENIZER_FILES:
+    for name in _CLIENT_FILES:
         if (Path(folder) / name).is_file():
             shutil.copyfile(Path(folder) / name, Path(out_dir) / name)
     return manifest

@@ -11,7 +11,8 @@ from protocols.core.errors import CheckpointError
 Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "masked_lm"]
 """What follows the encoder. A sequence is classified by its first token, after a dense layer and the function named."""
 
-_MOST_WIDTH = 4096
+MOST_WIDTH = 4096
+"""Of what a norm reads: the sum of its squares must fit."""
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -92,8 +93,8 @@ class BertConfig:
                 f"config.json: {width} {values['hidden_size']} is no multiple of {heads} "
                 f"{values['num_attention_heads']}"
             )
-        if values["hidden_size"] > _MOST_WIDTH:
-            raise CheckpointError(f"config.json: {width} {values['hidden_size']}; at most {_MOST_WIDTH} is supported")
+        if values["hidden_size"] > MOST_WIDTH:
+            raise CheckpointError(f"config.json: {width} {values['hidden_size']}; at most {MOST_WIDTH} is supported")
         return cls(**values)
 
     @property

@@ -1,9 +1,6 @@
 """GPT-2: decoder layers with norms before attention and feed-forward, learnt positions, tied embeddings.
 
-Identities make its layers cheap. A norm never sees the mean of what it normalises, so every matrix that writes to the
-residual stream is centred, and the mean is zero from the beginning: norms need no mean. A norm's gain and offset are
-absorbed by the matrix that reads it. And log2(e) / sqrt(D / H) is absorbed by the queries, so that the softmax works in
-powers of two.
+The identities of `models.folding` make its layers cheap.
 
 B batch, T tokens, D width, H heads, V words, P positions, F width of the feed-forward layer.
 """
@@ -22,6 +19,7 @@ from models.activations import ACTIVATIONS, check_activation
 from models.architecture import Architecture, Take
 from models.config import check_values, positive
 from models.decoder import Cache, Decoder, DecoderSizes
+from models.folding import centred, reading, writing
 from models.layers import Layers
 from models.manifest import Kind, Manifest, ParameterSpec
 from protocols.core.errors import CheckpointError
@@ -161,7 +159,7 @@ class Gpt2Architecture(Architecture):
         width, inner = config.width, config.inner
         words = take("wte.weight", (config.vocab_size, width))
         table = torch.cat([words, take("wpe.weight", (config.positions, width))])
-        tensors = {"embeddings.table": _centred(table)}
+        tensors = {"embeddings.table": centred(table)}
 
         def dense(name: str, rows: int, columns: int) -> tuple[Tensor, Tensor]:
             return take(f"{name}.weight", (rows, columns)), take(f"{name}.bias", (columns,))
@@ -173,20 +171,19 @@ class Gpt2Architecture(Architecture):
             source, target = f"h.{i}", f"layer.{i}"
             scale = torch.ones(3 * width, dtype=torch.float64)
             scale[:width] = self._query_scale(config, i)
-            weight, bias = _reading(*norm(f"{source}.ln_1"), *dense(f"{source}.attn.c_attn", width, 3 * width))
+            weight, bias = reading(*norm(f"{source}.ln_1"), *dense(f"{source}.attn.c_attn", width, 3 * width))
             pairs = {
                 "attention.qkv": (weight * scale, bias * scale),
-                "attention.output": _writing(*dense(f"{source}.attn.c_proj", width, width)),
-                "feedforward.up": _reading(*norm(f"{source}.ln_2"), *dense(f"{source}.mlp.c_fc", width, inner)),
-                "feedforward.down": _writing(*dense(f"{source}.mlp.c_proj", inner, width)),
+                "attention.output": writing(*dense(f"{source}.attn.c_proj", width, width)),
+                "feedforward.up": reading(*norm(f"{source}.ln_2"), *dense(f"{source}.mlp.c_fc", width, inner)),
+                "feedforward.down": writing(*dense(f"{source}.mlp.c_proj", inner, width)),
             }
             for name, (weight, bias) in pairs.items():
                 tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
         gain, offset = norm("ln_f")
         if config.head:
             outputs = words if config.tied else take("lm_head.weight", (config.vocab_size, width))
-            zero = torch.zeros(config.vocab_size, dtype=torch.float64)
-            tensors["head.weight"], tensors["head.bias"] = _reading(gain, offset, outputs.T, zero)
+            tensors["head.weight"], tensors["head.bias"] = reading(gain, offset, outputs.T)
         else:
             tensors |= {"norm.gain": gain, "norm.offset": offset}
         return tensors
@@ -207,21 +204,6 @@ class Gpt2Architecture(Architecture):
         if config.scaled:
             scale /= math.sqrt(config.width / config.heads)
         return scale / (layer + 1) if config.scaled_by_layer else scale
-
-
-def _centred(x: Tensor) -> Tensor:
-    """Less its mean over the width that a norm will see. Shapes: [..., D] -> the same."""
-    return x - x.mean(-1, keepdim=True)
-
-
-def _writing(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A layer that adds to the residual stream, centred. Shapes: [K, D], [D] -> the same."""
-    return _centred(weight), _centred(bias)
-
-
-def _reading(gain: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A layer behind a norm, with the norm's gain and offset absorbed. Shapes: [D], [D], [D, N], [N] -> [D, N], [N]."""
-    return gain.unsqueeze(1) * weight, bias + offset @ weight
 
 
 GPT2 = Gpt2Architecture()

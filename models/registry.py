@@ -7,6 +7,7 @@ from dataclasses import replace
 from models.architecture import Architecture
 from models.bert_kin import BERT, DISTILBERT, ROBERTA
 from models.gpt2 import GPT2
+from models.vit_checkpoint import VIT
 from protocols.core.errors import CheckpointError
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -15,6 +16,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "distilbert": DISTILBERT,
     "gpt2": GPT2,
     "roberta": ROBERTA,
+    "vit": VIT,
     "xlm-roberta": replace(ROBERTA, stem="XLMRoberta"),
 }
 

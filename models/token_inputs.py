@@ -14,8 +14,10 @@ from protocols.functions.softmax import MASKED
 def token_request(output: Output, inputs: Inputs, *, steps: int = 1) -> Request:
     """The public part of a session. A mask of ones is no mask: that all tokens count is then public.
 
-    Raises InputError for ids or a mask of the wrong type.
+    Raises InputError for ids or a mask of the wrong type, and for pixels.
     """
+    if inputs.get("pixel_values") is not None:
+        raise InputError("pixel_values: this model takes token ids; pass input_ids=... instead")
     ids, mask = check_ids("input_ids", inputs.get("input_ids")), inputs.get("attention_mask")
     if mask is not None:
         check_ids("attention_mask", mask)

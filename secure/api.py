@@ -80,8 +80,8 @@ class PrivateModel:
                 one is an error.
             protocol: "beaver" or "replicated"; the default is that of the parties, and naming another one an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
-                classifier of sequences or of tokens, or one for masked words. Of a split
-                folder that has one it cannot be left out.
+                classifier of sequences, of tokens or of images, one for masked words, or a language model's. Of a
+                split folder that has one it cannot be left out.
             progress: show what is going on; None does so when standard error is a terminal.
 
         Raises CheckpointError and ConfigurationError before anything is shared, and SessionError and its kinds.
@@ -141,25 +141,39 @@ class PrivateModel:
 
     def __call__(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         *,
+        pixel_values: Tensor | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """The model's outputs for token ids, all in one session, in the class that transformers returns them in.
+        """The model's outputs for token ids or images, all in one session, in the class that transformers returns.
 
         Shapes: integer [B, T] -> logits float32 [B, labels] of a SequenceClassifierOutput, [B, T, labels] of a
         TokenClassifierOutput, [B, T, V] of a MaskedLMOutput; without a head last_hidden_state float32 [B, T, D] and
         pooler_output float32 [B, D] or None of a BaseModelOutputWithPooling (DistilBERT: a BaseModelOutput, without).
         The type is left open, as the checkpoint decides it. `id2label` names a classifier's labels.
 
+        A model of images takes pixel_values alone, as its image processor returns them:
+
+            processor = transformers.AutoImageProcessor.from_pretrained(path)
+            logits = model(pixel_values=processor(images=image, return_tensors="pt")["pixel_values"]).logits
+
+        Shapes: float [B, C, H, W] -> logits float32 [B, labels] of an ImageClassifierOutput; without a head the
+        hidden states of class token and patches, float32 [B, N + 1, D], of a BaseModelOutputWithPooling.
+
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        for name, tensor in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "pixel_values": pixel_values,
+        }
+        for name, tensor in inputs.items():
             if tensor is not None and not isinstance(tensor, Tensor):
                 raise InputError(f"{name} must be a torch tensor, not {type(tensor).__name__}")
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         with self._bar(1, progress) as bar:
             outputs, self._report = self._session(self._network.whole_output, inputs, bar)
         return model_output(self._network, outputs)
@@ -178,12 +192,12 @@ class PrivateModel:
         Shapes: float32 [sentences, D], in the order of the sentences.
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
+        if not isinstance(self._network, Encoder):
+            raise InputError(f"a model of type {self.manifest.architecture!r} has no sentence embeddings")
         if self._tokenizer is None:
             raise CheckpointError(
                 "the model's folder has no tokenizer (tokenizer.json or vocab.txt); add it, or pass token ids"
             )
-        if not isinstance(self._network, Encoder):
-            raise InputError("this model is a decoder: it has no sentence embeddings")
         config = self._network.config
         ids = tokenize(
             self._tokenizer,

@@ -47,14 +47,13 @@ def share_files(folder: Path, protocol: str = BEAVER.name) -> Mapping[str, Path]
 
 
 def read_client_tables(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
-    """The client's embedding tables of a split folder with public weights; of one with private weights, none.
+    """The client's embedding tables of a split folder: none with private weights, or of a model of images.
 
     Raises CheckpointError when they are missing or do not fit the manifest.
     """
-    if manifest.weights != "public":
+    path, due = folder / CLIENT_NAME, network(manifest).tables
+    if manifest.weights != "public" or not due:
         return {}
-    path = folder / CLIENT_NAME
-    due = network(manifest).tables
     try:
         tables = load_file(path)
     except (SafetensorError, OSError) as error:

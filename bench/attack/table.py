@@ -15,8 +15,10 @@ def verdicts(record: Record) -> str:
     configurations = get_args(Configuration)
     rows = [[tier, *(_cell(cells[name]) for name in configurations)] for tier, cells in record["verdicts"].items()]
     return (
-        f"Red team (`{record['command']}`): the share of content tokens that the strongest attack reads. A tier is "
-        "*limited* when only attacks on traffic succeed: it holds up to so many tokens under one key.\n\n"
+        f"Red team of encrypted checkpoints (`{record['command']}`, {record['setting']['keys']} keys): the share of "
+        "content tokens that the strongest attack reads, beside that of the best constant guess (chance). A tier is "
+        "*limited* when only attacks on traffic succeed: it holds up to so many tokens under one key. T0 sees ids "
+        "only, T1 is a server without the base weights, T2 one that has them.\n\n"
         + table(["Tier", *configurations], rows)
     )
 
@@ -67,4 +69,4 @@ def attacks(record: Record) -> str:
 def _cell(cell: Record) -> str:
     after = f" after {cell['tokens']:,} tokens" if cell["tokens"] else ""
     limit = f", holds up to {cell['tokens_limit']:,} tokens" if cell["status"] == "limited" else ""
-    return f"{cell['status']}{limit}: {cell['attack']} {cell['recovery']:.0%}{after}"
+    return f"{cell['status']}{limit}: {cell['attack']} {cell['recovery']:.0%}{after}, chance {cell['chance']:.0%}"

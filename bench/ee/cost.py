@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.ee.exactness import greedy
 from bench.ee.twins import KEY, ONE_BILLION, example, twins
-from parties.generation_pb2 import GenerateRequest
+from parties.generation_pb2 import GenerateRequest, Tokens
 from protocols.equivariant import plan
 
 Say = Callable[[str], None]
@@ -102,9 +102,17 @@ def transform_speed(say: Say) -> dict[str, Any]:
 
 
 def wire() -> dict[str, Any]:
-    """Bytes that one more token adds to a request: ids go packed."""
-    few, many = (GenerateRequest(ids=[7] * count).ByteSize() for count in (1000, 2000))
-    return {"bytes_per_token": (many - few) / 1000, "of": "the gRPC party's request for generation"}
+    """Bytes that one more token adds to a request and to its answer: ids go packed."""
+
+    def growth(of: Callable[[int], int]) -> float:
+        return (of(2000) - of(1000)) / 1000
+
+    return {
+        "bytes_per_token": growth(lambda count: GenerateRequest(ids=[7] * count).ByteSize()),
+        "bytes_per_token_back": growth(lambda count: Tokens(ids=[7] * count).ByteSize()),
+        "bytes_per_token_streamed": Tokens(ids=[7]).ByteSize(),
+        "of": "the gRPC party's messages for generation; streamed: a message a token; without HTTP/2, TLS and TCP",
+    }
 
 
 def _seconds(model: torch.nn.Module, ids: Tensor) -> float:

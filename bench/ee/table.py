@@ -24,7 +24,9 @@ def summary(record: Record) -> str:
         f"- sentence embeddings of MiniLM: cosine at least 1 − {record['embeddings']['one_minus_smallest']:.0e}",
         f"- tokens per second, encrypted over plain: {speed['encrypted_over_plain']:.3f} "
         f"(95 % {low:.3f} to {high:.3f}, {speed['pairs']} pairs)",
-        f"- on the wire: {record['wire']['bytes_per_token']:.0f} bytes a token",
+        f"- on the wire: {record['wire']['bytes_per_token']:.0f} bytes a token to the server, "
+        f"{record['wire']['bytes_per_token_back']:.0f} back ({record['wire']['bytes_per_token_streamed']} in a stream, "
+        "a message each)",
     ]
     if "transform" in record:
         transform = record["transform"]

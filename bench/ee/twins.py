@@ -26,6 +26,8 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    ResNetConfig,
+    ResNetForImageClassification,
     ViTConfig,
     ViTForImageClassification,
 )
@@ -34,6 +36,8 @@ from transformers.utils import logging as transformers_logging
 from protocols.equivariant import Key, Transform, plan
 
 _SEED = 21
+# Pixels of an image for a network that takes any size.
+_SIDE = 64
 KEY = Key(bytes(range(32)))
 # The 1B shape: Llama 3.2's, 1.24e9 parameters with a tied embedding.
 ONE_BILLION = {
@@ -56,6 +60,7 @@ _TINY = {
     "vocab_size": 500,
 }
 _TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+_TINY_RESNET = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [2, 2], "layer_type": "basic"}
 _TWO_LAYERS = {"num_hidden_layers": 2, "vocab_size": 32000}
 SHAPES: dict[str, Callable[[], PreTrainedModel]] = {
     "llama, tiny": lambda: LlamaForCausalLM(LlamaConfig(**_TINY)),
@@ -67,10 +72,12 @@ SHAPES: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "bert, tiny": lambda: BertModel(BertConfig(**_TINY_BERT, vocab_size=500)),
     "vit, tiny": lambda: ViTForImageClassification(ViTConfig(**_TINY_BERT, image_size=32, patch_size=8)),
+    "resnet, tiny": lambda: ResNetForImageClassification(ResNetConfig(**_TINY_RESNET)),
     "llama, 1B's layers, 2 of 16": lambda: LlamaForCausalLM(LlamaConfig(**ONE_BILLION | _TWO_LAYERS)),
     "gpt2, 124M": lambda: GPT2LMHeadModel(GPT2Config()),
     "bert-base": lambda: BertModel(BertConfig()),
     "vit-base": lambda: ViTForImageClassification(ViTConfig()),
+    "resnet-50": lambda: ResNetForImageClassification(ResNetConfig()),
 }
 
 
@@ -96,7 +103,7 @@ class Twins:
 
 
 def random_model(name: str, dtype: torch.dtype) -> PreTrainedModel:
-    """A model of SHAPES with random weights; gains and biases are drawn too, so that folding them is tested."""
+    """A model of SHAPES with random weights; gains, biases, running moments drawn too: none is trivial."""
     torch.manual_seed(_SEED)
     transformers_logging.disable_progress_bar()
     model = SHAPES[name]()
@@ -104,6 +111,9 @@ def random_model(name: str, dtype: torch.dtype) -> PreTrainedModel:
         for tensor in model.parameters():
             if tensor.dim() == 1:
                 tensor.add_(0.1 * torch.randn_like(tensor))
+        for buffer, moment in model.named_buffers():
+            if buffer.endswith(("running_mean", "running_var")):
+                moment.add_(0.1 * torch.rand_like(moment))
     return model.to(dtype).eval().requires_grad_(False)
 
 
@@ -118,7 +128,12 @@ def twins(plain: PreTrainedModel, key: Key = KEY) -> Twins:
         plain.save_pretrained(scratch / "plain", max_shard_size="100GB")
         state = load_file(scratch / "plain" / "model.safetensors")
         transform = plan(json.loads((scratch / "plain" / "config.json").read_text(encoding="utf-8")), key)
-        tensors = {name: transform.encrypt(name, lambda wanted: state[wanted]).to(dtype) for name in transform.tensors}
+        # Counters of batches are whole numbers and keep their type.
+        tensors = {
+            name: moved.to(dtype) if moved.is_floating_point() else moved
+            for name in transform.tensors
+            for moved in (transform.encrypt(name, lambda wanted: state[wanted]),)
+        }
         config = copy.deepcopy(plain.config)
         config.update(transform.config_changes)
         config.save_pretrained(scratch / "encrypted")
@@ -140,7 +155,8 @@ def example(model: PreTrainedModel, batch: int = 2, tokens: int = 24) -> Tensor:
     drawn = torch.Generator().manual_seed(_SEED)
     config: Any = model.config
     if model.main_input_name == "pixel_values":
-        size = (batch, config.num_channels, config.image_size, config.image_size)
+        side = config.to_dict().get("image_size", _SIDE)
+        size = (batch, config.num_channels, side, side)
         return torch.randn(size, generator=drawn, dtype=torch.float64).to(next(model.parameters()).dtype)
     return torch.randint(0, config.vocab_size, (batch, tokens), generator=drawn)
 

@@ -18,6 +18,7 @@ from secure.ee.folder import Step, TensorFolder, no_progress, read_json
 from secure.ee.manifest import MANIFEST_NAME, EncryptionManifest
 from secure.ee.sealing import seal
 from secure.ee.tokenizer_ids import largest_id
+from secure.tokens import load_tokenizer
 
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
@@ -105,9 +106,14 @@ def _tied_heads(tensors: TensorFolder, due: Mapping[str, tuple[int, ...]]) -> se
 
 def check_tokenizer(folder: Path, transform: Transform) -> None:
     """Raises CheckpointError when the folder's tokenizer has ids that the model does not have."""
-    if transform.vocabulary is None or not (folder / TOKENIZER_NAME).is_file():
+    if transform.vocabulary is None:
         return
-    top = largest_id(read_json(folder / TOKENIZER_NAME))
+    if (folder / TOKENIZER_NAME).is_file():
+        top = largest_id(read_json(folder / TOKENIZER_NAME))
+    else:
+        # Older kinds of files; each has its own way to number tokens.
+        tokenizer = load_tokenizer(folder)
+        top = -1 if tokenizer is None else max(tokenizer.get_vocab().values(), default=-1)
     if top >= transform.vocabulary.size:
         raise CheckpointError(
             f"the tokenizer has ids up to {top}, the model's vocabulary ends at {transform.vocabulary.size - 1}: "

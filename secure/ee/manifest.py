@@ -79,6 +79,17 @@ class EncryptionManifest:
         if not seal_matches(key, "manifest", self._covered(), self.seal):
             raise CheckpointError(f"{MANIFEST_NAME} was changed after encryption; get the folder from its owner again")
 
+    def check_same_model(self, other: EncryptionManifest, where: str) -> None:
+        """Raises CheckpointError unless `other` was made of the same base in the same way; types and files may differ.
+
+        One key may encrypt several checkpoints, so the check value alone does not tell them apart.
+        """
+        if self._made_of() != other._made_of():
+            raise CheckpointError(
+                f"{where} has another checkpoint, or one encrypted with other options, under the same key; name the "
+                "folder and the server that belong together"
+            )
+
     def check_files(self, folder: Path) -> None:
         """Raises CheckpointError naming a file that is missing, changed, or not part of the encrypted checkpoint."""
         for name in self.files:
@@ -104,6 +115,9 @@ class EncryptionManifest:
     def save(self, folder: Path) -> None:
         """Write encryption.json."""
         write_json(folder / MANIFEST_NAME, asdict(self))
+
+    def _made_of(self) -> tuple[object, ...]:
+        return self.base_seal, self.family, self.factors, self.permutations, self.keep_tie, self.noise
 
     def _covered(self) -> bytes:
         fields = asdict(self)

@@ -97,7 +97,7 @@ class EncryptedModel:
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> Tensor:
-        """Prompts and the tokens that follow, as transformers' `generate` gives them; each row by itself.
+        """Prompts and the tokens that follow, as transformers' `generate` gives them; each row by itself, at once.
 
         Args:
             input_ids: plain ids, int64 [B, T]. attention_mask: 0 marks padding, on either side.
@@ -107,7 +107,7 @@ class EncryptedModel:
         """
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         rows = as_rows(input_ids, attention_mask)
-        made = [list(self._ids(row, sampling)) for row in rows]
+        made = [list(self._ids(row, sampling, at_once=True)) for row in rows]
         longest = max(map(len, made))
         padding = self._reader.padding
         tails = [row + [padding] * (longest - len(row)) for row in made]
@@ -132,7 +132,8 @@ class EncryptedModel:
         tokenizer = self._reader.tokenizer
         ids = self._reader.prompt(prompt)
         decoder, stops = TextStream(tokenizer), StopStrings(stop)
-        with closing(self._ids(ids, Sampling(max_new_tokens, temperature, top_p, seed))) as tokens:
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        with closing(self._ids(ids, sampling, at_once=False)) as tokens:
             for token in tokens:
                 if text := stops.feed(decoder.feed(token)):
                     yield text
@@ -238,8 +239,8 @@ class EncryptedModel:
     ) -> None:
         self.close()
 
-    def _ids(self, ids: Sequence[int], sampling: Sampling) -> Generator[int, None, None]:
-        """Plain ids in, plain ids out, one by one."""
+    def _ids(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Generator[int, None, None]:
+        """Plain ids in, plain ids out, one by one. at_once: they travel together, 4 bytes each, and show no pace."""
         (encrypted,) = self._reader.encrypted([list(ids)])
         room = self._runner.context_tokens()
         if len(ids) + sampling.max_new_tokens > room:
@@ -248,7 +249,7 @@ class EncryptedModel:
                 f"has room for {room} together"
             )
         if self._tables is None:
-            tokens = self._runner.generate(encrypted, sampling)
+            tokens = self._runner.generate(encrypted, sampling, at_once=at_once)
         else:
             stops = set(self._reader.encrypted([self._reader.stop_ids])[0])
             tokens = self._tables.generate(self._runner, encrypted, sampling, stops)

@@ -17,7 +17,6 @@ from parties.generation_client import GenerationClient
 from parties.generation_engine import GenerationEngine, Pooling, Sampling
 from parties.generation_run import Ended
 from protocols.core.errors import CheckpointError, ConfigurationError
-from protocols.equivariant.key import Key
 from secure.ee.client import Client, open_client
 from secure.ee.manifest import parse_manifest
 from secure.ee.server_engine import TransformersEngine
@@ -34,8 +33,8 @@ class Runner(ABC):
     """Runs one checkpoint."""
 
     @abstractmethod
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        """The ids that follow, as they are drawn. Closing the iterator stops the work."""
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
+        """The ids that follow, as they are drawn or all at the end. Closing the iterator stops the work."""
 
     @abstractmethod
     def embed(
@@ -72,7 +71,7 @@ class LocalRunner(Runner):
     def __init__(self, engine: GenerationEngine) -> None:
         self._engine = engine
 
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
         messages: queue.SimpleQueue[int | Ended] = queue.SimpleQueue()
         cancelled = threading.Event()
 
@@ -116,13 +115,15 @@ class LocalRunner(Runner):
 class RemoteRunner(Runner):
     """At a generation party. Key and manifest are compared before the first id leaves."""
 
-    def __init__(self, client: GenerationClient, key: Key) -> None:
-        """Raises HandshakeError or CheckpointError unless the party serves what this key encrypted."""
-        self._client = client
-        parse_manifest(client.describe().manifest).check_key(key)
+    def __init__(self, connection: GenerationClient, client: Client) -> None:
+        """Raises HandshakeError or CheckpointError unless the party serves what this client's key encrypted."""
+        self._client = connection
+        served = parse_manifest(connection.describe().manifest)
+        served.check_key(client.key)
+        client.manifest.check_same_model(served, "the server")
 
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        with self._client.generate(ids, sampling) as stream:
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
+        with self._client.generate(ids, sampling, at_once=at_once) as stream:
             for tokens in stream:
                 yield from tokens
 
@@ -160,7 +161,7 @@ def open_runner(client: Client, server: Path | str | None, certificates: Path | 
             )
         connection = GenerationClient(server, Path(certificates), client.key.check_value)
         try:
-            return RemoteRunner(connection, client.key)
+            return RemoteRunner(connection, client)
         except BaseException:
             connection.close()
             raise
@@ -170,5 +171,6 @@ def open_runner(client: Client, server: Path | str | None, certificates: Path | 
         raise CheckpointError(f"{folder} is a split checkpoint's client side; name the other side with server=")
     if client.manifest.mode == "split":
         raise CheckpointError(f"{folder} has a split checkpoint's layers alone; open the client's folder with server=")
+    client.manifest.check_same_model(checkpoint, str(folder))
     checkpoint.check_files(folder)
     return LocalRunner(TransformersEngine(folder, device))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import torch
+from transformers.utils import logging as transformers_logging
 
 from parties.generation import GenerationServer
 from parties.generation_client import GenerationClient
@@ -158,5 +159,6 @@ def _log_to_stderr() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
     )
+    transformers_logging.disable_progress_bar()
     # It names every URL it asks for, an address of the backend in each line.
     logging.getLogger("httpx").setLevel(logging.WARNING)

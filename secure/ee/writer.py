@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from protocols.core.errors import CheckpointError
 from protocols.equivariant.key import Key
 from protocols.equivariant.transform import Transform
+from protocols.equivariant.vocabulary import Vocabulary
 from secure.ee.base import CONFIG_NAME, GENERATION_NAME, client_files, final_norm
 from secure.ee.folder import Step, TensorFolder, file_digest, read_json, write_json, write_tensors
 from secure.ee.ids import encrypt_config, with_default_ids, without_ids
@@ -49,11 +51,16 @@ class Writer:
 
     def whole(self, folder: Path, shard_bytes: int) -> dict[str, str]:
         """All for the server."""
+        # First: an id that cannot be moved is told before anything large is computed.
+        small = self._small_files(folder, split=False)
         digests = write_tensors(folder, self._specs, self._encrypt, progress=self._progress, shard_bytes=shard_bytes)
-        return digests | self._small_files(folder, split=False)
+        return digests | small
 
     def split(self, folder: Path, client: Path, shard_bytes: int) -> tuple[dict[str, str], dict[str, str]]:
         """The server's files, and the client's."""
+        small = self._small_files(folder, split=True)
+        for name in small:
+            shutil.copyfile(folder / name, client / name)
         tables = vocabulary_tables(self._transform)
         with TensorFile(client / CLIENT_TENSORS, {name: self._specs[name] for name in tables}) as file:
             for name in tables:
@@ -69,9 +76,6 @@ class Writer:
             return torch.zeros(specs[name].shape) if name in tables else self._encrypt(name)
 
         digests = write_tensors(folder, specs, compute, progress=self._progress, shard_bytes=shard_bytes)
-        small = self._small_files(folder, split=True)
-        for name in small:
-            shutil.copyfile(folder / name, client / name)
         return digests | small, {CLIENT_TENSORS: tables_digest} | small
 
     def _encrypt(self, name: str) -> Tensor:
@@ -88,10 +92,20 @@ class Writer:
             documents[GENERATION_NAME] = read_json(self._base / GENERATION_NAME)
         for name, document in documents.items():
             if split:
-                moved = without_ids(encrypt_config(document, None)) | ({"vocab_size": 1} if name == CONFIG_NAME else {})
+                moved = without_ids(_encrypted(name, document, None)) | (
+                    {"vocab_size": 1} if name == CONFIG_NAME else {}
+                )
             else:
-                moved = encrypt_config(document, vocabulary)
+                moved = _encrypted(name, document, vocabulary)
             write_json(folder / name, moved)
         sealed = client_files(self._base) | final_norm(self._transform, self._tensors)
         (folder / SEALED_NAME).write_bytes(encrypt_files(self._key, sealed))
         return {name: file_digest(folder / name) for name in (*documents, SEALED_NAME)}
+
+
+def _encrypted(name: str, document: Mapping[str, Any], vocabulary: Vocabulary | None) -> dict[str, Any]:
+    """As `encrypt_config`, with the file's name in its errors."""
+    try:
+        return encrypt_config(document, vocabulary)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None

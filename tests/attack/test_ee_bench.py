@@ -14,9 +14,9 @@ TINY = [name for name in SHAPES if "tiny" in name]
 
 def test_differences_keep_to_the_limits() -> None:
     lines: list[str] = []
-    for row in exactness.differences(["llama, tiny", "gpt2, tiny"], lines.append):
+    for row in exactness.differences(["llama, tiny", "gpt2, tiny", "resnet, tiny"], lines.append):
         assert all(row[label] <= limit for label, limit in exactness.LIMITS.items())
-    assert len(lines) == 2
+    assert len(lines) == 3
 
 
 def test_an_unknown_shape_is_refused() -> None:
@@ -35,4 +35,5 @@ def test_greedy_tokens_of_twins_agree() -> None:
 
 
 def test_a_token_is_four_bytes() -> None:
-    assert cost.wire()["bytes_per_token"] == pytest.approx(4.0, abs=0.01)
+    for way in ("bytes_per_token", "bytes_per_token_back"):
+        assert cost.wire()[way] == pytest.approx(4.0, abs=0.01)

@@ -48,6 +48,26 @@ def model_record(network: str = "loopback", kind: str = "model", **fields: Any) 
     )
 
 
+def generation_record(**fields: Any) -> Record:
+    setting = {"model": "gpt2", "tokens": 32, "generate": 8, "batch": 1, "weights": "private", "reveal": "logits"}
+    return _record(
+        "generation",
+        **{
+            "setting": setting | {"layers": None},
+            "prompt_seconds": 2.5,
+            "token_seconds": 0.75,
+            "token_rounds": 612.0,
+            "token_online_bytes": 20_000_000.0,
+            "token_dealer_bytes": 15_000_000.0,
+            "token_embedding": {"online_bytes": 500_000.0, "dealer_bytes": 0.0, "rounds": 2.0},
+            "tokens_equal": 1.0,
+            "max_error": 0.0021,
+            "peak_memory_bytes": PEAKS,
+        }
+        | fields,
+    )
+
+
 def scale_record() -> Record:
     points = [
         {
@@ -108,6 +128,7 @@ def every_record() -> list[Record]:
         model_record(),
         model_record("wan", median_seconds=9.75),
         model_record(kind="layer", layer="layer.0"),
+        generation_record(),
         scale_record(),
         gates_record(),
         peers_record(),

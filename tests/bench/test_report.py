@@ -11,6 +11,7 @@ from bench import plots, report, results, tables
 from tests.bench.records import (
     every_record,
     gates_record,
+    generation_record,
     gpu_record,
     model_record,
     peers_record,
@@ -57,6 +58,16 @@ def test_a_peer_that_failed_keeps_its_row_with_the_reason() -> None:
     assert other[:3] == ["spu-memory", "6.50 s", "10.0×"]
     assert failed[:2] == ["crypten", "failed: could not be installed / offline"]
     assert "spu-memory: counts what it does; leaves out what it does not" in text
+
+
+def test_a_decoder_is_shown_by_token() -> None:
+    (row,) = rows(tables.generations([generation_record()]))
+    assert row[:6] == ["gpt2", "private", "logits", "1 × 32 + 8", "2.50 s", "0.75 s"]
+    assert row[6:12] == ["612", "20.00", "15.00", "2.5 %", "2.34 GB", "2.1e-03"]
+    only_tokens = generation_record()
+    del only_tokens["max_error"]
+    (row,) = rows(tables.generations([only_tokens]))
+    assert row[11] == "100 % equal"
 
 
 def test_a_gpu_record_is_shown_as_it_stands() -> None:
@@ -137,6 +148,6 @@ def test_the_committed_results_can_be_reported() -> None:
     assert report.summary(records) and report.detailed(records)
 
 
-@pytest.mark.parametrize("kind", ["model", "layer", "scale", "gates", "peers", "gpu"])
+@pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu"])
 def test_every_kind_is_known(kind: str) -> None:
     assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}

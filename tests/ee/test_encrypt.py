@@ -24,6 +24,7 @@ from transformers import (
 from protocols.core.errors import CheckpointError, ConfigurationError
 from protocols.equivariant.key import Key
 from protocols.equivariant.vocabulary import Vocabulary
+from secure.ee import writer
 from secure.ee.client import open_client
 from secure.ee.decrypt import decrypt_checkpoint, rekey_checkpoint
 from secure.ee.encrypt import encrypt_checkpoint
@@ -260,6 +261,25 @@ def test_a_tokenizer_of_another_model_is_refused(copy: Path, key: Key) -> None:
     document["model"]["vocab"]["surplus"] = SIZE
     (copy / "tokenizer.json").write_text(json.dumps(document))
     refused(copy, key, f"ids up to {SIZE}, the model's vocabulary ends at {SIZE - 1}")
+
+
+def test_a_tokenizer_of_older_files_is_counted_too(copy: Path, key: Key) -> None:
+    (copy / "tokenizer.json").unlink()
+    words = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *(f"word{i}" for i in range(SIZE))]
+    (copy / "vocab.txt").write_text("\n".join(words) + "\n")
+    (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    refused(copy, key, f"ids up to {SIZE + 4}, the model's vocabulary ends at {SIZE - 1}")
+
+
+def test_an_id_that_cannot_be_moved_is_told_by_file_before_tensors_are_computed(
+    copy: Path, key: Key, edit_config: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*_: object, **__: object) -> None:
+        raise AssertionError("a tensor was computed")
+
+    monkeypatch.setattr(writer, "write_tensors", computed)
+    edit_config(copy, "generation_config.json", eos_token_id=SIZE)
+    refused(copy, key, f"generation_config.json: eos_token_id has id {SIZE}")
 
 
 def test_missing_surplus_and_misshapen_tensors_are_named(copy: Path, key: Key) -> None:

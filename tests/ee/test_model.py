@@ -32,7 +32,8 @@ from secure.ee.keyfile import write_key
 from secure.ee.model import EncryptedModel
 from secure.ee.server_engine import TransformersEngine
 from secure.sample import DOCUMENTS, model_folder
-from tests.ee.conftest import SIZE, make_tokenizer, shake
+from tests.ee.conftest import SIZE, make_tokenizer, save_llama, shake
+from tests.ee.serving.fakes import Relay
 
 TEXT = "the cat sat on"
 
@@ -142,6 +143,26 @@ def test_two_small_files_are_enough_for_a_client(
         assert torch.allclose(found, due, atol=1e-6)
 
 
+def test_ids_that_are_wanted_together_travel_together(
+    encrypted: Path, key: Key, address: str, certificates: Path, model: EncryptedModel
+) -> None:
+    relay = Relay(int(address.rpartition(":")[2]))
+    ids = prompts()[:1]
+    due = model.generate(ids, max_new_tokens=40)
+    where = f"127.0.0.1:{relay.port}"
+    with EncryptedModel.from_pretrained(encrypted, key=key, server=where, certificates=certificates) as remote:
+        received = [len(relay.received)]
+        assert torch.equal(remote.generate(ids, max_new_tokens=40), due)
+        received.append(len(relay.received))
+        list(remote.stream(ids[0].tolist(), max_new_tokens=40))
+        received.append(len(relay.received))
+    relay.close()
+    count = due.shape[1] - ids.shape[1]
+    assert count > 20
+    # 4 bytes a token and the frames of one answer, beside a message, a frame and a TLS record for each token.
+    assert received[1] - received[0] < 4 * count + 300 < received[2] - received[1]
+
+
 def test_a_wrong_key_is_noticed_before_anything_is_sent(
     base: Path, key: Key, address: str, certificates: Path, encrypted: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +173,17 @@ def test_a_wrong_key_is_noticed_before_anything_is_sent(
     encrypt_checkpoint(base, other, tmp_path / "other")
     with pytest.raises(HandshakeError, match="key check value"):
         EncryptedModel.from_pretrained(tmp_path / "other", key=other, server=address, certificates=certificates)
+
+
+def test_another_checkpoint_under_the_same_key_is_noticed(
+    key: Key, encrypted: Path, address: str, certificates: Path, tmp_path: Path
+) -> None:
+    save_llama(tmp_path / "base", initializer_range=0.2)
+    encrypt_checkpoint(tmp_path / "base", key, tmp_path / "other")
+    with pytest.raises(CheckpointError, match="the server has another checkpoint"):
+        EncryptedModel.from_pretrained(tmp_path / "other", key=key, server=address, certificates=certificates)
+    with pytest.raises(CheckpointError, match="has another checkpoint"):
+        EncryptedModel.from_pretrained(tmp_path / "other", key=key, server=encrypted)
 
 
 def test_a_tampered_folder_does_not_run(encrypted: Path, key: Key, tmp_path: Path) -> None:

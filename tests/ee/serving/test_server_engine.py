@@ -125,6 +125,21 @@ def test_requests_side_by_side_do_not_disturb_each_other(tiny: Tiny, tiny_engine
         assert list(pool.map(draw, range(4))) == alone
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA card")
+def test_a_card_gives_what_the_processor_gives(tiny: Tiny, tiny_engine: TransformersEngine) -> None:
+    card = TransformersEngine(tiny.encrypted, "cuda")
+    ids = tiny.vocabulary.encrypt_ids(tiny.tokenizer("the cat")["input_ids"])
+    for sampling in (Sampling(24), Sampling(24, temperature=1.5, top_p=0.9, seed=3)):
+        out: list[int] = []
+        card.generate(ids, sampling, out.append, threading.Event())
+        assert len(out) == 24 or out[-1] == tiny.vocabulary.encrypt_ids([1])[0]
+        if not sampling.temperature:
+            assert tiny.vocabulary.decrypt_ids(out) == tiny.greedy(tiny.vocabulary.decrypt_ids(ids), 24)
+    torch.testing.assert_close(card.embed([ids], None, None, "mean"), tiny_engine.embed([ids], None, None, "mean"))
+    embeddings = torch.ones(3, 32)
+    torch.testing.assert_close(card.begin().extend(embeddings), tiny_engine.begin().extend(embeddings))
+
+
 def test_samples_follow_the_models_distribution(tiny: Tiny, tiny_engine: TransformersEngine) -> None:
     """First tokens of 400 draws against transformers' probabilities, by the distance that chance would give."""
     prompt = tiny.vocabulary.encrypt_ids([30, 31, 32])
