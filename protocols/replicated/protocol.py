@@ -45,6 +45,7 @@ Result = TypeVar("Result")
 CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
+_BROADCAST = 4  # times: a secret that is so much smaller than another one is cheap beside it
 _PRODUCT_BITS = 48  # ring of factors: two scales of 16 bits and a value of 14
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable ring
 
@@ -172,13 +173,21 @@ class ReplicatedParty(Protocol):
             return self._add_public(first, y)
         second = self._own(y)
         scale = max(first.fraction_bits, second.fraction_bits)
-        total = self._upscaled(first, scale).plus(self._upscaled(second, scale))
-        return ReplicatedSecret(self, scale, total)
+        small, large = sorted((first, second), key=lambda s: math.prod(s.shape))
+        addend = self._upscaled(large, scale)
+        # What is broadcast to a much larger secret is cheap to lift, and the sum then stays in the larger one's ring.
+        worthwhile = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
+        return ReplicatedSecret(
+            self, scale, self._upscaled(small, scale, addend.bits if worthwhile else 0).plus(addend)
+        )
 
-    def _upscaled(self, x: ReplicatedSecret, fraction_bits: int) -> Shares:
-        """x at a finer scale, in a ring that holds the policy's values: x mod 2^k becomes x 2^s mod 2^(k + s)."""
+    def _upscaled(self, x: ReplicatedSecret, fraction_bits: int, bits: int = 0) -> Shares:
+        """x at a finer scale, in a ring that holds the policy's values: x mod 2^k becomes x 2^s mod 2^(k + s).
+
+        bits: that the ring is to have at least.
+        """
         shift = fraction_bits - x.fraction_bits
-        shares = self.shares_of(x, self.policy.ring_bits(fraction_bits) - shift)
+        shares = self.shares_of(x, max(self.policy.ring_bits(fraction_bits), bits) - shift)
         larger = shares.map(lambda t: t << shift) if shift else shares
         return Shares(larger.own, larger.following, min(shares.bits + shift, ring.WORD_BITS))
 
@@ -213,8 +222,11 @@ class ReplicatedParty(Protocol):
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
-        needed = self.policy.ring_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
-        shares = self.shares_of(own, needed, larger=_PRODUCT_BITS)
+        values = self.policy.ring_bits(own.fraction_bits)
+        needed = values + math.ceil(math.log2(max(own.shape[dim], 2)))
+        # Any value is summed for a mean, and what is left without it multiplied three times, in the full ring. What
+        # has too small a ring for any value is softmax's powers, and goes on into one product.
+        shares = self.shares_of(own, needed, larger=ring.WORD_BITS if own.shares.bits >= values else _PRODUCT_BITS)
         return ReplicatedSecret(self, own.fraction_bits, shares.map(lambda t: t.sum(dim, keepdim=keepdim)))
 
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:

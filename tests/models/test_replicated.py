@@ -13,8 +13,11 @@ from models.checkpoint import read_checkpoint, read_share, split_checkpoint, wri
 from protocols.core.errors import CheckpointError
 from tests.families import REPLICATED
 from tests.models.decoders import padded_at_the_start, plain, save_decoder, words
+from tests.models.images import pixels, save_vit
+from tests.models.images import plain as plain_vit
 from tests.models.runs import secure_run, secure_steps
 from tests.models.test_gpt2 import SECURE_ERROR, several_steps
+from tests.models.test_vit import SECURE_ERROR as VIT_ERROR
 
 HIDDEN_ERROR = 5e-3
 
@@ -83,3 +86,12 @@ def test_a_share_file_of_the_other_family_is_refused(tmp_path: Path) -> None:
     assert manifest.digest != other.digest
     with pytest.raises(CheckpointError, match="its hash differs"):
         read_share(tmp_path / "two" / "p0.safetensors", manifest, "p0")
+
+
+@pytest.mark.parametrize("weights", ["private", "public"])
+def test_vit_agrees_with_transformers(weights: Any, tmp_path: Path) -> None:
+    reference = save_vit(tmp_path)
+    images = pixels(2, reference)
+    checkpoint = read_checkpoint(tmp_path, weights=weights)
+    found = secure_run(checkpoint, tmp_path / "split", "logits", {"pixel_values": images}, REPLICATED)
+    assert float((found["logits"] - plain_vit(reference, images)["logits"]).abs().max()) < VIT_ERROR
