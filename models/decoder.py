@@ -33,7 +33,10 @@ _MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attenti
 
 @dataclass
 class Cache:
-    """Keys and values of all tokens so far by layer, [B, G, S, D/H]; the prompts' additive mask, [B, 1, 1, T]."""
+    """Keys and values by layer, [B, G, S, D/H], and the prompts' additive mask, [B, 1, 1, T].
+
+    S is all tokens so far, or as many as a window leaves to attend to. tokens: all that earlier steps took.
+    """
 
     mask: Secret | None = None
     keys: dict[str, Secret] = field(default_factory=dict)
@@ -153,23 +156,25 @@ class Decoder(Network):
                 return {"logits": logits}, cache
             return {"token": argmax(protocol.truncate(logits, protocol.policy.fraction_bits))}, cache
 
-    def attend(self, name: str, q: Secret, k: Secret, v: Secret, cache: Cache) -> Secret:
-        """Causal attention over all tokens so far. q is scaled by log2(e) / sqrt(D/H) already.
+    def attend(self, name: str, q: Secret, k: Secret, v: Secret, cache: Cache, *, window: int | None = None) -> Secret:
+        """Causal attention over all tokens so far, or the last `window`. q is scaled by log2(e) / sqrt(D/H) already.
 
         Shapes: [B, H, T, D/H], [B, G, T, D/H] twice -> [B, T, D]. Query head i reads key head i G / H.
         """
         protocol = q.protocol
         batch, heads, tokens, width = q.shape
-        k = cache.keys[name] = protocol.append(cache.keys.get(name), k, 2)
-        v = cache.values[name] = protocol.append(cache.values.get(name), v, 2)
+        # What is too old for the first query of this step is so for all that follow.
+        recent = slice(None) if window is None else slice(-(window + tokens - 1), None)
+        k = cache.keys[name] = protocol.append(cache.keys.get(name), k, 2)[:, :, recent]
+        v = cache.values[name] = protocol.append(cache.values.get(name), v, 2)[:, :, recent]
         groups, total = k.shape[1], k.shape[2]
         # The query heads that share a key head are more rows of one product.
         q = q.reshape(batch, groups, heads // groups * tokens, width)
         scores = q @ k.transpose(-1, -2)
         if tokens > 1:
-            scores = scores + _causal(tokens, total).repeat(heads // groups, 1)
+            scores = scores + _causal(tokens, total, window).repeat(heads // groups, 1)
         if cache.mask is not None:
-            scores = scores + _padded(cache.mask, total)
+            scores = scores + _padded(cache.mask, cache.tokens + tokens)[..., -total:]
         powers, inverse = exponentials(scores, base_two=True)
         # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
         context = (powers @ v) * inverse if total <= _MOST_UNDIVIDED else (powers * inverse) @ v
@@ -231,10 +236,13 @@ class DecoderSizes:
     head: bool
 
 
-def _causal(tokens: int, total: int) -> Tensor:
-    """What is added to scores: MASKED where a key is later than the query. Shapes: float64 [T, S]."""
-    later = torch.ones(tokens, total, dtype=torch.bool).triu(total - tokens + 1)
-    return later.to(torch.float64) * MASKED
+def _causal(tokens: int, total: int, window: int | None) -> Tensor:
+    """What is added to scores: MASKED where a key is later than the query, or too old. Shapes: float64 [T, S]."""
+    every = torch.ones(tokens, total, dtype=torch.bool)
+    hidden = every.triu(total - tokens + 1)
+    if window is not None:
+        hidden |= every.tril(total - tokens - window)
+    return hidden.to(torch.float64) * MASKED
 
 
 def _padded(mask: Secret, total: int) -> Secret:

@@ -18,12 +18,12 @@ class Layers:
         self._epsilon = layer_norm_eps
 
     def dense(self, name: str, x: Secret, *, wide: bool = False) -> Secret:
-        """x @ weight + bias. Shapes: [..., in] -> [..., out]. wide: as for `Protocol.linear`."""
-        return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"), wide=wide)
+        """x @ weight + bias, if there is one. Shapes: [..., in] -> [..., out]. wide: as for `Protocol.linear`."""
+        return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), wide=wide)
 
     def logits(self, name: str, x: Secret) -> Secret:
         """The same as an output for the client, not truncated: as many fraction bits as both factors together."""
-        return self.protocol.linear(x, self.factor(f"{name}.weight"), self.factor(f"{name}.bias"), truncated=False)
+        return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), truncated=False)
 
     def norm(self, name: str, x: Secret) -> Secret:
         """Layer norm over the last axis. Shapes: any -> same."""
@@ -36,3 +36,6 @@ class Layers:
     def factor(self, name: str) -> Any:
         """A weight as `Protocol.linear` takes it."""
         return self.protocol.factor(self._weights[name])
+
+    def _bias(self, name: str) -> Any:
+        return self.factor(f"{name}.bias") if f"{name}.bias" in self._weights else None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from models.architecture import Architecture
 from models.bert_kin import BERT, DISTILBERT, ROBERTA
 from models.gpt2 import GPT2
+from models.llama import LLAMA, MISTRAL, QWEN2
 from models.vit_checkpoint import VIT
 from protocols.core.errors import CheckpointError
 
@@ -15,6 +16,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "camembert": replace(ROBERTA, stem="Camembert"),
     "distilbert": DISTILBERT,
     "gpt2": GPT2,
+    "llama": LLAMA,
+    "mistral": MISTRAL,
+    "qwen2": QWEN2,
     "roberta": ROBERTA,
     "vit": VIT,
     "xlm-roberta": replace(ROBERTA, stem="XLMRoberta"),

@@ -199,10 +199,13 @@ class BeaverProtocol(Protocol):
         share = self.share_of(x, bits)
         return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits)
 
-    def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
-        device = "meta" if self.at_dealer else self.role.device
+    def _public(self, y: Tensor | float, fraction_bits: int) -> Tensor:
+        """Public numbers in the ring."""
         public = torch.as_tensor(y, dtype=torch.float64)
-        number = torch.round(public * 2.0**x.fraction_bits).to(torch.int64).to(device)
+        return torch.round(public * 2.0**fraction_bits).to(torch.int64).to(self._device)
+
+    def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
+        number = self._public(y, x.fraction_bits)
         share = x.share
         if share is not None:
             share = share + self._share_of_public(number)
@@ -229,6 +232,12 @@ class BeaverProtocol(Protocol):
         return self._rescaled(
             self.run(Open(share * number, ring.WORD_BITS)), own.fraction_bits + extra, own.fraction_bits
         )
+
+    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
+        own, bits = self._own(x), self.policy.fraction_bits
+        # In the full ring: what is left of it after the truncation is enough for a product with no opening of its own.
+        share = self.share_of(own, ring.WORD_BITS) * self._public(factor, bits)
+        return BeaverSecret(self, own.fraction_bits + bits, share=share)
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)

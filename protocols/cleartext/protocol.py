@@ -73,6 +73,10 @@ class CleartextProtocol(Protocol):
             self._bounded("scale", product)
         return self._secret(product, x.fraction_bits)
 
+    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
+        product = self._value(x) * factor.to(torch.float64)
+        return self._secret(self._bounded("multiply_public", product), x.fraction_bits + self.policy.fraction_bits)
+
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         return self._secret(self._value(x).sum(dim, keepdim=keepdim), x.fraction_bits)
 

@@ -128,6 +128,13 @@ class Protocol(ABC):
         """x * factor for a public factor, at x's scale. Local for integers, one truncation otherwise."""
 
     @abstractmethod
+    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
+        """Elementwise x * factor for a public float tensor, with broadcasting; not truncated. No round.
+
+        The factor is rounded to the policy's fraction bits, which add to x's.
+        """
+
+    @abstractmethod
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         """Sum along one axis. Local."""
 

@@ -11,6 +11,8 @@ _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 _VARIANCE_POWERS = (-20, 12)
 _SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
+LEAST_MEAN_SQUARE = 2.0 ** _SQUARE_POWERS[0]
+"""What `rms_normalise` takes: smaller rows come out smaller than they should be."""
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:

@@ -191,6 +191,11 @@ class ReplicatedParty(Protocol):
         larger = shares.map(lambda t: t << shift) if shift else shares
         return Shares(larger.own, larger.following, min(shares.bits + shift, ring.WORD_BITS))
 
+    def _number(self, y: Tensor | float, fraction_bits: int) -> Tensor:
+        """Public numbers in the ring."""
+        public = torch.as_tensor(y, dtype=torch.float64)
+        return torch.round(public * 2.0**fraction_bits).to(torch.int64).to(self.device)
+
     def _public(self, number: Tensor) -> Shares:
         """Shares of what all parties know: x_0 is the number, the others are zero."""
         own = number if self.index == 0 else torch.zeros_like(number)
@@ -198,8 +203,7 @@ class ReplicatedParty(Protocol):
         return Shares(own, following, ring.WORD_BITS)
 
     def _add_public(self, x: ReplicatedSecret, y: Tensor | float) -> ReplicatedSecret:
-        public = torch.as_tensor(y, dtype=torch.float64)
-        number = torch.round(public * 2.0**x.fraction_bits).to(torch.int64).to(self.device)
+        number = self._number(y, x.fraction_bits)
         return ReplicatedSecret(self, x.fraction_bits, x.shares.plus(self._public(number)))
 
     def scale(self, x: Secret, factor: float) -> Secret:
@@ -219,6 +223,13 @@ class ReplicatedParty(Protocol):
         needed = min(value_bits + max(_FACTOR_BITS + 1, extra), ring.WORD_BITS)
         product = self.shares_of(own, needed).map(lambda t: t * number)
         return self._truncated(product, own.fraction_bits + extra, own.fraction_bits)
+
+    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
+        own, bits = self._own(x), self.policy.fraction_bits
+        # In the full ring: what is left of it after the truncation is enough for a product.
+        number = self._number(factor, bits)
+        product = self.shares_of(own, ring.WORD_BITS).map(lambda t: t * number)
+        return ReplicatedSecret(self, own.fraction_bits + bits, product)
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)

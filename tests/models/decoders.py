@@ -9,15 +9,29 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+_LLAMA = {
+    "vocab_size": 61,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "intermediate_size": 37,
+    "max_position_embeddings": 40,
+}
 SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"vocab_size": 61, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 20},
+    "llama": _LLAMA,
+    "mistral": _LLAMA | {"sliding_window": None},
+    "qwen2": _LLAMA,
 }
 SPREAD = 0.2  # of weights: logits of about three; at transformers' default of 0.02 they would hardly differ
 
 
-def save_decoder(folder: Path, family: str, *, head: bool = True, spread: float = SPREAD, **changes: Any) -> Any:
+def save_decoder(
+    folder: Path, family: str, *, head: bool = True, spread: float = SPREAD, seed: int = 0, **changes: Any
+) -> Any:
     """A model ready to evaluate, saved. `changes` to its configuration."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     tokens = {"bos_token_id": 0, "eos_token_id": 0}
     config = AutoConfig.for_model(family, **(SIZES[family] | tokens | {"initializer_range": spread} | changes))
     model = (AutoModelForCausalLM if head else AutoModel).from_config(config).eval()

@@ -17,6 +17,8 @@ from tests.models.images import pixels, save_vit
 from tests.models.images import plain as plain_vit
 from tests.models.runs import secure_run, secure_steps
 from tests.models.test_gpt2 import SECURE_ERROR, several_steps
+from tests.models.test_llama import SECURE_ERROR as LLAMA_ERROR
+from tests.models.test_llama import SPREAD as LLAMA_SPREAD
 from tests.models.test_vit import SECURE_ERROR as VIT_ERROR
 
 HIDDEN_ERROR = 5e-3
@@ -95,3 +97,15 @@ def test_vit_agrees_with_transformers(weights: Any, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path, weights=weights)
     found = secure_run(checkpoint, tmp_path / "split", "logits", {"pixel_values": images}, REPLICATED)
     assert float((found["logits"] - plain_vit(reference, images)["logits"]).abs().max()) < VIT_ERROR
+
+
+@pytest.mark.parametrize("weights", ["private", "public"])
+def test_llama_steps_with_a_cache(weights: Any, tmp_path: Path) -> None:
+    """RMSNorm, SiLU, rotations and grouped heads."""
+    reference = save_decoder(tmp_path, "llama", spread=LLAMA_SPREAD)
+    checkpoint = read_checkpoint(tmp_path, weights=weights)
+    ids, mask = padded_at_the_start(words(2, 5))
+    steps, due = several_steps(reference, ids, mask, 3)
+    found, _ = secure_steps(checkpoint, tmp_path / "split", "next_logits", steps, family=REPLICATED)
+    for step, logits in enumerate(due):
+        assert float((found[step]["logits"] - logits).abs().max()) < LLAMA_ERROR

@@ -19,7 +19,7 @@ from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 Bound = Callable[..., Tensor | float]
 """Largest allowed error, from the reference result and the arguments."""
 
-_DOUBLE = 2.0**-40
+DOUBLE = 2.0**-40
 """What float64 loses in the reference itself: products of up to 58 bits below 2^13."""
 
 
@@ -96,7 +96,7 @@ def exactly(reference: Tensor, *arguments: Tensor) -> float:
 
 
 def one_unit(reference: Tensor, *arguments: Tensor) -> float:
-    return ULP + _DOUBLE
+    return ULP + DOUBLE
 
 
 def at_most(error: float) -> Bound:

@@ -20,6 +20,7 @@ from protocols.functions import (
     octaves,
     puma,
     relu,
+    rotary,
     silu,
     softmax,
     tanh,
@@ -35,7 +36,7 @@ from tests.protocols.arguments import (
     rows_of_spread,
     with_mask,
 )
-from tests.protocols.ops import Op, as_declared, at_most, exactly, float_sum, one_unit, scaled
+from tests.protocols.ops import DOUBLE, Op, as_declared, at_most, exactly, float_sum, one_unit, scaled
 
 # -- shapes: of one argument, of two that broadcast, of matrices; the long ones have room for every edge
 
@@ -76,6 +77,7 @@ TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
 SCORES = Argument(-1800.0, 1800.0, (1800.0, -1800.0, 0.0, 1800.0, 1800.0 - ULP))
 MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
 MASK = Argument(softmax.MASKED, 0.0)
+ROTATED = Argument(-3033.0, 3033.0, (3033.0, -3033.0, ULP, 0.0))
 MILD_MASKED = (MILD_SCORES, MASK)
 # Zero is where 2^(-u) is one; from 16 on it is zero.
 EXPONENT_EDGES = (
@@ -140,6 +142,25 @@ def _puma_layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
 
 def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
     return x.protocol.linear(x, weight, bias)
+
+
+def _times_factors(x: Secret) -> Secret:
+    return x.protocol.multiply_public(x, torch.tensor([[2.7], [-1 / 384], [0.0]], dtype=torch.float64))
+
+
+def _public_factor(reference: Tensor, x: Tensor) -> Tensor:
+    # The factor is rounded to 16 fraction bits; nothing is truncated.
+    return x.abs() * 2.0**-17 + DOUBLE
+
+
+def _rotate(x: Secret) -> Secret:
+    frequencies = torch.tensor([1.0, 0.1, 0.01])
+    return rotary.rotate(x, *rotary.rotations(torch.arange(1000, 1000 + x.shape[-2]), frequencies, 1.2))
+
+
+def _rotated(reference: Tensor, x: Tensor) -> Tensor:
+    # Cosine and sine are rounded to 16 fraction bits; then one truncation.
+    return (x.abs() + x.roll(x.shape[-1] // 2, -1).abs()) * 2.0**-17 + ULP
 
 
 def _untruncated(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
@@ -222,6 +243,8 @@ OPS: tuple[Op, ...] = (
     Op("scale-up", lambda x: x * 2.7, (Argument(-3033.0, 3033.0, (3033.0, -3033.0)),), ONE, scaled),
     Op("scale-down", lambda x: x * (-1 / 384), (ANY,), ONE, scaled),
     Op("scale-far-down", lambda x: x * 1e-6, (ANY,), ONE, scaled),
+    Op("multiply-public-factor", _times_factors, (ROTATED,), (((1, 1),), ((3, 7),), ((2, 3, 5),)), _public_factor),
+    Op("rotate", _rotate, (ROTATED,), (((1, 6),), ((7, 6),), ((2, 3, 5, 6),)), _rotated),
     Op("truncate", lambda x: x.protocol.truncate(x, 12), (ANY,), ONE, at_most(2.0**-12)),
     # products of secrets
     Op("multiply", lambda x, y: x * y, (LEFT, RIGHT), TWO, one_unit, product_below(LARGEST, _product, LEFT, RIGHT)),

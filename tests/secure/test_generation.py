@@ -79,6 +79,19 @@ def test_greedy_tokens_are_those_of_transformers(
     assert model.report.rounds > 0
 
 
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [("llama", {}), ("mistral", {"sliding_window": 4}), ("qwen2", {"tie_word_embeddings": True})],
+)
+def test_every_family_generates(family: str, changes: dict[str, Any], tmp_path: Path, parties: Parties) -> None:
+    reference = save_decoder(tmp_path, family, seed=2, **changes)
+    ids, mask = padded_at_the_start(words(2, 5))
+    found = PrivateModel.from_pretrained(tmp_path, parties=parties).generate(
+        ids, mask, max_new_tokens=6, eos_token_id=59
+    )
+    assert torch.equal(found, due(reference, ids, mask, max_new_tokens=6, eos_token_id=59))
+
+
 def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, client: InProcessClient) -> None:
     ids = words(3, 4)
     free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
