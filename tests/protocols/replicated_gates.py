@@ -118,8 +118,9 @@ ROWS = (
 
 @dataclass(frozen=True)
 class GateRun:
-    """A gate on its own: what it declared, each party's measured cost, and every message by sender."""
+    """A gate on its own: its class, what it declared, each party's measured cost, and every message by sender."""
 
+    kind: type[Gate[Any]]
     declared: Cost
     measured: dict[str, Cost]
     sent: dict[str, list[bytes]]
@@ -128,13 +129,16 @@ class GateRun:
 def run_gate(row: Row, shapes: tuple[Shape, ...], helper: int) -> GateRun:
     """The gate on zeros, with party `helper` helping; nothing else is sent."""
     declared: list[Cost] = []
+    kinds: list[type[Gate[Any]]] = []
 
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         assert isinstance(protocol, ReplicatedParty)
         secrets = [protocol.input(s, x, 16, b) for s, x, b in zip(shares, shapes, row.bits, strict=False)]
         role = protocol.role(helper)
+        gate = row.build(role, [s.shares for s in secrets if isinstance(s, ReplicatedSecret)])
+        kinds.append(type(gate))
         with protocol.layer("tested"):
-            protocol.run(role, row.build(role, [s.shares for s in secrets if isinstance(s, ReplicatedSecret)]))
+            protocol.run(role, gate)
         (found,) = protocol.meter.rows.values()
         declared.append(found.declared)
         return torch.zeros(1)
@@ -142,4 +146,4 @@ def run_gate(row: Row, shapes: tuple[Shape, ...], helper: int) -> GateRun:
     inputs = [torch.zeros(shape, dtype=torch.int64) for shape in shapes]
     _, meters, sent = run_parties(program, inputs)
     assert declared == declared[:1] * 3, "the three parties declare the same"
-    return GateRun(declared[0], {party: meter.total for party, meter in meters.items()}, sent)
+    return GateRun(kinds[0], declared[0], {party: meter.total for party, meter in meters.items()}, sent)

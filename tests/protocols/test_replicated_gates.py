@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols.core.cost import Cost
+from protocols.replicated.gates.resharing import ReplicatedGate
 from tests.protocols.replicated_gates import ROWS, Row, Shape, run_gate
 from tests.protocols.test_security import ENOUGH_BYTES, assert_uniform
 
@@ -14,6 +15,11 @@ CASES = [
     for i, shapes in enumerate(row.shapes)
     for helper in ([i % 3] if i else range(3))
 ]
+
+
+def test_every_gate_of_the_family_has_a_row() -> None:
+    kinds = {run_gate(row, row.shapes[0], 0).kind for row in ROWS}
+    assert set(ReplicatedGate.__subclasses__()) <= kinds
 
 
 @pytest.mark.parametrize(("row", "shapes", "helper"), CASES)
