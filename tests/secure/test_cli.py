@@ -137,7 +137,7 @@ def test_predict_to_a_file_that_cannot_be_written(
 
 
 def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
-    def interrupted() -> Parties:
+    def interrupted(**_: object) -> Parties:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "launch", interrupted)
@@ -147,7 +147,7 @@ def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoin
 def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     client = InProcessClient()
 
-    def terminated() -> Parties:
+    def terminated(**_: object) -> Parties:
         signal.raise_signal(signal.SIGTERM)
         return Parties(client)
 
