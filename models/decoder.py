@@ -33,12 +33,14 @@ _MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attenti
 
 @dataclass
 class Cache:
-    """Keys and values by layer, [B, G, S, D/H], and the prompts' additive mask, [B, 1, 1, T].
+    """Keys and values by layer, [B, G, S, D/H]. S is all tokens so far, or as many as a window leaves to attend to.
 
-    S is all tokens so far, or as many as a window leaves to attend to. tokens: all that earlier steps took.
+    mask: the prompts' additive one, [B, 1, 1, T], where it is secret; padding: tokens at the start of each row that do
+    not count, where that is public. tokens: all that earlier steps took.
     """
 
     mask: Secret | None = None
+    padding: tuple[int, ...] = ()
     keys: dict[str, Secret] = field(default_factory=dict)
     values: dict[str, Secret] = field(default_factory=dict)
     tokens: int = 0
@@ -136,7 +138,7 @@ class Decoder(Network):
         inputs: Mapping[str, Secret],
         state: Cache | None = None,
     ) -> tuple[dict[str, Secret], Cache]:
-        cache = state or Cache()
+        cache = state or Cache(padding=request.padding)
         with protocol.layer("embeddings"):
             x = inputs["embeddings"] if "embeddings" in inputs else self.embed(protocol, weights, inputs["one_hot"])
             mask = inputs.get("mask")
@@ -171,8 +173,9 @@ class Decoder(Network):
         # The query heads that share a key head are more rows of one product.
         q = q.reshape(batch, groups, heads // groups * tokens, width)
         scores = q @ k.transpose(-1, -2)
-        if tokens > 1:
-            scores = scores + _causal(tokens, total, window).repeat(heads // groups, 1)
+        if tokens > 1 or cache.padding:
+            hidden = _causal(tokens, total, window) | _padding(cache.padding, cache.tokens + tokens)[..., -total:]
+            scores = scores + hidden.to(torch.float64).repeat(1, 1, heads // groups, 1) * MASKED
         if cache.mask is not None:
             scores = scores + _padded(cache.mask, cache.tokens + tokens)[..., -total:]
         powers, inverse = exponentials(scores, base_two=True)
@@ -237,12 +240,17 @@ class DecoderSizes:
 
 
 def _causal(tokens: int, total: int, window: int | None) -> Tensor:
-    """What is added to scores: MASKED where a key is later than the query, or too old. Shapes: float64 [T, S]."""
+    """Where a key is later than the query, or too old. Shapes: bool [T, S]."""
     every = torch.ones(tokens, total, dtype=torch.bool)
     hidden = every.triu(total - tokens + 1)
     if window is not None:
         hidden |= every.tril(total - tokens - window)
-    return hidden.to(torch.float64) * MASKED
+    return hidden
+
+
+def _padding(counts: tuple[int, ...], total: int) -> Tensor:
+    """Where a key is public padding. Shapes: bool [B, 1, 1, S], B being 1 where there is none."""
+    return (torch.arange(total) < torch.tensor(counts or (0,)).unsqueeze(1))[:, None, None]
 
 
 def _padded(mask: Secret, total: int) -> Secret:

@@ -63,7 +63,7 @@ class Encoder(Network):
         request.check_sizes()
         if request.output == "logits" and self.config.head == "none":
             raise InputError("this model has no head, hence no logits")
-        if request.output in GENERATED or request.steps != 1:
+        if request.output in GENERATED or request.steps != 1 or request.padding:
             raise InputError("this model is an encoder: it does not generate")
         limit = self.config.max_position_embeddings
         if request.tokens > limit:

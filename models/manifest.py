@@ -19,6 +19,8 @@ TABLE_BITS = 24
 """Ring of one-hot vectors and of what they choose: with 16 fraction bits, sums of two rows below 64."""
 TABLE_VALUE_BITS = 5  # |entry| < 32, as a word's row and a token type's are added
 FORMAT = 2
+GRAPH = "graph"
+"""The architecture of a captured module, which no checkpoint folder has: `config` describes its graph."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.manifest import Manifest
+from models.graph.network import GraphNetwork
+from models.manifest import GRAPH, Manifest
 from models.network import Network
 from models.registry import architecture
 from models.request import Request
@@ -39,12 +40,17 @@ class ClientSteps(ABC):
 
 
 def network(manifest: Manifest) -> Network:
-    """The model that a manifest describes. Raises CheckpointError for an unknown architecture."""
+    """The model that a manifest describes. Raises CheckpointError for an unknown architecture or a wrong graph."""
+    if manifest.architecture == GRAPH:
+        return GraphNetwork(manifest)
     return architecture(manifest.architecture).network(manifest)
 
 
 def load(protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | None) -> LoadedModel:
-    """Prepare every parameter: factors are opened under a mask, once. The dealer passes no shares."""
+    """Prepare every parameter: factors are opened under a mask, once. The dealer passes no shares.
+
+    Raises CheckpointError, before anything is sent, for a manifest that describes no model.
+    """
     weights, few_rows = {}, network(manifest).few_rows
     with protocol.layer("load"):
         for name, spec in sorted(manifest.parameters.items()):

@@ -22,6 +22,7 @@ class Request:
 
     tokens: of the first step's input, padding included; for images, patches.
     masked: whether an attention mask is shared along. Without one every token counts.
+    padding: tokens at the start of each row that do not count, where that is public; then no mask is shared.
     steps: most steps; each one after the first takes one more token of every row. More than one generates.
     """
 
@@ -30,6 +31,7 @@ class Request:
     tokens: int
     masked: bool
     steps: int = 1
+    padding: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """For the handshake."""
@@ -40,8 +42,8 @@ class Request:
         """Inverse of `to_json`. Raises InputError for anything else."""
         try:
             value = json.loads(text)
-            request = cls(**value)
-        except (TypeError, ValueError):
+            request = cls(**{**value, "padding": tuple(value.get("padding", ()))})
+        except (AttributeError, TypeError, ValueError):
             raise InputError("the request is malformed") from None
         kinds = (
             request.output in get_args(Output),
@@ -49,6 +51,7 @@ class Request:
             type(request.tokens) is int,
             type(request.masked) is bool,
             type(request.steps) is int,
+            all(type(count) is int for count in request.padding),
         )
         if not all(kinds):
             raise InputError("the request has a field of the wrong type")
@@ -62,6 +65,9 @@ class Request:
             raise InputError(f"a batch of {self.batch}; 1 to {_MOST_BATCH} is supported")
         if self.steps < 1:
             raise InputError(f"{self.steps} steps; at least one is needed")
+        rows, most = len(self.padding), max(self.padding, default=0)
+        if rows and (rows != self.batch or self.masked or min(self.padding) < 0 or most >= self.tokens):
+            raise InputError("public padding names, for every row and instead of a mask, fewer tokens than there are")
 
     def step_tokens(self, step: int) -> int:
         """Tokens of each row that one step takes."""

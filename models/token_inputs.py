@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,20 @@ def token_request(output: Output, inputs: Inputs, *, steps: int = 1) -> Request:
         check_ids("attention_mask", mask)
     masked = mask is not None and not bool((mask != 0).all())
     return Request(output, ids.shape[0], ids.shape[1], masked, steps)
+
+
+def with_public_padding(request: Request, mask: Tensor | None) -> Request:
+    """The request with the padding at the start of each row told to the parties, instead of a mask shared with them.
+
+    Raises InputError for padding elsewhere.
+    """
+    if not request.masked or mask is None:
+        return request
+    counts = mask.shape[1] - mask.sum(1)
+    wrong = (mask.cummax(1).values != mask).any(1).nonzero()
+    if len(wrong):
+        raise InputError(f"attention_mask row {int(wrong[0])}: padding that is public stands at the start of a row")
+    return replace(request, masked=False, padding=tuple(int(count) for count in counts))
 
 
 def checked_mask(ids: Tensor, mask: Tensor | None) -> Tensor:

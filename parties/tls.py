@@ -190,7 +190,8 @@ def _read(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:
         )
     except OSError as error:
         raise ConfigurationError(
-            f"{error.filename}: cannot be read: {error.strerror}; make certificates with: secure certs --out {tls_dir}"
+            f"{error.filename}: cannot be read: {error.strerror}; make certificates with: "
+            f"secure{' ee' if role == 'server' else ''} certs --out {tls_dir}"
         ) from None
     try:
         issued = x509.load_pem_x509_certificate(certificate)

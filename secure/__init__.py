@@ -19,7 +19,8 @@ from protocols.core import errors  # noqa: E402
 from secure.api import PrivateModel  # noqa: E402
 from secure.connection import connect, launch  # noqa: E402
 from secure.ee.model import EncryptedModel  # noqa: E402
+from secure.module import PrivateModule  # noqa: E402
 from secure.report import Report  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["EncryptedModel", "PrivateModel", "Report", "__version__", "connect", "errors", "launch"]
+__all__ = ["EncryptedModel", "PrivateModel", "PrivateModule", "Report", "__version__", "connect", "errors", "launch"]

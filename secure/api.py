@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,26 +14,27 @@ from transformers.generation.streamers import BaseStreamer
 
 from models.checkpoint import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
 from models.encoder import Encoder
-from models.exchange import input_payloads, step_outputs
 from models.labels import read_labels
-from models.manifest import Manifest, WeightVisibility
-from models.network import Inputs
+from models.manifest import GRAPH, Manifest, WeightVisibility
 from models.outputs import model_output
 from models.program import network
-from models.request import Output, Request
-from parties.conversation import Costs
 from protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from secure.connection import Parties
 from secure.generation import Generation
-from secure.progress import LayerBar, layer_bar, status
+from secure.module import PrivateModule
+from secure.progress import status
 from secure.report import Report
+from secure.resident import ResidentModel, load_model
 from secure.sampling import GenerationOptions, Sampling
 from secure.split import read_client_tables, share_files
 from secure.tokens import batches, load_tokenizer, tokenize
 
 
-class PrivateModel:
-    """A transformer, maybe with a head, that the computing parties hold in shares. Make one with `from_pretrained`."""
+class PrivateModel(ResidentModel):
+    """A transformer, maybe with a head, that the computing parties hold in shares. Make one with `from_pretrained`.
+
+    `from_module` takes any other model, as far as its operators are served.
+    """
 
     def __init__(
         self,
@@ -51,14 +50,9 @@ class PrivateModel:
 
         embeddings: with public weights, the tables that the client looks up. labels: a classifier's, by their numbers.
         """
-        self.manifest = manifest
+        super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
         self.id2label = dict(labels or {})
-        self.load_seconds = load_seconds
-        self._network = network(manifest)
-        self._parties = parties
         self._tokenizer = tokenizer
-        self._embeddings = embeddings
-        self._report: Report | None = None
 
     @classmethod
     def from_pretrained(
@@ -105,7 +99,7 @@ class PrivateModel:
             tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary,
         ):
             manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
-            load_seconds = _load(parties, manifest, share_files(Path(temporary), parties.protocol))
+            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol))
         return cls(
             manifest,
             parties,
@@ -131,13 +125,28 @@ class PrivateModel:
                 f"{folder} was split for the protocol {manifest.protocol!r}, these parties compute by "
                 f"{parties.protocol!r}; split it again"
             )
+        if manifest.architecture == GRAPH:
+            raise CheckpointError(f"{folder} was split from a torch module; load it with PrivateModule.from_split")
         if weights not in (None, manifest.weights):
             raise CheckpointError(f"{folder} was split with {manifest.weights} weights, {weights} ones are asked for")
         if not head and network(manifest).whole_output == "logits":
             raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
-        load_seconds = _load(parties, manifest, share_files(folder, manifest.protocol))
+        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
         return cls(manifest, parties, tokenizer=tokenizer, embeddings=tables, load_seconds=load_seconds, labels=labels)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: torch.nn.Module,
+        example_inputs: Tensor | Sequence[Tensor],
+        *,
+        parties: Parties,
+        weights: WeightVisibility = "private",
+        progress: bool | None = None,
+    ) -> PrivateModule:
+        """Capture a torch module, share its weights and load it on the parties. See `PrivateModule.from_module`."""
+        return PrivateModule.from_module(module, example_inputs, parties=parties, weights=weights, progress=progress)
 
     def __call__(
         self,
@@ -235,8 +244,9 @@ class PrivateModel:
         outputs.
 
         Args:
-            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows; the parties learn that some
-                is there, not where.
+            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows.
+            padding: "secret" (the default) shares the mask, so that the parties learn that there is padding and not
+                where; "public" tells them how much of it each row has, which is a little faster.
             max_new_tokens: most tokens to add; the only option that must be given.
             do_sample: draw from the distribution, by torch's global generator; otherwise the likeliest token is taken.
                 temperature, top_k (50) and top_p shape it, at the client.
@@ -297,48 +307,3 @@ class PrivateModel:
             except GeneratorExit:
                 pass  # whoever reads has enough: the session ends in good order
         self._report = self._report_of(request, conversation.costs, generation.tokens)
-
-    @property
-    def report(self) -> Report:
-        """What the last call cost. Raises InputError before the first one."""
-        if self._report is None:
-            raise InputError("there is no report yet: make a prediction first")
-        return self._report
-
-    def unload(self) -> None:
-        """Free the model's memory at all parties."""
-        self._parties.client.unload_model(self.manifest.digest)
-
-    def _session(
-        self,
-        output: Output,
-        inputs: Inputs,
-        bar: LayerBar,
-    ) -> tuple[dict[str, Tensor], Report]:
-        """One prediction: encode, share, let the parties compute, reconstruct, decode."""
-        request = self._network.request(output, inputs)
-        payloads = input_payloads(self._network, request, inputs, self._embeddings)
-        prediction = self._parties.client.predict(*self._digests, request, payloads, bar.watch)
-        bar.session_done()
-        outputs = step_outputs(self._network, request, prediction.payloads)
-        return outputs, self._report_of(request, prediction.costs, request.tokens)
-
-    def _report_of(self, request: Request, costs: Costs, tokens: int) -> Report:
-        """tokens: of each row that the session took in."""
-        return Report.of_session(
-            costs, load_seconds=self.load_seconds, sequences=request.batch, tokens=request.batch * tokens
-        )
-
-    @property
-    def _digests(self) -> tuple[str, str]:
-        return self.manifest.digest, self.manifest.policy.digest()
-
-    def _bar(self, sessions: int, progress: bool | None) -> AbstractContextManager[LayerBar]:
-        return layer_bar(sessions, self._network.layers, progress)
-
-
-def _load(parties: Parties, manifest: Manifest, shares: Mapping[str, Path] | None) -> float:
-    """Make the model resident at the parties. Returns the seconds that it took."""
-    started = time.monotonic()
-    parties.client.load_model(manifest, shares)
-    return time.monotonic() - started

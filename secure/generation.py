@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from models.exchange import input_payloads, step_outputs
 from models.network import Network
 from models.request import Output
+from models.token_inputs import with_public_padding
 from secure.sampling import Choice, Sampling
 
 Exchange = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
@@ -34,6 +35,8 @@ class Generation:
         self._inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         output: Output = "next_token" if sampling.reveal == "token" else "next_logits"
         self.request = network.request(output, self._inputs, steps=sampling.max_new_tokens)
+        if sampling.public_padding:
+            self.request = with_public_padding(self.request, attention_mask)
         self._payloads = input_payloads(network, self.request, self._inputs, tables)
         self._choice = Choice(sampling, input_ids, tokenizer)
         self._step = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Required, TypedDict, cast
+from typing import Literal, Required, TypedDict, cast, get_args
 
 import torch
 from torch import FloatTensor, LongTensor, Tensor
@@ -19,6 +19,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 from protocols.core.errors import InputError
 
 Reveal = Literal["logits", "token"]
+Padding = Literal["secret", "public"]
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -33,6 +34,7 @@ class GenerationOptions(TypedDict, total=False):
     pad_token_id: int | None
     stop_strings: str | Sequence[str] | None
     reveal: Reveal
+    padding: Padding
 
 
 class Sampling:
@@ -51,6 +53,7 @@ class Sampling:
         self.top_k = options.get("top_k", 50)
         self.top_p = options.get("top_p", 1.0)
         self.reveal: Reveal = options.get("reveal", "logits")
+        self.public_padding = options.get("padding", "secret") == "public"
         stops = options.get("stop_strings") or ()
         self.stop_strings = [stops] if isinstance(stops, str) else list(stops)
         eos, padding = options.get("eos_token_id"), options.get("pad_token_id")
@@ -58,7 +61,9 @@ class Sampling:
             eos = tokenizer.eos_token_id if eos is None else eos
             padding = tokenizer.pad_token_id if padding is None else padding
         self.eos = _token_ids(eos)
-        self.padding: int = (*self.eos, 0)[0] if padding is None else padding
+        self.pad_token: int = (*self.eos, 0)[0] if padding is None else padding
+        if options.get("padding", "secret") not in get_args(Padding):
+            raise InputError(f"padding is 'secret' or 'public', not {options['padding']!r}")
         self._check()
         if self.stop_strings and tokenizer is None:
             raise InputError("stop_strings need the tokenizer, which the model's folder lacks")
@@ -111,7 +116,7 @@ class Choice:
 
     def of_tokens(self, tokens: Tensor) -> Tensor:
         """The same where the parties have chosen. Shapes: int64 [B] -> [B]; padding for rows that had ended."""
-        tokens = torch.where(self._ended, self._sampling.padding, tokens)
+        tokens = torch.where(self._ended, self._sampling.pad_token, tokens)
         self.ids = torch.cat([self.ids, tokens.unsqueeze(1)], 1)
         self._ended |= torch.isin(tokens, torch.tensor(self._sampling.eos, dtype=torch.int64))
         if self._stops is not None:

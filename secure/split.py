@@ -25,9 +25,14 @@ def split(
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
+    check_empty(out_dir)
+    return split_checkpoint(checkpoint, out_dir, weights=weights, head=head, protocol=protocol)
+
+
+def check_empty(out_dir: Path) -> None:
+    """Raises CheckpointError when the folder has anything in it."""
     if out_dir.exists() and any(out_dir.iterdir()):
         raise CheckpointError(f"{out_dir} is not empty; choose another folder, so that no share file is overwritten")
-    return split_checkpoint(checkpoint, out_dir, weights=weights, head=head, protocol=protocol)
 
 
 def share_files(folder: Path, protocol: str = BEAVER.name) -> Mapping[str, Path] | None:

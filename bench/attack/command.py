@@ -24,6 +24,7 @@ MODEL = "LLaMA of {layers} layers, {width} wide, {vocabulary:,} tokens, trained 
 def attack(
     quick: Annotated[bool, typer.Option("--quick", help="one key, less traffic; writes nothing")] = False,
     only: Annotated[str, typer.Option(help="only these, such as A1,A6; writes nothing")] = "",
+    keys: Annotated[int, typer.Option(min=1, help="how often everything is encrypted anew and attacked")] = 3,
     noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="relative noise of the configuration `noise`")] = 0.1,
 ) -> None:
     """Red team: attacks on equivariant encryption by tier and configuration; writes secure/ee/red_team.json.
@@ -32,7 +33,7 @@ def attack(
     """
     torch.set_num_threads(os.cpu_count() or 1)
     chosen = tuple(part.strip().upper() for part in only.split(",") if part.strip())
-    effort = replace(suite.QUICK if quick else suite.Effort(), only=chosen, noise=noise)
+    effort = replace(suite.QUICK if quick else suite.Effort(keys=keys), only=chosen, noise=noise)
     started = time.perf_counter()
     recipe = Recipe()
     world = tiny_world(recipe, console.print)

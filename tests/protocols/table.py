@@ -21,6 +21,7 @@ from protocols.functions import (
     puma,
     relu,
     rotary,
+    sigmoid,
     silu,
     softmax,
     tanh,
@@ -74,6 +75,7 @@ BOUND_PUBLIC = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bound public")
 INDEX = Argument(0.0, 8.0, (0.0, 8.0, 1.0, -1.0, 9.0), fraction_bits=0)
 ONE_HOT = Argument(0.0, 1.0, fraction_bits=0)
 TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
+LOGIT = Argument(-8000.0, 8000.0, (0.0, ULP, -ULP, *around(-8.0, 8.0), 8000.0, -8000.0))
 SCORES = Argument(-1800.0, 1800.0, (1800.0, -1800.0, 0.0, 1800.0, 1800.0 - ULP))
 MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
 MASK = Argument(softmax.MASKED, 0.0)
@@ -299,6 +301,7 @@ OPS: tuple[Op, ...] = (
     _elementwise(gelu.GELU_TANH, gelu.gelu_tanh),
     _elementwise(silu.SILU, silu.silu),
     _elementwise(tanh.TANH, tanh.tanh),
+    Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
     _elementwise(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
     _elementwise(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
     _far(octaves.reciprocal_function(-4, 13), octaves.reciprocal),

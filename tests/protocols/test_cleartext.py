@@ -12,7 +12,7 @@ from torch.nn import functional
 from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from protocols.core.errors import BoundError, ProtocolError
 from protocols.core.secret import Secret
-from protocols.functions import argmax, compare, exp, gelu, layernorm, octaves, relu, softmax, tanh
+from protocols.functions import argmax, compare, exp, gelu, layernorm, octaves, relu, sigmoid, softmax, tanh
 from tests.in_process import POLICY, encode
 from tests.protocols.arguments import on_grid
 
@@ -38,6 +38,7 @@ GAIN, OFFSET = X[1].clone(), X[2].clone()
     [
         pytest.param(gelu.gelu, functional.gelu(X), id="gelu"),
         pytest.param(tanh.tanh, X.tanh(), id="tanh"),
+        pytest.param(sigmoid.sigmoid, X.sigmoid(), id="sigmoid"),
         pytest.param(relu.relu, X.relu(), id="relu"),
         pytest.param(softmax.softmax, X.softmax(-1), id="softmax"),
         pytest.param(lambda x: softmax.softmax(x, base_two=True), (2.0**X / (2.0**X).sum(-1, keepdim=True)), id="base"),

@@ -92,6 +92,27 @@ def test_every_family_generates(family: str, changes: dict[str, Any], tmp_path: 
     assert torch.equal(found, due(reference, ids, mask, max_new_tokens=6, eos_token_id=59))
 
 
+@pytest.mark.parametrize("weights", ["private", "public"])
+def test_padding_that_is_public(folder: Path, parties: Parties, reference: Any, weights: Any) -> None:
+    model = PrivateModel.from_pretrained(folder, parties=parties, weights=weights)
+    ids, mask = padded_at_the_start(words(3, 5))
+    expected = due(reference, ids, mask, max_new_tokens=6)
+    assert torch.equal(model.generate(ids, mask, max_new_tokens=6, padding="public"), expected)
+    public = model.report
+    assert torch.equal(model.generate(ids, mask, max_new_tokens=6, padding="secret"), expected)
+    assert public.rounds < model.report.rounds
+    assert public.online_bytes < model.report.online_bytes
+    everything = torch.ones_like(ids)
+    expected = due(reference, ids, everything, max_new_tokens=2)
+    assert torch.equal(model.generate(ids, everything, max_new_tokens=2, padding="public"), expected)
+
+
+def test_public_padding_within_a_row_is_refused(model: PrivateModel) -> None:
+    with pytest.raises(InputError, match="attention_mask row 1: padding that is public stands at the start"):
+        mask = torch.tensor([[0, 1, 1], [1, 0, 1]])
+        model.generate(words(2, 3), mask, max_new_tokens=2, padding="public")
+
+
 def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, client: InProcessClient) -> None:
     ids = words(3, 4)
     free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
@@ -177,6 +198,7 @@ def test_sampling_draws_from_the_models_distribution(model: PrivateModel, refere
         ({"max_new_tokens": 2, "temperature": 0.0}, "temperature is 0"),
         ({"max_new_tokens": 2, "top_p": 1.5}, "top_p is 1.5"),
         ({"max_new_tokens": 2, "top_k": -1}, "top_k is -1"),
+        ({"max_new_tokens": 2, "padding": "none"}, "padding is 'secret' or 'public', not 'none'"),
         ({"max_new_tokens": 2, "reveal": "all"}, "reveal is 'logits' or 'token'"),
         ({"max_new_tokens": 2, "reveal": "token", "do_sample": True}, "sampling needs logits"),
         ({"max_new_tokens": 2, "eos_token_id": "."}, "eos_token_id is '.'"),

@@ -1,0 +1,182 @@
+"""Sums, products and functions of one variable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
+from protocols.core.secret import Protocol, Secret
+from protocols.functions.argmax import maximum_along
+from protocols.functions.gelu import gelu, gelu_tanh
+from protocols.functions.relu import relu
+from protocols.functions.sigmoid import sigmoid
+from protocols.functions.silu import silu
+from protocols.functions.softmax import softmax
+from protocols.functions.tanh import tanh
+
+FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "tanh": tanh,
+}
+LARGEST, SMALLEST = 2.0**13, 2.0**-24
+"""Magnitudes of numbers other than zero: beyond, products with them overflow, or nothing is left of them."""
+
+
+def _check_number(number: float) -> None:
+    fits = number == 0 or SMALLEST <= abs(number) < LARGEST
+    require(fits, f"a number of {number:g} in the graph; magnitudes of 2^-24 to 2^13 are served")
+
+
+@dataclass(frozen=True)
+class Add(Operation):
+    """x + y, with broadcasting."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return broadcast(values, "add")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0] + values[1]
+
+
+@dataclass(frozen=True)
+class Subtract(Operation):
+    """x - y, with broadcasting."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return broadcast(values, "subtract")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0] - values[1]
+
+
+@dataclass(frozen=True)
+class Multiply(Operation):
+    """x * y elementwise, with broadcasting."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return broadcast(values, "multiply")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0] * values[1]
+
+
+@dataclass(frozen=True)
+class Matmul(Operation):
+    """x @ y, with broadcasting of all but the last two axes. Shapes: [..., M, K], [..., K, N] -> [..., M, N]."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        x, y = values
+        fits = len(x) >= 2 and len(y) >= 2 and x[-1] == y[-2]
+        require(fits, f"matmul: shapes {list(x)} and {list(y)} do not go together")
+        return (*broadcast([x[:-2], y[:-2]], "matmul"), x[-2], y[-1])
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0] @ values[1]
+
+
+@dataclass(frozen=True)
+class AddNumber(Operation):
+    """x + number; the number is public."""
+
+    number: float
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        _check_number(self.number)
+        return values[0]
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0] + self.number
+
+
+@dataclass(frozen=True)
+class MultiplyNumber(Operation):
+    """x * number; the number is public."""
+
+    number: float
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        _check_number(self.number)
+        return values[0]
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0] * self.number
+
+
+@dataclass(frozen=True)
+class Sum(Operation):
+    """Sum along some axes, which are kept with length one."""
+
+    dims: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(set(self.dims)) == len(self.dims) > 0, "sum: each axis is named once, and one at least")
+        terms = math.prod(x[check_dim(dim, x, "sum")] for dim in self.dims)
+        require(terms <= MOST_SUMMED, f"sum: {terms} terms; at most {MOST_SUMMED} are served")
+        return tuple(1 if dim in self.dims else n for dim, n in enumerate(x))
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        (x,) = values
+        for dim in self.dims:
+            x = x.sum(dim, keepdim=True)
+        return x
+
+
+@dataclass(frozen=True)
+class Maximum(Operation):
+    """The largest element along the last axis, which is kept with length one."""
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) > 0, "maximum: the last axis of a single number")
+        return (*x[:-1], 1)
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return maximum_along(values[0])
+
+
+@dataclass(frozen=True)
+class Softmax(Operation):
+    """Softmax along the last axis. base_two: of scores that were multiplied by log2(e) already."""
+
+    base_two: bool
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) > 0 and x[-1] <= MOST_SUMMED, f"softmax: at most {MOST_SUMMED} elements are served")
+        return x
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return softmax(values[0], base_two=self.base_two)
+
+
+@dataclass(frozen=True)
+class Function(Operation):
+    """A function of one variable, elementwise, by its name in `FUNCTIONS`."""
+
+    name: str
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        require(self.name in FUNCTIONS, f"no function is called {self.name[:40]!r}; known: {', '.join(FUNCTIONS)}")
+        return values[0]
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        result = FUNCTIONS[self.name](values[0])
+        # Some give a fraction bit more. Opening it here serves the next product, which would have to open it itself.
+        scale = protocol.policy.fraction_bits
+        return result if result.fraction_bits == scale else protocol.truncate(result, scale)

@@ -1,0 +1,146 @@
+"""What takes parameters of the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
+from models.graph.views import Window
+from protocols.core.secret import Protocol, Secret
+from protocols.functions.layernorm import layer_norm
+
+
+def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:
+    """Number of columns of the matrix."""
+    fits = len(weight) == 2 and weight[0] == inner and bias == weight[1:]
+    require(fits, f"{what}: {inner} elements do not go with matrix {list(weight)} and bias {list(bias)}")
+    return weight[1]
+
+
+@dataclass(frozen=True)
+class Linear(Operation):
+    """x @ weight + bias. Shapes: [..., K], [K, N], [N] -> [..., N]."""
+
+    kinds = ("factor", "offset")
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) >= 2, f"linear: rows of shape {list(x)}; two axes at least")
+        return (*x[:-1], _check_dense("linear", x[-1], *parameters))
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return self._product(protocol, values, parameters, truncated=True)
+
+    def run_untruncated(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        """With twice the fraction bits: an output for the client needs no truncation, hence no round."""
+        return self._product(protocol, values, parameters, truncated=False)
+
+    def _product(
+        self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any], *, truncated: bool
+    ) -> Secret:
+        weight, bias = (protocol.factor(parameter) for parameter in parameters)
+        return protocol.linear(values[0], weight, bias, truncated=truncated)
+
+
+@dataclass(frozen=True)
+class Convolution(Operation):
+    """Convolution of images: their windows as rows, times a matrix of all kernels.
+
+    Shapes: [B, C, H, W], [C kernel elements, N], [N] -> [B, N, rows, columns]. private: whether the matrix is.
+    """
+
+    kinds = ("factor", "offset")
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    private: bool
+
+    def _window(self) -> Window:
+        return Window(self.kernel, self.stride, self.padding, self.dilation)
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) == 4, f"convolution: an image is [B, C, H, W], not {list(x)}")
+        rows, columns = self._window().shape(x, "convolution")
+        inner = x[1] * math.prod(self.kernel)
+        check_size((x[0], rows, columns, inner), "convolution: its windows")
+        return (x[0], _check_dense("convolution", inner, *parameters), rows, columns)
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        (x,) = values
+        # An element is in many windows: what a product needs of it is made here, before it is many elements.
+        if self.private:
+            x = protocol.truncate(protocol.append(None, x, 0), x.fraction_bits)
+        else:
+            x = protocol.concatenate([x], 0)
+        weight, bias = (protocol.factor(parameter) for parameter in parameters)
+        batch, (rows, columns) = x.shape[0], self._window().shape(x.shape, "convolution")
+        result = protocol.linear(x.map(self._rows), weight, bias)
+        return result.transpose(1, 2).reshape(batch, result.shape[-1], rows, columns)
+
+    def _rows(self, image: Tensor) -> Tensor:
+        """Shapes: [B, C, H, W] -> [B, windows, C kernel elements]."""
+        windows = self._window().of(image, edge=False)
+        return windows.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class LayerNorm(Operation):
+    """Layer norm over the last axis. Shapes: [..., N], [N], [N] -> [..., N]."""
+
+    kinds = ("gain", "offset")
+    epsilon: float
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        fits = len(x) > 0 and all(parameter == x[-1:] for parameter in parameters)
+        require(fits, f"layer norm: shape {list(x)} and parameters {[list(p) for p in parameters]}")
+        require(x[-1] <= MOST_SUMMED, f"layer norm: {x[-1]} elements; at most {MOST_SUMMED} are served")
+        require(0 <= self.epsilon <= 1, f"layer norm: epsilon is {self.epsilon:g}")
+        return x
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        gain, offset = (protocol.bind(parameter) for parameter in parameters)
+        return layer_norm(values[0], gain, offset, self.epsilon)
+
+
+@dataclass(frozen=True)
+class Gain(Operation):
+    """A parameter as a factor of elementwise and other products. It is stored flat: a matrix is for `Linear`."""
+
+    values = 0
+    kinds = ("gain",)
+    to: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return _check_flat(self.to, parameters)
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return protocol.bind(parameters[0]).reshape(*self.to)
+
+
+@dataclass(frozen=True)
+class Offset(Operation):
+    """A parameter that is added. It is stored flat."""
+
+    values = 0
+    kinds = ("offset",)
+    to: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return _check_flat(self.to, parameters)
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return protocol.bind(parameters[0]).reshape(*self.to)
+
+
+def _check_flat(to: Shape, parameters: Sequence[Shape]) -> Shape:
+    shape = check_size(to, "parameter")
+    require(parameters[0] == (math.prod(shape),), f"parameter: {list(parameters[0])} as {list(shape)}")
+    return shape

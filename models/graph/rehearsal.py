@@ -1,0 +1,69 @@
+"""A captured graph on the example, in the clear, before anybody shares anything: is it right, and is it in range?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from models.graph.description import Graph
+from models.graph.network import evaluate
+from models.manifest import Kind
+from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from protocols.core.errors import BoundError, CheckpointError
+from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.secret import Secret
+
+_TOLERANCE = 1e-2
+"""Relative to the largest output, and absolute. The functions are the same, but float32 is rounded, and a softmax takes
+exponentials below 2^-15.75 as zero, which over hundreds of elements comes to some thousandths. An operator that was
+understood wrongly is off by far more."""
+
+
+def rehearse(
+    graph: Graph,
+    lines: Sequence[str],
+    parameters: Mapping[str, tuple[Kind, Tensor]],
+    policy: FixedPointPolicy,
+    inputs: Mapping[str, Tensor],
+    expected: Sequence[Tensor],
+) -> None:
+    """Run the graph on float64 numbers. lines: of user code, for each node. inputs: by name.
+
+    Raises BoundError, naming the line, where a number leaves the fixed-point range, and CheckpointError when the result
+    is not what the module computes.
+    """
+    protocol, f = CleartextProtocol(policy), policy.fraction_bits
+    weights = {name: ClearSecret(protocol, f, tensor) for name, (_, tensor) in parameters.items()}
+    values: list[Secret | None] = [
+        ClearSecret(protocol, f, inputs[i.name].cpu().to(torch.float64)) for i in graph.reals
+    ]
+    for e in graph.embeddings:
+        values.append(ClearSecret(protocol, f, parameters[e.table][1][inputs[e.input].cpu().long()]))
+    for node, line in zip(graph.nodes, lines, strict=True):
+        try:
+            with protocol.layer(node.layer):
+                value = evaluate(protocol, weights, node, values)
+        except BoundError as error:
+            raise BoundError(f"{line}: for the example, {error}") from None
+        largest = float(_number(value).abs().max())
+        if not largest < 2.0**policy.value_bits:
+            raise BoundError(
+                f"{line}: for the example, layer {node.layer} computes a magnitude of {largest:.6g}; the declared "
+                f"bound is {2.0**policy.value_bits:.6g}; scale the model down, or normalise what it computes"
+            )
+        values.append(value)
+    for i, (number, due) in enumerate(zip(graph.outputs, expected, strict=True)):
+        found, due = _number(values[number]), due.cpu()
+        difference = float((found - due).abs().max()) if found.shape == due.shape else float("inf")
+        if not difference <= _TOLERANCE * (1 + float(due.abs().max())):
+            raise CheckpointError(
+                f"output {i} of the captured module differs from the module's own by {difference:.3g} for the example. "
+                "Does it use random numbers, or change with every call? If not, this is a defect: please report it"
+            )
+
+
+def _number(value: Secret | None) -> Tensor:
+    assert isinstance(value, ClearSecret)
+    return value.value

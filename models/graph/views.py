@@ -1,0 +1,189 @@
+"""The same elements in another order or shape: linear maps on shares, so nothing is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.graph.operation import Operation, Shape, broadcast, check_dim, check_size, require
+from protocols.core.secret import Protocol, Secret
+
+
+@dataclass(frozen=True)
+class Reshape(Operation):
+    """Same elements in another shape."""
+
+    to: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        shape = check_size(self.to, "reshape")
+        require(math.prod(shape) == math.prod(values[0]), f"reshape: {list(values[0])} to {list(shape)}")
+        return shape
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].reshape(*self.to)
+
+
+@dataclass(frozen=True)
+class Permute(Operation):
+    """Axes in another order."""
+
+    dims: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(sorted(self.dims) == list(range(len(x))), f"permute: {list(self.dims)} of {len(x)} axes")
+        return tuple(x[dim] for dim in self.dims)
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].map(lambda t: t.permute(self.dims))
+
+
+@dataclass(frozen=True)
+class Slice(Operation):
+    """Elements start, start + step, ... below stop along one axis."""
+
+    dim: int
+    start: int
+    stop: int
+    step: int
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        length = x[check_dim(self.dim, x, "slice")]
+        require(
+            0 <= self.start < self.stop <= length and self.step > 0,
+            f"slice: {self.start} to {self.stop} by {self.step} of {length}",
+        )
+        return (*x[: self.dim], len(range(self.start, self.stop, self.step)), *x[self.dim + 1 :])
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        index = (*[slice(None)] * self.dim, slice(self.start, self.stop, self.step))
+        return values[0][index]
+
+
+@dataclass(frozen=True)
+class Expand(Operation):
+    """Axes of length one repeated, and new ones in front."""
+
+    to: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        shape = check_size(self.to, "expand")
+        require(broadcast([values[0], shape], "expand") == shape, f"expand: {list(values[0])} to {list(shape)}")
+        return shape
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].expand(*self.to)
+
+
+@dataclass(frozen=True)
+class Concatenate(Operation):
+    """Tensors joined along one axis."""
+
+    values = None
+    dim: int
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        first = values[0]
+        dim = check_dim(self.dim, first, "concatenate")
+        others = {(*x[:dim], *x[dim + 1 :]) for x in values} if all(len(x) > dim for x in values) else set()
+        require(len(others) == 1, f"concatenate: shapes {[list(x) for x in values[:4]]} along axis {dim}")
+        return (*first[:dim], sum(x[dim] for x in values), *first[dim + 1 :])
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return protocol.concatenate(values, self.dim)
+
+
+@dataclass(frozen=True)
+class Pad(Operation):
+    """Zeros before and after along the last axes: amounts as in torch.nn.functional.pad, the last axis first."""
+
+    amounts: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(
+            len(self.amounts) % 2 == 0 and len(self.amounts) <= 2 * len(x) and min(self.amounts, default=0) >= 0,
+            f"pad: {list(self.amounts)} for {len(x)} axes",
+        )
+        shape = list(x)
+        for i in range(len(self.amounts) // 2):
+            shape[-1 - i] += self.amounts[2 * i] + self.amounts[2 * i + 1]
+        return tuple(shape)
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].map(lambda t: torch.nn.functional.pad(t, self.amounts))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which elements of an image a window covers, and where windows lie. Each field: along height, along width.
+
+    padding: rows of zeros around the image, or of its edge again; equal on both sides.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+
+    def shape(self, image: Shape, what: str) -> Shape:
+        """Windows [height, width] of an image [..., height, width]. Raises CheckpointError when there are none."""
+        pairs = (self.kernel, self.stride, self.padding, self.dilation)
+        require(all(len(pair) == 2 for pair in pairs), f"{what}: kernel, stride, padding, dilation are pairs")
+        smallest = min(*self.kernel, *self.stride, *self.dilation)
+        largest = max(max(pair) for pair in pairs)
+        require(smallest > 0 and min(self.padding) >= 0 and largest < 1 << 16, f"{what}: kernel, stride, padding")
+        counts = []
+        for i in (0, 1):
+            room = image[-2 + i] + 2 * self.padding[i] - self._extent(i)
+            require(room >= 0, f"{what}: windows of {list(self.kernel)} on an image of {list(image[-2:])}")
+            counts.append(room // self.stride[i] + 1)
+        return tuple(counts)
+
+    def _extent(self, i: int) -> int:
+        return self.dilation[i] * (self.kernel[i] - 1) + 1
+
+    def of(self, image: Tensor, *, edge: bool) -> Tensor:
+        """Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements]."""
+        for i in (0, 1):
+            dim, padding = 2 + i, self.padding[i]
+            if padding and edge:
+                first, last = image.narrow(dim, 0, 1), image.narrow(dim, image.shape[dim] - 1, 1)
+                image = torch.cat([*[first] * padding, image, *[last] * padding], dim)
+            elif padding:
+                image = torch.nn.functional.pad(image, (0, 0, padding, padding) if i == 0 else (padding, padding))
+        for i in (0, 1):
+            image = image.unfold(2 + i, self._extent(i), self.stride[i])[..., :: self.dilation[i]]
+        return image.flatten(4)
+
+
+@dataclass(frozen=True)
+class Windows(Operation):
+    """Every window of an image. Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements].
+
+    edge: padding repeats the image's edge, for maxima, instead of zero.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    edge: bool
+
+    def _window(self) -> Window:
+        return Window(self.kernel, self.stride, self.padding, self.dilation)
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) == 4, f"windows: an image is [B, C, H, W], not {list(x)}")
+        return (*x[:2], *self._window().shape(x, "windows"), math.prod(self.kernel))
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].map(lambda t: self._window().of(t, edge=self.edge))

@@ -1,0 +1,113 @@
+"""Modules that a user wrote in torch, captured and loaded on the parties."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from models.checkpoint import read_manifest, write_split
+from models.graph.capture import capture
+from models.graph.network import GraphNetwork
+from models.manifest import Manifest, WeightVisibility
+from protocols.core.errors import CheckpointError, InputError
+from secure.connection import Parties
+from secure.progress import status
+from secure.resident import ResidentModel, load_model
+from secure.split import check_empty, read_client_tables, share_files
+
+
+class PrivateModule(ResidentModel):
+    """A torch module that P0 and P1 hold in shares, for inputs of the shapes that it was captured with.
+
+    The parties get no code. They get a graph of operations from a fixed table, with shapes, the numbers that stand in
+    the module's code, and names of parameters and submodules; they check all of it. Parameters and buffers, and tensors
+    in the code, are private or public, as `weights` says.
+    """
+
+    def __init__(
+        self, manifest: Manifest, parties: Parties, *, embeddings: Mapping[str, Tensor], load_seconds: float
+    ) -> None:
+        """For a model that is loaded already. Raises CheckpointError when the manifest is not that of a module."""
+        super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
+        if not isinstance(self._network, GraphNetwork):
+            raise CheckpointError("this is no captured module; load it with PrivateModel.from_pretrained")
+        self._module = self._network
+
+    @classmethod
+    def from_module(
+        cls,
+        module: torch.nn.Module,
+        example_inputs: Tensor | Sequence[Tensor],
+        *,
+        parties: Parties,
+        weights: WeightVisibility = "private",
+        progress: bool | None = None,
+    ) -> Self:
+        """Capture a torch module, share its weights and load it on the parties.
+
+        Args:
+            module: in eval mode, in float32 or float64. Everything in it must be one of the operators that are served.
+            example_inputs: what forward takes, by position: tensors of real numbers, and of integers for embeddings.
+                Shapes are those of every later call. The module runs on the values in the clear, here, to see that
+                numbers stay in the fixed-point range: take typical ones.
+            weights: whether parameters and buffers are "private", or "public".
+            progress: show what is going on; None does so when standard error is a terminal.
+
+        Raises CheckpointError, before anything is shared, with every operator that is not served and its line of code;
+        BoundError when a number leaves the range, with its line; SessionError and its kinds.
+        """
+        with status("capturing the module", progress):
+            checkpoint = capture(module, example_inputs, weights=weights)
+        with (
+            status("sharing the weights with P0 and P1", progress),
+            tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary,
+        ):
+            manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
+            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol))
+        return cls(manifest, parties, embeddings=checkpoint.embeddings, load_seconds=load_seconds)
+
+    @classmethod
+    def from_split(cls, folder: Path | str, *, parties: Parties) -> Self:
+        """Load a module from a folder that `split` made. Where it lacks the share files, each party serves its own.
+
+        Raises CheckpointError before anything is sent, and SessionError and its kinds.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        tables = read_client_tables(folder, manifest)
+        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
+        return cls(manifest, parties, embeddings=tables, load_seconds=load_seconds)
+
+    @staticmethod
+    def split(
+        module: torch.nn.Module,
+        example_inputs: Tensor | Sequence[Tensor],
+        out_dir: Path | str,
+        *,
+        weights: WeightVisibility = "private",
+    ) -> Manifest:
+        """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
+
+        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty.
+        """
+        check_empty(Path(out_dir))
+        return write_split(capture(module, example_inputs, weights=weights), out_dir)
+
+    def __call__(self, *inputs: Tensor, progress: bool | None = None) -> Any:
+        """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.
+
+        inputs: as in the module's forward, by position, of the shapes of the example.
+
+        Raises InputError before anything is sent, and SessionError and its kinds.
+        """
+        names = [given.name for given in self._module.graph.inputs]
+        if len(inputs) != len(names):
+            raise InputError(f"{len(inputs)} inputs; the module takes {len(names)}: {', '.join(names)}")
+        with self._bar(1, progress) as bar:
+            outputs, self._report = self._session("hidden", dict(zip(names, inputs, strict=True)), bar)
+        return self._module.arrange(outputs)

@@ -1,0 +1,81 @@
+"""A model that the parties hold, and sessions with it: what every kind of model has in common at the client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from torch import Tensor
+
+from models.exchange import input_payloads, step_outputs
+from models.manifest import Manifest
+from models.network import Inputs
+from models.program import network
+from models.request import Output, Request
+from parties.conversation import Costs
+from protocols.core.errors import InputError
+from secure.connection import Parties
+from secure.progress import LayerBar, layer_bar
+from secure.report import Report
+
+
+class ResidentModel:
+    """One model at the parties."""
+
+    def __init__(
+        self, manifest: Manifest, parties: Parties, *, embeddings: Mapping[str, Tensor], load_seconds: float
+    ) -> None:
+        """For a model that is loaded already. embeddings: with public weights, the tables that the client looks up."""
+        self.manifest = manifest
+        self.load_seconds = load_seconds
+        self._network = network(manifest)
+        self._parties = parties
+        self._embeddings = embeddings
+        self._report: Report | None = None
+
+    @property
+    def report(self) -> Report:
+        """What the last call cost. Raises InputError before the first one."""
+        if self._report is None:
+            raise InputError("there is no report yet: make a prediction first")
+        return self._report
+
+    def unload(self) -> None:
+        """Free the model's memory at all parties."""
+        self._parties.client.unload_model(self.manifest.digest)
+
+    def _session(
+        self,
+        output: Output,
+        inputs: Inputs,
+        bar: LayerBar,
+    ) -> tuple[dict[str, Tensor], Report]:
+        """One prediction: encode, share, let the parties compute, reconstruct, decode."""
+        request = self._network.request(output, inputs)
+        payloads = input_payloads(self._network, request, inputs, self._embeddings)
+        prediction = self._parties.client.predict(*self._digests, request, payloads, bar.watch)
+        bar.session_done()
+        outputs = step_outputs(self._network, request, prediction.payloads)
+        return outputs, self._report_of(request, prediction.costs, request.tokens)
+
+    def _report_of(self, request: Request, costs: Costs, tokens: int) -> Report:
+        """tokens: of each row that the session took in."""
+        return Report.of_session(
+            costs, load_seconds=self.load_seconds, sequences=request.batch, tokens=request.batch * tokens
+        )
+
+    @property
+    def _digests(self) -> tuple[str, str]:
+        return self.manifest.digest, self.manifest.policy.digest()
+
+    def _bar(self, sessions: int, progress: bool | None) -> AbstractContextManager[LayerBar]:
+        return layer_bar(sessions, self._network.layers, progress)
+
+
+def load_model(parties: Parties, manifest: Manifest, shares: Mapping[str, Path] | None) -> float:
+    """Make the model resident at the parties. Returns the seconds that it took."""
+    started = time.monotonic()
+    parties.client.load_model(manifest, shares)
+    return time.monotonic() - started
