@@ -13,15 +13,18 @@ from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.measure import Setting, measure
+from bench.numerics import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
 from models.manifest import WeightVisibility
 from protocols.core.errors import ConfigurationError, SecureInferenceError
+from protocols.families import BEAVER
 
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)
 
+ProtocolName = Literal["beaver", "replicated"]
 NetworkName = Literal["loopback", "lan", "wan"]
 Model = Annotated[str, typer.Argument(help=", ".join([*SHAPES, *DECODERS]))]
 Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
@@ -31,6 +34,7 @@ Layers = Annotated[int | None, typer.Option(min=1, help="fewer layers than the m
 Hidden = Annotated[int | None, typer.Option(min=64, help="another width, with random weights; a multiple of 64")]
 Repeats = Annotated[int, typer.Option(min=1, help="runs after the warm-up")]
 OnNetwork = Annotated[NetworkName, typer.Option(help="lan: 1 Gbps, 1 ms; wan: 200 Mbps, 40 ms; there and back")]
+ByProtocol = Annotated[ProtocolName, typer.Option(help="beaver: two parties and a dealer; replicated: three parties")]
 Phases = Annotated[bool, typer.Option(help="measure offline and online apart as well, in a second launch")]
 
 
@@ -45,6 +49,7 @@ def model(
     repeats: Repeats = 5,
     network: OnNetwork = "loopback",
     phases: Phases = True,
+    protocol: ByProtocol = "beaver",
     generate: Annotated[int | None, typer.Option(min=2, help="new tokens after a prompt of --tokens; decoders")] = None,
     reveal: Annotated[Literal["logits", "token"], typer.Option(help="what the client gets of each step")] = "logits",
     extrapolate: Annotated[bool, typer.Option(help="from 1 and --layers layers to all that the model has")] = False,
@@ -59,7 +64,7 @@ def model(
         decoder = generation.Setting(name, tokens, generate, batch, weights, layers, repeats, reveal, network)
         _generation(decoder, extrapolated=extrapolate)
         return
-    setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases)
+    setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases, protocol)
     record = measure(setting, console)
     _show(record)
     _save(_name_of(setting), record)
@@ -74,20 +79,21 @@ def layer(
     repeats: Repeats = 5,
     network: OnNetwork = "loopback",
     phases: Phases = True,
+    protocol: ByProtocol = "beaver",
 ) -> None:
     """One encoder layer by op, of a model with this one layer.
 
     Example: python -m bench layer bert-base --tokens 128
     """
-    setting = Setting(name, tokens, batch, weights, 1, repeats, network=network, phases=phases)
+    setting = Setting(name, tokens, batch, weights, 1, repeats, network=network, phases=phases, protocol=protocol)
     record = measure(setting, console, layer="layer.0")
     for op, cost in sorted(record["ops"].items(), key=lambda item: -item[1]["p1"]):
         console.print(
-            f"{op:20} {cost['p1']:7.3f} s, dealer {cost['dealer']:7.3f} s, {cost['rounds']:4} rounds, "
+            f"{op:20} {cost['p1']:7.3f} s, dealer {cost.get('dealer', 0.0):7.3f} s, {cost['rounds']:4.0f} rounds, "
             f"online {cost['online_bytes'] / 1e6:8.2f} MB, dealer {cost['dealer_bytes'] / 1e6:8.2f} MB"
         )
     seconds = record["layer_seconds"]["layer.0"]
-    apart = f", online alone {record['phases']['layer_seconds']['layer.0']:.3f} s" if phases else ""
+    apart = f", online alone {record['phases']['layer_seconds']['layer.0']:.3f} s" if setting.apart else ""
     console.print(f"the layer: {seconds:.3f} s{apart}; with embeddings, pooler and output:")
     _show(record)
     _save(f"layer-{_name_of(setting)}", record)
@@ -135,6 +141,7 @@ def gates(
 app.command()(peers)
 app.command()(attack)
 app.command()(ee)
+app.command()(numerics)
 
 
 @app.command("report")
@@ -169,7 +176,7 @@ def guard(
 
 def _show(record: dict[str, Any]) -> None:
     console.print(
-        f"median {record['median_seconds']:.3f} s end to end, {record['rounds']} rounds, "
+        f"median {record['median_seconds']:.3f} s end to end, {record['rounds']:.0f} rounds, "
         f"online {record['online_bytes'] / 1e6:.2f} MB, dealer {record['dealer_bytes'] / 1e6:.2f} MB, "
         f"largest error {record['max_error']:.1e}; transformers in the clear {record['plaintext_seconds']:.4f} s"
     )
@@ -204,9 +211,9 @@ def _name_of(setting: Setting) -> str:
     """File name of a result: a setting measured again replaces its older result."""
     layers = f"{setting.layers}layers-" if setting.layers else ""
     hidden = f"{setting.hidden}wide-" if setting.hidden else ""
-    return (
-        f"{setting.model}-{layers}{hidden}{setting.weights}-{setting.batch}x{setting.tokens}{_suffix(setting.network)}"
-    )
+    protocol = "" if setting.protocol == BEAVER.name else f"{setting.protocol}-"
+    shape = f"{setting.weights}-{setting.batch}x{setting.tokens}"
+    return f"{protocol}{setting.model}-{layers}{hidden}{shape}{_suffix(setting.network)}"
 
 
 def _suffix(network: str) -> str:

@@ -32,6 +32,7 @@ from models.request import Request
 from parties.client import Client
 from parties.conversation import RoleReport
 from parties.run import Progress
+from protocols.families import BEAVER, family
 
 INCLUDES = (
     "three processes and the client on one machine, gRPC with mutual TLS, sharing the input, the dealer's work, "
@@ -60,6 +61,12 @@ class Setting:
     hidden: int | None = None
     network: str = "loopback"
     phases: bool = True
+    protocol: str = BEAVER.name
+
+    @property
+    def apart(self) -> bool:
+        """Whether phases are measured apart: only a dealer works before the input is there."""
+        return self.phases and "dealer" in family(self.protocol).roles
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         with console.status(f"{setting.model}: making, reading and splitting the checkpoint"):
             workload = prepare(setting, scratch)
         together = _series(setting, workload, scratch, console, offline_first=False)
-        apart = _series(setting, workload, scratch, console, offline_first=True) if setting.phases else None
+        apart = _series(setting, workload, scratch, console, offline_first=True) if setting.apart else None
         with torch.inference_mode():
             due = workload.plain(input_ids=workload.ids).last_hidden_state
         plaintext = plaintext_seconds(workload.plain, workload.ids)
@@ -114,7 +121,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
     record = {
         "kind": "model" if layer is None else "layer",
         "setting": asdict(setting),
-        "includes": INCLUDES,
+        "includes": INCLUDES if "dealer" in last.reports else INCLUDES.replace("the dealer's work, ", ""),
         "excludes": EXCLUDES,
         "network": together.network,
         "load_seconds": together.load_seconds,
@@ -127,7 +134,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         "ops": ops,
         "max_error": float((last.outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",
-        "input_upload_bytes": sum(last.reports[role].wire_bytes_received["client"] for role in ("p0", "p1")),
+        "input_upload_bytes": sum(last.reports[role].wire_bytes_received["client"] for role in workload.shares),
         "layer_seconds": _median_layers(together),
     }
     if apart is not None:
@@ -141,11 +148,11 @@ def prepare(setting: Setting, scratch: Path) -> Workload:
     """The model and the input of a setting. Raises ConfigurationError for a model that is not known."""
     folder = checkpoint_folder(setting.model, scratch, setting.layers, setting.hidden)
     checkpoint = read_checkpoint(folder, weights=setting.weights)
-    manifest = write_split(checkpoint, scratch / "split")
+    manifest = write_split(checkpoint, scratch / "split", protocol=setting.protocol)
     plain = reference(folder)
     generator = torch.Generator().manual_seed(_SEED)
     ids = torch.randint(0, plain.config.vocab_size, (setting.batch, setting.tokens), generator=generator)
-    shares = {role: scratch / "split" / f"{role}.safetensors" for role in ("p0", "p1")}
+    shares = {role: scratch / "split" / f"{role}.safetensors" for role in family(setting.protocol).computing}
     return Workload(checkpoint, manifest, shares, ids, network(manifest).request("hidden", {"input_ids": ids}), plain)
 
 
@@ -181,7 +188,7 @@ def phases_of(series: Series) -> dict[str, Any]:
 def _series(setting: Setting, workload: Workload, scratch: Path, console: Console, *, offline_first: bool) -> Series:
     what = "phases apart" if offline_first else "end to end"
     with (
-        parties_on(setting.network, scratch, offline_first=offline_first) as running,
+        parties_on(setting.network, scratch, offline_first=offline_first, protocol=setting.protocol) as running,
         Client(running.launcher.settings) as client,
     ):
         with console.status(f"{what}: loading the model"):

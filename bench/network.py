@@ -14,16 +14,17 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parties.config import PARTIES, Measure, settings_toml
+from parties.config import CALLERS, PARTIES, Measure, settings_toml
 from parties.launcher import Launcher, launch
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError
+from protocols.families import BEAVER, family
 
 TBF_LABEL = "tc tbf in network namespaces: each party's link, each direction"
 CHANNEL_RATE_LABEL = (
@@ -61,7 +62,14 @@ class Running:
 
 
 @contextmanager
-def parties_on(name: str, scratch: Path, *, offline_first: bool = False, module: str = "parties") -> Iterator[Running]:
+def parties_on(
+    name: str,
+    scratch: Path,
+    *,
+    offline_first: bool = False,
+    module: str = "parties",
+    protocol: str = BEAVER.name,
+) -> Iterator[Running]:
     """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
 
     Raises ConfigurationError for an unknown name, and what `launch` raises.
@@ -72,17 +80,18 @@ def parties_on(name: str, scratch: Path, *, offline_first: bool = False, module:
     measure = replace(network.measure, offline_first=offline_first)
     with ExitStack() as stack:
         if network == Network():
-            launcher = stack.enter_context(launch(module=module, measure=measure))
+            launcher = stack.enter_context(launch(protocol=protocol, module=module, measure=measure))
             return (yield Running(launcher, {"name": name}))
-        namespaces = Namespaces(network.bits_per_second)
+        namespaces = Namespaces(network.bits_per_second, family(protocol).roles)
         if may_make_namespaces():
             stack.enter_context(namespaces)
             bandwidth = TBF_LABEL
-            config = _settings(scratch, namespaces.addresses, replace(measure, bytes_per_second=math.inf))
+            unlimited = replace(measure, bytes_per_second=math.inf)
+            config = _settings(scratch, namespaces.addresses, unlimited, protocol)
             launcher = launch(config, module=module, prefixes=namespaces.prefixes)
         else:
             bandwidth = CHANNEL_RATE_LABEL
-            launcher = launch(module=module, measure=measure)
+            launcher = launch(protocol=protocol, module=module, measure=measure)
         stack.enter_context(launcher)
         label = {
             "name": name,
@@ -106,14 +115,15 @@ def may_make_namespaces() -> bool:
 class Namespaces:
     """One network namespace for each party, on one bridge; removed at the end of the context."""
 
-    def __init__(self, bits_per_second: float) -> None:
+    def __init__(self, bits_per_second: float, roles: Sequence[str] = PARTIES) -> None:
+        self._roles = roles
         self._rate = f"{bits_per_second:.0f}bit"
         self._burst = f"{max(1 << 16, int(bits_per_second / 8 * _BURST_SECONDS))}"
         self._name = f"si{os.getpid()}"
         # 198.18.0.0/15 is set aside for benchmarks of networks.
         self._subnet = f"198.18.{os.getpid() % 256}"
-        self.addresses = {role: f"{self._subnet}.{i + 1}:{_PORT}" for i, role in enumerate(PARTIES)}
-        self.prefixes = {role: ("ip", "netns", "exec", f"{self._name}-{role}") for role in PARTIES}
+        self.addresses = {role: f"{self._subnet}.{i + 1}:{_PORT}" for i, role in enumerate(roles)}
+        self.prefixes = {role: ("ip", "netns", "exec", f"{self._name}-{role}") for role in roles}
 
     def __enter__(self) -> Namespaces:
         try:
@@ -132,7 +142,7 @@ class Namespaces:
         _run(f"ip addr add {self._subnet}.254/24 dev {bridge}")
         _run(f"ip link set {bridge} up")
         shape = f"root tbf rate {self._rate} burst {self._burst} latency {_QUEUE_MILLISECONDS}ms"
-        for i, role in enumerate(PARTIES):
+        for i, role in enumerate(self._roles):
             inside, outside = f"{self._name}-{role}", f"{self._name}-{i}"
             _run(f"ip netns add {inside}")
             _run(f"ip link add {outside} type veth peer name eth0 netns {inside}")
@@ -144,7 +154,7 @@ class Namespaces:
             _run(f"tc qdisc add dev {outside} {shape}")
 
     def _remove(self) -> None:
-        for i, role in enumerate(PARTIES):
+        for i, role in enumerate(self._roles):
             # A namespace takes its links along some time after `ip netns del` returned; the next one of this process
             # would find their names taken.
             _run(f"ip link del {self._name}-{i}", check=False)
@@ -156,9 +166,10 @@ def _run(command: str, check: bool = True) -> None:
     subprocess.run(command.split(), check=check, capture_output=True)
 
 
-def _settings(scratch: Path, addresses: Mapping[str, str], measure: Measure) -> Path:
+def _settings(scratch: Path, addresses: Mapping[str, str], measure: Measure, protocol: str) -> Path:
     folder = scratch / ("settings-offline-first" if measure.offline_first else "settings")
-    make_certificates(folder / "certificates", {role: [addresses[role].rsplit(":")[0]] for role in PARTIES}, days=2)
+    hosts = {role: [address.rsplit(":")[0]] for role, address in addresses.items()}
+    make_certificates(folder / "certificates", hosts, days=2, roles=(*addresses, *CALLERS))
     path = folder / "parties.toml"
-    path.write_text(settings_toml(addresses, folder / "certificates", measure), encoding="utf-8")
+    path.write_text(settings_toml(addresses, folder / "certificates", measure, protocol=protocol), encoding="utf-8")
     return path

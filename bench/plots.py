@@ -47,7 +47,9 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
 def model_name(setting: dict[str, Any]) -> str:
     """A model with what was changed of it."""
     layers = f", {setting['layers']} layer{'s' * (setting['layers'] != 1)}" if setting.get("layers") else ""
-    return str(setting["model"]) + layers + (f", {setting['hidden']} wide" if setting.get("hidden") else "")
+    hidden = f", {setting['hidden']} wide" if setting.get("hidden") else ""
+    protocol = setting.get("protocol", "beaver")
+    return str(setting["model"]) + layers + hidden + ("" if protocol == "beaver" else f", {protocol}")
 
 
 def title_of(record: Record) -> str:

@@ -120,7 +120,7 @@ def by_op(record: Record) -> str:
         [
             op,
             f"{cost['p1']:.3f}",
-            f"{cost['dealer']:.3f}",
+            f"{cost.get('dealer', 0.0):.3f}",
             f"{cost['rounds']:,.0f}",
             f"{cost['online_bytes'] / 1e6:.2f}",
             f"{cost['dealer_bytes'] / 1e6:.2f}",

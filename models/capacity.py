@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from models.manifest import Manifest, ParameterSpec
 from models.tensor_file import TensorSpec
 from protocols.core import ring
 from protocols.core.errors import CheckpointError
+from protocols.families import REPLICATED, family
 
 _WORD_BYTES = 8
 _LOADING_WORDS = 5
@@ -20,22 +20,24 @@ _SHORT_BYTES = 4
 """Bytes of a weight in the clear: with f = 16 it is below 2^29 in magnitude."""
 
 
-def file_specs(parameters: Mapping[str, ParameterSpec]) -> dict[str, TensorSpec]:
-    """Shapes and types of tensors in a share file."""
+def file_specs(manifest: Manifest, role: str) -> dict[str, TensorSpec]:
+    """Shapes and types of tensors in a computing role's share file."""
     return {
-        name: TensorSpec(spec.shape, torch.int32 if spec.bits <= ring.HALF_WORD_BITS else torch.int64)
-        for name, spec in parameters.items()
+        name: TensorSpec(
+            (*manifest.parts, *spec.shape), torch.int32 if spec.bits <= ring.HALF_WORD_BITS else torch.int64
+        )
+        for name, spec in manifest.held_by(role).items()
     }
 
 
 def share_bytes(manifest: Manifest, role: str) -> int:
     """Of the tensors in a party's share file."""
-    return sum(spec.size_bytes for spec in file_specs(manifest.held_by(role)).values())
+    return sum(spec.size_bytes for spec in file_specs(manifest, role).values())
 
 
 def check_disk(manifest: Manifest, folder: Path) -> None:
-    """Raises CheckpointError when the folder's disk has no room for both share files."""
-    need = {role: share_bytes(manifest, role) for role in ("p0", "p1")}
+    """Raises CheckpointError when the folder's disk has no room for all share files."""
+    need = {role: share_bytes(manifest, role) for role in family(manifest.protocol).computing}
     free = shutil.disk_usage(folder).free
     if sum(need.values()) > free:
         each = ", ".join(f"{role} {human_bytes(count)}" for role, count in need.items())
@@ -69,6 +71,9 @@ def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: b
         return _WORD_BYTES * spec.elements * (3 if spec.opened and not at_dealer else 1)
     if weights == "public" and at_dealer:
         return 0
+    if manifest.protocol == REPLICATED.name:
+        # Both shares, and their sum, of which products are made.
+        return _WORD_BYTES * spec.elements * (1 if weights == "public" else 3)
     full = ring.element_bytes(spec.bits) if digits else 4 if spec.bits <= ring.HALF_WORD_BITS else _WORD_BYTES
     in_clear = weights == "public" or (weights == "server" and role == "p1")
     if in_clear and digits:

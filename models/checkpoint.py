@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from models.source import Source, read_json
 from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import BoundError, CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy, encode
-from protocols.core.prg import SEED_BYTES, Prg
+from protocols.families import BEAVER, Splitter, family
 
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
@@ -148,26 +147,24 @@ def _parts(tensor: Tensor) -> Sequence[Tensor]:
     return parts
 
 
-def _shares(weights: WeightVisibility) -> Callable[[int, int, Tensor], dict[str, Tensor]]:
-    """What p0 and p1 get of one part of a tensor; (tensor, part) number it, each pair once.
+def _shares(manifest: Manifest) -> Splitter:
+    """What each computing role gets of one part of a tensor; (tensor, part) number it, each pair once.
 
-    Additive shares with private weights, the part itself for whoever sees the weights, nothing for P0 beside an owner.
+    Shares with private weights, the part itself for whoever sees the weights, nothing for P0 beside an owner.
     """
-    if weights == "public":
-        return lambda tensor, number, part: {"p0": part, "p1": part}
-    if weights == "server":
-        return lambda tensor, number, part: {"p1": part}
-    generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
-
-    def share(tensor: int, number: int, part: Tensor) -> dict[str, Tensor]:
-        mask = generator.words(tensor, number, tuple(part.shape), torch.device("cpu"))
-        return {"p0": mask, "p1": part - mask}
-
-    return share
+    of_family = family(manifest.protocol)
+    if manifest.weights == "private":
+        return of_family.splitter()
+    blind = ("p0",) if manifest.weights == "server" else ()
+    return lambda tensor, number, part: tuple(() if role in blind else (part,) for role in of_family.computing)
 
 
-def write_split(checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = ()) -> Manifest:
-    """Write manifest.json, p0.safetensors and p1.safetensors (readable by this user only). Returns the manifest.
+def write_split(
+    checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = (), protocol: str = BEAVER.name
+) -> Manifest:
+    """Write manifest.json and each computing party's ROLE.safetensors, readable by this user only.
+
+    Returns the manifest, which names the protocol.
 
     With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
     for the client, too, and so are files that are `copied` along. One tensor is in memory at a time. The manifest comes
@@ -177,14 +174,18 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence
     has no room. What was written is removed then.
     """
     out_dir = Path(out_dir)
-    names = (MANIFEST_NAME, "p0.safetensors", "p1.safetensors", CLIENT_NAME, LABELS_NAME)
+    manifest = replace(checkpoint.manifest, protocol=family(protocol).name)
+    if manifest.weights == "server" and manifest.protocol != BEAVER.name:
+        raise CheckpointError(f"weights='server' is for the protocol {BEAVER.name!r}, not {protocol!r}")
+    shares = [f"{role}.safetensors" for role in family(protocol).computing]
+    names = (MANIFEST_NAME, *shares, CLIENT_NAME, LABELS_NAME)
     written = [out_dir / name for name in (*names, *(path.name for path in copied))]
     try:
         out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in written:
             path.unlink(missing_ok=True)
-        check_disk(checkpoint.manifest, out_dir)
-        digests = _write_shares(checkpoint, out_dir)
+        check_disk(manifest, out_dir)
+        digests = _write_shares(manifest, checkpoint.tensors, out_dir)
         if checkpoint.embeddings:
             specs = {name: TensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
             with TensorFile(out_dir / CLIENT_NAME, specs) as tables:
@@ -194,7 +195,7 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence
             write_labels(out_dir, checkpoint.labels)
         for path in copied:
             shutil.copyfile(path, out_dir / path.name)
-        manifest = replace(checkpoint.manifest, share_digests=digests)
+        manifest = replace(manifest, share_digests=digests)
         (out_dir / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
         return manifest
     except BaseException as error:
@@ -206,35 +207,40 @@ def write_split(checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence
         raise
 
 
-def _write_shares(checkpoint: Checkpoint, out_dir: Path) -> dict[str, str]:
-    """Both share files, tensor by tensor. Returns their digests."""
-    manifest = checkpoint.manifest
-    share = _shares(manifest.weights)
+def _write_shares(manifest: Manifest, tensors: Mapping[str, Tensor], out_dir: Path) -> dict[str, str]:
+    """All share files, tensor by tensor. Returns their digests."""
+    share, roles = _shares(manifest), family(manifest.protocol).computing
     with ExitStack() as stack:
-        files = {
-            role: stack.enter_context(
-                TensorFile(out_dir / f"{role}.safetensors", file_specs(manifest.held_by(role)), private=True)
-            )
-            for role in ("p0", "p1")
-        }
+        files = [
+            stack.enter_context(TensorFile(out_dir / f"{role}.safetensors", file_specs(manifest, role), private=True))
+            for role in roles
+        ]
 
         def write(number: int, name: str, tensor: Tensor) -> None:
             """In a function of its own, so that nothing of a tensor is left when the next one is read."""
-            for part_number, part in enumerate(_parts(tensor)):
-                for role, of_role in share(number, part_number, part).items():
-                    files[role].append(name, of_role)
+            # Where a role holds several shares of a tensor, they lie one behind the other in its file.
+            for place in range(math.prod(manifest.parts)):
+                for part_number, part in enumerate(_parts(tensor)):
+                    for file, held in zip(files, share(number, part_number, part), strict=True):
+                        if held:
+                            file.append(name, held[place])
 
         for number, name in enumerate(manifest.parameters):
-            write(number, name, checkpoint.tensors[name])
-    return {role: file.digest for role, file in files.items()}
+            write(number, name, tensors[name])
+    return {role: file.digest for role, file in zip(roles, files, strict=True)}
 
 
 def split_checkpoint(
-    folder: Path | str, out_dir: Path | str, *, weights: WeightVisibility = "private", head: bool = True
+    folder: Path | str,
+    out_dir: Path | str,
+    *,
+    weights: WeightVisibility = "private",
+    head: bool = True,
+    protocol: str = BEAVER.name,
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, files of its tokenizer or image processor."""
     beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
-    return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=beside)
+    return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=beside, protocol=protocol)
 
 
 def read_manifest(folder: Path | str) -> Manifest:
@@ -248,16 +254,18 @@ def read_manifest(folder: Path | str) -> Manifest:
 class ShareFile(Mapping[str, Tensor]):
     """A party's tensors, each read when it is asked for: a model and its share file need not fit in memory together."""
 
-    def __init__(self, path: Path, parameters: Mapping[str, ParameterSpec]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, role: str) -> None:
         """Raises CheckpointError when names, shapes or types are not those of the manifest."""
         self._path = path
+        parameters = manifest.held_by(role)
         with safe_open(path, "pt") as file:
             if set(file.keys()) != set(parameters):
                 raise CheckpointError(f"{path} holds other tensors than its manifest says")
             for name, spec in parameters.items():
                 found, due = file.get_slice(name), _INT32 if spec.bits <= 32 else _INT64
-                if tuple(found.get_shape()) != spec.shape or found.get_dtype() != due:
-                    raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {spec.shape}")
+                shape = (*manifest.parts, *spec.shape)
+                if tuple(found.get_shape()) != shape or found.get_dtype() != due:
+                    raise CheckpointError(f"{path}: tensor {name!r} is not {due} of shape {shape}")
         self._names = tuple(parameters)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -280,7 +288,7 @@ def read_share(path: Path | str, manifest: Manifest, role: str) -> ShareFile:
         digest = file_digest(path)
         if digest != manifest.share_digests.get(role):
             raise CheckpointError(f"{path} is not the share of {role} that the manifest describes (its hash differs)")
-        return ShareFile(path, manifest.held_by(role))
+        return ShareFile(path, manifest, role)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 

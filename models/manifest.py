@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from protocols.core.errors import CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.families import BEAVER, FAMILIES, family
 
 WeightVisibility = Literal["private", "public", "server"]
 """Who sees the weights: nobody (P0 and P1 hold shares), both parties, or P1 alone, who is the model's owner."""
@@ -50,7 +51,10 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Public description of one split checkpoint. `digest` identifies it in every handshake."""
+    """Public description of one split checkpoint. `digest` identifies it in every handshake.
+
+    protocol: the family of `protocols.families` that the share files are for.
+    """
 
     architecture: str
     config: dict[str, Any]
@@ -58,10 +62,16 @@ class Manifest:
     weights: WeightVisibility
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
+    protocol: str = BEAVER.name
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
         """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
         return {} if self.weights == "server" and role == "p0" else self.parameters
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Axes that a tensor has in a share file before its own: shares of one role that lie side by side."""
+        return family(self.protocol).parts if self.weights == "private" else ()
 
     def to_json(self) -> str:
         """Canonical text: equal manifests give equal bytes."""
@@ -71,6 +81,7 @@ class Manifest:
             "config": self.config,
             "policy": self.policy.to_dict(),
             "weights": self.weights,
+            "protocol": self.protocol,
             "parameters": {
                 name: {"shape": list(spec.shape), "kind": spec.kind, "fraction_bits": spec.fraction_bits}
                 for name, spec in self.parameters.items()
@@ -88,6 +99,11 @@ class Manifest:
                 raise CheckpointError(f"manifest has format {value['format']}, this version reads {FORMAT}")
             if value["weights"] not in VISIBILITIES:
                 raise CheckpointError(f"manifest has weights {value['weights']!r}; known: {', '.join(VISIBILITIES)}")
+            protocol = value.get("protocol", BEAVER.name)
+            if protocol not in FAMILIES:
+                raise CheckpointError(f"manifest has protocol {protocol!r}; known: {', '.join(FAMILIES)}")
+            if value["weights"] == "server" and protocol != BEAVER.name:
+                raise CheckpointError(f"manifest has weights 'server' with the protocol {protocol!r}")
             parameters = {
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()
@@ -99,6 +115,7 @@ class Manifest:
                 value["weights"],
                 parameters,
                 value["share_digests"],
+                protocol,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None

@@ -15,8 +15,8 @@ from models.manifest import GRAPH, Manifest
 from models.network import Network
 from models.registry import architecture
 from models.request import Request
-from protocols.beaver.sharing import open_payload, pack_shares
 from protocols.core.secret import Protocol
+from protocols.families import family
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +72,13 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
     Each step takes the client's shares, computes, and sends shares of its outputs back. State that a step leaves, a
     cache of keys and values, stays with the role until the session ends.
     """
-    net, state = network(model.manifest), None
+    net, state, ends = network(model.manifest), None, family(model.manifest.protocol)
     for step in range(request.steps):
         payload = client.receive(step)
         if payload is None:
             return True
         specs = net.input_specs(request, step)
-        shares = None if index is None else open_payload(index, payload, specs)
+        shares = None if index is None else ends.open_payload(index, payload, specs)
         inputs = {
             name: protocol.input(None if shares is None else shares[name], spec.shape, spec.fraction_bits, spec.bits)
             for name, spec in sorted(specs.items())
@@ -89,5 +89,5 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
             revealed = {name: protocol.reveal(secret, due[name].bits) for name, secret in sorted(outputs.items())}
         protocol.end_step()
         if index is not None:
-            client.send(pack_shares(revealed, due))
+            client.send(ends.pack_shares(revealed, due))
     return False

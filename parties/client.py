@@ -14,7 +14,7 @@ from typing import Protocol
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from parties.config import PARTIES, PartiesSettings
+from parties.config import PartiesSettings
 from parties.conversation import Conversation, Costs
 from parties.dialer import Dialer
 from parties.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
@@ -47,9 +47,9 @@ class RequestView(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """p0's and p1's output payloads, and what the session cost."""
+    """The computing parties' output payloads, and what the session cost."""
 
-    payloads: tuple[bytes, bytes]
+    payloads: tuple[bytes, ...]
     costs: Costs
 
 
@@ -74,7 +74,7 @@ class Client:
         """Make the model resident at all three roles; cheap when it already is.
 
         Args:
-            shares: {"p0": path, "p1": path} uploads the two files; None lets each party serve its own from its disk.
+            shares: {"p0": path, "p1": path, ...} uploads the files; None lets each party serve its own from its disk.
 
         Raises CheckpointError for a share that does not fit the manifest, and SessionError and its kinds.
         """
@@ -83,7 +83,7 @@ class Client:
         hello = self._hello(Kind.KIND_LOAD, manifest.digest, policy_digest)
         hello.load_id = hello.session
         hello.uploads_share = shares is not None
-        with Run(self._dialer, dict.fromkeys(PARTIES, hello)) as run:
+        with Run(self._dialer, hello, self.settings.family) as run:
             known = {accept.load_id for accept in run.accepts.values()}
             if len(known) == 1 and "" not in known:
                 for link in run.links.values():
@@ -106,10 +106,10 @@ class Client:
         model_digest: str,
         policy_digest: str,
         request: RequestView,
-        payloads: tuple[bytes, bytes],
+        payloads: tuple[bytes, ...],
         progress: Callable[[Progress], None] | None = None,
     ) -> Prediction:
-        """One prediction of a single step: `payloads` go to p0 and p1, and theirs come back.
+        """One prediction of a single step: `payloads` go to the computing parties, and theirs come back.
 
         Raises HandshakeError when the parties hold another model (load it again), PartyUnreachable, PartyLost, or the
         error that a party reports.
@@ -138,7 +138,7 @@ class Client:
         hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
         hello.load_id = load_id
         hello.request = request.to_json()
-        with Run(self._dialer, dict.fromkeys(PARTIES, hello)) as run:
+        with Run(self._dialer, hello, self.settings.family) as run:
             conversation = Conversation(
                 run, steps, progress, started=started, offline_first=self.settings.measure.offline_first
             )
@@ -149,16 +149,17 @@ class Client:
         """Free the model at every role. Unloading one that is not there is no error."""
         self._load_ids.pop(model_digest, None)
         hello = self._hello(Kind.KIND_UNLOAD, model_digest, "")
-        with Run(self._dialer, dict.fromkeys(PARTIES, hello)) as run:
+        with Run(self._dialer, hello, self.settings.family) as run:
             run.finish()
             run.listen()
             run.collect(None)
 
     def health(self, timeout_seconds: float = 5.0) -> dict[str, str]:
         """Role → 'serving', or why it does not answer, within `timeout_seconds`."""
-        with futures.ThreadPoolExecutor(len(PARTIES)) as pool:
-            answers = pool.map(lambda role: self._health_of(role, timeout_seconds), PARTIES)
-            return dict(zip(PARTIES, answers, strict=True))
+        roles = self.settings.family.roles
+        with futures.ThreadPoolExecutor(len(roles)) as pool:
+            answers = pool.map(lambda role: self._health_of(role, timeout_seconds), roles)
+            return dict(zip(roles, answers, strict=True))
 
     def close(self) -> None:
         """Close all connections; sessions that still run are cancelled."""
@@ -178,6 +179,7 @@ class Client:
             kind=kind,
             model_digest=model_digest,
             policy_digest=policy_digest,
+            family=self.settings.protocol,
         )
 
     def _health_of(self, role: str, timeout_seconds: float) -> str:

@@ -1,5 +1,6 @@
-"""`parties.toml`: where the parties are, their certificates, and the limits they keep.
+"""`parties.toml`: the protocol, where the parties are, their certificates, and the limits they keep.
 
+    protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
@@ -33,11 +34,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from protocols.core.errors import ConfigurationError
+from protocols.families import BEAVER, FAMILIES, Family, family
 
-PARTIES = ("p0", "p1", "dealer")
-"""Roles that run a process."""
-ROLES = (*PARTIES, "client", "owner")
-"""Every role that has a certificate."""
+PARTIES = BEAVER.roles
+"""Roles that run a process, by default."""
+CALLERS = ("client", "owner")
+"""Roles that ask for sessions."""
+ROLES = (*PARTIES, *CALLERS)
+"""Every role that has a certificate, by default."""
+ALL_PARTIES = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.roles))
+"""Roles that run a process under some protocol."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,12 @@ class PartiesSettings:
     models_dir: Path | None = None
     limits: Limits = field(default_factory=Limits)
     measure: Measure = field(default_factory=Measure)
+    protocol: str = BEAVER.name
+
+    @property
+    def family(self) -> Family:
+        """The family that `protocol` names: its roles are the keys of `parties`."""
+        return FAMILIES[self.protocol]
 
 
 class _Literal(BaseModel):
@@ -123,9 +135,11 @@ class _MeasureLiteral(_Literal):
 
 
 class _SettingsLiteral(_Literal):
+    protocol: str = BEAVER.name
     p0: _PartyLiteral
     p1: _PartyLiteral
-    dealer: _PartyLiteral
+    p2: _PartyLiteral | None = None
+    dealer: _PartyLiteral | None = None
     tls: _FolderLiteral
     models: _FolderLiteral | None = None
     limits: _LimitsLiteral = _LimitsLiteral()
@@ -136,6 +150,7 @@ _KEYS: Mapping[str, type[_Literal]] = MappingProxyType(
     {
         "p0": _PartyLiteral,
         "p1": _PartyLiteral,
+        "p2": _PartyLiteral,
         "dealer": _PartyLiteral,
         "tls": _FolderLiteral,
         "models": _FolderLiteral,
@@ -163,7 +178,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
     except ValidationError as error:
         raise ConfigurationError("; ".join(f"{path}: {_explain(dict(item))}" for item in error.errors())) from None
     folder = path.resolve().parent
-    parties = {"p0": literal.p0, "p1": literal.p1, "dealer": literal.dealer}
+    parties = _parties(literal, path)
     for role, party in parties.items():
         for key, address in (("address", party.address), ("listen", party.listen or party.address)):
             _check_address(address, f"{path}: {role}.{key}")
@@ -175,12 +190,34 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
         measure=Measure(**literal.measure.model_dump()),
+        protocol=literal.protocol,
     )
 
 
-def settings_toml(addresses: Mapping[str, str], tls_dir: Path, measure: Measure | None = None) -> str:
+def _parties(literal: _SettingsLiteral, path: Path) -> dict[str, _PartyLiteral]:
+    """The parties of the protocol. Raises ConfigurationError when one is missing, or one has no place in it."""
+    try:
+        chosen = family(literal.protocol)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: protocol: {error}") from None
+    given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2, "dealer": literal.dealer}
+    parties = {role: party for role in chosen.roles if (party := given[role]) is not None}
+    for role, party in given.items():
+        if party is not None and role not in chosen.roles:
+            raise ConfigurationError(f"{path}: {role} has no part in the protocol {chosen.name!r}; remove it")
+        if party is None and role in chosen.roles:
+            raise ConfigurationError(f"{path}: {role} is missing")
+    if literal.measure.offline_first and "dealer" not in chosen.roles:
+        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {chosen.name!r} has no offline phase")
+    return parties
+
+
+def settings_toml(
+    addresses: Mapping[str, str], tls_dir: Path, measure: Measure | None = None, *, protocol: str = BEAVER.name
+) -> str:
     """The text of a `parties.toml` with these addresses, this certificate folder and these changes for measurements."""
-    lines = [f'[{role}]\naddress = "{addresses[role]}"\n' for role in PARTIES]
+    lines = [] if protocol == BEAVER.name else [f'protocol = "{protocol}"\n']
+    lines += [f'[{role}]\naddress = "{addresses[role]}"\n' for role in family(protocol).roles]
     # A TOML literal string takes the path as it is, backslashes included.
     lines.append(f"[tls]\ndir = '{tls_dir}'\n")
     if measure is not None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from parties.config import PARTIES
 from parties.run import Progress, Run
 from parties.wire_pb2 import Report
 from protocols.core.errors import ProtocolError
@@ -67,11 +66,11 @@ class Conversation:
             self._offline_seconds = time.monotonic() - started
         run.listen()
 
-    def step(self, payloads: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """The payloads for p0 and p1 go out, and theirs come back. Raises the error that ends the session."""
+    def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The computing parties' payloads go out, and theirs come back. Raises the error that ends the session."""
         if self._step == self._steps:
             raise ProtocolError(f"the session has {self._steps} steps, all are done")
-        for role, payload in zip(("p0", "p1"), payloads, strict=True):
+        for role, payload in zip(self._run.computing, payloads, strict=True):
             self._run.links[role].send_message(payload)
         self._step += 1
         self._deal(self._step + 1)
@@ -85,9 +84,9 @@ class Conversation:
             for link in self._run.links.values():
                 link.post_end()
         self._run.collect(self._progress)
-        if set(self._run.reports) != set(PARTIES):
+        if set(self._run.reports) != set(self._run.links):
             raise ProtocolError("the session ended without a report from every role")
-        reports = {role: _role_report(role, self._run.reports[role]) for role in PARTIES}
+        reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
         self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds)
 
     @property
@@ -98,7 +97,9 @@ class Conversation:
         return self._costs
 
     def _deal(self, steps: int) -> None:
-        """Let the dealer go on until it has dealt so many steps."""
+        """Let the dealer, where there is one, go on until it has dealt so many steps."""
+        if "dealer" not in self._run.links:
+            return
         for _ in range(self._dealt, min(steps, self._steps)):
             self._run.links["dealer"].send_message(b"")
             self._dealt += 1

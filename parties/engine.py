@@ -13,6 +13,7 @@ from typing import Any
 
 from models.program import ClientSteps
 from protocols.core.channel import Channel
+from protocols.replicated.seeds import PartySeeds
 
 MeterRows = list[dict[str, Any]]
 
@@ -47,7 +48,19 @@ class DealerTools:
     on_layer: Callable[[str], None]
 
 
-Tools = PartyTools | DealerTools
+@dataclass(frozen=True)
+class CircleTools:
+    """What party `index` of three computes with in one session: seeds that it shares, and the way to both others."""
+
+    index: int
+    session: bytes
+    seeds: PartySeeds
+    to_next: Channel
+    to_previous: Channel
+    on_layer: Callable[[str], None]
+
+
+Tools = PartyTools | DealerTools | CircleTools
 
 
 class Engine(ABC):

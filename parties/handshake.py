@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from parties.wire_pb2 import Hello, Kind
 from protocols.core.errors import HandshakeError, ProtocolError
@@ -10,8 +11,8 @@ from protocols.core.errors import HandshakeError, ProtocolError
 PROTOCOL_VERSION = 1
 SESSION_BYTES = 16
 
-CALLERS = {"Run": ("client", "owner"), "Exchange": ("p0",), "Deal": ("dealer",)}
-"""Stream → roles that may open it."""
+CALLERS = {"Run": ("client", "owner"), "Deal": ("dealer",)}
+"""Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
 
 KIND_NAMES = {Kind.KIND_LOAD: "load", Kind.KIND_PREDICT: "predict", Kind.KIND_UNLOAD: "unload"}
 
@@ -21,12 +22,12 @@ def new_session_id() -> str:
     return os.urandom(SESSION_BYTES).hex()
 
 
-def check_caller(stream: str, claimed: str, certified: str, where: str) -> None:
-    """Raise HandshakeError unless the caller's certificate has the role it claims, and that may open `stream`."""
+def check_caller(stream: str, claimed: str, certified: str, callers: Sequence[str], where: str) -> None:
+    """Raise HandshakeError unless the caller's certificate has the role it claims, and that is one of `callers`."""
     if claimed != certified:
         raise HandshakeError("role (this side: the certificate's)", certified, claimed, where)
-    if claimed not in CALLERS[stream]:
-        raise HandshakeError("role", f"{stream} is for {' or '.join(CALLERS[stream])}", claimed, where)
+    if claimed not in callers:
+        raise HandshakeError("role", f"{stream} is for {' or '.join(callers)}", claimed, where)
 
 
 def check_kind(hello: Hello, where: str) -> None:
@@ -41,6 +42,12 @@ def check_version(theirs: Hello, where: str) -> None:
         raise HandshakeError("protocol version", str(PROTOCOL_VERSION), str(theirs.protocol_version), where)
 
 
+def check_family(theirs: Hello, ours: str, where: str) -> None:
+    """Raise HandshakeError when the other side computes by another protocol than this side's settings name."""
+    if theirs.family != ours:
+        raise HandshakeError("protocol", ours, theirs.family, where)
+
+
 def check_session_id(session: str, where: str) -> None:
     """Raise ProtocolError when `session` is not 16 bytes in lower-case hex."""
     if len(session) != 2 * SESSION_BYTES or not set(session) <= set("0123456789abcdef"):
@@ -51,6 +58,7 @@ def compare(ours: Hello, theirs: Hello, where: str) -> None:
     """Raise HandshakeError that names the first field in which two views of one session differ."""
     check_version(theirs, where)
     for field, our_value, their_value in (
+        ("protocol", ours.family, theirs.family),
         ("session id", ours.session, theirs.session),
         ("kind of session", KIND_NAMES.get(ours.kind, "?"), KIND_NAMES.get(theirs.kind, "?")),
         ("model digest", ours.model_digest, theirs.model_digest),
@@ -71,4 +79,5 @@ def as_role(hello: Hello, role: str) -> Hello:
         model_digest=hello.model_digest,
         policy_digest=hello.policy_digest,
         load_id=hello.load_id,
+        family=hello.family,
     )

@@ -1,4 +1,4 @@
-"""Starts the three parties on this machine, waits for health, shows their logs, and leaves nothing behind."""
+"""Starts a protocol's parties on this machine, waits for health, shows their logs, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from rich.console import Console
 from rich.text import Text
 
 from parties.client import Client
-from parties.config import PARTIES, Measure, PartiesSettings, load_settings, settings_toml
+from parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
 from parties.exit_codes import HELP, ExitCode
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
+from protocols.families import BEAVER, family
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
 _PORT_ATTEMPTS = 5
 _LOOPBACK = "127.0.0.1"
-_COLOURS = {"p0": "cyan", "p1": "magenta", "dealer": "yellow"}
+_COLOURS = {"p0": "cyan", "p1": "magenta", "p2": "yellow", "dealer": "yellow"}
 
 Log = Callable[[str, str], None]
 """Called with a role and one line of its log, from a thread of the launcher."""
@@ -50,16 +51,18 @@ def console_log(console: Console | None = None) -> Log:
 def launch(
     config: Path | None = None,
     *,
+    protocol: str = BEAVER.name,
     log: Log | None = None,
     module: str = "parties",
     measure: Measure | None = None,
     prefixes: Mapping[str, Sequence[str]] | None = None,
 ) -> Launcher:
-    """Start p0, p1 and the dealer, and return when all of them serve.
+    """Start the protocol's parties, and return when all of them serve.
 
     Args:
         config: a parties.toml whose addresses are this machine's; None takes free ports and fresh certificates in a
             private temporary folder, which is removed at the end.
+        protocol: the family of `protocols.families`, where `config` is None; a file says it itself.
         log: gets every line that a party logs; None drops them, except that the last ones go into errors.
         module: the program of a party, as for `python -m`.
         measure: what a measurement changes, where `config` is None; a file says it itself.
@@ -68,7 +71,7 @@ def launch(
     Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
     """
     for attempt in range(_PORT_ATTEMPTS):
-        launcher = Launcher(config, log=log, module=module, measure=measure, prefixes=prefixes)
+        launcher = Launcher(config, protocol=protocol, log=log, module=module, measure=measure, prefixes=prefixes)
         try:
             launcher.start()
             return launcher
@@ -82,7 +85,7 @@ def launch(
 
 
 class Launcher:
-    """Three child processes. Use as a context manager, or call `stop`; they also end when this process does."""
+    """A process per party. Use as a context manager, or call `stop`; they also end when this process does."""
 
     settings: PartiesSettings
     config: Path
@@ -92,6 +95,7 @@ class Launcher:
         self,
         config: Path | None = None,
         *,
+        protocol: str = BEAVER.name,
         log: Log | None = None,
         module: str = "parties",
         stop_when_one_ends: bool = True,
@@ -101,6 +105,8 @@ class Launcher:
         """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
         self._config = config
+        self._roles = family(protocol).roles
+        self._protocol = protocol
         self._log = log or _drop
         self._module = module
         self._measure = measure
@@ -118,7 +124,7 @@ class Launcher:
         atexit.register(self.stop)
         self.config = (self._config or self._prepare()).resolve()
         self.settings = load_settings(self.config)
-        for role in PARTIES:
+        for role in self.settings.parties:
             self._start(role, self.config)
         self._wait_until_healthy()
         if self._stop_when_one_ends:
@@ -182,9 +188,11 @@ class Launcher:
     def _prepare(self) -> Path:
         """Free ports and fresh certificates in a folder that only this user can read."""
         self._temporary = Path(tempfile.mkdtemp(prefix="secure-inference-"))
-        make_certificates(self._temporary / "certificates", {role: [_LOOPBACK] for role in PARTIES}, days=30)
+        certificates = self._temporary / "certificates"
+        hosts = {role: [_LOOPBACK] for role in self._roles}
+        make_certificates(certificates, hosts, days=30, roles=(*self._roles, *CALLERS))
         config = self._temporary / "parties.toml"
-        text = settings_toml(free_addresses(), self._temporary / "certificates", self._measure)
+        text = settings_toml(free_addresses(self._roles), certificates, self._measure, protocol=self._protocol)
         config.write_text(text, encoding="utf-8")
         return config
 
@@ -264,11 +272,11 @@ class _PortTaken(ConfigurationError):
     """A party found its port in use."""
 
 
-def free_addresses() -> dict[str, str]:
+def free_addresses(roles: Sequence[str] = PARTIES) -> dict[str, str]:
     """A free loopback port for every role. All are held at the same time, so that they differ."""
     with ExitStack() as stack:
         addresses = {}
-        for role in PARTIES:
+        for role in roles:
             probe = stack.enter_context(socket.socket())
             probe.bind((_LOOPBACK, 0))
             addresses[role] = f"{_LOOPBACK}:{probe.getsockname()[1]}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from parties import memory
-from parties.config import PARTIES, load_settings
+from parties.config import ALL_PARTIES, load_settings
 from parties.engine import Engine
 from parties.exit_codes import HELP, ExitCode, exit_code
 from parties.server import PartyServer
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Run one party of private inference until it is told to stop.",
         epilog="example: python -P -m parties p0 --config parties.toml",
     )
-    parser.add_argument("role", choices=PARTIES)
+    parser.add_argument("role", choices=ALL_PARTIES)
     parser.add_argument("--config", type=Path, required=True, metavar="TOML", help="addresses, certificates and limits")
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="threads of the tensor library (default: the settings')"

@@ -1,4 +1,4 @@
-"""The engine of real parties: models' two programs over the beaver protocol."""
+"""The engine of real parties: models' two programs over the protocol that the tools are for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.checkpoint import read_share
 from models.manifest import Manifest
 from models.request import Request
 from parties import memory
-from parties.engine import DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
+from parties.engine import CircleTools, DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.channel import Channel, Payload
 from protocols.core.cost import Meter
@@ -22,6 +22,8 @@ from protocols.core.errors import CheckpointError, ProtocolError
 from protocols.core.factor import multiplies_bytes
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES
+from protocols.families import BEAVER, REPLICATED
+from protocols.replicated.protocol import ReplicatedParty
 
 
 class ModelEngine(Engine):
@@ -47,12 +49,19 @@ class ModelEngine(Engine):
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
         manifest = Manifest.from_json(manifest_json)
         # Read first: a bad file is refused before any party sends a message about it.
-        shares, role = None, f"p{tools.role}" if isinstance(tools, PartyTools) else "dealer"
+        shares, index = None, _index(tools)
+        family = REPLICATED if isinstance(tools, CircleTools) else BEAVER
+        if manifest.protocol != family.name:
+            raise CheckpointError(
+                f"the model was split for the protocol {manifest.protocol!r}, the parties compute by {family.name!r}; "
+                "split it again"
+            )
+        role = "dealer" if index is None else f"p{index}"
         free = memory.available_bytes()
         digits = multiplies_bytes(torch.device("cpu")) and not program.network(manifest).few_rows
         if free is not None:
             check_memory(manifest, role, free, digits=digits)
-        if isinstance(tools, PartyTools):
+        if index is not None:
             if share is None:
                 raise CheckpointError(f"{role} has no share of the model")
             shares = read_share(share, manifest, role)
@@ -72,7 +81,7 @@ class ModelEngine(Engine):
         program.network(model.manifest).validate(request)
         meter = Meter()
         protocol = _protocol(tools, model.manifest.policy, meter)
-        index = tools.role if isinstance(tools, PartyTools) else None
+        index = _index(tools)
         with torch.inference_mode():
             stopped = program.serve(protocol, model, request, client, index)
         if not stopped:  # what the dealer had made for the next step is dropped with the links
@@ -125,7 +134,26 @@ def _warm_up() -> None:
     program.serve(dealer(), model, Request("embedding", 1, 2, True), _Nobody(), None)
 
 
-def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer:
+def _index(tools: Tools) -> int | None:
+    """Of a computing party; None at the dealer."""
+    match tools:
+        case CircleTools(index=index) | PartyTools(role=index):
+            return index
+    return None
+
+
+def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer | ReplicatedParty:
+    if isinstance(tools, CircleTools):
+        return ReplicatedParty(
+            tools.index,
+            tools.seeds,
+            tools.session,
+            tools.to_next,
+            tools.to_previous,
+            policy,
+            meter=meter,
+            on_layer=tools.on_layer,
+        )
     if isinstance(tools, DealerTools):
         return BeaverDealer(tools.seeds, tools.session, tools.to_p1, policy, meter=meter, on_layer=tools.on_layer)
     return BeaverParty(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass
 from types import TracebackType
 
 from parties.blame import root_cause
-from parties.config import PARTIES
 from parties.dialer import Dialer
 from parties.handshake import compare
 from parties.party import OFFLINE_IS_DONE
@@ -24,6 +23,7 @@ from protocols.core.errors import (
     ProtocolError,
     SecureInferenceError,
 )
+from protocols.families import Family
 
 BLAME_SECONDS = 0.5
 """After a role has reported that it lost another one, how long to wait for a word from that other one."""
@@ -41,8 +41,9 @@ class Progress:
 class Run:
     """Context manager over the streams of one session; leaving it early cancels the session everywhere."""
 
-    def __init__(self, dialer: Dialer, hellos: Mapping[str, Hello]) -> None:
+    def __init__(self, dialer: Dialer, hello: Hello, family: Family) -> None:
         """Open the stream of every role at the same time. Raises what the first role to object reports."""
+        self.computing = family.computing
         self.links: dict[str, Link] = {}
         self.accepts: dict[str, Accept] = {}
         self.reports: dict[str, Report] = {}
@@ -51,12 +52,12 @@ class Run:
         self._layers: dict[str, str] = {}
         self._events: queue.SimpleQueue[tuple[str, Frame | memoryview | SecureInferenceError]] = queue.SimpleQueue()
         failed: list[SecureInferenceError] = []
-        with futures.ThreadPoolExecutor(len(PARTIES)) as pool:
-            dialled = {role: pool.submit(dialer.dial, role, "Run", hellos[role]) for role in PARTIES}
+        with futures.ThreadPoolExecutor(len(family.roles)) as pool:
+            dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in family.roles}
         for role, future in dialled.items():
             try:
                 self.links[role], self.accepts[role] = future.result()
-                self._check(role, dialer.role, hellos[role], self.accepts[role].hello)
+                self._check(role, dialer.role, hello, self.accepts[role].hello)
             except SecureInferenceError as error:
                 failed.append(error)
         if failed:
@@ -96,13 +97,13 @@ class Run:
             link.step = self._step_of(role)
             threading.Thread(target=self._read, args=(role, link), name=f"client-{role}", daemon=True).start()
 
-    def answers(self, progress: Callable[[Progress], None] | None) -> tuple[bytes, bytes]:
-        """Wait for the next payload of p0 and of p1. Raises the root cause when a role fails."""
-        while not all(self._payloads.get(role) for role in ("p0", "p1")):
+    def answers(self, progress: Callable[[Progress], None] | None) -> tuple[bytes, ...]:
+        """Wait for the next payload of each computing party. Raises the root cause when a role fails."""
+        while not all(self._payloads.get(role) for role in self.computing):
             if not self._running:
-                raise ProtocolError("the session ended without an output of p0 and p1")
+                raise ProtocolError(f"the session ended without an output of {' and '.join(self.computing)}")
             self._take(progress)
-        return self._payloads["p0"].pop(0), self._payloads["p1"].pop(0)
+        return tuple(self._payloads[role].pop(0) for role in self.computing)
 
     def collect(self, progress: Callable[[Progress], None] | None) -> None:
         """Wait until every role has ended. Raises the root cause when one of them fails."""
@@ -170,8 +171,8 @@ class Run:
 
     def _step_of(self, role: str) -> Callable[[], str]:
         def step() -> str:
-            # p0 and p1 run in lockstep; the dealer runs ahead, so it stands for itself only.
-            known = [self._layers[other] for other in (role, "p0", "p1") if other in self._layers]
+            # Computing parties run in lockstep; the dealer runs ahead, so it stands for itself only.
+            known = [self._layers[other] for other in (role, *self.computing) if other in self._layers]
             return known[0] if known else "the start of the session"
 
         return step

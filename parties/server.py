@@ -11,6 +11,7 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from parties.circle import Circle
 from parties.config import PartiesSettings
 from parties.dealer import Dealer
 from parties.dialer import COMMON_OPTIONS, SERVICE
@@ -18,7 +19,15 @@ from parties.engine import Engine
 from parties.exit_codes import PortInUse
 from parties.failures import failure_frame
 from parties.frames import AnyFrame, decode, encode
-from parties.handshake import KIND_NAMES, check_caller, check_kind, check_session_id, check_version
+from parties.handshake import (
+    CALLERS,
+    KIND_NAMES,
+    check_caller,
+    check_family,
+    check_kind,
+    check_session_id,
+    check_version,
+)
 from parties.party import ComputingParty, Role
 from parties.prefetch import Prefetch, shaped
 from parties.session import Registry, Session
@@ -26,7 +35,7 @@ from parties.tls import certificate_role, server_credentials
 from parties.transport import Link
 from parties.wire_pb2 import Hello
 from parties.worker import Worker
-from protocols.core.errors import SecureInferenceError
+from protocols.core.errors import ConfigurationError, SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
 _LOG = logging.getLogger("parties")
@@ -49,7 +58,12 @@ class PartyServer:
         self.role = role
         self._settings = settings
         self._registry = Registry(role, settings.limits.sessions)
-        self._peers: Role = (Dealer if role == "dealer" else ComputingParty)(role, settings, self._registry)
+        if role not in settings.parties:
+            roles = ", ".join(settings.parties)
+            raise ConfigurationError(f"{role} has no part in the protocol {settings.protocol!r}; its roles are {roles}")
+        with_dealer = "dealer" in settings.parties
+        kind = Dealer if role == "dealer" else ComputingParty if with_dealer else Circle
+        self._peers: Role = kind(role, settings, self._registry)
         self._worker = Worker(self._peers, engine)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
         self._server = grpc.server(
@@ -60,9 +74,9 @@ class PartyServer:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         handlers = {"Run": self._run}
-        if role == "p1":
+        if role == "p1" or not with_dealer:
             handlers["Exchange"] = self._exchange
-        if role != "dealer":
+        if role != "dealer" and with_dealer:
             handlers["Deal"] = self._deal
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
 
@@ -102,7 +116,15 @@ class PartyServer:
         return link.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        return self._offer("Exchange", self._link("p0", shaped(incoming, self._settings.measure), context), context)
+        (before,) = self._callers("Exchange")
+        return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
+
+    def _callers(self, stream: str) -> tuple[str, ...]:
+        """Who may open that stream here."""
+        if stream != "Exchange":
+            return CALLERS[stream]
+        computing = self._settings.family.computing
+        return (computing[computing.index(self.role) - 1],)
 
     def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         measure = self._settings.measure
@@ -158,11 +180,12 @@ class PartyServer:
     def _admit(self, stream: str, link: Link, context: grpc.ServicerContext) -> Hello:
         """The caller's Hello, when its version, role and certificate are right."""
         where = f"{self.role}, {stream}"
-        certified = certificate_role(context.auth_context())
+        certified = certificate_role(context.auth_context(), (*self._settings.parties, *CALLERS["Run"]))
         hello = link.expect_hello()
         check_version(hello, where)
-        check_caller(stream, hello.role, certified, where)
+        check_caller(stream, hello.role, certified, self._callers(stream), where)
         check_session_id(hello.session, where)
+        check_family(hello, self._settings.protocol, where)
         return hello
 
     def _report(self, link: Link, session: Session | None, error: Exception) -> None:

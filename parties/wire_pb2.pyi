@@ -113,6 +113,7 @@ class Hello(_message.Message):
     POLICY_DIGEST_FIELD_NUMBER: _builtins.int
     LOAD_ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
     UPLOADS_SHARE_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session: _builtins.str
@@ -126,6 +127,8 @@ class Hello(_message.Message):
     """session that loaded the model; masks of weights belong to it"""
     request: _builtins.str
     """Run, predict: what to compute, as JSON (shapes only)"""
+    family: _builtins.str
+    """"beaver" or "replicated", as in parties.toml"""
     uploads_share: _builtins.bool
     """Run, load: the client sends this party's share file after the manifest"""
     def __init__(
@@ -139,11 +142,12 @@ class Hello(_message.Message):
         policy_digest: _builtins.str = ...,
         load_id: _builtins.str = ...,
         request: _builtins.str = ...,
+        family: _builtins.str = ...,
         uploads_share: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,7 +18,7 @@ from models.labels import read_labels
 from models.manifest import GRAPH, Manifest, WeightVisibility
 from models.outputs import model_output
 from models.program import network
-from protocols.core.errors import CheckpointError, InputError
+from protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from secure.connection import Parties
 from secure.generation import Generation
 from secure.module import PrivateModule
@@ -31,7 +31,7 @@ from secure.tokens import batches, load_tokenizer, tokenize
 
 
 class PrivateModel(ResidentModel):
-    """A transformer, maybe with a head, that P0 and P1 hold in shares. Make one with `from_pretrained`.
+    """A transformer, maybe with a head, that the computing parties hold in shares. Make one with `from_pretrained`.
 
     `from_module` takes any other model, as far as its operators are served.
     """
@@ -61,6 +61,7 @@ class PrivateModel(ResidentModel):
         *,
         parties: Parties,
         weights: WeightVisibility | None = None,
+        protocol: str | None = None,
         head: bool = True,
         progress: bool | None = None,
     ) -> PrivateModel:
@@ -69,17 +70,23 @@ class PrivateModel(ResidentModel):
         Args:
             path: a checkpoint folder (config.json, safetensors, tokenizer), which is split here and uploaded; or a
                 folder made by `secure split`. Where the split folder lacks the share files, each party serves its own.
-            weights: who may see them: "private" (the default for a checkpoint) nobody, "public" both parties,
+            weights: who may see them: "private" (the default for a checkpoint) nobody, "public" all parties,
                 "server" P1 alone, whose operator is then the model's owner. A split folder has its own; naming
                 another one is an error.
+            protocol: "beaver" or "replicated"; the default is that of the parties, and naming another one an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
                 classifier of sequences, of tokens or of images, one for masked words, or a language model's. Of a
                 split folder that has one it cannot be left out.
             progress: show what is going on; None does so when standard error is a terminal.
 
-        Raises CheckpointError before anything is shared, and SessionError and its kinds.
+        Raises CheckpointError and ConfigurationError before anything is shared, and SessionError and its kinds.
         """
         folder = Path(path)
+        if protocol not in (None, parties.protocol):
+            raise ConfigurationError(
+                f"these parties compute by the protocol {parties.protocol!r}, {protocol!r} is asked for; "
+                "launch or connect to parties of that one"
+            )
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is no folder; it should be a checkpoint or a split checkpoint")
         tokenizer = load_tokenizer(folder)
@@ -89,11 +96,11 @@ class PrivateModel(ResidentModel):
             checkpoint = read_checkpoint(folder, weights=weights or "private", head=head)
         # Both share files together are the model: only this user may read them, and only while they are uploaded.
         with (
-            status("sharing the weights with P0 and P1", progress),
+            status("sharing the weights with the parties", progress),
             tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary,
         ):
-            manifest = write_split(checkpoint, temporary)
-            load_seconds = load_model(parties, manifest, share_files(Path(temporary)))
+            manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
+            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol))
         return cls(
             manifest,
             parties,
@@ -114,6 +121,11 @@ class PrivateModel(ResidentModel):
         head: bool,
     ) -> PrivateModel:
         manifest = read_manifest(folder)
+        if manifest.protocol != parties.protocol:
+            raise CheckpointError(
+                f"{folder} was split for the protocol {manifest.protocol!r}, these parties compute by "
+                f"{parties.protocol!r}; split it again"
+            )
         if manifest.architecture == GRAPH:
             raise CheckpointError(f"{folder} was split from a torch module; load it with PrivateModule.from_split")
         if weights not in (None, manifest.weights):
@@ -121,7 +133,7 @@ class PrivateModel(ResidentModel):
         if not head and network(manifest).whole_output == "logits":
             raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
-        load_seconds = load_model(parties, manifest, share_files(folder))
+        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
         return cls(manifest, parties, tokenizer=tokenizer, embeddings=tables, load_seconds=load_seconds, labels=labels)
 
     @classmethod

@@ -21,11 +21,13 @@ import secure
 from models.checkpoint import MANIFEST_NAME
 from models.manifest import WeightVisibility
 from parties import launcher
+from parties.config import CALLERS
 from parties.exit_codes import HELP, ExitCode, exit_code
 from parties.main import main as party_main
 from parties.model_engine import model_engine
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError, SecureInferenceError
+from protocols.families import family
 from secure.api import PrivateModel
 from secure.connection import connect, launch
 from secure.demo import run_demo
@@ -56,7 +58,15 @@ class Role(StrEnum):
 
     P0 = "p0"
     P1 = "p1"
+    P2 = "p2"
     DEALER = "dealer"
+
+
+class ProtocolName(StrEnum):
+    """How the parties compute."""
+
+    BEAVER = "beaver"
+    REPLICATED = "replicated"
 
 
 @dataclass
@@ -66,6 +76,9 @@ class Options:
     debug: bool = False
 
 
+ProtocolOption = Annotated[
+    ProtocolName, typer.Option(help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing.")
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="TOML", help="Addresses and certificates of the parties.")
 ]
@@ -99,15 +112,16 @@ def demo(
 
 
 @app.command("launch", epilog=examples("secure launch", "secure launch --config parties.toml"))
-def launch_parties(config: ConfigOption = None) -> None:
-    """Start P0, P1 and the dealer on this machine, and stop them with Ctrl-C.
+def launch_parties(config: ConfigOption = None, protocol: ProtocolOption = ProtocolName.BEAVER) -> None:
+    """Start the three parties on this machine, and stop them with Ctrl-C.
 
-    Without --config it takes free ports and fresh certificates, in a private folder that is removed at the end.
+    Without --config it takes free ports and fresh certificates, in a private folder that is removed at the end. With
+    it, the file says which protocol.
 
     All three on one machine is for trying and measuring. It protects nothing from that machine.
     """
     console = Console(stderr=True)
-    with launcher.launch(config, log=launcher.console_log(console)) as started:
+    with launcher.launch(config, protocol=protocol.value, log=launcher.console_log(console)) as started:
         path = config or started.config
         console.print(f"All three serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
         try:
@@ -118,7 +132,7 @@ def launch_parties(config: ConfigOption = None) -> None:
 
 @app.command(epilog=examples("secure party p0 --config parties.toml", "secure party dealer --config parties.toml"))
 def party(
-    role: Annotated[Role, typer.Argument(help="Which of the three.")],
+    role: Annotated[Role, typer.Argument(help="Which of the three that the file names.")],
     config: Annotated[Path, typer.Option("--config", metavar="TOML", help="The same file on every host.")],
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the tensor library; the default is the file's.")
@@ -137,6 +151,7 @@ def certs(
         typer.Option(metavar="ROLE=NAME", help="A name or address of a role's machine. May be given several times."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, help="How long they are valid.")] = 365,
+    protocol: ProtocolOption = ProtocolName.BEAVER,
 ) -> None:
     """Make an authority, and a certificate and key for each role.
 
@@ -150,7 +165,7 @@ def certs(
         if not separator or not name:
             raise ConfigurationError(f"--host {item}: expected ROLE=NAME, for example p0=p0.example.org")
         hosts.setdefault(role, []).append(name)
-    make_certificates(out, hosts, days)
+    make_certificates(out, hosts, days, (*family(protocol.value).roles, *CALLERS))
     typer.echo(f"Certificates and keys are in {out}. Give each host authority.crt and its own role's two files.")
 
 
@@ -164,13 +179,15 @@ def split(
         WeightVisibility, typer.Option(help="Who may know them: nobody, both parties, or P1 alone.")
     ] = "private",
     no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
+    protocol: ProtocolOption = ProtocolName.BEAVER,
 ) -> None:
-    """Split a checkpoint into one share file for P0 and one for P1. Both together are the model.
+    """Split a checkpoint into one share file for each computing party. Any two together are the model.
 
-    Copy p0.safetensors to P0 only, p1.safetensors to P1 only, and manifest.json to all. With --weights server,
-    p1.safetensors has the weights in the clear and p0.safetensors nothing: P1 is the model's owner.
+    Copy p0.safetensors to P0 only, p1.safetensors to P1 only, p2.safetensors, if there is one, to P2 only, and
+    manifest.json to all. With --weights server, p1.safetensors has the weights in the clear and p0.safetensors nothing:
+    P1 is the model's owner.
     """
-    manifest = split_folder(checkpoint, out, weights, head=not no_head)
+    manifest = split_folder(checkpoint, out, weights, head=not no_head, protocol=protocol.value)
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
 
 
@@ -194,10 +211,11 @@ def predict(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut sentences that are too long.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print embeddings and report as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write that JSON to a file.")] = None,
+    protocol: ProtocolOption = ProtocolName.BEAVER,
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     check_sentences(texts)  # before processes start
-    with launch() if config is None else connect(config) as parties:
+    with launch(protocol=protocol.value) if config is None else connect(config) as parties:
         folder = model or model_folder()
         # A sentence's embedding needs no head; a split folder has the head that it was split with.
         head = (folder / MANIFEST_NAME).is_file()

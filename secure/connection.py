@@ -15,12 +15,14 @@ from parties.client import Client, Prediction
 from parties.config import load_settings
 from parties.conversation import Costs
 from parties.run import Progress
+from protocols.core.errors import ConfigurationError
+from protocols.families import BEAVER
 
 
 class Steps(Protocol):
     """What generation needs of a session. `parties.conversation.Conversation` is the real one."""
 
-    def step(self, payloads: tuple[bytes, bytes]) -> tuple[bytes, bytes]: ...
+    def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]: ...
 
     @property
     def costs(self) -> Costs: ...
@@ -41,7 +43,7 @@ class SessionClient(Protocol):
         model_digest: str,
         policy_digest: str,
         request: Request,
-        payloads: tuple[bytes, bytes],
+        payloads: tuple[bytes, ...],
         progress: Callable[[Progress], None] | None = None,
     ) -> Prediction: ...
 
@@ -60,13 +62,16 @@ class SessionClient(Protocol):
 
 
 class Parties:
-    """P0, P1 and the dealer, as a client sees them. A context manager; `close` does the same.
+    """The parties of one protocol, as a client sees them. A context manager; `close` does the same.
 
     Closing ends the connections, and the processes too when `launch` started them.
     """
 
-    def __init__(self, client: SessionClient, stop: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, client: SessionClient, stop: Callable[[], None] | None = None, *, protocol: str = BEAVER.name
+    ) -> None:
         self.client = client
+        self.protocol = protocol
         self._stop = stop
 
     def close(self) -> None:
@@ -87,19 +92,26 @@ class Parties:
         self.close()
 
 
-def launch(config: Path | str | None = None, *, log: Callable[[str, str], None] | None = None) -> Parties:
-    """Start all three parties on this machine and connect to them. For trying and measuring: it protects nothing here.
+def launch(
+    config: Path | str | None = None, *, protocol: str | None = None, log: Callable[[str, str], None] | None = None
+) -> Parties:
+    """Start all parties on this machine and connect to them. For trying and measuring: it protects nothing here.
 
     Args:
         config: a parties.toml with addresses of this machine; None takes free ports and fresh certificates, in a
             private temporary folder that is removed at the end.
+        protocol: "beaver", two computing parties and a dealer (the default); or "replicated", three computing parties.
+            A config has its own; naming another one is an error.
         log: called with a role and one line of its log, from another thread; None drops the logs.
 
     Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
     """
-    started = launcher.launch(None if config is None else Path(config), log=log)
+    path = None if config is None else Path(config)
+    if path is not None and protocol not in (None, given := load_settings(path).protocol):
+        raise ConfigurationError(f"{path} is for the protocol {given!r}, {protocol!r} is asked for")
+    started = launcher.launch(path, protocol=protocol or BEAVER.name, log=log)
     try:
-        return Parties(Client(started.settings), started.stop)
+        return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)
     except BaseException:
         started.stop()
         raise
@@ -110,4 +122,5 @@ def connect(config: Path | str) -> Parties:
 
     Raises ConfigurationError when the file or the client's certificate is wrong.
     """
-    return Parties(Client(load_settings(Path(config))))
+    settings = load_settings(Path(config))
+    return Parties(Client(settings), protocol=settings.protocol)

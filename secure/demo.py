@@ -40,7 +40,7 @@ class Message:
     """What the client sent for one prediction, as P0 and P1 received it."""
 
     request: Request
-    payloads: tuple[bytes, bytes]
+    payloads: tuple[bytes, ...]
 
 
 class Recorder:
@@ -59,7 +59,7 @@ class Recorder:
         model_digest: str,
         policy_digest: str,
         request: Request,
-        payloads: tuple[bytes, bytes],
+        payloads: tuple[bytes, ...],
         progress: Callable[[Progress], None] | None = None,
     ) -> Prediction:
         self.last = Message(request, payloads)

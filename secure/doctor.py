@@ -17,7 +17,7 @@ from cryptography import x509
 from packaging.requirements import Requirement
 
 from parties.client import Client
-from parties.config import PARTIES, ROLES, PartiesSettings, load_settings, split_address
+from parties.config import CALLERS, PartiesSettings, load_settings, split_address
 from parties.tls import check_certificates
 from protocols.core.errors import SecureInferenceError
 from secure import siblings
@@ -104,7 +104,8 @@ def _loopback() -> Finding:
 def _certificates(settings: PartiesSettings) -> Iterator[Finding]:
     """A host holds the certificates of its own roles; whichever are there must be right."""
     folder = settings.tls_dir
-    roles = tuple(role for role in ROLES if (folder / f"{role}.crt").exists() or (folder / f"{role}.key").exists())
+    due = (*settings.parties, *CALLERS)
+    roles = tuple(role for role in due if (folder / f"{role}.crt").exists() or (folder / f"{role}.key").exists())
     if not roles:
         yield Finding("certificates", "fail", f"none in {folder}; make them with: secure certs --out {folder}")
         return
@@ -115,7 +116,7 @@ def _certificates(settings: PartiesSettings) -> Iterator[Finding]:
             yield Finding(f"certificate {role}", "fail", "; ".join(own))
         else:
             yield _dates(role, folder / f"{role}.crt")
-    if len([role for role in roles if role in PARTIES]) > 1:
+    if len([role for role in roles if role in settings.parties]) > 1:
         yield Finding(
             "key separation", "note", "this host has keys of several parties; on three hosts each has its own"
         )
@@ -136,7 +137,7 @@ def _models(settings: PartiesSettings) -> Iterator[Finding]:
     if settings.models_dir is None:
         return
     manifests = [*settings.models_dir.glob("manifest.json"), *settings.models_dir.glob("*/manifest.json")]
-    shares = sorted({path.name for manifest in manifests for path in manifest.parent.glob("p[01].safetensors")})
+    shares = sorted({path.name for manifest in manifests for path in manifest.parent.glob("p[012].safetensors")})
     if not manifests:
         yield Finding("models", "note", f"no split model in {settings.models_dir}; clients must upload theirs")
     else:
@@ -154,7 +155,7 @@ def _peers(settings: PartiesSettings) -> Iterator[Finding]:
                 health = client.health(_CONNECT_SECONDS)
         except SecureInferenceError as error:
             yield Finding(f"certificate {caller}", "fail", str(error))
-    for role in PARTIES:
+    for role in settings.parties:
         yield _peer(role, settings.parties[role].address, health.get(role))
 
 

@@ -13,7 +13,7 @@ from models.request import Output
 from models.token_inputs import with_public_padding
 from secure.sampling import Choice, Sampling
 
-Exchange = Callable[[tuple[bytes, bytes]], tuple[bytes, bytes]]
+Exchange = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 """Sends P0 and P1 their payloads, and brings theirs."""
 
 

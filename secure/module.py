@@ -67,8 +67,8 @@ class PrivateModule(ResidentModel):
             status("sharing the weights with P0 and P1", progress),
             tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary,
         ):
-            manifest = write_split(checkpoint, temporary)
-            load_seconds = load_model(parties, manifest, share_files(Path(temporary)))
+            manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
+            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol))
         return cls(manifest, parties, embeddings=checkpoint.embeddings, load_seconds=load_seconds)
 
     @classmethod
@@ -80,7 +80,7 @@ class PrivateModule(ResidentModel):
         folder = Path(folder)
         manifest = read_manifest(folder)
         tables = read_client_tables(folder, manifest)
-        load_seconds = load_model(parties, manifest, share_files(folder))
+        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
         return cls(manifest, parties, embeddings=tables, load_seconds=load_seconds)
 
     @staticmethod

@@ -1,8 +1,9 @@
 """What a prediction cost: seconds, rounds and bytes, by layer and by op, from the reports of all roles.
 
-Accounting: *online* bytes are what P0 sends to P1 plus what P1 sends to P0. *Dealer* bytes are what the dealer sends,
-its two 16-byte seeds included. Both are payload, before gRPC and TLS add their frames. What the client sends and gets
-back stands apart. Loading a model is no part of a prediction; its seconds stand apart too.
+Accounting: *online* bytes are what the computing parties send to each other, the replicated protocol's 16-byte seeds
+included. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte seeds included. Both are payload,
+before gRPC and TLS add their frames. What the client sends and gets back stands apart. Loading a model is no part of a
+prediction; its seconds stand apart too.
 """
 
 from __future__ import annotations
@@ -43,9 +44,13 @@ class Report:
         """The report of one session, in which `sequences` inputs were padded to `tokens` in total."""
         reports = costs.reports
         by_role = {role: {(row["layer"], row["op"]): row for row in report.rows} for role, report in reports.items()}
-        p0, p1, dealer = (by_role[role] for role in ("p0", "p1", "dealer"))
+        keys = dict.fromkeys(key for found in by_role.values() for key in found)
+        said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
         rows = tuple(
-            Row.merged(*key, p0.get(key, {}), p1.get(key, {}), dealer.get(key, {})) for key in {**p0, **p1, **dealer}
+            Row.merged(*key, roles["p0"], roles["p1"], roles["dealer"])
+            if "dealer" in roles
+            else Row.merged_of_three(*key, list(roles.values()))
+            for key, roles in said
         )
         totals = {
             role: RoleTotals(
@@ -77,29 +82,34 @@ class Report:
         return result
 
     @property
+    def computing(self) -> tuple[str, ...]:
+        """The parties that hold shares."""
+        return tuple(role for role in self.roles if role != "dealer")
+
+    @property
     def rounds(self) -> int:
-        """Exchanges between P0 and P1."""
+        """Exchanges between computing parties, and messages that one of them waits for before."""
         return sum(row.rounds for row in self.rows)
 
     @property
     def online_bytes(self) -> int:
-        """Sent by P0 to P1 plus by P1 to P0, as the transport counted them."""
-        return self._sent("p0", "p1") + self._sent("p1", "p0")
+        """Sent by the computing parties to each other, as the transport counted them."""
+        return sum(self._sent_to_computing(role) for role in self.computing)
 
     @property
     def dealer_bytes(self) -> int:
-        """Sent by the dealer, as the transport counted them."""
-        return self._sent("dealer", "p0") + self._sent("dealer", "p1")
+        """Sent by the dealer, as the transport counted them; zero where there is none."""
+        return self._sent_to_computing("dealer") if "dealer" in self.roles else 0
 
     @property
     def input_bytes(self) -> int:
-        """Sent by the client to P0 and P1."""
-        return sum(self.roles[role].bytes_received.get("client", 0) for role in ("p0", "p1"))
+        """Sent by the client to the computing parties."""
+        return sum(self.roles[role].bytes_received.get("client", 0) for role in self.computing)
 
     @property
     def output_bytes(self) -> int:
-        """Sent by P0 and P1 to the client."""
-        return self._sent("p0", "client") + self._sent("p1", "client")
+        """Sent by the computing parties to the client."""
+        return sum(self._sent(role, "client") for role in self.computing)
 
     def by_layer(self) -> tuple[Row, ...]:
         """Every layer once, all its ops together."""
@@ -168,18 +178,25 @@ class Report:
     def _sent(self, sender: str, receiver: str) -> int:
         return self.roles[sender].bytes_sent.get(receiver, 0)
 
+    def _sent_to_computing(self, sender: str) -> int:
+        return sum(self._sent(sender, role) for role in self.computing)
+
+    def _dealt(self) -> str:
+        if "dealer" not in self.roles:
+            return "no dealer"
+        return ", ".join(f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
+
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
-        online = f"P0 {human_bytes(self._sent('p0', 'p1'))}, P1 {human_bytes(self._sent('p1', 'p0'))}"
-        dealer = f"to P0 {human_bytes(self._sent('dealer', 'p0'))}, to P1 {human_bytes(self._sent('dealer', 'p1'))}"
+        each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
         peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
-            "Online bytes": f"{human_bytes(self.online_bytes)}  ({online})",
-            "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealer})",
+            "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
+            "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({self._dealt()})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Peak memory": f"{peaks}  (since each began)",
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ MeterRow = Mapping[str, Any]
 class Row:
     """One op within one layer.
 
-    online_bytes: sent by P0 and P1 together. dealer_bytes: sent by the dealer. seconds: of the slower of P0 and P1,
-    waiting for messages included. dealer_seconds: of the dealer, who works ahead at the same time.
+    online_bytes: sent by the computing parties to each other. dealer_bytes: sent by the dealer, if there is one.
+    seconds: of the slowest computing party, waiting for messages included. dealer_seconds: of the dealer, who works
+    ahead at the same time.
     """
 
     layer: str
@@ -39,6 +40,26 @@ class Row:
             dealer_bytes=int(dealer.get("dealer_bytes", 0)),
             seconds=max(float(row.get("seconds", 0.0)) for row in (p0, p1)),
             dealer_seconds=float(dealer.get("seconds", 0.0)),
+        )
+
+    @classmethod
+    def merged_of_three(cls, layer: str, op: str, rows: Sequence[MeterRow]) -> Row:
+        """The same of three computing parties, who help each other in turn.
+
+        Two of them count a gate's rounds, the helper none; what a helper deals counts there and where it arrives.
+        """
+        total = {
+            name: sum(int(row.get(name, 0)) for row in rows) for name in ("rounds", "online_bytes", "dealer_bytes")
+        }
+        return cls(
+            layer,
+            op,
+            calls=max(int(row.get("calls", 0)) for row in rows),
+            rounds=total["rounds"] // 2,
+            online_bytes=total["online_bytes"] + total["dealer_bytes"] // 2,
+            dealer_bytes=0,
+            seconds=max(float(row.get("seconds", 0.0)) for row in rows),
+            dealer_seconds=0.0,
         )
 
     def plus(self, other: Row) -> Row:

@@ -13,17 +13,20 @@ from models.checkpoint import CLIENT_NAME, split_checkpoint
 from models.manifest import Manifest, WeightVisibility
 from models.program import network
 from protocols.core.errors import CheckpointError
+from protocols.families import BEAVER, family
 
 
-def split(checkpoint: Path, out_dir: Path, weights: WeightVisibility, *, head: bool = True) -> Manifest:
-    """Write manifest.json, p0.safetensors, p1.safetensors, the tokenizer's files and the client's tables, if any.
+def split(
+    checkpoint: Path, out_dir: Path, weights: WeightVisibility, *, head: bool = True, protocol: str = BEAVER.name
+) -> Manifest:
+    """Write manifest.json, each computing party's share file, the tokenizer's files and the client's tables, if any.
 
-    head: whether the head that `architectures` in config.json names is split along.
+    head: whether the head that `architectures` in config.json names is split along. protocol: whose parties.
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
     check_empty(out_dir)
-    return split_checkpoint(checkpoint, out_dir, weights=weights, head=head)
+    return split_checkpoint(checkpoint, out_dir, weights=weights, head=head, protocol=protocol)
 
 
 def check_empty(out_dir: Path) -> None:
@@ -32,17 +35,18 @@ def check_empty(out_dir: Path) -> None:
         raise CheckpointError(f"{out_dir} is not empty; choose another folder, so that no share file is overwritten")
 
 
-def share_files(folder: Path) -> Mapping[str, Path] | None:
-    """The two share files in a split folder; None when it has neither, so that the parties serve their own.
+def share_files(folder: Path, protocol: str = BEAVER.name) -> Mapping[str, Path] | None:
+    """The share files in a split folder; None when it has none, so that the parties serve their own.
 
-    Raises CheckpointError when there is only one of them.
+    Raises CheckpointError when there are some of them only.
     """
-    files = {role: folder / f"{role}.safetensors" for role in ("p0", "p1")}
+    files = {role: folder / f"{role}.safetensors" for role in family(protocol).computing}
     present = [role for role, path in files.items() if path.is_file()]
-    if len(present) == 1:
+    if 0 < len(present) < len(files):
+        every = "both" if len(files) == 2 else "all"
         raise CheckpointError(
-            f"{folder} has the share of {present[0]} alone; a client needs both to upload them, or none when each "
-            "party serves its own"
+            f"{folder} has the share of {' and '.join(present)} alone; a client needs {every} to upload them, or none "
+            "when each party serves its own"
         )
     return files if present else None
 

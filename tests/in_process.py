@@ -32,7 +32,7 @@ class Run:
     meters: dict[str, Meter] = field(default_factory=dict)
     sent: dict[str, list[bytes]] = field(default_factory=dict)
     fraction_bits: int = 16
-    shares: tuple[Tensor, Tensor] | None = None
+    shares: tuple[Tensor, ...] | None = None
 
     @property
     def real(self) -> Tensor:
@@ -139,6 +139,18 @@ def run_roles(
     return [futures[role].result() for role in ("p0", "p1")], meters, sent
 
 
+@dataclass(frozen=True)
+class Family:
+    """A family as tests run it: `run` is `run_roles` or its like, `combine` adds up what the parties revealed."""
+
+    name: str
+    run: Callable[..., tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]]
+    combine: Callable[[Sequence[Tensor]], Tensor]
+
+
+BEAVER = Family("beaver", run_roles, lambda results: results[0] + results[1])
+
+
 def secure(
     function: Program,
     *values: Tensor,
@@ -146,6 +158,7 @@ def secure(
     bits: int = 64,
     policy: FixedPointPolicy = POLICY,
     timeout_seconds: float = 60.0,
+    family: Family = BEAVER,
 ) -> Run:
     """function(*secrets) on shares of real-valued tensors, revealed."""
     scales = scales or (policy.fraction_bits,) * len(values)
@@ -161,5 +174,5 @@ def secure(
         return protocol.reveal(result)
 
     inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
-    (first, second), meters, sent = run_roles(program, inputs, policy=policy, timeout_seconds=timeout_seconds)
-    return Run(first + second, meters, sent, found[0], (first, second))
+    results, meters, sent = family.run(program, inputs, policy=policy, timeout_seconds=timeout_seconds)
+    return Run(family.combine(results), meters, sent, found[0], tuple(results))

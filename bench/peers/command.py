@@ -19,7 +19,9 @@ from bench.peers.ours import Ours
 from bench.peers.system import Peer, System
 from bench.peers.workload import workload
 from bench.shapes import checkpoint_folder
+from protocols.families import BEAVER, REPLICATED
 
+_OURS = {OURS: BEAVER.name, f"{OURS}-{REPLICATED.name}": REPLICATED.name}
 _DEFAULT = (OURS, "spu-memory", "spu-processes", "crypten")
 _MASKING = "sharing the input, reconstructing the output"
 _SETUP = "compiling, starting, sharing the weights"
@@ -62,7 +64,7 @@ def peers(
     batch: Annotated[int, typer.Option(min=1, help="inputs at a time")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="runs of each system after its warm-up")] = 3,
     system: Annotated[
-        list[str] | None, typer.Option(help="only this one; repeat for several (also crypten-erf)")
+        list[str] | None, typer.Option(help="only this one; repeat for several (also ours-replicated, crypten-erf)")
     ] = None,
 ) -> None:
     """Ours, SPU (ABY3) and CrypTen on the same weights and input, taking turns in one run.
@@ -73,9 +75,10 @@ def peers(
     """
     console = Console()
     names = system or list(_DEFAULT)
-    unknown = [name for name in names if name not in (OURS, *_PEERS)]
+    known = (*_OURS, *_PEERS)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise typer.BadParameter(f"unknown system {unknown[0]!r}; known: {', '.join([OURS, *_PEERS])}")
+        raise typer.BadParameter(f"unknown system {unknown[0]!r}; known: {', '.join(known)}")
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         folder = checkpoint_folder(model, scratch, layers)
@@ -85,7 +88,8 @@ def peers(
         work.save(file)
         del work
         systems: list[System] = [
-            Ours(folder, ids, scratch) if name == OURS else _peer(name, file, scratch, console) for name in names
+            Ours(folder, ids, scratch, _OURS[name]) if name in _OURS else _peer(name, file, scratch, console)
+            for name in names
         ]
         found = interleave(systems, due.numpy(), repeats, lambda line: console.print(f"[dim]{line}[/dim]"))
     record = {

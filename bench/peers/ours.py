@@ -9,6 +9,7 @@ from platform import python_version
 
 import torch
 
+from bench.ops import by_op
 from bench.peers.errors import PeerError
 from bench.peers.interleave import OURS
 from bench.peers.system import Figures, Run
@@ -18,26 +19,33 @@ from models.program import network
 from parties.client import Client
 from parties.launcher import Launcher, launch
 from protocols.core.errors import SecureInferenceError
+from protocols.families import BEAVER, REPLICATED, family
 
 INCLUDES = (
     "three processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, sharing the "
     "input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on private tables"
 )
 EXCLUDES = "starting the processes and loading the model"
+_WORDS = {
+    BEAVER.name: "two parties and a dealer, gRPC and mutual TLS",
+    REPLICATED.name: "three parties with replicated shares, gRPC and mutual TLS",
+}
 
 
 class Ours:
     """Private weights, from token ids to the last hidden state."""
 
-    name = OURS
-    includes = INCLUDES
     excludes = EXCLUDES
 
-    def __init__(self, folder: Path, ids: torch.Tensor, scratch: Path) -> None:
+    def __init__(self, folder: Path, ids: torch.Tensor, scratch: Path, protocol: str = BEAVER.name) -> None:
         """folder: a checkpoint. ids: int64 [B, T]. scratch: where the split weights go."""
+        self._family = family(protocol)
+        with_dealer = "dealer" in self._family.roles
+        self.name = OURS if with_dealer else f"{OURS}-{protocol}"
+        self.includes = INCLUDES if with_dealer else INCLUDES.replace("the dealer's work during the run, ", "")
         self._folder = folder
         self._ids = ids
-        self._split = scratch / "split"
+        self._split = scratch / f"split-{protocol}"
         self._launcher: Launcher | None = None
         self._client: Client | None = None
 
@@ -45,12 +53,14 @@ class Ours:
         """Launch the parties and load the model."""
         started = time.perf_counter()
         try:
-            self._manifest = write_split(read_checkpoint(self._folder, weights="private"), self._split)
+            self._manifest = write_split(
+                read_checkpoint(self._folder, weights="private"), self._split, protocol=self._family.name
+            )
             self._network, self._inputs = network(self._manifest), {"input_ids": self._ids}
             self._request = self._network.request("hidden", self._inputs)
-            self._launcher = launch()
+            self._launcher = launch(protocol=self._family.name)
             self._client = Client(self._launcher.settings)
-            shares = {role: self._split / f"{role}.safetensors" for role in ("p0", "p1")}
+            shares = {role: self._split / f"{role}.safetensors" for role in self._family.computing}
             self._client.load_model(self._manifest, shares)
         except SecureInferenceError as error:
             raise PeerError(f"{type(error).__name__}: {error}") from error
@@ -58,7 +68,7 @@ class Ours:
         return {
             "prepare_seconds": time.perf_counter() - started,
             "versions": {"python": python_version()} | {name: version(name) for name in packages},
-            "configuration": {"protocol": "two parties and a dealer, gRPC and mutual TLS", "weights": "private"},
+            "configuration": {"protocol": _WORDS[self._family.name], "weights": "private"},
         }
 
     def run(self) -> Run:
@@ -75,12 +85,16 @@ class Ours:
             raise PeerError(f"{type(error).__name__}: {error}") from error
         seconds = time.perf_counter() - started
         reports = prediction.costs.reports
-        sent = [reports[role].wire_bytes_sent.get(peer, 0) for role, peer in (("p0", "p1"), ("p1", "p0"))]
+        computing = self._family.computing
+        sent = {
+            role: sum(report.wire_bytes_sent.get(peer, 0) for peer in computing) for role, report in reports.items()
+        }
+        ops = by_op({role: report.rows for role, report in reports.items()})
         figures = {
             "seconds": seconds,
-            "bytes_sent_per_party": sum(sent) / 2,
-            "dealer_bytes": sum(reports["dealer"].wire_bytes_sent.get(role, 0) for role in ("p0", "p1")),
-            "rounds": int(sum(row["rounds"] for row in reports["p1"].rows)),
+            "bytes_sent_per_party": sum(sent[role] for role in computing) / len(computing),
+            **({"dealer_bytes": sent["dealer"]} if "dealer" in sent else {}),
+            "rounds": int(sum(op["rounds"] for op in ops.values())),
             "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in reports.items()},
         }
         return Run(figures, outputs["last_hidden_state"].numpy())

@@ -8,6 +8,7 @@ it shares with the dealer; P1 receives its half as a correction.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ _FLUSH_BYTES = 1 << 18
 
 class Party:
     """Computing party 0 or 1 within one session."""
+
+    dealer_name: ClassVar[str] = "the dealer"
 
     def __init__(
         self,
@@ -117,7 +120,7 @@ class Party:
         """The program is over. Raises ProtocolError when corrections are left."""
         if self._message:
             raise ProtocolError(
-                f"the dealer sent {len(self._message)} bytes more than were used; "
+                f"{self.dealer_name} sent {len(self._message)} bytes more than were used; "
                 "it runs a different program or version"
             )
 
@@ -143,8 +146,8 @@ class Party:
             self._message = self._dealer.receive()
         if len(self._message) < count:
             raise ProtocolError(
-                f"gate {self._gate}: the dealer's message has {len(self._message)} bytes left where {count} are due; "
-                "the dealer runs a different program or version"
+                f"gate {self._gate}: {self.dealer_name}'s message has {len(self._message)} bytes left where {count} "
+                f"are due; {self.dealer_name} runs a different program or version"
             )
         taken, self._message = self._message[:count], self._message[count:]
         self.meter.dealt(count)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -66,6 +66,17 @@ def reconstruct(
     """The outputs as signed ring elements. Shapes: int64 as in `specs`."""
     first, second = unpack_shares(payload0, specs), unpack_shares(payload1, specs)
     return {name: ring.signed(first[name] + second[name], specs[name].bits) for name in specs}
+
+
+def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor], tuple[Tensor]]]:
+    """A new sharing of a model: (tensor number, part number, part) -> what P0 and P1 keep of it. Shapes: int64 any."""
+    generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
+
+    def split(tensor: int, number: int, part: Tensor) -> tuple[tuple[Tensor], tuple[Tensor]]:
+        mask = generator.words(tensor, number, tuple(part.shape), _CPU)
+        return (mask,), (part - mask,)
+
+    return split
 
 
 def payload_bytes(specs: Mapping[str, TensorSpec]) -> int:

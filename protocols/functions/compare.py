@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,27 @@ NEGATIVE = Piecewise(
 def less_than(x: Secret, y: Secret | float) -> Secret:
     """[x < y] as 0 or 1 with no fraction bits; y secret or public. Shapes: broadcast. Exact. Reveals nothing."""
     return x.protocol.piecewise(x - y, NEGATIVE)
+
+
+@functools.cache
+def _equality(fraction_bits: int) -> Piecewise:
+    """[x == 0] of numbers with that many fraction bits: no less, and less than one unit."""
+    return Piecewise(
+        name="equal",
+        thresholds=(0.0, 2.0**-fraction_bits),
+        pieces=(None, Piece(constant=1.0), None),
+        reference=lambda x: (x == 0).to(torch.float64),
+        domain=(-8191.0, 8191.0),
+        compare_bits=15 + fraction_bits,
+        output_bits=0,
+        integer_bits=15,
+    )
+
+
+def equal(x: Secret, y: Secret | float) -> Secret:
+    """[x == y] as 0 or 1 with no fraction bits; y secret or public. Shapes: broadcast. Exact. Reveals nothing."""
+    difference = x - y
+    return difference.protocol.piecewise(difference, _equality(difference.fraction_bits))
 
 
 def select(condition: Secret, x: Secret, y: Secret) -> Secret:

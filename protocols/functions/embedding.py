@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from protocols.core.secret import Secret
+from protocols.functions.compare import equal
 
 _MOST_ROWS = 128
 """One-hot vectors are as long as the table: more of them at a time than this would take gigabytes at a party."""
+
+
+def one_hot(index: Secret, count: int) -> Secret:
+    """The one-hot vector of a secret index, 0 to count - 1: for whom the client shares a token's number alone.
+
+    Shapes: index [...] with no fraction bits -> [..., count] with none; zero everywhere for an index out of range.
+    Exact. Reveals nothing. Costs a comparison for each of the `count` entries: a client that shares the vector itself
+    saves the parties that work.
+    """
+    numbers = torch.arange(count, dtype=torch.float64)
+    return equal(index.unsqueeze(-1).expand(*index.shape, count) + -numbers, 0.0)
 
 
 def embedding(one_hot: Secret, table: Any) -> Secret:

@@ -13,40 +13,59 @@ from models.exchange import input_payloads, step_outputs
 from models.network import Inputs
 from models.program import load, network, serve
 from models.request import Output
+from protocols.beaver.protocol import BeaverProtocol
+from protocols.beaver.roles import Dealer
 from protocols.cleartext.protocol import CleartextProtocol
 from protocols.core.cost import Meter
 from protocols.core.secret import Protocol
-from tests.in_process import GivenSteps, run_roles
+from protocols.replicated.protocol import ReplicatedParty
+from tests.in_process import BEAVER, Family, GivenSteps
 
 Outputs = dict[str, Tensor]
 
 
-def secure_run(checkpoint: Checkpoint, folder: Path, output: Output, inputs: Inputs) -> Outputs:
+def secure_run(
+    checkpoint: Checkpoint, folder: Path, output: Output, inputs: Inputs, family: Family = BEAVER
+) -> Outputs:
     """One prediction by three roles in this process."""
-    (outputs,), _ = secure_steps(checkpoint, folder, output, [inputs])
+    (outputs,), _ = secure_steps(checkpoint, folder, output, [inputs], family=family)
     return outputs
 
 
 def secure_steps(
-    checkpoint: Checkpoint, folder: Path, output: Output, inputs: Sequence[Inputs], steps: int | None = None
+    checkpoint: Checkpoint,
+    folder: Path,
+    output: Output,
+    inputs: Sequence[Inputs],
+    steps: int | None = None,
+    *,
+    family: Family = BEAVER,
 ) -> tuple[list[Outputs], dict[str, Meter]]:
     """A session whose inputs, one a step, are known beforehand. steps: how many there might be, as many by default."""
-    manifest = write_split(checkpoint, folder)
+    manifest = write_split(checkpoint, folder, protocol=family.name)
     net = network(manifest)
     request = net.request(output, inputs[0], steps=steps or len(inputs))
     payloads = [input_payloads(net, request, given, checkpoint.embeddings, i) for i, given in enumerate(inputs)]
 
     def program(protocol: Protocol, _: list[Tensor | None]) -> Any:
-        index = None if protocol.at_dealer else protocol.role.index
+        index = party_index(protocol)
         shares = None if index is None else read_share(folder / f"p{index}.safetensors", manifest, f"p{index}")
         model = load(protocol, manifest, shares)
         client = GivenSteps(*(b"" if index is None else pair[index] for pair in payloads))
         serve(protocol, model, request, client, index)
         return client.outputs
 
-    (first, second), meters, _ = run_roles(program, [])
-    pairs = zip(first, second, strict=True)
-    return [step_outputs(net, request, pair, i) for i, pair in enumerate(pairs)], meters
+    outputs, meters, _ = family.run(program, [])
+    answers = zip(*outputs, strict=True)
+    return [step_outputs(net, request, payloads, i) for i, payloads in enumerate(answers)], meters
+
+
+def party_index(protocol: Protocol) -> int | None:
+    """Of a computing party; None at the dealer."""
+    if isinstance(protocol, ReplicatedParty):
+        return protocol.index
+    assert isinstance(protocol, BeaverProtocol)
+    return None if isinstance(protocol.role, Dealer) else protocol.role.index
 
 
 def clear_run(checkpoint: Checkpoint, output: Output, inputs: Inputs) -> Outputs:

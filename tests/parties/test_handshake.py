@@ -28,7 +28,13 @@ def dialer_of(local_parties: LocalParties) -> Iterator[Callable[[str], Dialer]]:
 
 
 def hello(role: str = "client", **fields: object) -> Hello:
-    message = Hello(protocol_version=PROTOCOL_VERSION, session=new_session_id(), role=role, kind=Kind.KIND_UNLOAD)
+    message = Hello(
+        protocol_version=PROTOCOL_VERSION,
+        session=new_session_id(),
+        role=role,
+        kind=Kind.KIND_UNLOAD,
+        family="beaver",
+    )
     message.MergeFrom(Hello(**fields))  # type: ignore[arg-type]
     return message
 

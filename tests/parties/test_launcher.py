@@ -169,7 +169,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, temporary_folder: Path) -> None:
 def test_a_wrong_setting_is_named_by_the_launcher_itself(tmp_path: Path) -> None:
     config = tmp_path / "parties.toml"
     config.write_text("[p9]\n")
-    with pytest.raises(ConfigurationError, match=r"unknown key 'p9'; did you mean 'p[01]'"):
+    with pytest.raises(ConfigurationError, match=r"unknown key 'p9'; did you mean 'p[012]'"):
         launch(config, module=PROGRAM)
 
 

@@ -70,7 +70,7 @@ def test_missing_certificates_say_how_to_make_them(settings: PartiesSettings, tm
 
 
 def hello(role: str) -> Hello:
-    return Hello(protocol_version=PROTOCOL_VERSION, session="00" * 16, role=role)
+    return Hello(protocol_version=PROTOCOL_VERSION, session="00" * 16, role=role, family="beaver")
 
 
 def test_a_certificate_of_another_authority_is_refused(local_parties: LocalParties, other_certificates: Path) -> None:

@@ -14,7 +14,7 @@ from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Protocol, Secret
-from tests.in_process import Run, encode, run_roles
+from tests.in_process import BEAVER, Family, Run, encode
 from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 
 Bound = Callable[..., Tensor | float]
@@ -145,7 +145,7 @@ def run_clear(op: Op, values: Sequence[Tensor], policy: FixedPointPolicy) -> Cle
     return result
 
 
-def run_secure(op: Op, values: Sequence[Tensor], form: str, policy: FixedPointPolicy) -> Run:
+def run_secure(op: Op, values: Sequence[Tensor], form: str, policy: FixedPointPolicy, family: Family = BEAVER) -> Run:
     """All three roles."""
     forms = [form_of(form, i) for i in range(len(values))]
     scales = [input_scale(a, f, policy) for a, f in zip(op.arguments, forms, strict=True)]
@@ -158,5 +158,5 @@ def run_secure(op: Op, values: Sequence[Tensor], form: str, policy: FixedPointPo
         return protocol.reveal(result)
 
     inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
-    (first, second), meters, sent = run_roles(program, inputs, policy=policy)
-    return Run(first + second, meters, sent, scale_found[0], (first, second))
+    results, meters, sent = family.run(program, inputs, policy=policy)
+    return Run(family.combine(results), meters, sent, scale_found[0], tuple(results))

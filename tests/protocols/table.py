@@ -18,6 +18,7 @@ from protocols.functions import (
     gelu,
     layernorm,
     octaves,
+    puma,
     relu,
     rotary,
     sigmoid,
@@ -75,6 +76,7 @@ SERVER_WEIGHT = Argument(-2.0, 2.0, (0.0, ULP, -ULP, 2.0, -2.0), "server weight"
 SERVER_BIAS = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "server bias")
 SERVER_GAIN = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "server gain")
 BOUND_PUBLIC = Argument(-90.0, 90.0, (0.0, ULP, 90.0, -90.0), "bound public")
+INDEX = Argument(0.0, 8.0, (0.0, 8.0, 1.0, -1.0, 9.0), fraction_bits=0)
 ONE_HOT = Argument(0.0, 1.0, fraction_bits=0)
 TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
 LOGIT = Argument(-8000.0, 8000.0, (0.0, ULP, -ULP, *around(-8.0, 8.0), 8000.0, -8000.0))
@@ -139,6 +141,10 @@ def _reshaped(x: Secret) -> Secret:
 
 def _layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
     return layernorm.layer_norm(x, gain, offset, 1e-12)
+
+
+def _puma_layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return puma.layer_norm(x, gain, offset, 1e-12)
 
 
 def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
@@ -213,6 +219,11 @@ def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> T
     return (ULP + mean.abs() * 2.0**-21) * inverse * 1.5 + centred * 2.0**-17 + centred * inverse * 4e-5 + ULP
 
 
+def _twice_normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    # The inverse has one fraction bit less, and there is one more truncation, before the gain.
+    return 2 * _normalised(reference, x, gain, offset) + ULP * (1 + gain.abs())
+
+
 def _softmax_base_two(x: Secret) -> Secret:
     return softmax.softmax(x, base_two=True)
 
@@ -275,10 +286,26 @@ OPS: tuple[Op, ...] = (
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (_argument_of(compare.NEGATIVE),), ONE, exactly),
     Op("less-than", compare.less_than, (HALF, OTHER_HALF), TWO, exactly),
     Op("select", lambda x, y: compare.select(compare.less_than(x, y), x, y), (HALF, OTHER_HALF), TWO, exactly),
+    Op("equal", compare.equal, (HALF, OTHER_HALF), TWO, exactly),
+    Op("equal-number", lambda x: compare.equal(x, 1.0), (HALF,), ONE, exactly),
+    Op("one-hot", lambda index: embedding.one_hot(index, 9), (INDEX,), (((1,),), ((11,),), ((2, 5),)), exactly),
     Op("maximum", relu.maximum, (HALF, OTHER_HALF), TWO, exactly),
     Op("maximum-along", argmax.maximum_along, (HALF,), ROWS, exactly),
     Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
     _elementwise(relu.relu_function(16), relu.relu),
+    # PUMA's own formulas, against themselves on plain floats: what is left is rounding
+    Op("puma-gelu", puma.gelu, (HALF,), ONE, at_most(4e-4), forms=_FEW),
+    Op("puma-exp", puma.exp_negative, (EXPONENT_E,), ONE, at_most(6e-4), forms=_FEW),
+    Op("puma-softmax", puma.softmax, (MILD_SCORES,), ROWS, at_most(2e-3), forms=_FEW),
+    Op(
+        "puma-layer-norm",
+        _puma_layer_norm,
+        LAYER_NORM,
+        NORMALISED,
+        _twice_normalised,
+        rows_of_spread(-5.0, 6.0, LAYER_NORM),
+        _FEW,
+    ),
     # functions of one variable
     _elementwise(gelu.GELU, gelu.gelu),
     _elementwise(gelu.GELU_TANH, gelu.gelu_tanh),

@@ -1,4 +1,4 @@
-"""Every op, on every shape, over its whole declared range: beaver against the cleartext reference.
+"""Every op, on every shape, over its whole declared range: every family against the cleartext reference.
 
 Each op is tried on fresh shares and on secrets that carry nothing but the pair which an earlier truncation left in a
 smaller ring, with both kinds of truncation. Every run also checks that what it cost is what its gates declared.
@@ -12,30 +12,34 @@ import pytest
 import torch
 
 from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from protocols.core.cost import Cost
 from protocols.core.fixedpoint import FixedPointPolicy, decode
 from protocols.core.secret import Secret
 from protocols.functions import gelu, relu, softmax
-from tests.in_process import EXACT, POLICY, Run, encode, secure
+from tests.families import FAMILIES
+from tests.in_process import BEAVER, EXACT, POLICY, Family, Run, encode, secure
 from tests.protocols.arguments import on_grid
 from tests.protocols.ops import Op, run_clear, run_secure
 from tests.protocols.table import OPS
 
 CASES = [
-    pytest.param(op, form, policy, id=f"{op.name}-{form}-{policy.truncation}")
+    pytest.param(family, op, form, policy, id=f"{family.name}-{op.name}-{form}-{policy.truncation}")
+    for family in FAMILIES
     for op in OPS
     for form in op.forms
     for policy in (POLICY, EXACT)
     if policy is POLICY or form == "share"  # with exact truncation no pair is left to start from
+    if family is BEAVER or not any(argument.kind.startswith("server") for argument in op.arguments)
 ]
 
 
-@pytest.mark.parametrize(("op", "form", "policy"), CASES)
-def test_within_declared_error(op: Op, form: str, policy: FixedPointPolicy) -> None:
+@pytest.mark.parametrize(("family", "op", "form", "policy"), CASES)
+def test_within_declared_error(family: Family, op: Op, form: str, policy: FixedPointPolicy) -> None:
     for shapes in op.shapes:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{op.name} {shapes}".encode()))
         values = op.fill(shapes, generator)
         reference = run_clear(op, values, policy)
-        run = run_secure(op, values, form, policy)
+        run = run_secure(op, values, form, policy, family)
         assert run.fraction_bits == reference.fraction_bits
         assert tuple(run.result.shape) == reference.shape
         error = (decode(run.result, run.fraction_bits) - reference.value).abs()
@@ -43,14 +47,30 @@ def test_within_declared_error(op: Op, form: str, policy: FixedPointPolicy) -> N
         assert float(excess.max()) <= 0, (
             f"{shapes}: error {float(error.max()):.3g}, too large by {float(excess.max()):.3g}"
         )
-        check_costs(run)
+        check_costs(run, family)
 
 
-def check_costs(run: Run) -> None:
+def check_costs(run: Run, family: Family) -> None:
     """Measured is declared, at every role and for every op; the bytes on the wire are what the meters say."""
     declared = {role: {key: row.declared for key, row in meter.rows.items()} for role, meter in run.meters.items()}
-    assert declared["p0"] == declared["p1"] == declared["dealer"]
-    for key, cost in declared["p0"].items():
+    assert all(costs == declared["p0"] for costs in declared.values())
+    (check_dealer_costs if family is BEAVER else check_turns)(run, declared["p0"])
+
+
+def check_turns(run: Run, declared: dict[tuple[str, str], Cost]) -> None:
+    """The replicated family: two parties evaluate each gate, one helps; the second of the two hears what it deals."""
+    for key, cost in declared.items():
+        measured = [meter.rows[key].measured for meter in run.meters.values()]
+        assert sum(m.online_bytes for m in measured) == 2 * cost.online_bytes, key
+        assert sum(m.dealer_bytes for m in measured) == 2 * cost.dealer_bytes, key
+        assert sum(m.rounds for m in measured) == 2 * cost.rounds, key
+    sent = sum(len(message) for messages in run.sent.values() for message in messages)
+    assert sent == sum(2 * cost.online_bytes + cost.dealer_bytes for cost in declared.values())
+
+
+def check_dealer_costs(run: Run, declared: dict[tuple[str, str], Cost]) -> None:
+    """The beaver family: both parties send the same, and the dealer only deals."""
+    for key, cost in declared.items():
         measured = {role: meter.rows[key].measured for role, meter in run.meters.items()}
         assert measured == {role: cost.at(role) for role in measured}, key
     total = {role: meter.total for role, meter in run.meters.items()}
@@ -62,15 +82,17 @@ def check_costs(run: Run) -> None:
     }
 
 
-def test_masked_positions_get_nothing() -> None:
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_masked_positions_get_nothing(family: Family) -> None:
     """Probability zero exactly, not only within the error."""
     op = next(op for op in OPS if op.name == "softmax-masked-mild")
     scores, mask = op.fill(((5, 9), (5, 9)), torch.Generator().manual_seed(1))
-    run = run_secure(op, [scores, mask], "share", POLICY)
+    run = run_secure(op, [scores, mask], "share", POLICY, family)
     assert not run.result[mask < 0].any()
 
 
-def test_chain_of_ops() -> None:
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_chain_of_ops(family: Family) -> None:
     """Pairs, lifts and narrow shares handed from op to op: a feed-forward block and an attention head."""
     generator = torch.Generator().manual_seed(2)
     x, w, v = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((7, 12), (12, 12), (12, 12)))
@@ -85,7 +107,7 @@ def test_chain_of_ops() -> None:
     reference = block(*(secrets.input(encode(value), tuple(value.shape), 16) for value in values))
     assert isinstance(reference, ClearSecret)
     for policy in (POLICY, EXACT):
-        run = secure(block, *values, policy=policy)
+        run = secure(block, *values, policy=policy, family=family)
         # GeLU's error of 6e-4 through a product of twelve terms below one, softmax's of 2e-4 times values below ten.
         assert float((run.real - reference.value).abs().max()) < 2 * 12 * 6e-4 + 7 * 2e-4 * 10
-        check_costs(run)
+        check_costs(run, family)

@@ -19,7 +19,8 @@ from protocols.core.errors import PartyLost, ProtocolError
 from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Protocol, Secret, TensorSpec
 from protocols.functions import gelu, octaves, relu
-from tests.in_process import POLICY, RoleFailure, run_roles, secure
+from tests.families import FAMILIES, REPLICATED
+from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 
 SHORT_SECONDS = 2.0
 ONES = torch.full((6,), 65536)
@@ -28,7 +29,8 @@ ONES = torch.full((6,), 65536)
 def program_of(function: Callable[[Secret], Secret], size: int = 6) -> Callable[..., Tensor]:
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         share = shares[0]
-        return protocol.reveal(function(protocol.input(None if share is None else share[:size], (size,), 16)))
+        # A replicated share has a leading axis, for its two parts.
+        return protocol.reveal(function(protocol.input(None if share is None else share[..., :size], (size,), 16)))
 
     return program
 
@@ -36,8 +38,10 @@ def program_of(function: Callable[[Secret], Secret], size: int = 6) -> Callable[
 def failure(**arguments: Any) -> dict[str, BaseException]:
     """Errors of a run that must fail, by role; "only" where a single role failed."""
     program = arguments.pop("program", program_of(lambda x: relu.relu(x * x)))
+    family: Family = arguments.pop("family", BEAVER)
+    arguments.setdefault("timeout_seconds", SHORT_SECONDS)
     with pytest.raises((RoleFailure, PartyLost, ProtocolError)) as caught:
-        run_roles(program, [ONES], timeout_seconds=SHORT_SECONDS, **arguments)
+        family.run(program, [ONES], **arguments)
     errors = caught.value.errors if isinstance(caught.value, RoleFailure) else {"only": caught.value}
     assert all(isinstance(error, PartyLost | ProtocolError) for error in errors.values())
     return errors
@@ -52,6 +56,23 @@ def test_a_broken_channel_ends_in_errors(fault: str, sender: str, at_message: in
         assert any("bytes" in str(error) and "gate" in str(error) for error in errors.values())
     else:
         assert any(isinstance(error, PartyLost) for error in errors.values())
+
+
+@pytest.mark.parametrize("fault", ["lose", "drop", "truncate"])
+@pytest.mark.parametrize("at_message", [0, 1])
+@pytest.mark.parametrize("sender", ["p0", "p1", "p2"])
+def test_a_broken_channel_of_three_parties_ends_in_errors(fault: str, sender: str, at_message: int) -> None:
+    faulty = {sender: lambda channel: FaultyChannel(channel, fault=fault, at_message=at_message)}
+    errors = failure(family=REPLICATED, wrap=faulty, timeout_seconds=0.5)
+    if fault == "lose":
+        assert any(isinstance(error, PartyLost) for error in errors.values())
+
+
+@pytest.mark.parametrize("odd", ["p0", "p1", "p2"])
+def test_one_of_three_parties_with_a_different_program_is_noticed(odd: str) -> None:
+    errors = failure(family=REPLICATED, programs={odd: program_of(lambda x: relu.relu(x * x), size=5)})
+    messages = [str(error) for error in errors.values() if isinstance(error, ProtocolError)]
+    assert any("gate" in message and "different program" in message for message in messages)
 
 
 def test_parties_with_different_programs_name_the_gate() -> None:
@@ -112,9 +133,10 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
 ]
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize(("function", "message"), [(f, m) for _, f, m in MISUSES], ids=[name for name, *_ in MISUSES])
-def test_misuse(function: Callable[[Secret], Secret], message: str) -> None:
-    errors = failure(program=program_of(function))
+def test_misuse(function: Callable[[Secret], Secret], message: str, family: Family) -> None:
+    errors = failure(program=program_of(function), family=family)
     assert any(isinstance(error, ProtocolError) and re.search(message, str(error)) for error in errors.values())
 
 
@@ -170,13 +192,16 @@ def test_sharing_refuses_what_does_not_fit() -> None:
         sharing.reconstruct(second, second[:-1], SPECS)
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("factor", [None, 0.0])
-def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None) -> None:
+def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None, family: Family) -> None:
     x = torch.arange(5, dtype=torch.float64)
-    run = secure(lambda x: x.sum(0) if factor is None else x * factor, x, timeout_seconds=SHORT_SECONDS)
+    function = (lambda x: x.sum(0)) if factor is None else (lambda x: x * factor)
+    run = secure(function, x, timeout_seconds=SHORT_SECONDS, family=family)
     assert torch.equal(run.real, x.sum() if factor is None else torch.zeros(5, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize(
     ("function", "shape", "message"),
     [
@@ -185,7 +210,7 @@ def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None) -> N
     ],
 )
 def test_what_cannot_be_computed_is_refused_by_every_role(
-    function: Callable[[Secret], Secret], shape: tuple[int, ...], message: str
+    function: Callable[[Secret], Secret], shape: tuple[int, ...], message: str, family: Family
 ) -> None:
     with pytest.raises(RoleFailure, match=message):
-        secure(function, torch.ones(shape, dtype=torch.float64), timeout_seconds=SHORT_SECONDS)
+        secure(function, torch.ones(shape, dtype=torch.float64), timeout_seconds=SHORT_SECONDS, family=family)

@@ -25,7 +25,8 @@ from protocols.core.channel import queue_channels
 from protocols.core.cost import Cost
 from protocols.core.prg import Prg
 from protocols.core.secret import Protocol, TensorSpec
-from tests.in_process import EXACT, POLICY, ROLES, SendOnly, run_roles, secure
+from tests.families import FAMILIES
+from tests.in_process import BEAVER, EXACT, POLICY, ROLES, Family, SendOnly, run_roles, secure
 from tests.protocols.gates import GATES, Build, Shape
 from tests.protocols.ops import run_secure
 from tests.protocols.table import OPS
@@ -141,24 +142,28 @@ def every_op(count: int) -> Any:
     return program
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("policy", [POLICY, EXACT], ids=lambda policy: policy.truncation)
 @pytest.mark.parametrize("fill", [0.0, 1.0])
-def test_a_whole_program_sends_uniform_bytes(policy: Any, fill: float) -> None:
+def test_a_whole_program_sends_uniform_bytes(policy: Any, fill: float, family: Family) -> None:
     inputs = [torch.full((1000, 4), int(fill * 65536)), torch.full((4, 4), int(fill * 65536))]
-    _, _, sent = run_roles(every_op(4000), inputs, policy=policy)
-    for role in ROLES:
-        assert p_value(b"".join(sent[role])) > P_VALUE, role
+    _, _, sent = family.run(every_op(4000), inputs, policy=policy)
+    assert len(sent) == 3
+    for role, messages in sent.items():
+        assert p_value(b"".join(messages)) > P_VALUE, role
 
 
-def traffic(values: list[Tensor]) -> dict[str, list[bytes]]:
-    return run_roles(every_op(40), values)[2]
+def traffic(values: list[Tensor], family: Family = BEAVER) -> dict[str, list[bytes]]:
+    # One session's name, as it says who helps first among three; the seeds are fresh.
+    return family.run(every_op(40), values, session=bytes(16))[2]
 
 
-def test_same_inputs_twice_give_different_traffic_of_one_length() -> None:
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_same_inputs_twice_give_different_traffic_of_one_length(family: Family) -> None:
     ones = [torch.full((10, 4), 65536), torch.full((4, 4), 65536)]
     others = [x * 3 + torch.arange(x.numel()).reshape(x.shape) for x in ones]
-    runs = [traffic(ones), traffic(ones), traffic(others)]
-    for role in ROLES:
+    runs = [traffic(values, family) for values in (ones, ones, others)]
+    for role in runs[0]:
         first, second, third = (run[role] for run in runs)
         assert [len(m) for m in first] == [len(m) for m in second] == [len(m) for m in third]
         long = [pair for pair in zip(first, second, strict=True) if len(pair[0]) >= 16]

@@ -61,7 +61,7 @@ class InProcessClient:
         model_digest: str,
         policy_digest: str,
         request: Request,
-        payloads: tuple[bytes, bytes],
+        payloads: tuple[bytes, ...],
         progress: Watch = None,
     ) -> Prediction:
         with self.converse(model_digest, policy_digest, request, 1, progress) as conversation:
@@ -95,7 +95,7 @@ class InProcessConversation:
 
     def __init__(self, models: Mapping[str, LoadedModel], request: Request) -> None:
         self.meters: dict[str, Meter] = {}
-        self._exchanged: list[tuple[tuple[bytes, bytes], tuple[bytes, bytes]]] = []
+        self._exchanged: list[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = []
         self._steps = {role: WaitingSteps() for role in models}
 
         def serve(protocol: Any, _: object) -> Any:
@@ -106,7 +106,7 @@ class InProcessConversation:
         self._pool = ThreadPoolExecutor(1)
         self._run = self._pool.submit(run_roles, serve, [])
 
-    def step(self, payloads: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]:
         for role, payload in (("p0", payloads[0]), ("p1", payloads[1]), ("dealer", b"")):
             self._steps[role].inputs.put(payload)
         first, second = (self._answer(role) for role in ("p0", "p1"))

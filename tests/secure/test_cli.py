@@ -113,7 +113,7 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
     client = InProcessClient()
-    monkeypatch.setattr(cli, "launch", lambda: Parties(client))
+    monkeypatch.setattr(cli, "launch", lambda **_: Parties(client))
     return client
 
 
@@ -139,7 +139,7 @@ def test_predict_to_a_file_that_cannot_be_written(
 
 
 def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
-    def interrupted() -> Parties:
+    def interrupted(**_: object) -> Parties:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "launch", interrupted)
@@ -149,7 +149,7 @@ def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoin
 def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     client = InProcessClient()
 
-    def terminated() -> Parties:
+    def terminated(**_: object) -> Parties:
         signal.raise_signal(signal.SIGTERM)
         return Parties(client)
 

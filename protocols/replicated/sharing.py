@@ -1,0 +1,116 @@
+"""The client's and the model owner's ends: sharing among three parties, adding up their shares of the output.
+
+x = x_0 + x_1 + x_2, where x_0 and x_1 are expanded from two fresh seeds and x_2 is what is left. Party i is given x_i
+and x_{i+1}: P0 both seeds, P1 the second seed and x_2, P2 x_2 and the first seed. Each alone is uniform.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from protocols.core import ring
+from protocols.core.errors import ProtocolError
+from protocols.core.prg import SEED_BYTES, Prg
+from protocols.core.secret import TensorSpec
+
+_SESSION = b"client input, part "
+_CPU = torch.device("cpu")
+_PARTIES = 3
+
+
+def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tuple[bytes, bytes, bytes]:
+    """Payloads for P0, P1 and P2. Shapes: int64 as in `specs`. Raises ProtocolError when names or shapes differ."""
+    if set(tensors) != set(specs):
+        raise ProtocolError(f"inputs are {sorted(tensors)}, due are {sorted(specs)}")
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    first, second = (_expand(seed, part, specs) for part, seed in enumerate(seeds))
+    rest = []
+    for name in sorted(specs):
+        if tuple(tensors[name].shape) != specs[name].shape:
+            raise ProtocolError(f"input {name!r} has shape {tuple(tensors[name].shape)}, due is {specs[name].shape}")
+        rest.append(ring.pack_difference(tensors[name], first[name].add_(second[name]), specs[name].bits))
+    packed = torch.cat(rest).numpy().tobytes()
+    return seeds[0] + seeds[1], seeds[1] + packed, packed + seeds[0]
+
+
+def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+    """A party's parts of the client's input. Shapes: int64 [2, *shape] each.
+
+    Raises ProtocolError when the payload has another size.
+    """
+    expected = input_bytes(index, specs)
+    if len(payload) != expected:
+        raise ProtocolError(f"the client's payload has {len(payload)} bytes, due are {expected}")
+    raw = memoryview(payload)
+    if index == 0:
+        parts = _expand(bytes(raw[:SEED_BYTES]), 0, specs), _expand(bytes(raw[SEED_BYTES:]), 1, specs)
+    elif index == 1:
+        parts = _expand(bytes(raw[:SEED_BYTES]), 1, specs), _unpack(raw[SEED_BYTES:], specs)
+    else:
+        parts = _unpack(raw[:-SEED_BYTES], specs), _expand(bytes(raw[-SEED_BYTES:]), 0, specs)
+    return {name: torch.stack([part[name] for part in parts]) for name in specs}
+
+
+def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor, Tensor], ...]]:
+    """A new sharing of a model: (tensor number, part number, part) -> P_i keeps x_i and x_{i+1}. Shapes: int64 any."""
+    generators = [Prg(os.urandom(SEED_BYTES), b"weight shares") for _ in range(_PARTIES - 1)]
+
+    def split(tensor: int, number: int, part: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        first, second = (generator.words(tensor, number, tuple(part.shape), _CPU) for generator in generators)
+        shares = first, second, part - first - second
+        return tuple((shares[i], shares[(i + 1) % _PARTIES]) for i in range(_PARTIES))
+
+    return split
+
+
+def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> bytes:
+    """A party's payload for the client: its own part of everything, then the following one. Shapes: [2, *shape]."""
+    packed = [ring.pack(shares[name][part], specs[name].bits) for part in range(2) for name in sorted(specs)]
+    return torch.cat(packed).cpu().numpy().tobytes()
+
+
+def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+    """The outputs as signed ring elements. Shapes: int64 as in `specs`.
+
+    Every part comes from two parties. Raises ProtocolError where they disagree: one of them computed something else.
+    """
+    due = 2 * part_bytes(specs)
+    for index, payload in enumerate(payloads):
+        if len(payload) != due:
+            raise ProtocolError(f"p{index}'s share of the output has {len(payload)} bytes, due are {due}")
+    halves = [(memoryview(p)[: due // 2], memoryview(p)[due // 2 :]) for p in payloads]
+    for index in range(_PARTIES):
+        after = (index + 1) % _PARTIES
+        if halves[index][1] != halves[after][0]:
+            raise ProtocolError(f"p{index} and p{after} sent different shares of the output where they must be equal")
+    own = [_unpack(half[0], specs) for half in halves]
+    return {name: ring.signed(own[0][name] + own[1][name] + own[2][name], specs[name].bits) for name in specs}
+
+
+def part_bytes(specs: Mapping[str, TensorSpec]) -> int:
+    """Size of one part of everything."""
+    return sum(math.prod(spec.shape) * ring.element_bytes(spec.bits) for spec in specs.values())
+
+
+def input_bytes(index: int, specs: Mapping[str, TensorSpec]) -> int:
+    """Size of a party's input payload."""
+    return 2 * SEED_BYTES if index == 0 else SEED_BYTES + part_bytes(specs)
+
+
+def _expand(seed: bytes, part: int, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+    generator = Prg(seed, _SESSION + bytes([part]))
+    return {name: generator.words(i, 0, specs[name].shape, _CPU) for i, name in enumerate(sorted(specs))}
+
+
+def _unpack(payload: memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+    found, start = {}, 0
+    for name in sorted(specs):
+        count = math.prod(specs[name].shape) * ring.element_bytes(specs[name].bits)
+        found[name] = ring.unpack(payload[start : start + count], specs[name].shape, specs[name].bits)
+        start += count
+    return found

@@ -1,0 +1,149 @@
+"""Every gate that the replicated family runs, by itself. A new gate is one row of `ROWS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from protocols.beaver.gate import Gate
+from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.linear import Linear
+from protocols.beaver.gates.opening import Open
+from protocols.beaver.gates.piecewise import EvaluatePiecewise
+from protocols.beaver.gates.product import Bilinear, Product, TripleProduct
+from protocols.beaver.gates.series import EvaluateSeries
+from protocols.beaver.weights import Matrix
+from protocols.core import factor
+from protocols.core.cost import Cost
+from protocols.core.secret import Protocol
+from protocols.functions import compare, gelu, octaves, tanh
+from protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
+from protocols.replicated.protocol import ReplicatedParty
+from protocols.replicated.roles import Helper
+from protocols.replicated.secret import ReplicatedSecret
+from protocols.replicated.shares import Role, Shares, additive, pair_of
+from tests.three_parties import run_parties
+
+Build = Callable[[Role, list[Shares]], Gate[Any]]
+Shape = tuple[int, ...]
+_PARTS = gelu.GELU.clamped()
+assert _PARTS is not None
+CLAMPED = _PARTS
+
+
+@dataclass(frozen=True)
+class Row:
+    """A gate from shares of its arguments, and the rings in which they are."""
+
+    name: str
+    build: Build
+    shapes: tuple[tuple[Shape, ...], ...]
+    bits: tuple[int, ...] = (64, 64, 64)
+
+
+def _pairs(role: Role, shares: list[Shares]) -> list[Any]:
+    return [pair_of(role, each) for each in shares]
+
+
+def _product(kind: Bilinear, shift: int) -> Build:
+    def build(role: Role, shares: list[Shares]) -> Gate[Any]:
+        x, y = _pairs(role, shares)
+        product = Product(kind, x, y, additive(role, shares[1]))
+        return Rescale(product, product.bits, shift)
+
+    return build
+
+
+def _linear(role: Role, shares: list[Shares]) -> Gate[Any]:
+    pair = pair_of(role, shares[1])
+    assert pair.mask is not None
+    kept = [pair.mask] if isinstance(role, Helper) else [additive(role, shares[1]), -pair.opened]
+    matrix = Matrix(factor.prepare(kept, 64), tuple(shares[1].own.shape), 16, 64)
+    product = Linear(pair_of(role, shares[0]), matrix, additive(role, shares[2]))
+    return Rescale(product, product.bits, 16)
+
+
+def _lift(to_bits: int, *, added: bool) -> Build:
+    def build(role: Role, shares: list[Shares]) -> Gate[Any]:
+        addend = additive(role, shares[0]) if added else None
+        return Lift(shares[0], pair_of(role, shares[0]), to_bits, addend)
+
+    return build
+
+
+_ONE: tuple[tuple[Shape, ...], ...] = (((1,),), ((7,),), ((8,),), ((2, 3, 5),), ((1001,),))
+_TWO: tuple[tuple[Shape, ...], ...] = (((1,), (1,)), ((3, 7), (7,)), ((5, 1), (1, 9)))
+_MATRICES: tuple[tuple[Shape, ...], ...] = (((1, 1), (1, 1)), ((3, 7), (7, 5)), ((2, 3, 9), (9, 5)))
+_BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES)
+_THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((2, 3, 5), (5,), (1,)), ((3, 7), (3, 1), (7,)))
+
+ROWS = (
+    Row("reshare-64", lambda r, s: Reshare(additive(r, s[0]), 64), _ONE),
+    Row("reshare-21", lambda r, s: Reshare(additive(r, s[0]), 21), _ONE),
+    Row("truncate-64-48", lambda r, s: Truncate(pair_of(r, s[0]), 16), _ONE),
+    Row("truncate-32-19", lambda r, s: Truncate(pair_of(r, s[0]), 13), _ONE, (32,)),
+    Row("lift-48-64", _lift(64, added=False), _ONE, (48,)),
+    Row("lift-19-48", _lift(48, added=False), _ONE, (19,)),
+    Row("lift-added-21-48", _lift(48, added=True), _ONE, (21,)),
+    Row("rescale-open-48", lambda r, s: Rescale(Open(additive(r, s[0]), 48), 48, 29), _ONE),
+    Row("product", _product(Bilinear.ELEMENTWISE, 16), _TWO),
+    Row("product-48", _product(Bilinear.ELEMENTWISE, 16), _TWO, (48, 64)),
+    Row("product-unscaled", _product(Bilinear.ELEMENTWISE, 0), _TWO),
+    Row("matmul", _product(Bilinear.MATRIX, 16), _MATRICES),
+    Row("linear", _linear, _BIASED),
+    Row("triple-product", lambda r, s: Rescale(TripleProduct(*_pairs(r, s)), 64, 33), _THREE),
+    Row("carry-16", lambda r, s: Carry(pair_of(r, s[0]).low_part(16, at_dealer=isinstance(r, Helper))), _ONE),
+    Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (compare.NEGATIVE,), 16), _ONE, (32,)),
+    Row(
+        "gelu-clamped",
+        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (CLAMPED.limits, CLAMPED.straight), 16),
+        _ONE,
+        (48,),
+    ),
+    Row("series", lambda r, s: EvaluateSeries(pair_of(r, s[0]), CLAMPED.series, gelu.GELU, 16, 47), _ONE, (20,)),
+    Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (tanh.TANH,), 16), _ONE),
+    Row(
+        "reciprocal",
+        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (octaves.reciprocal_function(-4, 13),), 16),
+        _ONE,
+    ),
+    Row("exp2-negative", lambda r, s: Exp2Negative(pair_of(r, s[0])), _ONE, (32,)),
+)
+
+
+@dataclass(frozen=True)
+class GateRun:
+    """A gate on its own: its class, what it declared, each party's measured cost, and every message by sender."""
+
+    kind: type[Gate[Any]]
+    declared: Cost
+    measured: dict[str, Cost]
+    sent: dict[str, list[bytes]]
+
+
+def run_gate(row: Row, shapes: tuple[Shape, ...], helper: int) -> GateRun:
+    """The gate on zeros, with party `helper` helping; nothing else is sent."""
+    declared: list[Cost] = []
+    kinds: list[type[Gate[Any]]] = []
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, ReplicatedParty)
+        secrets = [protocol.input(s, x, 16, b) for s, x, b in zip(shares, shapes, row.bits, strict=False)]
+        role = protocol.role(helper)
+        gate = row.build(role, [s.shares for s in secrets if isinstance(s, ReplicatedSecret)])
+        kinds.append(type(gate))
+        with protocol.layer("tested"):
+            protocol.run(role, gate)
+        (found,) = protocol.meter.rows.values()
+        declared.append(found.declared)
+        return torch.zeros(1)
+
+    inputs = [torch.zeros(shape, dtype=torch.int64) for shape in shapes]
+    _, meters, sent = run_parties(program, inputs)
+    assert declared == declared[:1] * 3, "the three parties declare the same"
+    return GateRun(kinds[0], declared[0], {party: meter.total for party, meter in meters.items()}, sent)

@@ -1,0 +1,79 @@
+"""The three parties of the replicated family in one process, for unit tests only: threads and in-memory channels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from torch import Tensor
+
+from protocols.core.channel import Channel, QueueChannel, queue_channels
+from protocols.core.cost import Meter
+from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.replicated.protocol import ReplicatedParty
+from protocols.replicated.seeds import PartySeeds
+from protocols.replicated.sharing import split
+from tests.in_process import POLICY, RoleFailure, RoleProgram
+
+PARTIES = ("p0", "p1", "p2")
+
+
+def party_seeds() -> list[PartySeeds]:
+    """Fresh seeds for each party: those of party i and i + 1 are equal."""
+    pairwise, common = [os.urandom(16) for _ in PARTIES], os.urandom(16)
+    return [PartySeeds(pairwise[i], pairwise[i - 1], common) for i in range(len(PARTIES))]
+
+
+def combine(results: Sequence[Tensor]) -> Tensor:
+    """What revealed parts add up to. Every part must be the same at both parties that have it."""
+    for i, result in enumerate(results):
+        assert bool((result[1] == results[(i + 1) % len(results)][0]).all()), "replicated parts differ"
+    return sum((result[0] for result in results[1:]), results[0][0])
+
+
+def run_parties(
+    program: RoleProgram,
+    inputs: Sequence[Tensor],
+    *,
+    policy: FixedPointPolicy = POLICY,
+    timeout_seconds: float = 60.0,
+    programs: Mapping[str, RoleProgram] | None = None,
+    wrap: Mapping[str, Callable[[Channel], Channel]] | None = None,
+    seeds: Sequence[PartySeeds] | None = None,
+    session: bytes | None = None,
+) -> tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]:
+    """Run `program(protocol, shares)` as p0, p1 and p2 at once; as `in_process.run_roles`, whose arguments these are.
+
+    `wrap` replaces both channels of a role. Messages are recorded by sender, those to the next party first.
+    """
+    seeds, session = seeds or party_seeds(), session or os.urandom(16)
+    to_next: dict[int, QueueChannel] = {}
+    to_previous: dict[int, QueueChannel] = {}
+    for i, role in enumerate(PARTIES):
+        after = (i + 1) % len(PARTIES)
+        to_next[i], to_previous[after] = queue_channels(role, PARTIES[after], timeout_seconds=timeout_seconds)
+    recorded = {role: (to_next[i].record(), to_previous[i].record()) for i, role in enumerate(PARTIES)}
+    meters = {role: Meter() for role in PARTIES}
+    shares = list(split({str(i): x for i, x in enumerate(inputs)}))
+
+    def party(index: int) -> Tensor:
+        role = PARTIES[index]
+        ends: list[Channel] = [to_next[index], to_previous[index]]
+        if wrap and role in wrap:
+            ends = [wrap[role](end) for end in ends]
+        protocol = ReplicatedParty(index, seeds[index], session, *ends, policy, meter=meters[role])
+        chosen = programs[role] if programs and role in programs else program
+        result = chosen(protocol, list(shares[index].values()))
+        protocol.finish()
+        return result
+
+    with ThreadPoolExecutor(len(PARTIES)) as pool:
+        futures = {role: pool.submit(party, i) for i, role in enumerate(PARTIES)}
+        errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise RoleFailure(errors)
+    sent = {role: [*following, *previous] for role, (following, previous) in recorded.items()}
+    return [future.result() for future in futures.values()], meters, sent
