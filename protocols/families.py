@@ -20,7 +20,7 @@ Payload = bytes | memoryview
 Splitter = Callable[[int, int, Tensor], tuple[tuple[Tensor, ...], ...]]
 """(tensor number, part number, part) -> for each computing role what it keeps of this part, each shaped as the part.
 
-A pair of numbers names one part of one tensor in one sharing, and gives the same shares again."""
+A pair of numbers names one part of one tensor in one sharing, and may be used once."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from torch import Tensor
 
 from protocols.core.channel import Channel, QueueChannel, queue_channels
@@ -13,7 +14,7 @@ from protocols.core.cost import Meter
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.replicated.protocol import ReplicatedParty
 from protocols.replicated.seeds import PartySeeds
-from protocols.replicated.sharing import split
+from protocols.replicated.sharing import splitter
 from tests.in_process import POLICY, RoleFailure, RoleProgram
 
 PARTIES = ("p0", "p1", "p2")
@@ -55,7 +56,9 @@ def run_parties(
         to_next[i], to_previous[after] = queue_channels(role, PARTIES[after], timeout_seconds=timeout_seconds)
     recorded = {role: (to_next[i].record(), to_previous[i].record()) for i, role in enumerate(PARTIES)}
     meters = {role: Meter() for role in PARTIES}
-    shares = list(split({str(i): x for i, x in enumerate(inputs)}))
+    split = splitter()
+    held = [split(i, 0, x) for i, x in enumerate(inputs)]
+    shares = [[torch.stack(of_input[index]) for of_input in held] for index in range(len(PARTIES))]
 
     def party(index: int) -> Tensor:
         role = PARTIES[index]
@@ -64,7 +67,7 @@ def run_parties(
             ends = [wrap[role](end) for end in ends]
         protocol = ReplicatedParty(index, seeds[index], session, *ends, policy, meter=meters[role])
         chosen = programs[role] if programs and role in programs else program
-        result = chosen(protocol, list(shares[index].values()))
+        result = chosen(protocol, list(shares[index]))
         protocol.finish()
         return result
 
