@@ -24,7 +24,7 @@ from protocols.core.secret import Secret
 from protocols.functions import exp, gelu, layernorm, puma, softmax
 from protocols.replicated.protocol import ReplicatedParty
 from protocols.replicated.seeds import PartySeeds
-from protocols.replicated.sharing import split
+from protocols.replicated.sharing import splitter
 
 _PARTIES = 3
 _COUNT = 1 << 14
@@ -105,8 +105,9 @@ def numerics() -> None:
 def measure(function: Callable[..., Secret], arguments: tuple[Tensor, ...], exact: Callable[..., Tensor]) -> Found:
     """Run a function on shares of its arguments and compare it with the exact one, on the numbers that were shared."""
     scale = 2.0**_POLICY.fraction_bits
-    numbers = {str(i): torch.round(argument * scale).to(torch.int64) for i, argument in enumerate(arguments)}
-    shares, meters = list(split(numbers)), [Meter() for _ in range(_PARTIES)]
+    numbers = [torch.round(argument * scale).to(torch.int64) for argument in arguments]
+    split, meters = splitter(), [Meter() for _ in range(_PARTIES)]
+    shares = [split(i, 0, number) for i, number in enumerate(numbers)]
     seeds = [os.urandom(SEED_BYTES) for _ in range(_PARTIES + 1)]
     session = os.urandom(SEED_BYTES)
     links = [queue_channels(f"p{i}", f"p{(i + 1) % _PARTIES}") for i in range(_PARTIES)]
@@ -116,8 +117,8 @@ def measure(function: Callable[..., Secret], arguments: tuple[Tensor, ...], exac
         to_next, to_previous = links[i][0], links[(i - 1) % _PARTIES][1]
         protocol = ReplicatedParty(i, own, session, to_next, to_previous, _POLICY, meter=meters[i])
         secrets = [
-            protocol.input(shares[i][name], tuple(number.shape), _POLICY.fraction_bits)
-            for name, number in numbers.items()
+            protocol.input(torch.stack(of_number[i]), tuple(number.shape), _POLICY.fraction_bits)
+            for of_number, number in zip(shares, numbers, strict=True)
         ]
         result = function(*secrets)
         return protocol.reveal(result), result.fraction_bits
@@ -125,9 +126,9 @@ def measure(function: Callable[..., Secret], arguments: tuple[Tensor, ...], exac
     with ThreadPoolExecutor(_PARTIES) as pool:
         revealed = list(pool.map(party, range(_PARTIES)))
     total = revealed[0][0][0] + revealed[1][0][0] + revealed[2][0][0]
-    error = (total.double() / 2.0 ** revealed[0][1] - exact(*(n.double() / scale for n in numbers.values()))).abs()
+    error = (total.double() / 2.0 ** revealed[0][1] - exact(*(n.double() / scale for n in numbers))).abs()
     costs = [meter.total for meter in meters]
     # What a helper deals counts there and where it arrives; two of three count a round.
     sent = sum(cost.online_bytes for cost in costs) + sum(cost.dealer_bytes for cost in costs) // 2
     rounds = sum(cost.rounds for cost in costs) // 2
-    return Found(float(error.max()), float(error.mean()), sent / _PARTIES / numbers["0"].numel(), rounds)
+    return Found(float(error.max()), float(error.mean()), sent / _PARTIES / numbers[0].numel(), rounds)
