@@ -56,9 +56,9 @@ def model(
 ) -> None:
     """One model: seconds by phase, rounds, bytes, memory and error; or, with --generate, by token.
 
-    Examples: python -m bench model minilm --tokens 16
+    Example: python -m bench model minilm --tokens 16
 
-    python -m bench model gpt2 --tokens 32 --generate 32
+    Example: python -m bench model gpt2 --tokens 32 --generate 32
     """
     if generate is not None:
         decoder = generation.Setting(name, tokens, generate, batch, weights, layers, repeats, reveal, network)
