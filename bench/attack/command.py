@@ -53,7 +53,7 @@ def attack(
     if not (chosen or quick):
         record["sweep"] = suite.sweep(world, effort, console.print)
         record["other_text"] = suite.other_text(world, effort)
-        model = MODEL.format(**asdict(recipe)) + f"; {effort.keys} keys"
+        model = MODEL.format(**asdict(recipe)) + f"; {effort.keys} key{'s' * (effort.keys != 1)}"
         content = verdict.write(rows, noise, model)
         record["verdicts"] = content["verdicts"]
         for tier in TIERS:
