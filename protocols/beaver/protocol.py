@@ -15,6 +15,7 @@ from torch import Tensor
 
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
 from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
@@ -372,6 +373,16 @@ class BeaverProtocol(Protocol):
             raise ProtocolError(f"exp2_negative takes {EXPONENT_FRACTION_BITS} fraction bits")
         share = self.run(Exp2Negative(self._opened(own, 32)))
         return self._rescaled(self.run(Open(share, EXPONENTIAL_BITS)), Exp2Negative.SCALE, own.fraction_bits)
+
+    def decompose(self, x: Secret, count: int) -> Secret:
+        own = self._own(x)
+        bits = self.policy.ring_bits(own.fraction_bits)
+        share = self.run(Decompose(self._opened(own, count), count, bits))
+        return BeaverSecret(self, 0, share=share, share_bits=bits)
+
+    def compose(self, bits: Secret, fraction_bits: int) -> Secret:
+        own = self._shared(self._own(bits), self.policy.ring_bits(fraction_bits))
+        return own.map(ring.from_bits, fraction_bits)
 
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         own = [self._own(part) for part in parts]

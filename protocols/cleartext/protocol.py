@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from protocols.core import ring
 from protocols.core.errors import BoundError, ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy, decode
 from protocols.core.piecewise import Piecewise
@@ -126,6 +127,14 @@ class CleartextProtocol(Protocol):
         if value.numel() and float(value.min()) < _EXPONENT_LOWEST:
             raise BoundError(f"layer {self.layer_name or '(none)'}: exp2_negative takes u >= {_EXPONENT_LOWEST:g}")
         return self._secret(torch.where(value < _EXPONENT_RANGE, 2.0**-value, 0.0), u.fraction_bits)
+
+    def decompose(self, x: Secret, count: int) -> Secret:
+        number = torch.round(self._bounded("decompose", self._value(x)) * 2.0**x.fraction_bits).to(torch.int64)
+        return self._secret(ring.to_bits(number, count).to(torch.float64), 0)
+
+    def compose(self, bits: Secret, fraction_bits: int) -> Secret:
+        number = ring.from_bits(self._value(bits).to(torch.int64)).to(torch.float64)
+        return self._secret(self._bounded("compose", number / 2.0**fraction_bits), fraction_bits)
 
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         values = torch.cat([self._value(part) for part in parts], dim)

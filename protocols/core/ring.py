@@ -36,6 +36,18 @@ def low(x: Tensor, bits: int) -> Tensor:
     return x if bits >= WORD_BITS else x & ((1 << bits) - 1)
 
 
+def to_bits(x: Tensor, count: int) -> Tensor:
+    """The `count` lowest bits as 0 and 1, lowest first. Shapes: int64 any -> [..., count]."""
+    return (x.unsqueeze(-1) >> torch.arange(count, device=x.device)) & 1
+
+
+def from_bits(bits: Tensor) -> Tensor:
+    """The number with these bits in two's complement, a linear function of them. Shapes: int64 [..., count] -> any."""
+    weights = 1 << torch.arange(bits.shape[-1], device=bits.device)
+    weights[-1:].neg_()
+    return (bits * weights).sum(-1)
+
+
 def signed(x: Tensor, bits: int) -> Tensor:
     """The representative of x in [-2^(bits-1), 2^(bits-1))."""
     gap = WORD_BITS - bits

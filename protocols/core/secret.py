@@ -175,6 +175,14 @@ class Protocol(ABC):
         """2^(-u) elementwise for -1/4 <= u < 2^14; exactly zero from u = 15.75 on, and zero or not from u = 15.5 on."""
 
     @abstractmethod
+    def decompose(self, x: Secret, count: int) -> Secret:
+        """The `count` lowest bits of x in two's complement, each 0 or 1 with no fraction bits, on a new last axis."""
+
+    @abstractmethod
+    def compose(self, bits: Secret, fraction_bits: int) -> Secret:
+        """The number whose bits lie along the last axis, lowest first, in two's complement. Local."""
+
+    @abstractmethod
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         """Secrets joined along an axis. Local."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
 from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
@@ -367,6 +368,18 @@ class ReplicatedParty(Protocol):
         role = self._current
         z = self.run(role, Exp2Negative(pair_of(role, shares)))
         return self._returned(role, z, EXPONENTIAL_BITS, Exp2Negative.SCALE, own.fraction_bits)
+
+    def decompose(self, x: Secret, count: int) -> Secret:
+        own = self._own(x)
+        bits = self.policy.ring_bits(own.fraction_bits)
+        shares = self.shares_of(own, count)
+        role = self._current
+        z = self.run(role, Decompose(pair_of(role, shares), count, bits))
+        return self._returned(role, z, bits, 0, 0)
+
+    def compose(self, bits: Secret, fraction_bits: int) -> Secret:
+        shares = self.shares_of(self._own(bits), self.policy.ring_bits(fraction_bits))
+        return ReplicatedSecret(self, fraction_bits, shares.map(ring.from_bits))
 
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         own = [self._own(part) for part in parts]

@@ -12,6 +12,7 @@ from torch import Tensor
 from protocols.beaver import gates
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
@@ -144,6 +145,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Carry, "16", lambda p, s: _low(p, s, 16), _ONE),
     (Carry, "33", lambda p, s: _low(p, s, 33), _ONE),
     (Carry, "4", lambda p, s: _low(p, s, 4), _ONE),
+    (Decompose, "31", lambda p, s: Decompose(opened(p, s[0], 47), 31, 31), _ONE),
+    (Decompose, "1", lambda p, s: Decompose(opened(p, s[0]), 1, 64), _ONE),
     (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),
     (EvaluatePiecewise, "gelu", _piecewise(gelu.GELU, 47), _ONE),
     (EvaluatePiecewise, "gelu-clamped", _clamped, _ONE),

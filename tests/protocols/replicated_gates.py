@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
+from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import Exp2Negative
 from protocols.beaver.gates.linear import Linear
 from protocols.beaver.gates.opening import Open
@@ -98,6 +99,7 @@ ROWS = (
     Row("linear", _linear, _BIASED),
     Row("triple-product", lambda r, s: Rescale(TripleProduct(*_pairs(r, s)), 64, 33), _THREE),
     Row("carry-16", lambda r, s: Carry(pair_of(r, s[0]).low_part(16, at_dealer=isinstance(r, Helper))), _ONE),
+    Row("decompose-31", lambda r, s: Decompose(pair_of(r, s[0]), 31, 31), _ONE, (48,)),
     Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (compare.NEGATIVE,), 16), _ONE, (32,)),
     Row(
         "gelu-clamped",

@@ -12,6 +12,7 @@ from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Secret
 from protocols.functions import (
     argmax,
+    bits,
     compare,
     embedding,
     exp,
@@ -286,6 +287,12 @@ OPS: tuple[Op, ...] = (
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (_argument_of(compare.NEGATIVE),), ONE, exactly),
     Op("less-than", compare.less_than, (HALF, OTHER_HALF), TWO, exactly),
     Op("select", lambda x, y: compare.select(compare.less_than(x, y), x, y), (HALF, OTHER_HALF), TWO, exactly),
+    Op("to-bits", lambda x: bits.to_bits(x, 31), (ANY,), ONE, exactly),
+    Op("low-bits", lambda x: bits.to_bits(x, 5), (ANY,), ONE, exactly),
+    Op("one-bit", lambda x: bits.to_bits(x, 1), (ANY,), ONE, exactly),
+    Op("fine-bits", lambda x: bits.to_bits(x, 37), (FINE_HALF,), ONE, exactly),
+    Op("from-bits", lambda x: bits.from_bits(bits.to_bits(x, 30), 16), (ANY,), ONE, exactly),
+    Op("floor", lambda x: bits.from_bits(bits.to_bits(x, 30)[..., 16:], 0), (HALF,), ONE, exactly),
     Op("equal", compare.equal, (HALF, OTHER_HALF), TWO, exactly),
     Op("equal-number", lambda x: compare.equal(x, 1.0), (HALF,), ONE, exactly),
     Op("one-hot", lambda index: embedding.one_hot(index, 9), (INDEX,), (((1,),), ((11,),), ((2, 5),)), exactly),

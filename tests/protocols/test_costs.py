@@ -79,6 +79,9 @@ PROMISED = {
     ("Square", "summed"): Cost(0, 0, 8),
     # 16 bits are four digits, merged in one round of 6 opened bits with 15 products of masks; then one bit is opened.
     ("Carry", "16"): Cost(2, 6 + 1, 4 * 15 + 15 + 8 * 8),
+    # A tree over 30 places has five levels: they open 44 + 27 + 21 + 17 + 15 bits, by 29 + 26 + 24 + 20 + 14 products;
+    # then 31 bits are opened.
+    ("Decompose", "31"): Cost(6, 124 + 31, 31 + 113 + 31 * 8 * 4),
 }
 
 
