@@ -19,7 +19,7 @@ demo: $(INSTALLED) ## private semantic search with three processes on this machi
 	$(BIN)/secure demo
 
 test: $(INSTALLED) ## the default test run (without the tests marked slow)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 check: $(INSTALLED) ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .
