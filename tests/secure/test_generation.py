@@ -249,3 +249,14 @@ def test_generation_by_three_processes(folder: Path, reference: Any) -> None:
         # The same parties after a session that ended early.
         first = next(iter(model.stream(ids, max_new_tokens=12, eos_token_id=60)))
         assert model.generate(ids, max_new_tokens=1, eos_token_id=60)[0, -1] == first[0]
+
+
+@pytest.mark.processes
+def test_generation_by_three_processes_without_a_dealer(folder: Path, reference: Any) -> None:
+    ids, mask = padded_at_the_start(words(2, 5))
+    expected = due(reference, ids, mask, max_new_tokens=6)
+    with launch(protocol="replicated") as parties:
+        model = PrivateModel.from_pretrained(folder, parties=parties)
+        assert torch.equal(model.generate(ids, mask, max_new_tokens=6), expected)
+        assert torch.equal(model.generate(ids, mask, max_new_tokens=6, reveal="token"), expected)
+        assert model.report.dealer_bytes == 0 and model.report.rounds > 0

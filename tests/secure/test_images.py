@@ -14,15 +14,17 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClass
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from models.checkpoint import CLIENT_NAME
+from models.manifest import WeightVisibility
 from protocols.core.errors import CheckpointError, InputError
 from secure.api import PrivateModel
-from secure.connection import Parties
+from secure.connection import Parties, launch
 from secure.split import split
 from tests.models.images import pixels, plain, save_vit
 from tests.models.kin import save_model
 from tests.secure.fakes import InProcessClient
 
 LOGITS_ERROR = 2e-3
+WEIGHTS: tuple[WeightVisibility, ...] = ("private", "public", "server")
 LABELS = {0: "tench", 1: "goldfish", 2: "shark"}
 
 
@@ -125,3 +127,14 @@ def test_images_for_a_model_of_text(arguments: Any, client: InProcessClient, tmp
     with pytest.raises(InputError, match="input_ids must be a torch tensor, not NoneType"):
         model()
     assert client.requests == []
+
+
+@pytest.mark.processes
+def test_a_classifier_of_images_by_three_processes(tmp_path: Path) -> None:
+    reference = save_vit(tmp_path, id2label=LABELS)
+    images = pixels(2, reference)
+    expected = plain(reference, images)["logits"]
+    with launch() as parties:
+        for weights in WEIGHTS:
+            model = PrivateModel.from_pretrained(tmp_path, parties=parties, weights=weights)
+            assert float((model(pixel_values=images).logits - expected).abs().max()) < LOGITS_ERROR, weights
