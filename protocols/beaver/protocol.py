@@ -33,14 +33,12 @@ from protocols.core import factor, ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
-from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.fixedpoint import FixedPointPolicy, public_factor
 from protocols.core.piecewise import Clamped, Piecewise
 from protocols.core.secret import Protocol, Secret
 
 Result = TypeVar("Result")
 CPU = torch.device("cpu")
-_FACTOR_BITS = 20  # significant bits of a public factor that is no integer
-_MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
 _OPENED_ELEMENTS = 1 << 25  # of a weight matrix at a time: 256 MB in full words
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
@@ -224,12 +222,7 @@ class BeaverProtocol(Protocol):
             if abs(factor) > 1 and _narrowest(own) < self.policy.ring_bits(own.fraction_bits):
                 own = self._shared(own, self.policy.ring_bits(own.fraction_bits))
             return own.map(lambda t: t * int(factor))
-        extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
-        if extra > _MOST_FACTOR_BITS:
-            raise ProtocolError(
-                f"a factor of {factor:g} leaves nothing of a number with {own.fraction_bits} fraction bits"
-            )
-        number = round(factor * 2.0**extra)
+        number, extra = public_factor(factor, own.fraction_bits, self.policy)
         share = self.share_of(own, ring.WORD_BITS)
         return self._rescaled(
             self.run(Open(share * number, ring.WORD_BITS)), own.fraction_bits + extra, own.fraction_bits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,7 +12,11 @@ import torch
 from torch import Tensor
 
 from protocols.core import tables
-from protocols.core.errors import BoundError, ConfigurationError
+from protocols.core.errors import BoundError, ConfigurationError, ProtocolError
+
+_WORD_BITS = 64
+_FACTOR_BITS = 20  # significant bits of a public factor that is no integer, after the first
+_MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,22 @@ class FixedPointPolicy:
         """SHA-256 of the policy and of the public tables: parties whose tables differ would compute nonsense."""
         text = json.dumps(self.to_dict(), sort_keys=True) + tables.digest()
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def public_factor(factor: float, fraction_bits: int, policy: FixedPointPolicy) -> tuple[int, int]:
+    """A factor that is no integer, as n / 2^extra with n of 21 bits, for numbers with `fraction_bits`.
+
+    Raises ProtocolError when the product would not fit in the ring, or its truncation would leave nothing.
+    """
+    extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
+    if extra > _MOST_FACTOR_BITS:
+        raise ProtocolError(f"a factor of {factor:g} leaves nothing of a number with {fraction_bits} fraction bits")
+    if policy.ring_bits(fraction_bits) + _FACTOR_BITS + 1 > _WORD_BITS:
+        raise ProtocolError(
+            f"a number with {fraction_bits} fraction bits has no room for a factor of {_FACTOR_BITS + 1} bits; "
+            "truncate it first"
+        )
+    return round(factor * 2.0**extra), extra
 
 
 def encode(x: Tensor, fraction_bits: int, *, bound_bits: int, what: str) -> Tensor:

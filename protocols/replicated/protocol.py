@@ -31,7 +31,7 @@ from protocols.core import factor, ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
-from protocols.core.fixedpoint import FixedPointPolicy
+from protocols.core.fixedpoint import FixedPointPolicy, public_factor
 from protocols.core.piecewise import Clamped, Piecewise
 from protocols.core.prg import Prg
 from protocols.core.secret import Protocol, Secret
@@ -44,8 +44,6 @@ from protocols.replicated.weights import HelpedMatrix, PublicMatrix, PublicWeigh
 
 Result = TypeVar("Result")
 CPU = torch.device("cpu")
-_FACTOR_BITS = 20  # significant bits of a public factor that is no integer
-_MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheap beside it
 _PRODUCT_BITS = 48  # ring of factors: two scales of 16 bits and a value of 14
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable ring
@@ -213,15 +211,10 @@ class ReplicatedParty(Protocol):
             bits = self.policy.ring_bits(own.fraction_bits) if abs(factor) > 1 else own.shares.bits
             shares = self.shares_of(own, bits)
             return ReplicatedSecret(self, own.fraction_bits, shares.map(lambda t: t * int(factor)))
-        extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
-        if extra > _MOST_FACTOR_BITS:
-            raise ProtocolError(
-                f"a factor of {factor:g} leaves nothing of a number with {own.fraction_bits} fraction bits"
-            )
-        number = round(factor * 2.0**extra)
-        # |number| <= 2^21, and what is left after the truncation must hold the policy's values.
-        value_bits = self.policy.ring_bits(own.fraction_bits)
-        needed = min(value_bits + max(_FACTOR_BITS + 1, extra), ring.WORD_BITS)
+        number, extra = public_factor(factor, own.fraction_bits, self.policy)
+        # What is left after the truncation must hold the policy's values.
+        values = self.policy.ring_bits(own.fraction_bits)
+        needed = min(values + max(number.bit_length(), extra), ring.WORD_BITS)
         product = self.shares_of(own, needed).map(lambda t: t * number)
         return self._truncated(product, own.fraction_bits + extra, own.fraction_bits)
 

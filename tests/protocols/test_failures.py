@@ -207,6 +207,7 @@ def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None, fami
     [
         pytest.param(gelu.gelu, (0, 3), "no elements", id="empty"),
         pytest.param(lambda x: x * 1e-14, (3,), "leaves nothing", id="tiny-factor"),
+        pytest.param(lambda x: x.protocol.square_sum(x) * 0.3, (3,), "no room for a factor", id="fine-number"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_by_every_role(
