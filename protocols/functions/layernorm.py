@@ -9,7 +9,7 @@ from protocols.functions.octaves import inverse_root_function
 
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
-_VARIANCE_POWERS = (-20, 12)
+VARIANCE_POWERS = (-20, 12)
 _SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
 LEAST_MEAN_SQUARE = 2.0 ** _SQUARE_POWERS[0]
 """What `rms_normalise` takes: smaller rows come out smaller than they should be."""
@@ -28,7 +28,7 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secre
     width = x.shape[-1]
     centred = x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = protocol.square_sum(centred) + width * epsilon
-    lowest, highest = (p + math.floor(math.log2(width)) for p in _VARIANCE_POWERS)
+    lowest, highest = (p + math.floor(math.log2(width)) for p in VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
     return protocol.multiply_three(centred, inverse, gain) + offset
 

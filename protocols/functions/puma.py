@@ -1,131 +1,162 @@
-"""PUMA's approximations, as that paper gives them, next to ours: GeLU by four pieces, exp by repeated squaring, and
-softmax and layer normalisation on them.
+"""PUMA's approximations, as that paper gives them, next to ours: GeLU and SiLU by four pieces, exp by repeated
+squaring, softmax and layer normalisation on them.
 
 They run on every family. What differs from ours is the formulas alone: comparisons, products and truncations are those
-of the family. Each function takes what its namesake in the other files takes.
+of the family. Each function takes what its namesake in the other files takes. `protocols.functions.chosen` has the ones
+that a model's number format names. RMSNorm has no row of its own: ours is by the inverse root of the mean square, too.
 
 Source: Dong et al., PUMA: secure inference of LLaMA-7B in five minutes, 2023 (arXiv 2307.12533), sections 4.1 to 4.3.
+The paper has no figures for SiLU; its pieces are those of PUMA's implementation, SPU, examples/python/ml/flax_llama7b.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Secret
 from protocols.functions.argmax import maximum_along
+from protocols.functions.compare import less_than
+from protocols.functions.layernorm import VARIANCE_POWERS
 from protocols.functions.octaves import inverse_root_function, reciprocal
-
-_LOW, _MIDDLE, _HIGH = -4.0, -1.95, 3.0
-_LOW_PIECE = (-0.5054031199708174, -0.42226581151983866, -0.11807612951181953, -0.011034134030615728)
-"""Coefficients of 1, x, x^2, x^3 on [-4, -1.95)."""
-_MIDDLE_PIECE = (0.008526321541038084, 0.5, 0.3603292692789629, -0.037688200365904236, 0.0018067462606141187)
-"""Coefficients of 1, x, x^2, x^4, x^6 on [-1.95, 3]."""
 
 LOWEST_EXPONENT = 14.0
 """PUMA's threshold: exp is zero below minus this."""
 SQUARINGS = 5
 """PUMA's t: e^x is (1 + x / 2^t)^(2^t)."""
-_VARIANCE_POWERS = (-12, 12)
 
 
-def _between(low: float, high: float) -> Piecewise:
-    """[low <= x < high]."""
+@dataclass(frozen=True)
+class _FourPieces:
+    """0 below the first cut, the polynomial `low` up to the second, `middle` up to the third, x from there on.
 
-    def reference(x: Tensor) -> Tensor:
-        return ((x >= low) & (x < high)).to(torch.float64)
+    Coefficients are by power of x. The cuts' magnitudes are 8 at the most.
+    """
 
-    return Piecewise(
-        name=f"between-{low:g}-{high:g}",
-        thresholds=(low, high),
-        pieces=(None, Piece(constant=1.0), None),
-        reference=reference,
-        domain=(-8191.0, 8191.0),
-        output_bits=0,
-        integer_bits=30,
-    )
+    cuts: tuple[float, float, float]
+    low: Mapping[int, float]
+    middle: Mapping[int, float]
 
 
-def _clamped(low: float, high: float) -> Piecewise:
-    """x, but at least low and at most high."""
-    return Piecewise(
-        name=f"clamp-{low:g}-{high:g}",
-        thresholds=(low, high),
-        pieces=(Piece(constant=low), Piece(slope=1.0), Piece(constant=high)),
-        reference=lambda x: x.clamp(low, high),
-        domain=(-8191.0, 8191.0),
-        integer_bits=13,
-    )
-
-
-_IN_LOW, _IN_MIDDLE, _CLAMPED = _between(_LOW, _MIDDLE), _between(_MIDDLE, _HIGH), _clamped(_LOW, _HIGH)
-_ABOVE = Piecewise(
-    name="above-3",
-    thresholds=(_HIGH,),
-    pieces=(None, Piece(slope=1.0)),
-    reference=lambda x: torch.where(x < _HIGH, 0.0, x),
-    domain=(-8191.0, 8191.0),
-    integer_bits=13,
+_GELU = _FourPieces(
+    cuts=(-4.0, -1.95, 3.0),
+    low={0: -0.5054031199708174, 1: -0.42226581151983866, 2: -0.11807612951181953, 3: -0.011034134030615728},
+    middle={
+        0: 0.008526321541038084,
+        1: 0.5,
+        2: 0.3603292692789629,
+        4: -0.037688200365904236,
+        6: 0.0018067462606141187,
+    },
 )
-_EXPONENT = _clamped(0.0, LOWEST_EXPONENT)
-_EXPONENT_IN_RANGE = Piecewise(
-    name="below-14",
-    thresholds=(LOWEST_EXPONENT,),
-    pieces=(Piece(constant=1.0), None),
-    reference=lambda x: (x < LOWEST_EXPONENT).to(torch.float64),
-    domain=(-8191.0, 8191.0),
-    output_bits=0,
-    integer_bits=30,
+_SILU = _FourPieces(
+    cuts=(-8.0, -4.0, 4.0),
+    low={0: -0.3067541139982155, 1: -0.0819767021525476, 2: -0.0055465625580307},
+    middle={
+        0: 0.0085064025895951,
+        1: 0.5,
+        2: 0.2281430841728270,
+        4: -0.011113046708173,
+        6: 0.0002743776353465,
+    },
 )
+
+
+_double = functools.partial(torch.tensor, dtype=torch.float64)
+
+
+def _four_pieces(x: Secret, function: _FourPieces) -> Secret:
+    """The function of x, for |x| <= 4096.
+
+    Three comparisons, as PUMA. The polynomials are of half of x, clamped between the outer cuts: so the sixth power
+    stays in the range of the policy, and coefficients keep more digits.
+    """
+    protocol, scale, ones = x.protocol, x.fraction_bits, (1,) * len(x.shape)
+    above = x.unsqueeze(0).expand(3, *x.shape) + -_double(function.cuts).reshape(3, *ones)
+    reached = 1.0 - less_than(above, 0.0)
+    halves = protocol.multiply_public(reached[::2], torch.full((2, *ones), 0.5))
+    beyond = protocol.multiply(halves, above[::2], fraction_bits=scale)  # (x - cut) / 2 from each outer cut on
+    first = beyond[0] - beyond[1] + function.cuts[0] / 2
+    second = first * first
+    fourth = second * second
+    powers = {1: first, 2: second, 4: fourth, 6: fourth * second}
+    if 3 in function.low:
+        powers[3] = second * first
+    pieces = (function.low, function.middle)
+    factors = _double([[piece.get(power, 0.0) * 2.0**power for power in powers] for piece in pieces])
+    stacked = protocol.concatenate([power.unsqueeze(0) for power in powers.values()], 0)
+    terms = protocol.multiply_public(stacked.unsqueeze(0), factors.reshape(*factors.shape, *ones))
+    polynomials = terms.sum(1) + _double([piece[0] for piece in pieces]).reshape(2, *ones)
+    chosen = protocol.multiply(polynomials, reached[:2] - reached[1:], fraction_bits=scale)
+    return chosen.sum(0) + beyond[1] * 2 + reached[2] * function.cuts[2]
 
 
 def gelu(x: Secret) -> Secret:
-    """PUMA's GeLU. Shapes: any -> same. Error: 2.1e-2 of the exact GeLU, at -4. Reveals nothing.
+    """PUMA's GeLU. Shapes: any -> same. Error: 2.1e-2 of the exact GeLU, below 3, for |x| <= 4096. Reveals nothing.
 
-    0 below -4, a cubic on [-4, -1.95), a polynomial of degree six on [-1.95, 3], x above. The polynomials are of the
-    clamped argument, so that no power leaves the range of the policy.
+    0 below -4, a cubic on [-4, -1.95), a polynomial of degree six on [-1.95, 3), x above.
     """
-    protocol = x.protocol
-    inner = protocol.piecewise(x, _CLAMPED)
-    square = inner * inner
-    cube, fourth = square * inner, square * square
-    sixth = fourth * square
-    c, d = _LOW_PIECE, _MIDDLE_PIECE
-    low = cube * c[3] + square * c[2] + inner * c[1] + c[0]
-    middle = sixth * d[4] + fourth * d[3] + square * d[2] + inner * d[1] + d[0]
-    in_low, in_middle = protocol.piecewise(x, _IN_LOW), protocol.piecewise(x, _IN_MIDDLE)
-    return low * in_low + middle * in_middle + protocol.piecewise(x, _ABOVE)
+    return _four_pieces(x, _GELU)
+
+
+def silu(x: Secret) -> Secret:
+    """PUMA's SiLU. Shapes: any -> same. Error: 7.3e-2 of the exact SiLU, below 4, for |x| <= 4096. Reveals nothing.
+
+    0 below -8, a parabola on [-8, -4), a polynomial of degree six on [-4, 4), x above.
+    """
+    return _four_pieces(x, _SILU)
 
 
 def exp_negative(u: Secret) -> Secret:
-    """PUMA's e^(-u), u >= 0: (1 - u / 32)^32 for u < 14, zero from there on. Error: 9e-3. Reveals nothing."""
+    """PUMA's e^(-u), u >= 0: (1 - u / 32)^32 for u < 14, zero from there on. Error: 9e-3, and 1e-3 of rounding.
+
+    Shapes: any -> same. Reveals nothing.
+    """
+    return _power_negative(u, 1.0)
+
+
+def _power_negative(u: Secret, exponent: float) -> Secret:
+    """e^(-exponent u) by PUMA's formula, u >= 0: for one comparison, a product and the squarings."""
     protocol = u.protocol
-    power = 1.0 - protocol.piecewise(u, _EXPONENT) * (1.0 / 2**SQUARINGS)
+    inside = less_than(u, LOWEST_EXPONENT / exponent)
+    # Outside the base is one, so that no power leaves the range.
+    factor = protocol.multiply_public(inside, _double(-exponent / 2**SQUARINGS))
+    power = protocol.multiply(u, factor, fraction_bits=u.fraction_bits) + 1.0
     for _ in range(SQUARINGS):
         power = power * power
-    return protocol.multiply(power, protocol.piecewise(u, _EXPONENT_IN_RANGE))
+    return protocol.multiply(power, inside)
 
 
-def softmax(scores: Secret, mask: Secret | None = None) -> Secret:
-    """PUMA's softmax along the last axis: its exponential of the distance to the maximum. Shapes: as ours."""
-    scores = scores if mask is None else scores + mask
-    powers = exp_negative(maximum_along(scores) - scores)
+def exponentials(scores: Secret, *, base_two: bool = False) -> tuple[Secret, Secret]:
+    """PUMA's exponential of the distance to the maximum along the last axis, and the inverse of their sum.
+
+    Shapes and base_two: as ours. Scores satisfy |x| < 1800, plus MASKED where masked. Reveals nothing.
+    """
+    # Scores that were multiplied by log2(e) are distances of e^(-u ln 2): the formula's divisor takes the factor.
+    powers = _power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0)
     highest = math.ceil(math.log2(scores.shape[-1])) + 1
-    return powers * reciprocal(powers.sum(-1, keepdim=True), lowest=-1, highest=highest)
+    return powers, reciprocal(powers.sum(-1, keepdim=True), lowest=-1, highest=highest)
+
+
+def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:
+    """PUMA's softmax along the last axis. Shapes: as ours. Reveals nothing."""
+    powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
+    return powers * inverse
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:
     """PUMA's layer normalisation along the last axis: the inverse root of the variance, and one product after another.
 
-    Shapes and range: as ours. Error: as ours, and one more truncation times the gain.
+    Shapes and range: as ours. Error: as ours, and one more truncation times the gain. Reveals nothing.
     """
     protocol, width = x.protocol, x.shape[-1]
     centred = x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = protocol.square_sum(centred) + width * epsilon
-    lowest, highest = (p + math.floor(math.log2(width)) for p in _VARIANCE_POWERS)
+    lowest, highest = (p + math.floor(math.log2(width)) for p in VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest))
     normal = protocol.multiply(centred, inverse, fraction_bits=x.fraction_bits)
     return protocol.multiply(normal, gain) + offset

@@ -101,6 +101,7 @@ EXPONENT = Argument(0.0, LARGEST, EXPONENT_EDGES)
 SMALL_EXPONENT = Argument(-ULP, 17.0, (-ULP, *EXPONENT_EDGES[:-2]))  # a truncation may leave zero one unit below
 FAR_EXPONENT = Argument(0.0, 2.0**14 - ULP, (2.0**14 - ULP, 2.0**14 - 1, 2.0**13))
 EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
+PIECES = Argument(-9.0, 5.0, (*around(-8.0, -4.0, -1.95, 3.0, 4.0), 0.0))  # where PUMA's polynomials change
 LAYER_NORM = (ANY, Argument(-1.0, 1.0, (1.0, -1.0)), Argument(-90.0, 90.0))
 SUMS = octaves.inverse_root_function(384, -12, 20, 17)  # as layer normalisation of width 384 uses it
 
@@ -229,6 +230,10 @@ def _softmax_base_two(x: Secret) -> Secret:
     return softmax.softmax(x, base_two=True)
 
 
+def _puma_softmax_base_two(x: Secret) -> Secret:
+    return puma.softmax(x, base_two=True)
+
+
 def _exp2(u: Secret) -> Secret:
     return u.protocol.exp2_negative(u)
 
@@ -301,9 +306,15 @@ OPS: tuple[Op, ...] = (
     Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
     _elementwise(relu.relu_function(16), relu.relu),
     # PUMA's own formulas, against themselves on plain floats: what is left is rounding
-    Op("puma-gelu", puma.gelu, (HALF,), ONE, at_most(4e-4), forms=_FEW),
-    Op("puma-exp", puma.exp_negative, (EXPONENT_E,), ONE, at_most(6e-4), forms=_FEW),
+    Op("puma-gelu", puma.gelu, (HALF,), ONE, at_most(1e-4), forms=_FEW),
+    Op("puma-gelu-pieces", puma.gelu, (PIECES,), ONE, at_most(1e-4), forms=_FEW),
+    Op("puma-silu", puma.silu, (HALF,), ONE, at_most(2e-4), forms=_FEW),
+    Op("puma-silu-pieces", puma.silu, (PIECES,), ONE, at_most(2e-4), forms=_FEW),
+    # A unit of the base is 32 of the power, and one of each square 16 down to one: at the most 63, and its own.
+    Op("puma-exp", puma.exp_negative, (EXPONENT_E,), ONE, at_most(64 * ULP), forms=_FEW),
     Op("puma-softmax", puma.softmax, (MILD_SCORES,), ROWS, at_most(2e-3), forms=_FEW),
+    Op("puma-softmax-base-two", _puma_softmax_base_two, (MILD_SCORES,), ROWS, at_most(2e-3), forms=_FEW),
+    Op("puma-softmax-masked", puma.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-3), with_mask(MILD_SCORES), _FEW),
     Op(
         "puma-layer-norm",
         _puma_layer_norm,
