@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 
 from protocols.core.errors import CheckpointError
 from protocols.core.secret import Secret
-from protocols.functions.gelu import gelu, gelu_tanh
+from protocols.functions.chosen import gelu, gelu_tanh, silu
 from protocols.functions.relu import relu
-from protocols.functions.silu import silu
 
 ACTIVATIONS: Mapping[str, Callable[[Secret], Secret]] = {
     "gelu": gelu,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from models.layers import Layers
 from protocols.core.secret import Secret
-from protocols.functions.softmax import exponentials
+from protocols.functions.chosen import exponentials
 
 _MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up
 

@@ -20,8 +20,8 @@ from models.config import BertConfig
 from models.layers import Layers
 from models.manifest import Kind, ParameterSpec
 from protocols.core.secret import Protocol, Secret
+from protocols.functions.chosen import gelu
 from protocols.functions.embedding import embedding
-from protocols.functions.gelu import gelu
 from protocols.functions.tanh import tanh
 
 __all__ = ["BERT_NAMES", "Bert", "BertConfig", "Names", "from_checkpoint", "parameters"]

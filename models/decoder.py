@@ -25,7 +25,8 @@ from protocols.core.errors import InputError
 from protocols.core.fixedpoint import encode
 from protocols.core.secret import Protocol, Secret, TensorSpec
 from protocols.functions.argmax import argmax
-from protocols.functions.softmax import MASKED, exponentials
+from protocols.functions.chosen import exponentials
+from protocols.functions.softmax import MASKED
 
 _OTHER_LAYERS = 3  # beside the decoder's own: embeddings, head, reveal
 _MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attention

@@ -16,7 +16,7 @@ from models.layers import Layers
 from models.manifest import Kind
 from protocols.core.errors import ProtocolError
 from protocols.core.secret import Secret
-from protocols.functions.gelu import gelu
+from protocols.functions.chosen import gelu
 from protocols.functions.relu import relu
 from protocols.functions.tanh import tanh
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocols.core.secret import Protocol, Secret
-from protocols.functions.layernorm import layer_norm
+from protocols.functions.chosen import layer_norm
 
 
 class Layers:

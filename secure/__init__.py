@@ -16,6 +16,7 @@ from secure import siblings
 siblings.check()
 
 from protocols.core import errors  # noqa: E402
+from protocols.core.fixedpoint import FixedPointPolicy  # noqa: E402
 from secure.api import PrivateModel  # noqa: E402
 from secure.connection import connect, launch  # noqa: E402
 from secure.ee.model import EncryptedModel  # noqa: E402
@@ -23,4 +24,14 @@ from secure.module import PrivateModule  # noqa: E402
 from secure.report import Report  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["EncryptedModel", "PrivateModel", "PrivateModule", "Report", "__version__", "connect", "errors", "launch"]
+__all__ = [
+    "EncryptedModel",
+    "FixedPointPolicy",
+    "PrivateModel",
+    "PrivateModule",
+    "Report",
+    "__version__",
+    "connect",
+    "errors",
+    "launch",
+]

@@ -19,6 +19,7 @@ from models.manifest import GRAPH, Manifest, WeightVisibility
 from models.outputs import model_output
 from models.program import network
 from protocols.core.errors import CheckpointError, ConfigurationError, InputError
+from protocols.core.fixedpoint import FixedPointPolicy
 from secure.connection import Parties
 from secure.generation import Generation
 from secure.module import PrivateModule
@@ -62,6 +63,7 @@ class PrivateModel(ResidentModel):
         parties: Parties,
         weights: WeightVisibility | None = None,
         protocol: str | None = None,
+        policy: FixedPointPolicy | None = None,
         head: bool = True,
         progress: bool | None = None,
     ) -> PrivateModel:
@@ -74,6 +76,8 @@ class PrivateModel(ResidentModel):
                 "server" P1 alone, whose operator is then the model's owner. A split folder has its own; naming
                 another one is an error.
             protocol: "beaver" or "replicated"; the default is that of the parties, and naming another one an error.
+            policy: how numbers are represented and functions computed, such as FixedPointPolicy(functions="puma"). A
+                split folder has its own; naming another one is an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
                 classifier of sequences, of tokens or of images, one for masked words, or a language model's. Of a
                 split folder that has one it cannot be left out.
@@ -92,8 +96,8 @@ class PrivateModel(ResidentModel):
         tokenizer = load_tokenizer(folder)
         with status("reading and checking the checkpoint", progress):
             if (folder / MANIFEST_NAME).is_file():
-                return cls._from_split(folder, parties, weights, tokenizer, head=head)
-            checkpoint = read_checkpoint(folder, weights=weights or "private", head=head)
+                return cls._from_split(folder, parties, weights, policy, tokenizer, head=head)
+            checkpoint = read_checkpoint(folder, weights=weights or "private", policy=policy, head=head)
         # Both share files together are the model: only this user may read them, and only while they are uploaded.
         with (
             status("sharing the weights with the parties", progress),
@@ -116,6 +120,7 @@ class PrivateModel(ResidentModel):
         folder: Path,
         parties: Parties,
         weights: WeightVisibility | None,
+        policy: FixedPointPolicy | None,
         tokenizer: PreTrainedTokenizerBase | None,
         *,
         head: bool,
@@ -130,6 +135,8 @@ class PrivateModel(ResidentModel):
             raise CheckpointError(f"{folder} was split from a torch module; load it with PrivateModule.from_split")
         if weights not in (None, manifest.weights):
             raise CheckpointError(f"{folder} was split with {manifest.weights} weights, {weights} ones are asked for")
+        if policy not in (None, manifest.policy):
+            raise CheckpointError(f"{folder} was split for {manifest.policy}, not {policy}; split it again")
         if not head and network(manifest).whole_output == "logits":
             raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))

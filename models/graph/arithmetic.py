@@ -10,11 +10,9 @@ from typing import Any
 from models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.argmax import maximum_along
-from protocols.functions.gelu import gelu, gelu_tanh
+from protocols.functions.chosen import gelu, gelu_tanh, silu, softmax
 from protocols.functions.relu import relu
 from protocols.functions.sigmoid import sigmoid
-from protocols.functions.silu import silu
-from protocols.functions.softmax import softmax
 from protocols.functions.tanh import tanh
 
 FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {

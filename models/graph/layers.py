@@ -12,7 +12,7 @@ from torch import Tensor
 from models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
 from models.graph.views import Window
 from protocols.core.secret import Protocol, Secret
-from protocols.functions.layernorm import layer_norm
+from protocols.functions.chosen import layer_norm
 
 
 def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:

@@ -18,6 +18,9 @@ _WORD_BITS = 64
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer, after the first
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 
+_PUMA_VALUE_BITS = 13
+"""Half of -8, the lowest argument of its SiLU's polynomials, to the sixth power is 2^12."""
+
 
 @dataclass(frozen=True)
 class FixedPointPolicy:
@@ -27,13 +30,23 @@ class FixedPointPolicy:
     value_bits: every activation and weight that is opened, compared or truncated satisfies |x| < 2^value_bits.
     truncation: "probabilistic" may be one unit too large in the last place (one round); "exact" is the floor (four
         rounds). See SECURITY.md for what the difference means.
+    functions: whose formulas GeLU, SiLU, softmax and layer norm follow: "ours", or "puma" for those of that paper,
+        which cost more and err more. See `protocols.functions.chosen`.
     """
 
     fraction_bits: int = 16
     value_bits: int = 13
     truncation: str = "probabilistic"
+    functions: str = "ours"
 
     def __post_init__(self) -> None:
+        if self.functions not in ("ours", "puma"):
+            raise ConfigurationError(f"functions is 'ours' or 'puma', not {self.functions!r}")
+        if self.functions == "puma" and self.value_bits < _PUMA_VALUE_BITS:
+            raise ConfigurationError(
+                f"functions 'puma' take value_bits {_PUMA_VALUE_BITS} or more, not {self.value_bits}: "
+                "its polynomials are of degree six"
+            )
         if self.truncation not in ("probabilistic", "exact"):
             raise ConfigurationError(f"truncation is 'probabilistic' or 'exact', not {self.truncation!r}")
         # A product has 2 f + v bits and a sign, the truncation needs two spare bits of a 48-bit ring.

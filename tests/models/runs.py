@@ -55,7 +55,7 @@ def secure_steps(
         serve(protocol, model, request, client, index)
         return client.outputs
 
-    outputs, meters, _ = family.run(program, [])
+    outputs, meters, _ = family.run(program, [], policy=manifest.policy)
     answers = zip(*outputs, strict=True)
     return [step_outputs(net, request, payloads, i) for i, payloads in enumerate(answers)], meters
 

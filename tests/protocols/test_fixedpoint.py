@@ -54,12 +54,12 @@ def test_encode_takes_what_is_just_inside() -> None:
 
 
 def test_policy_round_trip() -> None:
-    policy = FixedPointPolicy(fraction_bits=15, value_bits=12, truncation="exact")
+    policy = FixedPointPolicy(fraction_bits=15, value_bits=14, truncation="exact", functions="puma")
     assert FixedPointPolicy.from_dict(policy.to_dict()) == policy
-    assert policy.to_dict() == {"fraction_bits": 15, "value_bits": 12, "truncation": "exact"}
+    assert policy.to_dict() == {"fraction_bits": 15, "value_bits": 14, "truncation": "exact", "functions": "puma"}
 
 
-CHANGES = {"fraction_bits": 15, "value_bits": 12, "truncation": "exact"}
+CHANGES = {"fraction_bits": 15, "value_bits": 12, "truncation": "exact", "functions": "puma"}
 
 
 def test_every_field_has_a_row() -> None:
@@ -83,6 +83,8 @@ def test_digest_depends_on_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     ("values", "message"),
     [
         ({"truncation": "local"}, "probabilistic.*exact.*local"),
+        ({"functions": "spu"}, "'ours' or 'puma', not 'spu'"),
+        ({"functions": "puma", "value_bits": 12}, "value_bits 13 or more, not 12"),
         ({"fraction_bits": 7}, "fraction_bits 7"),
         ({"fraction_bits": 17}, "do not fit"),
         ({"value_bits": 14}, "do not fit"),

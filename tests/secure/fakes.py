@@ -53,7 +53,7 @@ class InProcessClient:
             tensors = None if role == "dealer" else read_share(files[role], manifest, role)
             loaded[role] = program.load(protocol, manifest, tensors)
 
-        run_roles(load, [])
+        run_roles(load, [], policy=manifest.policy)
         self.models[manifest.digest] = loaded
 
     def predict(
@@ -104,7 +104,7 @@ class InProcessConversation:
             program.serve(protocol, models[role], request, self._steps[role], index)
 
         self._pool = ThreadPoolExecutor(1)
-        self._run = self._pool.submit(run_roles, serve, [])
+        self._run = self._pool.submit(run_roles, serve, [], policy=models["p0"].manifest.policy)
 
     def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]:
         for role, payload in (("p0", payloads[0]), ("p1", payloads[1]), ("dealer", b"")):

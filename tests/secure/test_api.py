@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import CLIENT_NAME, split_checkpoint
+from models.checkpoint import CLIENT_NAME, read_checkpoint, split_checkpoint
 from protocols.core.errors import CheckpointError, InputError, PartyLost
+from protocols.core.fixedpoint import FixedPointPolicy
 from secure.api import PrivateModel
 from secure.connection import Parties
 from secure.split import split
 from secure.tokens import load_tokenizer
+from tests.models.runs import clear_run
 from tests.secure.conftest import MOST_TOKENS, VOCABULARY, plain_embeddings, plain_outputs
 from tests.secure.fakes import InProcessClient
 
@@ -42,6 +44,20 @@ def test_call_agrees_with_transformers(checkpoint: Path, parties: Parties, refer
     assert float((ours.pooler_output - theirs.pooler_output).abs().max()) < HIDDEN_ERROR
     assert ours[0] is ours.last_hidden_state
     assert ours.last_hidden_state.dtype == torch.float32
+
+
+def test_a_policy_chooses_the_functions(checkpoint: Path, parties: Parties) -> None:
+    policy = FixedPointPolicy(functions="puma", truncation="exact")
+    model = PrivateModel.from_pretrained(checkpoint, parties=parties, policy=policy)
+    assert model.manifest.policy == policy
+    inputs = {"input_ids": torch.randint(0, len(VOCABULARY), (2, 7), generator=torch.Generator().manual_seed(5))}
+    found = model(**inputs).last_hidden_state
+    due, ours = (
+        clear_run(read_checkpoint(checkpoint, policy=chosen), "hidden", inputs)["last_hidden_state"]
+        for chosen in (policy, None)
+    )
+    assert float((found - due).abs().max()) < 1e-3
+    assert float((ours - due).abs().max()) > 2e-3
 
 
 def test_encode_keeps_the_order_across_batches(
@@ -172,6 +188,8 @@ def test_split_folder_refuses(checkpoint: Path, parties: Parties, client: InProc
     split(checkpoint, tmp_path / "split", "public")
     with pytest.raises(CheckpointError, match="split with public weights, private ones are asked for"):
         PrivateModel.from_pretrained(tmp_path / "split", parties=parties, weights="private")
+    with pytest.raises(CheckpointError, match=r"functions='ours'.*not.*functions='puma'.*split it again"):
+        PrivateModel.from_pretrained(tmp_path / "split", parties=parties, policy=FixedPointPolicy(functions="puma"))
     with pytest.raises(CheckpointError, match="is not empty"):
         split(checkpoint, tmp_path / "split", "public")
     (tmp_path / "split" / "p1.safetensors").unlink()
