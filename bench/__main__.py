@@ -13,7 +13,7 @@ from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.measure import Setting, measure
-from bench.numerics import numerics
+from bench.numerics.command import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES

@@ -1,7 +1,7 @@
 """README's section of measured figures and bench/RESULTS.md, from bench/results and from nothing else.
 
 README.md gets models, networks, peers and GPUs between its two markers, and what the red team
-found; bench/RESULTS.md gets the rest, by op, by size, by gate and by attack; bench/plots gets the plots.
+found; bench/RESULTS.md gets the rest, by op, by size, by gate, by function and by attack; bench/plots gets the plots.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 from bench import plots, tables
 from bench.attack import table as attack_tables
 from bench.ee import table as ee_tables
+from bench.numerics import table as numerics_tables
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DETAILS = ROOT / "bench" / "RESULTS.md"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee")
+KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee", "numerics")
 
 Record = dict[str, Any]
 
@@ -58,12 +59,13 @@ def summary(records: Sequence[Record], images: Sequence[Path] = ()) -> str:
 
 
 def detailed(records: Sequence[Record]) -> str:
-    """Markdown for the details: costs by op, growth, gates."""
+    """Markdown for the details: costs by op, growth, gates, functions, attacks."""
     parts = [
         "# Measured, in detail\n\nWritten by `python -m bench report` from the files in `bench/results/`.",
         *(tables.by_op(record) for record in (*_of(records, "layer"), *_of(records, "model"))),
         *(tables.growth(record) for record in _of(records, "scale")),
         *(tables.gates(record) for record in _of(records, "gates")),
+        *(numerics_tables.compared(record) for record in _of(records, "numerics")),
         *(attack_tables.attacks(record) for record in _of(records, "attack")),
     ]
     return "\n\n".join(parts) + "\n"

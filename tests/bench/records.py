@@ -123,6 +123,20 @@ def gpu_record() -> Record:
     return _record("gpu", device="Example GPU", figures=figures)
 
 
+def numerics_record() -> Record:
+    function = {"name": "gelu", "range": "-8 to 8", "functions": "puma", "max_error": 0.02, "mean_error": 0.0018}
+    sentence = {"functions": "ours", "tokens": [1, 16], "sentences": 9}
+    language = {"functions": "float", "perplexity": 12.3456, "largest_logit_error": 0.0}
+    return _record(
+        "numerics",
+        includes="threads",
+        excludes="seconds",
+        functions=[function | {"bytes_per_party": 144.54, "rounds": 21}],
+        embeddings={"model": "MiniLM", "rows": [sentence | {"lowest_cosine": 0.999999, "mean_cosine": 0.9999995}]},
+        perplexity={"model": "tiny LLaMA", "windows": 16, "tokens_predicted": 2032, "rows": [language]},
+    )
+
+
 def every_record() -> list[Record]:
     return [
         model_record(),
@@ -133,4 +147,5 @@ def every_record() -> list[Record]:
         gates_record(),
         peers_record(),
         gpu_record(),
+        numerics_record(),
     ]

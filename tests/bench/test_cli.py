@@ -21,7 +21,7 @@ def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_every_command_has_an_example_in_its_help() -> None:
     commands = typer.main.get_command(command_line.app).commands
-    assert {"model", "layer", "scale", "gates", "peers", "report", "baseline"} <= set(commands)
+    assert {"model", "layer", "scale", "gates", "peers", "numerics", "report", "baseline"} <= set(commands)
     for name, command in commands.items():
         assert f"Example: python -m bench {name}" in (command.help or ""), name
 

@@ -109,10 +109,9 @@ def test_renewing_replaces_what_stands_between_the_markers_and_nothing_else(tmp_
     assert "old" not in text
     assert all(words in text for words in ("Example CPU", "wan: 200 Mbps", "spu-memory", "Example GPU"))
     assert "![peers](bench/plots/peers.svg)" in text
-    assert all(
-        words in details.read_text(encoding="utf-8") for words in ("## Growth with tokens", "## Gates", "## Layer")
-    )
-    first = text, details.read_text(encoding="utf-8")
+    detailed = details.read_text(encoding="utf-8")
+    assert all(words in detailed for words in ("## Growth with tokens", "## Gates", "## Layer", "PUMA's"))
+    first = text, detailed
     report.renew(every_record(), readme, details)
     assert (readme.read_text(encoding="utf-8"), details.read_text(encoding="utf-8")) == first
 
@@ -148,6 +147,6 @@ def test_the_committed_results_can_be_reported() -> None:
     assert report.summary(records) and report.detailed(records)
 
 
-@pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu"])
+@pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics"])
 def test_every_kind_is_known(kind: str) -> None:
     assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}

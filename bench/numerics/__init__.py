@@ -1,0 +1,1 @@
+"""Our functions beside PUMA's approximations: error and cost of each, and what they do to whole models."""
