@@ -31,7 +31,7 @@ class FixedPointPolicy:
     truncation: "probabilistic" may be one unit too large in the last place (one round); "exact" is the floor (four
         rounds). See SECURITY.md for what the difference means.
     functions: whose formulas GeLU, SiLU, softmax and layer norm follow: "ours", or "puma" for those of that paper,
-        which cost more and err more. See `protocols.functions.chosen`.
+        which err more. See `protocols.functions.chosen`.
     """
 
     fraction_bits: int = 16

@@ -64,8 +64,6 @@ _SILU = _FourPieces(
         6: 0.0002743776353465,
     },
 )
-
-
 _double = functools.partial(torch.tensor, dtype=torch.float64)
 
 
