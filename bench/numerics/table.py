@@ -42,9 +42,11 @@ def compared(record: Record) -> str:
     return "\n\n".join(
         [
             "## Our functions and PUMA's",
-            f"`{record['command']}`. Included: {record['includes']}. Excluded: {record['excludes']}. Both are\n"
-            "computed by the same comparisons, products and truncations; formulas alone differ. Bytes: sent by a\n"
-            "party for each element, in the mean of the three. RMSNorm, tanh and the L2 norm are the same in both.",
+            f"`{record['command']}`. Included: {record['includes']}.\n"
+            f"Excluded: {record['excludes']}.\n"
+            "Both are computed by the same comparisons, products and truncations, and formulas alone differ: bytes\n"
+            "and rounds of PUMA's are not those of its own implementation. Bytes: sent by a party for each element,\n"
+            "in the mean of the three. RMSNorm, tanh and the L2 norm are the same in both.",
             table(["Function", "Range", "Whose", "Largest error", "Mean error", "Bytes", "Rounds"], functions),
             f"Sentence embeddings of {record['embeddings']['model']}, unpadded, by length: cosine with transformers\n"
             "in float32.",

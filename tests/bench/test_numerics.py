@@ -72,4 +72,4 @@ def test_every_figure_is_in_the_tables() -> None:
     assert functions == [["gelu", "-8 to 8", "PUMA's", "2.0e-02", "1.8e-03", "144.5", "21"]]
     assert sentences == [["1 to 16", "9", "ours", "0.9999990", "0.9999995"]]
     assert perplexities == [["exact, in float32", "12.3456", "0.0e+00"]]
-    assert "16 windows, 2,032 tokens predicted" in text and "Included: threads. Excluded: seconds." in text
+    assert "16 windows, 2,032 tokens predicted" in text and "Included: threads.\nExcluded: seconds." in text
