@@ -128,7 +128,8 @@ class Decompose(Gate[Tensor]):
         shared = party.correlation_planes(tuple(public.shape))
         # c_j ⊕ r_j, without the borrows.
         differ = shared ^ public if party.index == 0 else shared
-        generated, passed = ~public[:-1] & shared[:-1], ~differ[:-1] if party.index == 0 else differ[:-1]
+        generated = public[:-1].bitwise_not() & shared[:-1]
+        passed = differ[:-1].bitwise_not() if party.index == 0 else differ[:-1]
         for level in levels(self.count - 1):
             generated, passed = self._joined(party, level, generated, passed)
         differ[1:] ^= generated
