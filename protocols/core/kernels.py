@@ -244,34 +244,148 @@ def _power_products(
 
 
 def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
-    """See `local.leaves`. Shapes: uint8 [J, digits, 4, row], [15, digits, row], two of [digits, J, row]."""
+    """See `local.leaves`. Shapes: uint8 [J, digits, b, row], [2^b - 1, digits, row], two of [digits, J, row]."""
     numbers, digits, bits, row = not_c.shape
-    table = np.empty((1 << bits, _SPAN), dtype=np.uint8)
-    below = np.empty((1 << bits, _SPAN), dtype=np.uint8)
-    same = np.empty((1 << bits, _SPAN), dtype=np.uint8)
+    width = min(row, max(1, _SPAN // numbers))  # of a row at a time; all numbers lie side by side
+    table = np.empty((1 << bits, width), dtype=np.uint8)
+    below = np.empty((1 << (bits - 1), numbers * width), dtype=np.uint8)
+    same = np.empty((1 << (bits - 1), numbers * width), dtype=np.uint8)
+    keep = np.empty(numbers * width, dtype=np.uint8)
     for d in range(digits):
-        for start in range(0, row, _SPAN):
-            width = min(_SPAN, row - start)
+        for start in range(0, row, width):
+            span = min(width, row - start)
             table[0, :] = one
             for s in range(1, 1 << bits):
-                table[s, :width] = products[s - 1, d, start : start + width]
-            for j in range(numbers):
-                for s in range(1 << bits):
-                    source, target, zero = table[s], same[s], below[s]
-                    for i in range(width):
-                        target[i] = source[i]
-                        zero[i] = 0
-                for bit in range(bits):
-                    keep = not_c[j, d, bit, start : start + width]
-                    for s in range(1 << (bits - 1 - bit)):
-                        with_bit = table[(1 << bit) + s * (2 << bit)]
-                        low, high, into = below[2 * s], below[2 * s + 1], below[s]
-                        low_same, high_same, into_same = same[2 * s], same[2 * s + 1], same[s]
-                        for i in range(width):
-                            into[i] = (keep[i] & (with_bit[i] ^ low[i])) ^ high[i]
+                table[s, :span] = products[s - 1, d, start : start + span]
+            for bit in range(bits):
+                for j in range(numbers):
+                    keep[j * span : (j + 1) * span] = not_c[j, d, bit, start : start + span]
+                for s in range(1 << (bits - 1 - bit)):
+                    with_bit = table[(1 << bit) + s * (2 << bit)]
+                    into, into_same = below[s], same[s]
+                    if bit:
+                        low, high, low_same, high_same = below[2 * s], below[2 * s + 1], same[2 * s], same[2 * s + 1]
+                        if span == 1:
+                            factor = with_bit[0]
+                            for i in range(numbers):
+                                into[i] = (keep[i] & (factor ^ low[i])) ^ high[i]
+                        else:
+                            for j in range(numbers):
+                                for i in range(j * span, (j + 1) * span):
+                                    into[i] = (keep[i] & (with_bit[i - j * span] ^ low[i])) ^ high[i]
+                        for i in range(numbers * span):
                             into_same[i] = (keep[i] & low_same[i]) ^ high_same[i]
-                less[d, j, start : start + width] = below[0, :width]
-                equal[d, j, start : start + width] = same[0, :width]
+                    elif span == 1:
+                        factor, other = with_bit[0], table[2 * s, 0]
+                        for i in range(numbers):
+                            into[i] = keep[i] & factor
+                            into_same[i] = (keep[i] & other) ^ factor
+                    else:
+                        others = table[2 * s]
+                        for j in range(numbers):
+                            for i in range(span):
+                                at = j * span + i
+                                into[at] = keep[at] & with_bit[i]
+                                into_same[at] = (keep[at] & others[i]) ^ with_bit[i]
+            for j in range(numbers):
+                less[d, j, start : start + span] = below[0, j * span : (j + 1) * span]
+                equal[d, j, start : start + span] = same[0, j * span : (j + 1) * span]
+
+
+def _merge(
+    opened: Array, masks: Array, shared: Array, highest: Array, lowest: int, one: int, less: Array, equal: Array
+) -> None:
+    """See `local.merge`; lowest is the first digit whose p was opened. Shapes: uint8 [.., n], [n] for the last two."""
+    size = (opened.shape[0] + 1 + lowest) // 2
+    of_p = size - lowest
+    count = 1 << of_p
+    width = min(_SPAN, len(highest))
+    table = np.empty((count, width), dtype=np.uint8)
+    below = np.empty((max(count, 2), width), dtype=np.uint8)
+    for start in range(0, len(highest), width):
+        span = slice(start, min(start + width, len(highest)))
+        length = span.stop - start
+        taken = 0
+        for subset in range(count):
+            position, several = 0, False
+            for i in range(of_p):
+                if subset >> i & 1:
+                    several |= subset != 1 << i
+                    position = i
+            out = table[subset]
+            if several:
+                out[:length] = shared[taken, span]
+                taken += 1
+            elif subset:
+                out[:length] = masks[position, span]
+            else:
+                out[:length] = one
+        for i in range(size):
+            step = 1 << max(0, i + 1 - lowest)
+            for k in range(max(1, count // step) if i < size - 1 else 1):
+                # In place: entry k is written after entries 2 k and 2 k + 1 were read.
+                out, low, high = below[k], below[2 * k], below[min(2 * k + 1, len(below) - 1)]
+                if i:
+                    v = opened[i - lowest, span]
+                    for j in range(length):
+                        out[j] = (v[j] & low[j]) ^ high[j]
+                else:
+                    out[:length] = 0
+                if i == size - 1:
+                    mine = highest[span]
+                    for j in range(length):
+                        out[j] ^= mine[j]
+                else:
+                    w, above = opened[of_p + i, span], table[k * step]
+                    mine = masks[of_p + i, span] if k == 0 else shared[taken, span]
+                    taken += k > 0
+                    for j in range(length):
+                        out[j] ^= (w[j] & above[j]) ^ mine[j]
+        less[span] = below[0, :length]
+        if lowest:
+            equal[span] = 0
+            continue
+        for i in range(size):
+            v = opened[i, span]
+            for k in range(count >> (i + 1)):
+                out, low, high = table[k], table[2 * k], table[2 * k + 1]
+                for j in range(length):
+                    out[j] = (v[j] & low[j]) ^ high[j]
+        equal[span] = table[0, :length]
+
+
+def _largest(
+    opened: Array,
+    masks: Array,
+    bits: Array,
+    bit_masks: Array,
+    several: Array,
+    masked: Array,
+    places: Array,
+    first: int,
+    out: Array,
+) -> None:
+    """See `local.largest`; places[i, k], int64 [k, k - 1]: pair of number i and its k-th other. Shapes: as there."""
+    others = opened.shape[0] - 1
+    chosen, with_mask = np.empty(1 << others, dtype=np.int64), np.empty(1 << others, dtype=np.int64)
+    for e in range(len(out)):
+        total = 0
+        for i in range(others + 1):
+            chosen[0], with_mask[0], taken = first, masks[i, e], 0
+            for k in range(others):
+                chosen[1 << k] = bit_masks[places[i, k], e]
+            for s in range(1, 1 << others):
+                with_mask[s] = masked[i, s - 1, e]
+                if s & (s - 1):
+                    chosen[s] = several[i, taken, e]
+                    taken += 1
+            for k in range(others):
+                bit = np.int64(bits[places[i, k], e]) ^ (k >= i)
+                for s in range(1 << (others - 1 - k)):
+                    chosen[s] = chosen[2 * s + 1] + bit * (chosen[2 * s] - 2 * chosen[2 * s + 1])
+                    with_mask[s] = with_mask[2 * s + 1] + bit * (with_mask[2 * s] - 2 * with_mask[2 * s + 1])
+            total += opened[i, e] * chosen[0] - with_mask[0]
+        out[e] = total
 
 
 # Elements of fewer than eight bytes are written and read as whole words that overlap in memory. So the order matters:
@@ -423,6 +537,33 @@ def leaves(not_c: Array, products: Array, one: int) -> tuple[Array, Array]:
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
     _compiled(_leaves)(not_c, products, one, less, equal)
     return less, equal
+
+
+def merge(
+    opened: Array, masks: Array, shared: Array, highest: Array, *, needs_equal: bool, one: int
+) -> tuple[Array, Array]:
+    """`_merge`, compiled; highest is [1, n]."""
+    less, equal = np.empty_like(highest[0]), np.empty_like(highest[0])
+    _compiled(_merge)(opened, masks, shared, highest[0], 0 if needs_equal else 1, one, less, equal)
+    return less, equal
+
+
+def largest(
+    opened: Array,
+    masks: Array,
+    bits: Array,
+    bit_masks: Array,
+    several: Array,
+    masked: Array,
+    *,
+    places: Sequence[Sequence[int]],
+    first: bool,
+) -> Array:
+    """`_largest`, compiled."""
+    out = np.empty(opened.shape[1], dtype=np.int64)
+    arguments = opened, masks, bits, bit_masks, several, masked, np.array(places, dtype=np.int64), int(first), out
+    _compiled(_largest)(*arguments)
+    return out
 
 
 def pack(x: Array, width: int) -> Array:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
+from protocols.beaver.gates.borrow import borrows, deal_borrows
+from protocols.beaver.gates.digits import BorrowCost
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, ring

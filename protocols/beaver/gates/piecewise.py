@@ -40,10 +40,11 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
            x = c - r,   cos(wx) = cos(wc) cos(wr) + sin(wc) sin(wr),   sin(wx) = sin(wc) cos(wr) - cos(wc) sin(wr);
        with [φ] and [ρφ] shared, [h φ] = v [φ] + (1 - 2v) [ρφ] is local. So is the sum over pieces.
 
-    Shapes: any. Encoding: pair in Z_2^k with input_bits, mask dealt where a function has slopes -> shares in Z_2^k,
-    each with its `function.scale` fraction bits: output_bits or, for a later truncation, amplitude_bits + basis_bits.
+    Shapes: any. Encoding: pair in Z_2^k with input_bits, mask dealt where a function has slopes -> shares in Z_2^bits,
+    bits <= k where there are slopes, each with its `function.scale` fraction bits: output_bits or, for a later
+    truncation, amplitude_bits + basis_bits.
     Cost: rounds and bits of the comparison, one round of one bit per piece; the dealer sends the comparison's
-    correlations and, per piece, words of ceil(k/8) bytes: one, one more for a slope, four for each harmonic.
+    correlations and, per piece, words of ceil(bits/8) bytes: one, one more for a slope, four for each harmonic.
     Error: function.max_error after truncation. Reveals: nothing new; all opened bits are uniform.
     Source: one opening for thresholds and function as in the project's design notes; Fourier series under additive
     masks as in SHAFT 2025 (there with several openings).
@@ -53,6 +54,7 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
     pair: Pair
     functions: tuple[Piecewise, ...]
     input_bits: int
+    bits: int
 
     def _thresholds(self) -> Thresholds:
         first = self.functions[0]
@@ -60,6 +62,8 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
             raise ProtocolError("functions that are evaluated together must have the same thresholds")
         if first.compare_bits > self.pair.bits:
             raise ProtocolError(f"{first.name} compares {first.compare_bits} bits of a smaller ring")
+        if self._sloped() and self.pair.bits < self.bits:
+            raise ProtocolError(f"{first.name} has slopes: its result is in no larger ring than its argument")
         values = tuple(round(t * 2.0**self.input_bits) for t in first.thresholds)
         dropped = max(0, self.input_bits - first.blur_bits) if first.blur_bits is not None else 0
         return Thresholds(values, first.compare_bits - dropped, dropped)
@@ -78,26 +82,24 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         words = len(chosen) + len(self._sloped())
         words += sum(4 * len(piece.harmonics) for f in self.functions for piece in f.pieces if piece is not None)
         cost = thresholds_cost(self._thresholds(), count) + opened_bits_cost(len(chosen), count)
-        return cost + Cost(dealer_bytes=words * count * ring.element_bytes(self.pair.bits))
+        return cost + Cost(dealer_bytes=words * count * ring.element_bytes(self.bits))
 
     def deal(self, dealer: Dealer) -> list[Tensor]:
         assert self.pair.mask is not None
         mask, chosen = self.pair.mask.reshape(-1), self._chosen()
         deal_comparison(dealer, self.pair, self._thresholds())
         bit_masks = deal_bit_masks(dealer, len(chosen), mask.numel())
-        dealer.share(bit_masks, self.pair.bits)
+        dealer.share(bit_masks, self.bits)
         sloped = self._sloped()
         if sloped:
-            dealer.share(mask * bit_masks[sloped], self.pair.bits)
+            dealer.share(mask * bit_masks[sloped], self.bits)
         for function in self.functions:
             waved = _waved(function, chosen)
             if waved:
                 of_waves = bit_masks[[k for k, _ in waved]]
                 for wave in harmonic_waves(mask, [piece for _, piece in waved], self.input_bits):
-                    for part in wave:
-                        basis = tables.rounded(part, tables.SCALE_BITS - function.basis_bits)
-                        dealer.share(basis, self.pair.bits)
-                        dealer.share(basis * of_waves, self.pair.bits)
+                    basis = [tables.rounded(part, tables.SCALE_BITS - function.basis_bits) for part in wave]
+                    dealer.share(torch.stack([t for part in basis for t in (part, part * of_waves)]), self.bits)
         return [unknown(self.pair.opened.shape) for _ in self.functions]
 
     def evaluate(self, party: Party) -> list[Tensor]:
@@ -105,9 +107,9 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         below, _ = compare(party, self.pair, self._thresholds())
         indicators = torch.stack([_indicator(party, below, i) for i in chosen])
         bits = open_bits(party, indicators, opened.numel())
-        bit_masks = party.correlation((len(chosen), opened.numel()), self.pair.bits)
+        bit_masks = party.correlation((len(chosen), opened.numel()), self.bits)
         sloped = self._sloped()
-        masked = party.correlation((len(sloped), opened.numel()), self.pair.bits) if sloped else None
+        masked = party.correlation((len(sloped), opened.numel()), self.bits) if sloped else None
         mask = self.pair.mask.reshape(-1) if sloped and self.pair.mask is not None else None
         constants = [[f.scaled_constant(i) for i in chosen] for f in self.functions]
         slopes = [[_exact_slope(f.slope(i), f.scale - self.input_bits) for i in chosen] for f in self.functions]
@@ -123,9 +125,9 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
     def _sums(self, party: Party, function: Piecewise, chosen: Tensor, pieces: list[Piece], opened: Tensor) -> Tensor:
         """A share of the trigonometric sum of the piece that applies. Shapes: J pieces, opened [n] -> [n]."""
         result = torch.zeros_like(opened)
-        shape = tuple(chosen.shape)
+        shape = 4, *chosen.shape
         for harmonic, wave in zip(pieces[0].harmonics, harmonic_waves(opened, pieces, self.input_bits), strict=True):
-            shares = [party.correlation(shape, self.pair.bits) for _ in range(4)]
+            shares = list(party.correlation(shape, self.bits))
             a, b = amplitudes(pieces, harmonic, function.amplitude_bits, opened.device)
             tables.add_terms(result, wave, a, b, chosen, shares)
         return result

@@ -43,8 +43,7 @@ class EvaluateSeries(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         for wave in harmonic_waves(self.pair.mask.reshape(-1), [self.piece], self.input_bits):
-            for part in wave:
-                dealer.share(tables.rounded(part, tables.SCALE_BITS - self.function.basis_bits), self.bits)
+            dealer.share(tables.rounded(torch.stack(wave), tables.SCALE_BITS - self.function.basis_bits), self.bits)
         return unknown(self.pair.opened.shape)
 
     def evaluate(self, party: Party) -> Tensor:
@@ -54,7 +53,7 @@ class EvaluateSeries(Gate[Tensor]):
         everywhere = torch.zeros_like(opened, dtype=torch.uint8).unsqueeze(0)
         waves = harmonic_waves(opened, [self.piece], self.input_bits)
         for harmonic, wave in zip(self.piece.harmonics, waves, strict=True):
-            cos, sin = (party.correlation(tuple(everywhere.shape), self.bits) for _ in range(2))
+            cos, sin = party.correlation((2, *everywhere.shape), self.bits)
             a, b = amplitudes([self.piece], harmonic, self.function.amplitude_bits, opened.device)
             # No bit selects here: as for an opened bit of zero, whose masked share counts alone.
             tables.add_terms(result, wave, a, b, everywhere, (cos, cos, sin, sin))
