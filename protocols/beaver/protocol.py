@@ -353,7 +353,7 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(self, 2 * x.fraction_bits, share=self.run(Square(pair, summed=True)))
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, clamped = self._own(x), function.clamped()
+        own, clamped = self._own(x), function.clamped
         scale = function.output_bits if clamped else function.scale
         bits = min(scale + function.integer_bits + 2, ring.WORD_BITS)
         compared = min(function.compare_bits, ring.WORD_BITS)

@@ -28,6 +28,7 @@ Array = NDArray[Any]
 _BLOCK = 64  # rows and columns of a matrix that is transposed, at a time
 _SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
+_FEW_COLUMNS = 8192  # for one row, which comes back to none of them: long stretches of memory are read faster
 
 
 def serve(device: torch.device) -> bool:
@@ -36,13 +37,14 @@ def serve(device: torch.device) -> bool:
 
 
 def _multiply(a: Array, b: Array, c: Array) -> None:
-    """c += a @ b for each matrix of a batch. Shapes: [G, m, k], [G or 1, k, n], [G, m, n]."""
+    """c += a @ b for each matrix of a batch; b may be of half words. Shapes: [G, m, k], [G or 1, k, n], [G, m, n]."""
     batch, rows, inner = a.shape
     columns = b.shape[2]
+    width = max(_COLUMNS, _FEW_COLUMNS // max(rows, 1))
     for g in range(batch):
         h = g if b.shape[0] > 1 else 0
-        for start in range(0, columns, _COLUMNS):
-            stop = min(start + _COLUMNS, columns)
+        for start in range(0, columns, width):
+            stop = min(start + width, columns)
             p = 0
             # Eight rows of b at a time: one load and one store of c for eight multiplications.
             while p + 8 <= inner:

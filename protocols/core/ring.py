@@ -55,7 +55,7 @@ def top_bit(x: Tensor, bits: int) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
-    """a @ b mod 2^bits, with torch's broadcasting. Operands may be int64, or int32 where bits <= 32."""
+    """a @ b mod 2^bits, with torch's broadcasting. b may be int32: its numbers, or what they are mod 2^32 >= 2^bits."""
     if not kernels.serve(a.device):
         return matmul_limbs(a, b, bits)
     if bits <= HALF_WORD_BITS:

@@ -336,7 +336,7 @@ class ReplicatedParty(Protocol):
         return additive(role, self.shares_of(own, ring.WORD_BITS)) << (scale - own.fraction_bits)
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, clamped = self._own(x), function.clamped()
+        own, clamped = self._own(x), function.clamped
         scale = function.output_bits if clamped else function.scale
         needed = min(function.compare_bits, ring.WORD_BITS)
         if function.sloped:

@@ -77,13 +77,13 @@ def _piecewise(function: Piecewise, bits: int) -> Build:
 
 def _clamped(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluatePiecewise:
     """Two functions from one comparison."""
-    parts = gelu.GELU.clamped()
+    parts = gelu.GELU.clamped
     assert parts is not None
     return EvaluatePiecewise(opened(protocol, shares[0], 47), (parts.limits, parts.straight), 16, 47)
 
 
 def _series(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluateSeries:
-    parts = gelu.GELU.clamped()
+    parts = gelu.GELU.clamped
     assert parts is not None
     return EvaluateSeries(opened(protocol, shares[0], 20), parts.series, gelu.GELU, 16, 47)
 

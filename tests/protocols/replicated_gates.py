@@ -32,7 +32,7 @@ from tests.three_parties import run_parties
 
 Build = Callable[[Role, list[Shares]], Gate[Any]]
 Shape = tuple[int, ...]
-_PARTS = gelu.GELU.clamped()
+_PARTS = gelu.GELU.clamped
 assert _PARTS is not None
 CLAMPED = _PARTS
 
