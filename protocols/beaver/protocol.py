@@ -174,7 +174,7 @@ class BeaverProtocol(Protocol):
                 if total.bits >= self.policy.ring_bits(scale):
                     return BeaverSecret(self, scale, pair=total)
         bits = ring.WORD_BITS if wide else min(self._share_ring(first), self._share_ring(second))
-        share = self.share_of(first, bits) + self.share_of(second, bits)
+        share = ring.add(self.share_of(first, bits), self.share_of(second, bits))
         return BeaverSecret(self, scale, share=share, share_bits=min(first.share_bits, second.share_bits))
 
     def _open_smaller(self, x: BeaverSecret, y: BeaverSecret, fraction_bits: int) -> None:
@@ -210,16 +210,18 @@ class BeaverProtocol(Protocol):
     def _public(self, y: Tensor | float, fraction_bits: int) -> Tensor:
         """Public numbers in the ring."""
         public = torch.as_tensor(y, dtype=torch.float64)
+        if self.at_dealer:
+            return unknown(public.shape)
         return torch.round(public * 2.0**fraction_bits).to(torch.int64).to(self._device)
 
     def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
         number = self._public(y, x.fraction_bits)
         share = x.share
         if share is not None:
-            share = share + self._share_of_public(number)
+            share = ring.add(share, self._share_of_public(number))
         pair = x.pair
         if pair is not None:
-            opened = pair.opened + number
+            opened = ring.add(pair.opened, number)
             mask, first = (None if t is None else t.expand(opened.shape) for t in (pair.mask, pair.first))
             pair = Pair(opened, mask, pair.bits, pair.dealt, first)
         return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits, pair=pair)
@@ -379,7 +381,7 @@ class BeaverProtocol(Protocol):
         bits = function.scale + clamped.series_integer_bits + 2
         series = self.run(EvaluateSeries(opened, clamped.series, function, scale, bits))
         smooth = self._rescaled(self.run(Open(series, bits)), function.scale, scale)
-        share = self.share_of(smooth, pair.bits) + straight
+        share = ring.add(self.share_of(smooth, pair.bits), straight)
         return self._add_public(BeaverSecret(self, scale, share=share, share_bits=pair.bits), clamped.base)
 
     def largest_of_few(self, x: Secret) -> Secret:
@@ -403,7 +405,7 @@ class BeaverProtocol(Protocol):
         own = [self._upscaled(part, scale) for part in own]
         shares = [self.share_of(part, self._share_ring(part)) for part in own]
         bits = min(part.share_bits for part in own)
-        return BeaverSecret(self, scale, share=torch.cat(shares, dim), share_bits=bits)
+        return BeaverSecret(self, scale, share=ring.concatenate(shares, dim), share_bits=bits)
 
     def as_factor(self, x: Secret) -> Secret:
         own = self._own(x)
@@ -422,7 +424,7 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(
             self,
             own.fraction_bits,
-            share=torch.cat([old.share, added.share], dim),
+            share=ring.concatenate([old.share, added.share], dim),
             share_bits=min(old.share_bits, added.share_bits),
             pair=old.pair.extended(pair, dim),
         )
