@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -196,6 +197,10 @@ def _rms(x: Secret) -> Secret:
     return layernorm.rms_normalise(x, 1e-12)
 
 
+def _wide_rms(x: Secret) -> Secret:
+    return layernorm.rms_normalise(x, 1e-12, wide=True)
+
+
 def _join(x: Secret, y: Secret) -> Secret:
     return x.protocol.concatenate([x, y], -1)
 
@@ -211,7 +216,15 @@ def _l2(reference: Tensor, x: Tensor) -> Tensor:
 
 
 def _rooted(reference: Tensor, x: Tensor) -> Tensor:
-    # x times an inverse root that is not rounded itself; then one truncation.
+    # x times the inverse root, whose error its Piecewise declares; then one truncation.
+    width = x.shape[-1]
+    lowest = -14 + math.floor(math.log2(width))
+    inverse = octaves.inverse_root_function(width, lowest, lowest + 32, 17)
+    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+
+
+def _finely_rooted(reference: Tensor, x: Tensor) -> Tensor:
+    # Here the inverse root is not rounded itself.
     return x.abs() * 2.0**-19 + 4e-5 * reference.abs() + ULP
 
 
@@ -348,5 +361,6 @@ OPS: tuple[Op, ...] = (
     Op("softmax-base-two", _softmax_base_two, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
+    Op("rms-normalise-wide", _wide_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )
