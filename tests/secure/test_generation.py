@@ -274,5 +274,5 @@ def test_without_a_tokenizer_the_checkpoint_says_what_ends_a_row(
 def test_an_ending_that_is_no_token_is_refused(tmp_path: Path, parties: Parties) -> None:
     save_decoder(tmp_path, "gpt2")
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "."}')
-    with pytest.raises(CheckpointError, match="generation_config.json: eos_token_id is '.'"):
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: eos_token_id is '\.'"):
         PrivateModel.from_pretrained(tmp_path, parties=parties)
