@@ -27,6 +27,7 @@ else:
 Array = NDArray[Any]
 _BLOCK = 64  # rows and columns of a matrix that is transposed, at a time
 _SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
+_SHORT_ROW = 4  # bytes
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
 _FEW_COLUMNS = 8192  # for one row, which comes back to none of them: long stretches of memory are read faster
 
@@ -248,50 +249,64 @@ def _power_products(
 def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
     """See `local.leaves`. Shapes: uint8 [J, digits, b, row], [2^b - 1, digits, row], two of [digits, J, row]."""
     numbers, digits, bits, row = not_c.shape
-    width = min(row, max(1, _SPAN // numbers))  # of a row at a time; all numbers lie side by side
-    table = np.empty((1 << bits, width), dtype=np.uint8)
-    below = np.empty((1 << (bits - 1), numbers * width), dtype=np.uint8)
-    same = np.empty((1 << (bits - 1), numbers * width), dtype=np.uint8)
-    keep = np.empty(numbers * width, dtype=np.uint8)
+    table = np.empty((1 << bits, _SPAN), dtype=np.uint8)
+    below = np.empty((1 << bits, _SPAN), dtype=np.uint8)
+    same = np.empty((1 << bits, _SPAN), dtype=np.uint8)
     for d in range(digits):
-        for start in range(0, row, width):
-            span = min(width, row - start)
+        for start in range(0, row, _SPAN):
+            width = min(_SPAN, row - start)
             table[0, :] = one
             for s in range(1, 1 << bits):
-                table[s, :span] = products[s - 1, d, start : start + span]
-            for bit in range(bits):
-                for j in range(numbers):
-                    keep[j * span : (j + 1) * span] = not_c[j, d, bit, start : start + span]
-                for s in range(1 << (bits - 1 - bit)):
-                    with_bit = table[(1 << bit) + s * (2 << bit)]
-                    into, into_same = below[s], same[s]
-                    if bit:
-                        low, high, low_same, high_same = below[2 * s], below[2 * s + 1], same[2 * s], same[2 * s + 1]
-                        if span == 1:
-                            factor = with_bit[0]
-                            for i in range(numbers):
-                                into[i] = (keep[i] & (factor ^ low[i])) ^ high[i]
-                        else:
-                            for j in range(numbers):
-                                for i in range(j * span, (j + 1) * span):
-                                    into[i] = (keep[i] & (with_bit[i - j * span] ^ low[i])) ^ high[i]
-                        for i in range(numbers * span):
-                            into_same[i] = (keep[i] & low_same[i]) ^ high_same[i]
-                    elif span == 1:
-                        factor, other = with_bit[0], table[2 * s, 0]
-                        for i in range(numbers):
-                            into[i] = keep[i] & factor
-                            into_same[i] = (keep[i] & other) ^ factor
-                    else:
-                        others = table[2 * s]
-                        for j in range(numbers):
-                            for i in range(span):
-                                at = j * span + i
-                                into[at] = keep[at] & with_bit[i]
-                                into_same[at] = (keep[at] & others[i]) ^ with_bit[i]
+                table[s, :width] = products[s - 1, d, start : start + width]
             for j in range(numbers):
-                less[d, j, start : start + span] = below[0, j * span : (j + 1) * span]
-                equal[d, j, start : start + span] = same[0, j * span : (j + 1) * span]
+                for s in range(1 << bits):
+                    source, target, zero = table[s], same[s], below[s]
+                    for i in range(width):
+                        target[i] = source[i]
+                        zero[i] = 0
+                for bit in range(bits):
+                    keep = not_c[j, d, bit, start : start + width]
+                    for s in range(1 << (bits - 1 - bit)):
+                        with_bit = table[(1 << bit) + s * (2 << bit)]
+                        low, high, into = below[2 * s], below[2 * s + 1], below[s]
+                        low_same, high_same, into_same = same[2 * s], same[2 * s + 1], same[s]
+                        for i in range(width):
+                            into[i] = (keep[i] & (with_bit[i] ^ low[i])) ^ high[i]
+                            into_same[i] = (keep[i] & low_same[i]) ^ high_same[i]
+                less[d, j, start : start + width] = below[0, :width]
+                equal[d, j, start : start + width] = same[0, :width]
+
+
+def _leaves_of_short_rows(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
+    """`_leaves` with all numbers side by side, so that there is something to do in one go. Shapes: as there."""
+    numbers, digits, bits, row = not_c.shape
+    count = numbers * row
+    table = np.empty((1 << bits, count), dtype=np.uint8)
+    below = np.empty((1 << (bits - 1), count), dtype=np.uint8)
+    same = np.empty((1 << (bits - 1), count), dtype=np.uint8)
+    keep = np.empty(count, dtype=np.uint8)
+    for d in range(digits):
+        for i in range(count):
+            table[0, i] = one
+        for s in range(1, 1 << bits):
+            for i in range(count):
+                table[s, i] = products[s - 1, d, i % row]
+        for bit in range(bits):
+            for i in range(count):
+                keep[i] = not_c[i // row, d, bit, i % row]
+            for s in range(1 << (bits - 1 - bit)):
+                with_bit = (1 << bit) + s * (2 << bit)
+                if bit:
+                    for i in range(count):
+                        below[s, i] = (keep[i] & (table[with_bit, i] ^ below[2 * s, i])) ^ below[2 * s + 1, i]
+                        same[s, i] = (keep[i] & same[2 * s, i]) ^ same[2 * s + 1, i]
+                else:
+                    for i in range(count):
+                        below[s, i] = keep[i] & table[with_bit, i]
+                        same[s, i] = (keep[i] & table[2 * s, i]) ^ table[with_bit, i]
+        for i in range(count):
+            less[d, i // row, i % row] = below[0, i]
+            equal[d, i // row, i % row] = same[0, i]
 
 
 def _merge(
@@ -537,7 +552,7 @@ def leaves(not_c: Array, products: Array, one: int) -> tuple[Array, Array]:
     """`_leaves`, compiled."""
     shape = products.shape[1], not_c.shape[0], products.shape[2]
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
-    _compiled(_leaves)(not_c, products, one, less, equal)
+    _compiled(_leaves if shape[2] > _SHORT_ROW else _leaves_of_short_rows)(not_c, products, one, less, equal)
     return less, equal
 
 
