@@ -52,7 +52,7 @@ def model(
     protocol: ByProtocol = "beaver",
     generate: Annotated[int | None, typer.Option(min=2, help="new tokens after a prompt of --tokens; decoders")] = None,
     reveal: Annotated[Literal["logits", "token"], typer.Option(help="what the client gets of each step")] = "logits",
-    extrapolate: Annotated[bool, typer.Option(help="from 1 and --layers layers to all that the model has")] = False,
+    extrapolate: Annotated[bool, typer.Option(help="from --layers layers to all that the model has")] = False,
 ) -> None:
     """One model: seconds by phase, rounds, bytes, memory and error; or, with --generate, by token.
 

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from models.program import network
 from models.request import Output
 from parties.client import Client
 from parties.conversation import Costs
+from parties.run import Progress
 from protocols.core.errors import ConfigurationError
 
 INCLUDES = (
@@ -59,9 +60,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Session:
-    """Seconds of each step, logits of each where they are revealed, every row's tokens, and what the session cost."""
+    """Seconds of each step, logits of each where they are revealed, every row's tokens, and what the session cost.
+
+    layer_seconds: of one decoder layer in each step, their mean, from when p1 begins the first to when it begins the
+    head.
+    """
 
     seconds: list[float]
+    layer_seconds: list[float]
     logits: list[Tensor]
     ids: Tensor
     costs: Costs
@@ -73,7 +79,6 @@ class Workload:
 
     manifest: Manifest
     tables: Mapping[str, Tensor]
-    shares: dict[str, Path]
     ids: Tensor
     plain: PreTrainedModel
 
@@ -87,12 +92,13 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
         with console.status(f"{setting.model}: making, reading and splitting the checkpoint"):
             work = _prepare(setting, scratch)
         with (
-            parties_on(setting.network, scratch) as running,
+            # Uploaded shares would be in memory twice for a while, next to all roles of a large model.
+            parties_on(setting.network, scratch, models_dir=scratch / "split") as running,
             Client(running.launcher.settings) as client,
         ):
             with console.status("loading the model"):
                 started = time.perf_counter()
-                client.load_model(work.manifest, work.shares)
+                client.load_model(work.manifest)
                 load_seconds = time.perf_counter() - started
             console.print(f"loaded in {load_seconds:.1f} s")
             first = _session(client, work, setting, 1)  # the warm-up, too
@@ -110,18 +116,21 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
 
 
 def extrapolate(setting: Setting, console: Console) -> dict[str, Any]:
-    """The setting with one layer and with its own number of them: what a layer takes, and what all of them come to."""
+    """A model with some of its layers: what a layer takes, and what all of them come to."""
     layers = decoder_config(setting.model, None).num_hidden_layers
-    if setting.layers is None or setting.layers < 2:
-        raise ConfigurationError("--extrapolate wants --layers of 2 or more: a layer's cost is a difference")
-    one, several = (measure_generation(replace(setting, layers=count), console) for count in (1, setting.layers))
+    if setting.layers is None:
+        raise ConfigurationError("--extrapolate wants --layers: how many are measured")
+    record = measure_generation(setting, console)
     found: dict[str, float] = {}
     for figure in ("token_seconds", "prompt_seconds", "token_rounds", "token_online_bytes", "token_dealer_bytes"):
-        a_layer = (several[figure] - one[figure]) / (setting.layers - 1)
+        a_layer = record[f"layer_{figure}"]
         found[f"layer_{figure}"] = a_layer
-        found[f"whole_{figure}"] = one[figure] + (layers - 1) * a_layer
-    how = f"from 1 and {setting.layers} layers, taken to grow linearly up to all {layers}; nothing else was measured"
-    return several | {"extrapolated": found | {"layers": layers, "how": how}}
+        found[f"whole_{figure}"] = record[figure] + (layers - setting.layers) * a_layer
+    how = (
+        f"{setting.layers} of {layers} layers with embeddings and head were measured; each of the others is taken to "
+        "cost as much as the mean of these"
+    )
+    return record | {"extrapolated": found | {"layers": layers, "how": how}}
 
 
 def _prepare(setting: Setting, scratch: Path) -> Workload:
@@ -131,8 +140,7 @@ def _prepare(setting: Setting, scratch: Path) -> Workload:
     plain = AutoModelForCausalLM.from_pretrained(folder).float().eval()
     generator = torch.Generator().manual_seed(_SEED)
     ids = torch.randint(0, plain.config.vocab_size, (setting.batch, setting.tokens), generator=generator)
-    shares = {role: scratch / "split" / f"{role}.safetensors" for role in ("p0", "p1")}
-    return Workload(manifest, checkpoint.embeddings, shares, ids, plain)
+    return Workload(manifest, checkpoint.embeddings, ids, plain)
 
 
 def _session(client: Client, work: Workload, setting: Setting, steps: int) -> Session:
@@ -140,18 +148,26 @@ def _session(client: Client, work: Workload, setting: Setting, steps: int) -> Se
     output: Output = "next_logits" if setting.reveal == "logits" else "next_token"
     inputs, ids = {"input_ids": work.ids}, work.ids
     request = net.request(output, inputs, steps=steps)
-    seconds, found = [], []
-    with client.converse(work.manifest.digest, work.manifest.policy.digest(), request, steps) as conversation:
+    seconds, layer_seconds, found = [], [], []
+    begun: dict[str, float] = {}
+
+    def note(progress: Progress) -> None:
+        if progress.role == "p1":
+            begun[progress.layer] = time.perf_counter()
+
+    digest, policy = work.manifest.digest, work.manifest.policy.digest()
+    with client.converse(digest, policy, request, steps, note) as conversation:
         for step in range(steps):
             started = time.perf_counter()
             payloads = conversation.step(input_payloads(net, request, inputs, work.tables, step))
             outputs = step_outputs(net, request, payloads, step)
             token = outputs["logits"].argmax(-1) if "logits" in outputs else outputs["token"].long()
             seconds.append(time.perf_counter() - started)
+            layer_seconds.append((begun["head"] - begun["layer.0"]) / _layers_of(work))
             found += [outputs["logits"]] if "logits" in outputs else []
             inputs = {"input_ids": token.unsqueeze(1)}
             ids = torch.cat([ids, inputs["input_ids"]], 1)
-    return Session(seconds, found, ids, conversation.costs)
+    return Session(seconds, layer_seconds, found, ids, conversation.costs)
 
 
 def _plaintext(plain: PreTrainedModel, ids: Tensor, steps: int) -> float:
@@ -186,12 +202,18 @@ def _record(
         "step_seconds": [run.seconds for run in runs],
         "prompt_seconds": statistics.median(run.seconds[0] for run in runs),
         "token_seconds": statistics.median(second for run in runs for second in run.seconds[1:]),
+        "layer_prompt_seconds": statistics.median(run.layer_seconds[0] for run in runs),
+        "layer_token_seconds": statistics.median(second for run in runs for second in run.layer_seconds[1:]),
         "plaintext_token_seconds": plaintext,
         **{f"prompt_{key}": _sum(prompt, key) for key in ("rounds", "online_bytes", "dealer_bytes")},
         **{f"token_{key}": _sum(token, key) for key in ("rounds", "online_bytes", "dealer_bytes")},
+        **{
+            f"layer_token_{key}": (_in_layers(last.costs, key) - _in_layers(first.costs, key)) / more / _layers_of(work)
+            for key in ("rounds", "online_bytes", "dealer_bytes")
+        },
         "token_upload_bytes": (_upload(last.costs) - _upload(first.costs)) / more,
         "token_embedding": {
-            key: (_embedding(last.costs, key) - _embedding(first.costs, key)) / more
+            key: (_within("embeddings", last.costs, key) - _within("embeddings", first.costs, key)) / more
             for key in ("online_bytes", "dealer_bytes", "rounds")
         },
         "token_ops": token,
@@ -229,9 +251,19 @@ def _upload(costs: Costs) -> int:
     return sum(costs.reports[role].wire_bytes_received["client"] for role in ("p0", "p1"))
 
 
-def _embedding(costs: Costs, key: str) -> float:
+def _layers_of(work: Workload) -> int:
+    return int(work.plain.config.num_hidden_layers)
+
+
+def _in_layers(costs: Costs, key: str) -> float:
+    """Of all decoder layers."""
+    return _within("layer.", costs, key)
+
+
+def _within(layer: str, costs: Costs, key: str) -> float:
+    """Of all layers whose names begin so. Online bytes are of both parties, which send the same."""
     return sum(
         (2 if key == "online_bytes" else 1) * row[key]
         for row in costs.reports["p1"].rows
-        if row["layer"] == "embeddings"
+        if row["layer"].startswith(layer)
     )

@@ -69,8 +69,11 @@ def parties_on(
     offline_first: bool = False,
     module: str = "parties",
     protocol: str = BEAVER.name,
+    models_dir: Path | None = None,
 ) -> Iterator[Running]:
     """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
+
+    models_dir: where every party finds its share of a model; without it shares are uploaded.
 
     Raises ConfigurationError for an unknown name, and what `launch` raises.
     """
@@ -80,18 +83,18 @@ def parties_on(
     measure = replace(network.measure, offline_first=offline_first)
     with ExitStack() as stack:
         if network == Network():
-            launcher = stack.enter_context(launch(protocol=protocol, module=module, measure=measure))
-            return (yield Running(launcher, {"name": name}))
+            launcher = launch(protocol=protocol, module=module, measure=measure, models_dir=models_dir)
+            return (yield Running(stack.enter_context(launcher), {"name": name}))
         namespaces = Namespaces(network.bits_per_second, family(protocol).roles)
         if may_make_namespaces():
             stack.enter_context(namespaces)
             bandwidth = TBF_LABEL
             unlimited = replace(measure, bytes_per_second=math.inf)
-            config = _settings(scratch, namespaces.addresses, unlimited, protocol)
+            config = _settings(scratch, namespaces.addresses, unlimited, protocol, models_dir)
             launcher = launch(config, module=module, prefixes=namespaces.prefixes)
         else:
             bandwidth = CHANNEL_RATE_LABEL
-            launcher = launch(protocol=protocol, module=module, measure=measure)
+            launcher = launch(protocol=protocol, module=module, measure=measure, models_dir=models_dir)
         stack.enter_context(launcher)
         label = {
             "name": name,
@@ -166,10 +169,13 @@ def _run(command: str, check: bool = True) -> None:
     subprocess.run(command.split(), check=check, capture_output=True)
 
 
-def _settings(scratch: Path, addresses: Mapping[str, str], measure: Measure, protocol: str) -> Path:
+def _settings(
+    scratch: Path, addresses: Mapping[str, str], measure: Measure, protocol: str, models_dir: Path | None
+) -> Path:
     folder = scratch / ("settings-offline-first" if measure.offline_first else "settings")
     hosts = {role: [address.rsplit(":")[0]] for role, address in addresses.items()}
     make_certificates(folder / "certificates", hosts, days=2, roles=(*addresses, *CALLERS))
     path = folder / "parties.toml"
-    path.write_text(settings_toml(addresses, folder / "certificates", measure, protocol=protocol), encoding="utf-8")
+    text = settings_toml(addresses, folder / "certificates", measure, protocol=protocol, models_dir=models_dir)
+    path.write_text(text, encoding="utf-8")
     return path

@@ -76,7 +76,7 @@ def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: b
         return _WORD_BYTES * spec.elements * (1 if weights == "public" else 3)
     full = ring.element_bytes(spec.bits) if digits else 4 if spec.bits <= ring.HALF_WORD_BITS else _WORD_BYTES
     in_clear = weights == "public" or (weights == "server" and role == "p1")
-    if in_clear and digits:
+    if in_clear:
         full = min(full, _SHORT_BYTES)
     forms = 2 if weights == "private" and not at_dealer else 1
     return full * forms * spec.elements

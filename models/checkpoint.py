@@ -34,6 +34,7 @@ _CHUNK_BYTES = 1 << 20
 _PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
 _CLIENT_FILES = (
+    "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -237,7 +238,7 @@ def split_checkpoint(
     head: bool = True,
     protocol: str = BEAVER.name,
 ) -> Manifest:
-    """Read a checkpoint; write share files, manifest and, for the client, files of its tokenizer or image processor."""
+    """Read a checkpoint; write share files, manifest and, for the client, what goes with tokens or images."""
     beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
     return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=beside, protocol=protocol)
 

@@ -86,8 +86,8 @@ class Gpt2(Decoder):
         for i in range(self.config.layers):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, self.config.epsilon), cache)
-                normal = rms_normalise(x, self.config.epsilon)
+                x = x + self._attention(name, layers, rms_normalise(x, self.config.epsilon, wide=True), cache)
+                normal = rms_normalise(x, self.config.epsilon, wide=True)
                 inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
                 x = x + layers.dense(f"{name}.feedforward.down", inner)
         return x

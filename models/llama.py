@@ -58,7 +58,7 @@ class Llama(Decoder):
             name = f"layer.{i}"
             with protocol.layer(name):
                 x = x + self._attention(name, layers, rms_normalise(x, config.epsilon), turns, window, cache)
-                x = x + self._feed_forward(name, layers, rms_normalise(x, config.epsilon))
+                x = x + self._feed_forward(name, layers, rms_normalise(x, config.epsilon, wide=True))
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:

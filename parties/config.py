@@ -213,13 +213,20 @@ def _parties(literal: _SettingsLiteral, path: Path) -> dict[str, _PartyLiteral]:
 
 
 def settings_toml(
-    addresses: Mapping[str, str], tls_dir: Path, measure: Measure | None = None, *, protocol: str = BEAVER.name
+    addresses: Mapping[str, str],
+    tls_dir: Path,
+    measure: Measure | None = None,
+    *,
+    protocol: str = BEAVER.name,
+    models_dir: Path | None = None,
 ) -> str:
-    """The text of a `parties.toml` with these addresses, this certificate folder and these changes for measurements."""
+    """The text of a `parties.toml` with these addresses, folders, and changes for measurements."""
     lines = [] if protocol == BEAVER.name else [f'protocol = "{protocol}"\n']
     lines += [f'[{role}]\naddress = "{addresses[role]}"\n' for role in family(protocol).roles]
     # A TOML literal string takes the path as it is, backslashes included.
     lines.append(f"[tls]\ndir = '{tls_dir}'\n")
+    if models_dir is not None:
+        lines.append(f"[models]\ndir = '{models_dir}'\n")
     if measure is not None:
         values = {name: str(value).lower() for name, value in asdict(measure).items()}
         lines.append("\n".join(["[measure]", *(f"{name} = {value}" for name, value in values.items()), ""]))

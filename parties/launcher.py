@@ -55,6 +55,7 @@ def launch(
     log: Log | None = None,
     module: str = "parties",
     measure: Measure | None = None,
+    models_dir: Path | None = None,
     prefixes: Mapping[str, Sequence[str]] | None = None,
 ) -> Launcher:
     """Start the protocol's parties, and return when all of them serve.
@@ -66,12 +67,21 @@ def launch(
         log: gets every line that a party logs; None drops them, except that the last ones go into errors.
         module: the program of a party, as for `python -m`.
         measure: what a measurement changes, where `config` is None; a file says it itself.
+        models_dir: where the parties look for shares of models, where `config` is None; a file says it itself.
         prefixes: role → words that its command begins with, for example to enter a network namespace.
 
     Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
     """
     for attempt in range(_PORT_ATTEMPTS):
-        launcher = Launcher(config, protocol=protocol, log=log, module=module, measure=measure, prefixes=prefixes)
+        launcher = Launcher(
+            config,
+            protocol=protocol,
+            log=log,
+            module=module,
+            measure=measure,
+            models_dir=models_dir,
+            prefixes=prefixes,
+        )
         try:
             launcher.start()
             return launcher
@@ -100,6 +110,7 @@ class Launcher:
         module: str = "parties",
         stop_when_one_ends: bool = True,
         measure: Measure | None = None,
+        models_dir: Path | None = None,
         prefixes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
@@ -110,6 +121,7 @@ class Launcher:
         self._log = log or _drop
         self._module = module
         self._measure = measure
+        self._models_dir = models_dir
         self._prefixes = prefixes or {}
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -192,7 +204,13 @@ class Launcher:
         hosts = {role: [_LOOPBACK] for role in self._roles}
         make_certificates(certificates, hosts, days=30, roles=(*self._roles, *CALLERS))
         config = self._temporary / "parties.toml"
-        text = settings_toml(free_addresses(self._roles), certificates, self._measure, protocol=self._protocol)
+        text = settings_toml(
+            free_addresses(self._roles),
+            certificates,
+            self._measure,
+            protocol=self._protocol,
+            models_dir=self._models_dir,
+        )
         config.write_text(text, encoding="utf-8")
         return config
 

@@ -21,6 +21,7 @@ from models.program import network
 from protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from protocols.core.fixedpoint import FixedPointPolicy
 from secure.connection import Parties
+from secure.endings import read_endings
 from secure.generation import Generation
 from secure.module import PrivateModule
 from secure.progress import status
@@ -46,14 +47,17 @@ class PrivateModel(ResidentModel):
         embeddings: Mapping[str, Tensor],
         load_seconds: float,
         labels: Mapping[int, str] | None = None,
+        endings: Sequence[int] = (),
     ) -> None:
         """For a model that is loaded already.
 
         embeddings: with public weights, the tables that the client looks up. labels: a classifier's, by their numbers.
+        endings: tokens that end a text, where there is no tokenizer to say so.
         """
         super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
         self.id2label = dict(labels or {})
         self._tokenizer = tokenizer
+        self._endings = tuple(endings)
 
     @classmethod
     def from_pretrained(
@@ -94,9 +98,10 @@ class PrivateModel(ResidentModel):
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is no folder; it should be a checkpoint or a split checkpoint")
         tokenizer = load_tokenizer(folder)
+        endings = () if tokenizer is not None else read_endings(folder)
         with status("reading and checking the checkpoint", progress):
             if (folder / MANIFEST_NAME).is_file():
-                return cls._from_split(folder, parties, weights, policy, tokenizer, head=head)
+                return cls._from_split(folder, parties, weights, policy, tokenizer, endings, head=head)
             checkpoint = read_checkpoint(folder, weights=weights or "private", policy=policy, head=head)
         # Both share files together are the model: only this user may read them, and only while they are uploaded.
         with (
@@ -112,6 +117,7 @@ class PrivateModel(ResidentModel):
             embeddings=checkpoint.embeddings,
             load_seconds=load_seconds,
             labels=checkpoint.labels,
+            endings=endings,
         )
 
     @classmethod
@@ -122,6 +128,7 @@ class PrivateModel(ResidentModel):
         weights: WeightVisibility | None,
         policy: FixedPointPolicy | None,
         tokenizer: PreTrainedTokenizerBase | None,
+        endings: Sequence[int],
         *,
         head: bool,
     ) -> PrivateModel:
@@ -141,7 +148,15 @@ class PrivateModel(ResidentModel):
             raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
         load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
-        return cls(manifest, parties, tokenizer=tokenizer, embeddings=tables, load_seconds=load_seconds, labels=labels)
+        return cls(
+            manifest,
+            parties,
+            tokenizer=tokenizer,
+            embeddings=tables,
+            load_seconds=load_seconds,
+            labels=labels,
+            endings=endings,
+        )
 
     @classmethod
     def from_module(
@@ -258,7 +273,8 @@ class PrivateModel(ResidentModel):
             max_new_tokens: most tokens to add; the only option that must be given.
             do_sample: draw from the distribution, by torch's global generator; otherwise the likeliest token is taken.
                 temperature, top_k (50) and top_p shape it, at the client.
-            eos_token_id: ends a row; None takes the tokenizer's. pad_token_id: what follows in it; None takes the
+            eos_token_id: ends a row; None takes the tokenizer's, or without a tokenizer what the checkpoint's
+                generation_config.json or config.json says. pad_token_id: what follows in it; None takes the
                 tokenizer's, else the first eos.
             stop_strings: texts after which a row ends.
             reveal: "logits" lets this client have the logits of every next token. "token" finds the likeliest one
@@ -297,7 +313,7 @@ class PrivateModel(ResidentModel):
         self, input_ids: Tensor, mask: Tensor | None, progress: bool | None, options: GenerationOptions
     ) -> Iterator[Tensor]:
         """int64 [B, 1] each. What is wrong with the arguments is said here, before the first one is asked for."""
-        sampling = Sampling(self._tokenizer, options)
+        sampling = Sampling(self._tokenizer, options, self._endings)
         generation = Generation(self._network, self._embeddings, sampling, input_ids, mask, self._tokenizer)
         return self._generate(generation, progress)
 

@@ -40,8 +40,13 @@ class GenerationOptions(TypedDict, total=False):
 class Sampling:
     """Those options, checked, with the tokenizer's where none are given."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, options: GenerationOptions) -> None:
-        """Raises InputError naming the first option that is missing, unknown or wrong."""
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase | None, options: GenerationOptions, endings: Sequence[int] = ()
+    ) -> None:
+        """endings: tokens that end a row where neither the options nor a tokenizer name any.
+
+        Raises InputError naming the first option that is missing, unknown or wrong.
+        """
         unknown = sorted(set(options) - set(GenerationOptions.__annotations__))
         if unknown:
             raise InputError(
@@ -60,6 +65,8 @@ class Sampling:
         if tokenizer is not None:
             eos = tokenizer.eos_token_id if eos is None else eos
             padding = tokenizer.pad_token_id if padding is None else padding
+        elif eos is None:
+            eos = endings
         self.eos = _token_ids(eos)
         self.pad_token: int = (*self.eos, 0)[0] if padding is None else padding
         if options.get("padding", "secret") not in get_args(Padding):

@@ -43,13 +43,13 @@ class Pair:
         dealt = self.dealt and other.dealt
         mask = None if self.mask is None or other.mask is None else self.mask + other.mask
         first = None if self.first is None or other.first is None else self.first + other.first
-        return Pair(self.opened + other.opened, mask, min(self.bits, other.bits), dealt, first)
+        return Pair(ring.add(self.opened, other.opened), mask, min(self.bits, other.bits), dealt, first)
 
     def extended(self, other: Pair, dim: int) -> Pair:
         """Both pairs, joined along an axis, in the smaller of the two rings. `first` is dropped: for a factor of
         products of secrets."""
         mask = None if self.mask is None or other.mask is None else torch.cat([self.mask, other.mask], dim)
-        opened = torch.cat([self.opened, other.opened], dim)
+        opened = ring.concatenate([self.opened, other.opened], dim)
         return Pair(opened, mask, min(self.bits, other.bits), self.dealt and other.dealt)
 
     def shift_right(self, shift: int, *, at_dealer: bool) -> Pair:
@@ -68,5 +68,7 @@ class Pair:
 
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""
-        mask = ring.low(self.mask, bits) if at_dealer and self.mask is not None else self.mask
-        return Pair(ring.low(self.opened, bits), mask, bits, self.dealt, self.first)
+        if not at_dealer:
+            return Pair(ring.low(self.opened, bits), self.mask, bits, self.dealt)
+        mask = None if self.mask is None else ring.low(self.mask, bits)
+        return Pair(self.opened, mask, bits, self.dealt, self.first)

@@ -19,6 +19,7 @@ from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
 from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.largest import Largest, compared_bits, ring_bits
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask, unknown
@@ -114,13 +115,19 @@ class BeaverProtocol(Protocol):
             x.pair = self.run(Open(self.share_of(x, bits), bits))
         return x.pair
 
-    def _product_pair(self, x: BeaverSecret, fraction_bits: int, most: int = ring.WORD_BITS) -> Pair:
-        """x's pair for a product of that scale: the one that it carries if its ring is wide enough, else a new one.
+    def _product_bits(self, scale: int, value_bits: int | None = None) -> int:
+        """The ring that a product of that scale takes."""
+        needed = self.policy.ring_bits(scale) if value_bits is None else scale + value_bits + 2
+        if needed > ring.WORD_BITS:
+            raise ProtocolError(f"a product with {scale} fraction bits takes {needed} bits, more than the ring has")
+        return needed
+
+    def _product_pair(self, x: BeaverSecret, needed: int, most: int = ring.WORD_BITS) -> Pair:
+        """x's pair for a product in that ring: the one that it carries if its ring is wide enough, else a new one.
 
         A new one is opened in the ring of x's share if that is wide enough, and in `most` bits otherwise: from the
         full ring, the truncated product carries a pair that is again wide enough.
         """
-        needed = self.policy.ring_bits(fraction_bits)
         return self.pair_of(x, needed if self._carries(x, needed) else min(most, self._opening_bits(x, needed)))
 
     @staticmethod
@@ -166,7 +173,7 @@ class BeaverProtocol(Protocol):
                 if total.bits >= self.policy.ring_bits(scale):
                     return BeaverSecret(self, scale, pair=total)
         bits = ring.WORD_BITS if wide else min(self._share_ring(first), self._share_ring(second))
-        share = self.share_of(first, bits) + self.share_of(second, bits)
+        share = ring.add(self.share_of(first, bits), self.share_of(second, bits))
         return BeaverSecret(self, scale, share=share, share_bits=min(first.share_bits, second.share_bits))
 
     def _open_smaller(self, x: BeaverSecret, y: BeaverSecret, fraction_bits: int) -> None:
@@ -202,16 +209,18 @@ class BeaverProtocol(Protocol):
     def _public(self, y: Tensor | float, fraction_bits: int) -> Tensor:
         """Public numbers in the ring."""
         public = torch.as_tensor(y, dtype=torch.float64)
+        if self.at_dealer:
+            return unknown(public.shape)
         return torch.round(public * 2.0**fraction_bits).to(torch.int64).to(self._device)
 
     def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
         number = self._public(y, x.fraction_bits)
         share = x.share
         if share is not None:
-            share = share + self._share_of_public(number)
+            share = ring.add(share, self._share_of_public(number))
         pair = x.pair
         if pair is not None:
-            opened = pair.opened + number
+            opened = ring.add(pair.opened, number)
             mask, first = (None if t is None else t.expand(opened.shape) for t in (pair.mask, pair.first))
             pair = Pair(opened, mask, pair.bits, pair.dealt, first)
         return BeaverSecret(self, x.fraction_bits, share=share, share_bits=x.share_bits, pair=pair)
@@ -246,10 +255,12 @@ class BeaverProtocol(Protocol):
         pair = own.pair or self.run(Open(self.share_of(own, own.share_bits), own.share_bits))
         return self._rescaled(pair, own.fraction_bits, fraction_bits)
 
-    def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+    def multiply(
+        self, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+    ) -> Secret:
         if x is y:
             return self._square(self._own(x), fraction_bits)
-        return self._product(Bilinear.ELEMENTWISE, x, y, fraction_bits)
+        return self._product(Bilinear.ELEMENTWISE, x, y, fraction_bits, value_bits)
 
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product(Bilinear.MATRIX, x, y, fraction_bits)
@@ -288,7 +299,7 @@ class BeaverProtocol(Protocol):
             bits = needed if whole else self._opening_bits(x, needed)
             return self.run(OpenToOne(self.share_of(x, bits), bits, sender=0))
         # From the full ring, the truncated product carries a pair that is wide enough for another product.
-        return self.pair_of(x, needed) if whole else self._product_pair(x, scale)
+        return self.pair_of(x, needed) if whole else self._product_pair(x, needed)
 
     def _public_product(self, share: Tensor, bits: int, weight: PublicMatrix, addend: Tensor | None) -> Tensor:
         """A share of x @ weight + addend from one of x, in the same ring."""
@@ -303,22 +314,24 @@ class BeaverProtocol(Protocol):
             return self._share_of_public(bias.values) << (scale - bias.fraction_bits)
         return self.share_of(self._own(bias), ring.WORD_BITS) << (scale - bias.fraction_bits)
 
-    def _product(self, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None) -> BeaverSecret:
+    def _product(
+        self, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None = None
+    ) -> BeaverSecret:
         first, second = self._own(x), self._own(y)
         scale = first.fraction_bits + second.fraction_bits
         # Nothing is gained by a new pair in a larger ring than that of the other factor's.
-        needed = self.policy.ring_bits(scale)
+        needed = self._product_bits(scale, value_bits)
         most = min([s.pair.bits for s in (first, second) if s.pair and s.pair.bits >= needed], default=ring.WORD_BITS)
         if not self._carries(first, needed) and not self._carries(second, needed):
             self._open_both(first, second, needed)
-        pair_x, pair_y = self._product_pair(first, scale, most), self._product_pair(second, scale, most)
+        pair_x, pair_y = (self._product_pair(factor, needed, most) for factor in (first, second))
         share_y = second.share if second.share is not None and second.share_bits >= pair_y.bits else None
         gate = Product(kind, pair_x, pair_y, self._unmask(pair_y) if share_y is None else share_y)
         target = max(first.fraction_bits, second.fraction_bits) if fraction_bits is None else fraction_bits
         return self._rescaled(self.run(gate), scale, target)
 
     def _square(self, x: BeaverSecret, fraction_bits: int | None) -> BeaverSecret:
-        pair = self._product_pair(x, 2 * x.fraction_bits)
+        pair = self._product_pair(x, self._product_bits(2 * x.fraction_bits))
         share = self.run(Square(pair, summed=False))
         target = x.fraction_bits if fraction_bits is None else fraction_bits
         return self._rescaled(self.run(Open(share, pair.bits)), 2 * x.fraction_bits, target)
@@ -336,14 +349,19 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(self, 2 * x.fraction_bits, share=self.run(Square(pair, summed=True)))
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, clamped = self._own(x), function.clamped()
+        own, clamped = self._own(x), function.clamped
         scale = function.output_bits if clamped else function.scale
-        bits = min(max(function.compare_bits, scale + function.integer_bits + 2), ring.WORD_BITS)
+        bits = min(scale + function.integer_bits + 2, ring.WORD_BITS)
+        compared = min(function.compare_bits, ring.WORD_BITS)
         if clamped is not None:
-            return self._evaluate_clamped(own, self.pair_of(own, bits), function, clamped)
-        pair = self.pair_of(own, bits) if function.sloped else self._opened(own, bits)
-        (share,) = self.run(EvaluatePiecewise(pair, (function,), own.fraction_bits))
-        result = BeaverSecret(self, scale, share=share, share_bits=pair.bits)
+            return self._evaluate_clamped(own, self.pair_of(own, max(bits, compared)), function, clamped)
+        if function.sloped:
+            pair = self.pair_of(own, max(bits, compared))
+            bits = pair.bits
+        else:
+            pair = self._opened(own, compared)
+        (share,) = self.run(EvaluatePiecewise(pair, (function,), own.fraction_bits, bits))
+        result = BeaverSecret(self, scale, share=share, share_bits=bits)
         return result if scale == function.output_bits else self.truncate(result, function.output_bits)
 
     def _evaluate_clamped(self, x: BeaverSecret, pair: Pair, function: Piecewise, clamped: Clamped) -> BeaverSecret:
@@ -351,14 +369,22 @@ class BeaverProtocol(Protocol):
         the pair's large ring."""
         scale = function.output_bits
         functions = (clamped.limits, clamped.straight)
-        limits, straight = self.run(EvaluatePiecewise(pair, functions, x.fraction_bits))
+        limits, straight = self.run(EvaluatePiecewise(pair, functions, x.fraction_bits, pair.bits))
         argument = self._add_public(BeaverSecret(self, scale, share=limits, share_bits=pair.bits), clamped.low)
         opened = self._opened(argument, round(math.log2(clamped.series.period)) + scale)
         bits = function.scale + clamped.series_integer_bits + 2
         series = self.run(EvaluateSeries(opened, clamped.series, function, scale, bits))
         smooth = self._rescaled(self.run(Open(series, bits)), function.scale, scale)
-        share = self.share_of(smooth, pair.bits) + straight
+        share = ring.add(self.share_of(smooth, pair.bits), straight)
         return self._add_public(BeaverSecret(self, scale, share=share, share_bits=pair.bits), clamped.base)
+
+    def largest_of_few(self, x: Secret) -> Secret:
+        own = self._own(x)
+        bits = ring_bits(own.fraction_bits)
+        # In no larger ring than it takes: the dealer's words are as long as that.
+        pair = self._dealt(self._opened(own, bits).low_part(bits, at_dealer=self.at_dealer))
+        share = self.run(Largest(pair, compared_bits(own.fraction_bits))).unsqueeze(-1)
+        return BeaverSecret(self, own.fraction_bits, share=share, share_bits=bits)
 
     def exp2_negative(self, u: Secret) -> Secret:
         own = self._own(u)
@@ -383,11 +409,16 @@ class BeaverProtocol(Protocol):
         own = [self._upscaled(part, scale) for part in own]
         shares = [self.share_of(part, self._share_ring(part)) for part in own]
         bits = min(part.share_bits for part in own)
-        return BeaverSecret(self, scale, share=torch.cat(shares, dim), share_bits=bits)
+        return BeaverSecret(self, scale, share=ring.concatenate(shares, dim), share_bits=bits)
+
+    def as_factor(self, x: Secret) -> Secret:
+        own = self._own(x)
+        self.pair_of(own, self.policy.ring_bits(own.fraction_bits + self.policy.fraction_bits))
+        return own
 
     def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
         own = self._own(rows)
-        pair = self._product_pair(own, own.fraction_bits + self.policy.fraction_bits)
+        pair = self._product_pair(own, self._product_bits(own.fraction_bits + self.policy.fraction_bits))
         # The share of a pair is what a product multiplies with; made here, it need not be made again for old rows.
         added = BeaverSecret(self, own.fraction_bits, share=self._unmask(pair), share_bits=pair.bits, pair=pair)
         if kept is None:
@@ -397,7 +428,7 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(
             self,
             own.fraction_bits,
-            share=torch.cat([old.share, added.share], dim),
+            share=ring.concatenate([old.share, added.share], dim),
             share_bits=min(old.share_bits, added.share_bits),
             pair=old.pair.extended(pair, dim),
         )

@@ -84,8 +84,13 @@ class CleartextProtocol(Protocol):
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:
         return self._secret(self._bounded("truncate", self._value(x)), fraction_bits)
 
-    def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-        return self._product("multiply", x, y, self._value(x) * self._value(y), fraction_bits)
+    def multiply(
+        self, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+    ) -> Secret:
+        product = self._value(x) * self._value(y)
+        if value_bits is not None:
+            self._bounded("multiply", product, 2.0**value_bits)
+        return self._product("multiply", x, y, product, fraction_bits)
 
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product("matmul", x, y, self._value(x) @ self._value(y), fraction_bits)
@@ -122,6 +127,12 @@ class CleartextProtocol(Protocol):
             )
         return self._secret(function.reference(value), function.output_bits)
 
+    def largest_of_few(self, x: Secret) -> Secret:
+        value = self._value(x)
+        if value.numel():
+            self._bounded("largest_of_few", value.amax(-1) - value.amin(-1), 2.0**13)
+        return self._secret(value.amax(-1, keepdim=True), x.fraction_bits)
+
     def exp2_negative(self, u: Secret) -> Secret:
         value = self._bounded("exp2_negative", self._value(u), 2.0 ** (self.policy.value_bits + 1))
         if value.numel() and float(value.min()) < _EXPONENT_LOWEST:
@@ -139,6 +150,9 @@ class CleartextProtocol(Protocol):
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         values = torch.cat([self._value(part) for part in parts], dim)
         return self._secret(values, max(part.fraction_bits for part in parts))
+
+    def as_factor(self, x: Secret) -> Secret:
+        return x
 
     def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
         return rows if kept is None else self.concatenate([kept, rows], dim)

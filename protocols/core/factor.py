@@ -1,6 +1,7 @@
 """Right factors of ring products, prepared once: a model's weights meet every input that ever comes.
 
-Two forms, the same numbers. *Words* are int64 matrices, for the compiled loop in `ring`. *Digits* are for processors
+Two forms, the same numbers. *Words* are matrices of int64, or of int32 where the numbers are short, for the compiled
+loop in `ring`. *Digits* are for processors
 and graphics cards that multiply bytes much faster than words (AMX, INT8 tensor cores). There every number is written
 with balanced digits, x = sum_i d_i 2^(8i) with d_i in [-128, 127], and
     x y mod 2^64 = sum_s 2^(8s) sum_{i+j=s} d_i(x) d_j(y),    s < 8:
@@ -27,6 +28,7 @@ _MOST_TERMS = (1 << 17) - 1
 _ALIGNMENT = 16  # bytes: a graphics card asks for 8 of the inner and the right dimension, and reads 16 at a time
 _FEWEST_ROWS_CUDA = 32  # it asks for more than 16
 _FEW_ROWS = 32  # below this many rows of x, reading y once counts for more than few passes over the result
+_HALF_WORD = 1 << (ring.HALF_WORD_BITS - 1)
 _BALANCE = int.from_bytes(b"\x80" * 8, "little", signed=True)
 
 
@@ -48,8 +50,20 @@ def prepare(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False, digits: 
         digits = multiplies_bytes(ys[0].device) and not (few_rows and ys[0].device.type == "cpu")
     if digits:
         return _Digits.of(ys, bits)
-    narrow = bits <= ring.HALF_WORD_BITS
-    return _Words(tuple(y.to(torch.int32 if narrow else torch.int64).contiguous() for y in ys))
+    return _Words(tuple(y.to(_word_type(y, bits)).contiguous() for y in ys))
+
+
+def _word_type(y: Tensor, bits: int) -> torch.dtype:
+    """Half words where that says all: of a small ring, or of short numbers, as weights in the clear are.
+
+    What a product with few rows takes is reading y. A share is uniform: already its first row is not short.
+    """
+    return torch.int32 if bits <= ring.HALF_WORD_BITS or (_is_short(y[:1]) and _is_short(y)) else torch.int64
+
+
+def _is_short(y: Tensor) -> bool:
+    least, largest = torch.aminmax(y)
+    return int(least) >= -_HALF_WORD and int(largest) < _HALF_WORD
 
 
 @cache

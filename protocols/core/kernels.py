@@ -27,7 +27,9 @@ else:
 Array = NDArray[Any]
 _BLOCK = 64  # rows and columns of a matrix that is transposed, at a time
 _SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
+_SHORT_ROW = 4  # bytes
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
+_FEW_COLUMNS = 8192  # for one row, which comes back to none of them: long stretches of memory are read faster
 
 
 def serve(device: torch.device) -> bool:
@@ -36,13 +38,14 @@ def serve(device: torch.device) -> bool:
 
 
 def _multiply(a: Array, b: Array, c: Array) -> None:
-    """c += a @ b for each matrix of a batch. Shapes: [G, m, k], [G or 1, k, n], [G, m, n]."""
+    """c += a @ b for each matrix of a batch; b may be of half words. Shapes: [G, m, k], [G or 1, k, n], [G, m, n]."""
     batch, rows, inner = a.shape
     columns = b.shape[2]
+    width = max(_COLUMNS, _FEW_COLUMNS // max(rows, 1))
     for g in range(batch):
         h = g if b.shape[0] > 1 else 0
-        for start in range(0, columns, _COLUMNS):
-            stop = min(start + _COLUMNS, columns)
+        for start in range(0, columns, width):
+            stop = min(start + width, columns)
             p = 0
             # Eight rows of b at a time: one load and one store of c for eight multiplications.
             while p + 8 <= inner:
@@ -244,7 +247,7 @@ def _power_products(
 
 
 def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
-    """See `local.leaves`. Shapes: uint8 [J, digits, 4, row], [15, digits, row], two of [digits, J, row]."""
+    """See `local.leaves`. Shapes: uint8 [J, digits, b, row], [2^b - 1, digits, row], two of [digits, J, row]."""
     numbers, digits, bits, row = not_c.shape
     table = np.empty((1 << bits, _SPAN), dtype=np.uint8)
     below = np.empty((1 << bits, _SPAN), dtype=np.uint8)
@@ -272,6 +275,134 @@ def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) 
                             into_same[i] = (keep[i] & low_same[i]) ^ high_same[i]
                 less[d, j, start : start + width] = below[0, :width]
                 equal[d, j, start : start + width] = same[0, :width]
+
+
+def _leaves_of_short_rows(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
+    """`_leaves` with all numbers side by side, so that there is something to do in one go. Shapes: as there."""
+    numbers, digits, bits, row = not_c.shape
+    count = numbers * row
+    table = np.empty((1 << bits, count), dtype=np.uint8)
+    below = np.empty((1 << (bits - 1), count), dtype=np.uint8)
+    same = np.empty((1 << (bits - 1), count), dtype=np.uint8)
+    keep = np.empty(count, dtype=np.uint8)
+    for d in range(digits):
+        for i in range(count):
+            table[0, i] = one
+        for s in range(1, 1 << bits):
+            for i in range(count):
+                table[s, i] = products[s - 1, d, i % row]
+        for bit in range(bits):
+            for i in range(count):
+                keep[i] = not_c[i // row, d, bit, i % row]
+            for s in range(1 << (bits - 1 - bit)):
+                with_bit = (1 << bit) + s * (2 << bit)
+                if bit:
+                    for i in range(count):
+                        below[s, i] = (keep[i] & (table[with_bit, i] ^ below[2 * s, i])) ^ below[2 * s + 1, i]
+                        same[s, i] = (keep[i] & same[2 * s, i]) ^ same[2 * s + 1, i]
+                else:
+                    for i in range(count):
+                        below[s, i] = keep[i] & table[with_bit, i]
+                        same[s, i] = (keep[i] & table[2 * s, i]) ^ table[with_bit, i]
+        for i in range(count):
+            less[d, i // row, i % row] = below[0, i]
+            equal[d, i // row, i % row] = same[0, i]
+
+
+def _merge(
+    opened: Array, masks: Array, shared: Array, highest: Array, lowest: int, one: int, less: Array, equal: Array
+) -> None:
+    """See `local.merge`; lowest is the first digit whose p was opened. Shapes: uint8 [.., n], [n] for the last two."""
+    size = (opened.shape[0] + 1 + lowest) // 2
+    of_p = size - lowest
+    count = 1 << of_p
+    width = min(_SPAN, len(highest))
+    table = np.empty((count, width), dtype=np.uint8)
+    below = np.empty((max(count, 2), width), dtype=np.uint8)
+    for start in range(0, len(highest), width):
+        span = slice(start, min(start + width, len(highest)))
+        length = span.stop - start
+        taken = 0
+        for subset in range(count):
+            position, several = 0, False
+            for i in range(of_p):
+                if subset >> i & 1:
+                    several |= subset != 1 << i
+                    position = i
+            out = table[subset]
+            if several:
+                out[:length] = shared[taken, span]
+                taken += 1
+            elif subset:
+                out[:length] = masks[position, span]
+            else:
+                out[:length] = one
+        for i in range(size):
+            step = 1 << max(0, i + 1 - lowest)
+            for k in range(max(1, count // step) if i < size - 1 else 1):
+                # In place: entry k is written after entries 2 k and 2 k + 1 were read.
+                out, low, high = below[k], below[2 * k], below[min(2 * k + 1, len(below) - 1)]
+                if i:
+                    v = opened[i - lowest, span]
+                    for j in range(length):
+                        out[j] = (v[j] & low[j]) ^ high[j]
+                else:
+                    out[:length] = 0
+                if i == size - 1:
+                    mine = highest[span]
+                    for j in range(length):
+                        out[j] ^= mine[j]
+                else:
+                    w, above = opened[of_p + i, span], table[k * step]
+                    mine = masks[of_p + i, span] if k == 0 else shared[taken, span]
+                    taken += k > 0
+                    for j in range(length):
+                        out[j] ^= (w[j] & above[j]) ^ mine[j]
+        less[span] = below[0, :length]
+        if lowest:
+            equal[span] = 0
+            continue
+        for i in range(size):
+            v = opened[i, span]
+            for k in range(count >> (i + 1)):
+                out, low, high = table[k], table[2 * k], table[2 * k + 1]
+                for j in range(length):
+                    out[j] = (v[j] & low[j]) ^ high[j]
+        equal[span] = table[0, :length]
+
+
+def _largest(
+    opened: Array,
+    masks: Array,
+    bits: Array,
+    bit_masks: Array,
+    several: Array,
+    masked: Array,
+    places: Array,
+    first: int,
+    out: Array,
+) -> None:
+    """See `local.largest`; places[i, k], int64 [k, k - 1]: pair of number i and its k-th other. Shapes: as there."""
+    others = opened.shape[0] - 1
+    chosen, with_mask = np.empty(1 << others, dtype=np.int64), np.empty(1 << others, dtype=np.int64)
+    for e in range(len(out)):
+        total = 0
+        for i in range(others + 1):
+            chosen[0], with_mask[0], taken = first, masks[i, e], 0
+            for k in range(others):
+                chosen[1 << k] = bit_masks[places[i, k], e]
+            for s in range(1, 1 << others):
+                with_mask[s] = masked[i, s - 1, e]
+                if s & (s - 1):
+                    chosen[s] = several[i, taken, e]
+                    taken += 1
+            for k in range(others):
+                bit = np.int64(bits[places[i, k], e]) ^ (k >= i)
+                for s in range(1 << (others - 1 - k)):
+                    chosen[s] = chosen[2 * s + 1] + bit * (chosen[2 * s] - 2 * chosen[2 * s + 1])
+                    with_mask[s] = with_mask[2 * s + 1] + bit * (with_mask[2 * s] - 2 * with_mask[2 * s + 1])
+            total += opened[i, e] * chosen[0] - with_mask[0]
+        out[e] = total
 
 
 # Elements of fewer than eight bytes are written and read as whole words that overlap in memory. So the order matters:
@@ -421,8 +552,35 @@ def leaves(not_c: Array, products: Array, one: int) -> tuple[Array, Array]:
     """`_leaves`, compiled."""
     shape = products.shape[1], not_c.shape[0], products.shape[2]
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
-    _compiled(_leaves)(not_c, products, one, less, equal)
+    _compiled(_leaves if shape[2] > _SHORT_ROW else _leaves_of_short_rows)(not_c, products, one, less, equal)
     return less, equal
+
+
+def merge(
+    opened: Array, masks: Array, shared: Array, highest: Array, *, needs_equal: bool, one: int
+) -> tuple[Array, Array]:
+    """`_merge`, compiled; highest is [1, n]."""
+    less, equal = np.empty_like(highest[0]), np.empty_like(highest[0])
+    _compiled(_merge)(opened, masks, shared, highest[0], 0 if needs_equal else 1, one, less, equal)
+    return less, equal
+
+
+def largest(
+    opened: Array,
+    masks: Array,
+    bits: Array,
+    bit_masks: Array,
+    several: Array,
+    masked: Array,
+    *,
+    places: Sequence[Sequence[int]],
+    first: bool,
+) -> Array:
+    """`_largest`, compiled."""
+    out = np.empty(opened.shape[1], dtype=np.int64)
+    arguments = opened, masks, bits, bit_masks, several, masked, np.array(places, dtype=np.int64), int(first), out
+    _compiled(_largest)(*arguments)
+    return out
 
 
 def pack(x: Array, width: int) -> Array:

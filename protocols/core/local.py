@@ -11,8 +11,6 @@ from torch import Tensor
 
 from protocols.core import kernels, ring, tables
 
-_DIGIT_BITS = 4
-
 
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
     """A share of b w = v w + (1 - 2 v) ρ w, b = v ⊕ ρ, from shares of w and ρ w. Shapes: bit uint8, int64, all [n]."""
@@ -156,22 +154,118 @@ def _shifted(x: Tensor, up: Tensor) -> Tensor:
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
     """Shares of (less, equal) for every digit of c and r, as `gates.borrow` explains, on bit planes.
 
-    Shapes: uint8 [J, digits, 4, row], products of the bits of r's digits [15, digits, row] -> two of [digits, J, row].
+    Shapes: uint8 [J, digits, b, row], products of the bits of r's digits [2^b - 1, digits, row] -> two of
+    [digits, J, row].
     """
     if not kernels.serve(products.device):
         return leaves_reference(not_c, products, first=first)
-    less, equal = kernels.leaves(not_c.contiguous().numpy(), products.contiguous().numpy(), 255 if first else 0)
+    less, equal = kernels.leaves(not_c.contiguous().numpy(), products.contiguous().numpy(), _one(first=first))
     return torch.from_numpy(less), torch.from_numpy(equal)
 
 
 def leaves_reference(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
     """`leaves` in plain torch."""
-    by_bit = not_c.permute(2, 1, 0, 3)  # [4, digits, J, row]
-    one = torch.full_like(products[:1], 255 if first else 0)
+    by_bit = not_c.permute(2, 1, 0, 3)  # [b, digits, J, row]
+    one = torch.full_like(products[:1], _one(first=first))
     table = torch.cat([one, products]).unsqueeze(2)
     equal, less = table, torch.zeros_like(table)
-    for j in range(_DIGIT_BITS):
+    for j in range(len(by_bit)):
         with_bit = table[1 << j :: 2 << j]  # r_j times every product of the bits above j
         less = (by_bit[j] & (with_bit ^ less[0::2])) ^ less[1::2]
         equal = (by_bit[j] & equal[0::2]) ^ equal[1::2]
     return less[0], equal[0]
+
+
+def merge(
+    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
+) -> tuple[Tensor, Tensor]:
+    """Shares of (G, P) of neighbouring digits whose masked p and g were opened, as `gates.borrow` explains.
+
+    opened: v of p_1, ..., p_{m-1}, before it of p_0 where P is needed; then w of g_0, ..., g_{m-2}. masks: own shares
+    of theirs. shared: of the products of two or more of p's masks, in the order of their subsets; then for each g of
+    its mask times every product of one or more p above it. highest: own share of g_{m-1}. P is zero where not needed.
+    Shapes: uint8 [variables, ...], the same, [any, ...], [...] -> two of [...].
+    """
+    if not kernels.serve(opened.device):
+        return merge_reference(opened, masks, shared, highest, needs_equal=needs_equal, first=first)
+    count = highest.numel()
+    flat = (t.reshape(-1, count).numpy() for t in (opened, masks, shared, highest))
+    less, equal = kernels.merge(*flat, needs_equal=needs_equal, one=_one(first=first))
+    return torch.from_numpy(less).reshape(highest.shape), torch.from_numpy(equal).reshape(highest.shape)
+
+
+def merge_reference(
+    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
+) -> tuple[Tensor, Tensor]:
+    """`merge` in plain torch."""
+    size = (len(opened) + 1 + (not needs_equal)) // 2
+    lowest = 0 if needs_equal else 1
+    (v, w), (p_masks, g_masks) = (t.split([size - lowest, size - 1]) for t in (opened, masks))
+    count = 1 << (size - lowest)
+    subsets = [subset for subset in range(count) if subset.bit_count() > 1]
+    table = torch.full((count, *highest.shape), _one(first=first), dtype=torch.uint8, device=opened.device)
+    table[[1 << i for i in range(size - lowest)]] = p_masks
+    table[subsets] = shared[: len(subsets)]
+    # less_i times every product of masks above i, for i = 0, 1, ...
+    start, less = len(subsets), table
+    for i in range(size):
+        above = table[:: 1 << (i + 1 - lowest)]
+        if i == size - 1:
+            here = highest.unsqueeze(0)
+        else:
+            with_g = torch.cat([g_masks[i : i + 1], shared[start : start + len(above) - 1]])
+            start += len(above) - 1
+            here = (w[i] & above) ^ with_g
+        less = here if i == 0 else here ^ (v[i - lowest] & less[0::2]) ^ less[1::2]
+    equal = table if needs_equal else torch.zeros_like(table)
+    for i in range(size if needs_equal else 0):
+        equal = (v[i] & equal[0::2]) ^ equal[1::2]
+    return less[0], equal[0]
+
+
+def positions(count: int, i: int) -> list[int]:
+    """Where the pairs that number i of `count` is in stand among all pairs (0, 1), (0, 2), ..., (1, 2), ...; the other
+    number of each ascends."""
+    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    return [pairs.index((min(i, j), max(i, j))) for j in range(count) if j != i]
+
+
+def largest(
+    opened: Tensor, masks: Tensor, bits: Tensor, bit_masks: Tensor, several: Tensor, masked: Tensor, *, first: bool
+) -> Tensor:
+    """A share of the largest of k numbers x = opened - mask, as `gates.largest` explains.
+
+    bits: opened v of every pair; bit_masks: shares of the ρ. several: for each number, of the products of two or more
+    of the ρ of its pairs, in the order of their subsets; masked: of all but the empty one times r.
+    Shapes: int64 [k, n] twice, uint8 [P, n], int64 [P, n], [k, 2^(k-1) - k, n], [k, 2^(k-1) - 1, n] -> [n].
+    """
+    if not kernels.serve(opened.device):
+        return largest_reference(opened, masks, bits, bit_masks, several, masked, first=first)
+    arrays = (t.numpy() for t in (opened, masks, bits, bit_masks, several, masked))
+    places = [positions(len(opened), i) for i in range(len(opened))]
+    return torch.from_numpy(kernels.largest(*arrays, places=places, first=first))
+
+
+def largest_reference(
+    opened: Tensor, masks: Tensor, bits: Tensor, bit_masks: Tensor, several: Tensor, masked: Tensor, *, first: bool
+) -> Tensor:
+    """`largest` in plain torch."""
+    count = len(opened)
+    subsets = [subset for subset in range(1 << (count - 1)) if subset.bit_count() > 1]
+    total = torch.zeros_like(opened[0])
+    for i in range(count):
+        places = positions(count, i)
+        chosen = torch.full((1 << (count - 1), opened.shape[1]), int(first), dtype=torch.int64, device=opened.device)
+        chosen[[1 << k for k in range(count - 1)]] = bit_masks[places]
+        chosen[subsets] = several[i]
+        with_mask = torch.cat([masks[i : i + 1], masked[i]])
+        for k, place in enumerate(places):
+            bit = bits[place] if k < i else 1 - bits[place]
+            chosen, with_mask = (select_reference(bit, t[0::2], t[1::2]) for t in (chosen, with_mask))
+        total += opened[i] * chosen[0] - with_mask[0]
+    return total
+
+
+def _one(*, first: bool) -> int:
+    """A share of eight ones."""
+    return 255 if first else 0

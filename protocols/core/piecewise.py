@@ -19,7 +19,7 @@ from functools import cached_property
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """constant + slope * x + trigonometric sum. `period` is a power of two; harmonics are (j, amplitude)."""
 
@@ -41,7 +41,7 @@ class Piece:
         return tuple(sorted({j for j, _ in self.cosines + self.sines}))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piecewise:
     """A function by pieces, with the reference it approximates.
 
@@ -58,6 +58,8 @@ class Piecewise:
     output_bits: fraction bits of the result. Where pieces are constants or slopes only, and all of them are exact at
         output_bits, no truncation is needed and none is done.
     integer_bits: |result| < 2^integer_bits.
+
+    Each is one object for as long as a program runs, and equal to itself alone: gates keep what they worked out for it.
     """
 
     name: str
@@ -74,22 +76,22 @@ class Piecewise:
     output_bits: int = 16
     integer_bits: int = 13
 
-    @property
+    @cached_property
     def comparison(self) -> tuple[tuple[float, ...], int, int | None]:
         """What functions must have in common to be evaluated from one comparison."""
         return self.thresholds, self.compare_bits, self.blur_bits
 
-    @property
+    @cached_property
     def sloped(self) -> bool:
         """Whether any piece has a slope."""
         return any(piece is not None and bool(piece.slope) for piece in self.pieces)
 
-    @property
+    @cached_property
     def trigonometric(self) -> bool:
         """Whether any piece has a trigonometric sum."""
         return any(piece is not None and bool(piece.harmonics) for piece in self.pieces)
 
-    @property
+    @cached_property
     def scale(self) -> int:
         """Fraction bits of the pieces' values before any truncation."""
         return self.amplitude_bits + self.basis_bits if self.trigonometric else self.output_bits
@@ -104,6 +106,7 @@ class Piecewise:
         piece = self.pieces[i]
         return 0 if piece is None else round(piece.constant * 2.0**self.scale)
 
+    @cached_property
     def clamped(self) -> Clamped | None:
         """This function as a sum of one that is smooth on a clamped argument and one of straight pieces.
 

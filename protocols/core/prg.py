@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from protocols.core import transfer
@@ -43,7 +44,13 @@ class Prg:
 
     def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""
-        host = self._bytes(gate, label, 8 * math.prod(shape), device)
+        count = 8 * math.prod(shape)
+        if device.type == "cpu":
+            _check_length(count)
+            words = np.empty(shape, dtype=np.int64)
+            self._fill(gate, label, words.reshape(-1).view(np.uint8))
+            return torch.from_numpy(words)
+        host = self._bytes(gate, label, count, device)
         return transfer.to_device(host, device).view(torch.int64).reshape(shape)
 
     def planes(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -52,12 +59,19 @@ class Prg:
 
     def _bytes(self, gate: int, label: int, count: int, device: torch.device) -> Tensor:
         """The stream, on the host, ready to go to the device."""
+        _check_length(count)
+        host = transfer.host_bytes(count, device)
+        self._fill(gate, label, host.numpy())
+        return host
+
+    def _fill(self, gate: int, label: int, out: NDArray[np.uint8]) -> None:
+        """Write the beginning of an address's stream. Raises ProtocolError when it was used before."""
         if (gate, label) <= self._last:
             raise ProtocolError(f"address ({gate}, {label}) of the generator was already used in this session")
-        if count > _LIMIT_BYTES:
-            raise ProtocolError(f"{count} bytes do not fit one address of the generator")
         self._last = (gate, label)
-        nonce = gate.to_bytes(8, "big") + label.to_bytes(4, "big")
-        host = transfer.host_bytes(count, device)
-        self._cipher.fill(nonce, host.numpy())
-        return host
+        self._cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), out)
+
+
+def _check_length(count: int) -> None:
+    if count > _LIMIT_BYTES:
+        raise ProtocolError(f"{count} bytes do not fit one address of the generator")

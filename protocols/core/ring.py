@@ -10,6 +10,7 @@ The wire format of a k-bit element is its ceil(k / 8) low bytes, little endian.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,6 +30,24 @@ _MOST_TERMS = (1 << 21) - 1
 def element_bytes(bits: int) -> int:
     """Bytes that one k-bit element takes on the wire."""
     return (bits + 7) // 8
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, with broadcasting. On the meta device from shapes alone: there torch takes its time over a sum."""
+    if x.device.type != "meta":
+        return x + y
+    shape = x.shape if x.shape == y.shape else torch.broadcast_shapes(x.shape, y.shape)
+    return torch.empty(shape, dtype=x.dtype, device=x.device)
+
+
+def concatenate(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """The parts joined along an axis; on the meta device likewise."""
+    first = parts[0]
+    if first.device.type != "meta":
+        return torch.cat(list(parts), dim)
+    shape = list(first.shape)
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    return torch.empty(shape, dtype=first.dtype, device=first.device)
 
 
 def low(x: Tensor, bits: int) -> Tensor:
@@ -67,7 +86,7 @@ def top_bit(x: Tensor, bits: int) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
-    """a @ b mod 2^bits, with torch's broadcasting. Operands may be int64, or int32 where bits <= 32."""
+    """a @ b mod 2^bits, with torch's broadcasting. b may be int32: its numbers, or what they are mod 2^32 >= 2^bits."""
     if not kernels.serve(a.device):
         return matmul_limbs(a, b, bits)
     if bits <= HALF_WORD_BITS:

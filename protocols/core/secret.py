@@ -143,8 +143,14 @@ class Protocol(ABC):
         """x at a smaller scale."""
 
     @abstractmethod
-    def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-        """Elementwise x * y, with broadcasting, truncated to `fraction_bits` (x's by default)."""
+    def multiply(
+        self, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+    ) -> Secret:
+        """Elementwise x * y, with broadcasting, truncated to `fraction_bits` (x's by default).
+
+        value_bits: where |x y| < 2^value_bits is known, and less than the policy's, the scales of both may add up to
+        62 - value_bits.
+        """
 
     @abstractmethod
     def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
@@ -171,6 +177,10 @@ class Protocol(ABC):
         """A function of one variable, elementwise."""
 
     @abstractmethod
+    def largest_of_few(self, x: Secret) -> Secret:
+        """The largest of two to four numbers along the last axis (kept, length one), which differ by less than 2^13."""
+
+    @abstractmethod
     def exp2_negative(self, u: Secret) -> Secret:
         """2^(-u) elementwise for -1/4 <= u < 2^14; exactly zero from u = 15.75 on, and zero or not from u = 15.5 on."""
 
@@ -185,6 +195,10 @@ class Protocol(ABC):
     @abstractmethod
     def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
         """Secrets joined along an axis. Local."""
+
+    @abstractmethod
+    def as_factor(self, x: Secret) -> Secret:
+        """x in the form that products take, made once: what else uses that form costs no opening of its own."""
 
     @abstractmethod
     def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:

@@ -44,6 +44,12 @@ def _power_tables(device: torch.device) -> tuple[Tensor, Tensor]:
     return coarse, fine
 
 
+@functools.cache
+def numbers(values: tuple[int, ...] | tuple[tuple[int, ...], ...], device: torch.device) -> Tensor:
+    """Public integers on a device, put there once. Shapes: -> int64 [n], or [m, n]."""
+    return torch.tensor(values, dtype=torch.int64, device=device)
+
+
 def rounded(product: Tensor, drop_bits: int) -> Tensor:
     """product / 2^drop_bits, rounded to nearest, in integers."""
     return (product + (1 << (drop_bits - 1))) >> drop_bits if drop_bits else product

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from protocols.core.secret import Secret
 from protocols.functions.compare import less_than, select
 from protocols.functions.relu import maximum
+
+_MOST_COMPARED = 4
+_FEW_ELEMENTS = 1 << 13
+"""All pairs of four numbers take half of the rounds and five times the dealer's bytes of halving twice."""
 
 
 def _halves(x: Secret) -> tuple[Secret, Secret, Secret | None]:
@@ -15,9 +21,28 @@ def _halves(x: Secret) -> tuple[Secret, Secret, Secret | None]:
     return x[..., :half], x[..., half : 2 * half], rest
 
 
+def _grouped(x: Secret) -> Secret:
+    """Groups of up to four, as even as can be; the first elements stand twice where they do not come out even.
+
+    Shapes: [..., n] -> [..., groups, size].
+    """
+    count = x.shape[-1]
+    groups = -(-count // _MOST_COMPARED)
+    size = -(-count // groups)
+    index = torch.arange(groups * size) % count
+    return x.map(lambda t: t[..., index.to(t.device)]).reshape(*x.shape[:-1], groups, size)
+
+
 def maximum_along(x: Secret) -> Secret:
-    """The largest element along the last axis. Shapes: [..., n] -> [..., 1]. Exact. Reveals nothing."""
+    """The largest element along the last axis. Shapes: [..., n] -> [..., 1]. Exact. Reveals nothing.
+
+    Elements of a row differ by less than 2^13. Few elements are compared in groups of four, to save rounds; many in
+    pairs, to save bytes.
+    """
     while x.shape[-1] > 1:
+        if math.prod(x.shape) <= _FEW_ELEMENTS:
+            x = x.protocol.largest_of_few(_grouped(x)).squeeze(-1)
+            continue
         first, second, rest = _halves(x)
         winner = maximum(first, second)
         x = winner if rest is None else x.protocol.concatenate([winner, rest], -1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from protocols.core import ring
 from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Secret
 
@@ -93,6 +94,22 @@ def inverse_root_function(
 ) -> Piecewise:
     """sqrt(count / x), the inverse standard deviation for a sum x of `count` squares, 2^lowest <= x < 2^highest."""
     return _by_octaves("rsqrt", _INVERSE_ROOT, math.sqrt(count), lowest, highest, output_bits, input_bits)
+
+
+@functools.cache
+def fine_inverse_root(count: int, lowest: int, highest: int, output_bits: int, *, input_bits: int = 32) -> Piecewise:
+    """`inverse_root_function` as the pieces come, in the full ring: a factor whose product is truncated, not itself.
+
+    output_bits: 38 or more. Error: as the other's, with 2^-20 in place of its unit.
+    """
+    coarse = inverse_root_function(count, lowest, highest, input_bits=input_bits)
+    return replace(
+        coarse,
+        max_error=2.0**-20 + coarse.max_error - 2.0**-coarse.output_bits,
+        basis_bits=output_bits - _AMPLITUDE_BITS,
+        output_bits=output_bits,
+        integer_bits=ring.WORD_BITS - 2 - output_bits,
+    )
 
 
 def reciprocal(x: Secret, *, lowest: int = -4, highest: int = 13) -> Secret:

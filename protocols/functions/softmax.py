@@ -28,7 +28,8 @@ def exponentials(scores: Secret, *, base_two: bool = False) -> tuple[Secret, Sec
     # Whatever is subtracted cancels, and a maximum of numbers with three fraction bits takes less comparing. It is off
     # by an eighth at the most: that much below the true one is what the exponential takes.
     highest_score = maximum_along(protocol.truncate(scores, _COARSE_BITS))
-    powers = protocol.exp2_negative(highest_score - scores)
+    # The opening that the product with the values needs serves the sum, too.
+    powers = protocol.as_factor(protocol.exp2_negative(highest_score - scores))
     total = powers.sum(-1, keepdim=True)
     # The largest element contributes 2^(-1/8) to 2^(1/8), so the sum is between 1/2 and 2 n.
     highest = math.ceil(math.log2(scores.shape[-1])) + 1

@@ -20,6 +20,7 @@ from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
 from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
 from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.largest import Largest, compared_bits, ring_bits
 from protocols.beaver.gates.linear import Linear
 from protocols.beaver.gates.opening import Open, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
@@ -238,18 +239,28 @@ class ReplicatedParty(Protocol):
         own = self._own(x)
         return self._truncated(own.shares, own.fraction_bits, fraction_bits)
 
-    def multiply(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-        return self._product(Bilinear.ELEMENTWISE, self._own(x), self._own(y), fraction_bits)
+    def multiply(
+        self, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+    ) -> Secret:
+        return self._product(Bilinear.ELEMENTWISE, self._own(x), self._own(y), fraction_bits, value_bits)
 
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product(Bilinear.MATRIX, self._own(x), self._own(y), fraction_bits)
 
     def _product(
-        self, kind: Bilinear, x: ReplicatedSecret, y: ReplicatedSecret, fraction_bits: int | None
+        self,
+        kind: Bilinear,
+        x: ReplicatedSecret,
+        y: ReplicatedSecret,
+        fraction_bits: int | None,
+        value_bits: int | None = None,
     ) -> ReplicatedSecret:
         scale = x.fraction_bits + y.fraction_bits
         target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
-        return self._bilinear(kind, self._factors([x, y], self.policy.ring_bits(scale)), scale, target)
+        needed = self.policy.ring_bits(scale) if value_bits is None else scale + value_bits + 2
+        if needed > ring.WORD_BITS:
+            raise ProtocolError(f"a product with {scale} fraction bits takes {needed} bits, more than the ring has")
+        return self._bilinear(kind, self._factors([x, y], needed), scale, target)
 
     def _bilinear(self, kind: Bilinear, factors: list[Shares], scale: int, target: int) -> ReplicatedSecret:
         """First and second compute two products each, the helper one: nine products of parts in five."""
@@ -319,9 +330,11 @@ class ReplicatedParty(Protocol):
         return additive(role, self.shares_of(own, ring.WORD_BITS)) << (scale - own.fraction_bits)
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, clamped = self._own(x), function.clamped()
+        own, clamped = self._own(x), function.clamped
         scale = function.output_bits if clamped else function.scale
-        needed = min(max(function.compare_bits, scale + function.integer_bits + 2), ring.WORD_BITS)
+        needed = min(function.compare_bits, ring.WORD_BITS)
+        if function.sloped:
+            needed = max(needed, min(scale + function.integer_bits + 2, ring.WORD_BITS))
         # What has slopes is often a factor of a product next: it stays in a ring that is large enough.
         ring_bits = max(needed, _PRODUCT_BITS) if function.sloped else needed
         shares = self.shares_of(own, needed, larger=ring_bits).low(ring_bits)
@@ -329,8 +342,9 @@ class ReplicatedParty(Protocol):
         pair = pair_of(role, shares)
         if clamped is not None:
             return self._evaluate_clamped(role, pair, function, clamped, own.fraction_bits)
-        (z,) = self.run(role, EvaluatePiecewise(pair, (function,), own.fraction_bits))
-        return self._returned(role, z, pair.bits, scale, function.output_bits)
+        bits = pair.bits if function.sloped else min(scale + function.integer_bits + 2, ring.WORD_BITS)
+        (z,) = self.run(role, EvaluatePiecewise(pair, (function,), own.fraction_bits, bits))
+        return self._returned(role, z, bits, scale, function.output_bits)
 
     def _returned(self, role: Role, z: Tensor, bits: int, scale: int, fraction_bits: int) -> ReplicatedSecret:
         """The secret of what first and second hold shares of, truncated if it must be."""
@@ -343,7 +357,8 @@ class ReplicatedParty(Protocol):
     ) -> ReplicatedSecret:
         """f(x) by one comparison, whose bits clamp the argument of the series and choose the straight piece."""
         scale = function.output_bits
-        limits, straight = self.run(role, EvaluatePiecewise(pair, (clamped.limits, clamped.straight), input_bits))
+        functions = clamped.limits, clamped.straight
+        limits, straight = self.run(role, EvaluatePiecewise(pair, functions, input_bits, pair.bits))
         period_bits = round(math.log2(clamped.series.period)) + scale
         argument = ReplicatedSecret(self, scale, self.run(role, Reshare(limits, period_bits)))
         opened = pair_of(role, self._add_public(argument, clamped.low).shares)
@@ -352,6 +367,13 @@ class ReplicatedParty(Protocol):
         smooth = self._returned(role, series, bits, function.scale, scale).shares
         lifted = self.run(role, Lift(smooth, pair_of(role, smooth), pair.bits, addend=straight))
         return self._add_public(ReplicatedSecret(self, scale, lifted), clamped.base)
+
+    def largest_of_few(self, x: Secret) -> Secret:
+        own = self._own(x)
+        bits = ring_bits(own.fraction_bits)
+        shares, role = self.shares_of(own, bits).low(bits), self._current
+        z = self.run(role, Largest(pair_of(role, shares), compared_bits(own.fraction_bits)))
+        return self._returned(role, z.unsqueeze(-1), bits, own.fraction_bits, own.fraction_bits)
 
     def exp2_negative(self, u: Secret) -> Secret:
         own = self._own(u)
@@ -381,11 +403,14 @@ class ReplicatedParty(Protocol):
         own_parts, following = torch.cat([s.own for s in shares], dim), torch.cat([s.following for s in shares], dim)
         return ReplicatedSecret(self, scale, Shares(own_parts, following, min(s.bits for s in shares)))
 
+    def as_factor(self, x: Secret) -> Secret:
+        own = self._own(x)
+        needed = self.policy.ring_bits(own.fraction_bits + self.policy.fraction_bits)
+        return ReplicatedSecret(self, own.fraction_bits, self.shares_of(own, needed, larger=_PRODUCT_BITS))
+
     def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
         """Rows are lifted once, to a ring in which products can take them again and again."""
-        own = self._own(rows)
-        needed = self.policy.ring_bits(own.fraction_bits + self.policy.fraction_bits)
-        added = ReplicatedSecret(self, own.fraction_bits, self.shares_of(own, needed, larger=_PRODUCT_BITS))
+        added = self.as_factor(rows)
         return added if kept is None else self.concatenate([kept, added], dim)
 
     def end_step(self) -> None:

@@ -58,9 +58,10 @@ def test_layers_that_were_not_measured_are_said_to_be_extrapolated(monkeypatch: 
     monkeypatch.setitem(shapes.DECODERS, "tiny", ("gpt2", TINY))
     record = extrapolate(replace(SETTING, layers=2, repeats=1, generate=2), QUIET)
     found = record["extrapolated"]
-    assert found["layers"] == 3 and "nothing else was measured" in found["how"]
-    # What two layers take beyond one is a layer; there are three, of which the third was not measured.
+    assert found["layers"] == 3 and "2 of 3 layers" in found["how"]
+    # There are three layers, of which the third was not measured.
     assert found["whole_token_rounds"] == record["token_rounds"] + found["layer_token_rounds"]
+    assert 0 < 2 * found["layer_token_seconds"] < record["token_seconds"]
     assert found["layer_token_online_bytes"] > 0
 
 
@@ -69,5 +70,5 @@ def test_settings_that_say_nothing_are_refused() -> None:
         measure_generation(replace(SETTING, generate=1), QUIET)
     with pytest.raises(ConfigurationError, match="unknown decoder 'bert-base'; known: gpt2"):
         measure_generation(replace(SETTING, model="bert-base"), QUIET)
-    with pytest.raises(ConfigurationError, match="--extrapolate wants --layers of 2 or more"):
+    with pytest.raises(ConfigurationError, match="--extrapolate wants --layers"):
         extrapolate(replace(SETTING, model="gpt2", layers=None), QUIET)

@@ -120,15 +120,15 @@ def test_only_scores_grow_with_the_context(tmp_path: Path) -> None:
             found[op] += Cost(-cost.rounds, -cost.online_bytes, -cost.dealer_bytes)
         return found
 
-    # Contexts of 8 and of 16 take one more level of the maximum; 16 and 24, with the new token 17 and 25, the same.
-    short, middle, long = (cost_of_a_token(context) for context in (16, 20, 24))
+    # With the new token 32, 48 and 64: the maximum takes three levels of groups of four, even ones in the first two.
+    short, middle, long = (cost_of_a_token(context) for context in (31, 47, 63))
     assert sum(cost.rounds for cost in short.values()) == sum(cost.rounds for cost in long.values())
     # Nothing that is independent of scores may grow: matrices of weights and norms.
     for op in ("linear", "linear-share", "series", "square", "reveal"):
         assert short[op] == middle[op] == long[op], op
     total = [sum((cost for cost in costs.values()), Cost()) for costs in (short, middle, long)]
     growth = [total[1].online_bytes - total[0].online_bytes, total[2].online_bytes - total[1].online_bytes]
-    # Linear: four more tokens cost the same from 20 on as from 16 on, but for the padding of packed bits.
+    # Linear: as many more tokens cost the same from 48 on as from 32 on, but for the maximum's last level.
     assert abs(growth[0] - growth[1]) <= 0.1 * growth[0]
     # 2 layers, 3 heads: each further key and score takes less than 100 bytes of both parties, not a row of the model.
     assert max(growth) < 4 * 2 * 3 * 100

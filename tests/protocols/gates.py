@@ -14,6 +14,7 @@ from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.largest import Largest
 from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
@@ -72,18 +73,18 @@ def _server_linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare]
 
 
 def _piecewise(function: Piecewise, bits: int) -> Build:
-    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), (function,), 16)
+    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), (function,), 16, bits)
 
 
 def _clamped(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluatePiecewise:
     """Two functions from one comparison."""
-    parts = gelu.GELU.clamped()
+    parts = gelu.GELU.clamped
     assert parts is not None
-    return EvaluatePiecewise(opened(protocol, shares[0], 47), (parts.limits, parts.straight), 16)
+    return EvaluatePiecewise(opened(protocol, shares[0], 47), (parts.limits, parts.straight), 16, 47)
 
 
 def _series(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluateSeries:
-    parts = gelu.GELU.clamped()
+    parts = gelu.GELU.clamped
     assert parts is not None
     return EvaluateSeries(opened(protocol, shares[0], 20), parts.series, gelu.GELU, 16, 47)
 
@@ -106,6 +107,7 @@ _MATRICES: tuple[tuple[Shape, ...], ...] = (
     ((2, 3, 9), (9, 5)),
     ((2, 3, 9), (2, 9, 1)),
 )
+_FEW: tuple[tuple[Shape, ...], ...] = (((1, 2),), ((5, 3),), ((1001, 4),), ((2, 3, 4),))
 _BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES if len(w) == 2)
 _THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((2, 3, 5), (5,), (1,)), ((3, 7), (3, 1), (7,)))
 
@@ -153,6 +155,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (EvaluateSeries, "gelu", _series, _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
     (EvaluatePiecewise, "reciprocal", _piecewise(octaves.reciprocal_function(-4, 13), 64), _ONE),
+    (Largest, "of-19-bits", lambda p, s: Largest(opened(p, s[0], 19), 17), _FEW),
+    (Largest, "of-64-bits", lambda p, s: Largest(opened(p, s[0]), 30), _FEW),
     (Exp2Negative, "32", lambda p, s: Exp2Negative(opened(p, s[0], 32)), _ONE),
     (Exp2Negative, "64", lambda p, s: Exp2Negative(opened(p, s[0])), _ONE),
 ]

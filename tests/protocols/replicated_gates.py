@@ -13,6 +13,7 @@ from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.decompose import Decompose
 from protocols.beaver.gates.exponential import Exp2Negative
+from protocols.beaver.gates.largest import Largest
 from protocols.beaver.gates.linear import Linear
 from protocols.beaver.gates.opening import Open
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
@@ -32,7 +33,7 @@ from tests.three_parties import run_parties
 
 Build = Callable[[Role, list[Shares]], Gate[Any]]
 Shape = tuple[int, ...]
-_PARTS = gelu.GELU.clamped()
+_PARTS = gelu.GELU.clamped
 assert _PARTS is not None
 CLAMPED = _PARTS
 
@@ -100,20 +101,21 @@ ROWS = (
     Row("triple-product", lambda r, s: Rescale(TripleProduct(*_pairs(r, s)), 64, 33), _THREE),
     Row("carry-16", lambda r, s: Carry(pair_of(r, s[0]).low_part(16, at_dealer=isinstance(r, Helper))), _ONE),
     Row("decompose-31", lambda r, s: Decompose(pair_of(r, s[0]), 31, 31), _ONE, (48,)),
-    Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (compare.NEGATIVE,), 16), _ONE, (32,)),
+    Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (compare.NEGATIVE,), 16, 32), _ONE, (32,)),
     Row(
         "gelu-clamped",
-        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (CLAMPED.limits, CLAMPED.straight), 16),
+        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (CLAMPED.limits, CLAMPED.straight), 16, 48),
         _ONE,
         (48,),
     ),
     Row("series", lambda r, s: EvaluateSeries(pair_of(r, s[0]), CLAMPED.series, gelu.GELU, 16, 47), _ONE, (20,)),
-    Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (tanh.TANH,), 16), _ONE),
+    Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (tanh.TANH,), 16, 64), _ONE),
     Row(
         "reciprocal",
-        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (octaves.reciprocal_function(-4, 13),), 16),
+        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (octaves.reciprocal_function(-4, 13),), 16, 64),
         _ONE,
     ),
+    Row("largest", lambda r, s: Largest(pair_of(r, s[0]), 17), (((1, 2),), ((5, 3),), ((1001, 4),)), (19,)),
     Row("exp2-negative", lambda r, s: Exp2Negative(pair_of(r, s[0])), _ONE, (32,)),
 )
 

@@ -49,6 +49,7 @@ VECTORS = tuple(shapes for shapes in TWO if len(shapes[1]) == 1)
 SAME = (((1,), (1,)), ((3, 7), (3, 7)), ((_LONG,), (_LONG,)))
 THREE = tuple((x, y, z) for x, y, z in (((1,),) * 3, ((3, 7), (3, 1), (7,)), ((2, 3, 5), (5,), (1,)), ((_LONG,),) * 3))
 ROWS = (((1, 1),), ((1, 5),), ((3, 7),), ((2, 3, 9),), ((4, 1),), ((2, 2, 4, 8),))
+FEW = (((1, 2),), ((5, 3),), ((257, 4),), ((2, 3, 2, 4),))
 MASKED_ROWS = (((1, 1), (1, 1)), ((3, 7), (3, 7)), ((2, 3, 9), (2, 1, 9)), ((2, 2, 4, 8), (2, 1, 1, 8)))
 MATRICES = (((1, 1), (1, 1)), ((1, 5), (5, 3)), ((3, 7), (7, 9)), ((2, 3, 9), (9, 5)))
 BATCHED = (*MATRICES, ((2, 3, 5), (2, 5, 4)), ((2, 1, 3, 5), (2, 5, 3)))
@@ -61,6 +62,7 @@ NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384
 
 ANY = Argument(-LARGEST, LARGEST, (0.0, ULP, -ULP, LARGEST, -LARGEST, 1.0, -1.0))
 HALF = Argument(-4095.0, 4095.0, (0.0, ULP, -ULP, 4095.0, -4095.0, 4095.0, -4095.0, 1.0))
+TIES = Argument(-4095.0, 4095.0, (0.0, 0.0, ULP, -ULP, 4095.0, -4095.0, -4095.0, 4095.0, *(7.0,) * 16))
 OTHER_HALF = Argument(-4095.0, 4095.0, (0.0, 0.0, ULP, 4095.0, -4095.0, -4095.0, 4095.0, 1.0 - ULP))
 FINE_HALF = Argument(-4095.0, 4095.0, (0.0, 2.0**-22, 4095.0, -4095.0), fraction_bits=22)
 # Products: the edges meet pairwise, all others stay below 90 * 90 < 2^13.
@@ -176,6 +178,12 @@ def _untruncated(x: Secret, weight: Secret, bias: Secret | None = None) -> Secre
     return x.protocol.linear(x, weight, bias, truncated=False)
 
 
+def _summed_factor(x: Secret, y: Secret) -> Secret:
+    """A sum and a product of what was opened once."""
+    factor = x.protocol.as_factor(x)
+    return factor @ y + factor.sum(-1, keepdim=True)
+
+
 def _append(x: Secret, y: Secret) -> Secret:
     return x.protocol.append(x.protocol.append(None, x, -1), y, -1)
 
@@ -189,6 +197,10 @@ def _appended_factor(x: Secret, y: Secret, z: Secret) -> Secret:
 
 def _rms(x: Secret) -> Secret:
     return layernorm.rms_normalise(x, 1e-12)
+
+
+def _wide_rms(x: Secret) -> Secret:
+    return layernorm.rms_normalise(x, 1e-12, wide=True)
 
 
 def _join(x: Secret, y: Secret) -> Secret:
@@ -211,6 +223,11 @@ def _rooted(reference: Tensor, x: Tensor) -> Tensor:
     lowest = -14 + math.floor(math.log2(width))
     inverse = octaves.inverse_root_function(width, lowest, lowest + 32, 17)
     return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+
+
+def _finely_rooted(reference: Tensor, x: Tensor) -> Tensor:
+    # Here the inverse root is not rounded itself.
+    return x.abs() * 2.0**-19 + 4e-5 * reference.abs() + ULP
 
 
 def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
@@ -284,6 +301,13 @@ OPS: tuple[Op, ...] = (
     Op("linear-untruncated", _untruncated, (LEFT, WEIGHT, BIAS), WITH_BIAS, exactly),
     Op("linear-untruncated-server", _untruncated, (LEFT, SERVER_WEIGHT, SERVER_BIAS), WITH_BIAS, exactly),
     Op("linear-untruncated-public", _untruncated, (LEFT, PUBLIC_WEIGHT), MATRICES, exactly),
+    Op(
+        "as-factor",
+        _summed_factor,
+        (UNIT, UNIT),
+        (((1, 1), (1, 2)), ((3, 7), (7, 4)), ((2, 3, 5), (2, 5, 4))),
+        one_unit,
+    ),
     Op("append", _append, (ANY, ANY), SAME, exactly),
     Op("append-and-multiply", _appended_factor, (LEFT, UNIT, UNIT), APPENDED, one_unit),
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
@@ -302,7 +326,8 @@ OPS: tuple[Op, ...] = (
     Op("equal-number", lambda x: compare.equal(x, 1.0), (HALF,), ONE, exactly),
     Op("one-hot", lambda index: embedding.one_hot(index, 9), (INDEX,), (((1,),), ((11,),), ((2, 5),)), exactly),
     Op("maximum", relu.maximum, (HALF, OTHER_HALF), TWO, exactly),
-    Op("maximum-along", argmax.maximum_along, (HALF,), ROWS, exactly),
+    Op("maximum-along", argmax.maximum_along, (HALF,), (*ROWS, ((3, 131),), ((130, 64),)), exactly),
+    Op("largest", lambda x: x.protocol.largest_of_few(x), (TIES,), FEW, exactly),
     Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
     _elementwise(relu.relu_function(16), relu.relu),
     # PUMA's own formulas, against themselves on plain floats: what is left is rounding
@@ -354,5 +379,6 @@ OPS: tuple[Op, ...] = (
     Op("softmax-base-two", _softmax_base_two, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
+    Op("rms-normalise-wide", _wide_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows, digit_count, merge_plan
+from protocols.beaver.gates.borrow import borrows, deal_borrows
+from protocols.beaver.gates.digits import FEW_BYTES, BorrowCost, digit_count, merge_levels, plan_of
 from protocols.beaver.protocol import BeaverProtocol
 from protocols.beaver.roles import Dealer
 from protocols.core import bits, ring
@@ -107,16 +108,36 @@ def test_several_jobs_in_the_same_rounds(shapes: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize("digits", range(1, 20))
-def test_merge_plan_ends_with_one_digit(digits: int) -> None:
+def test_merges_end_with_one_digit(digits: int) -> None:
     left = digits
-    for level in merge_plan(digits):
+    for level in merge_levels(digits):
         assert sum(group.size for group in level) == left
         assert all(2 <= group.size <= 5 for group in level)
         assert [group.needs_equal for group in level] == [i > 0 for i in range(len(level))]
         left = len(level)
     assert left == 1
-    assert len(merge_plan(digits)) == (0 if digits == 1 else 1 if digits <= 5 else 2)
+    assert len(merge_levels(digits)) == (0 if digits == 1 else 1 if digits <= 5 else 2)
 
 
 def test_digits() -> None:
-    assert [digit_count(width) for width in (1, 4, 5, 20, 31, 32, 63)] == [1, 1, 2, 5, 8, 8, 16]
+    assert [digit_count(width, 4) for width in (1, 4, 5, 20, 31, 32, 63)] == [1, 1, 2, 5, 8, 8, 16]
+
+
+@pytest.mark.parametrize("width", [24, 31, 60, 64])
+@pytest.mark.parametrize("numbers", [1, 10, 33])
+def test_few_elements_take_one_round(width: int, numbers: int) -> None:
+    """And what the dealer sends more for that is bounded; many elements take the fewest bytes."""
+    few, many = BorrowCost(((width, numbers),), 8), BorrowCost(((width, numbers),), 1 << 20)
+    assert (few.rounds, many.rounds) == (1, 2)
+    assert few.dealer_bytes - many.dealer_bytes // (1 << 17) <= FEW_BYTES
+    assert plan_of(width, numbers, 1 << 20).levels == merge_levels(digit_count(width, 4))
+
+
+@pytest.mark.parametrize("width", [24, 37, 40, 63])
+def test_pairs_on_both_sides_of_the_choice(width: int) -> None:
+    sizes = [count for count in (9, 64, 640, 6400) if len(plan_of(width, 5, count).levels) == 1]
+    assert sizes and sizes != [9, 64, 640, 6400]
+    for count in (sizes[-1], 6400):
+        mask = random_words(count, seed=width)
+        near = mask.unsqueeze(0) + torch.tensor([[0], [1], [-1], [2 ** (width // 2)]])
+        check([mask], [(width, torch.cat([near, random_words(1, count, seed=width + 1)]))])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from protocols.beaver.gates.borrow import digit_count, merge_plan
 from protocols.beaver.gates.decompose import levels
+from protocols.beaver.gates.digits import plan_of
 from protocols.cleartext.protocol import CleartextProtocol
 from protocols.core import ring
 from protocols.core.errors import ProtocolError
@@ -34,7 +34,7 @@ def test_every_place_is_joined_with_all_below(places: int) -> None:
 
 
 def test_one_borrow_takes_fewer_rounds_and_bits_than_all_of_them() -> None:
-    wide = merge_plan(digit_count(31))
+    wide = plan_of(31, 1, 1 << 20).levels
     assert len(wide) == 2 and len(levels(31)) == 5
     assert sum(group.variables for level in wide for group in level) < sum(t.opened_planes for t in levels(31))
 

@@ -65,6 +65,18 @@ def test_short_numbers_keep_few_digits(rows: int, size: int) -> None:
     assert torch.equal(prepared.product([x], 64), exact([x], [y], 64))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize(("size", "kept"), [(2**29, torch.int32), (2**31 - 1, torch.int32), (2**31, torch.int64)])
+def test_short_numbers_are_kept_in_half_words(rows: int, size: int, kept: torch.dtype) -> None:
+    x, y = numbers(rows, 30, seed=1), numbers(30, 20, seed=2) % size - size // 2
+    y[29, 19], y[17, 3] = size, -size
+    prepared = factor.prepare([y], 64, digits=False)
+    assert isinstance(prepared, factor._Words)
+    assert [part.dtype for part in prepared.ys] == [kept]
+    for bits in (64, 47, 32):
+        assert torch.equal(ring.low(prepared.product([x], bits), bits), exact([x], [y], bits))
+
+
 def test_zero_is_a_factor() -> None:
     prepared = factor.prepare([torch.zeros(9, 3, dtype=torch.int64)], 64, digits=True)
     assert not prepared.product([numbers(2, 9, seed=1)], 64).any()

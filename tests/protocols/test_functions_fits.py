@@ -83,6 +83,8 @@ EVERY = [
     octaves.inverse_root_function(384, -12, 20, 17),
     octaves.inverse_root_function(768, -11, 21, 17),
     octaves.inverse_root_function(768, -5, 27, 17),
+    octaves.fine_inverse_root(768, -5, 27, 41),
+    octaves.fine_inverse_root(4096, -2, 30, 39),
 ]
 IDS = [f"{i}-{function.name}" for i, function in enumerate(EVERY)]
 

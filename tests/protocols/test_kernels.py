@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from protocols.beaver.gates.digits import Group
 from protocols.core import local, ring, tables
 from tests.protocols.test_ring import random_words
 
@@ -118,10 +119,40 @@ def test_power_products() -> None:
 
 
 @pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("row", [1, 63, 5000])
-def test_leaves(row: int, first: bool) -> None:
-    not_c, products = (random_words(*s, seed=1).to(torch.uint8) for s in ((2, 3, 4, row), (15, 3, row)))
+@pytest.mark.parametrize("row", [1, 2, 63, 5000])
+@pytest.mark.parametrize(("numbers", "digit_bits"), [(2, 4), (1, 1), (33, 8)])
+def test_leaves(numbers: int, digit_bits: int, row: int, first: bool) -> None:
+    shapes = (numbers, 3, digit_bits, row), (2**digit_bits - 1, 3, row)
+    not_c, products = (random_words(*shape, seed=1).to(torch.uint8) for shape in shapes)
     for found, due in zip(
         local.leaves(not_c, products, first=first), local.leaves_reference(not_c, products, first=first), strict=True
     ):
         assert torch.equal(found, due)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("needs_equal", [False, True])
+@pytest.mark.parametrize("row", [1, 63, 5000])
+@pytest.mark.parametrize("size", [2, 3, 5, 10])
+def test_merge(size: int, row: int, needs_equal: bool, first: bool) -> None:
+    group = Group(size, needs_equal)
+    counts = group.variables, group.variables, group.shared_planes
+    opened, masks, shared = (
+        random_words(count, 3, row, seed=seed).to(torch.uint8) for seed, count in enumerate(counts)
+    )
+    highest = random_words(3, row, seed=5).to(torch.uint8)
+    arguments = opened, masks, shared, highest
+    found = local.merge(*arguments, needs_equal=needs_equal, first=first)
+    due = local.merge_reference(*arguments, needs_equal=needs_equal, first=first)
+    assert all(torch.equal(*pair) for pair in zip(found, due, strict=True))
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_largest(count: int, first: bool) -> None:
+    pairs, subsets, row = count * (count - 1) // 2, 2 ** (count - 1), 77
+    opened, masks = random_words(2, count, row, seed=1)
+    bit_masks = random_words(pairs, row, seed=2)
+    several, masked = (random_words(count, n, row, seed=n) for n in (subsets - count, subsets - 1))
+    arguments = opened, masks, bits_of(pairs, row, seed=3), bit_masks, several, masked
+    assert torch.equal(local.largest(*arguments, first=first), local.largest_reference(*arguments, first=first))

@@ -16,7 +16,7 @@ def value(function: Piecewise, x: float) -> float:
 
 @pytest.mark.parametrize("function", [gelu.GELU, tanh.TANH], ids=lambda f: f.name)
 def test_clamped_is_the_same_function(function: Piecewise) -> None:
-    parts = function.clamped()
+    parts = function.clamped
     assert parts is not None
     assert parts.limits.pieces[0] is None and parts.straight.pieces[0] is None  # so that one bit less is opened
     for x in torch.linspace(-9, 9, 1801, dtype=torch.float64).tolist():
@@ -32,10 +32,10 @@ def test_clamped_is_the_same_function(function: Piecewise) -> None:
     ids=lambda f: f.name,
 )
 def test_functions_without_one_smooth_piece_have_no_clamped_form(function: Piecewise) -> None:
-    assert function.clamped() is None
+    assert function.clamped is None
 
 
 def test_a_slope_below_the_lower_threshold_has_no_clamped_form() -> None:
     wave = Piece(period=4.0, cosines=((1, 1.0),))
     function = Piecewise("f", (-1.0, 1.0), (Piece(slope=1.0), wave, None), torch.relu, (-1.0, 1.0))
-    assert function.clamped() is None
+    assert function.clamped is None

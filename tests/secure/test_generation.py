@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
-from protocols.core.errors import InputError
+from protocols.core.errors import CheckpointError, InputError
 from secure.api import PrivateModel
 from secure.connection import Parties, launch
 from tests.models.decoders import padded_at_the_start, save_decoder, words
@@ -260,3 +262,28 @@ def test_generation_by_three_processes_without_a_dealer(folder: Path, reference:
         assert torch.equal(model.generate(ids, mask, max_new_tokens=6), expected)
         assert torch.equal(model.generate(ids, mask, max_new_tokens=6, reveal="token"), expected)
         assert model.report.dealer_bytes == 0 and model.report.rounds > 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("generation_config.json", [60]), ("config.json", 0)])
+def test_without_a_tokenizer_the_checkpoint_says_what_ends_a_row(
+    name: str, value: int | list[int], reference: Any, folder: Path, tmp_path: Path, parties: Parties
+) -> None:
+    for file in folder.iterdir():
+        if not file.name.startswith(("tokenizer", "special_tokens", "generation_config")):
+            shutil.copy(file, tmp_path)
+    free = due(reference, words(1, 3), max_new_tokens=6, eos_token_id=60)
+    ends = int(free[0, 5])
+    fields = json.loads((tmp_path / name).read_text()) if (tmp_path / name).is_file() else {}
+    fields["eos_token_id"] = ends if isinstance(value, int) else [*value[:1], ends]
+    (tmp_path / name).write_text(json.dumps(fields))
+    model = PrivateModel.from_pretrained(tmp_path, parties=parties)
+    found = model.generate(words(1, 3), max_new_tokens=6)
+    assert torch.equal(found, due(reference, words(1, 3), max_new_tokens=6, eos_token_id=[60, ends]))
+    assert torch.equal(model.generate(words(1, 3), max_new_tokens=6, eos_token_id=60), free)
+
+
+def test_an_ending_that_is_no_token_is_refused(tmp_path: Path, parties: Parties) -> None:
+    save_decoder(tmp_path, "gpt2")
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": "."}')
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: eos_token_id is '\.'"):
+        PrivateModel.from_pretrained(tmp_path, parties=parties)

@@ -4,13 +4,14 @@
 
 Leaves. Both numbers are cut into digits of four bits. For a digit, "less" (g) and "equal" (p) are polynomials over
 GF(2) in the four bits of r with public coefficients from c, so a share of each is a public combination of the 15
-products of those bits, which the dealer shares. Leaves cost no communication between the parties.
+products of those bits, which the dealer shares. Leaves cost no communication between the parties. Where there are few
+elements digits may have eight bits, with 255 products.
 
 Merging. From the lowest digit (0) to the highest (m - 1),
     G = g_{m-1} + p_{m-1} (g_{m-2} + p_{m-2} (...)),   P = p_{m-1} ... p_0.
 Up to five digits are merged in one round: every p and g that is multiplied is opened under a one-bit mask, p = v + a
 and g = w + b, and the dealer shares the products of masks that occur. Numbers of up to 20 bits take one round, up to
-64 bits two.
+64 bits two; where there are few elements, more digits are merged at once and one round does (`digits.plan_of`).
 
 Both evaluations are folds. A table holds shares of z·(product of U) for every subset U of the mask bits that are
 still to come; replacing one variable x = v + a, v public, by its two summands halves the table:
@@ -24,115 +25,25 @@ products in place of oblivious transfer; several merges per round as in ABY2.0's
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-
 import torch
 from torch import Tensor
 
+from protocols.beaver.gates.digits import Group, Plan, plan_of
 from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, local, ring
-
-DIGIT_BITS = 4
-FAN_IN = 5
-_MONOMIALS = (1 << DIGIT_BITS) - 1
-
-
-def digit_count(width: int) -> int:
-    """Digits of a number of `width` bits."""
-    return -(-width // DIGIT_BITS)
-
-
-@dataclass(frozen=True)
-class Group:
-    """One merge of neighbouring digits, lowest first."""
-
-    size: int
-    needs_equal: bool
-
-    @property
-    def lowest_p(self) -> int:
-        """The lowest digit whose p is opened: p_0 matters for P only."""
-        return 0 if self.needs_equal else 1
-
-    @property
-    def variables(self) -> int:
-        """Bits that are opened: p from lowest_p to size - 1, then g from 0 to size - 2."""
-        return (self.size - self.lowest_p) + (self.size - 1)
-
-    @property
-    def subsets(self) -> int:
-        """Length of the table of products of p's masks."""
-        return 1 << (self.size - self.lowest_p)
-
-    def above(self, i: int) -> slice:
-        """Where that table has the products of the masks of p_{i+1}, ..., p_{size-1}."""
-        return slice(0, None, 1 << (i + 1 - self.lowest_p))
-
-    @property
-    def shared_subsets(self) -> list[int]:
-        """Products of p's masks that the dealer must share: those of two or more."""
-        return [subset for subset in range(self.subsets) if subset.bit_count() > 1]
-
-    @property
-    def shared_planes(self) -> int:
-        """Planes that the dealer shares: these, and for each g its mask times every product of the p above it."""
-        with_g = sum((1 << (self.size - 1 - i)) - 1 for i in range(self.size - 1))
-        return len(self.shared_subsets) + with_g
-
-
-@cache
-def merge_plan(digits: int) -> tuple[tuple[Group, ...], ...]:
-    """Levels of groups that turn `digits` leaves into one. The lowest group's P is never needed."""
-    levels = []
-    while digits > 1:
-        count = -(-digits // FAN_IN)
-        sizes = [digits // count + (i < digits % count) for i in range(count)]
-        levels.append(tuple(Group(size, needs_equal=i > 0) for i, size in enumerate(sizes)))
-        digits = count
-    return tuple(levels)
-
-
-@dataclass(frozen=True)
-class BorrowCost:
-    """Bytes and rounds of `borrows` for one set of jobs; a job is (width, how many numbers are compared with r)."""
-
-    jobs: tuple[tuple[int, int], ...]
-    elements: int
-
-    @property
-    def rounds(self) -> int:
-        """One per level of the deepest job."""
-        return max(len(merge_plan(digit_count(width))) for width, _ in self.jobs)
-
-    @property
-    def online_bytes(self) -> int:
-        """Opened bits."""
-        return self._sum(lambda group: group.variables)
-
-    @property
-    def dealer_bytes(self) -> int:
-        """For each job products of the bits of its r, and products of masks for each number."""
-        leaves = sum(digit_count(width) for width, _ in self.jobs) * _MONOMIALS
-        return leaves * bits.plane_bytes(self.elements) + self._sum(lambda group: group.shared_planes)
-
-    def _sum(self, planes_of: Callable[[Group], int]) -> int:
-        total = 0
-        for width, numbers in self.jobs:
-            total += numbers * sum(planes_of(g) for level in merge_plan(digit_count(width)) for g in level)
-        return total * bits.plane_bytes(self.elements)
 
 
 def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple[Tensor, ...]) -> None:
     """The dealer's side of `borrows`, with r of each job. Shapes: masks int64 [n]."""
-    for (width, _), mask in zip(jobs, masks, strict=True):
-        dealer.share_planes(_bit_products(ring.low(mask, width), digit_count(width)))
-    row = bits.plane_bytes(masks[0].numel())
-    for level in range(max(len(merge_plan(digit_count(width))) for width, _ in jobs)):
-        for group, numbers in _groups_at(jobs, level):
-            planes = dealer.mask_planes((group.variables, numbers, row))
-            dealer.share_planes(_mask_products(group, planes))
+    elements = masks[0].numel()
+    plans = [plan_of(width, numbers, elements) for width, numbers in jobs]
+    for plan, (width, _), mask in zip(plans, jobs, masks, strict=True):
+        dealer.share_planes(_bit_products(ring.low(mask, width), plan))
+    for level in range(max(len(plan.levels) for plan in plans)):
+        for plan, (_, numbers) in zip(plans, jobs, strict=True):
+            for group in _groups(plan, level):
+                planes = dealer.mask_planes((group.variables, numbers, bits.plane_bytes(elements)))
+                dealer.share_planes(_mask_products(group, planes))
 
 
 def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
@@ -140,23 +51,22 @@ def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
 
     Shapes: c int64 [J, n] -> uint8 [J, ceil(n / 8)].
     """
-    row = bits.plane_bytes(numbers[0][1].shape[1])
-    plans = [merge_plan(digit_count(width)) for width, _ in numbers]
-    products = [party.correlation_planes((_MONOMIALS, digit_count(width), row)) for width, _ in numbers]
-    leaves = [_leaves(party, ring.low(c, width), own) for (width, c), own in zip(numbers, products, strict=True)]
-    for level in range(max(len(plan) for plan in plans)):
-        leaves = _merge_level(party, leaves, [plan[level] if level < len(plan) else () for plan in plans])
+    elements = numbers[0][1].shape[1]
+    plans = [plan_of(width, c.shape[0], elements) for width, c in numbers]
+    row = bits.plane_bytes(elements)
+    products = [party.correlation_planes((plan.monomials, plan.digits, row)) for plan in plans]
+    leaves = [
+        _leaves(party, ring.low(c, width), plan, own)
+        for plan, (width, c), own in zip(plans, numbers, products, strict=True)
+    ]
+    for level in range(max(len(plan.levels) for plan in plans)):
+        leaves = _merge_level(party, leaves, [_groups(plan, level) for plan in plans])
     return [less[0] for less, _ in leaves]
 
 
-def _groups_at(jobs: tuple[tuple[int, int], ...], level: int) -> list[tuple[Group, int]]:
-    """The groups of one level over all jobs, in the order in which both sides draw for them."""
-    found = []
-    for width, numbers in jobs:
-        plan = merge_plan(digit_count(width))
-        if level < len(plan):
-            found += [(group, numbers) for group in plan[level]]
-    return found
+def _groups(plan: Plan, level: int) -> tuple[Group, ...]:
+    """What is merged at a level, which may lie beyond the plan's last."""
+    return plan.levels[level] if level < len(plan.levels) else ()
 
 
 def _products(planes: Tensor) -> Tensor:
@@ -167,9 +77,9 @@ def _products(planes: Tensor) -> Tensor:
     return table
 
 
-def _bit_products(mask: Tensor, digits: int) -> Tensor:
-    """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [15, digits, row]."""
-    planes = bits.to_planes(mask, digits * DIGIT_BITS).reshape(digits, DIGIT_BITS, -1)
+def _bit_products(mask: Tensor, plan: Plan) -> Tensor:
+    """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [monomials, digits, row]."""
+    planes = bits.to_planes(mask, plan.digits * plan.digit_bits).reshape(plan.digits, plan.digit_bits, -1)
     return _products(planes.transpose(0, 1))[1:]
 
 
@@ -181,14 +91,14 @@ def _mask_products(group: Group, masks: Tensor) -> Tensor:
     return torch.cat([table[group.shared_subsets], *with_g])
 
 
-def _leaves(party: Party, c: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-    """(less, equal) of every digit. Shapes: c [J, n], products [15, digits, row] -> two of [digits, J, row].
+def _leaves(party: Party, c: Tensor, plan: Plan, products: Tensor) -> tuple[Tensor, Tensor]:
+    """(less, equal) of every digit. Shapes: c [J, n], products [monomials, digits, row] -> two of [digits, J, row].
 
     With q_j = (not c_j) + r_j:  equal = q_3 q_2 q_1 q_0,  less = (not c_3) r_3 + q_3 ((not c_2) r_2 + q_2 (...)).
     """
-    _, digits, row = products.shape
-    planes = bits.to_planes(c, digits * DIGIT_BITS).bitwise_not_()
-    return local.leaves(planes.reshape(-1, digits, DIGIT_BITS, row), products, first=party.index == 0)
+    planes = bits.to_planes(c, plan.digits * plan.digit_bits).bitwise_not_()
+    shape = -1, plan.digits, plan.digit_bits, products.shape[2]
+    return local.leaves(planes.reshape(shape), products, first=party.index == 0)
 
 
 def _merge_level(
@@ -216,39 +126,19 @@ class _Merge:
     """One group at a party. Shapes: less and equal [size, J, row]."""
 
     def __init__(self, party: Party, group: Group, less: Tensor, equal: Tensor) -> None:
-        self._party = party
+        self._first = party.index == 0
         self._group = group
-        self._less = less
+        self._highest = less[-1]
         self._masks = party.mask_planes((group.variables, *less.shape[1:]))
         self._shared = party.correlation_planes((group.shared_planes, *less.shape[1:]))
         self.masked = torch.cat([equal[group.lowest_p :], less[:-1]]) ^ self._masks
 
     def finish(self, opened: Tensor) -> tuple[Tensor, Tensor]:
         """(G, P) of the group; P is of no use where the group does not need it."""
-        group, size = self._group, self._group.size
-        v, w = opened.split([size - group.lowest_p, size - 1])
-        p_masks, g_masks = self._masks.split([size - group.lowest_p, size - 1])
-        subsets = group.shared_subsets
-        table = torch.empty((group.subsets, *opened.shape[1:]), dtype=torch.uint8, device=opened.device)
-        table[:1] = shared_one(self._party, p_masks[:1])
-        table[[1 << i for i in range(len(p_masks))]] = p_masks
-        table[subsets] = self._shared[: len(subsets)]
-        # less_i times every product of masks above i, for i = 0, 1, ...
-        start, less = len(subsets), torch.empty(0)
-        for i in range(size):
-            if i == size - 1:
-                here = self._less[i:]
-            else:
-                above = table[group.above(i)]
-                with_g = torch.cat([g_masks[i : i + 1], self._shared[start : start + len(above) - 1]])
-                start += len(above) - 1
-                here = (w[i] & above) ^ with_g
-            less = here if i == 0 else here ^ (v[i - group.lowest_p] & less[0::2]) ^ less[1::2]
-        equal = table
-        if group.needs_equal:
-            for i in range(size):
-                equal = (v[i] & equal[0::2]) ^ equal[1::2]
-        return less[0], equal[0]
+        group = self._group
+        return local.merge(
+            opened, self._masks, self._shared, self._highest, needs_equal=group.needs_equal, first=self._first
+        )
 
 
 def shared_one(party: Party, like: Tensor) -> Tensor:

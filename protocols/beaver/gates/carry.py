@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.gate import Gate
-from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
+from protocols.beaver.gates.borrow import borrows, deal_borrows
 from protocols.beaver.gates.comparing import deal_bit_masks, open_bits, opened_bits_cost
+from protocols.beaver.gates.digits import BorrowCost
 from protocols.beaver.gates.opening import unknown
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.beaver.gates.borrow import BorrowCost, borrows, deal_borrows
+from protocols.beaver.gates.borrow import borrows, deal_borrows
+from protocols.beaver.gates.digits import BorrowCost
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, ring
+from protocols.core import bits, ring, tables
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 
@@ -49,7 +50,7 @@ class Thresholds:
 
     def shifted(self, opened: Tensor) -> Tensor:
         """c - t_j. Shapes: int64 [n] -> [J, n]."""
-        offsets = torch.tensor([t >> self.dropped for t in self.values], dtype=torch.int64, device=opened.device)
+        offsets = tables.numbers(tuple(t >> self.dropped for t in self.values), opened.device)
         return opened.unsqueeze(0) - offsets.unsqueeze(1)
 
     def signs(self, party: Party, shifted: Tensor, borrow: Tensor, mask_sign: Tensor) -> Tensor:

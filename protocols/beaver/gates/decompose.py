@@ -89,7 +89,7 @@ class Decompose(Gate[Tensor]):
     products is opened once. At last each bit b is opened as v = b ⊕ ρ, and b = v + (1 - 2 v) ρ is local.
 
     Comparison does not come this way: with one borrow and not all of them, wider digits take fewer rounds
-    (`borrow.py`; a sign of 32 bits takes two rounds there and five here).
+    (`borrow.py`: a sign of 32 bits takes two there at the most, and five here).
 
     Shapes: any -> [..., count], lowest bit first. Encoding: pair in Z_2^k, count <= k -> share in Z_2^bits, no
     fraction bits. Cost: ceil(log2(count - 1)) + 1 rounds; bits and the dealer's planes by level as in `_Level`, and
