@@ -6,10 +6,13 @@ Where the library is not glibc, its allocator is left as it is.
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # numbers of glibc's parameters
 _KEPT_BYTES = 1 << 30
+UPLOADS = Path("/proc/self/fd")
+"""The folder of files that exist in this process's memory alone."""
 
 
 def use_one_heap() -> None:
@@ -49,6 +52,32 @@ def available_bytes(system: Path = Path("/")) -> int | None:
         return min(free, limit - used + int(files["inactive_file"]))
     except (OSError, ValueError, KeyError):
         return free  # no limit: the file is missing, or says "max"
+
+
+def free_bytes(limit_bytes: int | None, uploaded_bytes: int = 0) -> int | None:
+    """What this process may still take: what is available, within a limit for all of it. None where nothing is known.
+
+    uploaded_bytes: of a file that it holds in memory, which the limit counts too.
+    """
+    free = available_bytes()
+    if limit_bytes is None:
+        return free
+    left = max(0, limit_bytes - resident_bytes() - uploaded_bytes)
+    return left if free is None else min(free, left)
+
+
+def resident_bytes(system: Path = Path("/")) -> int:
+    """What this process holds in memory now, programs and libraries included. 0 where the system does not tell."""
+    try:
+        lines = (system / "proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def scratch_folder() -> Path:
+    """Where a disk is used in place of memory: TMPDIR, or the system's folder for large temporary files."""
+    return Path(os.environ.get("TMPDIR") or "/var/tmp")
 
 
 def _adjust(parameter: int, value: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from protocols.core.errors import BoundError, ProtocolError
+from protocols.core.factor import IN_MEMORY, Keep
 from protocols.core.fixedpoint import FixedPointPolicy, decode
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Protocol, Secret
@@ -153,7 +154,7 @@ class CleartextProtocol(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
@@ -165,7 +166,7 @@ class CleartextProtocol(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits, bits)
 
@@ -176,7 +177,7 @@ class CleartextProtocol(Protocol):
         fraction_bits: int,
         *,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits)
 
