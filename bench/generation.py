@@ -44,7 +44,10 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class Setting:
-    """What to measure. tokens: of the prompt. generate: new tokens. reveal: logits, or only the likeliest token."""
+    """What to measure. tokens: of the prompt. generate: new tokens. reveal: logits, or only the likeliest token.
+
+    memory_gb: what each party may take, which then serves its share from disk.
+    """
 
     model: str
     tokens: int
@@ -55,6 +58,7 @@ class Setting:
     repeats: int
     reveal: str = "logits"
     network: str = "loopback"
+    memory_gb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,16 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
         with console.status(f"{setting.model}: making, reading and splitting the checkpoint"):
             work = _prepare(setting, scratch)
         with (
-            parties_on(setting.network, scratch) as running,
+            parties_on(setting.network, scratch, **_memory(setting, scratch)) as running,
             Client(running.launcher.settings) as client,
         ):
             with console.status("loading the model"):
                 started = time.perf_counter()
-                client.load_model(work.manifest, work.shares)
+                client.load_model(work.manifest, work.shares if setting.memory_gb is None else None)
                 load_seconds = time.perf_counter() - started
             console.print(f"loaded in {load_seconds:.1f} s")
             first = _session(client, work, setting, 1)  # the warm-up, too
-            runs = []
+            runs, before = [], disk_bytes_read(running.launcher.process_ids)
             for repeat in range(setting.repeats):
                 with console.status(f"run {repeat + 1} of {setting.repeats}"):
                     runs.append(_session(client, work, setting, setting.generate))
@@ -104,9 +108,14 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
                     f"run {repeat + 1}: prompt {runs[-1].seconds[0]:.3f} s, "
                     f"each token {statistics.median(runs[-1].seconds[1:]):.3f} s"
                 )
+            read = disk_bytes_read(running.launcher.process_ids)
             label = running.label
         plaintext = _plaintext(work.plain, work.ids, setting.generate)
-        return _record(setting, work, first, runs, load_seconds, plaintext) | {"network": label}
+        steps = setting.repeats * setting.generate
+        return _record(setting, work, first, runs, load_seconds, plaintext) | {
+            "network": label,
+            "step_disk_bytes": {role: (count - before[role]) / steps for role, count in read.items()},
+        }
 
 
 def extrapolate(setting: Setting, console: Console) -> dict[str, Any]:
@@ -122,6 +131,24 @@ def extrapolate(setting: Setting, console: Console) -> dict[str, Any]:
         found[f"whole_{figure}"] = one[figure] + (layers - 1) * a_layer
     how = f"from 1 and {setting.layers} layers, taken to grow linearly up to all {layers}; nothing else was measured"
     return several | {"extrapolated": found | {"layers": layers, "how": how}}
+
+
+def _memory(setting: Setting, scratch: Path) -> dict[str, Any]:
+    """For parties with little memory."""
+    if setting.memory_gb is None:
+        return {}
+    if setting.network != "loopback":
+        raise ConfigurationError("--memory-gb is measured on the loopback network")
+    return {"served": scratch / "split", "memory_bytes": round(setting.memory_gb * 1e9)}
+
+
+def disk_bytes_read(processes: Mapping[str, int]) -> dict[str, int]:
+    """What each role's process has read from disks so far, as Linux counts it; the page cache's hits are not in it."""
+    found = {}
+    for role, process in processes.items():
+        lines = Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines()
+        found[role] = next(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
+    return found
 
 
 def _prepare(setting: Setting, scratch: Path) -> Workload:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from parties.config import CALLERS, PARTIES, Measure, settings_toml
-from parties.launcher import Launcher, launch
+from parties.launcher import Launcher, free_addresses, launch
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError
 from protocols.families import BEAVER, family
@@ -69,8 +69,12 @@ def parties_on(
     offline_first: bool = False,
     module: str = "parties",
     protocol: str = BEAVER.name,
+    served: Path | None = None,
+    memory_bytes: int | None = None,
 ) -> Iterator[Running]:
     """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
+
+    served: on loopback, the folder of share files that parties serve. memory_bytes: as for `parties.launcher.launch`.
 
     Raises ConfigurationError for an unknown name, and what `launch` raises.
     """
@@ -80,8 +84,13 @@ def parties_on(
     measure = replace(network.measure, offline_first=offline_first)
     with ExitStack() as stack:
         if network == Network():
-            launcher = stack.enter_context(launch(protocol=protocol, module=module, measure=measure))
-            return (yield Running(launcher, {"name": name}))
+            config = None
+            if served is not None:
+                config = _settings(scratch, free_addresses(family(protocol).roles), measure, protocol)
+                with config.open("a", encoding="utf-8") as file:
+                    file.write(f"[models]\ndir = '{served}'\n")
+            launcher = launch(config, protocol=protocol, module=module, measure=measure, memory_bytes=memory_bytes)
+            return (yield Running(stack.enter_context(launcher), {"name": name}))
         namespaces = Namespaces(network.bits_per_second, family(protocol).roles)
         if may_make_namespaces():
             stack.enter_context(namespaces)

@@ -16,8 +16,10 @@ from protocols.core.errors import CheckpointError
 from protocols.families import REPLICATED, family
 
 _WORD_BYTES = 8
-_LOADING_WORDS = 5
-"""Of the largest tensor while it is loaded: its share, a mask, their sum, the other party's message, what is opened."""
+_OPENING_WORDS = 7
+"""Of rows that are opened: a mask, the sum with it, a message there and one back (twice), their sum, its negative."""
+_HELD_WORDS = 5
+"""Of a tensor of which three parties hold shares: two shares, and three sums of them."""
 _PART_AHEAD = 4  # one byte in so many of the memory for matrices is for those that are on their way
 _MOST_AHEAD_BYTES = 1 << 30  # a second's reading
 _SHORT_BYTES = 4
@@ -92,9 +94,10 @@ def _is_matrix(spec: ParameterSpec) -> bool:
 
 
 def _loading_bytes(manifest: Manifest, spec: ParameterSpec) -> int:
-    """What loading a tensor takes: a share, and of the rows that are opened at a time the other words."""
-    part = spec.elements if manifest.protocol == REPLICATED.name else min(spec.elements, OPENED_ELEMENTS)
-    return _WORD_BYTES * (spec.elements + (_LOADING_WORDS - 1) * part)
+    """What loading a tensor takes, at most."""
+    if manifest.protocol == REPLICATED.name:
+        return _WORD_BYTES * _HELD_WORDS * spec.elements
+    return _WORD_BYTES * (spec.elements + _OPENING_WORDS * min(spec.elements, OPENED_ELEMENTS))
 
 
 def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: bool) -> int:

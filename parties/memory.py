@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # numbers of glibc's parameters
 _KEPT_BYTES = 1 << 30
+_LARGE_BYTES = 1 << 20
 UPLOADS = Path("/proc/self/fd")
 """The folder of files that exist in this process's memory alone."""
 
@@ -21,17 +24,19 @@ def use_one_heap() -> None:
     _adjust(_ARENA_MAX, 1)
 
 
-def settle() -> None:
-    """After a model was loaded: give back what the heap holds free, and from now on keep freed blocks for the next.
+@contextmanager
+def loading() -> Iterator[None]:
+    """While a model is loaded: give back large blocks that are freed. Afterwards keep them for the next.
 
-    Loading leaves holes between the tensors that stay. A prediction takes the same sizes again and again, and fresh
-    pages for them would cost a tenth of its time.
+    A freed block is rarely reused for an aligned one of the same size, so loading would leave as many holes in the heap
+    as it loads tensors. A prediction takes the same sizes again and again, and fresh pages for them would cost a tenth
+    of its time.
     """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
-    for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-        _adjust(parameter, _KEPT_BYTES)
+    _set_kept(_LARGE_BYTES)
+    try:
+        yield
+    finally:
+        _set_kept(_KEPT_BYTES)
 
 
 def available_bytes(system: Path = Path("/")) -> int | None:
@@ -78,6 +83,15 @@ def resident_bytes(system: Path = Path("/")) -> int:
 def scratch_folder() -> Path:
     """Where a disk is used in place of memory: TMPDIR, or the system's folder for large temporary files."""
     return Path(os.environ.get("TMPDIR") or "/var/tmp")
+
+
+def _set_kept(size_bytes: int) -> None:
+    """Give back what is free now, and later on what is freed in larger blocks."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+        _adjust(parameter, size_bytes)
 
 
 def _adjust(parameter: int, value: int) -> None:

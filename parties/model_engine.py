@@ -56,7 +56,10 @@ class ModelEngine(Engine):
         )
 
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
-        manifest = Manifest.from_json(manifest_json)
+        with memory.loading():
+            return self._load(tools, Manifest.from_json(manifest_json), share)
+
+    def _load(self, tools: Tools, manifest: Manifest, share: Path | None) -> tuple[program.LoadedModel, MeterRows]:
         # Read first: a bad file is refused before any party sends a message about it.
         shares, index = None, _index(tools)
         family = REPLICATED if isinstance(tools, CircleTools) else BEAVER
@@ -77,7 +80,6 @@ class ModelEngine(Engine):
         protocol.finish()
         if weight_file is not None:
             weight_file.finish()
-        memory.settle()
         return model, meter.snapshot()
 
     def _weight_file(self, manifest: Manifest, role: str, share: Path | None) -> WeightFile | None:

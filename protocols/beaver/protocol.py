@@ -42,8 +42,8 @@ CPU = torch.device("cpu")
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
-OPENED_ELEMENTS = 1 << 25
-"""Of a weight matrix at a time: 256 MB in full words."""
+OPENED_ELEMENTS = 1 << 23
+"""Of a weight matrix at a time: 67 MB in full words."""
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
 
 
