@@ -127,7 +127,10 @@ class BlockFile:
 
 def new_buffer(size_bytes: int) -> mmap.mmap:
     """Memory of whole pages, which a disk reads and writes directly."""
-    return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    buffer = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # large pages are fewer to hold in place for the disk, where the system has them
+        buffer.madvise(mmap.MADV_HUGEPAGE)
+    return buffer
 
 
 def _rounded(count: int, multiple: int) -> int:

@@ -109,8 +109,8 @@ def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: b
     if weights == "public" and at_dealer:
         return 0
     if manifest.protocol == REPLICATED.name:
-        # Both shares, and their sum, of which products are made.
-        return _WORD_BYTES * spec.elements * (1 if weights == "public" else 3)
+        # A share and an opened form at two parties; at the third, which helps, a mask.
+        return _WORD_BYTES * spec.elements * (1 if weights == "public" else 2)
     full = ring.element_bytes(spec.bits) if digits else 4 if spec.bits <= ring.HALF_WORD_BITS else _WORD_BYTES
     in_clear = weights == "public" or (weights == "server" and role == "p1")
     if in_clear and digits:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from models.read_ahead import ReadAhead
+from tests.parties.local import eventually
 
 
 class Disk:
@@ -42,16 +43,6 @@ def use(ahead: ReadAhead, numbers: list[int]) -> None:
             assert buffer[0] == number
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread does."""
-    waiting = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("it did not happen")
-
-
 def in_thread(work: Callable[[], None]) -> None:
     """A session of its own."""
     with ThreadPoolExecutor(1) as pool:
@@ -70,9 +61,9 @@ def test_later_passes_read_ahead_in_the_order_of_the_last(disk: Disk) -> None:
         for i, number in enumerate([*order[1:], 4]):
             following = [*order[1:], *order, 0, 3][i + 1 : i + 3]
             with ahead.block(number):
-                until(lambda: all(other in ahead._coming for other in following))  # noqa: B023
+                eventually(lambda: all(other in ahead._coming for other in following))  # noqa: B023
     used = [*order, 4, *3 * order]
-    until(lambda: len(disk.asked) == len(used) + 3)  # as many as there are buffers
+    eventually(lambda: len(disk.asked) == len(used) + 3)  # as many as there are buffers
     assert sorted(disk.asked) == sorted([*used, 0, 3, 1]), "no block was read in vain"
 
 
@@ -83,7 +74,7 @@ def test_sessions_learn_from_each_other(disk: Disk) -> None:
 
     def session() -> None:
         with ahead.block(0):
-            until(lambda: set(disk.asked) == {0, 1, 2, 3})
+            eventually(lambda: set(disk.asked) == {0, 1, 2, 3})
         use(ahead, [1, 2, 3])
 
     in_thread(session)
@@ -107,9 +98,9 @@ def test_what_was_not_begun_makes_way(disk: Disk) -> None:
     disk.gate.clear()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(use, ahead, [0])
-        until(lambda: len(disk.asked) == 2 and len(ahead._coming) == 5)  # two readers, at 0 and 1; 2 to 5 wait
+        eventually(lambda: len(disk.asked) == 2 and len(ahead._coming) == 5)  # two readers, at 0 and 1; 2 to 5 wait
         second = pool.submit(use, ahead, [9])
-        until(lambda: len(ahead._coming) == 1)
+        eventually(lambda: len(ahead._coming) == 1)
         disk.gate.set()
         first.result(10)
         second.result(10)

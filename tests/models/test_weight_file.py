@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.families import REPLICATED
 from tests.in_process import BEAVER, Family, GivenSteps
 from tests.models.decoders import save_decoder, words
 from tests.models.runs import party_index
+from tests.parties.local import eventually
 from tests.three_parties import party_seeds
 
 Save = Callable[..., tuple[Path, Any]]
@@ -86,6 +88,22 @@ def test_the_file_has_no_name_and_nothing_in_it_can_be_read(tmp_path: Path) -> N
     with open(f"/proc/self/fd/{again._file._descriptor}", "rb") as file:
         assert file.read(4096) != first, "every file has a key of its own"
     assert "key" not in repr(weights._file)
+
+
+def test_everything_goes_with_the_last_matrix(tmp_path: Path) -> None:
+    weights = WeightFile(tmp_path, Room(0, 100_000, 20_000))
+    kept = weights.keep([numbers(50, 40)], 64)
+    weights.finish()
+    for _ in range(2):
+        kept.product([numbers(1, 50)], 64)
+    file, descriptor = weakref.ref(weights._file), weights._file._descriptor
+    del weights
+    kept.product([numbers(1, 50)], 64)
+    del kept
+    # What is being read is read to its end.
+    eventually(lambda: file() is None)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:
