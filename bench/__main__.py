@@ -53,6 +53,9 @@ def model(
     generate: Annotated[int | None, typer.Option(min=2, help="new tokens after a prompt of --tokens; decoders")] = None,
     reveal: Annotated[Literal["logits", "token"], typer.Option(help="what the client gets of each step")] = "logits",
     extrapolate: Annotated[bool, typer.Option(help="from --layers layers to all that the model has")] = False,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0.1, help="of each party, with --generate; weights beyond it are read from disk")
+    ] = None,
 ) -> None:
     """One model: seconds by phase, rounds, bytes, memory and error; or, with --generate, by token.
 
@@ -61,7 +64,9 @@ def model(
     Example: python -m bench model gpt2 --tokens 32 --generate 32
     """
     if generate is not None:
-        decoder = generation.Setting(name, tokens, generate, batch, weights, layers, repeats, reveal, network)
+        decoder = generation.Setting(
+            name, tokens, generate, batch, weights, layers, repeats, reveal, network, memory_gb
+        )
         _generation(decoder, extrapolated=extrapolate)
         return
     setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases, protocol)
@@ -203,7 +208,8 @@ def _generation(setting: generation.Setting, *, extrapolated: bool) -> None:
     console.print(f"[dim]included: {record['includes']}\nexcluded: {record['excludes']}[/dim]")
     layers = f"{setting.layers}layers-" if setting.layers else ""
     reveal = "" if setting.reveal == "logits" else "-token"
-    name = f"{setting.model}-{layers}{setting.weights}-{setting.batch}x{setting.tokens}-generate{reveal}"
+    memory = "" if setting.memory_gb is None else f"-{setting.memory_gb:g}gb"
+    name = f"{setting.model}-{layers}{setting.weights}-{setting.batch}x{setting.tokens}-generate{reveal}{memory}"
     _save(name + _suffix(setting.network), record)
 
 

@@ -45,7 +45,10 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class Setting:
-    """What to measure. tokens: of the prompt. generate: new tokens. reveal: logits, or only the likeliest token."""
+    """What to measure. tokens: of the prompt. generate: new tokens. reveal: logits, or only the likeliest token.
+
+    memory_gb: what each party may take, which then serves its share from disk.
+    """
 
     model: str
     tokens: int
@@ -56,6 +59,7 @@ class Setting:
     repeats: int
     reveal: str = "logits"
     network: str = "loopback"
+    memory_gb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,9 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
             work = _prepare(setting, scratch)
         with (
             # Uploaded shares would be in memory twice for a while, next to all roles of a large model.
-            parties_on(setting.network, scratch, models_dir=scratch / "split") as running,
+            parties_on(
+                setting.network, scratch, models_dir=scratch / "split", memory_bytes=_memory_bytes(setting)
+            ) as running,
             Client(running.launcher.settings) as client,
         ):
             with console.status("loading the model"):
@@ -102,7 +108,7 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
                 load_seconds = time.perf_counter() - started
             console.print(f"loaded in {load_seconds:.1f} s")
             first = _session(client, work, setting, 1)  # the warm-up, too
-            runs = []
+            runs, before = [], disk_bytes_read(running.launcher.process_ids)
             for repeat in range(setting.repeats):
                 with console.status(f"run {repeat + 1} of {setting.repeats}"):
                     runs.append(_session(client, work, setting, setting.generate))
@@ -110,9 +116,14 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
                     f"run {repeat + 1}: prompt {runs[-1].seconds[0]:.3f} s, "
                     f"each token {statistics.median(runs[-1].seconds[1:]):.3f} s"
                 )
+            read = disk_bytes_read(running.launcher.process_ids)
             label = running.label
         plaintext = _plaintext(work.plain, work.ids, setting.generate)
-        return _record(setting, work, first, runs, load_seconds, plaintext) | {"network": label}
+        steps = setting.repeats * setting.generate
+        return _record(setting, work, first, runs, load_seconds, plaintext) | {
+            "network": label,
+            "step_disk_bytes": {role: (count - before[role]) / steps for role, count in read.items()},
+        }
 
 
 def extrapolate(setting: Setting, console: Console) -> dict[str, Any]:
@@ -131,6 +142,24 @@ def extrapolate(setting: Setting, console: Console) -> dict[str, Any]:
         "cost as much as the mean of these"
     )
     return record | {"extrapolated": found | {"layers": layers, "how": how}}
+
+
+def _memory_bytes(setting: Setting) -> int | None:
+    """What each party may take."""
+    if setting.memory_gb is None:
+        return None
+    if setting.network != "loopback":
+        raise ConfigurationError("--memory-gb is measured on the loopback network")
+    return round(setting.memory_gb * 1e9)
+
+
+def disk_bytes_read(processes: Mapping[str, int]) -> dict[str, int]:
+    """What each role's process has read from disks so far, as Linux counts it; the page cache's hits are not in it."""
+    found = {}
+    for role, process in processes.items():
+        lines = Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines()
+        found[role] = next(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
+    return found
 
 
 def _prepare(setting: Setting, scratch: Path) -> Workload:

@@ -70,10 +70,12 @@ def parties_on(
     module: str = "parties",
     protocol: str = BEAVER.name,
     models_dir: Path | None = None,
+    memory_bytes: int | None = None,
 ) -> Iterator[Running]:
     """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
 
     models_dir: where every party finds its share of a model; without it shares are uploaded.
+    memory_bytes: on loopback, as for `parties.launcher.launch`.
 
     Raises ConfigurationError for an unknown name, and what `launch` raises.
     """
@@ -83,7 +85,9 @@ def parties_on(
     measure = replace(network.measure, offline_first=offline_first)
     with ExitStack() as stack:
         if network == Network():
-            launcher = launch(protocol=protocol, module=module, measure=measure, models_dir=models_dir)
+            launcher = launch(
+                protocol=protocol, module=module, measure=measure, models_dir=models_dir, memory_bytes=memory_bytes
+            )
             return (yield Running(stack.enter_context(launcher), {"name": name}))
         namespaces = Namespaces(network.bits_per_second, family(protocol).roles)
         if may_make_namespaces():

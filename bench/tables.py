@@ -49,9 +49,11 @@ def generations(records: Sequence[Record]) -> str:
         setting, embedding = record["setting"], record["token_embedding"]
         of_table = embedding["online_bytes"] / record["token_online_bytes"]
         network = "" if _network(record) == "loopback" else f", {_network(record)}"
+        limit = setting.get("memory_gb")
+        memory = "" if limit is None else f", at most {limit:g} GB of memory"
         rows.append(
             [
-                plots.model_name(setting) + network,
+                plots.model_name(setting) + network + memory,
                 setting["weights"],
                 setting["reveal"],
                 f"{setting['batch']} × {setting['tokens']} + {setting['generate']}",

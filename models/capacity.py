@@ -9,13 +9,19 @@ import torch
 
 from models.manifest import Manifest, ParameterSpec
 from models.tensor_file import TensorSpec
+from models.weight_file import BLOCK_BYTES, FEWEST_BUFFERS, Room
+from protocols.beaver.protocol import OPENED_ELEMENTS
 from protocols.core import ring
 from protocols.core.errors import CheckpointError
 from protocols.families import REPLICATED, family
 
 _WORD_BYTES = 8
-_LOADING_WORDS = 5
-"""Of the largest tensor while it is loaded: its share, a mask, their sum, the other party's message, what is opened."""
+_OPENING_WORDS = 7
+"""Of rows that are opened: a mask, the sum with it, a message there and one back (twice), their sum, its negative."""
+_HELD_WORDS = 5
+"""Of a tensor of which three parties hold shares: two shares, and three sums of them."""
+_PART_AHEAD = 4  # one byte in so many of the memory for matrices is for those that are on their way
+_MOST_AHEAD_BYTES = 1 << 30  # a second's reading
 _SHORT_BYTES = 4
 """Bytes of a weight in the clear: with f = 16 it is below 2^29 in magnitude."""
 
@@ -47,33 +53,64 @@ def check_disk(manifest: Manifest, folder: Path) -> None:
         )
 
 
-def check_memory(manifest: Manifest, role: str, free_bytes: int, *, digits: bool) -> None:
-    """Raises CheckpointError when p0, p1 or the dealer has no room for the model.
+def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, digits: bool) -> Room:
+    """Where a role keeps a model of which free_bytes at most are to be in memory, and the rest on the folder's disk.
 
     digits: whether products are computed with digits of numbers, rather than with words: see `protocols.core.factor`.
+
+    Raises CheckpointError, with the arithmetic, when memory or disk cannot do.
     """
-    kept = {name: _kept_bytes(manifest, spec, role, digits=digits) for name, spec in manifest.parameters.items()}
+    matrices, others = 0, 0
+    for spec in manifest.parameters.values():
+        kept = _kept_bytes(manifest, spec, role, digits=digits)
+        matrices, others = (matrices + kept, others) if _is_matrix(spec) else (matrices, others + kept)
     largest = max(manifest.parameters, key=lambda name: manifest.parameters[name].elements)
-    loading = _LOADING_WORDS * _WORD_BYTES * manifest.parameters[largest].elements
-    if sum(kept.values()) + loading > free_bytes:
+    loading = _loading_bytes(manifest, manifest.parameters[largest])
+    if matrices + others + loading <= free_bytes:
+        return Room(matrices)
+    least = FEWEST_BUFFERS * BLOCK_BYTES
+    if others + loading + least > free_bytes:
         raise CheckpointError(
-            f"{role} needs {human_bytes(sum(kept.values()) + loading)} of memory for this model: "
-            f"{human_bytes(sum(kept.values()))} that stay, in {len(kept)} tensors, and {human_bytes(loading)} while "
-            f"{largest}, the largest, is loaded; {human_bytes(free_bytes)} are free"
+            f"{role} needs {human_bytes(others + loading + least)} of memory for this model: {human_bytes(others)} for "
+            f"vectors, {human_bytes(least)} to read matrices from a disk and {human_bytes(loading)} while {largest}, "
+            f"the largest, is loaded; {human_bytes(free_bytes)} are free"
         )
+    left = free_bytes - others - loading
+    ahead = min(max(least, left // _PART_AHEAD), _MOST_AHEAD_BYTES)
+    room = Room(left - ahead, matrices - (left - ahead), ahead)
+    free_on_disk = shutil.disk_usage(folder).free
+    if room.disk_bytes > free_on_disk:
+        raise CheckpointError(
+            f"{role} needs {human_bytes(matrices + others + loading)} of memory for this model, of which "
+            f"{human_bytes(free_bytes)} are free; the {human_bytes(room.disk_bytes)} of matrices that do not fit would "
+            f"go to {folder}, where {human_bytes(free_on_disk)} are free. TMPDIR names another folder"
+        )
+    return room
+
+
+def _is_matrix(spec: ParameterSpec) -> bool:
+    """Whether it is kept as a factor of matrix products."""
+    return spec.opened and len(spec.shape) == 2
+
+
+def _loading_bytes(manifest: Manifest, spec: ParameterSpec) -> int:
+    """What loading a tensor takes, at most."""
+    if manifest.protocol == REPLICATED.name:
+        return _WORD_BYTES * _HELD_WORDS * spec.elements
+    return _WORD_BYTES * (spec.elements + _OPENING_WORDS * min(spec.elements, OPENED_ELEMENTS))
 
 
 def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: bool) -> int:
     """What a role keeps of one parameter, as `Protocol.prepare` and its kin leave it."""
     at_dealer, weights = role == "dealer", manifest.weights
-    if not (spec.opened and len(spec.shape) == 2):
+    if not _is_matrix(spec):
         # Share, opened form and mask of a vector; the dealer has masks alone.
         return _WORD_BYTES * spec.elements * (3 if spec.opened and not at_dealer else 1)
     if weights == "public" and at_dealer:
         return 0
     if manifest.protocol == REPLICATED.name:
-        # Both shares, and their sum, of which products are made.
-        return _WORD_BYTES * spec.elements * (1 if weights == "public" else 3)
+        # A share and an opened form at two parties; at the third, which helps, a mask.
+        return _WORD_BYTES * spec.elements * (1 if weights == "public" else 2)
     full = ring.element_bytes(spec.bits) if digits else 4 if spec.bits <= ring.HALF_WORD_BITS else _WORD_BYTES
     in_clear = weights == "public" or (weights == "server" and role == "p1")
     if in_clear:

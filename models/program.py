@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from models.manifest import GRAPH, Manifest
 from models.network import Network
 from models.registry import architecture
 from models.request import Request
+from protocols.core import factor
+from protocols.core.factor import Keep
 from protocols.core.secret import Protocol
 from protocols.families import family
 
@@ -46,23 +49,26 @@ def network(manifest: Manifest) -> Network:
     return architecture(manifest.architecture).network(manifest)
 
 
-def load(protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | None) -> LoadedModel:
-    """Prepare every parameter: factors are opened under a mask, once.
+def load(
+    protocol: Protocol, manifest: Manifest, shares: Mapping[str, Tensor] | None, keep: Keep | None = None
+) -> LoadedModel:
+    """Prepare every parameter: factors are opened under a mask, once. Each begins a layer, of the same name.
 
     shares: of what the party's file holds, which is nothing at P0 where P1 alone sees the weights. The dealer has none.
+    keep: how matrices are kept, in memory by default.
 
     Raises CheckpointError, before anything is sent, for a manifest that describes no model.
     """
-    weights, few_rows = {}, network(manifest).few_rows
-    with protocol.layer("load"):
-        for name, spec in sorted(manifest.parameters.items()):
-            share = None if not shares else shares[name].to(torch.int64)
-            shape, scale = spec.shape, spec.fraction_bits
+    weights, keep = {}, keep or partial(factor.prepare, few_rows=network(manifest).few_rows)
+    for name, spec in sorted(manifest.parameters.items()):
+        share = None if not shares else shares[name].to(torch.int64)
+        shape, scale = spec.shape, spec.fraction_bits
+        with protocol.layer("load"):
             if manifest.weights == "public":
-                weights[name] = protocol.prepare_public(share, shape, scale, opened=spec.opened, few_rows=few_rows)
+                weights[name] = protocol.prepare_public(share, shape, scale, opened=spec.opened, keep=keep)
                 continue
             prepare = protocol.prepare_server if manifest.weights == "server" else protocol.prepare
-            weights[name] = prepare(share, shape, scale, bits=spec.bits, opened=spec.opened, few_rows=few_rows)
+            weights[name] = prepare(share, shape, scale, bits=spec.bits, opened=spec.opened, keep=keep)
     return LoadedModel(manifest, weights)
 
 

@@ -14,6 +14,7 @@
     dir = "models"
     [limits]                        # optional
     threads = 1
+    memory_bytes = 8_000_000_000    # of each party's process; the weights that do not fit are read from disk
     [measure]                       # optional, for measurements only
     delay_seconds = 0.02
 
@@ -62,6 +63,8 @@ class Limits:
     """Threads of the tensor library in each party."""
     sessions: int = 16
     """Sessions at a time in one process."""
+    memory_bytes: int | None = None
+    """What a party's process may take while it loads and keeps models; None for what the system has available."""
     rendezvous_seconds: float = 5.0
     """How long a role waits for another one to join a session."""
     share_bytes: int = 8 << 30
@@ -122,6 +125,7 @@ class _FolderLiteral(_Literal):
 class _LimitsLiteral(_Literal):
     threads: int = Field(Limits.threads, ge=1, le=1024)
     sessions: int = Field(Limits.sessions, ge=1, le=256)
+    memory_bytes: int | None = Field(Limits.memory_bytes, ge=1)
     rendezvous_seconds: float = Field(Limits.rendezvous_seconds, gt=0, le=600)
     share_bytes: int = Field(Limits.share_bytes, ge=1)
     dealer_send_bytes: int = Field(Limits.dealer_send_bytes, ge=1)

@@ -57,6 +57,7 @@ def launch(
     measure: Measure | None = None,
     models_dir: Path | None = None,
     prefixes: Mapping[str, Sequence[str]] | None = None,
+    memory_bytes: int | None = None,
 ) -> Launcher:
     """Start the protocol's parties, and return when all of them serve.
 
@@ -69,6 +70,7 @@ def launch(
         measure: what a measurement changes, where `config` is None; a file says it itself.
         models_dir: where the parties look for shares of models, where `config` is None; a file says it itself.
         prefixes: role → words that its command begins with, for example to enter a network namespace.
+        memory_bytes: what each party may take, as `parties.config.Limits`; None leaves it to the settings.
 
     Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
     """
@@ -81,6 +83,7 @@ def launch(
             measure=measure,
             models_dir=models_dir,
             prefixes=prefixes,
+            memory_bytes=memory_bytes,
         )
         try:
             launcher.start()
@@ -112,6 +115,7 @@ class Launcher:
         measure: Measure | None = None,
         models_dir: Path | None = None,
         prefixes: Mapping[str, Sequence[str]] | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
@@ -123,6 +127,7 @@ class Launcher:
         self._measure = measure
         self._models_dir = models_dir
         self._prefixes = prefixes or {}
+        self._memory_bytes = memory_bytes
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: dict[str, threading.Thread] = {}
@@ -217,6 +222,8 @@ class Launcher:
     def _start(self, role: str, config: Path) -> None:
         command = [*self._prefixes.get(role, ()), sys.executable, "-P", "-m", self._module, role]
         command += ["--config", str(config), "--parent-on-stdin"]
+        if self._memory_bytes is not None:
+            command += ["--memory-bytes", str(self._memory_bytes)]
         if self._temporary is not None:
             command += ["--remove-if-orphaned", str(self._temporary)]
         process = subprocess.Popen(

@@ -10,10 +10,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from parties import memory
-from parties.config import ALL_PARTIES, load_settings
+from parties.config import ALL_PARTIES, Limits, load_settings
 from parties.engine import Engine
 from parties.exit_codes import HELP, ExitCode, exit_code
 from parties.server import PartyServer
@@ -25,10 +26,10 @@ SIGNAL_SECONDS = 0.2
 _LOG = logging.getLogger("parties")
 
 
-def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> ExitCode:
+def main(arguments: Sequence[str], make_engine: Callable[[Limits], Engine]) -> ExitCode:
     """Serve one role until SIGTERM or SIGINT; the process's exit code.
 
-    `make_engine` gets the number of threads that the tensor library may use.
+    `make_engine` gets the settings' limits, in which arguments may have changed some.
     """
     memory.use_one_heap()
     options = _parser().parse_args(arguments)
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str], make_engine: Callable[[int], Engine]) -> Exit
     stopping = stop_on_signals(options.parent_on_stdin, options.remove_if_orphaned)
     try:
         settings = load_settings(options.config)
-        server = PartyServer(settings, options.role, make_engine(options.threads or settings.limits.threads))
+        given = {"threads": options.threads, "memory_bytes": options.memory_bytes}
+        limits = replace(settings.limits, **{name: value for name, value in given.items() if value is not None})
+        server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits))
         server.start()
     except SecureInferenceError as error:
         code = exit_code(error)
@@ -84,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, metavar="TOML", help="addresses, certificates and limits")
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="threads of the tensor library (default: the settings')"
+    )
+    parser.add_argument(
+        "--memory-bytes", type=_positive, metavar="N", help="what this process may take (default: the settings')"
     )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")

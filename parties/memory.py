@@ -6,10 +6,16 @@ Where the library is not glibc, its allocator is left as it is.
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # numbers of glibc's parameters
 _KEPT_BYTES = 1 << 30
+_LARGE_BYTES = 1 << 20
+UPLOADS = Path("/proc/self/fd")
+"""The folder of files that exist in this process's memory alone."""
 
 
 def use_one_heap() -> None:
@@ -18,17 +24,19 @@ def use_one_heap() -> None:
     _adjust(_ARENA_MAX, 1)
 
 
-def settle() -> None:
-    """After a model was loaded: give back what the heap holds free, and from now on keep freed blocks for the next.
+@contextmanager
+def loading() -> Iterator[None]:
+    """While a model is loaded: give back large blocks that are freed. Afterwards keep them for the next.
 
-    Loading leaves holes between the tensors that stay. A prediction takes the same sizes again and again, and fresh
-    pages for them would cost a tenth of its time.
+    A freed block is rarely reused for an aligned one of the same size, so loading would leave as many holes in the heap
+    as it loads tensors. A prediction takes the same sizes again and again, and fresh pages for them would cost a tenth
+    of its time.
     """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
-    for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-        _adjust(parameter, _KEPT_BYTES)
+    _set_kept(_LARGE_BYTES)
+    try:
+        yield
+    finally:
+        _set_kept(_KEPT_BYTES)
 
 
 def available_bytes(system: Path = Path("/")) -> int | None:
@@ -49,6 +57,41 @@ def available_bytes(system: Path = Path("/")) -> int | None:
         return min(free, limit - used + int(files["inactive_file"]))
     except (OSError, ValueError, KeyError):
         return free  # no limit: the file is missing, or says "max"
+
+
+def free_bytes(limit_bytes: int | None, uploaded_bytes: int = 0) -> int | None:
+    """What this process may still take: what is available, within a limit for all of it. None where nothing is known.
+
+    uploaded_bytes: of a file that it holds in memory, which the limit counts too.
+    """
+    free = available_bytes()
+    if limit_bytes is None:
+        return free
+    left = max(0, limit_bytes - resident_bytes() - uploaded_bytes)
+    return left if free is None else min(free, left)
+
+
+def resident_bytes(system: Path = Path("/")) -> int:
+    """What this process holds in memory now, programs and libraries included. 0 where the system does not tell."""
+    try:
+        lines = (system / "proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def scratch_folder() -> Path:
+    """Where a disk is used in place of memory: TMPDIR, or the system's folder for large temporary files."""
+    return Path(os.environ.get("TMPDIR") or "/var/tmp")
+
+
+def _set_kept(size_bytes: int) -> None:
+    """Give back what is free now, and later on what is freed in larger blocks."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+        _adjust(parameter, size_bytes)
 
 
 def _adjust(parameter: int, value: int) -> None:

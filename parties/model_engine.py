@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import torch
 
 from models import program
 from models.bert import BertConfig, parameters
-from models.capacity import check_memory
+from models.capacity import human_bytes, plan_room
 from models.checkpoint import read_share
 from models.manifest import Manifest
 from models.request import Request
+from models.weight_file import WeightFile
 from parties import memory
+from parties.config import Limits
 from parties.engine import CircleTools, DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
 from protocols.beaver.protocol import BeaverDealer, BeaverParty
 from protocols.core.channel import Channel, Payload
@@ -25,9 +28,15 @@ from protocols.core.prg import SEED_BYTES
 from protocols.families import BEAVER, REPLICATED
 from protocols.replicated.protocol import ReplicatedParty
 
+_LOG = logging.getLogger("parties")
+
 
 class ModelEngine(Engine):
     """Loads and runs the models of `models.program`."""
+
+    def __init__(self, memory_bytes: int | None = None) -> None:
+        """memory_bytes: as in `parties.config.Limits`."""
+        self._memory_bytes = memory_bytes
 
     def digests(self, manifest_json: str) -> Digests:
         manifest = Manifest.from_json(manifest_json)
@@ -47,7 +56,10 @@ class ModelEngine(Engine):
         )
 
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
-        manifest = Manifest.from_json(manifest_json)
+        with memory.loading():
+            return self._load(tools, Manifest.from_json(manifest_json), share)
+
+    def _load(self, tools: Tools, manifest: Manifest, share: Path | None) -> tuple[program.LoadedModel, MeterRows]:
         # Read first: a bad file is refused before any party sends a message about it.
         shares, index = None, _index(tools)
         family = REPLICATED if isinstance(tools, CircleTools) else BEAVER
@@ -57,20 +69,36 @@ class ModelEngine(Engine):
                 "split it again"
             )
         role = "dealer" if index is None else f"p{index}"
-        free = memory.available_bytes()
-        digits = multiplies_bytes(torch.device("cpu")) and not program.network(manifest).few_rows
-        if free is not None:
-            check_memory(manifest, role, free, digits=digits)
+        weight_file = self._weight_file(manifest, role, share)
         if index is not None:
             if share is None:
                 raise CheckpointError(f"{role} has no share of the model")
             shares = read_share(share, manifest, role)
         meter = Meter()
         protocol = _protocol(tools, manifest.policy, meter)
-        model = program.load(protocol, manifest, shares)
+        model = program.load(protocol, manifest, shares, None if weight_file is None else weight_file.keep)
         protocol.finish()
-        memory.settle()
+        if weight_file is not None:
+            weight_file.finish()
         return model, meter.snapshot()
+
+    def _weight_file(self, manifest: Manifest, role: str, share: Path | None) -> WeightFile | None:
+        """For the weights that do not fit in memory. Raises CheckpointError when there is no room for them, either."""
+        uploaded = share.stat().st_size if share is not None and share.parent == memory.UPLOADS else 0
+        free, few_rows = memory.free_bytes(self._memory_bytes, uploaded), program.network(manifest).few_rows
+        if free is None:
+            return None
+        digits = multiplies_bytes(torch.device("cpu")) and not few_rows
+        folder = memory.scratch_folder()
+        room = plan_room(manifest, role, free, folder, digits=digits)
+        if room.disk_bytes == 0:
+            return None
+        _LOG.info(
+            "%s may be taken: %s of weights stay in memory, %s are read from %s at each use",
+            *(human_bytes(count) for count in (free, room.memory_bytes, room.disk_bytes)),
+            folder,
+        )
+        return WeightFile(folder, room, few_rows=few_rows)
 
     def predict(
         self, tools: Tools, model: object, request_json: str, client: program.ClientSteps
@@ -89,11 +117,11 @@ class ModelEngine(Engine):
         return stopped, meter.snapshot()
 
 
-def model_engine(threads: int) -> Engine:
-    """The engine of a process whose tensor library uses `threads` threads."""
-    torch.set_num_threads(threads)
+def model_engine(limits: Limits) -> Engine:
+    """The engine of a process that keeps these limits."""
+    torch.set_num_threads(limits.threads)
     _warm_up()
-    return ModelEngine()
+    return ModelEngine(limits.memory_bytes)
 
 
 class _Nobody(program.ClientSteps):

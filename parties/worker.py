@@ -92,11 +92,12 @@ class Worker:
             with os.fdopen(os.memfd_create("share"), "wb") as file:
                 session.run.receive_file(file, self._check_upload)
                 file.flush()
-                yield Path(f"/proc/self/fd/{file.fileno()}")
+                yield memory.UPLOADS / str(file.fileno())
 
     def _check_upload(self, count: int) -> None:
         """Raises CheckpointError when a share file of `count` bytes is more than this party takes."""
-        name, limit, free = self._role.name, self._role.settings.limits.share_bytes, memory.available_bytes()
+        name, limits = self._role.name, self._role.settings.limits
+        limit, free = limits.share_bytes, memory.free_bytes(limits.memory_bytes)
         advice = f"copy the file to {name}'s [models] dir instead"
         if count > limit:
             raise CheckpointError(

@@ -99,17 +99,15 @@ class PrivateModel(ResidentModel):
             raise CheckpointError(f"{folder} is no folder; it should be a checkpoint or a split checkpoint")
         tokenizer = load_tokenizer(folder)
         endings = () if tokenizer is not None else read_endings(folder)
+        if (folder / MANIFEST_NAME).is_file():
+            return cls._from_split(folder, parties, weights, policy, tokenizer, endings, head=head, progress=progress)
         with status("reading and checking the checkpoint", progress):
-            if (folder / MANIFEST_NAME).is_file():
-                return cls._from_split(folder, parties, weights, policy, tokenizer, endings, head=head)
             checkpoint = read_checkpoint(folder, weights=weights or "private", policy=policy, head=head)
         # Both share files together are the model: only this user may read them, and only while they are uploaded.
-        with (
-            status("sharing the weights with the parties", progress),
-            tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary,
-        ):
-            manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
-            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol))
+        with tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary:
+            with status("splitting the weights", progress):
+                manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
+            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol), progress)
         return cls(
             manifest,
             parties,
@@ -131,6 +129,7 @@ class PrivateModel(ResidentModel):
         endings: Sequence[int],
         *,
         head: bool,
+        progress: bool | None,
     ) -> PrivateModel:
         manifest = read_manifest(folder)
         if manifest.protocol != parties.protocol:
@@ -147,7 +146,7 @@ class PrivateModel(ResidentModel):
         if not head and network(manifest).whole_output == "logits":
             raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
-        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
+        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol), progress)
         return cls(
             manifest,
             parties,

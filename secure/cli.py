@@ -79,6 +79,15 @@ class Options:
 ProtocolOption = Annotated[
     ProtocolName, typer.Option(help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing.")
 ]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-gb",
+        min=0.1,
+        metavar="GB",
+        help="What a party's process may take; weights that do not fit are read from disk. Default: what is available.",
+    ),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="TOML", help="Addresses and certificates of the parties.")
 ]
@@ -112,7 +121,9 @@ def demo(
 
 
 @app.command("launch", epilog=examples("secure launch", "secure launch --config parties.toml"))
-def launch_parties(config: ConfigOption = None, protocol: ProtocolOption = ProtocolName.BEAVER) -> None:
+def launch_parties(
+    config: ConfigOption = None, protocol: ProtocolOption = ProtocolName.BEAVER, memory_gb: MemoryOption = None
+) -> None:
     """Start the three parties on this machine, and stop them with Ctrl-C.
 
     Without --config it takes free ports and fresh certificates, in a private folder that is removed at the end. With
@@ -121,7 +132,8 @@ def launch_parties(config: ConfigOption = None, protocol: ProtocolOption = Proto
     All three on one machine is for trying and measuring. It protects nothing from that machine.
     """
     console = Console(stderr=True)
-    with launcher.launch(config, protocol=protocol.value, log=launcher.console_log(console)) as started:
+    log, memory_bytes = launcher.console_log(console), _bytes(memory_gb)
+    with launcher.launch(config, protocol=protocol.value, log=log, memory_bytes=memory_bytes) as started:
         path = config or started.config
         console.print(f"All three serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
         try:
@@ -137,10 +149,12 @@ def party(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the tensor library; the default is the file's.")
     ] = None,
+    memory_gb: MemoryOption = None,
 ) -> None:
     """Run one party in this process, until SIGTERM or Ctrl-C."""
-    arguments = [role.value, "--config", str(config)]
-    _end(party_main(arguments if threads is None else [*arguments, "--threads", str(threads)], model_engine))
+    given = {"--threads": threads, "--memory-bytes": _bytes(memory_gb)}
+    options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+    _end(party_main([role.value, "--config", str(config), *options], model_engine))
 
 
 @app.command(epilog=examples("secure certs --out certs", "secure certs --out certs --host p0=p0.example.org --days 90"))
@@ -268,6 +282,10 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 def _end(code: ExitCode) -> NoReturn:
     raise typer.Exit(int(code))
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else round(gigabytes * 1e9)
 
 
 def _write(path: Path, text: str) -> None:

@@ -93,7 +93,11 @@ class Parties:
 
 
 def launch(
-    config: Path | str | None = None, *, protocol: str | None = None, log: Callable[[str, str], None] | None = None
+    config: Path | str | None = None,
+    *,
+    protocol: str | None = None,
+    log: Callable[[str, str], None] | None = None,
+    memory_bytes: int | None = None,
 ) -> Parties:
     """Start all parties on this machine and connect to them. For trying and measuring: it protects nothing here.
 
@@ -103,13 +107,15 @@ def launch(
         protocol: "beaver", two computing parties and a dealer (the default); or "replicated", three computing parties.
             A config has its own; naming another one is an error.
         log: called with a role and one line of its log, from another thread; None drops the logs.
+        memory_bytes: what each party's process may take; the weights that do not fit lie encrypted on a disk and are
+            read at each use. None leaves it to the config, or to what the system has available.
 
     Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
     """
     path = None if config is None else Path(config)
     if path is not None and protocol not in (None, given := load_settings(path).protocol):
         raise ConfigurationError(f"{path} is for the protocol {given!r}, {protocol!r} is asked for")
-    started = launcher.launch(path, protocol=protocol or BEAVER.name, log=log)
+    started = launcher.launch(path, protocol=protocol or BEAVER.name, log=log, memory_bytes=memory_bytes)
     try:
         return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)
     except BaseException:

@@ -63,24 +63,24 @@ class PrivateModule(ResidentModel):
         """
         with status("capturing the module", progress):
             checkpoint = capture(module, example_inputs, weights=weights)
-        with (
-            status("sharing the weights with P0 and P1", progress),
-            tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary,
-        ):
-            manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
-            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol))
+        with tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary:
+            with status("splitting the weights", progress):
+                manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
+            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol), progress)
         return cls(manifest, parties, embeddings=checkpoint.embeddings, load_seconds=load_seconds)
 
     @classmethod
-    def from_split(cls, folder: Path | str, *, parties: Parties) -> Self:
+    def from_split(cls, folder: Path | str, *, parties: Parties, progress: bool | None = None) -> Self:
         """Load a module from a folder that `split` made. Where it lacks the share files, each party serves its own.
+
+        progress: as for `from_module`.
 
         Raises CheckpointError before anything is sent, and SessionError and its kinds.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
         tables = read_client_tables(folder, manifest)
-        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol))
+        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol), progress)
         return cls(manifest, parties, embeddings=tables, load_seconds=load_seconds)
 
     @staticmethod

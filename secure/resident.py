@@ -74,8 +74,11 @@ class ResidentModel:
         return layer_bar(sessions, self._network.layers, progress)
 
 
-def load_model(parties: Parties, manifest: Manifest, shares: Mapping[str, Path] | None) -> float:
-    """Make the model resident at the parties. Returns the seconds that it took."""
+def load_model(
+    parties: Parties, manifest: Manifest, shares: Mapping[str, Path] | None, progress: bool | None = None
+) -> float:
+    """Make the model resident at the parties, tensor by tensor. Returns the seconds that it took."""
     started = time.monotonic()
-    parties.client.load_model(manifest, shares)
+    with layer_bar(1, len(manifest.parameters), progress) as bar:
+        parties.client.load_model(manifest, shares, bar.watch)
     return time.monotonic() - started

@@ -30,10 +30,11 @@ from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.beaver.secret import BeaverSecret
 from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
-from protocols.core import factor, ring
+from protocols.core import ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
+from protocols.core.factor import IN_MEMORY, Factor, Keep, keep_rows
 from protocols.core.fixedpoint import FixedPointPolicy, public_factor
 from protocols.core.piecewise import Clamped, Piecewise
 from protocols.core.secret import Protocol, Secret
@@ -41,7 +42,8 @@ from protocols.core.secret import Protocol, Secret
 Result = TypeVar("Result")
 CPU = torch.device("cpu")
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
-_OPENED_ELEMENTS = 1 << 25  # of a weight matrix at a time: 256 MB in full words
+OPENED_ELEMENTS = 1 << 23
+"""Of a weight matrix at a time: 67 MB in full words."""
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable pair
 
 
@@ -458,18 +460,23 @@ class BeaverProtocol(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Weight | Matrix:
         """Load a model's tensor: keep its share and, for factors of products, open it under a mask once."""
         secret = self.input(share, shape, fraction_bits, bits)
         assert secret.share is not None
         if not opened or len(shape) != 2:
             return self._elementwise(secret.share, fraction_bits, bits, opened=opened)
-        pair = self._open_matrix(secret.share, lambda part: Open(part, bits))
-        # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
-        kept = [pair.mask] if self.at_dealer else [secret.share, -pair.opened]
-        prepared = factor.prepare([matrix for matrix in kept if matrix is not None], bits, few_rows=few_rows)
-        return Matrix(prepared, shape, fraction_bits, bits)
+
+        def opened_rows(part: Tensor) -> Factor:
+            pair = self.run(Open(part, bits))
+            if self.at_dealer:
+                assert pair.mask is not None
+                return keep([pair.mask], bits)
+            # Whoever computes a product keeps no mask of the matrix: its share and opened form say everything.
+            return keep([part, -pair.opened], bits)
+
+        return Matrix(_by_rows(secret.share, opened_rows), shape, fraction_bits, bits)
 
     def prepare_server(
         self,
@@ -479,7 +486,7 @@ class BeaverProtocol(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Weight | ServerMatrix:
         """Load a tensor that P1 holds in the clear: P1's share is the tensor, P0's is zero.
 
@@ -492,19 +499,15 @@ class BeaverProtocol(Protocol):
         assert share is not None
         if not opened or len(shape) != 2:
             return self._elementwise(share, fraction_bits, bits, opened=opened)
-        pair = self._open_matrix(share, lambda part: OpenToOne(part, bits, sender=1))
         at_owner = isinstance(self.role, Party) and self.role.index == 1
-        kept = pair.mask if self.at_dealer else share if at_owner else -pair.opened
-        assert kept is not None
-        return ServerMatrix(factor.prepare([kept], bits, few_rows=few_rows), shape, fraction_bits, bits, at_owner)
 
-    def _open_matrix(self, share: Tensor, gate: Callable[[Tensor], Gate[Pair]]) -> Pair:
-        """The pair of a matrix. A large one is opened some rows at a time, to bound what is sent at once."""
-        pairs = [self.run(gate(part)) for part in share.split(max(1, _OPENED_ELEMENTS // share.shape[1]))]
-        if len(pairs) == 1:
-            return pairs[0]
-        masks = [pair.mask for pair in pairs if pair.mask is not None]
-        return Pair(torch.cat([pair.opened for pair in pairs]), torch.cat(masks), pairs[0].bits, dealt=True)
+        def opened_rows(part: Tensor) -> Factor:
+            pair = self.run(OpenToOne(part, bits, sender=1))
+            kept = pair.mask if self.at_dealer else part if at_owner else -pair.opened
+            assert kept is not None
+            return keep([kept], bits)
+
+        return ServerMatrix(_by_rows(share, opened_rows), shape, fraction_bits, bits, at_owner)
 
     def _elementwise(self, share: Tensor, fraction_bits: int, bits: int, *, opened: bool) -> Weight:
         return Weight(share, self.run(Open(share, bits)) if opened else None, fraction_bits, bits)
@@ -516,13 +519,13 @@ class BeaverProtocol(Protocol):
         fraction_bits: int,
         *,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> PublicWeight | PublicMatrix:
         """Load a tensor that both parties hold in the clear."""
         if opened and len(shape) == 2:
             prepared = None
             if values is not None:
-                prepared = factor.prepare([values.to(self._device)], ring.WORD_BITS, few_rows=few_rows)
+                prepared = keep([values.to(self._device)], ring.WORD_BITS)
             return PublicMatrix(prepared, shape, fraction_bits)
         if values is None:
             values = torch.empty(shape, dtype=torch.int64, device="meta")
@@ -548,6 +551,11 @@ class BeaverProtocol(Protocol):
     @property
     def _device(self) -> torch.device:
         return torch.device("meta") if self.at_dealer else self.role.device
+
+
+def _by_rows(share: Tensor, opened: Callable[[Tensor], Factor]) -> Factor:
+    """A matrix's factor. A large one is opened some rows at a time, to bound what is sent, and held, at once."""
+    return keep_rows([share], OPENED_ELEMENTS // share.shape[1], lambda parts: opened(parts[0]))
 
 
 def _narrowest(x: BeaverSecret) -> int:

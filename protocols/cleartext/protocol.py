@@ -13,6 +13,7 @@ from torch import Tensor
 
 from protocols.core import ring
 from protocols.core.errors import BoundError, ProtocolError
+from protocols.core.factor import IN_MEMORY, Keep
 from protocols.core.fixedpoint import FixedPointPolicy, decode
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Protocol, Secret
@@ -176,7 +177,7 @@ class CleartextProtocol(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> ClearSecret:
         return self.input(share, shape, fraction_bits, bits)
 
@@ -188,7 +189,7 @@ class CleartextProtocol(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits, bits)
 
@@ -199,7 +200,7 @@ class CleartextProtocol(Protocol):
         fraction_bits: int,
         *,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> ClearSecret:
         return self.input(values, shape, fraction_bits)
 

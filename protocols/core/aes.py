@@ -19,7 +19,7 @@ from protocols.core.errors import ConfigurationError
 NONCE_BYTES = 12
 _COUNTER = bytes(4)
 _CHUNK_BYTES = 1 << 18  # stays in the second-level cache
-_ZEROS = bytes(_CHUNK_BYTES)
+_ZEROS = np.zeros(_CHUNK_BYTES, dtype=np.uint8)
 
 try:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -36,15 +36,23 @@ class CounterMode(ABC):
         """Write the beginning of a nonce's stream. Shapes: 12 bytes; out uint8 [n]."""
         self._start(nonce + _COUNTER)
         for start in range(0, len(out), _CHUNK_BYTES):
-            self._continue(out[start : start + _CHUNK_BYTES])
+            part = out[start : start + _CHUNK_BYTES]
+            self._continue(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], part)
+
+    def apply(self, nonce: bytes, data: NDArray[np.uint8]) -> None:
+        """Encrypt in place, or decrypt: a nonce's stream is added to data, bit by bit. Shapes: 12 bytes; uint8 [n]."""
+        self._start(nonce + _COUNTER)
+        for start in range(0, len(data), _CHUNK_BYTES):
+            part = data[start : start + _CHUNK_BYTES]
+            self._continue(part, part)
 
     @abstractmethod
     def _start(self, block: bytes) -> None:
         """The first block that is to be encrypted."""
 
     @abstractmethod
-    def _continue(self, out: NDArray[np.uint8]) -> None:
-        """Write what follows, at most a chunk."""
+    def _continue(self, source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Write what follows of the stream, added to the source: at most a chunk. Both may be the same memory."""
 
 
 def counter_mode(key: bytes) -> CounterMode:
@@ -61,8 +69,8 @@ class PackageCounterMode(CounterMode):
     def _start(self, block: bytes) -> None:
         self._context.reset_nonce(block)
 
-    def _continue(self, out: NDArray[np.uint8]) -> None:
-        self._context.update_into(_ZEROS if len(out) == _CHUNK_BYTES else _ZEROS[: len(out)], out.data)
+    def _continue(self, source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        self._context.update_into(source.data, out.data)
 
 
 class LibraryCounterMode(CounterMode):
@@ -84,10 +92,11 @@ class LibraryCounterMode(CounterMode):
     def _start(self, block: bytes) -> None:
         self._initialise(None, None, block)
 
-    def _continue(self, out: NDArray[np.uint8]) -> None:
+    def _continue(self, source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         written = ctypes.c_int()
         count = len(out)
-        done = self._library.EVP_EncryptUpdate(self._context, out.ctypes.data, ctypes.byref(written), _ZEROS, count)
+        places = out.ctypes.data, ctypes.byref(written), source.ctypes.data
+        done = self._library.EVP_EncryptUpdate(self._context, *places, count)
         if done != 1 or written.value != count:
             raise ConfigurationError("OpenSSL failed at AES-128 in counter mode; install the package cryptography")
 
@@ -104,5 +113,5 @@ def _library() -> ctypes.CDLL:
     library.EVP_CIPHER_CTX_free.restype = None
     library.EVP_aes_128_ctr.restype = pointer
     library.EVP_EncryptInit_ex.argtypes = [pointer, pointer, pointer, ctypes.c_char_p, ctypes.c_char_p]
-    library.EVP_EncryptUpdate.argtypes = [pointer, pointer, ctypes.POINTER(count), ctypes.c_char_p, count]
+    library.EVP_EncryptUpdate.argtypes = [pointer, pointer, ctypes.POINTER(count), pointer, count]
     return library

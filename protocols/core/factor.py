@@ -14,8 +14,8 @@ are one slice of x's digits times one slice of y's, and each s is a single produ
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
@@ -40,7 +40,40 @@ class Factor(ABC):
         """The sum of products mod 2^bits, bits at most what was prepared. Shapes: int64 [..., K] each -> [..., N]."""
 
 
-def prepare(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False, digits: bool | None = None) -> Factor:
+Keep = Callable[[Sequence[Tensor], int], Factor]
+"""How a role keeps right factors: from y_1, y_2, ... and the ring's bits, as `prepare`. Shapes: int64 [K, N] each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared(Factor):
+    """Right factors in one of the two forms, with the tensors that products are made of."""
+
+    tensors: tuple[Tensor, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked(Factor):
+    """Factors of some rows of every y each, which lie one below the other: a product is the sum of theirs."""
+
+    parts: tuple[tuple[slice, Factor], ...]
+
+    def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
+        products = (part.product([x[..., rows] for x in xs], bits) for rows, part in self.parts)
+        total = next(products)
+        for product in products:
+            total += product
+        return total
+
+
+def keep_rows(ys: Sequence[Tensor], most: int, keep: Callable[[list[Tensor]], Factor]) -> Factor:
+    """The factor that keeps at most so many rows at a time. Shapes: [K, N] each, all the same."""
+    count, most = len(ys[0]), max(1, most)
+    windows = [slice(start, min(start + most, count)) for start in range(0, count, most)]
+    parts = tuple((rows, keep([y[rows] for y in ys])) for rows in windows)
+    return parts[0][1] if len(parts) == 1 else Stacked(parts)
+
+
+def prepare(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False, digits: bool | None = None) -> Prepared:
     """The form in which this device multiplies fastest; `digits` overrides that. Shapes: int64 [K, N] each.
 
     few_rows: of what they will mostly be multiplied by. On a CPU one row is multiplied as fast as memory brings words,
@@ -66,6 +99,10 @@ def _is_short(y: Tensor) -> bool:
     return int(least) >= -_HALF_WORD and int(largest) < _HALF_WORD
 
 
+IN_MEMORY: Keep = prepare
+"""The ordinary way: the tensors themselves are kept."""
+
+
 @cache
 def multiplies_bytes(device: torch.device) -> bool:
     """Whether products of bytes are so much faster than those of words that 36 of them are the better choice."""
@@ -76,21 +113,20 @@ def multiplies_bytes(device: torch.device) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Words(Factor):
-    ys: tuple[Tensor, ...]
+class _Words(Prepared):
+    """Tensors: y_1, y_2, ..., int64 or int32."""
 
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
-        total = ring.matmul(xs[0], self.ys[0], bits)
-        for x, y in zip(xs[1:], self.ys[1:], strict=True):
+        total = ring.matmul(xs[0], self.tensors[0], bits)
+        for x, y in zip(xs[1:], self.tensors[1:], strict=True):
             total += ring.matmul(x, y, bits)
         return total
 
 
 @dataclass(frozen=True, eq=False)
-class _Digits(Factor):
-    """Blocks of rows of all y, one below the other: int8 [N, digits, rows], highest digit first."""
+class _Digits(Prepared):
+    """Tensors: blocks of rows of all y, one below the other: int8 [N, digits, rows], highest digit first."""
 
-    blocks: tuple[Tensor, ...]
     columns: int
 
     @classmethod
@@ -113,9 +149,9 @@ class _Digits(Factor):
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
         shape, count = (*xs[0].shape[:-1], self.columns), ring.element_bytes(bits)
         parts = [x.reshape(-1, x.shape[-1]) for x in xs]
-        total = torch.zeros((parts[0].shape[0], self.blocks[0].shape[0]), dtype=torch.int64, device=xs[0].device)
+        total = torch.zeros((parts[0].shape[0], self.tensors[0].shape[0]), dtype=torch.int64, device=xs[0].device)
         start = 0
-        for block in self.blocks:
+        for block in self.tensors:
             digits = _digits_of(parts, start, count, block.shape[2])
             start += block.shape[2]
             _add_product(digits, block, total)

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from protocols.core.factor import IN_MEMORY, Keep
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.piecewise import Piecewise
 
@@ -230,11 +231,11 @@ class Protocol(ABC):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Any:
         """Load a model's private tensor, once per model; `opened` for factors of products.
 
-        few_rows: what the products mostly have on the left; it decides how a matrix is kept.
+        keep: how a matrix is kept; it must own the tensors that it keeps.
         """
 
     @abstractmethod
@@ -246,7 +247,7 @@ class Protocol(ABC):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Any:
         """Load a tensor that P1, the model's owner, holds in the clear; every other role passes None."""
 
@@ -258,9 +259,9 @@ class Protocol(ABC):
         fraction_bits: int,
         *,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Any:
-        """Load a model's public tensor, once per model; `opened` and `few_rows` as for `prepare`."""
+        """Load a model's public tensor, once per model; `opened` and `keep` as for `prepare`."""
 
     @abstractmethod
     def bind(self, weight: Any) -> Secret:

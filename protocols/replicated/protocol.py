@@ -28,10 +28,11 @@ from protocols.beaver.gates.product import Bilinear, Product, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.weights import Matrix
-from protocols.core import factor, ring
+from protocols.core import ring
 from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
+from protocols.core.factor import IN_MEMORY, Keep
 from protocols.core.fixedpoint import FixedPointPolicy, public_factor
 from protocols.core.piecewise import Clamped, Piecewise
 from protocols.core.prg import Prg
@@ -456,7 +457,7 @@ class ReplicatedParty(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Weight | HelpedMatrix:
         """Keep a model's tensor; for factors of products in the form that this party's role in them takes. Local."""
         shares = self._given(share, shape, bits)
@@ -466,7 +467,7 @@ class ReplicatedParty(Protocol):
         pair = pair_of(role, shares)
         assert pair.mask is not None
         kept = [pair.mask] if isinstance(role, Helper) else [additive(role, shares), -pair.opened]
-        matrix = Matrix(factor.prepare(kept, bits, few_rows=few_rows), shape, fraction_bits, bits)
+        matrix = Matrix(keep(kept, bits), shape, fraction_bits, bits)
         return HelpedMatrix(matrix, self._helper)
 
     def prepare_server(
@@ -477,7 +478,7 @@ class ReplicatedParty(Protocol):
         *,
         bits: int = 64,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> Weight:
         """Raises ProtocolError: of three equal parties none holds a model in the clear."""
         raise ProtocolError("weights='server' is for the protocol 'beaver'; split the model with private weights")
@@ -489,13 +490,13 @@ class ReplicatedParty(Protocol):
         fraction_bits: int,
         *,
         opened: bool,
-        few_rows: bool = False,
+        keep: Keep = IN_MEMORY,
     ) -> PublicWeight | PublicMatrix:
         """Keep a tensor that all parties hold in the clear. Local."""
         if values is None:
             raise ProtocolError("a public tensor was not given")
         if opened and len(shape) == 2:
-            prepared = factor.prepare([values.to(self.device)], ring.WORD_BITS, few_rows=few_rows)
+            prepared = keep([values.to(self.device)], ring.WORD_BITS)
             return PublicMatrix(prepared, shape, fraction_bits)
         return PublicWeight(values.to(self.device), fraction_bits)
 

@@ -33,6 +33,7 @@ def test_every_step_of_every_run_is_kept(record: dict[str, Any]) -> None:
     later = [second for run in record["step_seconds"] for second in run[1:]]
     assert record["token_seconds"] == statistics.median(later) > 0
     assert record["max_error"] < 5e-3
+    assert set(record["step_disk_bytes"]) == {"p0", "p1", "dealer"}
 
 
 def test_what_a_token_costs(record: dict[str, Any]) -> None:
@@ -52,6 +53,14 @@ def test_tokens_alone_have_no_logits_to_compare(monkeypatch: pytest.MonkeyPatch)
     record = measure_generation(replace(SETTING, reveal="token", generate=3, repeats=1), QUIET)
     assert "max_error" not in record
     assert record["least_margin"] > 0 and record["tokens_equal"] == 1
+
+
+def test_parties_with_a_limit_serve_their_own_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shapes.DECODERS, "tiny", ("gpt2", TINY))
+    record = measure_generation(replace(SETTING, memory_gb=1.5, generate=2, repeats=1), QUIET)
+    assert record["tokens_equal"] == 1
+    with pytest.raises(ConfigurationError, match="loopback"):
+        measure_generation(replace(SETTING, memory_gb=1.5, network="lan"), QUIET)
 
 
 def test_layers_that_were_not_measured_are_said_to_be_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from parties.config import Limits
 from parties.engine import Engine
 from parties.main import main
 from tests.parties.fakes import FakeEngine
 
 
-def fake_engine(threads: int) -> Engine:
+def fake_engine(limits: Limits) -> Engine:
     return FakeEngine()
 
 

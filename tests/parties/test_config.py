@@ -27,10 +27,12 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
-    settings = load_settings(write(tmp_path, GOOD + '[models]\ndir = "/models"\n[limits]\nthreads = 2\n'))
+    settings = load_settings(
+        write(tmp_path, GOOD + '[models]\ndir = "/models"\n[limits]\nthreads = 2\nmemory_bytes = 9\n')
+    )
     assert settings.tls_dir == tmp_path / "certificates"
     assert settings.models_dir == Path("/models")
-    assert settings.limits == Limits(threads=2)
+    assert settings.limits == Limits(threads=2, memory_bytes=9)
     assert settings.parties["p1"].address == "localhost:7101"
     assert settings.parties["p1"].listen == "0.0.0.0:7101"
     assert settings.parties["p0"].listen == "localhost:7100"
@@ -53,6 +55,7 @@ def test_written_settings_are_read_back(tmp_path: Path) -> None:
         (GOOD.replace("[tls]", "[models]"), "tls is missing"),
         (GOOD.replace('dir = "certificates"', ""), "tls.dir is missing"),
         (GOOD + "[limits]\nthreads = 0", "limits.threads: input should be greater than or equal to 1"),
+        (GOOD + "[limits]\nmemory_bytes = 0", "limits.memory_bytes: input should be greater than or equal to 1"),
         (GOOD + "[limits]\nthreads = 'two'", "limits.threads: input should be a valid integer"),
         (GOOD.replace("localhost:7100", "localhost"), "p0.address is 'localhost'; expected \"host:port\""),
         (GOOD.replace("0.0.0.0:7101", "0.0.0.0:99999"), "p1.listen is '0.0.0.0:99999'"),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from models.capacity import plan_room
 from models.config import BertConfig
-from models.manifest import Manifest, ParameterSpec
+from models.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from parties import memory
 from parties.engine import DealerTools
 from parties.model_engine import ModelEngine
 from protocols.core.channel import Channel, Payload
 from protocols.core.errors import CheckpointError
 from protocols.core.fixedpoint import FixedPointPolicy
+
+Usage = namedtuple("Usage", "total used free")
 
 
 def write_model(folder: Path, name: str) -> Manifest:
@@ -47,14 +54,62 @@ def test_digests_come_from_the_manifest() -> None:
         ModelEngine().digests("[]")
 
 
-def test_a_model_larger_than_memory_is_refused_before_anybody_sends(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = ParameterSpec((1 << 20, 1 << 10), "factor", 16)
-    config = BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12).to_dict()
-    manifest = Manifest("bert", config, FixedPointPolicy(), "private", {"head.weight": spec}, {})
-    monkeypatch.setattr(memory, "available_bytes", lambda: 10 << 30)
+LARGE = Manifest(
+    "bert",
+    BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12).to_dict(),
+    FixedPointPolicy(),
+    "private",
+    {"head.weight": ParameterSpec((1 << 20, 1 << 10), "factor", 16)},
+    {},
+)
+"""A matrix of 2^30 elements: 8.59 GB of them, and 0.47 GB of other words for the rows that are opened at a time."""
+
+
+@pytest.mark.parametrize(
+    ("free", "on_disk", "message"),
+    [
+        (
+            9_100_000_000,
+            1 << 60,
+            r"dealer needs 9\.13 GB .*: 0 B for vectors, 67\.1 MB to read matrices .* and 9\.06 GB while head\.weight, "
+            r"the largest, is loaded; 9\.10 GB are free",
+        ),
+        (
+            10 << 30,
+            7_000_000_000,
+            r"dealer needs 17\.6 GB .*, of which 10\.7 GB are free; the 7\.33 GB of matrices that do not fit would "
+            r"go to .*, where 7\.00 GB are free\. TMPDIR",
+        ),
+    ],
+)
+def test_what_fits_neither_memory_nor_disk_is_refused_before_anybody_sends(
+    free: int, on_disk: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, on_disk))
     dealer = DealerTools(b"session", (bytes(16), bytes(16)), Nowhere(), lambda layer: None)
-    with pytest.raises(CheckpointError, match=r"dealer needs 51\.5 GB .*: 8\.59 GB that stay.* 10\.7 GB are free"):
-        ModelEngine().load(dealer, manifest.to_json(), None)
+    with pytest.raises(CheckpointError, match=message):
+        ModelEngine().load(dealer, LARGE.to_json(), None)
+
+
+@pytest.mark.parametrize("weights", VISIBILITIES)
+@pytest.mark.parametrize("role", ["p0", "p1", "dealer"])
+def test_room_adds_up(role: str, weights: WeightVisibility, tmp_path: Path) -> None:
+    manifest = replace(LARGE, weights=weights)
+    whole = plan_room(manifest, role, 1 << 40, tmp_path, digits=False)
+    assert whole.disk_bytes == whole.ahead_bytes == 0
+    loading = (1 << 33) + 7 * 8 * (1 << 23)
+    assert plan_room(manifest, role, loading + whole.memory_bytes, tmp_path, digits=False) == whole
+    if whole.memory_bytes:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 1 << 60))
+            for left in (1 << 26, 1 << 28, whole.memory_bytes - 1):
+                room = plan_room(manifest, role, loading + left, tmp_path, digits=False)
+                assert room.memory_bytes + room.ahead_bytes == left
+                assert room.memory_bytes + room.disk_bytes == whole.memory_bytes
+                assert 1 << 26 <= room.ahead_bytes <= 1 << 30
+            with pytest.raises(CheckpointError, match="memory for this model"):
+                plan_room(manifest, role, loading + (1 << 26) - 1, tmp_path, digits=False)
 
 
 class Nowhere(Channel):
@@ -83,3 +138,31 @@ def test_free_memory_is_the_systems_within_a_containers_limit(tmp_path: Path) ->
     (group / "memory.stat").write_text("anon 7\ninactive_file 50000\n")
     assert memory.available_bytes(tmp_path) == 250_000
     assert (memory.available_bytes() or 0) > 1 << 20
+
+
+def test_a_limit_counts_what_the_process_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 500)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 1000)
+    assert memory.free_bytes(None) == 500
+    assert memory.free_bytes(None, 400) == 500  # what is available is so beside the upload
+    assert memory.free_bytes(1400) == 400
+    assert memory.free_bytes(1400, 300) == 100
+    assert memory.free_bytes(900) == 0
+    assert memory.free_bytes(9000) == 500
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    assert memory.free_bytes(None) is None
+    assert memory.free_bytes(1400) == 400
+
+
+def test_what_this_process_holds() -> None:
+    before = memory.resident_bytes()
+    held = bytearray(os.urandom(1 << 26))
+    assert memory.resident_bytes() - before > 0.8 * len(held)
+    assert memory.resident_bytes(Path("/absent")) == 0
+
+
+def test_the_folder_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/scratch")
+    assert memory.scratch_folder() == Path("/scratch")
+    monkeypatch.delenv("TMPDIR")
+    assert memory.scratch_folder() == Path("/var/tmp")

@@ -38,6 +38,18 @@ def test_streams(form: type[CounterMode]) -> None:
             assert out.tobytes() == due(nonce, count)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_data_is_encrypted_in_place(form: type[CounterMode]) -> None:
+    for count in (0, 1, 16, 17, 2 * (1 << 18) + 5):
+        data = np.arange(count, dtype=np.uint64).astype(np.uint8)
+        changed = data.copy()
+        form(KEY).apply(b"twelve bytes", changed)
+        stream = np.frombuffer(due(b"twelve bytes", count), dtype=np.uint8)
+        assert np.array_equal(changed, data ^ stream)
+        form(KEY).apply(b"twelve bytes", changed)
+        assert np.array_equal(changed, data)
+
+
 def test_a_machine_without_openssl_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aes, "HAS_PACKAGE", False)
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)

@@ -61,7 +61,7 @@ def test_short_numbers_keep_few_digits(rows: int, size: int) -> None:
     y[0, 0], y[1, 0] = size, -size
     prepared = factor.prepare([y], 64, digits=True)
     assert isinstance(prepared, factor._Digits)
-    assert prepared.blocks[0].shape[1] == next(d for d in range(1, 9) if size <= sum(127 << 8 * i for i in range(d)))
+    assert prepared.tensors[0].shape[1] == next(d for d in range(1, 9) if size <= sum(127 << 8 * i for i in range(d)))
     assert torch.equal(prepared.product([x], 64), exact([x], [y], 64))
 
 

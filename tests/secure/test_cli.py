@@ -8,12 +8,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from typer.testing import CliRunner
 
 import secure
 from parties.exit_codes import ExitCode
+from protocols.core.errors import ConfigurationError
 from secure import cli
 from secure.connection import Parties
 from tests.secure.fakes import InProcessClient
@@ -96,6 +98,30 @@ def test_errors_are_one_sentence_and_a_code(
 def test_debug_shows_the_traceback(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--debug", "predict", " ") == ExitCode.INPUT
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_options_reach_the_party(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(cli, "party_main", lambda arguments, engine: given.append(arguments) or ExitCode.OK)
+    assert run("party", "p0", "--config", "p.toml") == 0
+    assert run("party", "p1", "--config", "p.toml", "--memory-gb", "2.5", "--threads", "3") == 0
+    assert run("party", "p1", "--config", "p.toml", "--memory-gb", "0.01") == ExitCode.USAGE
+    assert given == [
+        ["p0", "--config", "p.toml"],
+        ["p1", "--config", "p.toml", "--threads", "3", "--memory-bytes", "2500000000"],
+    ]
+
+
+def test_launch_limits_every_party(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def launch(config: Path | None, **options: Any) -> NoReturn:
+        given.append(options["memory_bytes"])
+        raise ConfigurationError("enough")
+
+    monkeypatch.setattr(cli.launcher, "launch", launch)
+    assert run("launch") == run("launch", "--memory-gb", "8") == ExitCode.CONFIGURATION
+    assert given == [None, 8_000_000_000]
 
 
 def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
