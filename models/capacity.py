@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -60,10 +61,9 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
 
     Raises CheckpointError, with the arithmetic, when memory or disk cannot do.
     """
-    matrices, others = 0, 0
-    for spec in manifest.parameters.values():
-        kept = _kept_bytes(manifest, spec, role, digits=digits)
-        matrices, others = (matrices + kept, others) if _is_matrix(spec) else (matrices, others + kept)
+    kept = {name: _kept_bytes(manifest, spec, role, digits=digits) for name, spec in manifest.parameters.items()}
+    matrices = sum(count for name, count in kept.items() if _is_matrix(manifest.parameters[name]))
+    others = sum(kept.values()) - matrices
     largest = max(manifest.parameters, key=lambda name: manifest.parameters[name].elements)
     loading = _loading_bytes(manifest, manifest.parameters[largest])
     if matrices + others + loading <= free_bytes:
@@ -75,9 +75,10 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
             f"vectors, {human_bytes(least)} to read matrices from a disk and {human_bytes(loading)} while {largest}, "
             f"the largest, is loaded; {human_bytes(free_bytes)} are free"
         )
-    left = free_bytes - others - loading
-    ahead = min(max(least, left // _PART_AHEAD), _MOST_AHEAD_BYTES)
-    room = Room(left - ahead, matrices - (left - ahead), ahead)
+    left = free_bytes - others
+    ahead = min(max(least, (left - loading) // _PART_AHEAD), _MOST_AHEAD_BYTES)
+    in_memory = _most_in_memory(manifest, kept, left - ahead)
+    room = Room(in_memory, matrices - in_memory, ahead)
     free_on_disk = shutil.disk_usage(folder).free
     if room.disk_bytes > free_on_disk:
         raise CheckpointError(
@@ -86,6 +87,19 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
             f"go to {folder}, where {human_bytes(free_on_disk)} are free. TMPDIR names another folder"
         )
     return room
+
+
+def _most_in_memory(manifest: Manifest, kept: Mapping[str, int], left_bytes: int) -> int:
+    """What may stay of the matrices, evenly over the model, while one tensor after the other is loaded beside it.
+
+    The last ones to be loaded leave room for sessions.
+    """
+    seen, part = 0, 1.0
+    for name, spec in sorted(manifest.parameters.items()):  # the order of `models.program.load`
+        seen += kept[name] if _is_matrix(spec) else 0
+        if seen:
+            part = min(part, (left_bytes - _loading_bytes(manifest, spec)) / seen)
+    return int(part * seen)
 
 
 def _is_matrix(spec: ParameterSpec) -> bool:

@@ -112,6 +112,28 @@ def test_room_adds_up(role: str, weights: WeightVisibility, tmp_path: Path) -> N
                 plan_room(manifest, role, loading + (1 << 26) - 1, tmp_path, digits=False)
 
 
+def test_what_the_largest_tensor_took_is_used_when_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 1 << 60))
+    small = {f"layer.{i}.weight": ParameterSpec((1 << 10, 1 << 10), "factor", 16) for i in range(200)}
+    manifest = replace(
+        LARGE, parameters={**small, "embeddings.weight": ParameterSpec((1 << 14, 1 << 10), "factor", 16)}
+    )
+    loading = {True: 8 * ((1 << 24) + 7 * (1 << 23)), False: 8 * 8 * (1 << 20)}
+    kept = {True: 16 << 24, False: 16 << 20}
+    free = 2_000_000_000
+    room = plan_room(manifest, "p0", free, tmp_path, digits=False)
+    assert room.memory_bytes + room.disk_bytes == kept[True] + 200 * kept[False]
+    part, seen = room.memory_bytes / (kept[True] + 200 * kept[False]), 0
+    needs = []
+    for first in (True, *(False for _ in small)):
+        seen += kept[first]
+        needs.append(part * seen + loading[first] + room.ahead_bytes)
+    assert free - 1000 < max(needs) <= free
+    assert max(needs) == needs[-1], "once the largest is there, its words are for others"
+
+
 class Nowhere(Channel):
     """Nothing may be sent."""
 
