@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.program import ClientSteps
+from parties.config import Limits
 from parties.engine import Digests, Engine, MeterRows, PartyTools, Tools
 from protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
 from protocols.core.cost import Meter
@@ -110,9 +111,9 @@ def run_gate(protocol: BeaverProtocol, name: str, shares: list[Tensor], layer: s
         protocol.run(gate)
 
 
-def gate_engine(threads: int) -> Engine:
-    """The engine of a process whose tensor library uses `threads` threads."""
-    torch.set_num_threads(threads)
+def gate_engine(limits: Limits) -> Engine:
+    """The engine of a process whose tensor library uses `limits.threads` threads."""
+    torch.set_num_threads(limits.threads)
     return GateEngine()
 
 

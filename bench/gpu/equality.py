@@ -22,6 +22,7 @@ from protocols.beaver.weights import Matrix
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Secret
 from protocols.functions.argmax import argmax
+from protocols.functions.bits import from_bits, to_bits
 from protocols.functions.compare import less_than, select
 from protocols.functions.gelu import gelu
 from protocols.functions.layernorm import l2_normalise, layer_norm
@@ -71,6 +72,7 @@ def arithmetic(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
         protocol.multiply_three(x, small, y[:1]),
         protocol.truncate(x, 10),
         x.sum(0),
+        from_bits(to_bits(x, 30), 16),
     ]
 
 

@@ -72,7 +72,7 @@ def test_short_numbers_are_kept_in_half_words(rows: int, size: int, kept: torch.
     y[29, 19], y[17, 3] = size, -size
     prepared = factor.prepare([y], 64, digits=False)
     assert isinstance(prepared, factor._Words)
-    assert [part.dtype for part in prepared.ys] == [kept]
+    assert [part.dtype for part in prepared.tensors] == [kept]
     for bits in (64, 47, 32):
         assert torch.equal(ring.low(prepared.product([x], bits), bits), exact([x], [y], bits))
 
