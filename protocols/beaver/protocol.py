@@ -117,13 +117,6 @@ class BeaverProtocol(Protocol):
             x.pair = self.run(Open(self.share_of(x, bits), bits))
         return x.pair
 
-    def _product_bits(self, scale: int, value_bits: int | None = None) -> int:
-        """The ring that a product of that scale takes."""
-        needed = self.policy.ring_bits(scale) if value_bits is None else scale + value_bits + 2
-        if needed > ring.WORD_BITS:
-            raise ProtocolError(f"a product with {scale} fraction bits takes {needed} bits, more than the ring has")
-        return needed
-
     def _product_pair(self, x: BeaverSecret, needed: int, most: int = ring.WORD_BITS) -> Pair:
         """x's pair for a product in that ring: the one that it carries if its ring is wide enough, else a new one.
 
@@ -322,7 +315,7 @@ class BeaverProtocol(Protocol):
         first, second = self._own(x), self._own(y)
         scale = first.fraction_bits + second.fraction_bits
         # Nothing is gained by a new pair in a larger ring than that of the other factor's.
-        needed = self._product_bits(scale, value_bits)
+        needed = self.policy.product_bits(scale, value_bits)
         most = min([s.pair.bits for s in (first, second) if s.pair and s.pair.bits >= needed], default=ring.WORD_BITS)
         if not self._carries(first, needed) and not self._carries(second, needed):
             self._open_both(first, second, needed)
@@ -333,7 +326,7 @@ class BeaverProtocol(Protocol):
         return self._rescaled(self.run(gate), scale, target)
 
     def _square(self, x: BeaverSecret, fraction_bits: int | None) -> BeaverSecret:
-        pair = self._product_pair(x, self._product_bits(2 * x.fraction_bits))
+        pair = self._product_pair(x, self.policy.product_bits(2 * x.fraction_bits))
         share = self.run(Square(pair, summed=False))
         target = x.fraction_bits if fraction_bits is None else fraction_bits
         return self._rescaled(self.run(Open(share, pair.bits)), 2 * x.fraction_bits, target)
@@ -420,7 +413,7 @@ class BeaverProtocol(Protocol):
 
     def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
         own = self._own(rows)
-        pair = self._product_pair(own, self._product_bits(own.fraction_bits + self.policy.fraction_bits))
+        pair = self._product_pair(own, self.policy.product_bits(own.fraction_bits + self.policy.fraction_bits))
         # The share of a pair is what a product multiplies with; made here, it need not be made again for old rows.
         added = BeaverSecret(self, own.fraction_bits, share=self._unmask(pair), share_bits=pair.bits, pair=pair)
         if kept is None:

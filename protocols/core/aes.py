@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -34,17 +35,19 @@ class CounterMode(ABC):
 
     def fill(self, nonce: bytes, out: NDArray[np.uint8]) -> None:
         """Write the beginning of a nonce's stream. Shapes: 12 bytes; out uint8 [n]."""
-        self._start(nonce + _COUNTER)
-        for start in range(0, len(out), _CHUNK_BYTES):
-            part = out[start : start + _CHUNK_BYTES]
-            self._continue(_ZEROS if len(part) == _CHUNK_BYTES else _ZEROS[: len(part)], part)
+        for part in self._parts(nonce, out):
+            self._continue(_ZEROS[: len(part)], part)
 
     def apply(self, nonce: bytes, data: NDArray[np.uint8]) -> None:
         """Encrypt in place, or decrypt: a nonce's stream is added to data, bit by bit. Shapes: 12 bytes; uint8 [n]."""
+        for part in self._parts(nonce, data):
+            self._continue(part, part)
+
+    def _parts(self, nonce: bytes, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        """The chunks that `_continue` is to be called with, one after the other, from the stream's beginning."""
         self._start(nonce + _COUNTER)
         for start in range(0, len(data), _CHUNK_BYTES):
-            part = data[start : start + _CHUNK_BYTES]
-            self._continue(part, part)
+            yield data[start : start + _CHUNK_BYTES]
 
     @abstractmethod
     def _start(self, block: bytes) -> None:

@@ -33,6 +33,17 @@ def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64)
     return from_planes_reference(planes, elements).to(dtype)
 
 
+def products(factors: Tensor, one: int = ALL_ONES) -> Tensor:
+    """Products of every subset of k factors: planes, or numbers that are 0 or 1 where one = 1.
+
+    Shapes: [k, ...] -> [2^k, ...], factor i in bit i of the index.
+    """
+    table = torch.full_like(factors[:1], one)
+    for factor in factors:
+        table = torch.cat([table, table & factor])
+    return table
+
+
 def to_planes_reference(x: Tensor, count: int) -> Tensor:
     """`to_planes` in plain torch."""
     padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % 8)).contiguous()

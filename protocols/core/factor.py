@@ -1,9 +1,8 @@
 """Right factors of ring products, prepared once: a model's weights meet every input that ever comes.
 
 Two forms, the same numbers. *Words* are matrices of int64, or of int32 where the numbers are short, for the compiled
-loop in `ring`. *Digits* are for processors
-and graphics cards that multiply bytes much faster than words (AMX, INT8 tensor cores). There every number is written
-with balanced digits, x = sum_i d_i 2^(8i) with d_i in [-128, 127], and
+loop in `ring`. *Digits* are for processors and graphics cards that multiply bytes much faster than words (AMX, INT8
+tensor cores). There every number is written with balanced digits, x = sum_i d_i 2^(8i) with d_i in [-128, 127], and
     x y mod 2^64 = sum_s 2^(8s) sum_{i+j=s} d_i(x) d_j(y),    s < 8:
 36 products of bytes with 32-bit accumulators, exact as long as one sum has fewer than 2^17 terms.
 

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.core import tables
+from protocols.core import ring, tables
 from protocols.core.errors import BoundError, ConfigurationError, ProtocolError
 
-_WORD_BITS = 64
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer, after the first
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 
@@ -60,6 +59,18 @@ class FixedPointPolicy:
         """Smallest ring that holds every value of the policy at this scale, with a sign and a spare bit."""
         return fraction_bits + self.value_bits + 2
 
+    def product_bits(self, fraction_bits: int, value_bits: int | None = None) -> int:
+        """The ring that a product at this scale takes; value_bits: where it is below 2^value_bits, not the policy's.
+
+        Raises ProtocolError when there is none.
+        """
+        needed = fraction_bits + (self.value_bits if value_bits is None else value_bits) + 2
+        if needed > ring.WORD_BITS:
+            raise ProtocolError(
+                f"a product with {fraction_bits} fraction bits takes {needed} bits, more than the ring has"
+            )
+        return needed
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return asdict(self)
@@ -86,7 +97,7 @@ def public_factor(factor: float, fraction_bits: int, policy: FixedPointPolicy) -
     extra = _FACTOR_BITS - math.floor(math.log2(abs(factor)))
     if extra > _MOST_FACTOR_BITS:
         raise ProtocolError(f"a factor of {factor:g} leaves nothing of a number with {fraction_bits} fraction bits")
-    if policy.ring_bits(fraction_bits) + _FACTOR_BITS + 1 > _WORD_BITS:
+    if policy.ring_bits(fraction_bits) + _FACTOR_BITS + 1 > ring.WORD_BITS:
         raise ProtocolError(
             f"a number with {fraction_bits} fraction bits has no room for a factor of {_FACTOR_BITS + 1} bits; "
             "truncate it first"

@@ -223,10 +223,14 @@ def merge_reference(
     return less[0], equal[0]
 
 
+def pairs_of(count: int) -> list[tuple[int, int]]:
+    """All pairs of `count` numbers, in the order in which they are compared: (0, 1), (0, 2), ..., (1, 2), ..."""
+    return [(i, j) for i in range(count) for j in range(i + 1, count)]
+
+
 def positions(count: int, i: int) -> list[int]:
-    """Where the pairs that number i of `count` is in stand among all pairs (0, 1), (0, 2), ..., (1, 2), ...; the other
-    number of each ascends."""
-    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    """Where the pairs that number i of `count` is in stand in `pairs_of`; the other number of each ascends."""
+    pairs = pairs_of(count)
     return [pairs.index((min(i, j), max(i, j))) for j in range(count) if j != i]
 
 

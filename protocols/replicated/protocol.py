@@ -258,10 +258,7 @@ class ReplicatedParty(Protocol):
     ) -> ReplicatedSecret:
         scale = x.fraction_bits + y.fraction_bits
         target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
-        needed = self.policy.ring_bits(scale) if value_bits is None else scale + value_bits + 2
-        if needed > ring.WORD_BITS:
-            raise ProtocolError(f"a product with {scale} fraction bits takes {needed} bits, more than the ring has")
-        return self._bilinear(kind, self._factors([x, y], needed), scale, target)
+        return self._bilinear(kind, self._factors([x, y], self.policy.product_bits(scale, value_bits)), scale, target)
 
     def _bilinear(self, kind: Bilinear, factors: list[Shares], scale: int, target: int) -> ReplicatedSecret:
         """First and second compute two products each, the helper one: nine products of parts in five."""
@@ -333,9 +330,9 @@ class ReplicatedParty(Protocol):
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
         own, clamped = self._own(x), function.clamped
         scale = function.output_bits if clamped else function.scale
-        needed = min(function.compare_bits, ring.WORD_BITS)
+        bits, needed = (min(k, ring.WORD_BITS) for k in (scale + function.integer_bits + 2, function.compare_bits))
         if function.sloped:
-            needed = max(needed, min(scale + function.integer_bits + 2, ring.WORD_BITS))
+            needed = max(needed, bits)
         # What has slopes is often a factor of a product next: it stays in a ring that is large enough.
         ring_bits = max(needed, _PRODUCT_BITS) if function.sloped else needed
         shares = self.shares_of(own, needed, larger=ring_bits).low(ring_bits)
@@ -343,7 +340,7 @@ class ReplicatedParty(Protocol):
         pair = pair_of(role, shares)
         if clamped is not None:
             return self._evaluate_clamped(role, pair, function, clamped, own.fraction_bits)
-        bits = pair.bits if function.sloped else min(scale + function.integer_bits + 2, ring.WORD_BITS)
+        bits = pair.bits if function.sloped else bits
         (z,) = self.run(role, EvaluatePiecewise(pair, (function,), own.fraction_bits, bits))
         return self._returned(role, z, bits, scale, function.output_bits)
 

@@ -69,24 +69,16 @@ def _groups(plan: Plan, level: int) -> tuple[Group, ...]:
     return plan.levels[level] if level < len(plan.levels) else ()
 
 
-def _products(planes: Tensor) -> Tensor:
-    """Products of every subset of k planes. Shapes: uint8 [k, ...] -> [2^k, ...], plane i in bit i of the index."""
-    table = torch.full_like(planes[:1], bits.ALL_ONES)
-    for plane in planes:
-        table = torch.cat([table, table & plane])
-    return table
-
-
 def _bit_products(mask: Tensor, plan: Plan) -> Tensor:
     """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [monomials, digits, row]."""
     planes = bits.to_planes(mask, plan.digits * plan.digit_bits).reshape(plan.digits, plan.digit_bits, -1)
-    return _products(planes.transpose(0, 1))[1:]
+    return bits.products(planes.transpose(0, 1))[1:]
 
 
 def _mask_products(group: Group, masks: Tensor) -> Tensor:
     """What the dealer shares for a group. Shapes: [variables, J, row] -> [shared_planes, J, row]."""
     p_masks, g_masks = masks.split([group.size - group.lowest_p, group.size - 1])
-    table = _products(p_masks)
+    table = bits.products(p_masks)
     with_g = [table[group.above(i)][1:] & g_masks[i] for i in range(group.size - 1)]
     return torch.cat([table[group.shared_subsets], *with_g])
 

@@ -20,7 +20,7 @@ from protocols.beaver.gates.comparing import (
 from protocols.beaver.gates.opening import unknown
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import local, ring
+from protocols.core import bits, local, ring
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 
@@ -78,7 +78,7 @@ class Largest(Gate[Tensor]):
         return Thresholds((0,), self.width)
 
     def cost(self) -> Cost:
-        pairs, subsets = len(pairs_of(self.count)), 1 << (self.count - 1)
+        pairs, subsets = len(local.pairs_of(self.count)), 1 << (self.count - 1)
         words = pairs + self.count * (subsets - self.count) + self.count * (subsets - 1)
         cost = thresholds_cost(self._thresholds, pairs * self._groups) + opened_bits_cost(1, pairs * self._groups)
         return cost + Cost(dealer_bytes=words * self._groups * ring.element_bytes(self.pair.bits))
@@ -89,7 +89,7 @@ class Largest(Gate[Tensor]):
         differences = _differences(masks)
         deal_comparison(dealer, Pair(unknown(differences.shape), differences, self.pair.bits, True), self._thresholds)
         bit_masks = deal_bit_masks(dealer, 1, differences.numel()).reshape(-1, self._groups)
-        tables = [_products(bit_masks[local.positions(self.count, i)]) for i in range(self.count)]
+        tables = [bits.products(bit_masks[local.positions(self.count, i)], 1) for i in range(self.count)]
         several = [subset for subset in range(1 << (self.count - 1)) if subset.bit_count() > 1]
         dealer.share(bit_masks, self.pair.bits)
         dealer.share(torch.stack([table[several] for table in tables]), self.pair.bits)
@@ -98,21 +98,16 @@ class Largest(Gate[Tensor]):
 
     def evaluate(self, party: Party) -> Tensor:
         assert self.pair.mask is not None
-        opened, masks, bits = _by_number(self.pair.opened), _by_number(self.pair.mask), self.pair.bits
+        opened, masks, width = _by_number(self.pair.opened), _by_number(self.pair.mask), self.pair.bits
         differences = _differences(opened)
-        below, _ = compare(party, Pair(differences, None, bits, False), self._thresholds)
+        below, _ = compare(party, Pair(differences, None, width, False), self._thresholds)
         found = open_bits(party, below, differences.numel()).reshape(-1, self._groups)
         subsets = 1 << (self.count - 1)
-        bit_masks = party.correlation(tuple(found.shape), bits)
-        several = party.correlation((self.count, subsets - self.count, self._groups), bits)
-        masked = party.correlation((self.count, subsets - 1, self._groups), bits)
+        bit_masks = party.correlation(tuple(found.shape), width)
+        several = party.correlation((self.count, subsets - self.count, self._groups), width)
+        masked = party.correlation((self.count, subsets - 1, self._groups), width)
         result = local.largest(opened, masks, found, bit_masks, several, masked, first=party.index == 0)
         return result.reshape(tuple(self.pair.opened.shape[:-1]))
-
-
-def pairs_of(count: int) -> list[tuple[int, int]]:
-    """Which numbers are compared, in order."""
-    return [(i, j) for i in range(count) for j in range(i + 1, count)]
 
 
 def _by_number(x: Tensor) -> Tensor:
@@ -122,13 +117,5 @@ def _by_number(x: Tensor) -> Tensor:
 
 def _differences(x: Tensor) -> Tensor:
     """x_i - x_j of every pair. Shapes: [k, n] -> [pairs * n]."""
-    first, second = zip(*pairs_of(x.shape[0]), strict=True)
+    first, second = zip(*local.pairs_of(x.shape[0]), strict=True)
     return (x[list(first)] - x[list(second)]).reshape(-1)
-
-
-def _products(bits: Tensor) -> Tensor:
-    """Products of every subset of k bits. Shapes: int64 [k, n] -> [2^k, n], bit i in bit i of the index."""
-    table = torch.ones_like(bits[:1])
-    for bit in bits:
-        table = torch.cat([table, table * bit])
-    return table
