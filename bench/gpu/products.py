@@ -162,7 +162,7 @@ def stages(shape: tuple[int, int, int], device: torch.device) -> dict[str, float
     a = torch.randint(-(2**63), 2**63 - 1, (m, k), generator=generator).to(device)
     digits = factor.to_digits(a, 8)
     narrow = torch.zeros((m, n), dtype=torch.int32, device=device)
-    parts, total = narrow.expand(8, m, n).contiguous(), narrow.to(torch.int64)
+    parts, total = narrow.expand(8, m, n).contiguous(), narrow.to(torch.int64).view(1, -1)
     right = torch.randint(-128, 127, (n, 8 * k), generator=generator, dtype=torch.int8).to(device)
     left = digits.reshape(m, -1)
 
@@ -172,7 +172,7 @@ def stages(shape: tuple[int, int, int], device: torch.device) -> dict[str, float
         return parts
 
     def added() -> Tensor:
-        factor.add_shifted(parts, [8 * s for s in range(8)], total)
+        factor.add_shifted(parts.view(1, 8, -1), [8 * s for s in range(8)], total)
         return total
 
     work = {"digits of the left factor": lambda: factor.to_digits(a, 8), "INT8 products": multiplied, "sum": added}

@@ -26,7 +26,7 @@ _DIGIT_BITS = 8
 _MOST_TERMS = (1 << 17) - 1
 _ALIGNMENT = 16  # bytes: a graphics card asks for 8 of the inner and the right dimension, and reads 16 at a time
 _FEWEST_ROWS_CUDA = 32  # it asks for more than 16
-_FEW_ROWS = 32  # below this many rows of x, reading y once counts for more than few passes over the result
+_FEW_ROWS = 64  # up to this many rows of x, reading y once counts for more than few passes over the result
 _HALF_WORD = 1 << (ring.HALF_WORD_BITS - 1)
 _BALANCE = int.from_bytes(b"\x80" * 8, "little", signed=True)
 
@@ -147,14 +147,16 @@ class _Digits(Prepared):
 
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
         shape, count = (*xs[0].shape[:-1], self.columns), ring.element_bytes(bits)
-        parts = [x.reshape(-1, x.shape[-1]) for x in xs]
-        total = torch.zeros((parts[0].shape[0], self.tensors[0].shape[0]), dtype=torch.int64, device=xs[0].device)
+        parts, device = [x.reshape(-1, x.shape[-1]) for x in xs], xs[0].device
+        m, n = parts[0].shape[0], self.tensors[0].shape[0]
+        few = m <= _FEW_ROWS and device.type == "cpu"
+        add_product = _add_by_digit_of_y if few else _add_by_sum_of_digits
+        total = torch.zeros((n, m) if few else (m, n), dtype=torch.int64, device=device)
         start = 0
         for block in self.tensors:
-            digits = _digits_of(parts, start, count, block.shape[2])
+            add_product(_digits_of(parts, start, count, block.shape[2]), block, total)
             start += block.shape[2]
-            _add_product(digits, block, total)
-        return total[:, : self.columns].reshape(shape)
+        return (total.T if few else total)[:, : self.columns].reshape(shape)
 
 
 def _digits_of(parts: list[Tensor], start: int, count: int, width: int) -> Tensor:
@@ -179,15 +181,11 @@ def _overlaps(parts: Sequence[Tensor], dim: int, start: int, width: int) -> Iter
         first += part.shape[dim]
 
 
-def _add_product(x: Tensor, y: Tensor, total: Tensor) -> None:
-    """total += x y. Shapes: digits int8 [M, C, K] lowest first, [N, D, K] highest first, int64 [M, N]."""
-    few = x.shape[0] < _FEW_ROWS and x.device.type == "cpu"
-    parts, shifts = (_by_digit_of_y if few else _by_sum_of_digits)(x, y)
-    add_shifted(parts, shifts, total)
+def _add_by_sum_of_digits(x: Tensor, y: Tensor, total: Tensor) -> None:
+    """total += x y, one product of bytes for each i + j: few passes over the result.
 
-
-def _by_sum_of_digits(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
-    """One product for each i + j: few passes over the result. Shapes: -> int32 [C, M, N], shift of each."""
+    Shapes: digits int8 [M, C, K] lowest first, [N, D, K] highest first, int64 [M, N].
+    """
     (m, count, inner), (n, of_y, _) = x.shape, y.shape
     if x.device.type == "cuda":
         x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, max(-m % _ALIGNMENT, _FEWEST_ROWS_CUDA - m)))
@@ -197,20 +195,20 @@ def _by_sum_of_digits(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
         j = min(s, of_y - 1)  # the highest digit of y that takes part
         a, b = left[:, (s - j) * inner : (s + 1) * inner], right[:, (of_y - 1 - j) * inner :]
         torch._int_mm(a, b.T, out=parts[s])
-    return parts[:, :m], [_DIGIT_BITS * s for s in range(count)]
+    add_shifted(parts[:, :m].reshape(1, count, -1), [_DIGIT_BITS * s for s in range(count)], total.view(1, -1))
 
 
-def _by_digit_of_y(x: Tensor, y: Tensor) -> tuple[Tensor, list[int]]:
-    """One product for each digit of y, with x's digits as more rows: y is read once. Shapes: -> int32 [P, M, N]."""
+def _add_by_digit_of_y(x: Tensor, y: Tensor, total: Tensor) -> None:
+    """The same transposed, total += (x y)^T, one product for each digit of y: y is read once, as it lies in memory.
+
+    Shapes: int64 [N, M], the others as before.
+    """
     (m, count, inner), (n, of_y, _) = x.shape, y.shape
-    rows = x.transpose(0, 1).reshape(count * m, inner)
-    parts, shifts, start = torch.empty((count * of_y, m, n), dtype=torch.int32), [], 0
+    columns = x.transpose(0, 1).reshape(count * m, inner).T
     for j in range(min(of_y, count)):
         taken = count - j
-        torch._int_mm(rows[: taken * m], y[:, of_y - 1 - j].T, out=parts[start : start + taken].view(-1, n))
-        shifts += [_DIGIT_BITS * (i + j) for i in range(taken)]
-        start += taken
-    return parts[:start], shifts
+        product = torch._int_mm(y[:, of_y - 1 - j], columns[:, : taken * m])
+        add_shifted(product.reshape(n, taken, m), [_DIGIT_BITS * (i + j) for i in range(taken)], total)
 
 
 def to_digits(x: Tensor, count: int) -> Tensor:
@@ -244,14 +242,14 @@ def to_digits_reference(x: Tensor, count: int) -> Tensor:
 
 
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
-    """total += sum_p parts[p] 2^shifts[p]. Shapes: int32 [P, M, N], int64 [M, N]."""
+    """total[r] += sum_p parts[r, p] 2^shifts[p]. Shapes: int32 [R, P, n], int64 [R, n]."""
     if kernels.serve(total.device):
-        kernels.add_shifted(parts.reshape(len(shifts), -1).numpy(), shifts, total.view(-1).numpy())
+        kernels.add_shifted(parts.numpy(), shifts, total.numpy())
     else:
         add_shifted_reference(parts, shifts, total)
 
 
 def add_shifted_reference(parts: Tensor, shifts: list[int], total: Tensor) -> None:
     """`add_shifted` in plain torch."""
-    for part, shift in zip(parts, shifts, strict=True):
-        total.add_(part, alpha=1 << shift)
+    for p, shift in enumerate(shifts):
+        total.add_(parts[:, p], alpha=1 << shift)

@@ -160,13 +160,15 @@ def _split_transposed(y: Array, first: int, stop: int, balance: int, digits: Arr
 
 
 def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
-    """total += sum_p parts[p] 2^shifts[p]. Shapes: int32 [P, n], int64 [P], [n]."""
-    for start in range(0, len(total), _SPAN):
-        stop = min(start + _SPAN, len(total))
-        for p in range(len(shifts)):
-            shift = shifts[p]
-            for i in range(start, stop):
-                total[i] += np.int64(parts[p, i]) << shift
+    """total[r] += sum_p parts[r, p] 2^shifts[p]. Shapes: int32 [R, P, n], int64 [P], [R, n]."""
+    rows, count, length = parts.shape
+    for r in range(rows):
+        for start in range(0, length, _SPAN):
+            stop = min(start + _SPAN, length)
+            for p in range(count):
+                shift = shifts[p]
+                for i in range(start, stop):
+                    total[r, i] += np.int64(parts[r, p, i]) << shift
 
 
 def _select(bit: Array, shared: Array, masked: Array, out: Array) -> None:
