@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from bench import smollm2
 from models.manifest import Manifest, WeightVisibility
 from models.registry import architecture
 from protocols.core.errors import ConfigurationError
@@ -33,6 +34,19 @@ SHAPES: dict[str, dict[str, int]] = {
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {}),
     "gpt2-medium": ("gpt2", {"n_embd": 1024, "n_layer": 24, "n_head": 16}),
+    smollm2.NAME: (
+        "llama",
+        {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
+    ),
     "llama-7b": (
         "llama",
         {
@@ -106,11 +120,14 @@ def decoder_config(name: str, layers: int | None) -> PreTrainedConfig:
 
 
 def decoder_folder(name: str, scratch: Path, layers: int | None) -> Path:
-    """A checkpoint folder of a decoder with random weights, made in `scratch`."""
+    """A checkpoint folder of a decoder, made in `scratch`: with real weights if they are installed, or random ones."""
     config = decoder_config(name, layers)
     _quiet()
-    torch.manual_seed(_SEED)
     folder = scratch / f"{name}-{layers}"
+    if name == smollm2.NAME and smollm2.installed():
+        smollm2.save(folder, layers)
+        return folder
+    torch.manual_seed(_SEED)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from models.manifest import Manifest, ParameterSpec
 from models.network import Network
+from protocols.core.errors import CheckpointError
 
 Take = Callable[[str, tuple[int, ...]], Tensor]
 """take(name, shape) hands out a tensor of the checkpoint in float64, each once."""
@@ -43,6 +45,22 @@ class Architecture(ABC):
 
     def fitted(self, config: Any, names: Callable[[str], bool]) -> Any:
         """The Config for a checkpoint whose tensors `names` knows: some parts of a body are optional there."""
+        return config
+
+    def stream_exponent(self, config: Any, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
+        """By which power of two a checkpoint's residual stream should be scaled to stay below 2^value_bits.
+
+        tensors: as `from_checkpoint` gives them without a scale. Raises CheckpointError when no power does.
+        """
+        return 0
+
+    def with_stream_exponent(self, config: Any, exponent: int) -> Any:
+        """The Config with the residual stream held times 2^exponent.
+
+        Raises CheckpointError for a family that has no such choice, and for an exponent that no model needs.
+        """
+        if exponent:
+            raise CheckpointError("stream_exponent is for language models: this one has no stream that grows")
         return config
 
     @abstractmethod

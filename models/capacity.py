@@ -133,6 +133,26 @@ def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: b
     return full * forms * spec.elements
 
 
+def available_bytes(system: Path = Path("/")) -> int | None:
+    """What can still be taken without swapping, within a container's limit, too. None where the system does not tell.
+
+    system: the root of /proc and /sys.
+    """
+    try:
+        lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    try:
+        group = system / "sys/fs/cgroup"
+        limit, used = int((group / "memory.max").read_text()), int((group / "memory.current").read_text())
+        # Pages of files that nobody has changed are given back when memory is short.
+        files = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, limit - used + int(files["inactive_file"]))
+    except (OSError, ValueError, KeyError):
+        return free  # no limit: the file is missing, or says "max"
+
+
 def human_bytes(count: int) -> str:
     """1234567 as '1.23 MB'; units are powers of ten."""
     if count < 1000:

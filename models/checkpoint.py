@@ -113,10 +113,12 @@ def read_checkpoint(
     weights: WeightVisibility = "private",
     policy: FixedPointPolicy | None = None,
     head: bool = True,
+    stream_exponent: int | None = None,
 ) -> Checkpoint:
     """Read and check a checkpoint folder (config.json and safetensors), but for the numbers in its tensors.
 
     head: whether to read the head that `architectures` names, too; without it the model is the encoder alone.
+    stream_exponent: a language model's residual stream is held times 2^that; None for what `models.stream` measures.
 
     Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, and for a
     missing, unknown or misshapen tensor. Numbers are checked when a tensor is asked for.
@@ -131,9 +133,13 @@ def read_checkpoint(
     config = kind.parse(raw_config, head=head)
     source = Source(folder, kind, config)
     config = kind.fitted(config, source.__contains__)
+    config = kind.with_stream_exponent(config, stream_exponent or 0)
     floats = kind.from_checkpoint(config, source.take)
     source.check_copies(kind.copies(config))
     source.check_all_taken()
+    if stream_exponent is None:
+        config = kind.with_stream_exponent(config, kind.stream_exponent(config, floats, folder, policy.value_bits))
+        floats = kind.from_checkpoint(config, source.take)
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     tables = _Tables({name: floats[name] for name in sorted(set(floats) - set(specs))})
     manifest = Manifest(str(raw_config["model_type"]), config.to_dict(), policy, weights, specs)
@@ -237,10 +243,12 @@ def split_checkpoint(
     weights: WeightVisibility = "private",
     head: bool = True,
     protocol: str = BEAVER.name,
+    stream_exponent: int | None = None,
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, what goes with tokens or images."""
     beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
-    return write_split(read_checkpoint(folder, weights=weights, head=head), out_dir, copied=beside, protocol=protocol)
+    checkpoint = read_checkpoint(folder, weights=weights, head=head, stream_exponent=stream_exponent)
+    return write_split(checkpoint, out_dir, copied=beside, protocol=protocol)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from models.decoder import Cache, Decoder, DecoderSizes
 from models.folding import centred, reading, writing
 from models.layers import Layers
 from models.manifest import Kind, Manifest, ParameterSpec
+from models.stream import check_exponent, measured_exponent
 from protocols.core.errors import CheckpointError
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
@@ -41,7 +43,8 @@ _ONLY = {"add_cross_attention": False, "pruned_heads": {}, "quantization_config"
 class Gpt2Config:
     """scaled, scaled_by_layer: whether scores are divided by sqrt(D / H), and by each layer's number.
 
-    head: whether there are logits. tied: whether their matrix is that of the words.
+    head: whether there are logits. tied: whether their matrix is that of the words. stream_exponent: the residual
+    stream is held times 2^that, see `models.stream`.
     """
 
     vocab_size: int
@@ -57,9 +60,15 @@ class Gpt2Config:
     head: bool
     tied: bool
     labels: int = 0
+    stream_exponent: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def stream_epsilon(self) -> float:
+        """What norms add to the mean square of the stream as it is held."""
+        return math.ldexp(self.epsilon, 2 * self.stream_exponent)
 
 
 class Gpt2(Decoder):
@@ -86,14 +95,14 @@ class Gpt2(Decoder):
         for i in range(self.config.layers):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, self.config.epsilon, wide=True), cache)
-                normal = rms_normalise(x, self.config.epsilon, wide=True)
+                x = x + self._attention(name, layers, rms_normalise(x, self.config.stream_epsilon, wide=True), cache)
+                normal = rms_normalise(x, self.config.stream_epsilon, wide=True)
                 inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
                 x = x + layers.dense(f"{name}.feedforward.down", inner)
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
-        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.epsilon)
+        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.stream_epsilon)
         if head:
             return layers.logits("head", normal)
         return normal * layers.bound("norm.gain") + layers.bound("norm.offset")
@@ -159,10 +168,15 @@ class Gpt2Architecture(Architecture):
         width, inner = config.width, config.inner
         words = take("wte.weight", (config.vocab_size, width))
         table = torch.cat([words, take("wpe.weight", (config.positions, width))])
-        tensors = {"embeddings.table": centred(table)}
+        stream = 2.0**config.stream_exponent  # a factor of all that writes to the residual stream
+        tensors = {"embeddings.table": centred(table) * stream}
 
         def dense(name: str, rows: int, columns: int) -> tuple[Tensor, Tensor]:
             return take(f"{name}.weight", (rows, columns)), take(f"{name}.bias", (columns,))
+
+        def writer(name: str, rows: int) -> tuple[Tensor, Tensor]:
+            weight, bias = writing(*dense(name, rows, width))
+            return weight * stream, bias * stream
 
         def norm(name: str) -> tuple[Tensor, Tensor]:
             return take(f"{name}.weight", (width,)), take(f"{name}.bias", (width,))
@@ -174,9 +188,9 @@ class Gpt2Architecture(Architecture):
             weight, bias = reading(*norm(f"{source}.ln_1"), *dense(f"{source}.attn.c_attn", width, 3 * width))
             pairs = {
                 "attention.qkv": (weight * scale, bias * scale),
-                "attention.output": writing(*dense(f"{source}.attn.c_proj", width, width)),
+                "attention.output": writer(f"{source}.attn.c_proj", width),
                 "feedforward.up": reading(*norm(f"{source}.ln_2"), *dense(f"{source}.mlp.c_fc", width, inner)),
-                "feedforward.down": writing(*dense(f"{source}.mlp.c_proj", inner, width)),
+                "feedforward.down": writer(f"{source}.mlp.c_proj", inner),
             }
             for name, (weight, bias) in pairs.items():
                 tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
@@ -187,6 +201,14 @@ class Gpt2Architecture(Architecture):
         else:
             tensors |= {"norm.gain": gain, "norm.offset": offset}
         return tensors
+
+    def stream_exponent(self, config: Gpt2Config, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
+        table = tensors["embeddings.table"]
+        return measured_exponent(folder, table, config.vocab_size, config.positions, value_bits)
+
+    def with_stream_exponent(self, config: Gpt2Config, exponent: int) -> Gpt2Config:
+        check_exponent(exponent)
+        return replace(config, stream_exponent=exponent)
 
     def copies(self, config: Gpt2Config) -> Mapping[str, str]:
         return {"lm_head.weight": "wte.weight"} if config.head and config.tied else {}

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,14 +23,13 @@ from torch import Tensor
 from models.activations import ACTIVATIONS
 from models.architecture import Architecture, Take
 from models.decoder import Cache, Decoder, DecoderSizes
-from models.deferred import computed
 from models.layers import Layers
-from models.llama_config import LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
+from models.llama_config import WRITERS, LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
 from models.manifest import Kind, Manifest, ParameterSpec
-from protocols.core.errors import CheckpointError
+from models.stream import check_exponent, measured_exponent
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
-from protocols.functions.layernorm import LEAST_MEAN_SQUARE, rms_normalise
+from protocols.functions.layernorm import rms_normalise
 from protocols.functions.rotary import rotate, rotations
 
 
@@ -52,17 +53,17 @@ class Llama(Decoder):
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         config, x = self.config, embeddings
-        layers = Layers(protocol, weights, config.epsilon)
+        layers, epsilon = Layers(protocol, weights, config.epsilon), config.stream_epsilon
         turns = self._turns(torch.arange(cache.tokens, cache.tokens + x.shape[1]))
         for i, window in enumerate(config.windows):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, config.epsilon), turns, window, cache)
-                x = x + self._feed_forward(name, layers, rms_normalise(x, config.epsilon, wide=True))
+                x = x + self._attention(name, layers, rms_normalise(x, epsilon), turns, window, cache)
+                x = x + self._feed_forward(name, layers, rms_normalise(x, epsilon, wide=True))
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
-        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.epsilon)
+        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.stream_epsilon)
         return layers.logits("head", normal) if head else normal * layers.bound("norm.gain")
 
     def _attention(
@@ -125,8 +126,8 @@ class LlamaArchitecture(Architecture):
 
     def from_checkpoint(self, config: LlamaConfig, take: Take) -> dict[str, Tensor]:
         words = take("embed_tokens.weight", (config.vocab_size, config.width))
-        _check_size(words)
-        tensors = {"embeddings.table": words}
+        stream = 2.0**config.stream_exponent  # a factor of all that writes to the residual stream
+        tensors = {"embeddings.table": words * stream}
         queries, scale = config.heads * config.head_width, math.log2(math.e) / math.sqrt(config.head_width)
         for i in range(config.layers):
             for name, product in config.products.items():
@@ -135,6 +136,8 @@ class LlamaArchitecture(Architecture):
                         scales = torch.ones(tensor.shape[-1], dtype=torch.float64)
                         scales[:queries] = scale
                         tensor = tensor * scales
+                    elif name in WRITERS:
+                        tensor = tensor * stream
                     tensors[f"layer.{i}.{name}.{part}"] = tensor
         gain = take("norm.weight", (config.width,))
         if config.head:
@@ -143,6 +146,14 @@ class LlamaArchitecture(Architecture):
         else:
             tensors["norm.gain"] = gain
         return tensors
+
+    def stream_exponent(self, config: LlamaConfig, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
+        table = tensors["embeddings.table"]
+        return measured_exponent(folder, table, config.vocab_size, config.positions, value_bits)
+
+    def with_stream_exponent(self, config: LlamaConfig, exponent: int) -> LlamaConfig:
+        check_exponent(exponent)
+        return replace(config, stream_exponent=exponent)
 
     def copies(self, config: LlamaConfig) -> Mapping[str, str]:
         return {"lm_head.weight": "embed_tokens.weight"} if config.head and config.tied else {}
@@ -154,16 +165,6 @@ class LlamaArchitecture(Architecture):
 
     def network(self, manifest: Manifest) -> Llama:
         return Llama(manifest)
-
-
-def _check_size(words: Tensor) -> None:
-    """Raises CheckpointError when the first norm would mostly see rows that are smaller than it can normalise."""
-    typical = float(computed(words).square().mean(1).median())
-    if typical < LEAST_MEAN_SQUARE:
-        raise CheckpointError(
-            f"tensor 'embed_tokens.weight': half of its rows have a mean square of {typical:.2g} or less; "
-            f"supported is {LEAST_MEAN_SQUARE:.2g} and more"
-        )
 
 
 def _joined(product: Product, layer: str, take: Take) -> dict[str, Tensor]:

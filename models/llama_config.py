@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +33,10 @@ _NOWHERE = {
 }
 
 
+WRITERS = ("attention.output", "feedforward.down")
+"""The products of a layer that add to the residual stream."""
+
+
 @dataclass(frozen=True)
 class Product:
     """A layer's product with matrices side by side: their names in a checkpoint, columns of each, the norm before."""
@@ -47,7 +52,8 @@ class Product:
 class LlamaConfig:
     """groups: key heads G. frequencies, rotation_scale: see `rotations`. head: whether there are logits.
 
-    tied: whether the head is the embedding table. *_bias: which products have one.
+    tied: whether the head is the embedding table. *_bias: which products have one. stream_exponent: the residual
+    stream is held times 2^that, see `models.stream`.
     """
 
     vocab_size: int
@@ -69,9 +75,15 @@ class LlamaConfig:
     tied: bool
     head: bool
     labels: int = 0
+    stream_exponent: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"windows": list(self.windows), "frequencies": list(self.frequencies)}
+
+    @property
+    def stream_epsilon(self) -> float:
+        """What norms add to the mean square of the stream as it is held."""
+        return math.ldexp(self.epsilon, 2 * self.stream_exponent)
 
     @property
     def products(self) -> dict[str, Product]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.capacity import available_bytes
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # numbers of glibc's parameters
 _KEPT_BYTES = 1 << 30
 _LARGE_BYTES = 1 << 20
@@ -37,26 +39,6 @@ def loading() -> Iterator[None]:
         yield
     finally:
         _set_kept(_KEPT_BYTES)
-
-
-def available_bytes(system: Path = Path("/")) -> int | None:
-    """What can still be taken without swapping, within a container's limit, too. None where the system does not tell.
-
-    system: the root of /proc and /sys.
-    """
-    try:
-        lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    try:
-        group = system / "sys/fs/cgroup"
-        limit, used = int((group / "memory.max").read_text()), int((group / "memory.current").read_text())
-        # Pages of files that nobody has changed are given back when memory is short.
-        files = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return min(free, limit - used + int(files["inactive_file"]))
-    except (OSError, ValueError, KeyError):
-        return free  # no limit: the file is missing, or says "max"
 
 
 def free_bytes(limit_bytes: int | None, uploaded_bytes: int = 0) -> int | None:

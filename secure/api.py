@@ -69,6 +69,7 @@ class PrivateModel(ResidentModel):
         protocol: str | None = None,
         policy: FixedPointPolicy | None = None,
         head: bool = True,
+        stream_exponent: int | None = None,
         progress: bool | None = None,
     ) -> PrivateModel:
         """Load a model on the parties.
@@ -85,6 +86,10 @@ class PrivateModel(ResidentModel):
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
                 classifier of sequences, of tokens or of images, one for masked words, or a language model's. Of a
                 split folder that has one it cannot be left out.
+            stream_exponent: of a language model: its residual stream is held times 2^stream_exponent, so that it stays
+                below 2^13, where secure arithmetic ends, and above the last bits. By default it is found by running the
+                checkpoint on some tokens in the clear, here, and nearly always 0; give it where memory does not suffice
+                for that. A split folder has its own; naming another one is an error.
             progress: show what is going on; None does so when standard error is a terminal.
 
         Raises CheckpointError and ConfigurationError before anything is shared, and SessionError and its kinds.
@@ -100,9 +105,21 @@ class PrivateModel(ResidentModel):
         tokenizer = load_tokenizer(folder)
         endings = () if tokenizer is not None else read_endings(folder)
         if (folder / MANIFEST_NAME).is_file():
-            return cls._from_split(folder, parties, weights, policy, tokenizer, endings, head=head, progress=progress)
+            return cls._from_split(
+                folder,
+                parties,
+                weights,
+                policy,
+                tokenizer,
+                endings,
+                head=head,
+                stream_exponent=stream_exponent,
+                progress=progress,
+            )
         with status("reading and checking the checkpoint", progress):
-            checkpoint = read_checkpoint(folder, weights=weights or "private", policy=policy, head=head)
+            checkpoint = read_checkpoint(
+                folder, weights=weights or "private", policy=policy, head=head, stream_exponent=stream_exponent
+            )
         # Both share files together are the model: only this user may read them, and only while they are uploaded.
         with tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary:
             with status("splitting the weights", progress):
@@ -129,6 +146,7 @@ class PrivateModel(ResidentModel):
         endings: Sequence[int],
         *,
         head: bool,
+        stream_exponent: int | None,
         progress: bool | None,
     ) -> PrivateModel:
         manifest = read_manifest(folder)
@@ -145,6 +163,11 @@ class PrivateModel(ResidentModel):
             raise CheckpointError(f"{folder} was split for {manifest.policy}, not {policy}; split it again")
         if not head and network(manifest).whole_output == "logits":
             raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
+        exponent = manifest.config.get("stream_exponent", 0)
+        if stream_exponent not in (None, exponent):
+            raise CheckpointError(
+                f"{folder} was split with stream_exponent {exponent}, {stream_exponent} is asked for; split it again"
+            )
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
         load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol), progress)
         return cls(

@@ -194,6 +194,13 @@ def split(
     ] = "private",
     no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
     protocol: ProtocolOption = ProtocolName.BEAVER,
+    stream_exponent: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Hold a language model's residual stream times 2^K. Default: what a run in the clear tells.",
+        ),
+    ] = None,
 ) -> None:
     """Split a checkpoint into one share file for each computing party. Any two together are the model.
 
@@ -201,7 +208,9 @@ def split(
     manifest.json to all. With --weights server, p1.safetensors has the weights in the clear and p0.safetensors nothing:
     P1 is the model's owner.
     """
-    manifest = split_folder(checkpoint, out, weights, head=not no_head, protocol=protocol.value)
+    manifest = split_folder(
+        checkpoint, out, weights, head=not no_head, protocol=protocol.value, stream_exponent=stream_exponent
+    )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
 
 

@@ -17,16 +17,25 @@ from protocols.families import BEAVER, family
 
 
 def split(
-    checkpoint: Path, out_dir: Path, weights: WeightVisibility, *, head: bool = True, protocol: str = BEAVER.name
+    checkpoint: Path,
+    out_dir: Path,
+    weights: WeightVisibility,
+    *,
+    head: bool = True,
+    protocol: str = BEAVER.name,
+    stream_exponent: int | None = None,
 ) -> Manifest:
     """Write manifest.json, each computing party's share file, the tokenizer's files and the client's tables, if any.
 
     head: whether the head that `architectures` in config.json names is split along. protocol: whose parties.
+    stream_exponent: as for `PrivateModel.from_pretrained`.
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
     check_empty(out_dir)
-    return split_checkpoint(checkpoint, out_dir, weights=weights, head=head, protocol=protocol)
+    return split_checkpoint(
+        checkpoint, out_dir, weights=weights, head=head, protocol=protocol, stream_exponent=stream_exponent
+    )
 
 
 def check_empty(out_dir: Path) -> None:

@@ -13,8 +13,8 @@ _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 VARIANCE_POWERS = (-20, 12)
 _SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
 _SLACK = 1.01  # times sqrt(n), for errors of the inverse: what an entry of a normalised row is below
-LEAST_MEAN_SQUARE = 2.0 ** _SQUARE_POWERS[0]
-"""What `rms_normalise` takes: smaller rows come out smaller than they should be."""
+LEAST_MEAN_SQUARE, MOST_MEAN_SQUARE = (2.0**power for power in _SQUARE_POWERS)
+"""What `rms_normalise` takes: smaller rows come out smaller than they should be, larger ones wrong."""
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:

@@ -190,7 +190,7 @@ def test_sharded_halves_and_stored_frequencies_read_the_same(tmp_path: Path) -> 
     weight_map = {name: f"part{number % 3}.safetensors" for number, name in enumerate(sorted(tensors))}
     for file in set(weight_map.values()):
         save_file({name: tensors[name] for name in tensors if weight_map[name] == file}, tmp_path / file)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     found = read_checkpoint(tmp_path)
     assert found.manifest == due.manifest
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in whole.items())
@@ -202,15 +202,6 @@ def test_a_copy_of_tied_embeddings_must_be_one(tmp_path: Path) -> None:
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + 1
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"'lm_head\.weight' differs from 'embed_tokens\.weight'"):
-        read_checkpoint(tmp_path)
-
-
-def test_embeddings_too_small_to_normalise_are_refused(tmp_path: Path) -> None:
-    save_decoder(tmp_path, "mistral")
-    tensors = load_file(tmp_path / "model.safetensors")
-    tensors["model.embed_tokens.weight"][::2] *= 0.01
-    save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"'embed_tokens\.weight': half of its rows"):
         read_checkpoint(tmp_path)
 
 

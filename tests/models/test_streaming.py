@@ -79,7 +79,7 @@ def save_large(folder: Path, width: int, layers: int, dtype: torch.dtype, files:
             for name, spec in specs.items():
                 row = torch.linspace(-1, 1, spec.shape[-1], dtype=dtype)
                 file.write(name, row.expand(spec.shape))
-    index = {"weight_map": {name: f"{i}.safetensors" for i in range(files) for name in names[i::files]}}
+    index = {"metadata": {}, "weight_map": {name: f"{i}.safetensors" for i in range(files) for name in names[i::files]}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 

@@ -20,6 +20,7 @@ from transformers.generation.streamers import BaseStreamer
 from protocols.core.errors import CheckpointError, InputError
 from secure.api import PrivateModel
 from secure.connection import Parties, launch
+from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.secure.fakes import InProcessClient
 
@@ -287,3 +288,14 @@ def test_an_ending_that_is_no_token_is_refused(tmp_path: Path, parties: Parties)
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "."}')
     with pytest.raises(CheckpointError, match=r"generation_config\.json: eos_token_id is '\.'"):
         PrivateModel.from_pretrained(tmp_path, parties=parties)
+
+
+def test_a_scale_of_the_stream_is_that_of_the_split_folder(folder: Path, parties: Parties, tmp_path: Path) -> None:
+    ids = words(1, 4)
+    split(folder, tmp_path / "shares", "private", stream_exponent=2)
+    whole = PrivateModel.from_pretrained(folder, parties=parties, stream_exponent=2)
+    shares = PrivateModel.from_pretrained(tmp_path / "shares", parties=parties)
+    assert torch.equal(whole.generate(ids, max_new_tokens=4), shares.generate(ids, max_new_tokens=4))
+    assert whole.manifest.config["stream_exponent"] == shares.manifest.config["stream_exponent"] == 2
+    with pytest.raises(CheckpointError, match="was split with stream_exponent 2, 0 is asked for"):
+        PrivateModel.from_pretrained(tmp_path / "shares", parties=parties, stream_exponent=0)
