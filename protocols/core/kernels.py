@@ -16,17 +16,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+Loop = Callable[..., None]
+
 try:
     import llvmlite.binding as llvm
     import numba
+    from numba.extending import register_jitable
 except ImportError:  # missing, or not made for this numpy
     HAS_COMPILER = False
 else:
     HAS_COMPILER = True
 
+
+def _part(function: Loop) -> Loop:
+    """A loop that others call."""
+    return register_jitable(function) if HAS_COMPILER else function
+
+
 Array = NDArray[Any]
 _BLOCK = 64  # rows and columns of a matrix that is transposed, at a time
 _SPAN = 2048  # elements of a result that are added to in one go: they stay in the first-level cache
+_TURNED = 1024  # angles that are multiplied in one go: cosines and sines of two of them stay in the first-level cache
 _SHORT_ROW = 4  # bytes
 _COLUMNS = 512  # of the right factor at a time: eight rows of them stay in the first-level cache
 _FEW_COLUMNS = 8192  # for one row, which comes back to none of them: long stretches of memory are read faster
@@ -93,38 +103,101 @@ def _transpose_bits(x: Array, planes: Array) -> None:
                     planes[r, first + j, i] = (t >> np.uint64(8 * j)) & np.uint64(255)
 
 
-def _rotate(a_cos: Array, a_sin: Array, b_cos: Array, b_sin: Array, cos: Array, sin: Array, drop: int) -> None:
-    """Products of complex numbers, rounded by `drop` bits. Shapes: int64 [n] each."""
+@_part
+def _phasors(x: Array, low: int, down: int, up: int, angles: Array, drop: int, cos: Array, sin: Array) -> None:
+    """cos and sin of x's angle, as `tables.phasor` has them; `angles` are its tables. Shapes: [n] each, [4, size]."""
+    half, bits = 1 << (drop - 1), 0
+    while 1 << bits < angles.shape[1]:
+        bits += 1
+    for i in range(len(x)):
+        angle = ((x[i] & low) >> down) << up
+        high, small = (angle >> bits) & ((1 << bits) - 1), angle & ((1 << bits) - 1)
+        a_cos, a_sin, b_cos, b_sin = angles[0, high], angles[1, high], angles[2, small], angles[3, small]
+        cos[i] = (a_cos * b_cos - a_sin * b_sin + half) >> drop
+        sin[i] = (a_cos * b_sin + a_sin * b_cos + half) >> drop
+
+
+@_part
+def _turn(cos: Array, sin: Array, by_cos: Array, by_sin: Array, drop: int) -> None:
+    """Products of complex numbers, in place, rounded by `drop` bits. Shapes: int64 [n] each."""
     half = 1 << (drop - 1)
     for i in range(len(cos)):
-        cos[i] = (a_cos[i] * b_cos[i] - a_sin[i] * b_sin[i] + half) >> drop
-        sin[i] = (a_cos[i] * b_sin[i] + a_sin[i] * b_cos[i] + half) >> drop
+        a_cos, a_sin = cos[i], sin[i]
+        cos[i] = (a_cos * by_cos[i] - a_sin * by_sin[i] + half) >> drop
+        sin[i] = (a_cos * by_sin[i] + a_sin * by_cos[i] + half) >> drop
 
 
-def _add_terms(
-    cos: Array,
-    sin: Array,
-    a: Array,
-    b: Array,
+def _harmonics(
+    x: Array, periods: Array, rows: Array, step: int, angles: Array, drop: int, less: int, out: Array
+) -> None:
+    """See `harmonics.basis`. Shapes: x [n], periods [J, 3], rows [T]: which row of out [H, 2, J, n] each of T has."""
+    cos, sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
+    by_cos, by_sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
+    half = (1 << less) >> 1
+    for j in range(len(periods)):
+        low, down, up = periods[j, 0], periods[j, 1], periods[j, 2]
+        for start in range(0, len(x), _TURNED):
+            width = min(_TURNED, len(x) - start)
+            c, s, p, q = cos[:width], sin[:width], by_cos[:width], by_sin[:width]
+            _phasors(x[start : start + width], low, down, up, angles, drop, c, s)
+            p[:], q[:] = c, s
+            if step == 2:
+                _turn(p, q, c, s, drop)
+            for t in range(len(rows)):
+                if rows[t] >= 0:
+                    of_cos, of_sin = (
+                        out[rows[t], 0, j, start : start + width],
+                        out[rows[t], 1, j, start : start + width],
+                    )
+                    for i in range(width):
+                        of_cos[i] = (c[i] + half) >> less
+                        of_sin[i] = (s[i] + half) >> less
+                if t + 1 < len(rows):
+                    _turn(c, s, p, q, drop)
+
+
+def _add_harmonics(
+    x: Array,
+    periods: Array,
+    rows: Array,
+    step: int,
+    angles: Array,
     drop: int,
+    factors: Array,
     value: Array,
-    cos_share: Array,
-    cos_masked: Array,
-    sin_share: Array,
-    sin_masked: Array,
+    shares: Array,
     result: Array,
 ) -> None:
-    """result += the terms of one harmonic: see `tables.add_terms`. Shapes: [J, n], but a and b [J], result [n]."""
-    half = 1 << (drop - 1)
-    for j in range(cos.shape[0]):
-        p, q = a[j], b[j]
-        for i in range(cos.shape[1]):
-            of_cos = (p * cos[j, i] + q * sin[j, i] + half) >> drop
-            of_sin = (p * sin[j, i] - q * cos[j, i] + half) >> drop
-            v = value[j, i]
-            first = v * (cos_share[j, i] - 2 * cos_masked[j, i]) + cos_masked[j, i]
-            second = v * (sin_share[j, i] - 2 * sin_masked[j, i]) + sin_masked[j, i]
-            result[i] += of_cos * first + of_sin * second
+    """See `harmonics.add_sum`. Shapes: factors [H, 2, J], value [J, n], shares [H, 4 or 2, J, n], others as above."""
+    cos, sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
+    by_cos, by_sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
+    half, each = 1 << (drop - 1), shares.shape[1] // 2
+    for j in range(len(periods)):
+        low, down, up = periods[j, 0], periods[j, 1], periods[j, 2]
+        for start in range(0, len(x), _TURNED):
+            width = min(_TURNED, len(x) - start)
+            stop = start + width
+            c, s, p, q = cos[:width], sin[:width], by_cos[:width], by_sin[:width]
+            _phasors(x[start:stop], low, down, up, angles, drop, c, s)
+            p[:], q[:] = c, s
+            if step == 2:
+                _turn(p, q, c, s, drop)
+            v, total = value[j, start:stop], result[start:stop]
+            for t in range(len(rows)):
+                h = rows[t]
+                if h >= 0:
+                    a, b = factors[h, 0, j], factors[h, 1, j]
+                    cos_share, cos_masked = shares[h, 0, j, start:stop], shares[h, each - 1, j, start:stop]
+                    sin_share, sin_masked = shares[h, each, j, start:stop], shares[h, 2 * each - 1, j, start:stop]
+                    for i in range(width):
+                        of_cos = (a * c[i] + b * s[i] + half) >> drop
+                        of_sin = (a * s[i] - b * c[i] + half) >> drop
+                        bit = np.int64(v[i])
+                        first = bit * (cos_share[i] - 2 * cos_masked[i]) + cos_masked[i]
+                        second = bit * (sin_share[i] - 2 * sin_masked[i]) + sin_masked[i]
+                        total[i] += of_cos * first + of_sin * second
+                if t + 1 < len(rows):
+                    _turn(c, s, p, q, drop)
 
 
 def _split_digits(x: Array, first: int, stop: int, balance: int, digits: Array, at: int) -> None:
@@ -469,24 +542,16 @@ def transpose_bits(x: Array, count: int) -> Array:
     return planes
 
 
-def rotate(a: tuple[Array, Array], b: tuple[Array, Array], drop: int) -> tuple[Array, Array]:
-    """Elementwise products of complex integers, rounded. Shapes: int64 any, all the same."""
-    parts = [np.ascontiguousarray(part).reshape(-1) for part in (*a, *b)]
-    cos, sin = np.empty_like(parts[0]), np.empty_like(parts[0])
-    _compiled(_rotate)(*parts, cos, sin, drop)
-    return cos.reshape(a[0].shape), sin.reshape(a[0].shape)
+def harmonics(count: int, x: Array, periods: Array, *others: Any) -> Array:
+    """`_harmonics`, compiled, for `count` of them. Shapes: int64 [n], [J, 3] -> [count, 2, J, n]."""
+    out = np.empty((count, 2, len(periods), len(x)), dtype=np.int64)
+    _compiled(_harmonics)(x, periods, *others, out)
+    return out
 
 
-def add_terms(
-    waves: tuple[Array, Array],
-    amplitudes: tuple[Array, Array],
-    drop: int,
-    value: Array,
-    shares: Sequence[Array],
-    result: Array,
-) -> None:
-    """`_add_terms`, compiled."""
-    _compiled(_add_terms)(*waves, *amplitudes, drop, np.ascontiguousarray(value), *shares, result)
+def add_harmonics(*arguments: Any) -> None:
+    """`_add_harmonics`, compiled."""
+    _compiled(_add_harmonics)(*arguments)
 
 
 def split_digits(x: Array, columns: slice, balance: int, digits: Array, at: int) -> None:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-
-from protocols.core import kernels
 
 SCALE_BITS = 26
 ANGLE_BITS = 24
@@ -26,14 +24,14 @@ _HALF_FRACTION = FRACTION_BITS // 2
 
 
 @functools.cache
-def _angle_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def angles(device: torch.device) -> Tensor:
+    """cos and sin of the upper half of an angle's bits, then of the lower half. Shapes: -> int64 [4, 2^12]."""
     size = 1 << _HALF_ANGLE
     rows = []
     for turn in (size, 1 << ANGLE_BITS):
         for function in (math.cos, math.sin):
             rows.append([round(function(2 * math.pi * i / turn) * 2**SCALE_BITS) for i in range(size)])
-    coarse_cos, coarse_sin, fine_cos, fine_sin = (torch.tensor(row, dtype=torch.int64, device=device) for row in rows)
-    return coarse_cos, coarse_sin, fine_cos, fine_sin
+    return torch.tensor(rows, dtype=torch.int64, device=device)
 
 
 @functools.cache
@@ -45,8 +43,8 @@ def _power_tables(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def numbers(values: tuple[int, ...] | tuple[tuple[int, ...], ...], device: torch.device) -> Tensor:
-    """Public integers on a device, put there once. Shapes: -> int64 [n], or [m, n]."""
+def numbers(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """Public integers on a device, put there once. Shapes: nested tuples of them -> int64, as many axes."""
     return torch.tensor(values, dtype=torch.int64, device=device)
 
 
@@ -57,7 +55,7 @@ def rounded(product: Tensor, drop_bits: int) -> Tensor:
 
 def phasor(angle: Tensor) -> tuple[Tensor, Tensor]:
     """cos and sin of 2 pi angle / 2^24, times 2^26. Shapes: int64 any -> two of the same. Error: 2 units."""
-    coarse_cos, coarse_sin, fine_cos, fine_sin = _angle_tables(angle.device)
+    coarse_cos, coarse_sin, fine_cos, fine_sin = angles(angle.device)
     high = (angle >> _HALF_ANGLE) & ((1 << _HALF_ANGLE) - 1)
     small = angle & ((1 << _HALF_ANGLE) - 1)
     return rotate((coarse_cos[high], coarse_sin[high]), (fine_cos[small], fine_sin[small]))
@@ -65,47 +63,9 @@ def phasor(angle: Tensor) -> tuple[Tensor, Tensor]:
 
 def rotate(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The product of two unit complex numbers, each (cos, sin) times 2^26. Shapes: int64 any, all the same."""
-    if not kernels.serve(a[0].device):
-        return rotate_reference(a, b)
-    left, right = ((x[0].numpy(), x[1].numpy()) for x in (a, b))
-    cos, sin = kernels.rotate(left, right, SCALE_BITS)
-    return torch.from_numpy(cos), torch.from_numpy(sin)
-
-
-def rotate_reference(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """`rotate` in plain torch."""
     real = a[0] * b[0] - a[1] * b[1]
     imaginary = a[0] * b[1] + a[1] * b[0]
     return rounded(real, SCALE_BITS), rounded(imaginary, SCALE_BITS)
-
-
-def add_terms(
-    result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Sequence[Tensor]
-) -> None:
-    """result += sum over J of a cos(w (c - r)) + b sin(w (c - r)), where a bit h of J chooses one or none.
-
-    With `wave` = cos and sin of wc, public:
-        a cos(wc - wr) + b sin(wc - wr) = (a cos wc + b sin wc) cos wr + (a sin wc - b cos wc) sin wr.
-    `value` is the opened v = h ⊕ ρ; `shares` are those of cos wr, ρ cos wr, sin wr and ρ sin wr, one after the other.
-    Shapes: result int64 [n]; wave and each share int64 [J, n]; value uint8 [J, n]; a, b [J].
-    """
-    if kernels.serve(result.device):
-        waves = wave[0].numpy(), wave[1].numpy()
-        own = [share.numpy() for share in shares]
-        kernels.add_terms(waves, (a.numpy(), b.numpy()), SCALE_BITS, value.numpy(), own, result.numpy())
-    else:
-        add_terms_reference(result, wave, a, b, value, shares)
-
-
-def add_terms_reference(
-    result: Tensor, wave: tuple[Tensor, Tensor], a: Tensor, b: Tensor, value: Tensor, shares: Sequence[Tensor]
-) -> None:
-    """`add_terms` in plain torch."""
-    (cos, sin), a, b = wave, a.unsqueeze(1), b.unsqueeze(1)
-    pairs = shares[:2], shares[2:]
-    for factor, (shared, masked) in zip((a * cos + b * sin, a * sin - b * cos), pairs, strict=True):
-        chosen = torch.where(value.to(torch.bool), shared - masked, masked)
-        result += (rounded(factor, SCALE_BITS) * chosen).sum(0)
 
 
 def power_of_two(fraction: Tensor) -> Tensor:
@@ -120,6 +80,6 @@ def digest() -> str:
     """SHA-256 of all tables."""
     cpu = torch.device("cpu")
     state = hashlib.sha256()
-    for table in (*_angle_tables(cpu), *_power_tables(cpu)):
+    for table in (*angles(cpu), *_power_tables(cpu)):
         state.update(table.numpy().tobytes())
     return state.hexdigest()

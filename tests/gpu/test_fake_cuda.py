@@ -137,7 +137,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.gpu.roles._on_stream", lambda role, device: nullcontext())
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
     # A cache would hand tensors of one role's thread to another's, or keep them for the next test.
-    for table in ("_angle_tables", "_power_tables", "numbers"):
+    for table in ("angles", "_power_tables", "numbers"):
         monkeypatch.setattr(tables, table, getattr(tables, table).__wrapped__)
 
 

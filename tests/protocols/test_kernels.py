@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from protocols.beaver.gates.digits import Group
-from protocols.core import local, ring, tables
+from protocols.beaver.gates.pieces import harmonics_of
+from protocols.core import harmonics, local, ring, tables
+from protocols.core.harmonics import Harmonics
+from protocols.functions import gelu, silu
+from protocols.functions.octaves import reciprocal_function
 from tests.protocols.test_ring import random_words
 
 SHAPES = [((1, 1), (1, 1)), ((3, 8), (8, 5)), ((2, 9), (9, 513)), ((5, 31), (31, 1)), ((1, 7), (7, 1030))]
@@ -43,27 +47,45 @@ def test_pack_and_unpack(bits: int, count: int) -> None:
     assert torch.equal(ring.pack_difference(x, y.clone(), bits), ring.pack_reference(x - y, bits))
 
 
-def phasors(*shape: int, seed: int) -> tuple[Tensor, Tensor]:
-    return tables.phasor(random_words(*shape, seed=seed) & ((1 << tables.ANGLE_BITS) - 1))
+HARMONICS = {
+    "gelu": harmonics_of((gelu.GELU.pieces[1],), 16),
+    "silu": harmonics_of((silu.SILU.pieces[1],), 17),
+    "octaves": harmonics_of(reciprocal_function(-4, 13).pieces[1:-1], 16),
+    "one": Harmonics((((1 << 20) - 1, 0, 4),), (1,)),
+    "gaps": Harmonics((((1 << 30) - 1, 6, 0), ((1 << 24) - 1, 0, 0)), (2, 5, 6)),
+}
 
 
-@pytest.mark.parametrize("shape", [(1,), (17,), (3, 5)])
-def test_rotate(shape: tuple[int, ...]) -> None:
-    a, b = phasors(*shape, seed=1), phasors(*shape, seed=2)
-    for found, due in zip(tables.rotate(a, b), tables.rotate_reference(a, b), strict=True):
-        assert torch.equal(found, due)
+@pytest.mark.parametrize("elements", [1, 33, 1024, 2500])
+@pytest.mark.parametrize("name", HARMONICS)
+def test_harmonics(name: str, elements: int) -> None:
+    """Both sides, over several stretches of memory, and results that are not zero before."""
+    found, x = HARMONICS[name], random_words(elements, seed=3)
+    count, pieces = len(found.numbers), len(found.periods)
+    for less in (0, 12):
+        assert torch.equal(harmonics.basis(x, found, less), harmonics.basis_reference(x, found, less))
+    factors = random_words(count, 2, pieces, seed=4) >> 30
+    for kinds in (2, 4):
+        value = bits_of(pieces, elements, seed=6) * (kinds // 4)
+        shares = random_words(count, kinds, pieces, elements, seed=7)
+        results = [random_words(elements, seed=8) for _ in range(2)]
+        harmonics.add_sum(results[0], x, found, factors, value, shares)
+        harmonics.add_sum_reference(results[1], x, found, factors, value, shares)
+        assert torch.equal(*results)
 
 
-@pytest.mark.parametrize(("pieces", "elements"), [(1, 1), (1, 33), (3, 7), (32, 5)])
-def test_add_terms(pieces: int, elements: int) -> None:
-    wave = phasors(pieces, elements, seed=3)
-    a, b = (random_words(pieces, seed=seed) >> 30 for seed in (4, 5))
-    value = (random_words(pieces, elements, seed=6) & 1).to(torch.uint8)
-    shares = list(random_words(4, pieces, elements, seed=7))
-    results = [random_words(elements, seed=8) for _ in range(2)]
-    tables.add_terms(results[0], wave, a, b, value, shares)
-    tables.add_terms_reference(results[1], wave, a, b, value, shares)
-    assert torch.equal(*results)
+def test_harmonics_are_those_of_the_angle() -> None:
+    """Against floating point: multiples of an angle that is reduced, with and without bits below a turn's 2^-24."""
+    x = random_words(500, seed=3)
+    for name, found in HARMONICS.items():
+        basis = harmonics.basis(x, found, 0).double() / 2**tables.SCALE_BITS
+        for j, (mask, _, _) in enumerate(found.periods):
+            turn = 2 * torch.pi * ((x & mask).double() / (mask + 1))
+            for row, number in enumerate(found.numbers):
+                for side, function in enumerate((torch.cos, torch.sin)):
+                    # Every rotation adds the error of the first; bits below 2^-24 turns are dropped.
+                    error = (basis[row, side, j] - function(number * turn)).abs().max()
+                    assert float(error) < number * 5e-7, name
 
 
 def bits_of(*shape: int, seed: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from protocols.beaver.gates.comparing import Thresholds
 from protocols.core import tables
 from protocols.core.errors import ProtocolError
+from protocols.core.harmonics import Harmonics
 from protocols.core.piecewise import Piece, Piecewise
 
 
@@ -56,54 +57,31 @@ def table_of(functions: tuple[Piecewise, ...], input_bits: int) -> Table:
     return Table(_thresholds(first, input_bits), chosen, sloped, constants, slopes, sums, words)
 
 
-def amplitudes(
-    pieces: tuple[Piece, ...], harmonic: int, amplitude_bits: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Amplitudes of cosine and sine of one harmonic, in fixed point. Shapes: J pieces -> two of [J]."""
-    a, b = (tables.numbers(side, device) for side in _amplitudes(pieces, harmonic, amplitude_bits))
-    return a, b
+def factors_of(pieces: tuple[Piece, ...], amplitude_bits: int, device: torch.device) -> Tensor:
+    """Amplitudes of cosine and sine of every harmonic, in fixed point. Shapes: J pieces -> int64 [H, 2, J]."""
+    return tables.numbers(_amplitudes(pieces, amplitude_bits), device)
 
 
 @cache
-def _amplitudes(pieces: tuple[Piece, ...], harmonic: int, amplitude_bits: int) -> list[tuple[int, ...]]:
-    return [
-        tuple(round(dict(terms).get(harmonic, 0.0) * 2.0**amplitude_bits) for terms in side)
-        for side in ([piece.cosines for piece in pieces], [piece.sines for piece in pieces])
-    ]
-
-
-def harmonic_waves(x: Tensor, pieces: tuple[Piece, ...], input_bits: int) -> list[tuple[Tensor, Tensor]]:
-    """cos and sin of 2 pi j x / period, times 2^26, for every harmonic j, from integers only.
-
-    A public c and a secret r go through here alike: periods are powers of two units, so reducing is exact.
-    Shapes: int64 [n] -> per harmonic two of [J, n], J pieces with the same harmonics.
-    """
-    harmonics = pieces[0].harmonics
-    low, down, up = (tables.numbers(values, x.device).unsqueeze(1) for values in _periods(pieces, input_bits))
-    base = tables.phasor(((x & low) >> down) << up)
-    # Functions that are odd about a quarter period need odd harmonics only: step by two then.
-    step = 2 if all(j % 2 for j in harmonics) else 1
-    stride = tables.rotate(base, base) if step == 2 and len(harmonics) > 1 else base
-    waves, current = [], base
-    for j in range(1, harmonics[-1] + 1, step):
-        if j in harmonics:
-            waves.append(current)
-        if j < harmonics[-1]:
-            current = tables.rotate(current, stride)
-    return waves
+def _amplitudes(pieces: tuple[Piece, ...], amplitude_bits: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    sides = [[dict(piece.cosines) for piece in pieces], [dict(piece.sines) for piece in pieces]]
+    return tuple(
+        tuple(tuple(round(terms.get(j, 0.0) * 2.0**amplitude_bits) for terms in side) for side in sides)
+        for j in pieces[0].harmonics
+    )
 
 
 @cache
-def _periods(pieces: tuple[Piece, ...], input_bits: int) -> list[tuple[int, ...]]:
-    """How x mod 2^period becomes units of 2^-24 turns: what masks it, and shifts down and up. J each."""
+def harmonics_of(pieces: tuple[Piece, ...], input_bits: int) -> Harmonics:
+    """What J pieces take of a number with input_bits. Raises ProtocolError when their harmonics are not the same."""
     if any(piece.harmonics != pieces[0].harmonics for piece in pieces):
         raise ProtocolError("pieces with trigonometric sums must have the same harmonics")
     exponents = [math.log2(piece.period) + input_bits for piece in pieces]
     if any(exponent != int(exponent) for exponent in exponents):
         raise ProtocolError("a period is not a power of two")
-    drops = [int(exponent) - tables.ANGLE_BITS for exponent in exponents]
-    masks = tuple((1 << int(exponent)) - 1 for exponent in exponents)
-    return [masks, tuple(max(0, drop) for drop in drops), tuple(max(0, -drop) for drop in drops)]
+    drops = [(int(exponent), int(exponent) - tables.ANGLE_BITS) for exponent in exponents]
+    periods = tuple(((1 << exponent) - 1, max(0, drop), max(0, -drop)) for exponent, drop in drops)
+    return Harmonics(periods, pieces[0].harmonics)
 
 
 def _thresholds(function: Piecewise, input_bits: int) -> Thresholds:

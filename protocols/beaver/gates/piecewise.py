@@ -18,10 +18,10 @@ from protocols.beaver.gates.comparing import (
     thresholds_cost,
 )
 from protocols.beaver.gates.opening import unknown
-from protocols.beaver.gates.pieces import Table, amplitudes, harmonic_waves, table_of
+from protocols.beaver.gates.pieces import Table, factors_of, harmonics_of, table_of
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import local, ring, tables
+from protocols.core import harmonics, local, ring, tables
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 from protocols.core.piecewise import Piece, Piecewise
@@ -78,9 +78,9 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         for function, of_function in zip(self.functions, table.sums, strict=True):
             if of_function is not None:
                 of_waves = bit_masks[tables.numbers(of_function.positions, dealer.device)]
-                for wave in harmonic_waves(mask, of_function.pieces, self.input_bits):
-                    basis = [tables.rounded(part, tables.SCALE_BITS - function.basis_bits) for part in wave]
-                    dealer.share(torch.stack([t for part in basis for t in (part, part * of_waves)]), self.bits)
+                less = tables.SCALE_BITS - function.basis_bits
+                basis = harmonics.basis(mask, harmonics_of(of_function.pieces, self.input_bits), less)
+                dealer.share(torch.stack([basis, basis * of_waves], 2).flatten(1, 2), self.bits)
         return [unknown(self.pair.opened.shape) for _ in self.functions]
 
     def evaluate(self, party: Party) -> list[Tensor]:
@@ -103,11 +103,9 @@ class EvaluatePiecewise(Gate[list[Tensor]]):
         self, party: Party, function: Piecewise, bits: Tensor, pieces: tuple[Piece, ...], opened: Tensor, result: Tensor
     ) -> None:
         """result += a share of the trigonometric sum of the piece that applies. Shapes: bits [J, n], the others [n]."""
-        waves = harmonic_waves(opened, pieces, self.input_bits)
-        for harmonic, wave in zip(pieces[0].harmonics, waves, strict=True):
-            shares = list(party.correlation((4, *bits.shape), self.bits))
-            a, b = amplitudes(pieces, harmonic, function.amplitude_bits, opened.device)
-            tables.add_terms(result, wave, a, b, bits, shares)
+        shares = party.correlation((len(pieces[0].harmonics), 4, *bits.shape), self.bits)
+        factors = factors_of(pieces, function.amplitude_bits, opened.device)
+        harmonics.add_sum(result, opened, harmonics_of(pieces, self.input_bits), factors, bits, shares)
 
 
 def _indicators(party: Party, below: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.opening import unknown
-from protocols.beaver.gates.pieces import amplitudes, harmonic_waves
+from protocols.beaver.gates.pieces import factors_of, harmonics_of
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring, tables
+from protocols.core import harmonics, ring, tables
 from protocols.core.cost import Cost
 from protocols.core.piecewise import Piece, Piecewise
 
@@ -35,25 +35,26 @@ class EvaluateSeries(Gate[Tensor]):
     input_bits: int
     bits: int
 
+    @property
+    def _harmonics(self) -> harmonics.Harmonics:
+        return harmonics_of((self.piece,), self.input_bits)
+
     def cost(self) -> Cost:
         words = 2 * len(self.piece.harmonics) * self.pair.opened.numel()
         return Cost(dealer_bytes=words * ring.element_bytes(self.bits))
 
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
-        for wave in harmonic_waves(self.pair.mask.reshape(-1), (self.piece,), self.input_bits):
-            dealer.share(tables.rounded(torch.stack(wave), tables.SCALE_BITS - self.function.basis_bits), self.bits)
+        less = tables.SCALE_BITS - self.function.basis_bits
+        dealer.share(harmonics.basis(self.pair.mask.reshape(-1), self._harmonics, less), self.bits)
         return unknown(self.pair.opened.shape)
 
     def evaluate(self, party: Party) -> Tensor:
         opened = self.pair.opened.reshape(-1)
         constant = round(self.piece.constant * 2.0**self.function.scale) if party.index == 0 else 0
         result = torch.full_like(opened, constant)
-        everywhere = torch.zeros_like(opened, dtype=torch.uint8).unsqueeze(0)
-        waves = harmonic_waves(opened, (self.piece,), self.input_bits)
-        for harmonic, wave in zip(self.piece.harmonics, waves, strict=True):
-            cos, sin = party.correlation((2, *everywhere.shape), self.bits)
-            a, b = amplitudes((self.piece,), harmonic, self.function.amplitude_bits, opened.device)
-            # No bit selects here: as for an opened bit of zero, whose masked share counts alone.
-            tables.add_terms(result, wave, a, b, everywhere, (cos, cos, sin, sin))
+        shares = party.correlation((len(self.piece.harmonics), 2, 1, opened.numel()), self.bits)
+        factors = factors_of((self.piece,), self.function.amplitude_bits, opened.device)
+        no_choice = torch.zeros((1, opened.numel()), dtype=torch.uint8, device=opened.device)
+        harmonics.add_sum(result, opened, self._harmonics, factors, no_choice, shares)
         return result.reshape(tuple(self.pair.opened.shape))
