@@ -276,7 +276,9 @@ class ReplicatedParty(Protocol):
         own, scale = self._own(x), x.fraction_bits + weight.fraction_bits
         needed = self.policy.product_bits(scale)
         if not isinstance(weight, PublicWeight):
-            return self._bilinear(Bilinear.ELEMENTWISE, self._factors([own, self._own(weight)], needed), scale, scale)
+            # In no larger ring than it takes: what is sent is as long as that.
+            factors = [shares.low(needed) for shares in self._factors([own, self._own(weight)], needed)]
+            return self._bilinear(Bilinear.ELEMENTWISE, factors, scale, scale)
         product = self.shares_of(own, needed).map(lambda t: t * weight.values)
         return ReplicatedSecret(self, scale, product)
 
