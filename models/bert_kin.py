@@ -59,8 +59,8 @@ class BertKin(Architecture):
         return bert.parameters(config, fraction_bits, public=public)
 
     def from_checkpoint(self, config: BertConfig, take: Take) -> dict[str, Tensor]:
-        tensors = bert.from_checkpoint(config, self.names, take)
-        words = tensors["embeddings.table"][: config.vocab_size]
+        words = take(WORDS, (config.vocab_size, config.hidden_size))
+        tensors = bert.from_checkpoint(config, self.names, take, words)
         return tensors | heads.from_checkpoint(config, self._head_names(config), take, words)
 
     def copies(self, config: BertConfig) -> Mapping[str, str]:

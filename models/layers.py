@@ -17,17 +17,21 @@ class Layers:
         self._weights = weights
         self._epsilon = layer_norm_eps
 
-    def dense(self, name: str, x: Secret, *, wide: bool = False) -> Secret:
-        """x @ weight + bias, if there is one. Shapes: [..., in] -> [..., out]. wide: as for `Protocol.linear`."""
-        return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), wide=wide)
+    def dense(self, name: str, x: Secret, *, residual: Secret | None = None, wide: bool = False) -> Secret:
+        """x @ weight + bias, if there is one. Shapes: [..., in] -> [..., out].
+
+        residual, wide: as for `Protocol.linear`.
+        """
+        return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), residual=residual, wide=wide)
 
     def logits(self, name: str, x: Secret) -> Secret:
         """The same as an output for the client, not truncated: as many fraction bits as both factors together."""
         return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), truncated=False)
 
-    def norm(self, name: str, x: Secret) -> Secret:
-        """Layer norm over the last axis. Shapes: any -> same."""
-        return layer_norm(x, self.bound(f"{name}.gain"), self.bound(f"{name}.offset"), self._epsilon)
+    def norm(self, name: str, x: Secret, *, zero_mean: bool = False) -> Secret:
+        """Layer norm over the last axis. Shapes: any -> same. zero_mean: as for `layer_norm`."""
+        gain, offset = self.bound(f"{name}.gain"), self.bound(f"{name}.offset")
+        return layer_norm(x, gain, offset, self._epsilon, zero_mean=zero_mean)
 
     def bound(self, name: str) -> Secret:
         """A weight as a secret of this session."""

@@ -20,7 +20,8 @@ Kind = Literal["factor", "gain", "offset", "table"]
 TABLE_BITS = 24
 """Ring of one-hot vectors and of what they choose: with 16 fraction bits, sums of two rows below 64."""
 TABLE_VALUE_BITS = 5  # |entry| < 32, as a word's row and a token type's are added
-FORMAT = 2
+FORMAT = 3
+"""Raised whenever tensors of the same names come to mean something else: 3 since BERT's matrices absorb its norms."""
 GRAPH = "graph"
 """The architecture of a captured module, which no checkpoint folder has: `config` describes its graph."""
 
@@ -96,7 +97,9 @@ class Manifest:
         try:
             value = json.loads(text)
             if value["format"] != FORMAT:
-                raise CheckpointError(f"manifest has format {value['format']}, this version reads {FORMAT}")
+                raise CheckpointError(
+                    f"manifest has format {value['format']}, this version reads {FORMAT}; split the checkpoint again"
+                )
             if value["weights"] not in VISIBILITIES:
                 raise CheckpointError(f"manifest has weights {value['weights']!r}; known: {', '.join(VISIBILITIES)}")
             protocol = value.get("protocol", BEAVER.name)

@@ -139,7 +139,8 @@ class Vit(Network):
         """What becomes of the first tokens. Shapes: [B, T, D] -> [B, queries, D]."""
         config = self.config
         normal = rms_normalise(x, config.epsilon)
-        x = x[:, :queries] + self_attention(layers, f"{name}.attention", normal, config.heads, queries=queries)
+        context = self_attention(layers.dense(f"{name}.attention.qkv", normal), config.heads, queries=queries)
+        x = x[:, :queries] + layers.dense(f"{name}.attention.output", context)
         up = layers.dense(f"{name}.feedforward.up", rms_normalise(x, config.epsilon))
         return x + layers.dense(f"{name}.feedforward.down", ACTIVATIONS[config.activation](up))
 

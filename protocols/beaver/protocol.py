@@ -24,7 +24,7 @@ from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
+from protocols.beaver.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
@@ -232,6 +232,13 @@ class BeaverProtocol(Protocol):
             self.run(Open(share * number, ring.WORD_BITS)), own.fraction_bits + extra, own.fraction_bits
         )
 
+    def halve(self, x: Secret, times: int) -> Secret:
+        own = self._own(x)
+        needed = self.policy.ring_bits(own.fraction_bits + times)
+        if _narrowest(own) < needed:
+            own = self._shared(own, needed)
+        return own.map(lambda t: t, own.fraction_bits + times)
+
     def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
         own, bits = self._own(x), self.policy.fraction_bits
         # In the full ring: what is left of it after the truncation is enough for a product with no opening of its own.
@@ -266,20 +273,24 @@ class BeaverProtocol(Protocol):
         weight: Matrix | PublicMatrix,
         bias: Secret | PublicWeight | None,
         *,
+        residual: Secret | None = None,
         truncated: bool = True,
         wide: bool = False,
     ) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
-        addend = None if bias is None else self._addend(bias, scale)
+        addend, addend_bits = self._addends(bias, residual, scale)
         if isinstance(weight, PublicMatrix):
             bits = ring.WORD_BITS if wide else self.policy.ring_bits(scale)
             share = self._public_product(self.share_of(own, bits), own.share_bits, weight, addend)
+            bits = min(own.share_bits, addend_bits)
             if not truncated:
-                return BeaverSecret(self, scale, share=share, share_bits=own.share_bits)
-            pair = self.run(Open(share, own.share_bits))
+                return BeaverSecret(self, scale, share=share, share_bits=bits)
+            pair = self.run(Open(share, bits))
         else:
             pair_x = self._linear_pair(own, weight, scale, wide=wide)
+            if addend_bits < pair_x.bits:
+                pair_x = pair_x.low_part(addend_bits, at_dealer=self.at_dealer)
             if not truncated:
                 gate = LinearShare(pair_x, weight, addend)
                 return BeaverSecret(self, scale, share=self.run(gate), share_bits=gate.bits)
@@ -309,6 +320,17 @@ class BeaverProtocol(Protocol):
             return self._share_of_public(bias.values) << (scale - bias.fraction_bits)
         return self.share_of(self._own(bias), ring.WORD_BITS) << (scale - bias.fraction_bits)
 
+    def _addends(
+        self, bias: Secret | PublicWeight | None, residual: Secret | None, scale: int
+    ) -> tuple[Tensor | None, int]:
+        """A share of what is added to a linear layer's product, at its scale, and the ring that it is in."""
+        addend = None if bias is None else self._addend(bias, scale)
+        if residual is None:
+            return addend, ring.WORD_BITS
+        added = self._upscaled(self._own(residual), scale)
+        share = self.share_of(added, self._share_ring(added))
+        return share if addend is None else share + addend, added.share_bits
+
     def _product(
         self, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None = None
     ) -> BeaverSecret:
@@ -330,6 +352,19 @@ class BeaverProtocol(Protocol):
         share = self.run(Square(pair, summed=False))
         target = x.fraction_bits if fraction_bits is None else fraction_bits
         return self._rescaled(self.run(Open(share, pair.bits)), 2 * x.fraction_bits, target)
+
+    def multiply_weight(self, x: Secret, weight: Secret | PublicWeight) -> Secret:
+        own, scale = self._own(x), x.fraction_bits + weight.fraction_bits
+        needed = self.policy.product_bits(scale)
+        if isinstance(weight, PublicWeight):
+            share = self.share_of(own, ring.WORD_BITS) * weight.values
+            return BeaverSecret(self, scale, share=share)
+        gain = self._own(weight)
+        # In no larger ring than it takes: the dealer's words are as long as that.
+        pair_x = self._product_pair(own, needed).low_part(needed, at_dealer=self.at_dealer)
+        pair_y = self.pair_of(gain, needed)
+        gate = ProductShare(pair_x, pair_y, self.share_of(gain, pair_y.bits))
+        return BeaverSecret(self, scale, share=self.run(gate), share_bits=gate.bits)
 
     def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
         factors = [self._own(s) for s in (x, y, z)]

@@ -75,6 +75,9 @@ class CleartextProtocol(Protocol):
             self._bounded("scale", product)
         return self._secret(product, x.fraction_bits)
 
+    def halve(self, x: Secret, times: int) -> Secret:
+        return self._secret(self._value(x) * 2.0**-times, x.fraction_bits + times)
+
     def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
         product = self._value(x) * factor.to(torch.float64)
         return self._secret(self._bounded("multiply_public", product), x.fraction_bits + self.policy.fraction_bits)
@@ -96,10 +99,23 @@ class CleartextProtocol(Protocol):
     def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
         return self._product("matmul", x, y, self._value(x) @ self._value(y), fraction_bits)
 
+    def multiply_weight(self, x: Secret, weight: Secret) -> Secret:
+        product = self._value(x) * self._value(weight)
+        return self._product("multiply_weight", x, weight, product, x.fraction_bits + weight.fraction_bits)
+
     def linear(
-        self, x: Secret, weight: Secret, bias: Secret | None, *, truncated: bool = True, wide: bool = False
+        self,
+        x: Secret,
+        weight: Secret,
+        bias: Secret | None,
+        *,
+        residual: Secret | None = None,
+        truncated: bool = True,
+        wide: bool = False,
     ) -> Secret:
         product = self._value(x) @ self._value(weight)
+        if residual is not None:
+            product = product + self._bounded("linear", self._value(residual))
         scale = self.policy.fraction_bits if truncated else x.fraction_bits + weight.fraction_bits
         return self._product("linear", x, weight, product if bias is None else product + self._value(bias), scale)
 

@@ -129,6 +129,10 @@ class Protocol(ABC):
         """x * factor for a public factor, at x's scale. Local for integers, one truncation otherwise."""
 
     @abstractmethod
+    def halve(self, x: Secret, times: int) -> Secret:
+        """x / 2^times, exactly: the same ring elements, with as many more fraction bits. Local if x's ring has room."""
+
+    @abstractmethod
     def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
         """Elementwise x * factor for a public float tensor, with broadcasting; not truncated. No round.
 
@@ -154,6 +158,10 @@ class Protocol(ABC):
         """
 
     @abstractmethod
+    def multiply_weight(self, x: Secret, weight: Any) -> Secret:
+        """Elementwise x * weight, as `factor` returns it, with broadcasting; not truncated, as a share to be added."""
+
+    @abstractmethod
     def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
         """Elementwise x * y * z with one truncation, back to x's scale. Broadcasting."""
 
@@ -166,9 +174,19 @@ class Protocol(ABC):
         """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
 
     @abstractmethod
-    def linear(self, x: Secret, weight: Any, bias: Any, *, truncated: bool = True, wide: bool = False) -> Secret:
+    def linear(
+        self,
+        x: Secret,
+        weight: Any,
+        bias: Any,
+        *,
+        residual: Secret | None = None,
+        truncated: bool = True,
+        wide: bool = False,
+    ) -> Secret:
         """x @ weight + bias, both as `factor` returns them; the bias may be None.
 
+        residual: added before the truncation; of the result's shape, with no more fraction bits than the product has.
         truncated: to the policy's fraction bits; an output for the client needs no truncation, hence no round.
         wide: the result goes on into products or functions, and is put in a form in which they take it as it is.
         """

@@ -11,14 +11,16 @@ from protocols.functions.octaves import fine_inverse_root, inverse_root_function
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 VARIANCE_POWERS = (-20, 12)
-_SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
+SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
 _SLACK = 1.01  # times sqrt(n), for errors of the inverse: what an entry of a normalised row is below
-LEAST_MEAN_SQUARE, MOST_MEAN_SQUARE = (2.0**power for power in _SQUARE_POWERS)
-"""What `rms_normalise` takes: smaller rows come out smaller than they should be, larger ones wrong."""
+LEAST_MEAN_SQUARE, MOST_MEAN_SQUARE = (2.0**power for power in SQUARE_POWERS)
+"""What `rms_normalise` takes of decoders: smaller rows come out smaller than they should be, larger ones wrong."""
 
 
-def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:
+def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
     """(x - mean) / sqrt(variance + epsilon) * gain + offset along the last axis.
+
+    zero_mean: x has a mean of zero as it is, which saves its round.
 
     Shapes: x [..., n], gain and offset [n] -> [..., n]. The variance is in [2^-20, 2^12] (below, the result is
     smaller than it should be); |gain| sqrt(n) < 2^12.
@@ -28,18 +30,18 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secre
     """
     protocol = x.protocol
     width = x.shape[-1]
-    centred = x - x.sum(-1, keepdim=True) * (1.0 / width)
+    centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = protocol.square_sum(centred) + width * epsilon
     lowest, highest = (p + math.floor(math.log2(width)) for p in VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
     return protocol.multiply_three(centred, inverse, gain) + offset
 
 
-def rms_normalise(x: Secret, epsilon: float, *, wide: bool = False) -> Secret:
+def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE_POWERS, wide: bool = False) -> Secret:
     """x / sqrt(mean of x^2 + epsilon) along the last axis. For x whose mean is zero this is layer norm, too.
 
-    Shapes: [..., n] -> the same. The mean of squares is in [2^-14, 2^18) (below, the result is smaller than it should
-    be). Error: with s its root, 2^-17 |x| + 4e-5 |x| / s + 2^-16. Reveals nothing.
+    Shapes: [..., n] -> the same. The mean of squares is in [2^a, 2^b), (a, b) = powers (below, the result is smaller
+    than it should be). Error: with s its root, 2^-17 |x| + 4e-5 |x| / s + 2^-16. Reveals nothing.
     wide: whatever multiplies next opens the result anew, as `linear` does with the same word. Then its own ring may be
     small: an entry is at most sqrt(n), and there is room for an inverse that was not truncated, which saves a round.
     The gain that follows is left to whatever multiplies next: the product then serves there without an opening.
@@ -48,7 +50,7 @@ def rms_normalise(x: Secret, epsilon: float, *, wide: bool = False) -> Secret:
     protocol = x.protocol
     width = x.shape[-1]
     squares = protocol.square_sum(x) + width * epsilon
-    lowest, highest = (p + math.floor(math.log2(width)) for p in _SQUARE_POWERS)
+    lowest, highest = (p + math.floor(math.log2(width)) for p in powers)
     if not wide:
         inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
         return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits)

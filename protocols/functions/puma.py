@@ -3,7 +3,8 @@ squaring, softmax and layer normalisation on them.
 
 They run on every family. What differs from ours is the formulas alone: comparisons, products and truncations are those
 of the family. Each function takes what its namesake in the other files takes. `protocols.functions.chosen` has the ones
-that a model's number format names. RMSNorm has no row of its own: ours is by the inverse root of the mean square, too.
+that a model's number format names. RMSNorm has no row of its own: ours is the inverse root of the mean square and one
+product, too. So is PUMA's layer norm of what has a mean of zero, before its gain and offset.
 
 Source: Dong et al., PUMA: secure inference of LLaMA-7B in five minutes, 2023 (arXiv 2307.12533), sections 4.1 to 4.3.
 The paper has no figures for SiLU; its pieces are those of PUMA's implementation, SPU, examples/python/ml/flax_llama7b.
@@ -146,13 +147,13 @@ def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = Fals
     return powers * inverse
 
 
-def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:
+def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
     """PUMA's layer normalisation along the last axis: the inverse root of the variance, and one product after another.
 
-    Shapes and range: as ours. Error: as ours, and one more truncation times the gain. Reveals nothing.
+    Shapes, range and zero_mean: as ours. Error: as ours, and one more truncation times the gain. Reveals nothing.
     """
     protocol, width = x.protocol, x.shape[-1]
-    centred = x - x.sum(-1, keepdim=True) * (1.0 / width)
+    centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = protocol.square_sum(centred) + width * epsilon
     lowest, highest = (p + math.floor(math.log2(width)) for p in VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest))

@@ -220,6 +220,11 @@ class ReplicatedParty(Protocol):
         product = self.shares_of(own, needed).map(lambda t: t * number)
         return self._truncated(product, own.fraction_bits + extra, own.fraction_bits)
 
+    def halve(self, x: Secret, times: int) -> Secret:
+        own = self._own(x)
+        shares = self.shares_of(own, self.policy.ring_bits(own.fraction_bits + times))
+        return ReplicatedSecret(self, own.fraction_bits + times, shares)
+
     def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
         own, bits = self._own(x), self.policy.fraction_bits
         # In the full ring: what is left of it after the truncation is enough for a product.
@@ -267,6 +272,16 @@ class ReplicatedParty(Protocol):
         product = Product(kind, x, y, additive(role, factors[1]))
         return self._rescaled(role, product, product.bits, scale, target)
 
+    def multiply_weight(self, x: Secret, weight: Secret | PublicWeight) -> Secret:
+        own, scale = self._own(x), x.fraction_bits + weight.fraction_bits
+        needed = self.policy.product_bits(scale)
+        if not isinstance(weight, PublicWeight):
+            # In no larger ring than it takes: what is sent is as long as that.
+            factors = [shares.low(needed) for shares in self._factors([own, self._own(weight)], needed)]
+            return self._bilinear(Bilinear.ELEMENTWISE, factors, scale, scale)
+        product = self.shares_of(own, needed).map(lambda t: t * weight.values)
+        return ReplicatedSecret(self, scale, product)
+
     def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
         factors = [self._own(s) for s in (x, y, z)]
         scale = sum(s.fraction_bits for s in factors)
@@ -290,23 +305,26 @@ class ReplicatedParty(Protocol):
         weight: HelpedMatrix | PublicMatrix,
         bias: Secret | PublicWeight | None,
         *,
+        residual: Secret | None = None,
         truncated: bool = True,
         wide: bool = False,
     ) -> Secret:
         own = self._own(x)
         scale = own.fraction_bits + weight.fraction_bits
         target = self.policy.fraction_bits if truncated else scale
+        added = None if residual is None else self._upscaled(self._own(residual), scale)
+        most = ring.WORD_BITS if added is None else added.bits
         if isinstance(weight, PublicMatrix):
             role = self._next_helper()
-            shares = self.shares_of(own, ring.WORD_BITS if wide else self.policy.ring_bits(scale))
-            z = self._public_product(role, shares, weight, self._addend(role, bias, scale))
+            shares = self.shares_of(own, ring.WORD_BITS if wide else self.policy.ring_bits(scale)).low(most)
+            z = self._public_product(role, shares, weight, self._addends(role, bias, added, scale))
             return self._returned(role, z, shares.bits, scale, target)
         self._helper = weight.helper
         role = self._current
         # From the full ring, the truncated product is in one that is wide enough for another product.
         bits = weight.matrix.bits
         shares = self.shares_of(own, bits if wide or bits <= ring.HALF_WORD_BITS else self.policy.ring_bits(scale))
-        product = Linear(pair_of(role, shares), weight.matrix, self._addend(role, bias, scale))
+        product = Linear(pair_of(role, shares.low(most)), weight.matrix, self._addends(role, bias, added, scale))
         return self._rescaled(role, product, product.bits, scale, target)
 
     @staticmethod
@@ -317,6 +335,16 @@ class ReplicatedParty(Protocol):
             return unknown((*share.shape[:-1], weight.shape[1]))
         product = weight.factor.product([share], x.bits)
         return product if addend is None else product.add_(addend)
+
+    def _addends(
+        self, role: Role, bias: Secret | PublicWeight | None, residual: Shares | None, scale: int
+    ) -> Tensor | None:
+        """First's or second's share of what is added to a linear layer's product, at its scale."""
+        addend = self._addend(role, bias, scale)
+        if residual is None:
+            return addend
+        share = additive(role, residual)
+        return share if addend is None else share + addend
 
     def _addend(self, role: Role, bias: Secret | PublicWeight | None, scale: int) -> Tensor | None:
         """First's or second's share of a bias at a product's scale."""

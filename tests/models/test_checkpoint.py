@@ -57,7 +57,7 @@ def _reshape(tensors: dict[str, Tensor]) -> None:
 
 
 def _high_embedding(tensors: dict[str, Tensor]) -> None:
-    tensors["embeddings.word_embeddings.weight"][1, 2] = 32.5
+    tensors["embeddings.word_embeddings.weight"][1, 2] = 48.0
 
 
 def _integers(tensors: dict[str, Tensor]) -> None:
@@ -196,6 +196,16 @@ def test_bad_inputs_are_named(arguments: dict[str, Any], message: str, save_bert
 def test_malformed_requests_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         Request.from_json(text)
+
+
+def test_folders_of_an_older_format_are_refused(save_bert: Save, tmp_path: Path) -> None:
+    folder, _ = save_bert()
+    text = split_checkpoint(folder, tmp_path / "split").to_json()
+    assert '"format": 3' in text
+    with pytest.raises(
+        CheckpointError, match="manifest has format 2, this version reads 3; split the checkpoint again"
+    ):
+        Manifest.from_json(text.replace('"format": 3', '"format": 2'))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}'])

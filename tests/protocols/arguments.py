@@ -98,6 +98,17 @@ def rows_of_spread(lowest: float, highest: float, arguments: Sequence[Argument])
     return fill
 
 
+def zero_mean_rows(lowest: float, highest: float, arguments: Sequence[Argument]) -> Filler:
+    """The same without a mean, but for the rounding to the grid."""
+    spread = rows_of_spread(lowest, highest, arguments)
+
+    def fill(shapes: Sequence[Shape], generator: torch.Generator) -> list[Tensor]:
+        x, *others = spread(shapes, generator)
+        return [on_grid(x - x.mean(-1, keepdim=True)), *others]
+
+    return fill
+
+
 def rows_of_norm(lowest: float, highest: float) -> Filler:
     """Rows of Euclidean norm from 2^lowest to 2^highest, both ends among them."""
 

@@ -19,7 +19,7 @@ from protocols.beaver.gates.lift import Lift
 from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.gates.product import Bilinear, Product, Square, TripleProduct
+from protocols.beaver.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
 from protocols.beaver.gates.series import EvaluateSeries
 from protocols.beaver.pair import Pair
 from protocols.beaver.protocol import BeaverProtocol
@@ -45,6 +45,13 @@ def _product(kind: Bilinear, bits: int) -> Build:
     def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Product:
         x, y = opened(protocol, shares[0], bits), opened(protocol, shares[1])
         return Product(kind, x, y, shares[1])
+
+    return build
+
+
+def _product_share(bits: int) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> ProductShare:
+        return ProductShare(opened(protocol, shares[0], bits), opened(protocol, shares[1]), shares[1])
 
     return build
 
@@ -131,6 +138,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Product, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
     (Product, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
     (Product, "matrix-48", _product(Bilinear.MATRIX, 48), _MATRICES),
+    (ProductShare, "64", _product_share(64), _TWO),
+    (ProductShare, "47", _product_share(47), _TWO),
     (Linear, "64", _linear(64, 64), _BIASED),
     (Linear, "48", _linear(48, 64), _BIASED),
     (Linear, "32", _linear(32, 32), _BIASED),

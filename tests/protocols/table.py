@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ from tests.protocols.arguments import (
     rows_of_norm,
     rows_of_spread,
     with_mask,
+    zero_mean_rows,
 )
 from tests.protocols.ops import DOUBLE, Op, as_declared, at_most, exactly, float_sum, one_unit, scaled
 
@@ -54,6 +56,8 @@ MASKED_ROWS = (((1, 1), (1, 1)), ((3, 7), (3, 7)), ((2, 3, 9), (2, 1, 9)), ((2, 
 MATRICES = (((1, 1), (1, 1)), ((1, 5), (5, 3)), ((3, 7), (7, 9)), ((2, 3, 9), (9, 5)))
 BATCHED = (*MATRICES, ((2, 3, 5), (2, 5, 4)), ((2, 1, 3, 5), (2, 5, 3)))
 WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
+WITH_RESIDUAL = tuple((x, w, (w[-1],), (*x[:-1], w[-1])) for x, w in MATRICES)
+ADDED_PRODUCT = tuple((x, w, b, r, b, (*x[:-1], 1)) for x, w, b, r in WITH_RESIDUAL)
 APPENDED = (((1, 1), (1, 2), (1, 3)), ((3, 7), (7, 4), (7, 1)), ((2, 3, 5), (2, 5, 4), (2, 5, 2)))
 NORM_ROWS = (((1, 5),), ((5, 64),), ((2, 3, 384),), ((40, 7),))
 NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384), (4, 1), (7, 33)))
@@ -178,6 +182,28 @@ def _untruncated(x: Secret, weight: Secret, bias: Secret | None = None) -> Secre
     return x.protocol.linear(x, weight, bias, truncated=False)
 
 
+def _halved(x: Secret) -> Secret:
+    return x.protocol.halve(x, 5)
+
+
+def _weighed(x: Secret, weight: Any) -> Secret:
+    return x.protocol.multiply_weight(x, weight)
+
+
+def _added_to(x: Secret, weight: Any, bias: Any, residual: Secret) -> Secret:
+    return x.protocol.linear(x, weight, bias, residual=residual)
+
+
+def _added_untruncated(x: Secret, weight: Any, bias: Any, residual: Secret) -> Secret:
+    return x.protocol.linear(x, weight, bias, residual=residual, truncated=False)
+
+
+def _added_product(x: Secret, weight: Any, bias: Any, y: Secret, gain: Any, mean: Secret) -> Secret:
+    """As an encoder's layers add to the residual stream."""
+    residual = x.protocol.multiply_weight(y, gain) - _halved(mean)
+    return x.protocol.linear(x, weight, bias, residual=residual)
+
+
 def _summed_factor(x: Secret, y: Secret) -> Secret:
     """A sum and a product of what was opened once."""
     factor = x.protocol.as_factor(x)
@@ -201,6 +227,14 @@ def _rms(x: Secret) -> Secret:
 
 def _wide_rms(x: Secret) -> Secret:
     return layernorm.rms_normalise(x, 1e-12, wide=True)
+
+
+def _encoder_rms(x: Secret) -> Secret:
+    return layernorm.rms_normalise(x, 1e-12, powers=layernorm.VARIANCE_POWERS, wide=True)
+
+
+def _zero_mean(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.layer_norm(x, gain, offset, 1e-12, zero_mean=True)
 
 
 def _join(x: Secret, y: Secret) -> Secret:
@@ -238,6 +272,12 @@ def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> T
     return (ULP + mean.abs() * 2.0**-21) * inverse * 1.5 + centred * 2.0**-17 + centred * inverse * 4e-5 + ULP
 
 
+def _normalised_at_once(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    # As the other, without the error of the mean.
+    inverse = 1 / (x**2).mean(-1, keepdim=True).sqrt().clamp(min=2.0**-10)
+    return x.abs() * 2.0**-17 + x.abs() * inverse * 4e-5 + ULP
+
+
 def _twice_normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     # The inverse has one fraction bit less, and there is one more truncation, before the gain.
     return 2 * _normalised(reference, x, gain, offset) + ULP * (1 + gain.abs())
@@ -262,6 +302,8 @@ OPS: tuple[Op, ...] = (
     Op("add-number", lambda x: 1.5 - x + 0.25, (HALF,), ONE, exactly),
     Op("add-public", _add_column, (HALF,), (((1,),), ((5,),), ((2, 7),), ((3, 2, 5),)), exactly),
     Op("add-other-scale", lambda x, y: x + y, (HALF, FINE_HALF), SAME, exactly),
+    Op("halved", _halved, (ANY,), ONE, exactly),
+    Op("halved-and-added", lambda x, y: _halved(x) + y, (HALF, OTHER_HALF), TWO, exactly),
     Op("negate", lambda x: -x, (ANY,), ONE, exactly),
     Op("views", _reshaped, (ANY,), (((3, 4),), ((3, 5),)), exactly),
     Op("sum", lambda x: x.sum(-1), (Argument(-80.0, 80.0, (80.0,) * 5),), (*ROWS, ((3, 100),)), exactly),
@@ -282,6 +324,9 @@ OPS: tuple[Op, ...] = (
     Op("multiply-fine", _to_22_bits, (LEFT, RIGHT), TWO, at_most(2.0**-22 + 2.0**-40)),
     Op("multiply-server", lambda x, y: x * y, (LEFT, SERVER_GAIN), VECTORS, one_unit),
     Op("multiply-public", lambda x, y: x * y, (LEFT, BOUND_PUBLIC), TWO, one_unit),
+    Op("multiply-weight", _weighed, (LEFT, WEIGHT), VECTORS, exactly),
+    Op("multiply-weight-server", _weighed, (LEFT, SERVER_GAIN), VECTORS, exactly),
+    Op("multiply-weight-public", _weighed, (LEFT, PUBLIC_WEIGHT), VECTORS, exactly),
     Op("square", lambda x: x * x, (Argument(-90.5, 90.5, (0.0, ULP, -ULP, 90.5, -90.5)),), ONE, one_unit),
     Op("square-sum", lambda x: x.protocol.square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
     Op("multiply-three", lambda x, y, z: x.protocol.multiply_three(x, y, z), (THIRD, THIRD, THIRD), THREE, one_unit),
@@ -298,6 +343,26 @@ OPS: tuple[Op, ...] = (
     Op("linear-server", _linear, (LEFT, SERVER_WEIGHT, SERVER_BIAS), WITH_BIAS, one_unit),
     Op("linear-server-no-bias", _linear, (LEFT, SERVER_WEIGHT), MATRICES, one_unit),
     Op("linear-public", _linear, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS), WITH_BIAS, one_unit),
+    Op("linear-residual", _added_to, (LEFT, WEIGHT, BIAS, HALF), WITH_RESIDUAL, one_unit),
+    Op("linear-residual-server", _added_to, (LEFT, SERVER_WEIGHT, SERVER_BIAS, HALF), WITH_RESIDUAL, one_unit),
+    Op("linear-residual-public", _added_to, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS, HALF), WITH_RESIDUAL, one_unit),
+    Op("linear-residual-fine", _added_to, (LEFT, WEIGHT, BIAS, FINE_HALF), WITH_RESIDUAL, one_unit),
+    Op("linear-residual-untruncated", _added_untruncated, (LEFT, WEIGHT, BIAS, HALF), WITH_RESIDUAL, exactly),
+    Op("linear-residual-product", _added_product, (LEFT, WEIGHT, BIAS, LEFT, WEIGHT, HALF), ADDED_PRODUCT, one_unit),
+    Op(
+        "linear-residual-product-server",
+        _added_product,
+        (LEFT, SERVER_WEIGHT, SERVER_BIAS, LEFT, SERVER_WEIGHT, HALF),
+        ADDED_PRODUCT,
+        one_unit,
+    ),
+    Op(
+        "linear-residual-product-public",
+        _added_product,
+        (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS, LEFT, PUBLIC_WEIGHT, HALF),
+        ADDED_PRODUCT,
+        one_unit,
+    ),
     Op("linear-untruncated", _untruncated, (LEFT, WEIGHT, BIAS), WITH_BIAS, exactly),
     Op("linear-untruncated-server", _untruncated, (LEFT, SERVER_WEIGHT, SERVER_BIAS), WITH_BIAS, exactly),
     Op("linear-untruncated-public", _untruncated, (LEFT, PUBLIC_WEIGHT), MATRICES, exactly),
@@ -378,7 +443,17 @@ OPS: tuple[Op, ...] = (
     Op("softmax-masked-mild", softmax.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-4), with_mask(MILD_SCORES), _FEW),
     Op("softmax-base-two", _softmax_base_two, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
+    Op(
+        "layer-norm-zero-mean",
+        _zero_mean,
+        LAYER_NORM,
+        NORMALISED,
+        _normalised_at_once,
+        zero_mean_rows(-10.0, 6.0, LAYER_NORM),
+        _FEW,
+    ),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("rms-normalise-wide", _wide_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-3.0, 10.0), _FEW),
+    Op("rms-normalise-encoder", _encoder_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-8.0, 7.0), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )

@@ -1,4 +1,4 @@
-"""Products of secrets: elementwise, matrices, squares, three factors."""
+"""Products of secrets: elementwise, matrices, without an opening, squares, three factors."""
 
 from __future__ import annotations
 
@@ -74,6 +74,44 @@ class Product(Gate[Pair]):
         z = self.kind(self.x.opened, self.y_share, self.bits)
         z -= self.kind(self.x.mask, self.y.opened, self.bits)
         return Pair(party.open(z, party.mask(tuple(z.shape)), self.bits), None, self.bits, dealt=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductShare(Gate[Tensor]):
+    """Shares of x * y elementwise, not opened: for what is added to something else before both are truncated.
+
+    As `Product`, but r s is shared by the dealer.
+
+    Shapes: as torch's *. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> share in Z_2^min(k, m); fraction bits add up.
+    Cost: no round; the dealer sends ceil(bits/8) bytes per element of the result.
+    Error: none. Reveals: nothing. Source: Beaver 1991.
+    """
+
+    name = "product-share"
+    x: Pair
+    y: Pair
+    y_share: Tensor
+
+    @property
+    def bits(self) -> int:
+        """Ring of the result."""
+        return min(self.x.bits, self.y.bits)
+
+    def _shape(self) -> tuple[int, ...]:
+        return Bilinear.ELEMENTWISE.shape(self.x.opened, self.y.opened)
+
+    def cost(self) -> Cost:
+        return Cost(dealer_bytes=math.prod(self._shape()) * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Tensor:
+        assert self.x.mask is not None and self.y.mask is not None
+        dealer.share(self.x.mask * self.y.mask, self.bits)
+        return unknown(self._shape())
+
+    def evaluate(self, party: Party) -> Tensor:
+        assert self.x.mask is not None
+        z = self.x.opened * self.y_share - self.x.mask * self.y.opened
+        return z.add_(party.correlation(self._shape(), self.bits))
 
 
 @dataclass(frozen=True, eq=False)
