@@ -8,6 +8,7 @@ it shares with the dealer; P1 receives its half as a correction.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -93,12 +94,22 @@ class Party:
 
     def open_all(self, *values: tuple[Tensor, Tensor, int]) -> list[Tensor]:
         """Several values as by `open`, all in one round: x, mask and bits of each."""
-        masked, packed = zip(*(ring.pack_sum(*value) for value in values), strict=True)
-        reply, start, opened = self._exchange(list(packed)), 0, []
-        for mine, sent, (_, _, bits) in zip(masked, packed, values, strict=True):
-            opened.append(ring.unpack_added(reply[start : start + sent.numel()], mine, bits))
-            start += sent.numel()
-        return opened
+        return self.open_together(values, ())[0]
+
+    def open_together(
+        self, values: Sequence[tuple[Tensor, Tensor, int]], planes: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Values as by `open_all` and planes as by `open_planes`, all in one round."""
+        sums = [ring.pack_sum(*value) for value in values]
+        reply = self._exchange([packed for _, packed in sums] + [part.reshape(-1) for part in planes])
+        start, opened = 0, []
+        for (mine, packed), (_, _, bits) in zip(sums, values, strict=True):
+            opened.append(ring.unpack_added(reply[start : start + packed.numel()], mine, bits))
+            start += packed.numel()
+        if not planes:
+            return opened, []
+        pieces = transfer.received(reply[start:], self.device).split([part.numel() for part in planes])
+        return opened, [mine ^ piece.reshape(mine.shape) for mine, piece in zip(planes, pieces, strict=True)]
 
     def open_to_one(self, masked: Tensor, sender: int, bits: int) -> memoryview:
         """P_sender sends its masked share, the other party only the word that it has come so far: one round.
@@ -112,9 +123,7 @@ class Party:
 
     def open_planes(self, *planes: Tensor) -> list[Tensor]:
         """Reveal XOR-shared planes, all in one round."""
-        theirs = transfer.received(self._exchange([part.reshape(-1) for part in planes]), self.device)
-        pieces = theirs.split([part.numel() for part in planes])
-        return [mine ^ piece.reshape(mine.shape) for mine, piece in zip(planes, pieces, strict=True)]
+        return self.open_together((), planes)[1]
 
     def finish(self) -> None:
         """The program is over. Raises ProtocolError when corrections are left."""
