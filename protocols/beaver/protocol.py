@@ -25,7 +25,7 @@ from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
-from protocols.beaver.gates.series import EvaluateSeries
+from protocols.beaver.gates.smooth import EvaluateSmooth, least_bits
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
 from protocols.beaver.secret import BeaverSecret
@@ -36,7 +36,7 @@ from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.factor import IN_MEMORY, Factor, Keep, keep_rows
 from protocols.core.fixedpoint import FixedPointPolicy, public_factor
-from protocols.core.piecewise import Clamped, Piecewise
+from protocols.core.piecewise import Piecewise, Smooth
 from protocols.core.secret import Protocol, Secret
 
 Result = TypeVar("Result")
@@ -379,34 +379,32 @@ class BeaverProtocol(Protocol):
         return BeaverSecret(self, 2 * x.fraction_bits, share=self.run(Square(pair, summed=True)))
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, clamped = self._own(x), function.clamped
-        scale = function.output_bits if clamped else function.scale
-        bits = min(scale + function.integer_bits + 2, ring.WORD_BITS)
+        own = self._own(x)
+        if function.smooth is not None:
+            return self._smooth(own, function, function.smooth)
+        bits = min(function.scale + function.integer_bits + 2, ring.WORD_BITS)
         compared = min(function.compare_bits, ring.WORD_BITS)
-        if clamped is not None:
-            return self._evaluate_clamped(own, self.pair_of(own, max(bits, compared)), function, clamped)
         if function.sloped:
             pair = self.pair_of(own, max(bits, compared))
             bits = pair.bits
         else:
             pair = self._opened(own, compared)
-        (share,) = self.run(EvaluatePiecewise(pair, (function,), own.fraction_bits, bits))
-        result = BeaverSecret(self, scale, share=share, share_bits=bits)
-        return result if scale == function.output_bits else self.truncate(result, function.output_bits)
+        share = self.run(EvaluatePiecewise(pair, function, own.fraction_bits, bits))
+        return self._of_function(share, bits, function, function.scale)
 
-    def _evaluate_clamped(self, x: BeaverSecret, pair: Pair, function: Piecewise, clamped: Clamped) -> BeaverSecret:
-        """f(x) in the pair's ring: the series needs its argument opened, but then neither the bits of a comparison nor
-        the pair's large ring."""
-        scale = function.output_bits
-        functions = (clamped.limits, clamped.straight)
-        limits, straight = self.run(EvaluatePiecewise(pair, functions, x.fraction_bits, pair.bits))
-        argument = self._add_public(BeaverSecret(self, scale, share=limits, share_bits=pair.bits), clamped.low)
-        opened = self._opened(argument, round(math.log2(clamped.series.period)) + scale)
-        bits = function.scale + clamped.series_integer_bits + 2
-        series = self.run(EvaluateSeries(opened, clamped.series, function, scale, bits))
-        smooth = self._rescaled(self.run(Open(series, bits)), function.scale, scale)
-        share = ring.add(self.share_of(smooth, pair.bits), straight)
-        return self._add_public(BeaverSecret(self, scale, share=share, share_bits=pair.bits), clamped.base)
+    def _smooth(self, x: BeaverSecret, function: Piecewise, smooth: Smooth) -> BeaverSecret:
+        """By a series whose truncation is part of the gate, unless it must be exact."""
+        shift = 0 if self.policy.truncation == "exact" else function.scale - function.output_bits
+        scale = function.scale - shift
+        needed = least_bits(function, smooth, scale)
+        pair = self.pair_of(x, needed) if function.sloped else self._opened(x, needed)
+        share = self.run(EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift))
+        return self._add_public(self._of_function(share, pair.bits, function, scale), smooth.base)
+
+    def _of_function(self, share: Tensor, bits: int, function: Piecewise, scale: int) -> BeaverSecret:
+        """The secret of a function's value at that scale, truncated to the function's own."""
+        found = BeaverSecret(self, scale, share=share, share_bits=bits)
+        return found if scale == function.output_bits else self._own(self.truncate(found, function.output_bits))
 
     def largest_of_few(self, x: Secret) -> Secret:
         own = self._own(x)

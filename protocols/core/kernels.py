@@ -277,21 +277,53 @@ def _lines(
     first: int,
     out: Array,
 ) -> None:
-    """See `local.lines`. Shapes: [n], [n], [K, n], [K, n], [S, n], [K], [F, K], [F, K], [F, n]."""
+    """See `local.lines`. Shapes: [n], [n], [K, n], [K, n], [S, n], [K], [K], [K], [n]."""
     for k in range(bits.shape[0]):
-        v, rho = bits[k], bit_masks[k]
-        for f in range(out.shape[0]):
-            result, constant, slope = out[f], constants[f, k], slopes[f, k]
-            if slope:
-                product = masked[place[k]]
-                for i in range(len(opened)):
-                    bit = np.int64(v[i])
-                    share = rho[i] + bit * (first - 2 * rho[i])
-                    line = share * opened[i] - product[i] - bit * (mask[i] - 2 * product[i])
-                    result[i] += share * constant + line * slope
-            elif constant:
-                for i in range(len(opened)):
-                    result[i] += (rho[i] + np.int64(v[i]) * (first - 2 * rho[i])) * constant
+        v, rho, constant, slope = bits[k], bit_masks[k], constants[k], slopes[k]
+        if slope:
+            product = masked[place[k]]
+            for i in range(len(opened)):
+                bit = np.int64(v[i])
+                share = rho[i] + bit * (first - 2 * rho[i])
+                line = share * opened[i] - product[i] - bit * (mask[i] - 2 * product[i])
+                out[i] += share * constant + line * slope
+        elif constant:
+            for i in range(len(opened)):
+                out[i] += (rho[i] + np.int64(v[i]) * (first - 2 * rho[i])) * constant
+
+
+def _smooth(
+    opened: Array,
+    mask: Array,
+    series: Array,
+    bits: Array,
+    bit_masks: Array,
+    remainder: Array,
+    masked: Array,
+    top: Array,
+    masked_top: Array,
+    of_upper: Array,
+    middle_constant: int,
+    upper_constant: int,
+    middle_slope: int,
+    upper_slope: int,
+    series_bits: int,
+    first: int,
+    out: Array,
+) -> None:
+    """See `local.smooth`. Shapes: int64 [n], but bits uint8 [2, n], bit_masks [2, n]."""
+    offset, low = 1 << (series_bits - 2), (1 << series_bits) - 1
+    for i in range(len(opened)):
+        shifted = (series[i] + offset) & low
+        wrapped = (1 - (shifted >> (series_bits - 1))) << series_bits
+        middle = middle_constant + middle_slope * opened[i] + shifted - offset
+        upper = upper_constant + upper_slope * opened[i]
+        middle_share = first * middle - middle_slope * mask[i] - remainder[i] + wrapped * top[i]
+        upper_share = first * upper - upper_slope * mask[i]
+        masked_middle = middle * bit_masks[0, i] - masked[i] + wrapped * masked_top[i]
+        masked_upper = upper * bit_masks[1, i] - upper_slope * of_upper[i]
+        out[i] = masked_middle + np.int64(bits[0, i]) * (middle_share - 2 * masked_middle)
+        out[i] += masked_upper + np.int64(bits[1, i]) * (upper_share - 2 * masked_upper)
 
 
 def _power_products(
@@ -602,9 +634,16 @@ def lines(
     first: bool,
 ) -> Array:
     """`_lines`, compiled."""
-    out = np.zeros((constants.shape[0], len(opened)), dtype=np.int64)
+    out = np.zeros(len(opened), dtype=np.int64)
     places = np.array(place, dtype=np.int64)
     _compiled(_lines)(opened, mask, bits, bit_masks, masked, places, constants, slopes, int(first), out)
+    return out
+
+
+def smooth(*arguments: Any) -> Array:
+    """`_smooth`, compiled."""
+    out: Array = np.empty_like(arguments[0])
+    _compiled(_smooth)(*arguments, out)
     return out
 
 

@@ -6,6 +6,8 @@ this is the party that adds public terms. Bits are 0 / 1 in uint8.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -71,12 +73,12 @@ def lines(
     *,
     first: bool,
 ) -> Tensor:
-    """Shares of sum_k b_k (constants[f, k] + slopes[f, k] x) for every f, x = opened - mask, b_k = v_k ⊕ ρ_k.
+    """A share of sum_k b_k (constants[k] + slopes[k] x), x = opened - mask, b_k = v_k ⊕ ρ_k.
 
     bits are the v_k, bit_masks shares of ρ_k; masked[j] is a share of ρ_k r for the k = sloped[j] that have slopes.
     Without slopes mask and masked may be None.
     Shapes: opened, mask int64 [n]; masked int64 [S, n]; bits uint8, bit_masks int64 [K, n]; constants, slopes int64
-    [F, K] -> int64 [F, n].
+    [K] -> int64 [n].
     """
     if not kernels.serve(opened.device):
         return lines_reference(opened, mask, bits, bit_masks, masked, sloped, constants, slopes, first=first)
@@ -102,13 +104,77 @@ def lines_reference(
 ) -> Tensor:
     """`lines` in plain torch."""
     shares = select_reference(bits, torch.full_like(bit_masks, int(first)), bit_masks)
-    results = (shares.unsqueeze(0) * constants.unsqueeze(-1)).sum(1)
+    result = (shares * constants.unsqueeze(-1)).sum(0)
     for j, k in enumerate(sloped):
         assert mask is not None and masked is not None
         product = masked[j]
         line = shares[k] * opened - select_reference(bits[k], mask, product)
-        results += line * slopes[:, k : k + 1]
-    return results
+        result += line * slopes[k]
+    return result
+
+
+class Straight(NamedTuple):
+    """Two lines in fixed point."""
+
+    middle_constant: int
+    upper_constant: int
+    middle_slope: int
+    upper_slope: int
+
+
+def smooth(
+    opened: Tensor,
+    mask: Tensor | None,
+    series: Tensor,
+    bits: Tensor,
+    bit_masks: Tensor,
+    of_middle: tuple[Tensor, Tensor, Tensor, Tensor],
+    of_upper: Tensor | None,
+    lines: Straight,
+    series_bits: int,
+    *,
+    first: bool,
+) -> Tensor:
+    """A share of b_0 (line_0(x) + S) + b_1 line_1(x), x = opened - mask, b_k = v_k ⊕ ρ_k, as `gates.smooth` explains.
+
+    series is c of the pair c, R of S in Z_2^series_bits. bits are the v_k, bit_masks shares of ρ_k; of_middle shares of
+    R, ρ_0 (slope r + R), T and ρ_0 T; of_upper one of ρ_1 r. Without slopes mask and of_upper may be None.
+    Shapes: int64 [n], but bits uint8 [2, n], bit_masks [2, n].
+    """
+    own = torch.zeros_like(opened) if mask is None else mask
+    above = own if of_upper is None else of_upper  # not read where the slope is zero
+    if not kernels.serve(opened.device):
+        return smooth_reference(opened, own, series, bits, bit_masks, of_middle, above, lines, series_bits, first=first)
+    arrays = opened, own, series, bits, bit_masks, *of_middle, above
+    return torch.from_numpy(kernels.smooth(*(t.contiguous().numpy() for t in arrays), *lines, series_bits, int(first)))
+
+
+def smooth_reference(
+    opened: Tensor,
+    mask: Tensor,
+    series: Tensor,
+    bits: Tensor,
+    bit_masks: Tensor,
+    of_middle: tuple[Tensor, Tensor, Tensor, Tensor],
+    of_upper: Tensor,
+    lines: Straight,
+    series_bits: int,
+    *,
+    first: bool,
+) -> Tensor:
+    """`smooth` in plain torch."""
+    remainder, masked, top, masked_top = of_middle
+    offset = 1 << (series_bits - 2)
+    shifted = ring.low(series + offset, series_bits)
+    wrapped = (1 - ring.top_bit(shifted, series_bits)) << series_bits
+    middle = lines.middle_constant + lines.middle_slope * opened + shifted - offset
+    upper = lines.upper_constant + lines.upper_slope * opened
+    of_first = int(first)
+    middle_share = of_first * middle - lines.middle_slope * mask - remainder + wrapped * top
+    upper_share = of_first * upper - lines.upper_slope * mask
+    masked_middle = middle * bit_masks[0] - masked + wrapped * masked_top
+    masked_upper = upper * bit_masks[1] - lines.upper_slope * of_upper
+    return select_reference(bits[0], middle_share, masked_middle) + select_reference(bits[1], upper_share, masked_upper)
 
 
 def power_products(

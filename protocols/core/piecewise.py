@@ -77,11 +77,6 @@ class Piecewise:
     integer_bits: int = 13
 
     @cached_property
-    def comparison(self) -> tuple[tuple[float, ...], int, int | None]:
-        """What functions must have in common to be evaluated from one comparison."""
-        return self.thresholds, self.compare_bits, self.blur_bits
-
-    @cached_property
     def sloped(self) -> bool:
         """Whether any piece has a slope."""
         return any(piece is not None and bool(piece.slope) for piece in self.pieces)
@@ -101,14 +96,9 @@ class Piecewise:
         piece = self.pieces[i]
         return 0.0 if piece is None else piece.slope
 
-    def scaled_constant(self, i: int) -> int:
-        """Constant of piece i, in fixed point."""
-        piece = self.pieces[i]
-        return 0 if piece is None else round(piece.constant * 2.0**self.scale)
-
     @cached_property
-    def clamped(self) -> Clamped | None:
-        """This function as a sum of one that is smooth on a clamped argument and one of straight pieces.
+    def smooth(self) -> Smooth | None:
+        """This function as a series that is evaluated everywhere, and lines.
 
         There is one when the middle one of three pieces alone has a trigonometric sum, and the lowest is constant.
         """
@@ -117,35 +107,25 @@ class Piecewise:
         lower, middle, upper = (piece or Piece() for piece in self.pieces)
         if lower.harmonics or upper.harmonics:
             return None
-        low, high = self.thresholds
-        series = replace(middle, slope=0.0)
-        base = lower.constant - series.value(low)
-        straight = (
-            None,
-            Piece(constant=-base, slope=middle.slope),
-            Piece(constant=upper.constant - series.value(high) - base, slope=upper.slope),
-        )
-        limits = (None, Piece(constant=-low, slope=1.0), Piece(constant=high - low))
-        return Clamped(low, replace(self, pieces=limits), series, base, replace(self, pieces=straight))
+        above = replace(upper, constant=upper.constant - lower.constant)
+        lines = Piece(constant=-lower.constant, slope=middle.slope), above
+        return Smooth(lower.constant, replace(middle, slope=0.0), lines)
 
 
 @dataclass(frozen=True)
-class Clamped:
-    """f(x) = series(low + limits(x)) + base + straight(x), where low + limits(x) is x between the thresholds.
+class Smooth:
+    """f(x) = base, plus lines[0](x) + series(x) between the thresholds, plus lines[1](x) above them.
 
-    The two functions of x have the same thresholds and are zero below the lower one, so that one comparison serves
-    both and their lowest piece costs nothing; the series needs no bit of a comparison, and being bounded it needs only
-    a small ring.
+    The series has a period and is small everywhere, so a small ring is enough for it; which piece applies is known
+    later. The lowest piece costs nothing.
     """
 
-    low: float
-    limits: Piecewise
-    series: Piece
     base: float
-    straight: Piecewise
+    series: Piece
+    lines: tuple[Piece, Piece]
 
     @property
     def series_integer_bits(self) -> int:
-        """|series| < 2^this, with all that rounding may add."""
+        """|series| < 2^this between the thresholds, with all that rounding may add; elsewhere it does not matter."""
         amplitudes = sum(abs(a) for _, a in self.series.cosines + self.series.sines)
         return math.ceil(math.log2(abs(self.series.constant) + amplitudes))

@@ -25,7 +25,7 @@ from protocols.beaver.gates.linear import Linear
 from protocols.beaver.gates.opening import Open, unknown
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, TripleProduct
-from protocols.beaver.gates.series import EvaluateSeries
+from protocols.beaver.gates.smooth import EvaluateSmooth, least_bits
 from protocols.beaver.pair import Pair
 from protocols.beaver.weights import Matrix
 from protocols.core import ring
@@ -34,7 +34,7 @@ from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.factor import IN_MEMORY, Keep
 from protocols.core.fixedpoint import FixedPointPolicy, public_factor
-from protocols.core.piecewise import Clamped, Piecewise
+from protocols.core.piecewise import Piecewise, Smooth
 from protocols.core.prg import Prg
 from protocols.core.secret import Protocol, Secret
 from protocols.replicated.gates.resharing import Lift, ReplicatedGate, Rescale, Reshare, Truncate, in_this_setting
@@ -356,43 +356,38 @@ class ReplicatedParty(Protocol):
         return additive(role, self.shares_of(own, ring.WORD_BITS)) << (scale - own.fraction_bits)
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        own, clamped = self._own(x), function.clamped
-        scale = function.output_bits if clamped else function.scale
-        bits, needed = (min(k, ring.WORD_BITS) for k in (scale + function.integer_bits + 2, function.compare_bits))
-        if function.sloped:
-            needed = max(needed, bits)
-        # What has slopes is often a factor of a product next: it stays in a ring that is large enough.
+        own = self._own(x)
+        if function.smooth is not None:
+            return self._smooth(own, function, function.smooth)
+        bits = min(function.scale + function.integer_bits + 2, ring.WORD_BITS)
+        needed = min(function.compare_bits, ring.WORD_BITS)
+        pair = self._argument(own, max(bits, needed) if function.sloped else needed, function)
+        role, bits = self._current, pair.bits if function.sloped else bits
+        z = self.run(role, EvaluatePiecewise(pair, function, own.fraction_bits, bits))
+        return self._returned(role, z, bits, function.scale, function.output_bits)
+
+    def _smooth(self, x: ReplicatedSecret, function: Piecewise, smooth: Smooth) -> ReplicatedSecret:
+        """By a series whose truncation is part of the gate, unless it must be exact."""
+        shift = 0 if self.policy.truncation == "exact" else function.scale - function.output_bits
+        scale = function.scale - shift
+        pair, role = self._argument(x, least_bits(function, smooth, scale), function), self._current
+        z = self.run(role, EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift))
+        return self._add_public(self._returned(role, z, pair.bits, scale, function.output_bits), smooth.base)
+
+    def _argument(self, x: ReplicatedSecret, needed: int, function: Piecewise) -> Pair:
+        """What a function by pieces is evaluated from, in a ring of at least `needed` bits.
+
+        What has slopes is often a factor of a product next: it stays in a ring that is large enough.
+        """
         ring_bits = max(needed, _PRODUCT_BITS) if function.sloped else needed
-        shares = self.shares_of(own, needed, larger=ring_bits).low(ring_bits)
-        role = self._current
-        pair = pair_of(role, shares)
-        if clamped is not None:
-            return self._evaluate_clamped(role, pair, function, clamped, own.fraction_bits)
-        bits = pair.bits if function.sloped else bits
-        (z,) = self.run(role, EvaluatePiecewise(pair, (function,), own.fraction_bits, bits))
-        return self._returned(role, z, bits, scale, function.output_bits)
+        shares = self.shares_of(x, needed, larger=ring_bits).low(ring_bits)
+        return pair_of(self._current, shares)
 
     def _returned(self, role: Role, z: Tensor, bits: int, scale: int, fraction_bits: int) -> ReplicatedSecret:
         """The secret of what first and second hold shares of, truncated if it must be."""
         if scale == fraction_bits:
             return ReplicatedSecret(self, scale, self.run(role, Reshare(z, bits)))
         return self._rescaled(role, Open(z, bits), bits, scale, fraction_bits)
-
-    def _evaluate_clamped(
-        self, role: Role, pair: Pair, function: Piecewise, clamped: Clamped, input_bits: int
-    ) -> ReplicatedSecret:
-        """f(x) by one comparison, whose bits clamp the argument of the series and choose the straight piece."""
-        scale = function.output_bits
-        functions = clamped.limits, clamped.straight
-        limits, straight = self.run(role, EvaluatePiecewise(pair, functions, input_bits, pair.bits))
-        period_bits = round(math.log2(clamped.series.period)) + scale
-        argument = ReplicatedSecret(self, scale, self.run(role, Reshare(limits, period_bits)))
-        opened = pair_of(role, self._add_public(argument, clamped.low).shares)
-        bits = function.scale + clamped.series_integer_bits + 2
-        series = self.run(role, EvaluateSeries(opened, clamped.series, function, scale, bits))
-        smooth = self._returned(role, series, bits, function.scale, scale).shares
-        lifted = self.run(role, Lift(smooth, pair_of(role, smooth), pair.bits, addend=straight))
-        return self._add_public(ReplicatedSecret(self, scale, lifted), clamped.base)
 
     def largest_of_few(self, x: Secret) -> Secret:
         own = self._own(x)

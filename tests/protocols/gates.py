@@ -20,13 +20,13 @@ from protocols.beaver.gates.linear import Linear, LinearShare
 from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
-from protocols.beaver.gates.series import EvaluateSeries
+from protocols.beaver.gates.smooth import EvaluateSmooth
 from protocols.beaver.pair import Pair
 from protocols.beaver.protocol import BeaverProtocol
 from protocols.beaver.roles import Party
 from protocols.beaver.weights import Matrix, ServerMatrix
 from protocols.core.piecewise import Piecewise
-from protocols.functions import compare, gelu, octaves, tanh
+from protocols.functions import compare, gelu, octaves, silu, tanh
 
 Build = Callable[[BeaverProtocol, list[Tensor]], Gate[Any]]
 """A gate from shares of its arguments; other gates that make its inputs may run first."""
@@ -80,20 +80,12 @@ def _server_linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare]
 
 
 def _piecewise(function: Piecewise, bits: int) -> Build:
-    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), (function,), 16, bits)
+    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), function, 16, bits)
 
 
-def _clamped(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluatePiecewise:
-    """Two functions from one comparison."""
-    parts = gelu.GELU.clamped
-    assert parts is not None
-    return EvaluatePiecewise(opened(protocol, shares[0], 47), (parts.limits, parts.straight), 16, 47)
-
-
-def _series(protocol: BeaverProtocol, shares: list[Tensor]) -> EvaluateSeries:
-    parts = gelu.GELU.clamped
-    assert parts is not None
-    return EvaluateSeries(opened(protocol, shares[0], 20), parts.series, gelu.GELU, 16, 47)
+def _smooth(function: Piecewise, ring_bits: int, bits: int, *, exact: bool = False) -> Build:
+    shift = 0 if exact else function.scale - function.output_bits
+    return lambda protocol, shares: EvaluateSmooth(opened(protocol, shares[0], ring_bits), function, 16, bits, shift)
 
 
 def _triple(protocol: BeaverProtocol, shares: list[Tensor]) -> TripleProduct:
@@ -160,8 +152,10 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Decompose, "1", lambda p, s: Decompose(opened(p, s[0]), 1, 64), _ONE),
     (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),
     (EvaluatePiecewise, "gelu", _piecewise(gelu.GELU, 47), _ONE),
-    (EvaluatePiecewise, "gelu-clamped", _clamped, _ONE),
-    (EvaluateSeries, "gelu", _series, _ONE),
+    (EvaluateSmooth, "gelu", _smooth(gelu.GELU, 48, 48), _ONE),
+    (EvaluateSmooth, "gelu-exact", _smooth(gelu.GELU, 64, 47, exact=True), _ONE),
+    (EvaluateSmooth, "silu", _smooth(silu.SILU, 64, 64), _ONE),
+    (EvaluateSmooth, "tanh", _smooth(tanh.TANH, 32, 40), _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
     (EvaluatePiecewise, "reciprocal", _piecewise(octaves.reciprocal_function(-4, 13), 64), _ONE),
     (Largest, "of-19-bits", lambda p, s: Largest(opened(p, s[0], 19), 17), _FEW),

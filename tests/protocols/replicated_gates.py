@@ -18,12 +18,12 @@ from protocols.beaver.gates.linear import Linear
 from protocols.beaver.gates.opening import Open
 from protocols.beaver.gates.piecewise import EvaluatePiecewise
 from protocols.beaver.gates.product import Bilinear, Product, TripleProduct
-from protocols.beaver.gates.series import EvaluateSeries
+from protocols.beaver.gates.smooth import EvaluateSmooth
 from protocols.beaver.weights import Matrix
 from protocols.core import factor
 from protocols.core.cost import Cost
 from protocols.core.secret import Protocol
-from protocols.functions import compare, gelu, octaves, tanh
+from protocols.functions import compare, gelu, octaves, silu, tanh
 from protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
 from protocols.replicated.protocol import ReplicatedParty
 from protocols.replicated.roles import Helper
@@ -33,9 +33,6 @@ from tests.three_parties import run_parties
 
 Build = Callable[[Role, list[Shares]], Gate[Any]]
 Shape = tuple[int, ...]
-_PARTS = gelu.GELU.clamped
-assert _PARTS is not None
-CLAMPED = _PARTS
 
 
 @dataclass(frozen=True)
@@ -70,12 +67,8 @@ def _linear(role: Role, shares: list[Shares]) -> Gate[Any]:
     return Rescale(product, product.bits, 16)
 
 
-def _lift(to_bits: int, *, added: bool) -> Build:
-    def build(role: Role, shares: list[Shares]) -> Gate[Any]:
-        addend = additive(role, shares[0]) if added else None
-        return Lift(shares[0], pair_of(role, shares[0]), to_bits, addend)
-
-    return build
+def _lift(to_bits: int) -> Build:
+    return lambda role, shares: Lift(shares[0], pair_of(role, shares[0]), to_bits)
 
 
 _ONE: tuple[tuple[Shape, ...], ...] = (((1,),), ((7,),), ((8,),), ((2, 3, 5),), ((1001,),))
@@ -89,9 +82,8 @@ ROWS = (
     Row("reshare-21", lambda r, s: Reshare(additive(r, s[0]), 21), _ONE),
     Row("truncate-64-48", lambda r, s: Truncate(pair_of(r, s[0]), 16), _ONE),
     Row("truncate-32-19", lambda r, s: Truncate(pair_of(r, s[0]), 13), _ONE, (32,)),
-    Row("lift-48-64", _lift(64, added=False), _ONE, (48,)),
-    Row("lift-19-48", _lift(48, added=False), _ONE, (19,)),
-    Row("lift-added-21-48", _lift(48, added=True), _ONE, (21,)),
+    Row("lift-48-64", _lift(64), _ONE, (48,)),
+    Row("lift-19-48", _lift(48), _ONE, (19,)),
     Row("rescale-open-48", lambda r, s: Rescale(Open(additive(r, s[0]), 48), 48, 29), _ONE),
     Row("product", _product(Bilinear.ELEMENTWISE, 16), _TWO),
     Row("product-48", _product(Bilinear.ELEMENTWISE, 16), _TWO, (48, 64)),
@@ -101,18 +93,13 @@ ROWS = (
     Row("triple-product", lambda r, s: Rescale(TripleProduct(*_pairs(r, s)), 64, 33), _THREE),
     Row("carry-16", lambda r, s: Carry(pair_of(r, s[0]).low_part(16, at_dealer=isinstance(r, Helper))), _ONE),
     Row("decompose-31", lambda r, s: Decompose(pair_of(r, s[0]), 31, 31), _ONE, (48,)),
-    Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (compare.NEGATIVE,), 16, 32), _ONE, (32,)),
-    Row(
-        "gelu-clamped",
-        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (CLAMPED.limits, CLAMPED.straight), 16, 48),
-        _ONE,
-        (48,),
-    ),
-    Row("series", lambda r, s: EvaluateSeries(pair_of(r, s[0]), CLAMPED.series, gelu.GELU, 16, 47), _ONE, (20,)),
-    Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (tanh.TANH,), 16, 64), _ONE),
+    Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), compare.NEGATIVE, 16, 32), _ONE, (32,)),
+    Row("gelu", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),
+    Row("silu-exact", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), silu.SILU, 16, 64, 0), _ONE),
+    Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), tanh.TANH, 16, 64), _ONE),
     Row(
         "reciprocal",
-        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), (octaves.reciprocal_function(-4, 13),), 16, 64),
+        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), octaves.reciprocal_function(-4, 13), 16, 64),
         _ONE,
     ),
     Row("largest", lambda r, s: Largest(pair_of(r, s[0]), 17), (((1, 2),), ((5, 3),), ((1001, 4),)), (19,)),

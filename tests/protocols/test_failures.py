@@ -146,7 +146,7 @@ def test_a_comparison_wider_than_its_ring_is_refused() -> None:
         x = protocol.input(shares[0], (6,), 16)
         assert isinstance(x, BeaverSecret)
         pair = protocol.pair_of(x, 30)
-        return protocol.run(EvaluatePiecewise(pair, (octaves.reciprocal_function(-4, 13),), 16, 64))[0]
+        return protocol.run(EvaluatePiecewise(pair, octaves.reciprocal_function(-4, 13), 16, 64))
 
     with pytest.raises(RoleFailure, match="compares 31 bits of a smaller ring"):
         run_roles(program, [ONES], timeout_seconds=SHORT_SECONDS)

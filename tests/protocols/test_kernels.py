@@ -119,15 +119,43 @@ def test_lift(bits: int, first: bool) -> None:
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("sloped", [[], [1], [0, 2]])
 def test_lines(sloped: list[int], first: bool) -> None:
-    count, pieces, functions = 1001, 3, 2
+    count, pieces = 1001, 3
     opened, mask = random_words(count, seed=1), random_words(count, seed=2) if sloped else None
     bits, bit_masks = bits_of(pieces, count, seed=3), random_words(pieces, count, seed=4)
     masked = random_words(len(sloped), count, seed=5) if sloped else None
-    constants, slopes = random_words(functions, pieces, seed=6), random_words(functions, pieces, seed=7)
-    constants[0, 0] = 0
-    slopes[:, [k for k in range(pieces) if k not in sloped]] = 0
+    constants, slopes = random_words(pieces, seed=6), random_words(pieces, seed=7)
+    constants[0] = 0
+    slopes[[k for k in range(pieces) if k not in sloped]] = 0
     arguments = opened, mask, bits, bit_masks, masked, sloped, constants, slopes
     assert torch.equal(local.lines(*arguments, first=first), local.lines_reference(*arguments, first=first))
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("sloped", [False, True])
+@pytest.mark.parametrize("series_bits", [19, 32, 45])
+def test_smooth(series_bits: int, sloped: bool, first: bool) -> None:
+    count = 1001
+    opened, mask = random_words(count, seed=1), random_words(count, seed=2)
+    series = ring.low(random_words(count, seed=3), series_bits)
+    bits, bit_masks = bits_of(2, count, seed=4), random_words(2, count, seed=5)
+    of_middle, of_upper = tuple(random_words(4, count, seed=6)), random_words(count, seed=7)
+    lines = local.Straight(3 << 20, -(5 << 17), *((1, 2) if sloped else (0, 0)))
+    found, due = (
+        function(
+            opened,
+            mask if sloped or function is local.smooth_reference else None,
+            series,
+            bits,
+            bit_masks,
+            of_middle,
+            of_upper if sloped or function is local.smooth_reference else None,
+            lines,
+            series_bits,
+            first=first,
+        )
+        for function in (local.smooth, local.smooth_reference)
+    )
+    assert torch.equal(found, due)
 
 
 def test_power_products() -> None:

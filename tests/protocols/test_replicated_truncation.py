@@ -82,8 +82,8 @@ def test_lift_is_exact_at_the_bounds(bits: int, larger: int) -> None:
 
 def below(threshold: float, bits: int) -> Step:
     def step(protocol: ReplicatedParty, role: Role, shares: Shares) -> Shares:
-        gate = EvaluatePiecewise(pair_of(role, shares), (sign_function(threshold, bits),), 16, bits)
-        return protocol.run(role, Reshare(protocol.run(role, gate)[0], bits))
+        gate = EvaluatePiecewise(pair_of(role, shares), sign_function(threshold, bits), 16, bits)
+        return protocol.run(role, Reshare(protocol.run(role, gate), bits))
 
     return step
 

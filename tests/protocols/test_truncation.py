@@ -135,7 +135,7 @@ def sign_function(threshold: float, bits: int) -> Piecewise:
 def below(threshold: float, bits: int) -> Callable[[BeaverProtocol, Tensor], Tensor]:
     def step(protocol: BeaverProtocol, share: Tensor) -> Tensor:
         pair = protocol.run(Open(share, bits))
-        return protocol.run(EvaluatePiecewise(pair, (sign_function(threshold, bits),), 16, bits))[0]
+        return protocol.run(EvaluatePiecewise(pair, sign_function(threshold, bits), 16, bits))
 
     return step
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.beaver.gates.borrow import borrows, deal_borrows
+from protocols.beaver.gates.borrow import borrows, deal_borrows, shared_one
 from protocols.beaver.gates.digits import BorrowCost
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
@@ -91,6 +91,16 @@ def compare(
     shifted = thresholds.shifted(opened)
     first, *rest = borrows(party, [(thresholds.width - 1, shifted), *others])
     return thresholds.signs(party, shifted, first, mask_sign), rest
+
+
+def indicators(party: Party, below: Tensor) -> Tensor:
+    """XOR shares of [t_i <= x < t_{i+1}] from shares of [x < t_j]; outermost thresholds are infinite.
+
+    Shapes: uint8 [m, row] -> [m + 1, row].
+    """
+    upper = torch.cat([below, shared_one(party, below[:1])])
+    upper[1:] ^= below
+    return upper
 
 
 def opened_bits_cost(count: int, elements: int) -> Cost:

@@ -17,44 +17,34 @@ from protocols.core.piecewise import Piece, Piecewise
 
 
 @dataclass(frozen=True)
-class Sum:
-    """The pieces of one function that have trigonometric sums, J of them, and their positions among the chosen."""
-
-    positions: tuple[int, ...]
-    pieces: tuple[Piece, ...]
-
-
-@dataclass(frozen=True)
 class Table:
-    """Functions with the same thresholds. chosen: the K pieces on which some function is not zero.
-
-    sloped: positions among the chosen at which some function has a slope. constants, slopes: of each function, K of
-    them. sums: of each function; words: that the dealer sends for each element.
+    """chosen: the K pieces that are not zero. sloped, waved: positions among them of those that have a slope, or a
+    trigonometric sum; waves: the latter, J of them. constants, slopes: K of each, in fixed point. words: that the
+    dealer sends for each element.
     """
 
     thresholds: Thresholds
     chosen: tuple[int, ...]
     sloped: tuple[int, ...]
-    constants: tuple[tuple[int, ...], ...]
-    slopes: tuple[tuple[int, ...], ...]
-    sums: tuple[Sum | None, ...]
+    waved: tuple[int, ...]
+    waves: tuple[Piece, ...]
+    constants: tuple[int, ...]
+    slopes: tuple[int, ...]
     words: int
 
 
 @cache
-def table_of(functions: tuple[Piecewise, ...], input_bits: int) -> Table:
-    """Raises ProtocolError for functions that cannot be evaluated together, or not at these scales."""
-    first = functions[0]
-    if any(f.comparison != first.comparison for f in functions):
-        raise ProtocolError("functions that are evaluated together must have the same thresholds")
-    chosen = tuple(i for i in range(len(first.pieces)) if any(f.pieces[i] is not None for f in functions))
-    sloped = tuple(k for k, i in enumerate(chosen) if any(f.slope(i) for f in functions))
-    constants = tuple(tuple(f.scaled_constant(i) for i in chosen) for f in functions)
-    slopes = tuple(tuple(_exact_slope(f.slope(i), f.scale - input_bits) for i in chosen) for f in functions)
-    sums = tuple(_sum(f, chosen) for f in functions)
-    waves = sum(4 * len(each.pieces[0].harmonics) * len(each.pieces) for each in sums if each is not None)
-    words = len(chosen) + len(sloped) + waves
-    return Table(_thresholds(first, input_bits), chosen, sloped, constants, slopes, sums, words)
+def table_of(function: Piecewise, input_bits: int) -> Table:
+    """Raises ProtocolError for a function that cannot be evaluated at these scales."""
+    found = [(i, piece) for i, piece in enumerate(function.pieces) if piece is not None]
+    chosen, pieces = tuple(i for i, _ in found), [piece for _, piece in found]
+    sloped = tuple(k for k, piece in enumerate(pieces) if piece.slope)
+    waved = tuple(k for k, piece in enumerate(pieces) if piece.harmonics)
+    waves = tuple(pieces[k] for k in waved)
+    constants = tuple(round(piece.constant * 2.0**function.scale) for piece in pieces)
+    slopes = tuple(exact_slope(piece.slope, function.scale - input_bits) for piece in pieces)
+    words = len(chosen) + len(sloped) + sum(4 * len(piece.harmonics) for piece in waves)
+    return Table(thresholds_of(function, input_bits), chosen, sloped, waved, waves, constants, slopes, words)
 
 
 def factors_of(pieces: tuple[Piece, ...], amplitude_bits: int, device: torch.device) -> Tensor:
@@ -84,21 +74,16 @@ def harmonics_of(pieces: tuple[Piece, ...], input_bits: int) -> Harmonics:
     return Harmonics(periods, pieces[0].harmonics)
 
 
-def _thresholds(function: Piecewise, input_bits: int) -> Thresholds:
+@cache
+def thresholds_of(function: Piecewise, input_bits: int) -> Thresholds:
+    """What x is compared with, and how finely."""
     values = tuple(round(t * 2.0**input_bits) for t in function.thresholds)
     dropped = max(0, input_bits - function.blur_bits) if function.blur_bits is not None else 0
     return Thresholds(values, function.compare_bits - dropped, dropped)
 
 
-def _sum(function: Piecewise, chosen: tuple[int, ...]) -> Sum | None:
-    found = [(k, function.pieces[i]) for k, i in enumerate(chosen)]
-    waved = [(k, piece) for k, piece in found if piece is not None and piece.harmonics]
-    if not waved:
-        return None
-    return Sum(tuple(k for k, _ in waved), tuple(piece for _, piece in waved))
-
-
-def _exact_slope(slope: float, shift: int) -> int:
+def exact_slope(slope: float, shift: int) -> int:
+    """slope 2^shift. Raises ProtocolError where that is no integer."""
     scaled = math.ldexp(slope, shift)
     if scaled != int(scaled):
         raise ProtocolError(f"slope {slope} is not exact with {shift} more fraction bits")

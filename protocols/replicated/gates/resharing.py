@@ -143,18 +143,18 @@ def _take_mask(party: Evaluator, pair: Pair, shift: int) -> Shares:
 
 @dataclass(frozen=True, eq=False)
 class Lift(ReplicatedGate):
-    """Replicated shares in Z_2^m of x + y, from those of x in Z_2^k, k < m, |x| < 2^(k-2), and a y shared in Z_2^m.
+    """Replicated shares in Z_2^m of x, from those of x in Z_2^k, k < m, |x| < 2^(k-2).
 
     Let the parts be numbers in [0, 2^k): c' = c + 2^(k-2), and -r = -r_first - r_second + 2^k u with the helper's bit
     u = [r_first + r_second >= 2^k]. As x + 2^(k-2) is in [0, 2^(k-1)), it wrapped when the top bit of r is set and
     that of c' is not:
         x = c' - 2^(k-2) - r_first - r_second + 2^k w,   w = u + (1 - msb(c')) msb(r).
     All but w is there already, in the larger ring too. The helper deals u and msb(r) in Z_2^(m-k), first and second
-    compute w from that, and reshare it, with y if there is one.
+    compute w from that, and reshare it.
 
-    Shapes: any. Encoding: pair in Z_2^k with its shares of r, y a share of first and second in Z_2^m -> Z_2^m.
-    Cost: 2 rounds; the helper sends 2 ceil((m-k)/8) bytes per element, first and second ceil((m-k)/8), with y
-    ceil(m/8). Error: none. Reveals: nothing.
+    Shapes: any. Encoding: pair in Z_2^k with its shares of r -> Z_2^m.
+    Cost: 2 rounds; the helper sends 2 ceil((m-k)/8) bytes per element, first and second ceil((m-k)/8).
+    Error: none. Reveals: nothing.
     Source: the wrap as in Escudero et al. 2020, which `beaver` follows too; the parts kept as ours.
     """
 
@@ -162,20 +162,14 @@ class Lift(ReplicatedGate):
     shares: Shares
     pair: Pair
     bits: int
-    addend: Tensor | None = None
 
     @property
     def _gap(self) -> int:
         return self.bits - self.shares.bits
 
-    @property
-    def _opened_bits(self) -> int:
-        return self._gap if self.addend is None else self.bits
-
     def cost(self) -> Cost:
-        count = self.shares.own.numel()
-        width = ring.element_bytes(self._gap)
-        return Cost(2, count * ring.element_bytes(self._opened_bits), 2 * count * width)
+        count = self.shares.own.numel() * ring.element_bytes(self._gap)
+        return Cost(2, count, 2 * count)
 
     def help(self, helper: Helper) -> Shares:
         small = self.shares.bits
@@ -187,8 +181,7 @@ class Lift(ReplicatedGate):
         helper.share(carry, self._gap)
         helper.share(top, self._gap)
         own, following = helper.mask_halves(tuple(total.shape))[::-1]
-        shift = self._shift
-        return Shares(-second - (own << shift), -first - (following << shift), self.bits)
+        return Shares(-second - (own << small), -first - (following << small), self.bits)
 
     def compute(self, party: Evaluator) -> Shares:
         small, shape = self.shares.bits, tuple(self.shares.own.shape)
@@ -197,17 +190,10 @@ class Lift(ReplicatedGate):
         shifted = ring.low(self.pair.opened + offset, small)
         wrap = party.correlation(shape, self._gap)
         wrap = wrap + (1 - ring.top_bit(shifted, small)) * party.correlation(shape, self._gap)
-        z = wrap if self.addend is None else (wrap << small) + self.addend
         mask = party.mask(shape)
-        opened = party.open(z, mask, self._opened_bits)
-        shift = self._shift
-        other = ring.low(self.pair.mask, small) + (mask << shift)
-        return of_opened(party, shifted - offset + (opened << shift), other, self.bits)
-
-    @property
-    def _shift(self) -> int:
-        """By how many bits what is opened is to be shifted."""
-        return self.shares.bits if self.addend is None else 0
+        opened = party.open(wrap, mask, self._gap)
+        other = ring.low(self.pair.mask, small) + (mask << small)
+        return of_opened(party, shifted - offset + (opened << small), other, self.bits)
 
 
 def _carry(first: Tensor, second: Tensor, total: Tensor, bits: int) -> Tensor:
