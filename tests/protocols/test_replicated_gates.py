@@ -40,7 +40,6 @@ PROMISED = {
     "reshare-21": Cost(1, 24, 0),
     "truncate-64-48": Cost(1, 0, 48),
     "lift-48-64": Cost(2, 16, 32),
-    "lift-added-21-48": Cost(2, 48, 64),
     "rescale-open-48": Cost(1, 48, 24),
     "product": Cost(1, 64, 48),
     "product-unscaled": Cost(1, 64, 64),
