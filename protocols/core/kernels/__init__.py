@@ -1,0 +1,42 @@
+"""Compiled loops for the CPU: what torch does slowly, or in many passes over memory.
+
+Each loop has a plain torch reference where it is called from (`ring`, `factor`, `bits`, `harmonics`, `local`), which
+serves every other device, and a test compares the two bit for bit. torch has no fast path for products of int64
+matrices on every processor; the loop here uses the widest integer multiplier that there is.
+"""
+
+from __future__ import annotations
+
+from protocols.core.kernels.compiler import HAS_COMPILER, Array, serve
+from protocols.core.kernels.planes import leaves, merge, transpose_bits
+from protocols.core.kernels.products import add_shifted, matmul, split_digits, split_transposed
+from protocols.core.kernels.steps import largest, lift, lines, select, shift_opened, smooth
+from protocols.core.kernels.waves import add_harmonics, harmonics, power_products
+from protocols.core.kernels.words import pack, pack_difference, pack_sum, unpack, unpack_added
+
+__all__ = [
+    "HAS_COMPILER",
+    "Array",
+    "add_harmonics",
+    "add_shifted",
+    "harmonics",
+    "largest",
+    "leaves",
+    "lift",
+    "lines",
+    "matmul",
+    "merge",
+    "pack",
+    "pack_difference",
+    "pack_sum",
+    "power_products",
+    "select",
+    "serve",
+    "shift_opened",
+    "smooth",
+    "split_digits",
+    "split_transposed",
+    "transpose_bits",
+    "unpack",
+    "unpack_added",
+]
