@@ -73,8 +73,8 @@ def generations(records: Sequence[Record]) -> str:
     headings = "Model|Weights|Client gets|Batch × prompt + new|Prompt|Token|Rounds|Online MB|Dealer MB|Embedding|Memory"
     text = (
         "Generation in one session, keys and values kept by the parties. *Token*, rounds, bytes: of a token after the\n"
-        "prompt; *embedding*: the share of its online bytes that its lookup takes; *error*: of logits. smollm2 is a real\n"
-        "checkpoint, SmolLM2-135M-Instruct (`bench/smollm2.py`), the others have random weights at real shapes."
+        "prompt; *embedding*: the share of its online bytes that its lookup takes; *error*: of logits. smollm2 is\n"
+        "SmolLM2-135M-Instruct itself (`bench/smollm2.py`); the others have random weights at real shapes."
     )
     return f"{text}\n\n" + table([*headings.split("|"), "Error", "Run"], rows)
 
