@@ -19,6 +19,7 @@ from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
 from models.manifest import WeightVisibility
 from protocols.core.errors import ConfigurationError, SecureInferenceError
+from protocols.core.transfer import find_device
 from protocols.families import BEAVER
 
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
@@ -35,6 +36,7 @@ Hidden = Annotated[int | None, typer.Option(min=64, help="another width, with ra
 Repeats = Annotated[int, typer.Option(min=1, help="runs after the warm-up")]
 OnNetwork = Annotated[NetworkName, typer.Option(help="lan: 1 Gbps, 1 ms; wan: 200 Mbps, 40 ms; there and back")]
 ByProtocol = Annotated[ProtocolName, typer.Option(help="beaver: two parties and a dealer; replicated: three parties")]
+Device = Annotated[str, typer.Option(help="what the parties compute on: cpu, or cuda, with the CPU beside it")]
 Phases = Annotated[bool, typer.Option(help="measure offline and online apart as well, in a second launch")]
 
 
@@ -50,6 +52,7 @@ def model(
     network: OnNetwork = "loopback",
     phases: Phases = True,
     protocol: ByProtocol = "beaver",
+    device: Device = "cpu",
     generate: Annotated[int | None, typer.Option(min=2, help="new tokens after a prompt of --tokens; decoders")] = None,
     reveal: Annotated[Literal["logits", "token"], typer.Option(help="what the client gets of each step")] = "logits",
     extrapolate: Annotated[bool, typer.Option(help="from --layers layers to all that the model has")] = False,
@@ -69,7 +72,8 @@ def model(
         )
         _generation(decoder, extrapolated=extrapolate)
         return
-    setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases, protocol)
+    find_device(device)
+    setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases, protocol, device)
     record = measure(setting, console)
     _show(record)
     _save(_name_of(setting), record)
@@ -219,7 +223,8 @@ def _name_of(setting: Setting) -> str:
     hidden = f"{setting.hidden}wide-" if setting.hidden else ""
     protocol = "" if setting.protocol == BEAVER.name else f"{setting.protocol}-"
     shape = f"{setting.weights}-{setting.batch}x{setting.tokens}"
-    return f"{protocol}{setting.model}-{layers}{hidden}{shape}{_suffix(setting.network)}"
+    device = "" if setting.device == "cpu" else f"-{setting.device.replace(':', '')}"
+    return f"{protocol}{setting.model}-{layers}{hidden}{shape}{device}{_suffix(setting.network)}"
 
 
 def _suffix(network: str) -> str:

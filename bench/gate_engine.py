@@ -111,8 +111,8 @@ def run_gate(protocol: BeaverProtocol, name: str, shares: list[Tensor], layer: s
         protocol.run(gate)
 
 
-def gate_engine(limits: Limits) -> Engine:
-    """The engine of a process whose tensor library uses `limits.threads` threads."""
+def gate_engine(limits: Limits, device: str) -> Engine:
+    """The engine of a process whose tensor library uses `limits.threads` threads. Gates are measured on the CPU."""
     torch.set_num_threads(limits.threads)
     return GateEngine()
 

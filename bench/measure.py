@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from models.request import Request
 from parties.client import Client
 from parties.conversation import RoleReport
 from parties.run import Progress
+from protocols.core.transfer import CPU, find_device
 from protocols.families import BEAVER, family
 
 INCLUDES = (
@@ -50,7 +51,10 @@ _PLAIN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Setting:
-    """What to measure. `hidden`: another width than the model's; `layers`: fewer; `phases`: whether apart as well."""
+    """What to measure. `hidden`: another width than the model's; `layers`: fewer; `phases`: whether apart as well.
+
+    device: what the parties compute on; on a card, the CPU is measured beside it.
+    """
 
     model: str
     tokens: int
@@ -62,6 +66,7 @@ class Setting:
     network: str = "loopback"
     phases: bool = True
     protocol: str = BEAVER.name
+    device: str = CPU.type
 
     @property
     def apart(self) -> bool:
@@ -113,6 +118,8 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
             workload = prepare(setting, scratch)
         together = _series(setting, workload, scratch, console, offline_first=False)
         apart = _series(setting, workload, scratch, console, offline_first=True) if setting.apart else None
+        beside = replace(setting, device=CPU.type)
+        on_cpu = _series(beside, workload, scratch, console, offline_first=False) if setting != beside else None
         with torch.inference_mode():
             due = workload.plain(input_ids=workload.ids).last_hidden_state
         plaintext = plaintext_seconds(workload.plain, workload.ids)
@@ -137,6 +144,11 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         "input_upload_bytes": sum(last.reports[role].wire_bytes_received["client"] for role in workload.shares),
         "layer_seconds": _median_layers(together),
     }
+    if on_cpu is not None:
+        card = torch.cuda.get_device_name(find_device(setting.device))
+        record["card"] = {"name": card, "all_roles_on_it": True}
+        record["cpu_seconds"] = [run.seconds for run in on_cpu.runs]
+        record["median_cpu_seconds"] = statistics.median(record["cpu_seconds"])
     if apart is not None:
         record["phases"] = phases_of(apart)
     if layer is not None:
@@ -186,9 +198,11 @@ def phases_of(series: Series) -> dict[str, Any]:
 
 
 def _series(setting: Setting, workload: Workload, scratch: Path, console: Console, *, offline_first: bool) -> Series:
-    what = "phases apart" if offline_first else "end to end"
+    what = f"{'phases apart' if offline_first else 'end to end'}, {setting.device}"
     with (
-        parties_on(setting.network, scratch, offline_first=offline_first, protocol=setting.protocol) as running,
+        parties_on(
+            setting.network, scratch, offline_first=offline_first, protocol=setting.protocol, device=setting.device
+        ) as running,
         Client(running.launcher.settings) as client,
     ):
         with console.status(f"{what}: loading the model"):

@@ -71,11 +71,13 @@ def parties_on(
     protocol: str = BEAVER.name,
     models_dir: Path | None = None,
     memory_bytes: int | None = None,
+    device: str | None = None,
 ) -> Iterator[Running]:
     """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
 
     models_dir: where every party finds its share of a model; without it shares are uploaded.
     memory_bytes: on loopback, as for `parties.launcher.launch`.
+    device: what every party computes on, as there.
 
     Raises ConfigurationError for an unknown name, and what `launch` raises.
     """
@@ -86,7 +88,12 @@ def parties_on(
     with ExitStack() as stack:
         if network == Network():
             launcher = launch(
-                protocol=protocol, module=module, measure=measure, models_dir=models_dir, memory_bytes=memory_bytes
+                protocol=protocol,
+                module=module,
+                measure=measure,
+                models_dir=models_dir,
+                memory_bytes=memory_bytes,
+                device=device,
             )
             return (yield Running(stack.enter_context(launcher), {"name": name}))
         namespaces = Namespaces(network.bits_per_second, family(protocol).roles)
@@ -95,10 +102,10 @@ def parties_on(
             bandwidth = TBF_LABEL
             unlimited = replace(measure, bytes_per_second=math.inf)
             config = _settings(scratch, namespaces.addresses, unlimited, protocol, models_dir)
-            launcher = launch(config, module=module, prefixes=namespaces.prefixes)
+            launcher = launch(config, module=module, prefixes=namespaces.prefixes, device=device)
         else:
             bandwidth = CHANNEL_RATE_LABEL
-            launcher = launch(protocol=protocol, module=module, measure=measure, models_dir=models_dir)
+            launcher = launch(protocol=protocol, module=module, measure=measure, models_dir=models_dir, device=device)
         stack.enter_context(launcher)
         label = {
             "name": name,

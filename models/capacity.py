@@ -54,6 +54,12 @@ def check_disk(manifest: Manifest, folder: Path) -> None:
         )
 
 
+def needed_bytes(manifest: Manifest, role: str, *, digits: bool) -> int:
+    """What a role's memory must have room for, to load a model and keep all of it there. As for `plan_room`."""
+    kept = sum(_kept_bytes(manifest, spec, role, digits=digits) for spec in manifest.parameters.values())
+    return kept + max(_loading_bytes(manifest, spec) for spec in manifest.parameters.values())
+
+
 def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, digits: bool) -> Room:
     """Where a role keeps a model of which free_bytes at most are to be in memory, and the rest on the folder's disk.
 

@@ -6,6 +6,7 @@
     [p1]
     address = "127.0.0.1:7101"
     listen = "0.0.0.0:7101"         # optional: where it binds, when that differs
+    device = "cuda"                 # optional: what it computes on; cpu by default, or a graphics card
     [dealer]
     address = "127.0.0.1:7102"
     [tls]
@@ -49,10 +50,11 @@ ALL_PARTIES = tuple(dict.fromkeys(role for family in FAMILIES.values() for role 
 
 @dataclass(frozen=True)
 class PartySettings:
-    """One party: `address` is where others reach it, `listen` where it binds."""
+    """One party: `address` is where others reach it, `listen` where it binds, `device` what it computes on."""
 
     address: str
     listen: str
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,13 @@ class PartiesSettings:
         """The family that `protocol` names: its roles are the keys of `parties`."""
         return FAMILIES[self.protocol]
 
+    def party(self, role: str) -> PartySettings:
+        """The settings of a role. Raises ConfigurationError when it has no part in the protocol."""
+        if role not in self.parties:
+            roles = ", ".join(self.parties)
+            raise ConfigurationError(f"{role} has no part in the protocol {self.protocol!r}; its roles are {roles}")
+        return self.parties[role]
+
 
 class _Literal(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -116,6 +125,7 @@ class _Literal(BaseModel):
 class _PartyLiteral(_Literal):
     address: str
     listen: str | None = None
+    device: str = PartySettings.device
 
 
 class _FolderLiteral(_Literal):
@@ -188,7 +198,10 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
             _check_address(address, f"{path}: {role}.{key}")
     return PartiesSettings(
         parties=MappingProxyType(
-            {role: PartySettings(party.address, party.listen or party.address) for role, party in parties.items()}
+            {
+                role: PartySettings(party.address, party.listen or party.address, party.device)
+                for role, party in parties.items()
+            }
         ),
         tls_dir=folder / literal.tls.dir,
         models_dir=None if literal.models is None else folder / literal.models.dir,

@@ -25,6 +25,7 @@ from parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_sett
 from parties.exit_codes import HELP, ExitCode
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
+from protocols.core.transfer import find_device
 from protocols.families import BEAVER, family
 
 START_SECONDS = 60.0
@@ -58,6 +59,7 @@ def launch(
     models_dir: Path | None = None,
     prefixes: Mapping[str, Sequence[str]] | None = None,
     memory_bytes: int | None = None,
+    device: str | None = None,
 ) -> Launcher:
     """Start the protocol's parties, and return when all of them serve.
 
@@ -71,9 +73,13 @@ def launch(
         models_dir: where the parties look for shares of models, where `config` is None; a file says it itself.
         prefixes: role → words that its command begins with, for example to enter a network namespace.
         memory_bytes: what each party may take, as `parties.config.Limits`; None leaves it to the settings.
+        device: what each party computes on, as `parties.config.PartySettings`; None leaves it to the settings.
 
-    Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
+    Raises ConfigurationError (a port in use, a wrong setting, no such device) and PartyUnreachable (a party that does
+    not come up).
     """
+    if device is not None:
+        find_device(device)
     for attempt in range(_PORT_ATTEMPTS):
         launcher = Launcher(
             config,
@@ -84,6 +90,7 @@ def launch(
             models_dir=models_dir,
             prefixes=prefixes,
             memory_bytes=memory_bytes,
+            device=device,
         )
         try:
             launcher.start()
@@ -116,6 +123,7 @@ class Launcher:
         models_dir: Path | None = None,
         prefixes: Mapping[str, Sequence[str]] | None = None,
         memory_bytes: int | None = None,
+        device: str | None = None,
     ) -> None:
         """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
@@ -128,6 +136,7 @@ class Launcher:
         self._models_dir = models_dir
         self._prefixes = prefixes or {}
         self._memory_bytes = memory_bytes
+        self._device = device
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: dict[str, threading.Thread] = {}
@@ -224,6 +233,8 @@ class Launcher:
         command += ["--config", str(config), "--parent-on-stdin"]
         if self._memory_bytes is not None:
             command += ["--memory-bytes", str(self._memory_bytes)]
+        if self._device is not None:
+            command += ["--device", self._device]
         if self._temporary is not None:
             command += ["--remove-if-orphaned", str(self._temporary)]
         process = subprocess.Popen(

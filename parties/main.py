@@ -26,10 +26,10 @@ SIGNAL_SECONDS = 0.2
 _LOG = logging.getLogger("parties")
 
 
-def main(arguments: Sequence[str], make_engine: Callable[[Limits], Engine]) -> ExitCode:
+def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine]) -> ExitCode:
     """Serve one role until SIGTERM or SIGINT; the process's exit code.
 
-    `make_engine` gets the settings' limits, in which arguments may have changed some.
+    `make_engine` gets the settings' limits and the role's device, in which arguments may have changed some.
     """
     memory.use_one_heap()
     options = _parser().parse_args(arguments)
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits], Engine]) -> E
         settings = load_settings(options.config)
         given = {"threads": options.threads, "memory_bytes": options.memory_bytes}
         limits = replace(settings.limits, **{name: value for name, value in given.items() if value is not None})
-        server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits))
+        device = options.device or settings.party(options.role).device
+        server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device))
         server.start()
     except SecureInferenceError as error:
         code = exit_code(error)
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory-bytes", type=_positive, metavar="N", help="what this process may take (default: the settings')"
     )
+    parser.add_argument("--device", help="what this process computes on: cpu, cuda, cuda:1 (default: the settings')")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
     parser.add_argument(

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from models.capacity import available_bytes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # numbers of glibc's parameters
@@ -51,6 +53,14 @@ def free_bytes(limit_bytes: int | None, uploaded_bytes: int = 0) -> int | None:
         return free
     left = max(0, limit_bytes - resident_bytes() - uploaded_bytes)
     return left if free is None else min(free, left)
+
+
+def free_card_bytes(device: torch.device, limit_bytes: int | None) -> int:
+    """What this process may still take of a graphics card: what is free there, within a limit for all of it."""
+    mine = torch.cuda.memory_allocated(device)
+    # What torch has taken from the card and not given out is free, too.
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - mine
+    return free if limit_bytes is None else min(free, max(0, limit_bytes - mine))
 
 
 def resident_bytes(system: Path = Path("/")) -> int:

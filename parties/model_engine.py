@@ -10,7 +10,7 @@ import torch
 
 from models import program
 from models.bert import BertConfig, parameters
-from models.capacity import human_bytes, plan_room
+from models.capacity import human_bytes, needed_bytes, plan_room
 from models.checkpoint import read_share
 from models.manifest import Manifest
 from models.request import Request
@@ -25,6 +25,7 @@ from protocols.core.errors import CheckpointError, ProtocolError
 from protocols.core.factor import multiplies_bytes
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES
+from protocols.core.transfer import CPU, find_device
 from protocols.families import BEAVER, REPLICATED
 from protocols.replicated.protocol import ReplicatedParty
 
@@ -34,9 +35,10 @@ _LOG = logging.getLogger("parties")
 class ModelEngine(Engine):
     """Loads and runs the models of `models.program`."""
 
-    def __init__(self, memory_bytes: int | None = None) -> None:
-        """memory_bytes: as in `parties.config.Limits`."""
+    def __init__(self, memory_bytes: int | None = None, device: torch.device = CPU) -> None:
+        """memory_bytes: as in `parties.config.Limits`; on a graphics card, of the card's memory."""
         self._memory_bytes = memory_bytes
+        self._device = device
 
     def digests(self, manifest_json: str) -> Digests:
         manifest = Manifest.from_json(manifest_json)
@@ -69,13 +71,17 @@ class ModelEngine(Engine):
                 "split it again"
             )
         role = "dealer" if index is None else f"p{index}"
-        weight_file = self._weight_file(manifest, role, share)
+        weight_file = None
+        if self._device.type == "cpu":
+            weight_file = self._weight_file(manifest, role, share)
+        else:
+            self._check_card(manifest, role)
         if index is not None:
             if share is None:
                 raise CheckpointError(f"{role} has no share of the model")
             shares = read_share(share, manifest, role)
         meter = Meter()
-        protocol = _protocol(tools, manifest.policy, meter)
+        protocol = _protocol(tools, manifest.policy, meter, self._device)
         model = program.load(protocol, manifest, shares, None if weight_file is None else weight_file.keep)
         protocol.finish()
         if weight_file is not None:
@@ -88,7 +94,7 @@ class ModelEngine(Engine):
         free, few_rows = memory.free_bytes(self._memory_bytes, uploaded), program.network(manifest).few_rows
         if free is None:
             return None
-        digits = multiplies_bytes(torch.device("cpu")) and not few_rows
+        digits = multiplies_bytes(CPU) and not few_rows
         folder = memory.scratch_folder()
         room = plan_room(manifest, role, free, folder, digits=digits)
         if room.disk_bytes == 0:
@@ -100,6 +106,16 @@ class ModelEngine(Engine):
         )
         return WeightFile(folder, room, few_rows=few_rows)
 
+    def _check_card(self, manifest: Manifest, role: str) -> None:
+        """Raises CheckpointError when the model does not fit on the card: its weights are not read from a disk."""
+        need = needed_bytes(manifest, role, digits=True)
+        free = memory.free_card_bytes(self._device, self._memory_bytes)
+        if need > free:
+            raise CheckpointError(
+                f"{role} needs {human_bytes(need)} of memory on {self._device} for this model, of which "
+                f"{human_bytes(free)} are free; use another card, or the CPU, which reads from a disk what does not fit"
+            )
+
     def predict(
         self, tools: Tools, model: object, request_json: str, client: program.ClientSteps
     ) -> tuple[bool, MeterRows]:
@@ -108,7 +124,7 @@ class ModelEngine(Engine):
         request = Request.from_json(request_json)
         program.network(model.manifest).validate(request)
         meter = Meter()
-        protocol = _protocol(tools, model.manifest.policy, meter)
+        protocol = _protocol(tools, model.manifest.policy, meter, self._device)
         index = _index(tools)
         with torch.inference_mode():
             stopped = program.serve(protocol, model, request, client, index)
@@ -117,11 +133,12 @@ class ModelEngine(Engine):
         return stopped, meter.snapshot()
 
 
-def model_engine(limits: Limits) -> Engine:
-    """The engine of a process that keeps these limits."""
+def model_engine(limits: Limits, device: str) -> Engine:
+    """The engine of a process that keeps these limits. Raises ConfigurationError when the device is not there."""
+    found = find_device(device)
     torch.set_num_threads(limits.threads)
-    _warm_up()
-    return ModelEngine(limits.memory_bytes)
+    _warm_up(found)
+    return ModelEngine(limits.memory_bytes, found)
 
 
 class _Nobody(program.ClientSteps):
@@ -146,7 +163,7 @@ class _Discard(Channel):
         raise ProtocolError("nothing comes from here")
 
 
-def _warm_up() -> None:
+def _warm_up(device: torch.device) -> None:
     """Deal a tiny model to nobody: compiled loops, tables and imports are then there before the first client."""
     config = BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12)
     policy = FixedPointPolicy()
@@ -155,7 +172,11 @@ def _warm_up() -> None:
 
     def dealer() -> BeaverDealer:
         return BeaverDealer(
-            (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)), os.urandom(SEED_BYTES), _Discard(), policy
+            (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)),
+            os.urandom(SEED_BYTES),
+            _Discard(),
+            policy,
+            device=device,
         )
 
     model = program.load(dealer(), manifest, None)
@@ -170,7 +191,9 @@ def _index(tools: Tools) -> int | None:
     return None
 
 
-def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer | ReplicatedParty:
+def _protocol(
+    tools: Tools, policy: FixedPointPolicy, meter: Meter, device: torch.device
+) -> BeaverParty | BeaverDealer | ReplicatedParty:
     if isinstance(tools, CircleTools):
         return ReplicatedParty(
             tools.index,
@@ -181,9 +204,12 @@ def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverPar
             policy,
             meter=meter,
             on_layer=tools.on_layer,
+            device=device,
         )
     if isinstance(tools, DealerTools):
-        return BeaverDealer(tools.seeds, tools.session, tools.to_p1, policy, meter=meter, on_layer=tools.on_layer)
+        return BeaverDealer(
+            tools.seeds, tools.session, tools.to_p1, policy, meter=meter, on_layer=tools.on_layer, device=device
+        )
     return BeaverParty(
         tools.role,
         tools.seed,
@@ -193,4 +219,5 @@ def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverPar
         policy,
         meter=meter,
         on_layer=tools.on_layer,
+        device=device,
     )

@@ -35,7 +35,7 @@ from parties.tls import certificate_role, server_credentials
 from parties.transport import Link
 from parties.wire_pb2 import Hello
 from parties.worker import Worker
-from protocols.core.errors import ConfigurationError, SecureInferenceError
+from protocols.core.errors import SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
 _LOG = logging.getLogger("parties")
@@ -58,9 +58,7 @@ class PartyServer:
         self.role = role
         self._settings = settings
         self._registry = Registry(role, settings.limits.sessions)
-        if role not in settings.parties:
-            roles = ", ".join(settings.parties)
-            raise ConfigurationError(f"{role} has no part in the protocol {settings.protocol!r}; its roles are {roles}")
+        settings.party(role)  # refuses a role of another protocol
         with_dealer = "dealer" in settings.parties
         kind = Dealer if role == "dealer" else ComputingParty if with_dealer else Circle
         self._peers: Role = kind(role, settings, self._registry)

@@ -88,6 +88,10 @@ MemoryOption = Annotated[
         help="What a party's process may take; weights that do not fit are read from disk. Default: what is available.",
     ),
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="What a party computes on: cpu, cuda, cuda:1. Default: as the file says, or cpu."),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="TOML", help="Addresses and certificates of the parties.")
 ]
@@ -120,9 +124,12 @@ def demo(
         _end(ExitCode.DEFECT)
 
 
-@app.command("launch", epilog=examples("secure launch", "secure launch --config parties.toml"))
+@app.command("launch", epilog=examples("secure launch", "secure launch --config parties.toml --device cuda"))
 def launch_parties(
-    config: ConfigOption = None, protocol: ProtocolOption = ProtocolName.BEAVER, memory_gb: MemoryOption = None
+    config: ConfigOption = None,
+    protocol: ProtocolOption = ProtocolName.BEAVER,
+    memory_gb: MemoryOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Start the three parties on this machine, and stop them with Ctrl-C.
 
@@ -133,7 +140,7 @@ def launch_parties(
     """
     console = Console(stderr=True)
     log, memory_bytes = launcher.console_log(console), _bytes(memory_gb)
-    with launcher.launch(config, protocol=protocol.value, log=log, memory_bytes=memory_bytes) as started:
+    with launcher.launch(config, protocol=protocol.value, log=log, memory_bytes=memory_bytes, device=device) as started:
         path = config or started.config
         console.print(f"All three serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
         try:
@@ -150,9 +157,10 @@ def party(
         int | None, typer.Option(min=1, help="Threads of the tensor library; the default is the file's.")
     ] = None,
     memory_gb: MemoryOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Run one party in this process, until SIGTERM or Ctrl-C."""
-    given = {"--threads": threads, "--memory-bytes": _bytes(memory_gb)}
+    given = {"--threads": threads, "--memory-bytes": _bytes(memory_gb), "--device": device}
     options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
     _end(party_main([role.value, "--config", str(config), *options], model_engine))
 

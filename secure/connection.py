@@ -98,6 +98,7 @@ def launch(
     protocol: str | None = None,
     log: Callable[[str, str], None] | None = None,
     memory_bytes: int | None = None,
+    device: str | None = None,
 ) -> Parties:
     """Start all parties on this machine and connect to them. For trying and measuring: it protects nothing here.
 
@@ -109,13 +110,16 @@ def launch(
         log: called with a role and one line of its log, from another thread; None drops the logs.
         memory_bytes: what each party's process may take; the weights that do not fit lie encrypted on a disk and are
             read at each use. None leaves it to the config, or to what the system has available.
+        device: what the parties compute on: "cpu", "cuda" or "cuda:1". The arithmetic is the same, bit for bit; a
+            model has to fit into a card's memory. None leaves it to the config, or to the CPU.
 
-    Raises ConfigurationError (a port in use, a wrong setting) and PartyUnreachable (a party that does not come up).
+    Raises ConfigurationError (a port in use, a wrong setting, no such device) and PartyUnreachable (a party that does
+    not come up).
     """
     path = None if config is None else Path(config)
     if path is not None and protocol not in (None, given := load_settings(path).protocol):
         raise ConfigurationError(f"{path} is for the protocol {given!r}, {protocol!r} is asked for")
-    started = launcher.launch(path, protocol=protocol or BEAVER.name, log=log, memory_bytes=memory_bytes)
+    started = launcher.launch(path, protocol=protocol or BEAVER.name, log=log, memory_bytes=memory_bytes, device=device)
     try:
         return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)
     except BaseException:

@@ -38,9 +38,9 @@ from protocols.core.factor import IN_MEMORY, Factor, Keep, keep_rows
 from protocols.core.fixedpoint import FixedPointPolicy, public_factor
 from protocols.core.piecewise import Piecewise, Smooth
 from protocols.core.secret import Protocol, Secret
+from protocols.core.transfer import CPU
 
 Result = TypeVar("Result")
-CPU = torch.device("cpu")
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
 OPENED_ELEMENTS = 1 << 23
 """Of a weight matrix at a time: 67 MB in full words."""

@@ -1,4 +1,4 @@
-"""Bytes between the host and the device that computes. On the CPU nothing is copied.
+"""The device that computes, and bytes between it and the host. On the CPU nothing is copied.
 
 A graphics card is reached by way of pinned memory: one copy in each direction, which does not hold up the host on the
 way in. What is sent is packed to its width on the card before.
@@ -13,6 +13,22 @@ import torch
 from torch import Tensor
 
 from protocols.core.channel import Payload
+from protocols.core.errors import ConfigurationError
+
+CPU = torch.device("cpu")
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name: cpu, cuda, cuda:1. Raises ConfigurationError when this PyTorch has no such device."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigurationError(f"unknown device {name!r}; use cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise ConfigurationError(f"device {name} is not there: this PyTorch sees {torch.cuda.device_count()} cards")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigurationError(f"device {name!r} is not supported; use cpu or cuda")
+    return device
 
 
 def host_bytes(count: int, device: torch.device) -> Tensor:

@@ -37,6 +37,7 @@ from protocols.core.fixedpoint import FixedPointPolicy, public_factor
 from protocols.core.piecewise import Piecewise, Smooth
 from protocols.core.prg import Prg
 from protocols.core.secret import Protocol, Secret
+from protocols.core.transfer import CPU
 from protocols.replicated.gates.resharing import Lift, ReplicatedGate, Rescale, Reshare, Truncate, in_this_setting
 from protocols.replicated.roles import PARTIES, Evaluator, Helper, roles_of
 from protocols.replicated.secret import ReplicatedSecret
@@ -45,7 +46,6 @@ from protocols.replicated.shares import Role, Shares, additive, pair_of
 from protocols.replicated.weights import HelpedMatrix, PublicMatrix, PublicWeight, Weight
 
 Result = TypeVar("Result")
-CPU = torch.device("cpu")
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheap beside it
 _PRODUCT_BITS = 48  # ring of factors: two scales of 16 bits and a value of 14
 _TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable ring

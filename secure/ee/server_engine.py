@@ -25,8 +25,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from parties.generation_engine import Finish, GenerationEngine, HiddenSequence, Pooling, Sampling, Served
 from protocols.core.errors import InputError
+from protocols.core.transfer import find_device
 from secure.ee.manifest import MANIFEST_NAME, read_manifest
-from secure.ee.server_model import find_device, load_model, padded, pool
+from secure.ee.server_model import load_model, padded, pool
 
 
 class TransformersEngine(GenerationEngine):

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from parties.generation_engine import Pooling
-from protocols.core.errors import CheckpointError, ConfigurationError
+from protocols.core.errors import CheckpointError
 
 _CLASSES = {
     "ForCausalLM": AutoModelForCausalLM,
@@ -42,18 +42,6 @@ def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(list(row)) for row in rows], batch_first=True).to(device)
-
-
-def find_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigurationError(f"unknown device {name!r}; use cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise ConfigurationError(f"device {name} is not there: this PyTorch sees {torch.cuda.device_count()} cards")
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigurationError(f"device {name!r} is not supported; use cpu or cuda")
-    return device
 
 
 def load_model(folder: Path) -> PreTrainedModel:

@@ -10,7 +10,7 @@ from parties.main import main
 from tests.parties.fakes import FakeEngine
 
 
-def fake_engine(limits: Limits) -> Engine:
+def fake_engine(limits: Limits, device: str) -> Engine:
     return FakeEngine()
 
 

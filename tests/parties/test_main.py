@@ -16,13 +16,16 @@ from protocols.core.errors import ConfigurationError
 from tests.parties.fakes import FakeEngine
 
 
-def test_arguments_change_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_change_the_limits_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "parties.toml"
-    path.write_text(settings_toml(free_addresses(), tmp_path) + "[limits]\nthreads = 2\nmemory_bytes = 7\n")
+    text = settings_toml(free_addresses(), tmp_path).replace("[p1]", 'device = "cuda:1"\n[p1]')
+    path.write_text(text + "[limits]\nthreads = 2\nmemory_bytes = 7\n")
     found: list[Limits] = []
+    devices: list[str] = []
 
-    def engine(limits: Limits) -> Engine:
+    def engine(limits: Limits, device: str) -> Engine:
         found.append(limits)
+        devices.append(device)
         return FakeEngine()
 
     def server(settings: PartiesSettings, role: str, engine: Engine) -> NoReturn:
@@ -30,8 +33,10 @@ def test_arguments_change_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise ConfigurationError("enough")
 
     monkeypatch.setattr("parties.main.PartyServer", server)
-    for arguments in ([], ["--threads", "3"], ["--memory-bytes", "900"]):
+    for arguments in ([], ["--threads", "3"], ["--memory-bytes", "900"], ["--device", "cpu"]):
         assert main(["p0", "--config", str(path), *arguments], engine) == ExitCode.CONFIGURATION
-    assert (
-        found[::2] == found[1::2] == [Limits(2, memory_bytes=7), Limits(3, memory_bytes=7), Limits(2, memory_bytes=900)]
-    )
+    assert main(["p1", "--config", str(path)], engine) == ExitCode.CONFIGURATION
+    assert devices == ["cuda:1", "cuda:1", "cuda:1", "cpu", "cpu"]
+    as_written = Limits(2, memory_bytes=7)
+    assert found[::2] == found[1::2]
+    assert found[::2] == [as_written, Limits(3, memory_bytes=7), Limits(2, memory_bytes=900), as_written, as_written]
