@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import os
 
+import pytest
+import torch
 from hypothesis import settings
 
 # Read by transformers and tokenizers when they are imported, which happens after this file.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+# Read by Triton when a loop of `protocols.core.card` is defined: without a card they are interpreted.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # No deadline: how long an example takes says more about the machine than about the code.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=["CPU", "card"])
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled loops of both kinds, those for a card interpreted."""
+    if request.param == "card":
+        pytest.importorskip("triton")
+        if torch.cuda.is_available():
+            pytest.skip("tests/gpu compares them on the card")
+        monkeypatch.setattr("protocols.core.card.serve", lambda device: True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import kernels
+from protocols.core import card, kernels
 
 ALL_ONES = 255
 
@@ -23,11 +23,15 @@ def plane_bytes(elements: int) -> int:
 
 def to_planes(x: Tensor, count: int) -> Tensor:
     """The `count` lowest bits of x as planes. Shapes: int64 [..., n] -> uint8 [..., count, ceil(n / 8)]."""
+    if card.serve(x.device):
+        return card.to_planes(x, count)
     return _to_planes_cpu(x, count) if kernels.serve(x.device) else to_planes_reference(x, count)
 
 
 def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64) -> Tensor:
     """Each plane as 0 / 1 elements. Shapes: uint8 [..., ceil(n / 8)] -> dtype [..., n]."""
+    if card.serve(planes.device):
+        return card.from_planes(planes, elements, dtype)
     if kernels.serve(planes.device):
         return _from_planes_cpu(planes, elements).to(dtype)
     return from_planes_reference(planes, elements).to(dtype)
@@ -38,6 +42,8 @@ def products(factors: Tensor, one: int = ALL_ONES) -> Tensor:
 
     Shapes: [k, ...] -> [2^k, ...], factor i in bit i of the index.
     """
+    if card.serve(factors.device):
+        return card.products(factors, one)
     table = torch.full_like(factors[:1], one)
     for factor in factors:
         table = torch.cat([table, table & factor])

@@ -20,7 +20,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from protocols.core import kernels, ring
+from protocols.core import card, kernels, ring, tables
 
 _DIGIT_BITS = 8
 _MOST_TERMS = (1 << 17) - 1
@@ -218,7 +218,9 @@ def to_digits(x: Tensor, count: int) -> Tensor:
 
 def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
     """Digits of some columns of x, written to digits from column `at` on. Shapes: int64 [R, K], int8 [R, count, L]."""
-    if kernels.serve(x.device):
+    if card.serve(x.device):
+        card.split_digits(x, columns, _BALANCE, digits, at)
+    elif kernels.serve(x.device):
         kernels.split_digits(x.numpy(), columns, _BALANCE, digits.numpy(), at)
     else:
         stop = at + columns.stop - columns.start
@@ -243,7 +245,9 @@ def to_digits_reference(x: Tensor, count: int) -> Tensor:
 
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
     """total[r] += sum_p parts[r, p] 2^shifts[p]. Shapes: int32 [R, P, n], int64 [R, n]."""
-    if kernels.serve(total.device):
+    if card.serve(total.device):
+        card.add_shifted(parts, tables.numbers(tuple(shifts), total.device), total)
+    elif kernels.serve(total.device):
         kernels.add_shifted(parts.numpy(), shifts, total.numpy())
     else:
         add_shifted_reference(parts, shifts, total)

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from protocols.core import kernels, tables
+from protocols.core import card, kernels, tables
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,13 @@ class Harmonics:
 
 def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
     """cos and sin of every harmonic of x, times 2^(26 - less), rounded. Shapes: int64 [n] -> [H, 2, J, n]."""
+    count = len(harmonics.numbers)
+    if card.serve(x.device):
+        periods, rows, step, angles = _arguments(x, harmonics)
+        return card.harmonics(x, periods, rows, count, step, angles, tables.SCALE_BITS, less)
     if not kernels.serve(x.device):
         return basis_reference(x, harmonics, less)
-    found = kernels.harmonics(len(harmonics.numbers), *_arguments(x, harmonics), tables.SCALE_BITS, less)
-    return torch.from_numpy(found)
+    return torch.from_numpy(kernels.harmonics(count, *_arrays(x, harmonics), tables.SCALE_BITS, less))
 
 
 def basis_reference(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
@@ -62,9 +65,11 @@ def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, va
     ρ sin wr; or of cos wr and sin wr alone, where every sum is taken: then value is zero.
     Shapes: result, x int64 [n]; factors int64 [H, 2, J]; value uint8 [J, n]; shares int64 [H, 4 or 2, J, n].
     """
-    if kernels.serve(x.device):
+    if card.serve(x.device):
+        card.add_harmonics(x, *_arguments(x, harmonics), tables.SCALE_BITS, factors, value, shares, result)
+    elif kernels.serve(x.device):
         others = factors.numpy(), value.contiguous().numpy(), shares.contiguous().numpy(), result.numpy()
-        kernels.add_harmonics(*_arguments(x, harmonics), tables.SCALE_BITS, *others)
+        kernels.add_harmonics(*_arrays(x, harmonics), tables.SCALE_BITS, *others)
     else:
         add_sum_reference(result, x, harmonics, factors, value, shares)
 
@@ -95,9 +100,13 @@ def _waves(x: Tensor, harmonics: Harmonics) -> list[tuple[Tensor, Tensor]]:
     return waves
 
 
-def _arguments(
-    x: Tensor, harmonics: Harmonics
-) -> tuple[kernels.Array, kernels.Array, kernels.Array, int, kernels.Array]:
-    """What both loops take first."""
-    periods, rows = (tables.numbers(values, x.device).numpy() for values in (harmonics.periods, harmonics.rows))
-    return x.contiguous().numpy(), periods, rows, harmonics.step, tables.angles(x.device).numpy()
+def _arguments(x: Tensor, harmonics: Harmonics) -> tuple[Tensor, Tensor, int, Tensor]:
+    """What the loops take beside x, on its device: periods, rows, step, angles."""
+    periods, rows = (tables.numbers(values, x.device) for values in (harmonics.periods, harmonics.rows))
+    return periods, rows, harmonics.step, tables.angles(x.device)
+
+
+def _arrays(x: Tensor, harmonics: Harmonics) -> tuple[kernels.Array, kernels.Array, kernels.Array, int, kernels.Array]:
+    """What both loops on the CPU take first."""
+    periods, rows, step, angles = _arguments(x, harmonics)
+    return x.contiguous().numpy(), periods.numpy(), rows.numpy(), step, angles.numpy()

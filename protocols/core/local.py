@@ -11,11 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protocols.core import kernels, ring, tables
+from protocols.core import bits as planes_of
+from protocols.core import card, kernels, ring, tables
 
 
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
     """A share of b w = v w + (1 - 2 v) ρ w, b = v ⊕ ρ, from shares of w and ρ w. Shapes: bit uint8, int64, all [n]."""
+    if card.serve(shared.device):
+        return card.select(bit, shared, masked)
     if not kernels.serve(shared.device):
         return select_reference(bit, shared, masked)
     return torch.from_numpy(kernels.select(bit.numpy(), shared.numpy(), masked.numpy()))
@@ -31,6 +34,8 @@ def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
 
     Shapes: int64 any -> same.
     """
+    if card.serve(opened.device):
+        return card.shift_opened(opened, shift, bits)
     if not kernels.serve(opened.device):
         return shift_opened_reference(opened, shift, bits)
     return torch.from_numpy(kernels.shift_opened(opened.reshape(-1).numpy(), shift, bits)).reshape(opened.shape)
@@ -47,6 +52,8 @@ def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bo
 
     Shapes: int64 any, all the same.
     """
+    if card.serve(opened.device):
+        return card.lift(opened, mask, mask_top, bits, first=first)
     if not kernels.serve(opened.device):
         return lift_reference(opened, mask, mask_top, bits, first=first)
     c, r, top = (t.reshape(-1).contiguous().numpy() for t in (opened, mask, mask_top))
@@ -80,12 +87,15 @@ def lines(
     Shapes: opened, mask int64 [n]; masked int64 [S, n]; bits uint8, bit_masks int64 [K, n]; constants, slopes int64
     [K] -> int64 [n].
     """
-    if not kernels.serve(opened.device):
+    if not (card.serve(opened.device) or kernels.serve(opened.device)):
         return lines_reference(opened, mask, bits, bit_masks, masked, sloped, constants, slopes, first=first)
     # Without slopes neither is read.
     arrays = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
-    own, value, own_bits, products = (t.contiguous().numpy() for t in arrays)
     place = [sloped.index(k) if k in sloped else -1 for k in range(len(bits))]
+    if card.serve(opened.device):
+        places = tables.numbers(tuple(place), opened.device)
+        return card.lines(opened, *arrays, places, constants, slopes, first=first)
+    own, value, own_bits, products = (t.contiguous().numpy() for t in arrays)
     factors = constants.numpy(), slopes.numpy()
     return torch.from_numpy(kernels.lines(opened.numpy(), own, value, own_bits, products, place, *factors, first))
 
@@ -141,6 +151,11 @@ def smooth(
     R, ρ_0 (slope r + R), T and ρ_0 T; of_upper one of ρ_1 r. Without slopes mask and of_upper may be None.
     Shapes: int64 [n], but bits uint8 [2, n], bit_masks [2, n].
     """
+    if card.serve(opened.device):
+        read = opened if mask is None else mask, series, bits, bit_masks
+        return card.smooth(
+            opened, *read, of_middle, opened if of_upper is None else of_upper, lines, series_bits, first=first
+        )
     own = torch.zeros_like(opened) if mask is None else mask
     above = own if of_upper is None else of_upper  # not read where the slope is zero
     if not kernels.serve(opened.device):
@@ -185,6 +200,11 @@ def power_products(
     negative: e <= 1 with 16 fraction bits; 2^e is taken with public_bits fraction bits. shares: of 2^r, σ 2^r, ω 2^r
     and σω 2^r. Shapes: int64 [n], bits uint8 [n].
     """
+    if card.serve(negative.device):
+        power_tables = tables.powers(negative.device)
+        return card.power_products(
+            negative, small, wrapped, shares, power_tables, tables.SCALE_BITS, public_bits, 1 << range_bits
+        )
     fraction = tables.power_of_two(ring.low(negative, tables.FRACTION_BITS))
     if not kernels.serve(negative.device):
         return power_products_reference(negative, fraction, small, wrapped, shares, public_bits, range_bits)
@@ -223,6 +243,8 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
     Shapes: uint8 [J, digits, b, row], products of the bits of r's digits [2^b - 1, digits, row] -> two of
     [digits, J, row].
     """
+    if card.serve(products.device):
+        return card.leaves(not_c, products, first=first)
     if not kernels.serve(products.device):
         return leaves_reference(not_c, products, first=first)
     less, equal = kernels.leaves(not_c.contiguous().numpy(), products.contiguous().numpy(), _one(first=first))
@@ -252,6 +274,8 @@ def merge(
     its mask times every product of one or more p above it. highest: own share of g_{m-1}. P is zero where not needed.
     Shapes: uint8 [variables, ...], the same, [any, ...], [...] -> two of [...].
     """
+    if card.serve(opened.device):
+        return card.merge(opened, masks, shared, highest, needs_equal=needs_equal, first=first)
     if not kernels.serve(opened.device):
         return merge_reference(opened, masks, shared, highest, needs_equal=needs_equal, first=first)
     count = highest.numel()
@@ -287,6 +311,25 @@ def merge_reference(
     for i in range(size if needs_equal else 0):
         equal = (v[i] & equal[0::2]) ^ equal[1::2]
     return less[0], equal[0]
+
+
+def merge_products(masks: Tensor, *, needs_equal: bool) -> Tensor:
+    """What the dealer shares for `merge`, from all of its masks. Shapes: uint8 [variables, ...] -> [planes, ...]."""
+    size = (len(masks) + 1 + (not needs_equal)) // 2
+    lowest = 0 if needs_equal else 1
+    p_count = size - lowest
+    subsets = [subset for subset in range(1 << p_count) if subset.bit_count() > 1]
+    if card.serve(masks.device):
+        with_g = [
+            above | 1 << (p_count + i)
+            for i in range(size - 1)
+            for above in range(1 << (i + 1 - lowest), 1 << p_count, 1 << (i + 1 - lowest))
+        ]
+        return card.mask_products(masks, (*subsets, *with_g))
+    p_masks, g_masks = masks.split([p_count, size - 1])
+    table = planes_of.products(p_masks)
+    products = [table[:: 1 << (i + 1 - lowest)][1:] & g_masks[i] for i in range(size - 1)]
+    return torch.cat([table[subsets], *products])
 
 
 def pairs_of(count: int) -> list[tuple[int, int]]:

@@ -10,13 +10,13 @@ The wire format of a k-bit element is its ceil(k / 8) low bytes, little endian.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import kernels, transfer
+from protocols.core import card, kernels, transfer
 from protocols.core.channel import Payload
 
 WORD_BITS = 64
@@ -87,6 +87,8 @@ def top_bit(x: Tensor, bits: int) -> Tensor:
 
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
     """a @ b mod 2^bits, with torch's broadcasting. b may be int32: its numbers, or what they are mod 2^32 >= 2^bits."""
+    if card.serve(a.device):
+        return _batched(card.matmul, a, b)
     if not kernels.serve(a.device):
         return matmul_limbs(a, b, bits)
     if bits <= HALF_WORD_BITS:
@@ -125,9 +127,14 @@ def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
         rows = a.reshape(1, -1, a.shape[-1])
         product = torch.from_numpy(kernels.matmul(rows.numpy(), b.unsqueeze(0).numpy()))
         return product.reshape(*a.shape[:-1], b.shape[-1])
+    return _batched(lambda x, y: torch.from_numpy(kernels.matmul(x.numpy(), y.numpy())), a, b)
+
+
+def _batched(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """a @ b with torch's broadcasting, by a product of [B, M, K] and [B, K, N]."""
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     left, right = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
-    return torch.from_numpy(kernels.matmul(left.numpy(), right.numpy())).reshape(*batch, a.shape[-2], b.shape[-1])
+    return multiply(left, right).reshape(*batch, a.shape[-2], b.shape[-1])
 
 
 def pack(x: Tensor, bits: int) -> Tensor:
@@ -136,6 +143,8 @@ def pack(x: Tensor, bits: int) -> Tensor:
     words = x.reshape(-1).contiguous()
     if width == 8:
         return words.view(torch.uint8)
+    if card.serve(x.device):
+        return card.pack(words, width)
     return (
         torch.from_numpy(kernels.pack(words.numpy(), width)) if kernels.serve(x.device) else pack_reference(words, bits)
     )
@@ -148,6 +157,8 @@ def pack_reference(x: Tensor, bits: int) -> Tensor:
 
 def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """x + y, and its wire bytes. Shapes: int64, both the same -> the same, uint8 [numel * element_bytes(bits)]."""
+    if card.serve(x.device):
+        return card.pack_sum(x, y, element_bytes(bits))
     if not kernels.serve(x.device) or element_bytes(bits) == 8:
         total = x + y
         return total, pack(total, bits)
@@ -157,6 +168,8 @@ def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> Tensor:
     """Wire bytes of x - y. Shapes: as `pack_sum`. y's memory may be used for the result, unless it is to be kept."""
+    if card.serve(x.device):
+        return card.pack_difference(x, y, element_bytes(bits))
     if not kernels.serve(x.device) or element_bytes(bits) == 8:
         return pack(torch.sub(x, y, out=None if keep else y), bits)
     return torch.from_numpy(kernels.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
@@ -167,13 +180,16 @@ def unpack(payload: Payload, shape: tuple[int, ...], bits: int, device: torch.de
     if kernels.serve(device):
         words = kernels.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits))
         return torch.from_numpy(words).reshape(shape)
-    return unpack_reference(transfer.received(payload, device), shape, bits)
+    raw = transfer.received(payload, device)
+    return card.unpack(raw, shape, element_bytes(bits)) if card.serve(device) else unpack_reference(raw, shape, bits)
 
 
 def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
     """The representative in [0, 2^bits) of x plus what the bytes hold. Shapes: bytes, int64 any -> same."""
+    mask = -1 if bits >= WORD_BITS else (1 << bits) - 1
+    if card.serve(x.device):
+        return card.unpack_added(transfer.received(payload, x.device), x, element_bytes(bits), mask)
     if kernels.serve(x.device):
-        mask = -1 if bits >= WORD_BITS else (1 << bits) - 1
         words = kernels.unpack_added(np.frombuffer(payload, dtype=np.uint8), _flat(x), element_bytes(bits), mask)
         return torch.from_numpy(words).reshape(x.shape)
     return low(x + unpack_reference(transfer.received(payload, x.device), tuple(x.shape), bits), bits)

@@ -35,7 +35,8 @@ def angles(device: torch.device) -> Tensor:
 
 
 @functools.cache
-def _power_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+def powers(device: torch.device) -> tuple[Tensor, Tensor]:
+    """2^(i / 2^8), then 2^(i / 2^16), times 2^26. Shapes: -> two of int64 [2^8]."""
     size = 1 << _HALF_FRACTION
     rows = [[round(2.0 ** (i / turn) * 2**SCALE_BITS) for i in range(size)] for turn in (size, 1 << FRACTION_BITS)]
     coarse, fine = (torch.tensor(row, dtype=torch.int64, device=device) for row in rows)
@@ -70,7 +71,7 @@ def rotate(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, 
 
 def power_of_two(fraction: Tensor) -> Tensor:
     """2^(fraction / 2^16) times 2^26, for 0 <= fraction < 2^16. Shapes: int64 any -> same. Error: 2 units."""
-    coarse, fine = _power_tables(fraction.device)
+    coarse, fine = powers(fraction.device)
     product = coarse[fraction >> _HALF_FRACTION] * fine[fraction & ((1 << _HALF_FRACTION) - 1)]
     return rounded(product, SCALE_BITS)
 
@@ -80,6 +81,6 @@ def digest() -> str:
     """SHA-256 of all tables."""
     cpu = torch.device("cpu")
     state = hashlib.sha256()
-    for table in (*angles(cpu), *_power_tables(cpu)):
+    for table in (*angles(cpu), *powers(cpu)):
         state.update(table.numpy().tobytes())
     return state.hexdigest()

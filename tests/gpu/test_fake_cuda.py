@@ -130,6 +130,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(part.device == CUDA and part.dtype == torch.uint8 and part.dim() == 1 for part in parts)
         return memoryview(bytes(sum(part.numel() for part in parts)))
 
+    monkeypatch.setattr("protocols.core.card.serve", lambda device: False)  # loops want contents
     monkeypatch.setattr(Prg, "words", words)
     monkeypatch.setattr(Prg, "planes", planes)
     monkeypatch.setattr(transfer, "received", received)
@@ -137,7 +138,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.gpu.roles._on_stream", lambda role, device: nullcontext())
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
     # A cache would hand tensors of one role's thread to another's, or keep them for the next test.
-    for table in ("angles", "_power_tables", "numbers"):
+    for table in ("angles", "powers", "numbers"):
         monkeypatch.setattr(tables, table, getattr(tables, table).__wrapped__)
 
 

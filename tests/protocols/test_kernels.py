@@ -14,6 +14,8 @@ from protocols.functions import gelu, silu
 from protocols.functions.octaves import reciprocal_function
 from tests.protocols.test_ring import random_words
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 SHAPES = [((1, 1), (1, 1)), ((3, 8), (8, 5)), ((2, 9), (9, 513)), ((5, 31), (31, 1)), ((1, 7), (7, 1030))]
 BATCHES = [((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 9), (3, 9, 2)), ((4, 1, 6), (6, 6))]
 

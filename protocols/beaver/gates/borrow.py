@@ -43,7 +43,7 @@ def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple
         for plan, (_, numbers) in zip(plans, jobs, strict=True):
             for group in _groups(plan, level):
                 planes = dealer.mask_planes((group.variables, numbers, bits.plane_bytes(elements)))
-                dealer.share_planes(_mask_products(group, planes))
+                dealer.share_planes(local.merge_products(planes, needs_equal=group.needs_equal))
 
 
 def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
@@ -73,14 +73,6 @@ def _bit_products(mask: Tensor, plan: Plan) -> Tensor:
     """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [monomials, digits, row]."""
     planes = bits.to_planes(mask, plan.digits * plan.digit_bits).reshape(plan.digits, plan.digit_bits, -1)
     return bits.products(planes.transpose(0, 1))[1:]
-
-
-def _mask_products(group: Group, masks: Tensor) -> Tensor:
-    """What the dealer shares for a group. Shapes: [variables, J, row] -> [shared_planes, J, row]."""
-    p_masks, g_masks = masks.split([group.size - group.lowest_p, group.size - 1])
-    table = bits.products(p_masks)
-    with_g = [table[group.above(i)][1:] & g_masks[i] for i in range(group.size - 1)]
-    return torch.cat([table[group.shared_subsets], *with_g])
 
 
 def _leaves(party: Party, c: Tensor, plan: Plan, products: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,15 +42,6 @@ class Group:
         """Length of the table of products of p's masks."""
         return 1 << (self.size - self.lowest_p)
 
-    def above(self, i: int) -> slice:
-        """Where that table has the products of the masks of p_{i+1}, ..., p_{size-1}."""
-        return slice(0, None, 1 << (i + 1 - self.lowest_p))
-
-    @property
-    def shared_subsets(self) -> list[int]:
-        """Products of p's masks that the dealer must share: those of two or more."""
-        return [subset for subset in range(self.subsets) if subset.bit_count() > 1]
-
     @property
     def shared_planes(self) -> int:
         """Planes that the dealer shares: these, and for each g its mask times every product of the p above it."""

@@ -1,0 +1,41 @@
+"""Compiled loops for graphics cards: what torch does in many small kernels, each of which costs the host a launch.
+
+They are written for Triton, which comes with PyTorch for CUDA, and named as those of `kernels` for the CPU. The plain
+torch references serve where Triton is missing. All three agree bit for bit, and tests compare them: on a card, and on a
+machine without one by Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+from protocols.core.card.compiler import serve
+from protocols.core.card.matrices import add_shifted, matmul, split_digits
+from protocols.core.card.planes import from_planes, leaves, mask_products, merge, products, to_planes
+from protocols.core.card.steps import lift, lines, select, shift_opened, smooth
+from protocols.core.card.waves import add_harmonics, harmonics, power_products
+from protocols.core.card.words import pack, pack_difference, pack_sum, unpack, unpack_added
+
+__all__ = [
+    "add_harmonics",
+    "add_shifted",
+    "from_planes",
+    "harmonics",
+    "leaves",
+    "lift",
+    "lines",
+    "mask_products",
+    "matmul",
+    "merge",
+    "pack",
+    "pack_difference",
+    "pack_sum",
+    "power_products",
+    "products",
+    "select",
+    "serve",
+    "shift_opened",
+    "smooth",
+    "split_digits",
+    "to_planes",
+    "unpack",
+    "unpack_added",
+]
