@@ -22,10 +22,11 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(params=["CPU", "card"])
-def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled loops of both kinds, those for a card interpreted."""
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compiled loops of both kinds, those for a card interpreted, which takes long."""
     if request.param == "card":
         pytest.importorskip("triton")
         if torch.cuda.is_available():
             pytest.skip("tests/gpu compares them on the card")
         monkeypatch.setattr("protocols.core.card.serve", lambda device: True)
+    return str(request.param)

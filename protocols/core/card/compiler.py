@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,15 +13,18 @@ try:
     import triton.language as tl
 except ImportError:  # PyTorch for CPUs comes without it
     HAS_TRITON = False
-    Tensors: Any = object
 else:
     HAS_TRITON = True
-    Tensors = tl.tensor
+
+if TYPE_CHECKING or not HAS_TRITON:
+    Pointer = Any
+    Number = Any
+    Block = Any
+else:  # what loops take and give, in words that Triton accepts in their signatures
+    Pointer = Number = Block = tl.tensor
 
 BLOCK = 512
 """Elements that one program of a loop works on."""
-# What loops take and give is written down in these words; Triton wants types of its own there.
-Pointer = Number = Block = Tensors
 
 
 def serve(device: torch.device) -> bool:
@@ -34,12 +37,22 @@ def loop(function: Callable[..., Any]) -> Any:
     return triton.jit(function) if HAS_TRITON else function
 
 
-def launch(kernel: Any, count: int, *arguments: Tensor | int, others: tuple[int, ...] = (), **constants: int) -> None:
-    """Run a loop over `count` elements, which it is given last, and for each of `others` besides."""
-    first = next(argument for argument in arguments if isinstance(argument, Tensor))
-    size = constants.pop("block", BLOCK)
+def launch(
+    kernel: Any,
+    count: int,
+    first: Tensor,
+    /,
+    *arguments: Tensor | int,
+    others: tuple[int, ...] = (),
+    block: int = BLOCK,
+    **constants: int,
+) -> None:
+    """Run a loop over `count` elements, which it is given last, and for each of `others` besides.
+
+    block: elements that one program works on. constants: what the loop is compiled for.
+    """
     with torch.cuda.device_of(first):  # of several cards, the one where the tensors are
-        kernel[(-(-count // size), *others)](*arguments, count, **constants, block=size)
+        kernel[(-(-count // block), *others)](first, *arguments, count, **constants, block=block)
 
 
 @loop

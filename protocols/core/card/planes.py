@@ -66,9 +66,10 @@ def merge(
     size = (len(opened) + 1 + (not needs_equal)) // 2
     terms = tables.numbers(_terms(size, 0 if needs_equal else 1), opened.device)
     less, equal = (torch.empty(highest.shape, dtype=torch.uint8, device=highest.device) for _ in range(2))
-    tensors = (t.contiguous() for t in (opened, masks, shared, highest))
-    arguments = *tensors, terms, less, equal, len(terms), len(opened), len(opened) - size + 1
-    launch(_merge, highest.numel(), *arguments, first=first, block=_ROW_BLOCK)
+    tensors = tuple(t.contiguous() for t in (opened, masks, shared, highest))
+    p_count = len(opened) - size + 1
+    counts = len(terms), len(opened), p_count
+    launch(_merge, highest.numel(), *tensors, terms, less, equal, *counts, first=first, block=_ROW_BLOCK)
     return less, equal
 
 

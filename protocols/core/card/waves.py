@@ -21,8 +21,9 @@ def harmonics(
     """As `harmonics.basis`, for `count` harmonics."""
     result = torch.empty((count, 2, len(periods), x.numel()), dtype=torch.int64, device=x.device)
     arguments = x.contiguous(), periods, rows, angles, result, len(rows), 1 << less >> 1, less
-    constants = {"step": step, "half_angle": angles.shape[1].bit_length() - 1, "scale": scale_bits}
-    launch(_harmonics, x.numel(), *arguments, others=(len(periods),), **constants, block=_BLOCK)
+    half = angles.shape[1].bit_length() - 1
+    others = (len(periods),)
+    launch(_harmonics, x.numel(), *arguments, others=others, block=_BLOCK, step=step, half_angle=half, scale=scale_bits)
     return result
 
 
@@ -40,9 +41,18 @@ def add_harmonics(
 ) -> None:
     """As `harmonics.add_sum`, to a result that is contiguous."""
     tensors = x.contiguous(), periods, rows, angles, factors.contiguous(), value.contiguous(), shares.contiguous()
-    constants = {"step": step, "half_angle": angles.shape[1].bit_length() - 1, "scale": scale_bits}
-    constants["always"] = shares.shape[1] == 2
-    launch(_add_harmonics, x.numel(), *tensors, result, len(rows), len(periods), **constants, block=_BLOCK)
+    half, always = angles.shape[1].bit_length() - 1, shares.shape[1] == 2
+    arguments = *tensors, result, len(rows), len(periods)
+    launch(
+        _add_harmonics,
+        x.numel(),
+        *arguments,
+        block=_BLOCK,
+        step=step,
+        half_angle=half,
+        scale=scale_bits,
+        always=always,
+    )
 
 
 def power_products(
@@ -59,8 +69,8 @@ def power_products(
     result = torch.empty_like(negative, memory_format=torch.contiguous_format)
     tensors = (t.contiguous() for t in (negative, small, wrapped, *shares, *power_tables))
     half = len(power_tables[0]).bit_length() - 1
-    constants = {"up": public_bits - scale_bits, "half": half, "scale": scale_bits, "range_size": range_size}
-    launch(_power_products, result.numel(), *tensors, result, **constants)
+    up = public_bits - scale_bits
+    launch(_power_products, result.numel(), *tensors, result, up=up, half=half, scale=scale_bits, range_size=range_size)
     return result
 
 

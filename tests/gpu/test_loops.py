@@ -1,0 +1,51 @@
+"""Loops for a card on a machine without one: they compile, and interpreted they give what the CPU gives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from bench.gpu import equality
+from protocols.beaver.gate import Gate
+from protocols.core import card, factor
+from protocols.core.card import compiler, matrices, planes, steps, waves, words
+from tests.gpu.gates import CASES, run_gate
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+CPU = torch.device("cpu")
+
+
+def test_every_loop_compiles_for_a_card() -> None:
+    """The interpreter takes more than the compiler does. In a process of its own: this one interprets."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.gpu.compile_loops"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(done.stdout.splitlines()) > 15
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda compares them on the card")
+@pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
+def test_a_gate_is_the_same_interpreted(
+    gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = run_gate(gate, label, shapes, CPU)
+    one_at_a_time = threading.Lock()  # the interpreter is not made for three roles
+
+    def launch(*arguments: Any, **options: Any) -> None:
+        with one_at_a_time:
+            compiler.launch(*arguments, **options)
+
+    for module in (matrices, planes, steps, waves, words):
+        monkeypatch.setattr(module, "launch", launch)
+    monkeypatch.setattr(card, "serve", lambda device: True)
+    monkeypatch.setattr(factor, "multiplies_bytes", lambda device: True)
+    assert equality.compared("", [due], [run_gate(gate, label, shapes, CPU)]).equal
