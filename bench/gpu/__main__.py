@@ -16,7 +16,7 @@ import torch
 from bench import results
 from bench.gpu import equality, machine, products
 from bench.gpu.model import Setting, measure_model
-from protocols.core import factor, kernels
+from protocols.core import card, factor, kernels
 
 KEPT = results.FOLDER
 TRIED = results.FOLDER.with_name("out")  # of trials, which are no results: not kept in the repository
@@ -106,6 +106,8 @@ def _degraded(device: torch.device) -> list[str]:
     if device.type == "cuda" and (reason := products.bytes_fail(device)):
         factor.multiplies_bytes = lambda where: False  # type: ignore[assignment]
         found.append(f"products of bytes fail on this card ({reason}): linear layers go by float64 limbs")
+    if device.type == "cuda" and not card.serve(device):
+        found.append("Triton is missing: local steps of gates are many small kernels of torch")
     if not kernels.HAS_COMPILER:
         found.append("numba is missing: figures of the CPU are those of plain torch")
     if not factor.multiplies_bytes(torch.device("cpu")):

@@ -21,7 +21,7 @@ _ROTATED_BYTES = 1 << 28  # the right factors of one method together: more than 
 _MOST_COPIES = 16
 _WARM_UPS = 3
 _LEAST_RUNS, _MOST_RUNS = 5, 50
-_BUDGET_SECONDS = 1.5  # for the repeats of one method
+_BUDGET_SECONDS = 0.5  # for the repeats of one method
 _CPU_MACS = 1 << 28  # more are not waited for on the CPU: fewer rows then, as is said beside the figure
 _SEED = 3
 
