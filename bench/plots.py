@@ -22,7 +22,7 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
     """Write every plot that the records have something for. Returns the files, in the order to be shown."""
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Figure] = {}
-    stacked = [r for r in records if r.get("kind") == "model" and _network(r) == "loopback"]
+    stacked = [r for r in records if r.get("kind") == "model" and _network(r) == "loopback" and "card" not in r]
     with matplotlib.rc_context(_SETTINGS):
         for number, record in enumerate(r for r in records if r.get("kind") == "peers"):
             figures[f"peers-{number + 1}" if number else "peers"] = _peers(record)
@@ -55,9 +55,11 @@ def model_name(setting: dict[str, Any]) -> str:
 def title_of(record: Record) -> str:
     """A record's setting in words; what it varies is left open."""
     setting = record["setting"] | ({record["dimension"]: "…"} if "dimension" in record else {})
-    network = "" if _network(record) == "loopback" else f", {_network(record)}"
+    where = "" if _network(record) == "loopback" else f", {_network(record)}"
+    if "card" in record:
+        where += f", {record['card']['name']}"
     return (
-        f"{model_name(setting)}, {setting['weights']} weights, {setting['batch']} × {setting['tokens']} tokens{network}"
+        f"{model_name(setting)}, {setting['weights']} weights, {setting['batch']} × {setting['tokens']} tokens{where}"
     )
 
 

@@ -1,7 +1,7 @@
 """README's section of measured figures and bench/RESULTS.md, from bench/results and from nothing else.
 
-README.md gets models, networks, peers and GPUs between its two markers, and what the red team
-found; bench/RESULTS.md gets the rest, by op, by size, by gate, by function and by attack; bench/plots gets the plots.
+README.md gets models, networks, peers and graphics cards between its two markers, and what the red team found;
+bench/RESULTS.md gets the rest, by op, on a card, by size, by gate, by function and by attack; bench/plots the plots.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def summary(records: Sequence[Record], images: Sequence[Path] = ()) -> str:
         tables.generations(_of(records, "generation")),
         tables.peers(_of(records, "peers")),
         tables.networks(_of(records, "model")),
-        tables.gpus(_of(records, "gpu")),
+        tables.cards(_of(records, "model")),
         *(ee_tables.summary(record) for record in _of(records, "ee")),
         *(attack_tables.verdicts(record) for record in _of(records, "attack")),
         "\n".join(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in images),
@@ -63,12 +63,13 @@ def detailed(records: Sequence[Record]) -> str:
     parts = [
         "# Measured, in detail\n\nWritten by `python -m bench report` from the files in `bench/results/`.",
         *(tables.by_op(record) for record in (*_of(records, "layer"), *_of(records, "model"))),
+        tables.gpus(_of(records, "gpu")),
         *(tables.growth(record) for record in _of(records, "scale")),
         *(tables.gates(record) for record in _of(records, "gates")),
         *(numerics_tables.compared(record) for record in _of(records, "numerics")),
         *(attack_tables.attacks(record) for record in _of(records, "attack")),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _of(records: Iterable[Record], kind: str) -> list[Record]:

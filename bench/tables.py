@@ -11,8 +11,8 @@ Record = dict[str, Any]
 
 
 def models(records: Sequence[Record]) -> str:
-    """Models on loopback."""
-    here = [record for record in records if _network(record) == "loopback"]
+    """Models on loopback, computed by CPUs."""
+    here = [record for record in records if _network(record) == "loopback" and "card" not in record]
     if not here:
         return ""
     text = [
@@ -38,6 +38,34 @@ def models(records: Sequence[Record]) -> str:
     ]
     headings = "Model|Weights|Batch × tokens|End to end|Offline|Online|Load|Rounds|Online MB|Dealer MB|Memory|Error|Run"
     return "\n".join(text) + "\n\n" + table(headings.split("|"), rows)
+
+
+def cards(records: Sequence[Record]) -> str:
+    """Models on graphics cards, and the CPU beside."""
+    here = [record for record in records if "card" in record]
+    if not here:
+        return ""
+    rows = [
+        [
+            *_model_cells(record),
+            record["card"]["name"],
+            _seconds(record["median_seconds"]),
+            _seconds(record["median_cpu_seconds"]),
+            _phase(record, "median_offline_seconds"),
+            _phase(record, "median_online_seconds"),
+            *_cost_cells(record),
+            f"{record['max_error']:.1e}",
+            f"{_machine(record)}",
+            f"`{record['command']}`",
+        ]
+        for record in here
+    ]
+    text = (
+        "On a graphics card that all three processes share, and on the CPU of the same host in the same run, where\n"
+        "each party computes in one thread. Otherwise as above; the card's loops were compiled in the warm-up."
+    )
+    headings = "Model|Weights|Batch × tokens|Card|End to end|On the CPU|Offline|Online|Rounds|Online MB|Dealer MB|Error"
+    return f"{text}\n\n" + table([*headings.split("|"), "Host", "Run"], rows)
 
 
 def generations(records: Sequence[Record]) -> str:
@@ -112,7 +140,8 @@ def gpus(records: Sequence[Record]) -> str:
     for record in records:
         rows = [[name, _plain(value)] for name, value in _flat(record.get("figures", {}))]
         device = record.get("device", "an unnamed device")
-        tables.append(f"On {device} (`{record.get('command', 'unknown command')}`):\n\n" + table(["Figure", ""], rows))
+        title = f"## {device}: all roles in one process\n\n`{record.get('command', 'unknown command')}`"
+        tables.append(f"{title}\n\n" + table(["Figure", ""], rows))
     return "\n\n".join(tables)
 
 
@@ -186,10 +215,7 @@ def gates(record: Record) -> str:
 
 def machines(records: Sequence[Record]) -> str:
     """On what and how the figures came about."""
-    found = {
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
-        for machine in (record["machine"] for record in records if "machine" in record)
-    }
+    found = {_machine(record) for record in records if "machine" in record and not record.get("card")}
     return (
         f"Machine: {'; '.join(sorted(found)) or 'none measured'}. Each row is a file in `bench/results/` with its\n"
         "commit, versions, what it includes and its cost by op; [bench/RESULTS.md](bench/RESULTS.md) has more of\n"
@@ -230,6 +256,11 @@ def _comparison(record: Record) -> str:
 def _model_cells(record: Record) -> list[str]:
     setting = record["setting"]
     return [plots.model_name(setting), setting["weights"], f"{setting['batch']} × {setting['tokens']}"]
+
+
+def _machine(record: Record) -> str:
+    machine = record["machine"]
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
 
 
 def _cost_cells(record: Record) -> list[str]:

@@ -117,6 +117,18 @@ class PartiesSettings:
             raise ConfigurationError(f"{role} has no part in the protocol {self.protocol!r}; its roles are {roles}")
         return self.parties[role]
 
+    def device(self, role: str, given: str | None = None) -> str:
+        """What a role computes on: what is given, or what the file says. Raises ConfigurationError as `party`, and for
+        a graphics card where the protocol has none.
+        """
+        name = given or self.party(role).device
+        if self.family is not BEAVER and name != PartySettings.device:
+            raise ConfigurationError(
+                f"{role} is to compute on {name}: the protocol {self.protocol!r} computes on the CPU alone; "
+                f"leave the device out, or choose the protocol {BEAVER.name!r}"
+            )
+        return name
+
 
 class _Literal(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)

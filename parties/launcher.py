@@ -79,7 +79,7 @@ def launch(
     not come up).
     """
     if device is not None:
-        find_device(device)
+        find_device(device)  # before processes are started that would find out one by one
     for attempt in range(_PORT_ATTEMPTS):
         launcher = Launcher(
             config,
@@ -150,6 +150,8 @@ class Launcher:
         atexit.register(self.stop)
         self.config = (self._config or self._prepare()).resolve()
         self.settings = load_settings(self.config)
+        for role in self.settings.parties:
+            self.settings.device(role, self._device)  # refuses what no party of this protocol can compute on
         for role in self.settings.parties:
             self._start(role, self.config)
         self._wait_until_healthy()

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
         settings = load_settings(options.config)
         given = {"threads": options.threads, "memory_bytes": options.memory_bytes}
         limits = replace(settings.limits, **{name: value for name, value in given.items() if value is not None})
-        device = options.device or settings.party(options.role).device
+        device = settings.device(options.role, options.device)
         server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device))
         server.start()
     except SecureInferenceError as error:

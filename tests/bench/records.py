@@ -137,9 +137,14 @@ def numerics_record() -> Record:
     )
 
 
+def card_record() -> Record:
+    return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
+
+
 def every_record() -> list[Record]:
     return [
         model_record(),
+        card_record(),
         model_record("wan", median_seconds=9.75),
         model_record(kind="layer", layer="layer.0"),
         generation_record(),

@@ -9,6 +9,7 @@ import pytest
 
 from bench import plots, report, results, tables
 from tests.bench.records import (
+    card_record,
     every_record,
     gates_record,
     generation_record,
@@ -40,6 +41,15 @@ def test_results_from_before_phases_and_networks_are_still_shown() -> None:
     del record["phases"], record["network"]
     (row,) = rows(tables.models([record]))
     assert row[3:6] == ["1.25 s", "", ""]
+
+
+def test_a_card_has_a_table_of_its_own_with_the_cpu_beside() -> None:
+    records = [model_record(), card_record()]
+    assert len(rows(tables.models(records))) == 1
+    (row,) = rows(tables.cards(records))
+    assert row[3:6] == ["Example GPU", "0.50 s", "1.25 s"]
+    assert row[12] == "Example CPU, 2 cores, 8.0 GiB"
+    assert tables.cards([model_record()]) == ""
 
 
 def test_slow_networks_have_a_table_of_their_own_with_their_label() -> None:

@@ -72,3 +72,19 @@ def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"absent\.toml: cannot be read: No such file"):
         load_settings(tmp_path / "absent.toml")
+
+
+def test_a_role_computes_on_its_own_device(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, GOOD.replace("[p1]", 'device = "cuda:1"\n[p1]')))
+    assert [settings.device(role) for role in PARTIES] == ["cuda:1", "cpu", "cpu"]
+    assert settings.device("p0", "cpu") == "cpu"
+    with pytest.raises(ConfigurationError, match="p2 has no part in the protocol 'beaver'"):
+        settings.device("p2")
+
+
+def test_three_computing_parties_have_no_card(tmp_path: Path) -> None:
+    text = 'protocol = "replicated"\n' + GOOD.replace("[dealer]", "[p2]")
+    settings = load_settings(write(tmp_path, text))
+    assert settings.device("p2") == settings.device("p2", "cpu") == "cpu"
+    with pytest.raises(ConfigurationError, match="p2 is to compute on cuda: the protocol 'replicated' computes on the"):
+        settings.device("p2", "cuda")

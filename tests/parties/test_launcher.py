@@ -173,6 +173,13 @@ def test_a_wrong_setting_is_named_by_the_launcher_itself(tmp_path: Path) -> None
         launch(config, module=PROGRAM)
 
 
+def test_a_device_that_is_not_there_is_named_before_anything_starts(temporary_folder: Path) -> None:
+    for device, words in (("gpu", "unknown device 'gpu'"), ("cuda:99", "device cuda:99 is not there")):
+        with pytest.raises(ConfigurationError, match=words):
+            launch(module=PROGRAM, device=device)
+    assert list(temporary_folder.iterdir()) == []
+
+
 def test_measurements_and_prefixes_reach_the_parties(temporary_folder: Path) -> None:
     seen = temporary_folder / "prefix"
     prefix = ("/bin/sh", "-c", f'echo "$0" > {seen}; exec "$@"', "dealer's own")

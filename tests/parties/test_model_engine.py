@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.capacity import plan_room
 from models.config import BertConfig
@@ -90,6 +91,15 @@ def test_what_fits_neither_memory_nor_disk_is_refused_before_anybody_sends(
     dealer = DealerTools(b"session", (bytes(16), bytes(16)), Nowhere(), lambda layer: None)
     with pytest.raises(CheckpointError, match=message):
         ModelEngine().load(dealer, LARGE.to_json(), None)
+
+
+def test_what_does_not_fit_on_a_card_is_refused_before_anybody_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_card_bytes", lambda device, limit_bytes: limit_bytes)
+    dealer = DealerTools(b"session", (bytes(16), bytes(16)), Nowhere(), lambda layer: None)
+    engine = ModelEngine(9_000_000_000, torch.device("cuda:1"))
+    words = r"dealer needs 1\d\.\d GB of memory on cuda:1 for this model, of which 9\.00 GB are free; use another card"
+    with pytest.raises(CheckpointError, match=words):
+        engine.load(dealer, LARGE.to_json(), None)
 
 
 @pytest.mark.parametrize("weights", VISIBILITIES)

@@ -105,23 +105,25 @@ def test_options_reach_the_party(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cli, "party_main", lambda arguments, engine: given.append(arguments) or ExitCode.OK)
     assert run("party", "p0", "--config", "p.toml") == 0
     assert run("party", "p1", "--config", "p.toml", "--memory-gb", "2.5", "--threads", "3") == 0
+    assert run("party", "dealer", "--config", "p.toml", "--device", "cuda:1") == 0
     assert run("party", "p1", "--config", "p.toml", "--memory-gb", "0.01") == ExitCode.USAGE
     assert given == [
         ["p0", "--config", "p.toml"],
         ["p1", "--config", "p.toml", "--threads", "3", "--memory-bytes", "2500000000"],
+        ["dealer", "--config", "p.toml", "--device", "cuda:1"],
     ]
 
 
-def test_launch_limits_every_party(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launch_limits_every_party_and_says_its_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
 
     def launch(config: Path | None, **options: Any) -> NoReturn:
-        given.append(options["memory_bytes"])
+        given.append((options["memory_bytes"], options["device"]))
         raise ConfigurationError("enough")
 
     monkeypatch.setattr(cli.launcher, "launch", launch)
-    assert run("launch") == run("launch", "--memory-gb", "8") == ExitCode.CONFIGURATION
-    assert given == [None, 8_000_000_000]
+    assert run("launch") == run("launch", "--memory-gb", "8", "--device", "cuda") == ExitCode.CONFIGURATION
+    assert given == [(None, None), (8_000_000_000, "cuda")]
 
 
 def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
