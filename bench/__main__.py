@@ -66,13 +66,15 @@ def model(
 
     Example: python -m bench model gpt2 --tokens 32 --generate 32
     """
+    find_device(device)
     if generate is not None:
+        if device != "cpu":
+            raise ConfigurationError("--generate is measured on the CPU only; leave --device out")
         decoder = generation.Setting(
             name, tokens, generate, batch, weights, layers, repeats, reveal, network, memory_gb
         )
         _generation(decoder, extrapolated=extrapolate)
         return
-    find_device(device)
     setting = Setting(name, tokens, batch, weights, layers, repeats, hidden, network, phases, protocol, device)
     record = measure(setting, console)
     _show(record)

@@ -205,6 +205,34 @@ def test_merge(size: int, row: int, needs_equal: bool, first: bool, loops: str) 
     assert all(torch.equal(*pair) for pair in zip(found, due, strict=True))
 
 
+@pytest.mark.parametrize("needs_equal", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_merge_products(size: int, needs_equal: bool) -> None:
+    """Of two or more masks of p; then, of each g, its mask times every product of masks of p above it."""
+    group = Group(size, needs_equal)
+    masks = random_words(group.variables, 2, 9, seed=1).to(torch.uint8)
+    p_masks = dict(zip(range(group.lowest_p, size), masks, strict=False))
+    of_g = masks[len(p_masks) :]
+    due = [product for chosen, product in subsets_of(p_masks) if len(chosen) > 1]
+    for i in range(size - 1):
+        above = {k: mask for k, mask in p_masks.items() if k > i}
+        due += [product & of_g[i] for chosen, product in subsets_of(above) if chosen]
+    assert torch.equal(local.merge_products(masks, needs_equal=needs_equal), torch.stack(due))
+    assert len(due) == group.shared_planes
+
+
+def subsets_of(planes: dict[int, Tensor]) -> list[tuple[list[int], Tensor]]:
+    """Every subset with its product, in the order of subsets as numbers."""
+    found = []
+    for subset in range(1 << len(planes)):
+        chosen = [k for place, k in enumerate(sorted(planes)) if subset >> place & 1]
+        product = torch.full((2, 9), 255, dtype=torch.uint8)
+        for k in chosen:
+            product = product & planes[k]
+        found.append((chosen, product))
+    return found
+
+
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_largest(count: int, first: bool) -> None:
