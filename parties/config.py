@@ -66,7 +66,8 @@ class Limits:
     sessions: int = 16
     """Sessions at a time in one process."""
     memory_bytes: int | None = None
-    """What a party's process may take while it loads and keeps models; None for what the system has available."""
+    """What a party's process may take while it loads and keeps models, of a card's memory where it computes on one;
+    None for what is available."""
     rendezvous_seconds: float = 5.0
     """How long a role waits for another one to join a session."""
     share_bytes: int = 8 << 30

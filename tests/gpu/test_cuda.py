@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from bench.gpu import equality
 from bench.gpu.roles import Outcome
 from protocols.beaver.gate import Gate
-from protocols.core import factor, ring
+from protocols.core import card, factor, ring
 from tests.gpu.gates import CASES, run_gate
 from tests.protocols.test_ring import random_words
 
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this mach
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 PROGRAMS = equality.cases()
+
+
+def test_loops_serve_where_triton_is_installed() -> None:
+    assert card.serve(CUDA) == (importlib.util.find_spec("triton") is not None)
 
 
 @pytest.mark.parametrize(("gate", "label", "shapes"), CASES)

@@ -31,6 +31,22 @@ def test_every_loop_compiles_for_a_card() -> None:
     assert len(done.stdout.splitlines()) > 15
 
 
+def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("Failed to find C compiler.\nMore.")
+
+    compiler.runs.cache_clear()
+    try:
+        assert compiler.runs(CPU)  # interpreted
+        compiler.runs.cache_clear()
+        monkeypatch.setattr(compiler, "launch", fails)
+        assert not compiler.runs(CPU)
+    finally:
+        compiler.runs.cache_clear()
+    assert "Triton cannot be used on cpu" in caplog.text
+    assert caplog.text.rstrip().endswith("RuntimeError: Failed to find C compiler.")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda compares them on the card")
 @pytest.mark.parametrize(("gate", "label", "shapes"), CASES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,9 +29,24 @@ BLOCK = 512
 """Elements that one program of a loop works on."""
 
 
+_LOG = logging.getLogger("protocols")
+
+
 def serve(device: torch.device) -> bool:
     """Whether the loops here compute on this device."""
-    return HAS_TRITON and device.type == "cuda"
+    return HAS_TRITON and device.type == "cuda" and runs(device)
+
+
+@cache
+def runs(device: torch.device) -> bool:
+    """Whether a loop runs on a card, tried once: Triton wants a C compiler on the host, and a card of some age."""
+    try:
+        launch(_copied, 1, torch.ones(1, device=device), torch.empty(1, device=device))
+    except Exception as error:  # of many kinds, and none is worth more than to do without
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        _LOG.warning("Triton cannot be used on %s, so torch computes, more slowly: %s", device, reason)
+        return False
+    return True
 
 
 def loop(function: Callable[..., Any]) -> Any:
@@ -60,3 +77,9 @@ def places(count: Number, block: tl.constexpr) -> Any:
     """The elements of this program, and which of them there are."""
     i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     return i, i < count
+
+
+@loop
+def _copied(x: Pointer, result: Pointer, count: Number, block: tl.constexpr) -> None:
+    i, inside = places(count, block)
+    tl.store(result + i, tl.load(x + i, mask=inside), mask=inside)
