@@ -12,6 +12,8 @@ if HAS_TRITON:
 
 _SIDE = 32
 """Of the square of results that one program computes."""
+_MOST_ROWS = 65_535
+"""That many programs a card takes along its second axis."""
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -40,9 +42,10 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def split_digits(x: Tensor, columns: slice, balance: int, digits: Tensor, at: int) -> None:
     """As `factor.write_digits`: digits of some columns of x, from column `at` on. balance: 0x80...80."""
-    width, (rows, count, length) = columns.stop - columns.start, digits.shape
-    source, target = x[:, columns], digits[:, :, at:]
-    launch(_split_digits, width, source, target, balance, *x.stride(), count, length, others=(rows,))
+    width, (_, count, length) = columns.stop - columns.start, digits.shape
+    parts = zip(x[:, columns].split(_MOST_ROWS), digits[:, :, at:].split(_MOST_ROWS), strict=True)
+    for source, target in parts:
+        launch(_split_digits, width, source, target, balance, *x.stride(), count, length, others=(len(source),))
 
 
 def add_shifted(parts: Tensor, shifts: Tensor, total: Tensor) -> None:
