@@ -71,8 +71,11 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
     matrices = sum(count for name, count in kept.items() if _is_matrix(manifest.parameters[name]))
     others = sum(kept.values()) - matrices
     largest = max(manifest.parameters, key=lambda name: manifest.parameters[name].elements)
-    loading = _loading_bytes(manifest, manifest.parameters[largest])
-    if matrices + others + loading <= free_bytes:
+    loading, needed = (
+        _loading_bytes(manifest, manifest.parameters[largest]),
+        needed_bytes(manifest, role, digits=digits),
+    )
+    if needed <= free_bytes:
         return Room(matrices)
     least = FEWEST_BUFFERS * BLOCK_BYTES
     if others + loading + least > free_bytes:
@@ -88,7 +91,7 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
     free_on_disk = shutil.disk_usage(folder).free
     if room.disk_bytes > free_on_disk:
         raise CheckpointError(
-            f"{role} needs {human_bytes(matrices + others + loading)} of memory for this model, of which "
+            f"{role} needs {human_bytes(needed)} of memory for this model, of which "
             f"{human_bytes(free_bytes)} are free; the {human_bytes(room.disk_bytes)} of matrices that do not fit would "
             f"go to {folder}, where {human_bytes(free_on_disk)} are free. TMPDIR names another folder"
         )

@@ -107,7 +107,7 @@ def _degraded(device: torch.device) -> list[str]:
         factor.multiplies_bytes = lambda where: False  # type: ignore[assignment]
         found.append(f"products of bytes fail on this card ({reason}): linear layers go by float64 limbs")
     if device.type == "cuda" and not card.serve(device):
-        found.append("Triton is missing: local steps of gates are many small kernels of torch")
+        found.append("Triton cannot be used: local steps of gates are many small kernels of torch")
     if not kernels.HAS_COMPILER:
         found.append("numba is missing: figures of the CPU are those of plain torch")
     if not factor.multiplies_bytes(torch.device("cpu")):

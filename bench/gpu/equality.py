@@ -21,6 +21,7 @@ from protocols.beaver.roles import Party
 from protocols.beaver.weights import Matrix
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Secret
+from protocols.core.transfer import CPU
 from protocols.functions.argmax import argmax
 from protocols.functions.bits import from_bits, to_bits
 from protocols.functions.compare import less_than, select
@@ -31,7 +32,6 @@ from protocols.functions.relu import relu
 from protocols.functions.softmax import softmax
 from protocols.functions.tanh import tanh
 
-_CPU = torch.device("cpu")
 _ROWS, _WIDTH = 21, 40  # no multiples of eight bits or of a card's blocks among the rows
 
 
@@ -168,7 +168,7 @@ def _model_on_device(weights: WeightVisibility) -> Callable[[torch.device], list
 
 def compare(name: str, run: Callable[[torch.device], list[Outcome]], device: torch.device) -> Compared:
     """One program on the CPU and on the device."""
-    return compared(name, run(_CPU), run(device))
+    return compared(name, run(CPU), run(device))
 
 
 def compared(name: str, due: Sequence[Outcome], found: Sequence[Outcome]) -> Compared:

@@ -18,12 +18,12 @@ from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES, Prg
+from protocols.core.transfer import CPU
 
 ROLES = ("p0", "p1", "dealer")
 RoleProgram = Callable[[BeaverProtocol, Sequence[Any]], Any]
 Around = Callable[[str], AbstractContextManager[None]]
 _TIMEOUT_SECONDS = 300.0
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _SendOnly(Channel):
 
 def split(x: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """Additive shares in Z_2^64, the same for the same number."""
-    first = Prg(b"\x03" * SEED_BYTES, number.to_bytes(SEED_BYTES, "big")).words(0, 0, tuple(x.shape), _CPU)
+    first = Prg(b"\x03" * SEED_BYTES, number.to_bytes(SEED_BYTES, "big")).words(0, 0, tuple(x.shape), CPU)
     return first, x - first
 
 

@@ -16,9 +16,9 @@ from protocols.core import ring
 from protocols.core.errors import ProtocolError
 from protocols.core.prg import SEED_BYTES, Prg
 from protocols.core.secret import TensorSpec
+from protocols.core.transfer import CPU
 
 _SESSION = b"client input"
-_CPU = torch.device("cpu")
 
 
 def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tuple[bytes, bytes]:
@@ -73,7 +73,7 @@ def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor], tuple[Tensor
     generator = Prg(os.urandom(SEED_BYTES), b"weight shares")
 
     def split(tensor: int, number: int, part: Tensor) -> tuple[tuple[Tensor], tuple[Tensor]]:
-        mask = generator.words(tensor, number, tuple(part.shape), _CPU)
+        mask = generator.words(tensor, number, tuple(part.shape), CPU)
         return (mask,), (part - mask,)
 
     return split
@@ -86,4 +86,4 @@ def payload_bytes(specs: Mapping[str, TensorSpec]) -> int:
 
 def _expand(seed: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
     generator = Prg(seed, _SESSION)
-    return {name: generator.words(i, 0, specs[name].shape, _CPU) for i, name in enumerate(sorted(specs))}
+    return {name: generator.words(i, 0, specs[name].shape, CPU) for i, name in enumerate(sorted(specs))}

@@ -1,8 +1,8 @@
 """Bit planes: plane j holds bit j of every element, eight elements to a byte, element 0 in the lowest bit.
 
 Every Boolean operation on a plane is then one bulk bitwise operation, and an opened bit costs one bit on the wire.
-The two conversions have a kernel for the CPU and a plain torch form for every other device; a test compares them bit
-for bit.
+The two conversions have a loop for the CPU, one for graphics cards and a plain torch form; tests compare them bit for
+bit.
 """
 
 from __future__ import annotations

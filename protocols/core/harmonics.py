@@ -2,7 +2,8 @@
 
 With c = x + r public, cos(w x) is cos(w c) cos(w r) + sin(w c) sin(w r). The dealer shares cosines and sines of r, the
 parties multiply them by those of c. Both come from here, from the tables of `tables` and repeated rotation, so that
-every machine finds the same integers. There is one compiled loop for each side, and the same in plain torch.
+every machine finds the same integers. There is one compiled loop for each side, on the CPU and on graphics cards, and
+the same in plain torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Local steps of gates that would take torch many passes over memory: one compiled loop each.
 
-As in `ring`, `bits` and `tables`, each has a plain torch reference for every other device. `first` says whether
-this is the party that adds public terms. Bits are 0 / 1 in uint8.
+As in `ring`, `bits` and `harmonics`, there is a loop for the CPU, one for graphics cards, and a plain torch reference
+where their compiler is missing. `first` says whether this is the party that adds public terms. Bits are 0 / 1 in uint8.
 """
 
 from __future__ import annotations
@@ -151,13 +151,10 @@ def smooth(
     R, ρ_0 (slope r + R), T and ρ_0 T; of_upper one of ρ_1 r. Without slopes mask and of_upper may be None.
     Shapes: int64 [n], but bits uint8 [2, n], bit_masks [2, n].
     """
+    # Where a slope is zero, whatever stands in for what it multiplies.
+    own, above = (opened if missing is None else missing for missing in (mask, of_upper))
     if card.serve(opened.device):
-        read = opened if mask is None else mask, series, bits, bit_masks
-        return card.smooth(
-            opened, *read, of_middle, opened if of_upper is None else of_upper, lines, series_bits, first=first
-        )
-    own = torch.zeros_like(opened) if mask is None else mask
-    above = own if of_upper is None else of_upper  # not read where the slope is zero
+        return card.smooth(opened, own, series, bits, bit_masks, of_middle, above, lines, series_bits, first=first)
     if not kernels.serve(opened.device):
         return smooth_reference(opened, own, series, bits, bit_masks, of_middle, above, lines, series_bits, first=first)
     arrays = opened, own, series, bits, bit_masks, *of_middle, above
@@ -275,7 +272,7 @@ def merge(
     Shapes: uint8 [variables, ...], the same, [any, ...], [...] -> two of [...].
     """
     if card.serve(opened.device):
-        return card.merge(opened, masks, shared, highest, needs_equal=needs_equal, first=first)
+        return card.merge(opened, masks, shared, highest, *_merged(len(opened), needs_equal), first=first)
     if not kernels.serve(opened.device):
         return merge_reference(opened, masks, shared, highest, needs_equal=needs_equal, first=first)
     count = highest.numel()
@@ -288,8 +285,7 @@ def merge_reference(
     opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
     """`merge` in plain torch."""
-    size = (len(opened) + 1 + (not needs_equal)) // 2
-    lowest = 0 if needs_equal else 1
+    size, lowest = _merged(len(opened), needs_equal)
     (v, w), (p_masks, g_masks) = (t.split([size - lowest, size - 1]) for t in (opened, masks))
     count = 1 << (size - lowest)
     subsets = [subset for subset in range(count) if subset.bit_count() > 1]
@@ -315,21 +311,19 @@ def merge_reference(
 
 def merge_products(masks: Tensor, *, needs_equal: bool) -> Tensor:
     """What the dealer shares for `merge`, from all of its masks. Shapes: uint8 [variables, ...] -> [planes, ...]."""
-    size = (len(masks) + 1 + (not needs_equal)) // 2
-    lowest = 0 if needs_equal else 1
-    p_count = size - lowest
-    subsets = [subset for subset in range(1 << p_count) if subset.bit_count() > 1]
+    size, lowest = _merged(len(masks), needs_equal)
     if card.serve(masks.device):
-        with_g = [
-            above | 1 << (p_count + i)
-            for i in range(size - 1)
-            for above in range(1 << (i + 1 - lowest), 1 << p_count, 1 << (i + 1 - lowest))
-        ]
-        return card.mask_products(masks, (*subsets, *with_g))
-    p_masks, g_masks = masks.split([p_count, size - 1])
+        return card.merge_products(masks, size, lowest)
+    p_masks, g_masks = masks.split([size - lowest, size - 1])
     table = planes_of.products(p_masks)
+    subsets = [subset for subset in range(len(table)) if subset.bit_count() > 1]
     products = [table[:: 1 << (i + 1 - lowest)][1:] & g_masks[i] for i in range(size - 1)]
     return torch.cat([table[subsets], *products])
+
+
+def _merged(variables: int, needs_equal: bool) -> tuple[int, int]:
+    """How many digits are merged where so many p and g are opened, and the lowest whose p is."""
+    return (variables + 1 + (not needs_equal)) // 2, 0 if needs_equal else 1
 
 
 def pairs_of(count: int) -> list[tuple[int, int]]:

@@ -23,7 +23,6 @@ SEED_BYTES = 16
 _DOMAIN = b"secure-inference prg 1"
 _BLOCK_BYTES = 16
 _LIMIT_BYTES = _BLOCK_BYTES << 32
-_CPU = torch.device("cpu")
 
 
 class Prg:
@@ -40,7 +39,7 @@ class Prg:
 
     def stream(self, gate: int, label: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         """`count` bytes of address (gate, label)."""
-        return self._bytes(gate, label, count, _CPU).numpy()
+        return self._bytes(gate, label, count, transfer.CPU).numpy()
 
     def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""

@@ -21,7 +21,6 @@ from protocols.core.channel import Payload
 
 WORD_BITS = 64
 HALF_WORD_BITS = 32
-_CPU = torch.device("cpu")
 _LIMB_BITS = 16
 _LIMB = (1 << _LIMB_BITS) - 1
 _MOST_TERMS = (1 << 21) - 1
@@ -175,7 +174,7 @@ def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> T
     return torch.from_numpy(kernels.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
 
 
-def unpack(payload: Payload, shape: tuple[int, ...], bits: int, device: torch.device = _CPU) -> Tensor:
+def unpack(payload: Payload, shape: tuple[int, ...], bits: int, device: torch.device = transfer.CPU) -> Tensor:
     """Inverse of `pack`. Shapes: bytes [numel * element_bytes(bits)] -> int64 `shape`."""
     if kernels.serve(device):
         words = kernels.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits))

@@ -17,9 +17,9 @@ from protocols.core import ring
 from protocols.core.errors import ProtocolError
 from protocols.core.prg import SEED_BYTES, Prg
 from protocols.core.secret import TensorSpec
+from protocols.core.transfer import CPU
 
 _SESSION = b"client input, part "
-_CPU = torch.device("cpu")
 _PARTIES = 3
 
 
@@ -61,7 +61,7 @@ def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor, Tensor], ...]
     generators = [Prg(os.urandom(SEED_BYTES), b"weight shares") for _ in range(_PARTIES - 1)]
 
     def split(tensor: int, number: int, part: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        first, second = (generator.words(tensor, number, tuple(part.shape), _CPU) for generator in generators)
+        first, second = (generator.words(tensor, number, tuple(part.shape), CPU) for generator in generators)
         shares = first, second, part - first - second
         return tuple((shares[i], shares[(i + 1) % _PARTIES]) for i in range(_PARTIES))
 
@@ -104,7 +104,7 @@ def input_bytes(index: int, specs: Mapping[str, TensorSpec]) -> int:
 
 def _expand(seed: bytes, part: int, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
     generator = Prg(seed, _SESSION + bytes([part]))
-    return {name: generator.words(i, 0, specs[name].shape, _CPU) for i, name in enumerate(sorted(specs))}
+    return {name: generator.words(i, 0, specs[name].shape, CPU) for i, name in enumerate(sorted(specs))}
 
 
 def _unpack(payload: memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:

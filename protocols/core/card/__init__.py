@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from protocols.core.card.compiler import serve
 from protocols.core.card.matrices import add_shifted, matmul, split_digits
-from protocols.core.card.planes import from_planes, leaves, mask_products, merge, products, to_planes
+from protocols.core.card.planes import from_planes, leaves, merge, merge_products, products, to_planes
 from protocols.core.card.steps import lift, lines, select, shift_opened, smooth
 from protocols.core.card.waves import add_harmonics, harmonics, power_products
 from protocols.core.card.words import pack, pack_difference, pack_sum, unpack, unpack_added
@@ -22,9 +22,9 @@ __all__ = [
     "leaves",
     "lift",
     "lines",
-    "mask_products",
     "matmul",
     "merge",
+    "merge_products",
     "pack",
     "pack_difference",
     "pack_sum",

@@ -12,8 +12,6 @@ if HAS_TRITON:
 
 _SIDE = 32
 """Of the square of results that one program computes."""
-_MOST_ROWS = 65_535
-"""That many programs a card takes along its second axis."""
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -42,10 +40,9 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def split_digits(x: Tensor, columns: slice, balance: int, digits: Tensor, at: int) -> None:
     """As `factor.write_digits`: digits of some columns of x, from column `at` on. balance: 0x80...80."""
-    width, (_, count, length) = columns.stop - columns.start, digits.shape
-    parts = zip(x[:, columns].split(_MOST_ROWS), digits[:, :, at:].split(_MOST_ROWS), strict=True)
-    for source, target in parts:
-        launch(_split_digits, width, source, target, balance, *x.stride(), count, length, others=(len(source),))
+    width, (rows, count, length) = columns.stop - columns.start, digits.shape
+    source, target = x[:, columns], digits[:, :, at:]
+    launch(_split_digits, rows * width, source, target, balance, *x.stride(), count, length, width)
 
 
 def add_shifted(parts: Tensor, shifts: Tensor, total: Tensor) -> None:
@@ -97,13 +94,14 @@ def _split_digits(
     count: Number,
     length: Number,
     width: Number,
+    elements: Number,
     block: tl.constexpr,
 ) -> None:
-    i, inside = places(width, block)
-    row = tl.program_id(1).to(tl.int64)
-    word = (tl.load(x + row * x_row + i * x_column, mask=inside) + balance) ^ balance
+    i, inside = places(elements, block)
+    row, column = i // width, i % width
+    word = (tl.load(x + row * x_row + column * x_column, mask=inside) + balance) ^ balance
     for j in range(count):
-        tl.store(digits + (row * count + j) * length + i, ((word >> (8 * j)) & 255).to(tl.int8), mask=inside)
+        tl.store(digits + (row * count + j) * length + column, ((word >> (8 * j)) & 255).to(tl.int8), mask=inside)
 
 
 @loop

@@ -45,9 +45,9 @@ def products(factors: Tensor, one: int) -> Tensor:
     return _products(factors, tuple(range(1 << len(factors))), one)
 
 
-def mask_products(masks: Tensor, subsets: tuple[int, ...]) -> Tensor:
-    """Products of some subsets of planes. Shapes: uint8 [k, ...] -> [subsets, ...]."""
-    return _products(masks, subsets, 255)
+def merge_products(masks: Tensor, size: int, lowest: int) -> Tensor:
+    """As `local.merge_products`, of `size` digits; lowest: the first whose p is opened."""
+    return _products(masks, _shared(size, lowest), 255)
 
 
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
@@ -60,17 +60,29 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
 
 
 def merge(
-    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
+    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, size: int, lowest: int, *, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """As `local.merge`."""
-    size = (len(opened) + 1 + (not needs_equal)) // 2
-    terms = tables.numbers(_terms(size, 0 if needs_equal else 1), opened.device)
+    """As `local.merge`, of `size` digits; lowest: the first whose p is opened, 0 where P is needed."""
+    terms = tables.numbers(_terms(size, lowest), opened.device)
     less, equal = (torch.empty(highest.shape, dtype=torch.uint8, device=highest.device) for _ in range(2))
     tensors = tuple(t.contiguous() for t in (opened, masks, shared, highest))
-    p_count = len(opened) - size + 1
-    counts = len(terms), len(opened), p_count
+    counts = len(terms), len(opened), size - lowest
     launch(_merge, highest.numel(), *tensors, terms, less, equal, *counts, first=first, block=_ROW_BLOCK)
     return less, equal
+
+
+@cache
+def _shared(size: int, lowest: int) -> tuple[int, ...]:
+    """The products of masks that the dealer shares, in order: each a set of variables, p from lowest on, then g."""
+    p_count = size - lowest
+    of_p = [subset for subset in range(1 << p_count) if subset.bit_count() > 1]
+    with_g = [1 << (p_count + i) | above for i in range(size - 1) for above in _above(i, size, lowest)[1:]]
+    return (*of_p, *with_g)
+
+
+def _above(i: int, size: int, lowest: int) -> range:
+    """Every set of the p above digit i, as a number."""
+    return range(0, 1 << (size - lowest), 1 << (i + 1 - lowest))
 
 
 @cache
@@ -80,23 +92,16 @@ def _terms(size: int, lowest: int) -> tuple[tuple[int, int, int, int], ...]:
     public p that it has.
     """
     p_count, variables = size - lowest, 2 * size - 1 - lowest
-    subsets = [subset for subset in range(1 << p_count) if subset.bit_count() > 1]
-
-    def of_masks(subset: int) -> int:
-        if subset.bit_count() > 1:
-            return variables + subsets.index(subset)
-        return subset.bit_length() - 1
-
-    terms, start = [], variables + len(subsets)
+    place = {0: -1} | {1 << i: i for i in range(variables)}
+    place |= {subset: variables + i for i, subset in enumerate(_shared(size, lowest))}
+    terms = []
     for i in range(size - 1):
-        above = (1 << p_count) - (1 << (i + 1 - lowest))
-        of_this = range(0, 1 << p_count, 1 << (i + 1 - lowest))
-        for j, subset in enumerate(of_this):
-            with_g = start + j - 1 if j else p_count + i
-            terms.append((i, of_masks(subset), with_g, above ^ subset))
-        start += len(of_this) - 1
+        sets = _above(i, size, lowest)
+        every = (1 << p_count) - sets.step
+        terms += [(i, place[masks], place[1 << (p_count + i) | masks], every ^ masks) for masks in sets]
     if lowest == 0:
-        terms += [(-1, of_masks(subset), -1, (1 << p_count) - 1 ^ subset) for subset in range(1 << p_count)]
+        every = (1 << p_count) - 1
+        terms += [(-1, place[masks], -1, every ^ masks) for masks in range(1 << p_count)]
     return tuple(terms)
 
 

@@ -65,7 +65,7 @@ def power_products(
     public_bits: int,
     range_size: int,
 ) -> Tensor:
-    """As `local.power_products`; 2^range_size is divided by in the last step of each product."""
+    """As `local.power_products`; range_size: the exponent is less by it where it wrapped around."""
     result = torch.empty_like(negative, memory_format=torch.contiguous_format)
     tensors = (t.contiguous() for t in (negative, small, wrapped, *shares, *power_tables))
     half = len(power_tables[0]).bit_length() - 1

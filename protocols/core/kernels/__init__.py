@@ -1,7 +1,7 @@
 """Compiled loops for the CPU: what torch does slowly, or in many passes over memory.
 
-Each loop has a plain torch reference where it is called from (`ring`, `factor`, `bits`, `harmonics`, `local`), which
-serves every other device, and a test compares the two bit for bit. torch has no fast path for products of int64
+Each loop has a plain torch reference where it is called from (`ring`, `factor`, `bits`, `harmonics`, `local`), and a
+test compares the two bit for bit. Those for graphics cards are in `card`. torch has no fast path for products of int64
 matrices on every processor; the loop here uses the widest integer multiplier that there is.
 """
 
