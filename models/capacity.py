@@ -71,10 +71,8 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
     matrices = sum(count for name, count in kept.items() if _is_matrix(manifest.parameters[name]))
     others = sum(kept.values()) - matrices
     largest = max(manifest.parameters, key=lambda name: manifest.parameters[name].elements)
-    loading, needed = (
-        _loading_bytes(manifest, manifest.parameters[largest]),
-        needed_bytes(manifest, role, digits=digits),
-    )
+    loading = _loading_bytes(manifest, manifest.parameters[largest])
+    needed = needed_bytes(manifest, role, digits=digits)
     if needed <= free_bytes:
         return Room(matrices)
     least = FEWEST_BUFFERS * BLOCK_BYTES

@@ -101,6 +101,24 @@ def _phasor(
 
 
 @loop
+def _first_wave(
+    x: Block,
+    period: Pointer,
+    angles: Pointer,
+    inside: Block,
+    step: tl.constexpr,
+    half_angle: tl.constexpr,
+    scale: tl.constexpr,
+) -> Block:
+    """cos and sin of x's angle, and of what turns one multiple of it into the next."""
+    cos, sin = _phasor(x, period, angles, inside, half_angle, scale)
+    by_cos, by_sin = cos, sin
+    if step == 2:
+        by_cos, by_sin = _rotated(cos, sin, cos, sin, scale)
+    return cos, sin, by_cos, by_sin
+
+
+@loop
 def _harmonics(
     x: Pointer,
     periods: Pointer,
@@ -119,10 +137,9 @@ def _harmonics(
     i, inside = places(count, block)
     j = tl.program_id(1).to(tl.int64)
     periods_count = tl.num_programs(1)
-    cos, sin = _phasor(tl.load(x + i, mask=inside), periods + 3 * j, angles, inside, half_angle, scale)
-    by_cos, by_sin = cos, sin
-    if step == 2:
-        by_cos, by_sin = _rotated(cos, sin, cos, sin, scale)
+    cos, sin, by_cos, by_sin = _first_wave(
+        tl.load(x + i, mask=inside), periods + 3 * j, angles, inside, step, half_angle, scale
+    )
     for t in range(multiples):
         row = tl.load(rows + t) + tl.zeros((block,), tl.int64)
         kept = inside & (row >= 0)
@@ -157,10 +174,7 @@ def _add_harmonics(
     total = tl.load(result + i, mask=inside)
     for j in range(period_count):
         bit = tl.load(value + j * count + i, mask=inside)
-        cos, sin = _phasor(c, periods + 3 * j, angles, inside, half_angle, scale)
-        by_cos, by_sin = cos, sin
-        if step == 2:
-            by_cos, by_sin = _rotated(cos, sin, cos, sin, scale)
+        cos, sin, by_cos, by_sin = _first_wave(c, periods + 3 * j, angles, inside, step, half_angle, scale)
         for t in range(multiples):
             row = tl.load(rows + t) + tl.zeros((block,), tl.int64)
             kept = inside & (row >= 0)
