@@ -18,7 +18,7 @@ from protocols.core.fixedpoint import FixedPointPolicy, decode
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Protocol, Secret
 
-_EXPONENT_LOWEST, _EXPONENT_RANGE = -0.25, 15.75
+_EXPONENT_LOWEST, _EXPONENT_RANGE = -0.25, 15.5
 
 
 class ClearSecret(Secret):
@@ -151,7 +151,7 @@ class CleartextProtocol(Protocol):
         return self._secret(value.amax(-1, keepdim=True), x.fraction_bits)
 
     def exp2_negative(self, u: Secret) -> Secret:
-        value = self._bounded("exp2_negative", self._value(u), 2.0 ** (self.policy.value_bits + 1))
+        value = self._bounded("exp2_negative", self._value(u), 2.0 ** (self.policy.value_bits + 1) - 1)
         if value.numel() and float(value.min()) < _EXPONENT_LOWEST:
             raise BoundError(f"layer {self.layer_name or '(none)'}: exp2_negative takes u >= {_EXPONENT_LOWEST:g}")
         return self._secret(torch.where(value < _EXPONENT_RANGE, 2.0**-value, 0.0), u.fraction_bits)

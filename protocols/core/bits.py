@@ -21,11 +21,14 @@ def plane_bytes(elements: int) -> int:
     return (elements + 7) // 8
 
 
-def to_planes(x: Tensor, count: int) -> Tensor:
-    """The `count` lowest bits of x as planes. Shapes: int64 [..., n] -> uint8 [..., count, ceil(n / 8)]."""
+def to_planes(x: Tensor, count: int, lowest: int = 0) -> Tensor:
+    """`count` bits of x, from bit `lowest` on, as planes. Shapes: int64 [..., n] -> uint8 [..., count, ceil(n / 8)]."""
     if card.serve(x.device):
-        return card.to_planes(x, count)
-    return _to_planes_cpu(x, count) if kernels.serve(x.device) else to_planes_reference(x, count)
+        return card.to_planes(x, count, lowest)
+    if not kernels.serve(x.device):
+        return to_planes_reference(x, count, lowest)
+    planes = kernels.transpose_bits(x.reshape(-1, x.shape[-1]).numpy(), count, lowest)
+    return torch.from_numpy(planes).reshape(*x.shape[:-1], count, -1)
 
 
 def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64) -> Tensor:
@@ -44,15 +47,16 @@ def products(factors: Tensor, one: int = ALL_ONES) -> Tensor:
     """
     if card.serve(factors.device):
         return card.products(factors, one)
-    table = torch.full_like(factors[:1], one)
-    for factor in factors:
-        table = torch.cat([table, table & factor])
+    table = torch.empty((1 << len(factors), *factors.shape[1:]), dtype=factors.dtype, device=factors.device)
+    table[0] = one
+    for i, factor in enumerate(factors):
+        torch.bitwise_and(table[: 1 << i], factor, out=table[1 << i : 2 << i])
     return table
 
 
-def to_planes_reference(x: Tensor, count: int) -> Tensor:
+def to_planes_reference(x: Tensor, count: int, lowest: int = 0) -> Tensor:
     """`to_planes` in plain torch."""
-    padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % 8)).contiguous()
+    padded = torch.nn.functional.pad(x >> lowest, (0, -x.shape[-1] % 8)).contiguous()
     raw = padded.view(torch.uint8).reshape(*x.shape[:-1], -1, 8, 8)  # [..., row, element, byte]
     raw = raw[..., : plane_bytes(count)]
     places = torch.arange(8, dtype=torch.uint8, device=x.device)
@@ -66,11 +70,6 @@ def from_planes_reference(planes: Tensor, elements: int) -> Tensor:
     shifts = torch.arange(8, dtype=torch.uint8, device=planes.device)
     bits = (planes.unsqueeze(-1) >> shifts) & 1
     return bits.flatten(-2)[..., :elements]
-
-
-def _to_planes_cpu(x: Tensor, count: int) -> Tensor:
-    planes = kernels.transpose_bits(x.reshape(-1, x.shape[-1]).numpy(), count)
-    return torch.from_numpy(planes).reshape(*x.shape[:-1], count, -1)
 
 
 def _from_planes_cpu(planes: Tensor, elements: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from protocols.core import bits as planes_of
-from protocols.core import card, kernels, ring, tables
+from protocols.core import card, kernels, ring, tables, transfer
 
 
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
@@ -189,44 +189,54 @@ def smooth_reference(
     return select_reference(bits[0], middle_share, masked_middle) + select_reference(bits[1], upper_share, masked_upper)
 
 
-def power_products(
-    negative: Tensor, small: Tensor, wrapped: Tensor, shares: list[Tensor], public_bits: int, range_bits: int
-) -> Tensor:
-    """A share of s 2^(e - w 2^range_bits) 2^r for two bits s and w, as `gates.exponential` explains.
+def power_of_mask(mask: Tensor, range_bits: int, factor_bits: int) -> Tensor:
+    """2^r with factor_bits fraction bits, for r mod 2^range_bits with 16 fraction bits. Shapes: int64 [n] -> [n]."""
+    if not kernels.serve(mask.device):
+        return power_of_mask_reference(mask, range_bits, factor_bits)
+    drop = tables.SCALE_BITS - factor_bits
+    return torch.from_numpy(kernels.power_of_mask(mask.numpy(), *_powers(), tables.SCALE_BITS, range_bits, drop))
 
-    negative: e <= 1 with 16 fraction bits; 2^e is taken with public_bits fraction bits. shares: of 2^r, σ 2^r, ω 2^r
-    and σω 2^r. Shapes: int64 [n], bits uint8 [n].
+
+def power_of_mask_reference(mask: Tensor, range_bits: int, factor_bits: int) -> Tensor:
+    """`power_of_mask` in plain torch."""
+    fraction = tables.power_of_two(ring.low(mask, tables.FRACTION_BITS))
+    whole = ring.low(mask >> tables.FRACTION_BITS, range_bits)
+    return tables.rounded(fraction << whole, tables.SCALE_BITS - factor_bits)
+
+
+def power_products(negative: Tensor, bits: Tensor, shares: list[Tensor], public_bits: int, range_bits: int) -> Tensor:
+    """A share of (b_0 + b_1 2^(-2^range_bits)) 2^e 2^r, b_k = v_k ⊕ ρ_k, as `gates.exponential` explains.
+
+    negative: e <= 1 with 16 fraction bits; 2^e is taken with public_bits fraction bits. bits: the v_k, 0 / 1 in uint8.
+    shares: of 2^r, ρ_0 2^r and ρ_1 2^r. Shapes: int64 [n], bits [2, n].
     """
     if card.serve(negative.device):
         power_tables = tables.powers(negative.device)
         return card.power_products(
-            negative, small, wrapped, shares, power_tables, tables.SCALE_BITS, public_bits, 1 << range_bits
+            negative, bits, shares, power_tables, tables.SCALE_BITS, public_bits, 1 << range_bits
         )
-    fraction = tables.power_of_two(ring.low(negative, tables.FRACTION_BITS))
     if not kernels.serve(negative.device):
-        return power_products_reference(negative, fraction, small, wrapped, shares, public_bits, range_bits)
+        return power_products_reference(negative, bits, shares, public_bits, range_bits)
+    arrays = (t.contiguous().numpy() for t in (negative, bits, *shares))
     up = public_bits - tables.SCALE_BITS
-    arrays = negative, fraction, small, wrapped, *shares
-    found = kernels.power_products(*(t.numpy() for t in arrays), up, tables.FRACTION_BITS, 1 << range_bits)
-    return torch.from_numpy(found)
+    return torch.from_numpy(kernels.power_products(*arrays, *_powers(), tables.SCALE_BITS, up, 1 << range_bits))
 
 
 def power_products_reference(
-    negative: Tensor,
-    fraction: Tensor,
-    small: Tensor,
-    wrapped: Tensor,
-    shares: list[Tensor],
-    public_bits: int,
-    range_bits: int,
+    negative: Tensor, bits: Tensor, shares: list[Tensor], public_bits: int, range_bits: int
 ) -> Tensor:
     """`power_products` in plain torch."""
-    power, by_small, by_wrapped, by_both = shares
-    kept = select_reference(small, power, by_small)
-    both = select_reference(wrapped, kept, select_reference(small, by_wrapped, by_both))
+    power, *masked = shares
+    here, wrapped = (select_reference(bit, power, product) for bit, product in zip(bits, masked, strict=True))
+    fraction = tables.power_of_two(ring.low(negative, tables.FRACTION_BITS))
     up = (negative >> tables.FRACTION_BITS) + public_bits - tables.SCALE_BITS
-    public, public_wrapped = _shifted(fraction, up), _shifted(fraction, up - (1 << range_bits))
-    return public * kept + (public_wrapped - public) * both
+    return _shifted(fraction, up) * here + _shifted(fraction, up - (1 << range_bits)) * wrapped
+
+
+def _powers() -> tuple[kernels.Array, kernels.Array]:
+    """`tables.powers` for loops on the CPU."""
+    coarse, fine = tables.powers(transfer.CPU)
+    return coarse.numpy(), fine.numpy()
 
 
 def _shifted(x: Tensor, up: Tensor) -> Tensor:

@@ -201,7 +201,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def exp2_negative(self, u: Secret) -> Secret:
-        """2^(-u) elementwise for -1/4 <= u < 2^14; exactly zero from u = 15.75 on, and zero or not from u = 15.5 on."""
+        """2^(-u) elementwise for -1/4 <= u < 2^14 - 1; zero from u = 15.5 on, and zero or not from u = 15.25 on."""
 
     @abstractmethod
     def decompose(self, x: Secret, count: int) -> Secret:

@@ -97,15 +97,17 @@ MILD_MASKED = (MILD_SCORES, MASK)
 EXPONENT_EDGES = (
     0.0,
     ULP,
-    *around(1.0, 15.0, 16.0, 32.0),
+    *around(1.0, 15.0, 15.25, 15.5, 15.75, 16.0, 32.0),
     *(16.0 - i * ULP for i in range(2, 20)),
     16.1,
     4096.0,
     8191.0,
 )
 EXPONENT = Argument(0.0, LARGEST, EXPONENT_EDGES)
-SMALL_EXPONENT = Argument(-ULP, 17.0, (-ULP, *EXPONENT_EDGES[:-2]))  # a truncation may leave zero one unit below
-FAR_EXPONENT = Argument(0.0, 2.0**14 - ULP, (2.0**14 - ULP, 2.0**14 - 1, 2.0**13))
+SMALL_EXPONENT = Argument(
+    ULP - 0.25, 17.0, (ULP - 0.25, -ULP, *EXPONENT_EDGES[:-2])
+)  # a truncation takes one unit more
+FAR_EXPONENT = Argument(0.0, 2.0**14 - 1 - ULP, (2.0**14 - 1 - ULP, 2.0**14 - 2, 2.0**13))
 EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
 PIECES = Argument(-9.0, 5.0, (*around(-8.0, -4.0, -1.95, 3.0, 4.0), 0.0))  # where PUMA's polynomials change
 LAYER_NORM = (ANY, Argument(-1.0, 1.0, (1.0, -1.0)), Argument(-90.0, 90.0))

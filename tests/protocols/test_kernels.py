@@ -162,14 +162,17 @@ def test_smooth(series_bits: int, sloped: bool, first: bool) -> None:
     assert torch.equal(found, due)
 
 
+def test_power_of_mask() -> None:
+    mask = torch.cat([torch.arange(-5, 5), random_words(2000, seed=1)])
+    assert torch.equal(local.power_of_mask(mask, 4, 14), local.power_of_mask_reference(mask, 4, 14))
+
+
 def test_power_products() -> None:
-    negative = torch.cat([torch.arange(-5, 5), (random_words(2000, seed=1) & 0xFFFFF) - 0xFFFFF + 0x4000])
-    count = negative.numel()
-    small, wrapped, shares = bits_of(count, seed=2), bits_of(count, seed=3), list(random_words(4, count, seed=4))
-    fraction = tables.power_of_two(ring.low(negative, tables.FRACTION_BITS))
-    found = local.power_products(negative, small, wrapped, shares, 31, 4)
-    due = local.power_products_reference(negative, fraction, small, wrapped, shares, 31, 4)
-    assert torch.equal(found, due)
+    negative = torch.cat([torch.arange(-5, 5), (random_words(2000, seed=1) & 0xFFFFF) - 0xFFFFF + 0x8000])
+    bits = torch.stack([bits_of(negative.numel(), seed=seed) for seed in (2, 3)])
+    shares = list(random_words(3, negative.numel(), seed=4))
+    found = local.power_products(negative, bits, shares, 31, 4)
+    assert torch.equal(found, local.power_products_reference(negative, bits, shares, 31, 4))
 
 
 @pytest.mark.parametrize("first", [False, True])

@@ -4,8 +4,10 @@
 
 Leaves. Both numbers are cut into digits of four bits. For a digit, "less" (g) and "equal" (p) are polynomials over
 GF(2) in the four bits of r with public coefficients from c, so a share of each is a public combination of the 15
-products of those bits, which the dealer shares. Leaves cost no communication between the parties. Where there are few
-elements digits may have eight bits, with 255 products.
+products of those bits, which the dealer shares. With q_j = (not c_j) + r_j,
+    p = q_3 q_2 q_1 q_0,    g = (not c_3) r_3 + q_3 ((not c_2) r_2 + q_2 (...)).
+Leaves cost no communication between the parties. Where there are few elements digits may have eight bits, with 255
+products.
 
 Merging. From the lowest digit (0) to the highest (m - 1),
     G = g_{m-1} + p_{m-1} (g_{m-2} + p_{m-2} (...)),   P = p_{m-1} ... p_0.
@@ -30,7 +32,7 @@ from torch import Tensor
 
 from protocols.beaver.gates.digits import Group, Plan, plan_of
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, local, ring
+from protocols.core import bits, local
 
 
 def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple[Tensor, ...]) -> None:
@@ -38,7 +40,7 @@ def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple
     elements = masks[0].numel()
     plans = [plan_of(width, numbers, elements) for width, numbers in jobs]
     for plan, (width, _), mask in zip(plans, jobs, masks, strict=True):
-        dealer.share_planes(_bit_products(ring.low(mask, width), plan))
+        dealer.share_planes(bit_products(_digits_of(mask, width, plan)))
     for level in range(max(len(plan.levels) for plan in plans)):
         for plan, (_, numbers) in zip(plans, jobs, strict=True):
             for group in _groups(plan, level):
@@ -56,11 +58,11 @@ def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
     row = bits.plane_bytes(elements)
     products = [party.correlation_planes((plan.monomials, plan.digits, row)) for plan in plans]
     leaves = [
-        _leaves(party, ring.low(c, width), plan, own)
+        local.leaves(_digits_of(c, width, plan).bitwise_not_(), own, first=party.index == 0)
         for plan, (width, c), own in zip(plans, numbers, products, strict=True)
     ]
     for level in range(max(len(plan.levels) for plan in plans)):
-        leaves = _merge_level(party, leaves, [_groups(plan, level) for plan in plans])
+        leaves = merge_level(party, leaves, [_groups(plan, level) for plan in plans])
     return [less[0] for less, _ in leaves]
 
 
@@ -69,23 +71,19 @@ def _groups(plan: Plan, level: int) -> tuple[Group, ...]:
     return plan.levels[level] if level < len(plan.levels) else ()
 
 
-def _bit_products(mask: Tensor, plan: Plan) -> Tensor:
-    """Products of the bits of each digit of r. Shapes: int64 [n] -> uint8 [monomials, digits, row]."""
-    planes = bits.to_planes(mask, plan.digits * plan.digit_bits).reshape(plan.digits, plan.digit_bits, -1)
-    return bits.products(planes.transpose(0, 1))[1:]
+def _digits_of(x: Tensor, width: int, plan: Plan) -> Tensor:
+    """The digits of x mod 2^width, as planes of their bits. Shapes: int64 [..., n] -> uint8 [..., digits, b, row]."""
+    planes = bits.to_planes(x, width)
+    planes = torch.nn.functional.pad(planes, (0, 0, 0, plan.digits * plan.digit_bits - width))
+    return planes.reshape(*x.shape[:-1], plan.digits, plan.digit_bits, -1)
 
 
-def _leaves(party: Party, c: Tensor, plan: Plan, products: Tensor) -> tuple[Tensor, Tensor]:
-    """(less, equal) of every digit. Shapes: c [J, n], products [monomials, digits, row] -> two of [digits, J, row].
-
-    With q_j = (not c_j) + r_j:  equal = q_3 q_2 q_1 q_0,  less = (not c_3) r_3 + q_3 ((not c_2) r_2 + q_2 (...)).
-    """
-    planes = bits.to_planes(c, plan.digits * plan.digit_bits).bitwise_not_()
-    shape = -1, plan.digits, plan.digit_bits, products.shape[2]
-    return local.leaves(planes.reshape(shape), products, first=party.index == 0)
+def bit_products(digits: Tensor) -> Tensor:
+    """Products of the bits of each digit of r. Shapes: uint8 [digits, b, row] -> [2^b - 1, digits, row]."""
+    return bits.products(digits.transpose(0, 1))[1:]
 
 
-def _merge_level(
+def merge_level(
     party: Party, leaves: list[tuple[Tensor, Tensor]], groups: list[tuple[Group, ...]]
 ) -> list[tuple[Tensor, Tensor]]:
     """One level of every job, in one round. A job without groups at this level stays as it is."""

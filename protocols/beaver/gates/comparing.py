@@ -11,7 +11,7 @@ from protocols.beaver.gates.borrow import borrows, deal_borrows, shared_one
 from protocols.beaver.gates.digits import BorrowCost
 from protocols.beaver.pair import Pair
 from protocols.beaver.roles import Dealer, Party
-from protocols.core import bits, ring, tables
+from protocols.core import bits, tables
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
 
@@ -46,7 +46,7 @@ class Thresholds:
 
     def deal_sign(self, dealer: Dealer, mask: Tensor) -> None:
         """Share msb(r). Shapes: mask int64 [n]."""
-        dealer.share_planes(bits.to_planes(ring.top_bit(mask, self.width), 1))
+        dealer.share_planes(bits.to_planes(mask, 1, self.width - 1))
 
     def shifted(self, opened: Tensor) -> Tensor:
         """c - t_j. Shapes: int64 [n] -> [J, n]."""
@@ -57,8 +57,7 @@ class Thresholds:
         """XOR shares of [x < t_j]. Shapes: borrow uint8 [J, row] -> same."""
         signs = borrow ^ mask_sign
         if party.index == 0:
-            top = ring.top_bit(shifted, self.width)
-            signs = signs ^ bits.to_planes(top, 1).squeeze(-2)
+            signs = signs ^ bits.to_planes(shifted, 1, self.width - 1).squeeze(-2)
         return signs
 
 

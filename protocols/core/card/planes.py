@@ -22,13 +22,13 @@ _ROW_BLOCK = 128
 """Bytes of a plane that one program makes, each of eight elements."""
 
 
-def to_planes(x: Tensor, count: int) -> Tensor:
+def to_planes(x: Tensor, count: int, lowest: int) -> Tensor:
     """As `bits.to_planes`."""
     x = x.contiguous()
     elements = x.shape[-1]
     row, rows = (elements + 7) // 8, math.prod(x.shape[:-1])
     planes = torch.empty((*x.shape[:-1], count, row), dtype=torch.uint8, device=x.device)
-    launch(_to_planes, row, x, planes, elements, count, others=(rows,), block=_ROW_BLOCK)
+    launch(_to_planes, row, x, planes, elements, count, lowest, others=(rows,), block=_ROW_BLOCK)
     return planes
 
 
@@ -114,14 +114,22 @@ def _products(factors: Tensor, subsets: tuple[int, ...], one: int) -> Tensor:
 
 
 @loop
-def _to_planes(x: Pointer, planes: Pointer, elements: Number, count: Number, row: Number, block: tl.constexpr) -> None:
+def _to_planes(
+    x: Pointer,
+    planes: Pointer,
+    elements: Number,
+    count: Number,
+    lowest: Number,
+    row: Number,
+    block: tl.constexpr,
+) -> None:
     byte, inside = places(row, block)
     number = tl.program_id(1).to(tl.int64)
     bit = tl.arange(0, 8)[None, :]
     element = byte[:, None] * 8 + bit
     word = tl.load(x + number * elements + element, mask=element < elements, other=0)
     for j in range(count):
-        packed = tl.sum((((word >> j) & 1) << bit).to(tl.int32), axis=1)
+        packed = tl.sum((((word >> (lowest + j)) & 1) << bit).to(tl.int32), axis=1)
         tl.store(planes + (number * count + j) * row + byte, packed.to(tl.uint8), mask=inside)
 
 

@@ -57,8 +57,7 @@ def add_harmonics(
 
 def power_products(
     negative: Tensor,
-    small: Tensor,
-    wrapped: Tensor,
+    bits: Tensor,
     shares: list[Tensor],
     power_tables: tuple[Tensor, Tensor],
     scale_bits: int,
@@ -67,7 +66,7 @@ def power_products(
 ) -> Tensor:
     """As `local.power_products`; range_size: the exponent is less by it where it wrapped around."""
     result = torch.empty_like(negative, memory_format=torch.contiguous_format)
-    tensors = (t.contiguous() for t in (negative, small, wrapped, *shares, *power_tables))
+    tensors = (t.contiguous() for t in (negative, bits, *shares, *power_tables))
     half = len(power_tables[0]).bit_length() - 1
     up = public_bits - scale_bits
     launch(_power_products, result.numel(), *tensors, result, up=up, half=half, scale=scale_bits, range_size=range_size)
@@ -203,12 +202,10 @@ def _times_power(x: Block, up: Block) -> Block:
 @loop
 def _power_products(
     negative: Pointer,
-    small: Pointer,
-    wrapped: Pointer,
+    bits: Pointer,
     power: Pointer,
-    by_small: Pointer,
-    by_wrapped: Pointer,
-    by_both: Pointer,
+    by_first: Pointer,
+    by_second: Pointer,
     coarse: Pointer,
     fine: Pointer,
     result: Pointer,
@@ -224,12 +221,10 @@ def _power_products(
     low: tl.constexpr = (1 << half) - 1
     fraction = tl.load(coarse + ((exponent >> half) & low)) * tl.load(fine + (exponent & low))
     fraction = _rounded(fraction, scale)
-    is_small = tl.load(small + i, mask=inside)
-    is_wrapped = tl.load(wrapped + i, mask=inside)
-    kept = chosen(is_small, tl.load(power + i, mask=inside), tl.load(by_small + i, mask=inside))
-    other = chosen(is_small, tl.load(by_wrapped + i, mask=inside), tl.load(by_both + i, mask=inside))
-    both = chosen(is_wrapped, kept, other)
+    whole = tl.load(power + i, mask=inside)
+    here = chosen(tl.load(bits + i, mask=inside), whole, tl.load(by_first + i, mask=inside))
+    wrapped = chosen(tl.load(bits + count + i, mask=inside), whole, tl.load(by_second + i, mask=inside))
     shift = (exponent >> (2 * half)) + up
     public = _times_power(fraction, shift)
     public_wrapped = _times_power(fraction, shift - range_size)
-    tl.store(result + i, public * kept + (public_wrapped - public) * both, mask=inside)
+    tl.store(result + i, public * here + public_wrapped * wrapped, mask=inside)

@@ -11,7 +11,7 @@ from protocols.core.kernels.compiler import HAS_COMPILER, Array, serve
 from protocols.core.kernels.planes import leaves, merge, transpose_bits
 from protocols.core.kernels.products import add_shifted, matmul, split_digits, split_transposed
 from protocols.core.kernels.steps import largest, lift, lines, select, shift_opened, smooth
-from protocols.core.kernels.waves import add_harmonics, harmonics, power_products
+from protocols.core.kernels.waves import add_harmonics, harmonics, power_of_mask, power_products
 from protocols.core.kernels.words import pack, pack_difference, pack_sum, unpack, unpack_added
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "pack",
     "pack_difference",
     "pack_sum",
+    "power_of_mask",
     "power_products",
     "select",
     "serve",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-Loop = Callable[..., None]
+Loop = Callable[..., Any]
 
 try:
     import llvmlite.binding as llvm

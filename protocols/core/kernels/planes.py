@@ -6,92 +6,98 @@ import numpy as np
 
 from protocols.core.kernels.compiler import SPAN, Array, compiled
 
-_SHORT_ROW = 4  # bytes
+_USUAL_DIGIT_BITS = 4
 
 
-def _transpose_bits(x: Array, planes: Array) -> None:
-    """Bit j of element i to bit i of plane j. Shapes: uint64 [R, n], uint8 [R, count, ceil(n / 8)]."""
+def _transpose_bits(x: Array, lowest: int, planes: Array) -> None:
+    """Bit lowest + j of element i to bit i of plane j. Shapes: uint64 [R, n], uint8 [R, count, ceil(n / 8)]."""
     rows, elements = x.shape
     count = planes.shape[1]
+    # Eight bytes, one of each element: an 8 x 8 matrix of bits in a word.
+    words = np.empty(SPAN, dtype=np.uint64)
+    members = words.view(np.uint8)
     for r in range(rows):
-        for i in range(planes.shape[2]):
-            members = min(8, elements - 8 * i)
-            for first in range(0, count, 8):
-                # Eight bytes, one of each element: an 8 x 8 matrix of bits, transposed by swapping ever larger blocks.
-                t = np.uint64(0)
-                for k in range(members):
-                    t |= ((x[r, 8 * i + k] >> np.uint64(first)) & np.uint64(255)) << np.uint64(8 * k)
-                u = (t ^ (t >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
-                t ^= u ^ (u << np.uint64(7))
-                u = (t ^ (t >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
-                t ^= u ^ (u << np.uint64(14))
-                u = (t ^ (t >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
-                t ^= u ^ (u << np.uint64(28))
+        for first in range(0, count, 8):
+            for start in range(0, planes.shape[2], SPAN):
+                width = min(SPAN, planes.shape[2] - start)
+                present = min(8 * width, elements - 8 * start)
+                source, shift = x[r, 8 * start : 8 * start + present], np.uint64(lowest + first)
+                for k in range(present):
+                    members[k] = source[k] >> shift
+                members[present : 8 * width] = 0
+                for i in range(width):
+                    # Transposed by swapping ever larger blocks.
+                    t = words[i]
+                    u = (t ^ (t >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
+                    t ^= u ^ (u << np.uint64(7))
+                    u = (t ^ (t >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
+                    t ^= u ^ (u << np.uint64(14))
+                    u = (t ^ (t >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
+                    words[i] = t ^ u ^ (u << np.uint64(28))
                 for j in range(min(8, count - first)):
-                    planes[r, first + j, i] = (t >> np.uint64(8 * j)) & np.uint64(255)
+                    out, shift = planes[r, first + j, start : start + width], np.uint64(8 * j)
+                    for i in range(width):
+                        out[i] = words[i] >> shift
+
+
+def _leaves_of_four_bits(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
+    """`_leaves` for digits of four bits, as nearly all have: written out, as the compiler then keeps all in registers.
+
+    Shapes: as there.
+    """
+    numbers, digits, _, row = not_c.shape
+    for d in range(digits):
+        p0, p1, p2, p3, p4 = products[0, d], products[1, d], products[2, d], products[3, d], products[4, d]
+        p5, p6, p7, p8, p9 = products[5, d], products[6, d], products[7, d], products[8, d], products[9, d]
+        p10, p11, p12, p13, p14 = products[10, d], products[11, d], products[12, d], products[13, d], products[14, d]
+        for j in range(numbers):
+            not_c0, not_c1, not_c2, not_c3 = not_c[j, d, 0], not_c[j, d, 1], not_c[j, d, 2], not_c[j, d, 3]
+            less_here, equal_here = less[d, j], equal[d, j]
+            for i in range(row):
+                keep = not_c0[i]
+                l0, e0 = keep & p0[i], (keep & one) ^ p0[i]
+                l1, e1 = keep & p2[i], (keep & p1[i]) ^ p2[i]
+                l2, e2 = keep & p4[i], (keep & p3[i]) ^ p4[i]
+                l3, e3 = keep & p6[i], (keep & p5[i]) ^ p6[i]
+                l4, e4 = keep & p8[i], (keep & p7[i]) ^ p8[i]
+                l5, e5 = keep & p10[i], (keep & p9[i]) ^ p10[i]
+                l6, e6 = keep & p12[i], (keep & p11[i]) ^ p12[i]
+                l7, e7 = keep & p14[i], (keep & p13[i]) ^ p14[i]
+                keep = not_c1[i]
+                l0, e0 = (keep & (p1[i] ^ l0)) ^ l1, (keep & e0) ^ e1
+                l1, e1 = (keep & (p5[i] ^ l2)) ^ l3, (keep & e2) ^ e3
+                l2, e2 = (keep & (p9[i] ^ l4)) ^ l5, (keep & e4) ^ e5
+                l3, e3 = (keep & (p13[i] ^ l6)) ^ l7, (keep & e6) ^ e7
+                keep = not_c2[i]
+                l0, e0 = (keep & (p3[i] ^ l0)) ^ l1, (keep & e0) ^ e1
+                l1, e1 = (keep & (p11[i] ^ l2)) ^ l3, (keep & e2) ^ e3
+                keep = not_c3[i]
+                less_here[i] = (keep & (p7[i] ^ l0)) ^ l1
+                equal_here[i] = (keep & e0) ^ e1
 
 
 def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
     """See `local.leaves`. Shapes: uint8 [J, digits, b, row], [2^b - 1, digits, row], two of [digits, J, row]."""
     numbers, digits, bits, row = not_c.shape
-    table = np.empty((1 << bits, SPAN), dtype=np.uint8)
-    below = np.empty((1 << bits, SPAN), dtype=np.uint8)
-    same = np.empty((1 << bits, SPAN), dtype=np.uint8)
+    below = np.empty((1 << bits, row), dtype=np.uint8)
+    same = np.empty((1 << bits, row), dtype=np.uint8)
     for d in range(digits):
-        for start in range(0, row, SPAN):
-            width = min(SPAN, row - start)
-            table[0, :] = one
-            for s in range(1, 1 << bits):
-                table[s, :width] = products[s - 1, d, start : start + width]
-            for j in range(numbers):
-                for s in range(1 << bits):
-                    source, target, zero = table[s], same[s], below[s]
-                    for i in range(width):
-                        target[i] = source[i]
-                        zero[i] = 0
-                for bit in range(bits):
-                    keep = not_c[j, d, bit, start : start + width]
-                    for s in range(1 << (bits - 1 - bit)):
-                        with_bit = table[(1 << bit) + s * (2 << bit)]
-                        low, high, into = below[2 * s], below[2 * s + 1], below[s]
-                        low_same, high_same, into_same = same[2 * s], same[2 * s + 1], same[s]
-                        for i in range(width):
-                            into[i] = (keep[i] & (with_bit[i] ^ low[i])) ^ high[i]
-                            into_same[i] = (keep[i] & low_same[i]) ^ high_same[i]
-                less[d, j, start : start + width] = below[0, :width]
-                equal[d, j, start : start + width] = same[0, :width]
-
-
-def _leaves_of_short_rows(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
-    """`_leaves` with all numbers side by side, so that there is something to do in one go. Shapes: as there."""
-    numbers, digits, bits, row = not_c.shape
-    count = numbers * row
-    table = np.empty((1 << bits, count), dtype=np.uint8)
-    below = np.empty((1 << (bits - 1), count), dtype=np.uint8)
-    same = np.empty((1 << (bits - 1), count), dtype=np.uint8)
-    keep = np.empty(count, dtype=np.uint8)
-    for d in range(digits):
-        for i in range(count):
-            table[0, i] = one
-        for s in range(1, 1 << bits):
-            for i in range(count):
-                table[s, i] = products[s - 1, d, i % row]
-        for bit in range(bits):
-            for i in range(count):
-                keep[i] = not_c[i // row, d, bit, i % row]
-            for s in range(1 << (bits - 1 - bit)):
-                with_bit = (1 << bit) + s * (2 << bit)
-                if bit:
-                    for i in range(count):
-                        below[s, i] = (keep[i] & (table[with_bit, i] ^ below[2 * s, i])) ^ below[2 * s + 1, i]
-                        same[s, i] = (keep[i] & same[2 * s, i]) ^ same[2 * s + 1, i]
-                else:
-                    for i in range(count):
-                        below[s, i] = keep[i] & table[with_bit, i]
-                        same[s, i] = (keep[i] & table[2 * s, i]) ^ table[with_bit, i]
-        for i in range(count):
-            less[d, i // row, i % row] = below[0, i]
-            equal[d, i // row, i % row] = same[0, i]
+        for j in range(numbers):
+            below[:] = 0
+            same[0] = one
+            same[1:] = products[:, d]
+            for bit in range(bits):
+                keep = not_c[j, d, bit]
+                for s in range(1 << (bits - 1 - bit)):
+                    # In place: entry s is written after entries 2 s and 2 s + 1 were read.
+                    with_bit = products[(1 << bit) + s * (2 << bit) - 1, d]
+                    into, low, high = below[s], below[2 * s], below[2 * s + 1]
+                    for i in range(row):
+                        into[i] = (keep[i] & (with_bit[i] ^ low[i])) ^ high[i]
+                    into, low, high = same[s], same[2 * s], same[2 * s + 1]
+                    for i in range(row):
+                        into[i] = (keep[i] & low[i]) ^ high[i]
+            less[d, j], equal[d, j] = below[0], same[0]
 
 
 def _merge(
@@ -156,18 +162,19 @@ def _merge(
         equal[span] = table[0, :length]
 
 
-def transpose_bits(x: Array, count: int) -> Array:
-    """Bit planes. Shapes: int64 [R, n] -> uint8 [R, count, ceil(n / 8)]."""
+def transpose_bits(x: Array, count: int, lowest: int) -> Array:
+    """Bit planes, from bit `lowest` on. Shapes: int64 [R, n] -> uint8 [R, count, ceil(n / 8)]."""
     planes = np.empty((x.shape[0], count, (x.shape[1] + 7) // 8), dtype=np.uint8)
-    compiled(_transpose_bits)(np.ascontiguousarray(x).view(np.uint64), planes)
+    compiled(_transpose_bits)(np.ascontiguousarray(x).view(np.uint64), lowest, planes)
     return planes
 
 
 def leaves(not_c: Array, products: Array, one: int) -> tuple[Array, Array]:
-    """`_leaves`, compiled."""
+    """`_leaves`, or the loop for four bits, compiled."""
     shape = products.shape[1], not_c.shape[0], products.shape[2]
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
-    compiled(_leaves if shape[2] > _SHORT_ROW else _leaves_of_short_rows)(not_c, products, one, less, equal)
+    loop = _leaves_of_four_bits if not_c.shape[2] == _USUAL_DIGIT_BITS else _leaves
+    compiled(loop)(not_c, products, np.uint8(one), less, equal)
     return less, equal
 
 

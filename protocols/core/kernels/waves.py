@@ -9,6 +9,8 @@ import numpy as np
 from protocols.core.kernels.compiler import Array, compiled, part
 
 _TURNED = 1024  # angles that are multiplied in one go: cosines and sines of two of them stay in the first-level cache
+_HALF_FRACTION = 8  # bits of a fraction that each table of powers is for
+_FRACTION = (1 << 2 * _HALF_FRACTION) - 1
 
 
 @part
@@ -108,31 +110,47 @@ def _add_harmonics(
                     _turn(c, s, p, q, drop)
 
 
+@part
+def _power_of_two(fraction: int, coarse: Array, fine: Array, scale: int) -> int:
+    """As `tables.power_of_two`; coarse and fine are its tables."""
+    half = 1 << (scale - 1)
+    power: int = (coarse[fraction >> _HALF_FRACTION] * fine[fraction & ((1 << _HALF_FRACTION) - 1)] + half) >> scale
+    return power
+
+
+def _power_of_mask(mask: Array, coarse: Array, fine: Array, scale: int, range_bits: int, drop: int, out: Array) -> None:
+    """See `local.power_of_mask`. Shapes: [n] each, but [2^8] the tables."""
+    for i in range(len(out)):
+        power = _power_of_two(mask[i] & _FRACTION, coarse, fine, scale)
+        whole = (mask[i] >> (2 * _HALF_FRACTION)) & ((1 << range_bits) - 1)
+        out[i] = ((power << whole) + (1 << (drop - 1))) >> drop
+
+
 def _power_products(
     negative: Array,
-    fraction: Array,
-    small: Array,
-    wrapped: Array,
+    bits: Array,
     power: Array,
-    by_small: Array,
-    by_wrapped: Array,
-    by_both: Array,
+    by_first: Array,
+    by_second: Array,
+    coarse: Array,
+    fine: Array,
+    scale: int,
     up: int,
-    drop: int,
     period: int,
     out: Array,
 ) -> None:
-    """See `local.power_products`. Shapes: [n] each."""
+    """See `local.power_products`. Shapes: [n] each, but bits [2, n] and [2^8] the tables."""
     for i in range(len(out)):
-        s, w = np.int64(small[i]), np.int64(wrapped[i])
-        kept = by_small[i] + s * (power[i] - 2 * by_small[i])
-        masked = by_both[i] + s * (by_wrapped[i] - 2 * by_both[i])
-        both = masked + w * (kept - 2 * masked)
-        shift, double = up + (negative[i] >> drop), fraction[i] << 1
+        double = _power_of_two(negative[i] & _FRACTION, coarse, fine, scale) << 1
+        # A bit as a word of ones: where it is set, power less the masked one.
+        first, second = -np.int64(bits[0, i]), -np.int64(bits[1, i])
+        here = (by_first[i] ^ first) - first + (power[i] & first)
+        wrapped = (by_second[i] ^ second) - second + (power[i] & second)
+        shift = up + (negative[i] >> (2 * _HALF_FRACTION))
         public = (((double >> max(0, -shift)) + 1) >> 1) << max(0, shift)
         shift -= period
         public_wrapped = (((double >> max(0, -shift)) + 1) >> 1) << max(0, shift)
-        out[i] = public * kept + (public_wrapped - public) * both
+        out[i] = public * here + public_wrapped * wrapped
 
 
 def harmonics(count: int, x: Array, periods: Array, *others: Any) -> Array:
@@ -145,6 +163,13 @@ def harmonics(count: int, x: Array, periods: Array, *others: Any) -> Array:
 def add_harmonics(*arguments: Any) -> None:
     """`_add_harmonics`, compiled."""
     compiled(_add_harmonics)(*arguments)
+
+
+def power_of_mask(*arguments: Any) -> Array:
+    """`_power_of_mask`, compiled."""
+    out: Array = np.empty_like(arguments[0])
+    compiled(_power_of_mask)(*arguments, out)
+    return out
 
 
 def power_products(*arguments: Any) -> Array:
