@@ -59,9 +59,9 @@ class Party:
         self._label += 1
         return self._label
 
-    def mask(self, shape: tuple[int, ...]) -> Tensor:
-        """This party's share of a mask r, uniform in Z_2^64."""
-        return self._prg.words(self._gate, self._next_label(), shape, self.device)
+    def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
+        """This party's share of a mask r, uniform in Z_2^bits."""
+        return self._prg.words(self._gate, self._next_label(), shape, self.device, bits).to(torch.int64)
 
     def mask_planes(self, shape: tuple[int, ...]) -> Tensor:
         """This party's XOR share of uniform bits."""
@@ -74,12 +74,16 @@ class Party:
             return torch.zeros((), dtype=torch.int64, device=self.device).expand(shape)
         return self._prg.words(self._gate, label, shape, self.device)
 
-    def correlation(self, shape: tuple[int, ...], bits: int) -> Tensor:
-        """This party's additive share, in Z_2^bits, of what the dealer passes to `share` at this point."""
-        label = self._next_label()
+    def correlation(self, shape: tuple[int, ...], bits: int, *, short: bool = False) -> Tensor:
+        """This party's additive share, in Z_2^bits, of what the dealer passes to `share` at this point.
+
+        In int64, or, `short`, in half words where those suffice.
+        """
+        label, dtype = self._next_label(), ring.word_type(bits) if short else torch.int64
         if self.index == 0:
-            return self._prg.words(self._gate, label, shape, self.device)
-        return ring.unpack(self._correction(math.prod(shape) * ring.element_bytes(bits)), shape, bits, self.device)
+            return self._prg.words(self._gate, label, shape, self.device, bits).to(dtype)
+        correction = self._correction(math.prod(shape) * ring.element_bytes(bits))
+        return ring.unpack(correction, shape, bits, self.device, dtype)
 
     def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
         """This party's XOR share of the planes that the dealer passes to `share_planes` at this point."""
@@ -187,11 +191,11 @@ class Dealer:
         self._label += 1
         return self._label
 
-    def mask(self, shape: tuple[int, ...]) -> Tensor:
+    def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
         """r = r_0 + r_1, the sum of what the parties draw at this point."""
         label = self._next_label()
-        first, second = (prg.words(self._gate, label, shape, self.device) for prg in self._prgs)
-        return first.add_(second)
+        first, second = (prg.words(self._gate, label, shape, self.device, bits) for prg in self._prgs)
+        return first.add_(second).to(torch.int64)
 
     def halves(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """P0's share of a mask and the whole: r_0, and r as `mask` gives it."""
@@ -211,14 +215,17 @@ class Dealer:
 
     def share(self, value: Tensor, bits: int) -> None:
         """Share `value` additively in Z_2^bits: P0 expands its half, P1 is sent the other."""
-        first = self._prgs[0].words(self._gate, self._next_label(), tuple(value.shape), self.device)
-        self._send(ring.pack_difference(value, first, bits))
+        self._send(ring.pack_difference(value, self._first_of(value, bits), bits))
 
     def share_mask(self, mask: Tensor, bits: int) -> Tensor:
         """Share a mask in the same way. Returns P0's half."""
-        first = self._prgs[0].words(self._gate, self._next_label(), tuple(mask.shape), self.device)
+        first = self._first_of(mask, bits).to(torch.int64)
         self._send(ring.pack_difference(mask, first, bits, keep=True))
         return first
+
+    def _first_of(self, value: Tensor, bits: int) -> Tensor:
+        """P0's half of what is shared at this point, in half words where they suffice."""
+        return self._prgs[0].words(self._gate, self._next_label(), tuple(value.shape), self.device, bits)
 
     def share_planes(self, planes: Tensor) -> None:
         """Share bit planes by XOR."""

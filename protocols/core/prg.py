@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protocols.core import transfer
+from protocols.core import ring, transfer
 from protocols.core.aes import counter_mode
 from protocols.core.errors import ProtocolError
 
@@ -41,16 +41,22 @@ class Prg:
         """`count` bytes of address (gate, label)."""
         return self._bytes(gate, label, count, transfer.CPU).numpy()
 
-    def words(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Uniform elements of Z_2^64 (so of every Z_2^k). Shapes: int64 `shape`."""
-        count = 8 * math.prod(shape)
+    def words(
+        self, gate: int, label: int, shape: tuple[int, ...], device: torch.device, bits: int = ring.WORD_BITS
+    ) -> Tensor:
+        """Uniform elements of Z_2^64 (so of every Z_2^k), or of Z_2^32 where `bits` are no more: half the work.
+
+        Shapes: int64, or int32, `shape`.
+        """
+        dtype = ring.word_type(bits)
+        count = dtype.itemsize * math.prod(shape)
         if device.type == "cpu":
             _check_length(count)
-            words = np.empty(shape, dtype=np.int64)
-            self._fill(gate, label, words.reshape(-1).view(np.uint8))
-            return torch.from_numpy(words)
+            words = torch.empty(shape, dtype=dtype)
+            self._fill(gate, label, words.view(-1).view(torch.uint8).numpy())
+            return words
         host = self._bytes(gate, label, count, device)
-        return transfer.to_device(host, device).view(torch.int64).reshape(shape)
+        return transfer.to_device(host, device).view(dtype).reshape(shape)
 
     def planes(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform bits, eight to a byte. Shapes: uint8 `shape`."""

@@ -31,6 +31,11 @@ def element_bytes(bits: int) -> int:
     return (bits + 7) // 8
 
 
+def word_type(bits: int) -> torch.dtype:
+    """The shortest words that hold k-bit elements: half ones or whole ones."""
+    return torch.int32 if bits <= HALF_WORD_BITS else torch.int64
+
+
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y, with broadcasting. On the meta device from shapes alone: there torch takes its time over a sum."""
     if x.device.type != "meta":
@@ -74,9 +79,7 @@ def signed(x: Tensor, bits: int) -> Tensor:
 
 def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
     """floor(x / 2^shift) of the unsigned k-bit representative."""
-    if shift == 0:
-        return low(x, bits)
-    return (low(x, bits) >> shift) & ((1 << (bits - shift)) - 1)
+    return low(x, bits) if shift == 0 else (x >> shift) & ((1 << (bits - shift)) - 1)
 
 
 def top_bit(x: Tensor, bits: int) -> Tensor:
@@ -166,21 +169,32 @@ def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> Tensor:
-    """Wire bytes of x - y. Shapes: as `pack_sum`. y's memory may be used for the result, unless it is to be kept."""
+    """Wire bytes of x - y. Shapes: as `pack_sum`, but y may be int32 where bits are no more than it has.
+
+    y's memory may be used for the result, unless it is to be kept.
+    """
     if card.serve(x.device):
-        return card.pack_difference(x, y, element_bytes(bits))
+        return card.pack_difference(x, y.to(torch.int64), element_bytes(bits))
     if not kernels.serve(x.device) or element_bytes(bits) == 8:
-        return pack(torch.sub(x, y, out=None if keep else y), bits)
+        return pack(torch.sub(x, y, out=None if keep or y.dtype != x.dtype else y), bits)
     return torch.from_numpy(kernels.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
 
 
-def unpack(payload: Payload, shape: tuple[int, ...], bits: int, device: torch.device = transfer.CPU) -> Tensor:
-    """Inverse of `pack`. Shapes: bytes [numel * element_bytes(bits)] -> int64 `shape`."""
+def unpack(
+    payload: Payload,
+    shape: tuple[int, ...],
+    bits: int,
+    device: torch.device = transfer.CPU,
+    dtype: torch.dtype = torch.int64,
+) -> Tensor:
+    """Inverse of `pack`. Shapes: bytes [numel * element_bytes(bits)] -> `shape`, int64, or int32 if it is asked for."""
     if kernels.serve(device):
-        words = kernels.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits))
-        return torch.from_numpy(words).reshape(shape)
+        half = dtype == torch.int32
+        found = kernels.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits), half=half)
+        return torch.from_numpy(found).reshape(shape)
     raw = transfer.received(payload, device)
-    return card.unpack(raw, shape, element_bytes(bits)) if card.serve(device) else unpack_reference(raw, shape, bits)
+    words = card.unpack(raw, shape, element_bytes(bits)) if card.serve(device) else unpack_reference(raw, shape, bits)
+    return words.to(dtype)
 
 
 def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:

@@ -31,9 +31,9 @@ class Evaluator(Party):
         self._waited = True
         return super()._exchange(parts, expected)
 
-    def correlation(self, shape: tuple[int, ...], bits: int) -> Tensor:
+    def correlation(self, shape: tuple[int, ...], bits: int, *, short: bool = False) -> Tensor:
         self._hear_helper()
-        return super().correlation(shape, bits)
+        return super().correlation(shape, bits, short=short)
 
     def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
         self._hear_helper()
@@ -61,7 +61,7 @@ class Helper(Dealer):
 
     def share_halves(self, value: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         """`share`, and the two shares: first's from the seed, second's is sent."""
-        first = self._prgs[0].words(self._gate, self._next_label(), tuple(value.shape), self.device)
+        first = self._first_of(value, bits).to(torch.int64)
         second = value - first
         self._send(ring.pack(second, bits))
         return first, second

@@ -117,8 +117,10 @@ def _indexed(func: Any, args: Sequence[Any]) -> Any:
 def card(monkeypatch: pytest.MonkeyPatch) -> None:
     """The boundary to the host gives and takes tensors of the right size, device and type."""
 
-    def words(self: Prg, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        return torch.empty(shape, dtype=torch.int64, device=device)
+    def words(
+        self: Prg, gate: int, label: int, shape: tuple[int, ...], device: torch.device, bits: int = ring.WORD_BITS
+    ) -> Tensor:
+        return torch.empty(shape, dtype=ring.word_type(bits), device=device)
 
     def planes(self: Prg, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         return torch.empty(shape, dtype=torch.uint8, device=device)

@@ -50,5 +50,5 @@ class Lift(Gate[Tensor]):
     def evaluate(self, party: Party) -> Tensor:
         shape = tuple(self.pair.opened.shape)
         mask = party.correlation(shape, self.bits)
-        mask_top = party.correlation(shape, self._gap)
+        mask_top = party.correlation(shape, self._gap, short=True)
         return local.lift(self.pair.opened, mask, mask_top, self.pair.bits, first=party.index == 0)

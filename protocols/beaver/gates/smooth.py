@@ -117,7 +117,7 @@ class EvaluateSmooth(Gate[Tensor]):
         dealer.share(harmonics.basis(mask, self._harmonics, less), self._series_bits)
         deal_comparison(dealer, self.pair, self._thresholds)
         bit_masks = deal_bit_masks(dealer, 2, mask.numel())
-        of_series = ring.shift_right(dealer.mask((mask.numel(),)), self.shift, self._series_bits)
+        of_series = ring.shift_right(dealer.mask((mask.numel(),), self._series_bits), self.shift, self._series_bits)
         top = ring.top_bit(of_series, self._kept_bits)
         of_middle = of_series + mask * line.middle_slope if line.middle_slope else of_series
         dealer.share(bit_masks, self.bits)
@@ -134,10 +134,12 @@ class EvaluateSmooth(Gate[Tensor]):
         below, _ = compare(party, self.pair, self._thresholds)
         chosen = indicators(party, below)[1:]
         chosen ^= party.mask_planes(tuple(chosen.shape))
-        (found,), (bits,) = party.open_together([(series, party.mask((count,)), self._series_bits)], [chosen])
+        (found,), (bits,) = party.open_together(
+            [(series, party.mask((count,), self._series_bits), self._series_bits)], [chosen]
+        )
         bit_masks = party.correlation((2, count), self.bits)
         of_series, masked = party.correlation((2, count), self.bits)
-        top, masked_top = party.correlation((2, count), self.bits - self._kept_bits)
+        top, masked_top = party.correlation((2, count), self.bits - self._kept_bits, short=True)
         result = local.smooth(
             opened,
             self.pair.mask.reshape(-1) if self.function.sloped and self.pair.mask is not None else None,
@@ -157,7 +159,7 @@ class EvaluateSmooth(Gate[Tensor]):
         piece = self._smooth.series
         constant = round(piece.constant * 2.0**self.function.scale) if party.index == 0 else 0
         result = torch.full_like(opened, constant)
-        shares = party.correlation((len(piece.harmonics), 2, 1, opened.numel()), self._series_bits)
+        shares = party.correlation((len(piece.harmonics), 2, 1, opened.numel()), self._series_bits, short=True)
         factors = factors_of((piece,), self.function.amplitude_bits, opened.device)
         no_choice = torch.zeros((1, opened.numel()), dtype=torch.uint8, device=opened.device)
         harmonics.add_sum(result, opened, self._harmonics, factors, no_choice, shares)

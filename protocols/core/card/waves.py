@@ -181,11 +181,11 @@ def _add_harmonics(
             a = tl.load(factor, mask=row >= 0, other=0)
             b = tl.load(factor + period_count, mask=row >= 0, other=0)
             share = shares + (kinds * row * period_count + j) * count + i
-            for_cos = tl.load(share, mask=kept, other=0)
-            for_sin = tl.load(share + (kinds // 2) * period_count * count, mask=kept, other=0)
+            for_cos = tl.load(share, mask=kept, other=0).to(tl.int64)
+            for_sin = tl.load(share + (kinds // 2) * period_count * count, mask=kept, other=0).to(tl.int64)
             if not always:
-                masked_cos = tl.load(share + period_count * count, mask=kept, other=0)
-                masked_sin = tl.load(share + 3 * period_count * count, mask=kept, other=0)
+                masked_cos = tl.load(share + period_count * count, mask=kept, other=0).to(tl.int64)
+                masked_sin = tl.load(share + 3 * period_count * count, mask=kept, other=0).to(tl.int64)
                 for_cos, for_sin = chosen(bit, for_cos, masked_cos), chosen(bit, for_sin, masked_sin)
             total += _rounded(a * cos + b * sin, scale) * for_cos + _rounded(a * sin - b * cos, scale) * for_sin
             cos, sin = _rotated(cos, sin, by_cos, by_sin, scale)

@@ -85,10 +85,11 @@ def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
     for r in range(rows):
         for start in range(0, length, SPAN):
             stop = min(start + SPAN, length)
+            out = total[r, start:stop]
             for p in range(count):
-                shift = shifts[p]
-                for i in range(start, stop):
-                    total[r, i] += np.int64(parts[r, p, i]) << shift
+                part, shift = parts[r, p, start:stop], shifts[p]
+                for i in range(stop - start):
+                    out[i] += np.int64(part[i]) << shift
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -29,7 +29,7 @@ def _phasors(x: Array, low: int, down: int, up: int, angles: Array, drop: int, c
 
 @part
 def _turn(cos: Array, sin: Array, by_cos: Array, by_sin: Array, drop: int) -> None:
-    """Products of complex numbers, in place, rounded by `drop` bits. Shapes: int64 [n] each."""
+    """Products of complex numbers, in place, rounded by `drop` bits. Shapes: int32 [n] each."""
     half = 1 << (drop - 1)
     for i in range(len(cos)):
         a_cos, a_sin = cos[i], sin[i]
@@ -41,8 +41,8 @@ def _harmonics(
     x: Array, periods: Array, rows: Array, step: int, angles: Array, drop: int, less: int, out: Array
 ) -> None:
     """See `harmonics.basis`. Shapes: x [n], periods [J, 3], rows [T]: which row of out [H, 2, J, n] each of T has."""
-    cos, sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
-    by_cos, by_sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
+    cos, sin = np.empty(_TURNED, dtype=np.int32), np.empty(_TURNED, dtype=np.int32)
+    by_cos, by_sin = np.empty(_TURNED, dtype=np.int32), np.empty(_TURNED, dtype=np.int32)
     half = (1 << less) >> 1
     for j in range(len(periods)):
         low, down, up = periods[j, 0], periods[j, 1], periods[j, 2]
@@ -79,8 +79,8 @@ def _add_harmonics(
     result: Array,
 ) -> None:
     """See `harmonics.add_sum`. Shapes: factors [H, 2, J], value [J, n], shares [H, 4 or 2, J, n], others as above."""
-    cos, sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
-    by_cos, by_sin = np.empty(_TURNED, dtype=np.int64), np.empty(_TURNED, dtype=np.int64)
+    cos, sin = np.empty(_TURNED, dtype=np.int32), np.empty(_TURNED, dtype=np.int32)
+    by_cos, by_sin = np.empty(_TURNED, dtype=np.int32), np.empty(_TURNED, dtype=np.int32)
     half, each = 1 << (drop - 1), shares.shape[1] // 2
     for j in range(len(periods)):
         low, down, up = periods[j, 0], periods[j, 1], periods[j, 2]
@@ -102,9 +102,10 @@ def _add_harmonics(
                     for i in range(width):
                         of_cos = (a * c[i] + b * s[i] + half) >> drop
                         of_sin = (a * s[i] - b * c[i] + half) >> drop
-                        bit = np.int64(v[i])
-                        first = bit * (cos_share[i] - 2 * cos_masked[i]) + cos_masked[i]
-                        second = bit * (sin_share[i] - 2 * sin_masked[i]) + sin_masked[i]
+                        # The bit as a word of ones: where it is set, the share less the masked one.
+                        chosen = -np.int64(v[i])
+                        first = (cos_masked[i] ^ chosen) - chosen + (cos_share[i] & chosen)
+                        second = (sin_masked[i] ^ chosen) - chosen + (sin_share[i] & chosen)
                         total[i] += of_cos * first + of_sin * second
                 if t + 1 < len(rows):
                     _turn(c, s, p, q, drop)

@@ -6,6 +6,8 @@ import numpy as np
 
 from protocols.core.kernels.compiler import Array, compiled
 
+_HALF_WORD_BYTES = 4
+
 
 def _pack(x: Array, words: Array) -> None:
     """words[i] = x[i]. Shapes: int64 [n], [n]."""
@@ -61,9 +63,12 @@ def pack_difference(x: Array, y: Array, width: int) -> Array:
     return packed
 
 
-def unpack(packed: Array, width: int) -> Array:
-    """Inverse of `pack`. Shapes: uint8 [n * width] -> int64 [n]."""
-    x = np.empty(len(packed) // width, dtype=np.int64)
+def unpack(packed: Array, width: int, *, half: bool = False) -> Array:
+    """Inverse of `pack`. Shapes: uint8 [n * width] -> int64 [n], int32 where half words were asked for."""
+    x = np.empty(len(packed) // width, dtype=np.int32 if half else np.int64)
+    if half and width == _HALF_WORD_BYTES:
+        x.view(np.uint8)[:] = packed
+        return x
     mask = -1 if width == 8 else (1 << 8 * width) - 1
     for part, words in _words_of(packed, width):
         compiled(_unpack)(words, mask, x[part])
@@ -79,7 +84,10 @@ def unpack_added(packed: Array, y: Array, width: int, mask: int) -> Array:
 
 
 def _room(count: int, width: int) -> tuple[Array, Array]:
-    """Memory for packed elements: its bytes, and as overlapping words."""
+    """Memory for packed elements: its bytes, and as words that are as long, or as overlapping longer ones."""
+    if width == _HALF_WORD_BYTES:
+        words = np.empty(count, dtype=np.int32)
+        return words.view(np.uint8), words
     packed = np.empty(count * width + 8, dtype=np.uint8)
     return packed[: count * width], np.ndarray((count,), dtype=np.int64, buffer=packed.data, strides=(width,))
 
