@@ -79,12 +79,21 @@ def signed(x: Tensor, bits: int) -> Tensor:
 
 def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
     """floor(x / 2^shift) of the unsigned k-bit representative."""
-    return low(x, bits) if shift == 0 else (x >> shift) & ((1 << (bits - shift)) - 1)
+    if shift == 0:
+        return low(x, bits)
+    if not kernels.serve(x.device):
+        return shift_right_reference(x, shift, bits)
+    return torch.from_numpy(kernels.shift_right(_flat(x), shift, bits)).reshape(x.shape)
+
+
+def shift_right_reference(x: Tensor, shift: int, bits: int) -> Tensor:
+    """`shift_right` in plain torch, for shift > 0."""
+    return (x >> shift) & ((1 << (bits - shift)) - 1)
 
 
 def top_bit(x: Tensor, bits: int) -> Tensor:
     """Bit k - 1 of x, as 0 or 1."""
-    return (x >> (bits - 1)) & 1
+    return shift_right(x, bits - 1, bits)
 
 
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:

@@ -121,8 +121,10 @@ class EvaluateSmooth(Gate[Tensor]):
         top = ring.top_bit(of_series, self._kept_bits)
         of_middle = of_series + mask * line.middle_slope if line.middle_slope else of_series
         dealer.share(bit_masks, self.bits)
-        dealer.share(torch.stack([of_series, of_middle * bit_masks[0]]), self.bits)
-        dealer.share(torch.stack([top, top * bit_masks[0]]), self.bits - self._kept_bits)
+        for word in (of_series, of_middle * bit_masks[0]):
+            dealer.share(word, self.bits)
+        for word in (top, top * bit_masks[0]):
+            dealer.share(word, self.bits - self._kept_bits)
         if line.upper_slope:
             dealer.share(mask * bit_masks[1], self.bits)
         return unknown(self.pair.opened.shape)
@@ -138,8 +140,8 @@ class EvaluateSmooth(Gate[Tensor]):
             [(series, party.mask((count,), self._series_bits), self._series_bits)], [chosen]
         )
         bit_masks = party.correlation((2, count), self.bits)
-        of_series, masked = party.correlation((2, count), self.bits)
-        top, masked_top = party.correlation((2, count), self.bits - self._kept_bits, short=True)
+        of_series, masked = (party.correlation((count,), self.bits) for _ in range(2))
+        top, masked_top = (party.correlation((count,), self.bits - self._kept_bits, short=True) for _ in range(2))
         result = local.smooth(
             opened,
             self.pair.mask.reshape(-1) if self.function.sloped and self.pair.mask is not None else None,

@@ -12,7 +12,7 @@ from protocols.core.kernels.planes import leaves, merge, transpose_bits
 from protocols.core.kernels.products import add_shifted, matmul, split_digits, split_transposed
 from protocols.core.kernels.steps import largest, lift, lines, select, shift_opened, smooth
 from protocols.core.kernels.waves import add_harmonics, harmonics, power_of_mask, power_products
-from protocols.core.kernels.words import pack, pack_difference, pack_sum, unpack, unpack_added
+from protocols.core.kernels.words import pack, pack_difference, pack_sum, shift_right, unpack, unpack_added
 
 __all__ = [
     "HAS_COMPILER",
@@ -34,6 +34,7 @@ __all__ = [
     "select",
     "serve",
     "shift_opened",
+    "shift_right",
     "smooth",
     "split_digits",
     "split_transposed",

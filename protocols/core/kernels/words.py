@@ -41,6 +41,19 @@ def _unpack_added(words: Array, mask: int, y: Array, x: Array) -> None:
         x[i] = (words[i] + y[i]) & mask
 
 
+def _shift_right(x: Array, shift: int, low: int, out: Array) -> None:
+    """See `ring.shift_right`; `low` masks the bits that are left. Shapes: int64 [n] each."""
+    for i in range(len(x)):
+        out[i] = (x[i] >> shift) & low
+
+
+def shift_right(x: Array, shift: int, bits: int) -> Array:
+    """`_shift_right`, compiled."""
+    out = np.empty_like(x)
+    compiled(_shift_right)(x, shift, (1 << (bits - shift)) - 1, out)
+    return out
+
+
 def pack(x: Array, width: int) -> Array:
     """The `width` low bytes of every element. Shapes: int64 [n] -> uint8 [n * width]."""
     packed, words = _room(len(x), width)
