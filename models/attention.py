@@ -1,14 +1,32 @@
-"""Self-attention of encoders, in which every token sees every other one.
+"""Mixtures of values by softmax, and self-attention of encoders, in which every token sees every other one.
 
 B batch, T tokens, Q of them ask, D width, H heads.
 """
 
 from __future__ import annotations
 
+import math
+
 from protocols.core.secret import Secret
 from protocols.functions.chosen import exponentials
 
-_MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up
+_UNHALVED = 128  # tokens whose values, up to 58 each, may add up: powers are at most 2^(1/8)
+_MOST_UNDIVIDED = 512  # beyond that many, halving all that often would cost precision
+
+
+def mixture(scores: Secret, values: Secret) -> Secret:
+    """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
+
+    Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13.
+    Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
+    """
+    tokens = scores.shape[-1]
+    if tokens > _MOST_UNDIVIDED:
+        powers, inverse = exponentials(scores, base_two=True)
+        return (powers * inverse) @ values
+    halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
+    powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
+    return values.protocol.multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:
@@ -24,7 +42,4 @@ def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, qu
     scores = q[:, :, :queries] @ k.transpose(-1, -2)  # [B, H, Q, T]
     if mask is not None:
         scores = scores + mask
-    powers, inverse = exponentials(scores, base_two=True)
-    # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
-    context = (powers @ v) * inverse if tokens <= _MOST_UNDIVIDED else (powers * inverse) @ v
-    return context.transpose(1, 2).reshape(batch, queries or tokens, width)
+    return mixture(scores, v).transpose(1, 2).reshape(batch, queries or tokens, width)

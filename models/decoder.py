@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.attention import mixture
 from models.manifest import TABLE_BITS
 from models.network import Inputs, Network
 from models.request import Output, Request
@@ -25,11 +26,9 @@ from protocols.core.errors import InputError
 from protocols.core.fixedpoint import encode
 from protocols.core.secret import Protocol, Secret, TensorSpec
 from protocols.functions.argmax import argmax
-from protocols.functions.chosen import exponentials
 from protocols.functions.softmax import MASKED
 
 _OTHER_LAYERS = 3  # beside the decoder's own: embeddings, head, reveal
-_MOST_UNDIVIDED = 128  # tokens: values up to 64 each may then add up in attention
 
 
 @dataclass
@@ -179,9 +178,7 @@ class Decoder(Network):
             scores = scores + hidden.to(torch.float64).repeat(1, 1, heads // groups, 1) * MASKED
         if cache.mask is not None:
             scores = scores + _padded(cache.mask, cache.tokens + tokens)[..., -total:]
-        powers, inverse = exponentials(scores, base_two=True)
-        # Dividing after the product takes fewer elements, but the undivided sum must stay below 2^14.
-        context = (powers @ v) * inverse if total <= _MOST_UNDIVIDED else (powers * inverse) @ v
+        context = mixture(scores, v)
         return context.reshape(batch, heads, tokens, width).transpose(1, 2).reshape(batch, tokens, heads * width)
 
     # The client's side.

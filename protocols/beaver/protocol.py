@@ -236,7 +236,7 @@ class BeaverProtocol(Protocol):
         own = self._own(x)
         needed = self.policy.ring_bits(own.fraction_bits + times)
         if _narrowest(own) < needed:
-            own = self._shared(own, needed)
+            own = self._shared(own, max(needed, self.policy.ring_bits(2 * self.policy.fraction_bits)))
         return own.map(lambda t: t, own.fraction_bits + times)
 
     def multiply_public(self, x: Secret, factor: Tensor) -> Secret:

@@ -23,7 +23,8 @@ from protocols.core.secret import Secret
 from protocols.functions.argmax import maximum_along
 from protocols.functions.compare import less_than
 from protocols.functions.layernorm import VARIANCE_POWERS
-from protocols.functions.octaves import inverse_root_function, reciprocal
+from protocols.functions.octaves import inverse_root_function
+from protocols.functions.softmax import halved, inverse_sum
 
 LOWEST_EXPONENT = 14.0
 """PUMA's threshold: exp is zero below minus this."""
@@ -130,15 +131,14 @@ def _power_negative(u: Secret, exponent: float) -> Secret:
     return protocol.multiply(power, inside)
 
 
-def exponentials(scores: Secret, *, base_two: bool = False) -> tuple[Secret, Secret]:
+def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> tuple[Secret, Secret]:
     """PUMA's exponential of the distance to the maximum along the last axis, and the inverse of their sum.
 
-    Shapes and base_two: as ours. Scores satisfy |x| < 1800, plus MASKED where masked. Reveals nothing.
+    Shapes, base_two and halvings: as ours. Scores satisfy |x| < 1800, plus MASKED where masked. Reveals nothing.
     """
     # Scores that were multiplied by log2(e) are distances of e^(-u ln 2): the formula's divisor takes the factor.
-    powers = _power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0)
-    highest = math.ceil(math.log2(scores.shape[-1])) + 1
-    return powers, reciprocal(powers.sum(-1, keepdim=True), lowest=-1, highest=highest)
+    powers = halved(_power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0), halvings)
+    return powers, inverse_sum(powers, halvings)
 
 
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:

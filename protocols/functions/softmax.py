@@ -6,18 +6,19 @@ import math
 
 from protocols.core.secret import Secret
 from protocols.functions.argmax import maximum_along
-from protocols.functions.octaves import reciprocal_function
+from protocols.functions.octaves import reciprocal
 
 _COARSE_BITS = 3
 MASKED = -2048.0
 """What an additive mask holds at positions that must get probability zero: below every score by more than 16."""
 
 
-def exponentials(scores: Secret, *, base_two: bool = False) -> tuple[Secret, Secret]:
+def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> tuple[Secret, Secret]:
     """2^(x - m) or e^(x - m) for an m close to the maximum, and the inverse of their sum: softmax is their product.
 
     Attention multiplies by the inverse after the product with the values, where there are fewer elements. With
-    `base_two` the scores were multiplied by log2(e) before, for free where a weight absorbs the factor.
+    `base_two` the scores were multiplied by log2(e) before, for free where a weight absorbs the factor. With
+    `halvings` both are of powers divided by 2^halvings, as `halved` does it: so the undivided sum stays small.
 
     Shapes: [..., n] -> [..., n], [..., 1]. Scores satisfy |x| < 1800, plus MASKED where masked; each row has an
     unmasked element. Error: 1e-4 in each exponential. Reveals nothing.
@@ -29,11 +30,26 @@ def exponentials(scores: Secret, *, base_two: bool = False) -> tuple[Secret, Sec
     # by an eighth at the most: that much below the true one is what the exponential takes.
     highest_score = maximum_along(protocol.truncate(scores, _COARSE_BITS))
     # The opening that the product with the values needs serves the sum, too.
-    powers = protocol.as_factor(protocol.exp2_negative(highest_score - scores))
-    total = powers.sum(-1, keepdim=True)
-    # The largest element contributes 2^(-1/8) to 2^(1/8), so the sum is between 1/2 and 2 n.
-    highest = math.ceil(math.log2(scores.shape[-1])) + 1
-    return powers, protocol.piecewise(total, reciprocal_function(-1, highest))
+    powers = protocol.as_factor(halved(protocol.exp2_negative(highest_score - scores), halvings))
+    return powers, inverse_sum(powers, halvings)
+
+
+def inverse_sum(powers: Secret, halvings: int) -> Secret:
+    """The inverse of the sum along the last axis (kept, length one) as `exponentials` gives it.
+
+    The largest element contributes 2^(-1/8) to 2^(1/8) before it is halved, so the sum is between 1/2 and 2 n then.
+    """
+    highest = math.ceil(math.log2(powers.shape[-1])) + 1
+    return reciprocal(powers.sum(-1, keepdim=True), lowest=-1 - halvings, highest=highest - halvings)
+
+
+def halved(powers: Secret, halvings: int) -> Secret:
+    """powers / 2^halvings, with one fraction bit more: above one halving their unit is a coarser one than before."""
+    if halvings == 0:
+        return powers
+    protocol = powers.protocol
+    kept = powers.fraction_bits + 1 - halvings
+    return protocol.halve(protocol.truncate(powers, kept) if halvings > 1 else powers, halvings)
 
 
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:

@@ -222,7 +222,7 @@ class ReplicatedParty(Protocol):
 
     def halve(self, x: Secret, times: int) -> Secret:
         own = self._own(x)
-        shares = self.shares_of(own, self.policy.ring_bits(own.fraction_bits + times))
+        shares = self.shares_of(own, self.policy.ring_bits(own.fraction_bits + times), larger=_PRODUCT_BITS)
         return ReplicatedSecret(self, own.fraction_bits + times, shares)
 
     def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
