@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from parties.wire_pb2 import Hello, Kind
 from protocols.core.errors import HandshakeError, ProtocolError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 SESSION_BYTES = 16
 
 CALLERS = {"Run": ("client", "owner"), "Deal": ("dealer",)}
