@@ -15,6 +15,7 @@ from torch import Tensor
 from models.program import ClientSteps
 from parties.config import Limits
 from parties.engine import Digests, Engine, MeterRows, PartyTools, Tools
+from protocols.beaver.gates.largest import MOST, Largest
 from protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
 from protocols.core.cost import Meter
 from protocols.core.errors import InputError
@@ -61,9 +62,11 @@ def gate_names() -> list[str]:
 
 
 def shapes_of(name: str, elements: int) -> tuple[tuple[int, ...], ...]:
-    """Shapes of a gate's arguments for a result of `elements` elements; products of matrices take the next square."""
+    """Shapes of a gate's arguments, the first of `elements` elements; products of matrices take the next square."""
     (cases,) = [cases for gate, label, _, cases in GATES if _name(gate, label) == name]
     count = len(cases[0])
+    if name.startswith(Largest.__name__):
+        return ((elements // MOST, MOST),)
     if count == 1 or any(len(case[1]) < 2 or case[0][-1] != case[1][-2] for case in cases):
         return ((elements,),) * count
     side = math.isqrt(elements)

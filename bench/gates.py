@@ -64,7 +64,7 @@ def measure_gates(sizes: Sequence[int], repeats: int, network: str, only: str, c
 
 
 def _measure(client: Client, model: NoModel, name: str, size: int, repeats: int) -> dict[str, Any]:
-    """One gate at one size; figures per element of the result, online bytes of both parties together."""
+    """One gate at one size; figures per element of the first argument, online bytes of both parties together."""
     calls = max(1, min(_MOST_CALLS, _ELEMENTS_A_SESSION // size))
     request = GateRequest(name, size, calls)
     elements = math.prod(shapes_of(name, size)[0])

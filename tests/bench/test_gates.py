@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
+import torch
 from rich.console import Console
+from torch import Tensor
 
-from bench.gate_engine import gate_names, shapes_of
+from bench.gate_engine import MEASURED, gate_names, run_gate, shapes_of
 from bench.gates import measure_gates
+from protocols.beaver.protocol import BeaverProtocol
 from protocols.core.errors import ConfigurationError
+from protocols.core.secret import Protocol
+from tests.in_process import run_roles
 
 
 def test_results_have_the_elements_that_were_asked_for() -> None:
@@ -18,6 +24,19 @@ def test_results_have_the_elements_that_were_asked_for() -> None:
         assert math.prod(shapes[0]) == 64, name
     assert shapes_of("Product matrix", 64) == ((8, 8), (8, 8))
     assert shapes_of("Product elementwise", 64) == ((64,), (64,))
+
+
+@pytest.mark.parametrize("name", gate_names())
+def test_a_gate_takes_its_shapes(name: str) -> None:
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, BeaverProtocol)
+        device = "meta" if protocol.at_dealer else "cpu"
+        arguments = [torch.zeros(shape, dtype=torch.int64, device=device) for shape in shapes_of(name, 64)]
+        run_gate(protocol, name, arguments, MEASURED)
+        return torch.zeros(0)
+
+    _, meters, _ = run_roles(program, [])
+    assert any(row["layer"] == MEASURED for row in meters["p0"].snapshot())
 
 
 def test_an_unknown_gate_is_refused() -> None:

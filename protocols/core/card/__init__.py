@@ -7,12 +7,17 @@ machine without one by Triton's interpreter.
 
 from __future__ import annotations
 
-from protocols.core.card.compiler import serve
-from protocols.core.card.matrices import add_shifted, matmul, split_digits
-from protocols.core.card.planes import from_planes, leaves, merge, merge_products, products, to_planes
-from protocols.core.card.steps import lift, lines, select, shift_opened, smooth
-from protocols.core.card.waves import add_harmonics, harmonics, power_products
-from protocols.core.card.words import pack, pack_difference, pack_sum, unpack, unpack_added
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from protocols.core.card.matrices import add_shifted, matmul, split_digits
+    from protocols.core.card.planes import from_planes, leaves, merge, merge_products, products, to_planes
+    from protocols.core.card.steps import lift, lines, select, shift_opened, smooth
+    from protocols.core.card.waves import add_harmonics, harmonics, power_products
+    from protocols.core.card.words import pack, pack_difference, pack_sum, unpack, unpack_added
 
 __all__ = [
     "add_harmonics",
@@ -39,3 +44,26 @@ __all__ = [
     "unpack",
     "unpack_added",
 ]
+
+_MODULES = "matrices", "planes", "steps", "waves", "words"
+
+
+def serve(device: torch.device) -> bool:
+    """Whether the loops here compute on this device."""
+    return device.type == "cuda" and bool(_module("compiler").serve(device))
+
+
+def __getattr__(name: str) -> Any:
+    """The loops, imported when the first is asked for: Triton takes 70 MB, which a party without a card can do without.
+
+    Raises AttributeError for other names.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for module in map(_module, _MODULES):
+        globals().update({loop: getattr(module, loop) for loop in __all__ if hasattr(module, loop)})
+    return globals()[name]
+
+
+def _module(name: str) -> Any:
+    return import_module(f"{__name__}.{name}")

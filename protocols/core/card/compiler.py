@@ -33,8 +33,8 @@ _LOG = logging.getLogger("protocols")
 
 
 def serve(device: torch.device) -> bool:
-    """Whether the loops here compute on this device."""
-    return HAS_TRITON and device.type == "cuda" and runs(device)
+    """Whether loops run on this card."""
+    return HAS_TRITON and runs(device)
 
 
 @cache
