@@ -42,7 +42,8 @@ def hello(role: str = "client", **fields: object) -> Hello:
 @pytest.mark.parametrize("stream", ["Run", "Exchange", "Deal"])
 def test_another_version_is_refused(dialer_of: Callable[[str], Dialer], stream: str) -> None:
     role = {"Run": "client", "Exchange": "p0", "Deal": "dealer"}[stream]
-    with pytest.raises(HandshakeError, match="protocol version differs: this side has '1', the other side '9'"):
+    words = f"protocol version differs: this side has '{PROTOCOL_VERSION}', the other side '9'"
+    with pytest.raises(HandshakeError, match=words):
         dialer_of(role).dial("p1", stream, hello(role, protocol_version=9))
 
 
