@@ -66,7 +66,7 @@ def shapes_of(name: str, elements: int) -> tuple[tuple[int, ...], ...]:
     (cases,) = [cases for gate, label, _, cases in GATES if _name(gate, label) == name]
     count = len(cases[0])
     if name.startswith(Largest.__name__):
-        return ((elements // MOST, MOST),)
+        return ((-(-elements // MOST), MOST),)
     if count == 1 or any(len(case[1]) < 2 or case[0][-1] != case[1][-2] for case in cases):
         return ((elements,),) * count
     side = math.isqrt(elements)

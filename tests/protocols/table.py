@@ -104,9 +104,8 @@ EXPONENT_EDGES = (
     8191.0,
 )
 EXPONENT = Argument(0.0, LARGEST, EXPONENT_EDGES)
-SMALL_EXPONENT = Argument(
-    ULP - 0.25, 17.0, (ULP - 0.25, -ULP, *EXPONENT_EDGES[:-2])
-)  # a truncation takes one unit more
+# A truncation may leave a number one unit below what it was.
+SMALL_EXPONENT = Argument(ULP - 0.25, 17.0, (ULP - 0.25, -ULP, *EXPONENT_EDGES[:-2]))
 FAR_EXPONENT = Argument(0.0, 2.0**14 - 1 - ULP, (2.0**14 - 1 - ULP, 2.0**14 - 2, 2.0**13))
 EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
 PIECES = Argument(-9.0, 5.0, (*around(-8.0, -4.0, -1.95, 3.0, 4.0), 0.0))  # where PUMA's polynomials change

@@ -40,12 +40,11 @@ def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple
     elements = masks[0].numel()
     plans = [plan_of(width, numbers, elements) for width, numbers in jobs]
     for plan, (width, _), mask in zip(plans, jobs, masks, strict=True):
-        dealer.share_planes(bit_products(_digits_of(mask, width, plan)))
+        dealer.share_planes(bit_products(digits_of(mask, width, plan)))
     for level in range(max(len(plan.levels) for plan in plans)):
         for plan, (_, numbers) in zip(plans, jobs, strict=True):
             for group in _groups(plan, level):
-                planes = dealer.mask_planes((group.variables, numbers, bits.plane_bytes(elements)))
-                dealer.share_planes(local.merge_products(planes, needs_equal=group.needs_equal))
+                deal_merge(dealer, group, numbers, elements)
 
 
 def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
@@ -58,7 +57,7 @@ def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
     row = bits.plane_bytes(elements)
     products = [party.correlation_planes((plan.monomials, plan.digits, row)) for plan in plans]
     leaves = [
-        local.leaves(_digits_of(c, width, plan).bitwise_not_(), own, first=party.index == 0)
+        local.leaves(digits_of(c, width, plan).bitwise_not_(), own, first=party.index == 0)
         for plan, (width, c), own in zip(plans, numbers, products, strict=True)
     ]
     for level in range(max(len(plan.levels) for plan in plans)):
@@ -71,9 +70,12 @@ def _groups(plan: Plan, level: int) -> tuple[Group, ...]:
     return plan.levels[level] if level < len(plan.levels) else ()
 
 
-def _digits_of(x: Tensor, width: int, plan: Plan) -> Tensor:
-    """The digits of x mod 2^width, as planes of their bits. Shapes: int64 [..., n] -> uint8 [..., digits, b, row]."""
-    planes = bits.to_planes(x, width)
+def digits_of(x: Tensor, width: int, plan: Plan, lowest: int = 0) -> Tensor:
+    """The digits of `width` bits of x, from bit `lowest` on, as planes of their bits.
+
+    Shapes: int64 [..., n] -> uint8 [..., digits, b, row].
+    """
+    planes = bits.to_planes(x, width, lowest)
     planes = torch.nn.functional.pad(planes, (0, 0, 0, plan.digits * plan.digit_bits - width))
     return planes.reshape(*x.shape[:-1], plan.digits, plan.digit_bits, -1)
 
@@ -81,6 +83,12 @@ def _digits_of(x: Tensor, width: int, plan: Plan) -> Tensor:
 def bit_products(digits: Tensor) -> Tensor:
     """Products of the bits of each digit of r. Shapes: uint8 [digits, b, row] -> [2^b - 1, digits, row]."""
     return bits.products(digits.transpose(0, 1))[1:]
+
+
+def deal_merge(dealer: Dealer, group: Group, numbers: int, elements: int) -> None:
+    """The dealer's side of one group's merge."""
+    planes = dealer.mask_planes((group.variables, numbers, bits.plane_bytes(elements)))
+    dealer.share_planes(local.merge_products(planes, needs_equal=group.needs_equal))
 
 
 def merge_level(

@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protocols.beaver.gates.borrow import bit_products, merge_level
-from protocols.beaver.gates.digits import DIGIT_BITS, Group
+from protocols.beaver.gates.borrow import bit_products, deal_merge, digits_of, merge_level
+from protocols.beaver.gates.digits import DIGIT_BITS, Group, Plan
 from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, local
 from protocols.core.cost import Cost
@@ -24,33 +24,30 @@ from protocols.core.cost import Cost
 COARSE_BITS = 16
 WINDOW_BITS = 6
 _DIGITS = COARSE_BITS // DIGIT_BITS
-_MONOMIALS = (1 << DIGIT_BITS) - 1
 _LOWER = WINDOW_BITS % DIGIT_BITS  # bits of the second digit that belong to the window
 _MERGED = Group(_DIGITS, needs_equal=False)
+_PLAN = Plan(DIGIT_BITS, _DIGITS, ((_MERGED,),))
 _CASES = 2
 
 
 def window_cost(elements: int) -> Cost:
     """Cost of `window`."""
-    dealt, opened = _DIGITS * _MONOMIALS + _CASES * _MERGED.shared_planes, _CASES * _MERGED.variables
     row = bits.plane_bytes(elements)
-    return Cost(rounds=1, online_bytes=opened * row, dealer_bytes=dealt * row)
+    return Cost(1, online_bytes=_PLAN.opened_planes(_CASES) * row, dealer_bytes=_PLAN.dealt_planes(_CASES) * row)
 
 
 def deal_window(dealer: Dealer, mask: Tensor, lowest: int) -> None:
     """The dealer's side of `window`. Shapes: mask int64 [n]."""
-    digits = bits.to_planes(mask, COARSE_BITS, lowest).reshape(_DIGITS, DIGIT_BITS, -1)
-    dealer.share_planes(bit_products(digits))
-    planes = dealer.mask_planes((_MERGED.variables, _CASES, digits.shape[2]))
-    dealer.share_planes(local.merge_products(planes, needs_equal=False))
+    dealer.share_planes(bit_products(digits_of(mask, COARSE_BITS, _PLAN, lowest)))
+    deal_merge(dealer, _MERGED, _CASES, mask.numel())
 
 
 def window(party: Party, opened: Tensor, lowest: int) -> Tensor:
     """XOR shares of A and B for the 16 bits of c and r from bit `lowest` on. Shapes: c int64 [n] -> uint8 [2, row]."""
     row = bits.plane_bytes(opened.numel())
-    products = party.correlation_planes((_MONOMIALS, _DIGITS, row))
+    products = party.correlation_planes((_PLAN.monomials, _DIGITS, row))
     numbers = torch.stack([opened, opened - (1 << (lowest + WINDOW_BITS))])
-    not_a = bits.to_planes(numbers, COARSE_BITS, lowest).bitwise_not_().reshape(_CASES, _DIGITS, DIGIT_BITS, row)
+    not_a = digits_of(numbers, COARSE_BITS, _PLAN, lowest).bitwise_not_()
 
     def leaves(not_c: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """(less, equal) of digits from `first` on. Shapes: [J, digits, 4, row] -> two of [digits, J, row]."""

@@ -50,7 +50,7 @@ _MODULES = "matrices", "planes", "steps", "waves", "words"
 
 def serve(device: torch.device) -> bool:
     """Whether the loops here compute on this device."""
-    return device.type == "cuda" and bool(_module("compiler").serve(device))
+    return device.type == "cuda" and bool(_module("compiler").runs(device))
 
 
 def __getattr__(name: str) -> Any:

@@ -32,14 +32,11 @@ BLOCK = 512
 _LOG = logging.getLogger("protocols")
 
 
-def serve(device: torch.device) -> bool:
-    """Whether loops run on this card."""
-    return HAS_TRITON and runs(device)
-
-
 @cache
 def runs(device: torch.device) -> bool:
     """Whether a loop runs on a card, tried once: Triton wants a C compiler on the host, and a card of some age."""
+    if not HAS_TRITON:
+        return False
     try:
         launch(_copied, 1, torch.ones(1, device=device), torch.empty(1, device=device))
     except Exception as error:  # of many kinds, and none is worth more than to do without

@@ -32,7 +32,7 @@ def serve(device: torch.device) -> bool:
 
 
 def part(function: Loop) -> Loop:
-    """A loop that others call."""
+    """What loops call. What was kept on disk does not notice a change of a part in another file: rename it then."""
     return register_jitable(function) if HAS_COMPILER else function
 
 

@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from protocols.core.kernels.compiler import Array, compiled
+from protocols.core.kernels.compiler import Array, compiled, part
+
+
+@part
+def choose(bit: Any, shared: Any, masked: Any) -> Any:
+    """A share of b w, b = bit ⊕ ρ, from shares of w and ρ w: of one element. The bit becomes a word of ones or none."""
+    ones = -np.int64(bit)
+    return (masked ^ ones) - ones + (shared & ones)
 
 
 def _select(bit: Array, shared: Array, masked: Array, out: Array) -> None:
     """See `local.select`. Shapes: uint8 [n], int64 [n] each."""
     for i in range(len(bit)):
-        out[i] = masked[i] + np.int64(bit[i]) * (shared[i] - 2 * masked[i])
+        out[i] = choose(bit[i], shared[i], masked[i])
 
 
 def _shift_opened(opened: Array, shift: int, offset: int, low: int, out: Array) -> None:
@@ -49,13 +56,12 @@ def _lines(
         if slope:
             product = masked[place[k]]
             for i in range(len(opened)):
-                bit = np.int64(v[i])
-                share = rho[i] + bit * (first - 2 * rho[i])
-                line = share * opened[i] - product[i] - bit * (mask[i] - 2 * product[i])
+                share = choose(v[i], first, rho[i])
+                line = share * opened[i] - choose(v[i], mask[i], product[i])
                 out[i] += share * constant + line * slope
         elif constant:
             for i in range(len(opened)):
-                out[i] += (rho[i] + np.int64(v[i]) * (first - 2 * rho[i])) * constant
+                out[i] += choose(v[i], first, rho[i]) * constant
 
 
 def _smooth(
@@ -88,8 +94,7 @@ def _smooth(
         upper_share = first * upper - upper_slope * mask[i]
         masked_middle = middle * bit_masks[0, i] - masked[i] + wrapped * masked_top[i]
         masked_upper = upper * bit_masks[1, i] - upper_slope * of_upper[i]
-        out[i] = masked_middle + np.int64(bits[0, i]) * (middle_share - 2 * masked_middle)
-        out[i] += masked_upper + np.int64(bits[1, i]) * (upper_share - 2 * masked_upper)
+        out[i] = choose(bits[0, i], middle_share, masked_middle) + choose(bits[1, i], upper_share, masked_upper)
 
 
 def _largest(
@@ -120,8 +125,8 @@ def _largest(
             for k in range(others):
                 bit = np.int64(bits[places[i, k], e]) ^ (k >= i)
                 for s in range(1 << (others - 1 - k)):
-                    chosen[s] = chosen[2 * s + 1] + bit * (chosen[2 * s] - 2 * chosen[2 * s + 1])
-                    with_mask[s] = with_mask[2 * s + 1] + bit * (with_mask[2 * s] - 2 * with_mask[2 * s + 1])
+                    chosen[s] = choose(bit, chosen[2 * s], chosen[2 * s + 1])
+                    with_mask[s] = choose(bit, with_mask[2 * s], with_mask[2 * s + 1])
             total += opened[i, e] * chosen[0] - with_mask[0]
         out[e] = total
 

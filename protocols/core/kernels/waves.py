@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from protocols.core.kernels.compiler import Array, compiled, part
+from protocols.core.kernels.steps import choose
+from protocols.core.tables import FRACTION_BITS
 
 _TURNED = 1024  # angles that are multiplied in one go: cosines and sines of two of them stay in the first-level cache
-_HALF_FRACTION = 8  # bits of a fraction that each table of powers is for
-_FRACTION = (1 << 2 * _HALF_FRACTION) - 1
+_HALF_FRACTION = FRACTION_BITS // 2  # bits that each table of powers is for
+_FRACTION = (1 << FRACTION_BITS) - 1
 
 
 @part
@@ -102,11 +104,8 @@ def _add_harmonics(
                     for i in range(width):
                         of_cos = (a * c[i] + b * s[i] + half) >> drop
                         of_sin = (a * s[i] - b * c[i] + half) >> drop
-                        # The bit as a word of ones: where it is set, the share less the masked one.
-                        chosen = -np.int64(v[i])
-                        first = (cos_masked[i] ^ chosen) - chosen + (cos_share[i] & chosen)
-                        second = (sin_masked[i] ^ chosen) - chosen + (sin_share[i] & chosen)
-                        total[i] += of_cos * first + of_sin * second
+                        total[i] += of_cos * choose(v[i], cos_share[i], cos_masked[i])
+                        total[i] += of_sin * choose(v[i], sin_share[i], sin_masked[i])
                 if t + 1 < len(rows):
                     _turn(c, s, p, q, drop)
 
@@ -123,8 +122,14 @@ def _power_of_mask(mask: Array, coarse: Array, fine: Array, scale: int, range_bi
     """See `local.power_of_mask`. Shapes: [n] each, but [2^8] the tables."""
     for i in range(len(out)):
         power = _power_of_two(mask[i] & _FRACTION, coarse, fine, scale)
-        whole = (mask[i] >> (2 * _HALF_FRACTION)) & ((1 << range_bits) - 1)
+        whole = (mask[i] >> FRACTION_BITS) & ((1 << range_bits) - 1)
         out[i] = ((power << whole) + (1 << (drop - 1))) >> drop
+
+
+@part
+def _times_power(double: int, up: int) -> int:
+    """Half of double times 2^up, rounded where that is no integer."""
+    return (((double >> max(0, -up)) + 1) >> 1) << max(0, up)
 
 
 def _power_products(
@@ -143,15 +148,9 @@ def _power_products(
     """See `local.power_products`. Shapes: [n] each, but bits [2, n] and [2^8] the tables."""
     for i in range(len(out)):
         double = _power_of_two(negative[i] & _FRACTION, coarse, fine, scale) << 1
-        # A bit as a word of ones: where it is set, power less the masked one.
-        first, second = -np.int64(bits[0, i]), -np.int64(bits[1, i])
-        here = (by_first[i] ^ first) - first + (power[i] & first)
-        wrapped = (by_second[i] ^ second) - second + (power[i] & second)
-        shift = up + (negative[i] >> (2 * _HALF_FRACTION))
-        public = (((double >> max(0, -shift)) + 1) >> 1) << max(0, shift)
-        shift -= period
-        public_wrapped = (((double >> max(0, -shift)) + 1) >> 1) << max(0, shift)
-        out[i] = public * here + public_wrapped * wrapped
+        shift = up + (negative[i] >> FRACTION_BITS)
+        out[i] = _times_power(double, shift) * choose(bits[0, i], power[i], by_first[i])
+        out[i] += _times_power(double, shift - period) * choose(bits[1, i], power[i], by_second[i])
 
 
 def harmonics(count: int, x: Array, periods: Array, *others: Any) -> Array:
