@@ -22,7 +22,7 @@ from models.capacity import available_bytes, human_bytes
 from models.deferred import computed
 from models.manifest import TABLE_VALUE_BITS
 from protocols.core.errors import CheckpointError
-from protocols.functions.layernorm import LEAST_MEAN_SQUARE, MOST_MEAN_SQUARE
+from protocols.functions.layernorm import LEAST_MEAN_SQUARE, most_mean_square
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,13 +41,14 @@ class StreamRange:
     """What the norms of a decoder see.
 
     typical: median of a token's mean square before the first one, and embedding the largest number there. largest: the
-    largest mean square of a token before any norm, and magnitude the largest number.
+    largest mean square of a token before any norm, and magnitude the largest number. width: of the stream.
     """
 
     typical: float
     embedding: float
     largest: float
     magnitude: float
+    width: int
 
     def exponent(self, value_bits: int) -> int:
         """The k nearest to zero for which the stream times 2^k fits: rather too small than too large.
@@ -58,7 +59,7 @@ class StreamRange:
             min(
                 math.log2(2.0**TABLE_VALUE_BITS / _SPARE / self.embedding),
                 math.log2(2.0**value_bits / _SPARE / self.magnitude),
-                math.log2(MOST_MEAN_SQUARE / _SPARE**2 / self.largest) / 2,
+                math.log2(most_mean_square(self.width) / _SPARE**2 / self.largest) / 2,
             )
         )
         least = math.ceil(math.log2(SMALL_MEAN_SQUARE / self.typical) / 2)
@@ -95,7 +96,8 @@ def measured_exponent(folder: Path, table: Tensor, vocabulary: int, positions: i
         )
         values = computed(table)
         squares, largest = values.square().mean(1), float(values.abs().max())
-        return StreamRange(float(squares.median()), largest, float(squares.max()), largest).exponent(value_bits)
+        found = StreamRange(float(squares.median()), largest, float(squares.max()), largest, values.shape[1])
+        return found.exponent(value_bits)
     return stream_range(folder, vocabulary, positions).exponent(value_bits)
 
 
@@ -123,7 +125,8 @@ def stream_range(folder: Path, vocabulary: int, positions: int) -> StreamRange:
         ids[0, 0] = start
     with torch.inference_mode():
         model(input_ids=ids)
-    found = StreamRange(float(seen[0].median()), peaks[0], max(float(part.max()) for part in seen), max(peaks))
+    largest, width = max(float(part.max()) for part in seen), model.config.hidden_size
+    found = StreamRange(float(seen[0].median()), peaks[0], largest, max(peaks), width)
     if not (math.isfinite(found.magnitude) and found.typical > 0):
         raise CheckpointError(f"{folder}: the model's hidden states are not finite, or zero everywhere")
     return found

@@ -156,7 +156,8 @@ class BeaverProtocol(Protocol):
     def add(self, x: Secret, y: Secret | Tensor | float) -> Secret:
         first = self._own(x)
         if not isinstance(y, Secret):
-            return self._add_public(first, y)
+            needed = self.policy.ring_bits(first.fraction_bits)
+            return self._offset(first if _narrowest(first) >= needed else self._shared(first, needed), y)
         second = self._own(y)
         scale = max(first.fraction_bits, second.fraction_bits)
         first, second = self._upscaled(first, scale), self._upscaled(second, scale)
@@ -208,7 +209,8 @@ class BeaverProtocol(Protocol):
             return unknown(public.shape)
         return torch.round(public * 2.0**fraction_bits).to(torch.int64).to(self._device)
 
-    def _add_public(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
+    def _offset(self, x: BeaverSecret, y: Tensor | float) -> BeaverSecret:
+        """x + y in x's own ring, which the sum must fit."""
         number = self._public(y, x.fraction_bits)
         share = x.share
         if share is not None:
@@ -399,7 +401,7 @@ class BeaverProtocol(Protocol):
         needed = least_bits(function, smooth, scale)
         pair = self.pair_of(x, needed) if function.sloped else self._opened(x, needed)
         share = self.run(EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift))
-        return self._add_public(self._of_function(share, pair.bits, function, scale), smooth.base)
+        return self._offset(self._of_function(share, pair.bits, function, scale), smooth.base)
 
     def _of_function(self, share: Tensor, bits: int, function: Piecewise, scale: int) -> BeaverSecret:
         """The secret of a function's value at that scale, truncated to the function's own."""
@@ -408,7 +410,7 @@ class BeaverProtocol(Protocol):
 
     def largest_of_few(self, x: Secret) -> Secret:
         own = self._own(x)
-        bits = ring_bits(own.fraction_bits)
+        bits = max(ring_bits(own.fraction_bits), self.policy.ring_bits(own.fraction_bits))
         # In no larger ring than it takes: the dealer's words are as long as that.
         pair = self._dealt(self._opened(own, bits).low_part(bits, at_dealer=self.at_dealer))
         share = self.run(Largest(pair, compared_bits(own.fraction_bits))).unsqueeze(-1)

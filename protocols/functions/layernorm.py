@@ -12,9 +12,21 @@ _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 VARIANCE_POWERS = (-20, 12)
 SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
+LEAST_MEAN_SQUARE = 2.0 ** SQUARE_POWERS[0]
+"""Of a decoder's rows: smaller ones come out smaller than they should be."""
+_MOST_SUM_POWER = ring.WORD_BITS - 2 - 32  # with the 32 fraction bits of squares
 _SLACK = 1.01  # times sqrt(n), for errors of the inverse: what an entry of a normalised row is below
-LEAST_MEAN_SQUARE, MOST_MEAN_SQUARE = (2.0**power for power in SQUARE_POWERS)
-"""What `rms_normalise` takes of decoders: smaller rows come out smaller than they should be, larger ones wrong."""
+
+
+def most_mean_square(width: int) -> float:
+    """Of a decoder's rows of that width: larger ones come out wrong."""
+    return min(2.0 ** SQUARE_POWERS[1], 2.0**_MOST_SUM_POWER / width)
+
+
+def sum_powers(width: int, powers: tuple[int, int]) -> tuple[int, int]:
+    """(a, b) with 2^a to 2^b around every sum of `width` squares whose mean is from 2^powers[0] to 2^powers[1]."""
+    lowest, highest = powers[0] + math.floor(math.log2(width)), powers[1] + math.ceil(math.log2(width))
+    return lowest, min(highest, _MOST_SUM_POWER)
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
@@ -32,7 +44,7 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
     width = x.shape[-1]
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = protocol.square_sum(centred) + width * epsilon
-    lowest, highest = (p + math.floor(math.log2(width)) for p in VARIANCE_POWERS)
+    lowest, highest = sum_powers(width, VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
     return protocol.multiply_three(centred, inverse, gain) + offset
 
@@ -41,7 +53,8 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
     """x / sqrt(mean of x^2 + epsilon) along the last axis. For x whose mean is zero this is layer norm, too.
 
     Shapes: [..., n] -> the same. The mean of squares is in [2^a, 2^b), (a, b) = powers (below, the result is smaller
-    than it should be). Error: with s its root, 2^-17 |x| + 4e-5 |x| / s + 2^-16. Reveals nothing.
+    than it should be), and their sum below 2^30. Error: with s its root, 2^-17 |x| + 4e-5 |x| / s + 2^-16.
+    Reveals nothing.
     wide: whatever multiplies next opens the result anew, as `linear` does with the same word. Then its own ring may be
     small: an entry is at most sqrt(n), and there is room for an inverse that was not truncated, which saves a round.
     The gain that follows is left to whatever multiplies next: the product then serves there without an opening.
@@ -50,7 +63,7 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
     protocol = x.protocol
     width = x.shape[-1]
     squares = protocol.square_sum(x) + width * epsilon
-    lowest, highest = (p + math.floor(math.log2(width)) for p in powers)
+    lowest, highest = sum_powers(width, powers)
     if not wide:
         inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
         return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits)

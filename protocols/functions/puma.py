@@ -22,7 +22,7 @@ import torch
 from protocols.core.secret import Secret
 from protocols.functions.argmax import maximum_along
 from protocols.functions.compare import less_than
-from protocols.functions.layernorm import VARIANCE_POWERS
+from protocols.functions.layernorm import VARIANCE_POWERS, sum_powers
 from protocols.functions.octaves import inverse_root_function
 from protocols.functions.softmax import halved, inverse_sum
 
@@ -150,12 +150,12 @@ def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = Fals
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
     """PUMA's layer normalisation along the last axis: the inverse root of the variance, and one product after another.
 
-    Shapes, range and zero_mean: as ours. Error: as ours, and one more truncation times the gain. Reveals nothing.
+    Shapes, range and zero_mean: as ours. Error: twice ours, and one more truncation times the gain. Reveals nothing.
     """
     protocol, width = x.protocol, x.shape[-1]
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = protocol.square_sum(centred) + width * epsilon
-    lowest, highest = (p + math.floor(math.log2(width)) for p in VARIANCE_POWERS)
+    lowest, highest = sum_powers(width, VARIANCE_POWERS)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest))
     normal = protocol.multiply(centred, inverse, fraction_bits=x.fraction_bits)
     return protocol.multiply(normal, gain) + offset

@@ -171,7 +171,8 @@ class ReplicatedParty(Protocol):
     def add(self, x: Secret, y: Secret | Tensor | float) -> Secret:
         first = self._own(x)
         if not isinstance(y, Secret):
-            return self._add_public(first, y)
+            shares = self.shares_of(first, self.policy.ring_bits(first.fraction_bits), larger=_PRODUCT_BITS)
+            return self._offset(ReplicatedSecret(self, first.fraction_bits, shares), y)
         second = self._own(y)
         scale = max(first.fraction_bits, second.fraction_bits)
         small, large = sorted((first, second), key=lambda s: math.prod(s.shape))
@@ -203,7 +204,8 @@ class ReplicatedParty(Protocol):
         following = number if self.index == PARTIES - 1 else torch.zeros_like(number)
         return Shares(own, following, ring.WORD_BITS)
 
-    def _add_public(self, x: ReplicatedSecret, y: Tensor | float) -> ReplicatedSecret:
+    def _offset(self, x: ReplicatedSecret, y: Tensor | float) -> ReplicatedSecret:
+        """x + y in x's own ring, which the sum must fit."""
         number = self._number(y, x.fraction_bits)
         return ReplicatedSecret(self, x.fraction_bits, x.shares.plus(self._public(number)))
 
@@ -372,7 +374,7 @@ class ReplicatedParty(Protocol):
         scale = function.scale - shift
         pair, role = self._argument(x, least_bits(function, smooth, scale), function), self._current
         z = self.run(role, EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift))
-        return self._add_public(self._returned(role, z, pair.bits, scale, function.output_bits), smooth.base)
+        return self._offset(self._returned(role, z, pair.bits, scale, function.output_bits), smooth.base)
 
     def _argument(self, x: ReplicatedSecret, needed: int, function: Piecewise) -> Pair:
         """What a function by pieces is evaluated from, in a ring of at least `needed` bits.
@@ -391,7 +393,7 @@ class ReplicatedParty(Protocol):
 
     def largest_of_few(self, x: Secret) -> Secret:
         own = self._own(x)
-        bits = ring_bits(own.fraction_bits)
+        bits = max(ring_bits(own.fraction_bits), self.policy.ring_bits(own.fraction_bits))
         shares, role = self.shares_of(own, bits).low(bits), self._current
         z = self.run(role, Largest(pair_of(role, shares), compared_bits(own.fraction_bits)))
         return self._returned(role, z.unsqueeze(-1), bits, own.fraction_bits, own.fraction_bits)

@@ -104,14 +104,14 @@ def test_other_models_have_no_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seen", "exponent"),
     [
-        (StreamRange(2.0**-12, 1.0, 2.0**16, 2.0**12), 0),
-        (StreamRange(2.0**-12 * 0.99, 1.0, 2.0**8, 2.0**8), 1),
-        (StreamRange(2.0**-18, 1.0, 2.0**-10, 2.0**-3), 3),
-        (StreamRange(2.0**-6, 1.0, 2.0**10, 2.0**12 * 1.01), -1),
-        (StreamRange(2.0**-6, 1.0, 2.0**16 * 1.01, 2.0**11), -1),
-        (StreamRange(2.0**-6, 17.0, 2.0**10, 2.0**11), -1),
-        (StreamRange(0.0175, 1.0, 1.09e6, 24926.0), -3),  # SmolLM2-135M
-        (StreamRange(2.0**-13, 1.0, 2.0**10, 2.0**12), 0),  # small, but there is no room to scale it up
+        (StreamRange(2.0**-12, 1.0, 2.0**16, 2.0**12, 576), 0),
+        (StreamRange(2.0**-12 * 0.99, 1.0, 2.0**8, 2.0**8, 576), 1),
+        (StreamRange(2.0**-18, 1.0, 2.0**-10, 2.0**-3, 576), 3),
+        (StreamRange(2.0**-6, 1.0, 2.0**10, 2.0**12 * 1.01, 576), -1),
+        (StreamRange(2.0**-6, 1.0, 2.0**16 * 1.01, 2.0**11, 576), -1),
+        (StreamRange(2.0**-6, 17.0, 2.0**10, 2.0**11, 576), -1),
+        (StreamRange(0.0175, 1.0, 1.09e6, 24926.0, 576), -3),  # SmolLM2-135M
+        (StreamRange(2.0**-13, 1.0, 2.0**10, 2.0**12, 576), 0),  # small, but there is no room to scale it up
     ],
 )
 def test_the_exponent_is_the_nearest_to_zero_that_fits(seen: StreamRange, exponent: int) -> None:
@@ -120,9 +120,9 @@ def test_the_exponent_is_the_nearest_to_zero_that_fits(seen: StreamRange, expone
 
 def test_ranges_that_no_power_fits_are_refused() -> None:
     with pytest.raises(CheckpointError, match="both do not fit one range"):
-        StreamRange(2.0**-14, 1.0, 2.0**12, 2.0**13).exponent(13)
+        StreamRange(2.0**-14, 1.0, 2.0**12, 2.0**13, 576).exponent(13)
     with pytest.raises(CheckpointError, match="stream_exponent is 15"):
-        StreamRange(2.0**-42, 2.0**-20, 2.0**-40, 2.0**-20).exponent(13)
+        StreamRange(2.0**-42, 2.0**-20, 2.0**-40, 2.0**-20, 576).exponent(13)
 
 
 def test_a_stream_that_is_not_finite_is_refused(tmp_path: Path) -> None:
