@@ -2,7 +2,8 @@
 
 Bytes and rounds follow from shapes alone. The dealer runs the same program as the parties, on shapes, and every gate
 declares its cost (that declared and measured costs agree is the conformance test's business), so the dealer's program
-alone tells what a model costs, in seconds and without a socket. Time depends on the machine and is not kept here.
+alone tells what a model costs, in seconds and without a socket. Where there is no dealer, the three parties run, in
+this process. Time depends on the machine and is not kept here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor
 
 from bench.measure import Setting, prepare
-from bench.shapes import config_of, manifest_of
+from bench.ops import by_op
+from bench.shapes import DECODERS, config_of, decoder_config, manifest_of
 from models import program
 from models.checkpoint import read_share
 from models.exchange import input_payloads, step_outputs
@@ -32,7 +34,10 @@ from protocols.core.errors import ProtocolError
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import SEED_BYTES
 from protocols.core.secret import Protocol
+from protocols.families import BEAVER, REPLICATED, family
+from protocols.replicated.protocol import ReplicatedParty
 from tests.in_process import GivenSteps, run_roles
+from tests.three_parties import run_parties
 
 FILE = Path(__file__).parent / "baseline.json"
 UPDATE = "python -m bench baseline --update"
@@ -42,24 +47,28 @@ _MARGIN = 2.0
 
 @dataclass(frozen=True)
 class Case:
-    """One model at one input shape."""
+    """One model at one input shape. steps: of a decoder, the prompt's and one for each further token."""
 
     model: str
     weights: WeightVisibility
     tokens: int
     batch: int = 1
     layers: int | None = None
+    protocol: str = BEAVER.name
+    steps: int = 1
 
     @property
     def name(self) -> str:
         """As in the file."""
         depth = f" {self.layers}-layer" if self.layers else ""
-        return f"{self.model}{depth} {self.weights} {self.batch}x{self.tokens}"
+        protocol = "" if self.protocol == BEAVER.name else f" {self.protocol}"
+        steps = f" {self.steps} steps" if self.steps > 1 else ""
+        return f"{self.model}{depth}{protocol} {self.weights} {self.batch}x{self.tokens}{steps}"
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Of loading a model once, then of one prediction. Online bytes are what P0 and P1 send together."""
+    """Of loading a model once, then of one session. Online bytes are what the computing parties send together."""
 
     rounds: int
     online_bytes: int
@@ -75,17 +84,34 @@ COST_CASES = (
     Case("minilm", "private", 128),
     Case("bert-base", "private", 128),
     Case("bert-base", "public", 128),
+    Case("bert-base", "server", 128),
+    Case("minilm", "public", 128),
+    Case("minilm", "private", 256, layers=1),
+    Case("minilm", "private", 16, protocol=REPLICATED.name),
+    Case("gpt2", "private", 32),
+    Case("gpt2", "private", 32, steps=2),
+    Case("gpt2", "public", 32, steps=2),
+    Case("smollm2", "private", 32, layers=1, steps=2),
 )
-ERROR_CASES = (Case("minilm", "private", 16), Case("minilm", "public", 16), Case("minilm", "private", 64, layers=1))
+ERROR_CASES = (
+    Case("minilm", "private", 16),
+    Case("minilm", "public", 16),
+    Case("minilm", "private", 64, layers=1),
+    Case("minilm", "private", 16, protocol=REPLICATED.name),
+)
 
 
 def cost_of(case: Case) -> ModelCost:
     """What a model costs, from a run of the dealer's program to nobody. Seconds: a few for twelve layers."""
-    manifest = manifest_of(config_of(case.model, case.layers), case.weights)
+    if "dealer" not in family(case.protocol).roles:
+        return _run(case).cost
+    decodes = case.model in DECODERS
+    config = decoder_config(case.model, case.layers) if decodes else config_of(case.model, case.layers)
+    manifest = manifest_of(config, case.weights)
     loading, predicting = Meter(), Meter()
     model = program.load(_dealer(loading, manifest.policy), manifest, None)
-    request = Request("hidden", case.batch, case.tokens, masked=False)
-    program.serve(_dealer(predicting, manifest.policy), model, request, GivenSteps(b""), None)
+    request = Request("next_logits" if decodes else "hidden", case.batch, case.tokens, masked=False, steps=case.steps)
+    program.serve(_dealer(predicting, manifest.policy), model, request, GivenSteps(*[b""] * case.steps), None)
     load, predict = declared(loading), declared(predicting)
     return ModelCost(
         predict.rounds,
@@ -104,26 +130,69 @@ def declared(meter: Meter) -> Cost:
 
 def error_of(case: Case) -> float:
     """Largest error of the last hidden state against transformers in float32; all roles in this process."""
+    return _run(case).error
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One prediction with all roles in this process: its error, and what was sent."""
+
+    error: float
+    cost: ModelCost
+
+
+def _run(case: Case) -> _Run:
+    """An encoder, by any protocol."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        work = prepare(Setting(case.model, case.tokens, case.batch, case.weights, case.layers, repeats=1), scratch)
+        setting = Setting(
+            case.model, case.tokens, case.batch, case.weights, case.layers, repeats=1, protocol=case.protocol
+        )
+        work = prepare(setting, scratch)
         manifest, request = work.manifest, work.request
         net = program.network(manifest)
         payloads = input_payloads(net, request, {"input_ids": work.ids}, work.checkpoint.embeddings)
+        computing = family(case.protocol).computing
+        loading: dict[str, list[dict[str, Any]]] = {}
 
         def role(protocol: Protocol, _: Sequence[Tensor | None]) -> Any:
-            index = protocol.role.index if isinstance(protocol, BeaverParty) else None
-            shares = None if index is None else read_share(work.shares[f"p{index}"], manifest, f"p{index}")
+            index, meter = _index_of(protocol), _meter_of(protocol)
+            name = "dealer" if index is None else computing[index]
+            shares = None if index is None else read_share(work.shares[name], manifest, name)
             model = program.load(protocol, manifest, shares)
+            loading[name] = meter.snapshot()
             client = GivenSteps(b"" if index is None else payloads[index])
             with torch.inference_mode():
                 program.serve(protocol, model, request, client, index)
             return b"".join(client.outputs)  # the dealer has none
 
-        (first, second), _, _ = run_roles(role, [])
-        found = step_outputs(net, request, (first, second))["last_hidden_state"]
+        outputs, meters, _ = (run_roles if case.protocol == BEAVER.name else run_parties)(role, [])
+        found = step_outputs(net, request, tuple(outputs))["last_hidden_state"]
         with torch.no_grad():
-            return float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())
+            error = float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())
+    load, whole = _sums(loading), _sums({name: meter.snapshot() for name, meter in meters.items()})
+    return _Run(error, ModelCost(*(after - before for before, after in zip(load, whole, strict=True)), *load))
+
+
+def _index_of(protocol: Protocol) -> int | None:
+    """Of a computing party; the dealer has none."""
+    if isinstance(protocol, ReplicatedParty):
+        return protocol.index
+    return protocol.role.index if isinstance(protocol, BeaverParty) else None
+
+
+def _meter_of(protocol: Protocol) -> Meter:
+    if isinstance(protocol, ReplicatedParty):
+        return protocol.meter
+    assert isinstance(protocol, BeaverParty | BeaverDealer)
+    return protocol.role.meter
+
+
+def _sums(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[int, int, int]:
+    """Rounds, online and dealer bytes of all ops, as results on disk have them."""
+    ops = by_op(rows).values()
+    rounds, online, dealer = (sum(op[key] for op in ops) for key in ("rounds", "online_bytes", "dealer_bytes"))
+    return int(rounds), int(online), int(dealer)
 
 
 def read(path: Path = FILE) -> dict[str, Any]:

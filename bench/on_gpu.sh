@@ -21,12 +21,12 @@ elif [ "$DEVICE" = cuda ]; then
     if "$PYTHON" -c 'import xdist' 2>/dev/null; then
         workers=(-n auto --maxprocesses 6)
     fi
-    timeout 150 "$PYTHON" -m pytest -q -W default -p no:cacheprovider "${workers[@]}" tests/gpu/test_cuda.py || tests=$?
+    timeout 100 "$PYTHON" -m pytest -q -W default -p no:cacheprovider "${workers[@]}" tests/gpu/test_cuda.py || tests=$?
 fi
 if ! "$PYTHON" -c 'import bench.__main__' 2>/dev/null; then
     echo "three processes are left out: packages of pyproject.toml are missing"
 elif [ "$DEVICE" = cuda ]; then
-    timeout 150 "$PYTHON" -m bench model bert-base --device cuda --no-phases --repeats 3
+    timeout 240 "$PYTHON" -m bench model bert-base --device cuda --repeats 2
 fi
-timeout 300 "$PYTHON" -m bench.gpu --device "$DEVICE" "$@"
+timeout 130 "$PYTHON" -m bench.gpu --device "$DEVICE" "$@"
 exit "$tests"

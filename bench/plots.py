@@ -126,10 +126,10 @@ def _peers(record: Record) -> Figure:
     panels = figure.subplots(1, 2)
     setting = record["setting"]
     done = {name: figures for name, figures in record["systems"].items() if "error" not in figures}
-    colours = ["tab:green" if name == _OURS else "tab:blue" for name in done]
-    _bars(panels[0], done, [figures["median_seconds"] for figures in done.values()], colours, "seconds")
+    colours = ["tab:green" if name.startswith(_OURS) else "tab:blue" for name in done]
+    _bars(panels[0], done, [figures["median_seconds"] for figures in done.values()], colours, "seconds", "{:.1f}")
     sent = [figures["bytes_sent_per_party"] / 1e6 for figures in done.values()]
-    _bars(panels[1], done, sent, colours, "MB sent by each party (grey: by the dealer)")
+    _bars(panels[1], done, sent, colours, "MB sent by each party (grey: by the dealer)", "{:,.0f}")
     dealt = [figures.get("dealer_bytes", 0) / 1e6 for figures in done.values()]
     panels[1].barh(list(done), dealt, left=sent, color="lightgrey")
     failed = [name for name in record["systems"] if name not in done]
@@ -138,9 +138,11 @@ def _peers(record: Record) -> Figure:
     return figure
 
 
-def _bars(panel: Axes, names: Iterable[str], values: Sequence[float], colours: Sequence[str], label: str) -> None:
+def _bars(
+    panel: Axes, names: Iterable[str], values: Sequence[float], colours: Sequence[str], label: str, fmt: str
+) -> None:
     bars = panel.barh(list(names), values, color=colours)
-    panel.bar_label(bars, fmt="{:.3g}", padding=3, fontsize=8)
+    panel.bar_label(bars, fmt=fmt, padding=3, fontsize=8)
     panel.margins(x=0.15)
     panel.invert_yaxis()
     panel.set_xlabel(label)

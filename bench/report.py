@@ -18,6 +18,7 @@ from bench.numerics import table as numerics_tables
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DETAILS = ROOT / "bench" / "RESULTS.md"
+PLOTS = ROOT / "bench" / "plots"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee", "numerics")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from bench import smollm2
@@ -108,7 +108,7 @@ def checkpoint_folder(name: str, scratch: Path, layers: int | None = None, hidde
     return folder
 
 
-def decoder_config(name: str, layers: int | None) -> PreTrainedConfig:
+def decoder_config(name: str, layers: int | None) -> PretrainedConfig:
     """The configuration of a decoder by name. Raises ConfigurationError for an unknown one."""
     if name not in DECODERS:
         raise ConfigurationError(f"unknown decoder {name!r}; known: {', '.join(DECODERS)}")
@@ -138,12 +138,12 @@ def reference(folder: Path) -> BertModel:
     return BertModel.from_pretrained(folder).float().eval()
 
 
-def manifest_of(config: BertConfig, weights: WeightVisibility) -> Manifest:
+def manifest_of(config: PretrainedConfig, weights: WeightVisibility) -> Manifest:
     """What the parties are told of a model of this configuration, without any weights."""
-    policy, kind = FixedPointPolicy(), architecture("bert")
+    policy, kind = FixedPointPolicy(), architecture(config.model_type)
     parsed = kind.parse(config.to_dict())
     parameters = kind.parameters(parsed, policy.fraction_bits, public=weights == "public")
-    return Manifest("bert", parsed.to_dict(), policy, weights, parameters)
+    return Manifest(config.model_type, parsed.to_dict(), policy, weights, parameters)
 
 
 def _quiet() -> None:

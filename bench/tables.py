@@ -18,9 +18,11 @@ def models(records: Sequence[Record]) -> str:
     text = [
         "*End to end* is from the client's tensors to its result, with the dealer at work at the same time: the median",
         "of the runs after a warm-up, all processes on one machine. *Offline* and *online* are measured apart, in",
-        "processes of their own: all that the dealer sends is in before the input is sent. *Online MB* is what P0",
-        "and P1 send together, *dealer MB* what the dealer sends; both are payload. *Memory* is the peak of the",
-        "largest process. *Error* is the largest difference of the last hidden state from transformers in float32.",
+        "processes of their own: all that the dealer sends is in before the input is sent. *Online MB* is what the",
+        "computing parties send together, two or, replicated, three; *dealer MB* what the dealer sends; both payload.",
+        "*Rounds* of replicated shares are at most so many, for what a helper deals ahead counts, too. *Memory* is the",
+        "peak of the largest process. *Error* is the largest difference of the last hidden state from transformers in",
+        "float32.",
     ]
     rows = [
         [
@@ -56,16 +58,18 @@ def cards(records: Sequence[Record]) -> str:
             *_cost_cells(record),
             f"{record['max_error']:.1e}",
             f"{_machine(record)}",
+            f"{record['commit'][:7]}",
             f"`{record['command']}`",
         ]
         for record in here
     ]
     text = (
         "On a graphics card that all three processes share, and on the CPU of the same host in the same run, where\n"
-        "each party computes in one thread. Otherwise as above; the card's loops were compiled in the warm-up."
+        "each party computes in one thread. Otherwise as above; the card's loops were compiled in the warm-up.\n"
+        "There is not always a card at hand: a row is of its own commit, whose bytes may not be today's."
     )
     headings = "Model|Weights|Batch × tokens|Card|End to end|On the CPU|Offline|Online|Rounds|Online MB|Dealer MB|Error"
-    return f"{text}\n\n" + table([*headings.split("|"), "Host", "Run"], rows)
+    return f"{text}\n\n" + table([*headings.split("|"), "Host", "Commit", "Run"], rows)
 
 
 def generations(records: Sequence[Record]) -> str:
@@ -78,7 +82,7 @@ def generations(records: Sequence[Record]) -> str:
         of_table = embedding["online_bytes"] / record["token_online_bytes"]
         network = "" if _network(record) == "loopback" else f", {_network(record)}"
         limit = setting.get("memory_gb")
-        memory = "" if limit is None else f", at most {limit:g} GB of memory"
+        memory = "" if limit is None else f", at most {limit:g} GB for its weights"
         rows.append(
             [
                 plots.model_name(setting) + network + memory,
@@ -126,7 +130,8 @@ def networks(records: Sequence[Record]) -> str:
     ]
     labels = {f"bandwidth: {record['network']['bandwidth']}; delay: {record['network']['delay']}" for record in away}
     headings = "Model|Weights|Batch × tokens|Network|End to end|Offline|Online|Rounds|Online MB|Dealer MB|Run"
-    return f"On slower networks ({'; or '.join(sorted(labels))}):\n\n" + table(headings.split("|"), rows)
+    text = f"On slower networks ({'; or '.join(sorted(labels))}; what a party answers the client is not delayed):"
+    return f"{text}\n\n" + table(headings.split("|"), rows)
 
 
 def peers(records: Sequence[Record]) -> str:
@@ -164,7 +169,9 @@ def by_op(record: Record) -> str:
         seconds = record["layer_seconds"][record["layer"]]
         apart = record.get("phases", {}).get("layer_seconds", {}).get(record["layer"])
         alone = "" if apart is None else f", {apart:.3f} s with the dealer's work done before"
-        part = f"One encoder layer takes {seconds:.3f} s{alone}. "
+        layers = record["setting"]["layers"]
+        of = f"{layers or 'all its'} layer{'s' * (layers != 1)}"
+        part = f"In a model of {of} one takes {seconds:.3f} s{alone}. "
     text = f"{part}Seconds are P1's and the dealer's within ops, in the last run; P1's with its waiting."
     headings = ["Op", "P1 s", "Dealer s", "Rounds", "Online MB", "Dealer MB"]
     return f"## {record['kind'].capitalize()}: {plots.title_of(record)}\n\n{text}\n\n{table(headings, rows)}"
@@ -195,7 +202,7 @@ def growth(record: Record) -> str:
 
 
 def gates(record: Record) -> str:
-    """Every gate at every size, per element of its result."""
+    """Every gate at every size, per element of its first argument."""
     rows = [
         [
             row["gate"],
@@ -209,7 +216,7 @@ def gates(record: Record) -> str:
         for row in record["gates"]
     ]
     headings = ["Gate", "Elements", "P1 µs", "Dealer µs", "Rounds", "Online bytes", "Dealer bytes"]
-    text = f"`{record['command']}`. Per element of the result. Included: {record['includes']}."
+    text = f"`{record['command']}`. Per element of the first argument. Included: {record['includes']}."
     return f"## Gates\n\n{text}\n\n{table(headings, rows)}"
 
 
@@ -250,7 +257,11 @@ def _comparison(record: Record) -> str:
     headings = ["System", "Time", "Ours is faster by", "MB sent per party", "Dealer MB", "Rounds", "Error", "Memory"]
     title = f"{plots.model_name(setting)}, {setting['batch']} × {setting['tokens']} tokens"
     text = f"Beside others: {title}, the same weights and input, in turns (`{record['command']}`):"
-    return f"{text}\n\n{table(headings, rows)}\n\n{included}"
+    note = (
+        "*Ours is faster by* compares medians of the turns that ours and that peer took with each other; *time* is\n"
+        "the median of all turns. *Memory* is the peak of the largest process."
+    )
+    return f"{text}\n\n{table(headings, rows)}\n\n{note}\n\n{included}"
 
 
 def _model_cells(record: Record) -> list[str]:

@@ -13,13 +13,16 @@ Record = dict[str, Any]
 def verdicts(record: Record) -> str:
     """What holds: tiers by configurations, with the strongest attack's figure."""
     configurations = get_args(Configuration)
-    rows = [[tier, *(_cell(cells[name]) for name in configurations)] for tier, cells in record["verdicts"].items()]
+    rows = [
+        [tier, *(_cell(cells[name], record["rows"]) for name in configurations)]
+        for tier, cells in record["verdicts"].items()
+    ]
     return (
         f"Red team of encrypted checkpoints (`{record['command']}`, {record['setting']['keys']} keys): the share of "
         "content tokens that the strongest attack reads, beside that of the best constant guess (chance). A tier is "
-        "*limited* when only attacks on traffic succeed: it holds up to so many tokens under one key. T0 sees ids "
-        "only, T1 is a server without the base weights, T2 one that has them.\n\n"
-        + table(["Tier", *configurations], rows)
+        "*limited* when only attacks on traffic succeed: it holds up to so many tokens under one key, and no more. T0 "
+        "sees ids only, T1 is a server without the base weights, T2 one that has them. What counts as success is "
+        f"*{record['threshold']}*.\n\n" + table(["Tier", *configurations], rows)
     )
 
 
@@ -66,7 +69,12 @@ def attacks(record: Record) -> str:
     )
 
 
-def _cell(cell: Record) -> str:
-    after = f" after {cell['tokens']:,} tokens" if cell["tokens"] else ""
-    limit = f", holds up to {cell['tokens_limit']:,} tokens" if cell["status"] == "limited" else ""
-    return f"{cell['status']}{limit}: {cell['attack']} {cell['recovery']:.0%}{after}, chance {cell['chance']:.0%}"
+def _cell(cell: Record, rows: list[Record]) -> str:
+    limit, reads = "", f"{cell['attack']} {cell['recovery']:.0%}"
+    if cell["tokens"]:
+        reads += f" after {cell['tokens']:,} tokens"
+    if cell["status"] == "limited":
+        limit = f", holds up to {cell['tokens_limit']:,} tokens"
+        most = max((row for row in rows if row["attack"] == cell["attack"]), key=lambda row: row["tokens"])
+        reads += f", {most['recovery']:.0%} after {most['tokens']:,}"
+    return f"{cell['status']}{limit}: {reads}, chance {cell['chance']:.0%}"

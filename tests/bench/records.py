@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Record = dict[str, Any]
+COMMIT = "0123456789" * 4
 MACHINE = {"processor": "Example CPU", "cores": 2, "memory_gib": 8.0}
 PEAKS = {"p0": 1_000_000_000, "p1": 2_340_000_000, "dealer": 500_000_000}
 OPS = {
@@ -19,7 +20,7 @@ PHASES = {
 
 
 def _record(kind: str, **fields: Any) -> Record:
-    return {"kind": kind, "command": f"python -m bench {kind} …", "machine": MACHINE} | fields
+    return {"kind": kind, "command": f"python -m bench {kind} …", "commit": COMMIT, "machine": MACHINE} | fields
 
 
 def model_record(network: str = "loopback", kind: str = "model", **fields: Any) -> Record:

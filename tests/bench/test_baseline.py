@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import baseline
+from bench import baseline, results
 from bench.baseline import COST_CASES, ERROR_CASES, UPDATE, Case, ModelCost
 
 ADVICE = f"\nIf the change is meant, run `{UPDATE}` and give both figures in the commit message."
@@ -35,6 +35,23 @@ def test_the_file_has_these_cases_and_no_others() -> None:
     content = baseline.read()
     assert set(content["costs"]) == {case.name for case in COST_CASES}
     assert set(content["error_bounds"]) == {case.name for case in ERROR_CASES}
+
+
+def test_committed_measurements_cost_about_what_is_kept() -> None:
+    """So that no table shows bytes and rounds of another protocol. Rows of a card say their own commit."""
+    kept, compared = baseline.read()["costs"], []
+    for record in results.load_all():
+        setting, prompt = record.get("setting", {}), "prompt_" if record["kind"] == "generation" else ""
+        if record["kind"] not in ("model", "generation") or "card" in record:
+            continue
+        shape = setting["weights"], setting["tokens"], setting["batch"], setting["layers"]
+        case = Case(setting["model"], *shape, protocol=setting.get("protocol", "beaver"))
+        if case.name in kept:
+            figures = {key: kept[case.name][key] for key in ("rounds", "online_bytes", "dealer_bytes")}
+            assert figures == pytest.approx({key: record[prompt + key] for key in figures}, rel=1e-2), record["command"]
+            compared.append(case.name)
+    whole = {case.name for case in COST_CASES if case.layers is None and case.steps == 1}
+    assert whole == set(compared), "each of these has been measured"
 
 
 def test_a_difference_names_case_figure_and_both_values() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, BertModel
 
+from bench import results
 from bench.numerics import networks
 from bench.numerics.functions import Case, cases, measure
 from bench.numerics.table import compared
@@ -17,6 +18,7 @@ from secure.sample import model_folder
 from tests.bench.records import numerics_record
 from tests.bench.test_report import rows
 
+(RECORD,) = (record for record in results.load_all() if record["kind"] == "numerics")
 SMALL = Recipe(vocabulary=400, width=32, layers=1, heads=2, kv_heads=1, feed_forward=48, steps=6, characters=20_000)
 
 
@@ -29,7 +31,10 @@ def test_ours_is_no_less_exact(case: Case) -> None:
     ours, pumas = (measure(function, case.arguments, case.exact) for function in (case.ours, case.pumas))
     assert 0 < ours.max_error < 1e-3
     assert ours.max_error <= 2 * pumas.max_error, "where the formulas are the same, rounding differs"
-    assert ours.bytes_per_party > 0 and ours.rounds > 0
+    committed = {row["functions"]: row for row in RECORD["functions"] if row["name"] == case.name}
+    for name, found in (("ours", ours), ("puma", pumas)):
+        due = committed[name]["bytes_per_party"], committed[name]["rounds"]
+        assert (found.bytes_per_party, found.rounds) == due, "run `python -m bench numerics`, then `bench report`"
 
 
 def test_sentence_embeddings_lose_more_by_pumas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

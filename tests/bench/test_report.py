@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -102,7 +104,7 @@ def test_costs_by_op_begin_with_the_slowest() -> None:
     assert slowest == ["product", "0.500", "0.250", "2", "3.00", "5.00"]
     assert second[0] == "open"
     of_layer = tables.by_op(model_record(kind="layer", layer="layer.0"))
-    assert "One encoder layer takes 0.456 s, 0.123 s with the dealer's work done before" in of_layer
+    assert "In a model of all its layers one takes 0.456 s, 0.123 s with the dealer's work done before" in of_layer
 
 
 def test_gates_are_per_element() -> None:
@@ -150,11 +152,25 @@ def test_the_same_records_give_the_same_plots(tmp_path: Path) -> None:
     assert first == [path.read_bytes() for path in plots.draw(every_record(), tmp_path / "second")]
 
 
-def test_the_committed_results_can_be_reported() -> None:
+def test_committed_tables_and_plots_are_those_of_the_committed_results(tmp_path: Path) -> None:
     records = results.load_all()
-    assert records
     assert all({"kind", "command", "commit", "machine", "versions"} <= set(record) for record in records)
-    assert report.summary(records) and report.detailed(records)
+    readme, details = tmp_path / "README.md", tmp_path / "bench" / "RESULTS.md"
+    details.parent.mkdir()
+    readme.write_bytes(report.README.read_bytes())
+    report.renew(records, readme, details)
+    advice = "run `python -m bench report`"
+    assert readme.read_text(encoding="utf-8") == report.README.read_text(encoding="utf-8"), advice
+    assert details.read_text(encoding="utf-8") == report.DETAILS.read_text(encoding="utf-8"), advice
+    drawn, committed = (
+        sorted(path.name for path in folder.iterdir()) for folder in (tmp_path / "bench" / "plots", report.PLOTS)
+    )
+    assert drawn == committed, advice
+
+
+@pytest.mark.parametrize("record", results.load_all(), ids=lambda record: record["command"])
+def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dict[str, Any]) -> None:
+    assert re.fullmatch("[0-9a-f]{40}(\\+changes)?", record["commit"])
 
 
 @pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics"])
