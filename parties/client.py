@@ -92,10 +92,10 @@ class Client:
                 run.collect(None)
                 self._load_ids[manifest.digest] = known.pop()
                 return
-            for role, link in run.links.items():
-                link.send_message(manifest.to_json().encode())
+            for role in run.links:
+                run.send(role, manifest.to_json().encode())
                 if role in files:
-                    link.send_message(files[role])
+                    run.send(role, files[role])
             run.finish()
             run.listen()
             run.collect(progress)

@@ -71,7 +71,7 @@ class Conversation:
         if self._step == self._steps:
             raise ProtocolError(f"the session has {self._steps} steps, all are done")
         for role, payload in zip(self._run.computing, payloads, strict=True):
-            self._run.links[role].send_message(payload)
+            self._run.send(role, payload)
         self._step += 1
         self._deal(self._step + 1)
         if self._step == self._steps:
@@ -101,7 +101,7 @@ class Conversation:
         if "dealer" not in self._run.links:
             return
         for _ in range(self._dealt, min(steps, self._steps)):
-            self._run.links["dealer"].send_message(b"")
+            self._run.send("dealer", b"")
             self._dealt += 1
 
 

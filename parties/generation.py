@@ -191,14 +191,16 @@ class GenerationServer:
                 with self.admission.slot():
                     sequence = self._engine.begin()
                     for message in chain([first], incoming):
+                        timer.stop()  # from here on the client waits for us
                         embeddings = from_values(message.embeddings)
                         if embeddings.ndim != 2 or embeddings.shape[0] == 0 or embeddings.shape[1] != served.width:
                             raise InputError(f"embeddings must be [positions, {served.width}]")
                         count += embeddings.shape[0]
                         if count > served.context_tokens:
                             raise InputError(f"{count} positions; this model has room for {served.context_tokens}")
-                        yield to_values(sequence.extend(embeddings))
-                        timer.again()
+                        values = to_values(sequence.extend(embeddings))
+                        timer.again()  # before it is sent: a client that does not read is idle, too
+                        yield values
             finally:
                 timer.stop()
             _LOG.info("Continue: %d positions", count)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 
 from parties.wire_pb2 import Hello, Kind
 from protocols.core.errors import HandshakeError, ProtocolError
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 SESSION_BYTES = 16
 
 CALLERS = {"Run": ("client", "owner"), "Deal": ("dealer",)}
@@ -64,13 +65,14 @@ def compare(ours: Hello, theirs: Hello, where: str) -> None:
         ("model digest", ours.model_digest, theirs.model_digest),
         ("policy digest", ours.policy_digest, theirs.policy_digest),
         ("load id", ours.load_id, theirs.load_id),
+        ("SHA-256 of the request", ours.request_digest, theirs.request_digest),
     ):
         if our_value != their_value:
             raise HandshakeError(field, our_value, their_value, where)
 
 
 def as_role(hello: Hello, role: str) -> Hello:
-    """The same view of the session, as `role` states it to a peer. What concerns only the client stays out."""
+    """The client's Hello as `role` states it to a peer: of the request its digest, and nothing for the client alone."""
     return Hello(
         protocol_version=PROTOCOL_VERSION,
         session=hello.session,
@@ -80,4 +82,5 @@ def as_role(hello: Hello, role: str) -> Hello:
         policy_digest=hello.policy_digest,
         load_id=hello.load_id,
         family=hello.family,
+        request_digest=hashlib.sha256(hello.request.encode()).hexdigest(),
     )

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
 
     `make_engine` gets the settings' limits and the role's device, in which arguments may have changed some.
     """
+    memory.dump_no_core()
     memory.use_one_heap()
     options = _parser().parse_args(arguments)
     logging.basicConfig(
@@ -56,6 +57,11 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     wait_until_set(stopping)
     _LOG.info("stopping")
     server.stop()
+    if server.sessions:
+        _LOG.warning("a session still computes; it ends with this process")
+        # Without the interpreter's own end, in which a thread that is back from a gate would crash the process.
+        logging.shutdown()
+        os._exit(ExitCode.OK)
     return ExitCode.OK
 
 

@@ -45,16 +45,29 @@ class ModelEngine(Engine):
         return Digests(manifest.digest, manifest.policy.digest())
 
     def find_share(self, models_dir: Path | None, manifest_json: str, role: str) -> Path:
-        """`secure split` writes manifest.json and ROLE.safetensors together; look in models_dir and its folders."""
+        """`secure split` writes manifest.json and ROLE.safetensors together; look in models_dir and its folders.
+
+        A folder whose manifest cannot be read, such as one of an older format, is passed over.
+        """
         if models_dir is None:
             raise CheckpointError(f"{role} has no [models] dir in its settings; set it, or upload the shares")
         digest = Manifest.from_json(manifest_json).digest
+        unreadable: list[str] = []
         for manifest_file in sorted([*models_dir.glob("manifest.json"), *models_dir.glob("*/manifest.json")]):
             share = manifest_file.with_name(f"{role}.safetensors")
-            if share.is_file() and Manifest.from_json(manifest_file.read_text(encoding="utf-8")).digest == digest:
+            if not share.is_file():
+                continue
+            try:
+                manifest = Manifest.from_json(manifest_file.read_text(encoding="utf-8"))
+            except (CheckpointError, OSError, UnicodeDecodeError) as error:
+                _LOG.warning("%s is passed over, its manifest cannot be read: %s", share.parent, error)
+                unreadable.append(str(share.parent))
+                continue
+            if manifest.digest == digest:
                 return share
+        but = f" (passed over, as their manifests cannot be read: {', '.join(unreadable)})" if unreadable else ""
         raise CheckpointError(
-            f"{role} has no share of model {digest[:12]} in {models_dir}; copy it there, or upload it"
+            f"{role} has no share of model {digest[:12]} in {models_dir}{but}; copy it there, or upload it"
         )
 
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:

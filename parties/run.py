@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 from parties.blame import root_cause
 from parties.dialer import Dialer
-from parties.handshake import compare
+from parties.handshake import as_role, compare
 from parties.party import OFFLINE_IS_DONE
 from parties.transport import Link
 from parties.wire_pb2 import Accept, Frame, Hello, Report
+from protocols.core.channel import Payload
 from protocols.core.errors import (
     HandshakeError,
     PartyLost,
@@ -79,6 +81,11 @@ class Run:
         for link in self.links.values():
             link.cancel()
 
+    def send(self, role: str, message: Payload) -> None:
+        """Queue one message. Where the stream is gone, what was read from all of them tells why, not this."""
+        with suppress(PartyLost):
+            self.links[role].send_message(message)
+
     def finish(self) -> None:
         """Say on every stream that the client sends no more."""
         for link in self.links.values():
@@ -128,7 +135,7 @@ class Run:
             raise ProtocolError(f"{role} sent {event.WhichOneof('control')} in the middle of a session")
 
     def _check(self, role: str, caller: str, ours: Hello, theirs: Hello) -> None:
-        compare(ours, theirs, f"{caller} with {role}")
+        compare(as_role(ours, caller), theirs, f"{caller} with {role}")
         if theirs.role != role:
             raise HandshakeError("role", role, theirs.role, f"{caller} with {role}")
 

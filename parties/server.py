@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
+from contextlib import ExitStack
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -38,6 +39,7 @@ from parties.worker import Worker
 from protocols.core.errors import SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
+_STOP_SECONDS = 5.0
 _LOG = logging.getLogger("parties")
 
 SERVER_OPTIONS: list[tuple[str, int]] = [
@@ -48,6 +50,9 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
+    # A process can have so many connections and no more: whoever shows no certificate is not to keep one, by default
+    # for two minutes.
+    ("grpc.server_handshake_timeout_ms", 5000),
 ]
 
 
@@ -95,9 +100,11 @@ class PartyServer:
         _LOG.info("listening on %s", listen)
 
     def stop(self, grace_seconds: float = 0.5) -> None:
-        """Stop accepting, end every session, free the port."""
+        """Stop accepting, end every session, free the port. A session that computes on is among `sessions` then."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds if self._registry.running else None).wait()
+        # A gate cannot be interrupted; the interpreter must not end in the middle of one.
+        self._registry.wait_until_idle(_STOP_SECONDS)
         self._peers.dialer.close()
 
     @property
@@ -147,20 +154,19 @@ class PartyServer:
     def _serve(self, link: Link, context: grpc.ServicerContext) -> None:
         """One session, from its Hello to its last frame."""
         session: Session | None = None
-        try:
-            hello = self._admit("Run", link, context)
-            link.peer = hello.role
-            check_kind(hello, f"{self.role}, Run")
-            self._registry.begin(hello.session)
+        with ExitStack() as ending:
+            ending.callback(link.finish)
             try:
+                hello = self._admit("Run", link, context)
+                link.peer = hello.role
+                check_kind(hello, f"{self.role}, Run")
+                self._registry.begin(hello.session)
+                # After the report: `stop` waits for a session's last word in the log, too.
+                ending.callback(self._registry.end)
                 session = Session(self.role, hello, link)
                 self._worker.serve(session)
-            finally:
-                self._registry.end()
-        except Exception as error:
-            self._report(link, session, error)
-        finally:
-            link.finish()
+            except Exception as error:
+                self._report(link, session, error)
 
     def _offer(self, stream: str, link: Link, context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         """Hold a peer's stream until its session claims it."""
@@ -200,7 +206,8 @@ class PartyServer:
             # A defect. The error's text could hold a value: log and tell only its class and where it was raised.
             where = "".join(traceback.format_tb(error.__traceback__))
             _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
-        link.post(failure_frame(error, self.role, step))
+        if session is None:
+            link.post(failure_frame(error, self.role, step))
 
 
 _Handler = Callable[[Iterator[AnyFrame], grpc.ServicerContext], Iterator[AnyFrame]]

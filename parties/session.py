@@ -40,11 +40,17 @@ class Session:
         """Make `link` part of this session: when it breaks the session ends, and the other way round."""
         link.step = lambda: self.step
         link.on_lost = lambda detail: self.fail(PartyLost(link.peer, self.step, detail))
+        link.on_failure = self.fail
         with self._lock:
             self.peers.append(link)
         if self.error is not None:
             link.cancel()
             self.check()
+
+    def watch_peers(self) -> None:
+        """Before waiting for the client: hear of a peer's failure meanwhile, as nothing else reads its link."""
+        for link in self.peers:
+            link.look_ahead()
 
     def on_layer(self, layer: str) -> None:
         """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""
@@ -59,19 +65,19 @@ class Session:
             raise self.error
 
     def fail(self, error: Exception) -> None:
-        """End the session with `error`, unless it has failed already: tell peers, then wake whoever waits for them."""
+        """End the session with `error`, unless it has failed already: tell peers and client, then wake who waits."""
         with self._lock:
             if self.error is not None:
                 return
             self.error = error
-            peers = list(self.peers)
-        for link in peers:
+            links = [*self.peers, self.run]
+        for link in links:
             link.on_lost = None
             link.post(failure_frame(error, self.role, self.step))
             link.finish()
         if self.on_failed is not None:
             self.on_failed()
-        timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [peers])
+        timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [links])
         timer.daemon = True
         timer.start()
 
@@ -115,6 +121,12 @@ class Registry:
         """Count a session out."""
         with self._changed:
             self._running -= 1
+            self._changed.notify_all()
+
+    def wait_until_idle(self, timeout_seconds: float) -> bool:
+        """Wait until no session runs; False after the time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout_seconds)
 
     @property
     def running(self) -> int:

@@ -24,6 +24,7 @@ class RunSteps(ClientSteps):
         session.step = f"the input of step {step}" if step else "the input"
         if self._at_dealer and step == 0:
             return memoryview(b"")
+        session.watch_peers()
         message = session.run.receive()
         session.check()
         if not isinstance(message, Frame):

@@ -43,32 +43,26 @@ def make_certificates(
 
     Files are ROLE.crt and ROLE.key for every role, and authority.crt. Keys have mode 0600, the folder 0700. The
     authority's key is never written: to add a role later, make all of them again. Raises ConfigurationError when the
-    folder already holds certificates.
+    folder already holds certificates, which stay as they are, and for a host with the name of another role.
     """
     hosts = hosts or {}
-    unknown = sorted(set(hosts) - set(roles))
-    if unknown:
-        raise ConfigurationError(f"unknown role {unknown[0]!r}; roles are {', '.join(roles)}")
-    out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (out_dir / f"{AUTHORITY}.crt").exists():
-        raise ConfigurationError(f"{out_dir} already holds certificates; choose another folder or remove them first")
-    out_dir.chmod(0o700)
+    _check_hosts(hosts, roles)
     authority_key = ec.generate_private_key(ec.SECP256R1())
     # A name of its own, so that TLS tells two authorities apart by name and its messages stay clear.
     authority_name = f"secure-inference authority {os.urandom(4).hex()}"
     authority = _certificate(authority_name, authority_key, None, authority_key, [], days)
-    _write(out_dir / f"{AUTHORITY}.crt", authority.public_bytes(serialization.Encoding.PEM), 0o644)
+    files = {f"{AUTHORITY}.crt": authority.public_bytes(serialization.Encoding.PEM)}
     for role in roles:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(role), x509.UniformResourceIdentifier(_URI_PREFIX + role)]
         certificate = _certificate(
             role, key, authority, authority_key, names + [_general_name(host) for host in hosts.get(role, [])], days
         )
-        _write(out_dir / f"{role}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        key_bytes = key.private_bytes(
+        files[f"{role}.crt"] = certificate.public_bytes(serialization.Encoding.PEM)
+        files[f"{role}.key"] = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _write(out_dir / f"{role}.key", key_bytes, 0o600)
+    _write(out_dir, files)
 
 
 def server_credentials(tls_dir: Path, role: str) -> grpc.ServerCredentials:
@@ -174,10 +168,44 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    # The mode is set at creation, so that a key is never readable by others, not even briefly.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(data)
+def _check_hosts(hosts: Mapping[str, list[str]], roles: tuple[str, ...]) -> None:
+    """Raise ConfigurationError for an unknown role, and for a host that TLS would take for another role."""
+    for role, names in hosts.items():
+        if role not in roles:
+            raise ConfigurationError(f"unknown role {role!r}; roles are {', '.join(roles)}")
+        for name in names:
+            # As TLS compares names.
+            other = name.rstrip(".").lower()
+            if other in roles and other != role:
+                raise ConfigurationError(
+                    f"{role}'s machine cannot be called {name!r}: {role}'s certificate would then pass for {other}'s; "
+                    "give another name, or an address"
+                )
+
+
+def _write(out_dir: Path, files: Mapping[str, bytes]) -> None:
+    """All of them or, where one cannot be written, none. Raises ConfigurationError for one that is there already."""
+    out_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    out_dir.chmod(0o700)
+    written: list[Path] = []
+    try:
+        for name, data in files.items():
+            path = out_dir / name
+            # The mode is set at creation, so that a key is never readable by others, not even briefly. O_EXCL: a file
+            # that is there would keep its own mode, and a link would lead elsewhere.
+            mode = 0o600 if path.suffix == ".key" else 0o644
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            written.append(path)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+    except BaseException as error:
+        for done in written:
+            done.unlink()
+        if isinstance(error, FileExistsError):
+            raise ConfigurationError(
+                f"{out_dir} already holds certificates ({name}); choose another folder or remove them first"
+            ) from None
+        raise
 
 
 def _read(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:

@@ -2,7 +2,8 @@
 
 Threads. The thread that computes calls `send_message`, which only queues, and `receive_message`, which reads gRPC's
 iterator itself: one hand-over per direction, the least that grpcio's API allows. gRPC pulls `outgoing_frames` in a
-thread of its own, so two sides that both send before they receive never block each other.
+thread of its own, so two sides that both send before they receive never block each other. While the thread that
+computes waits for somebody else, another one may read the next frame (`look_ahead`).
 
 Memory. A link with a send budget blocks its sender while that much is queued; HTTP/2 flow control does the rest,
 because gRPC takes the next frame only when the last one has gone out. A peer link has no budget: it runs in lockstep,
@@ -14,6 +15,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import BinaryIO
 
 import grpc
@@ -23,7 +25,7 @@ from parties.failures import rebuild
 from parties.frames import CHUNK_BYTES, AnyFrame, DataFrame
 from parties.wire_pb2 import Accept, End, Frame, Hello
 from protocols.core.channel import Channel, Payload
-from protocols.core.errors import PartyLost, ProtocolError
+from protocols.core.errors import PartyLost, ProtocolError, SecureInferenceError
 
 MAX_MESSAGE_BYTES = 1 << 30
 """Largest logical message of a protocol. A larger one is a defect or an attack, not a model."""
@@ -53,10 +55,13 @@ class Link:
         self.traffic = Traffic()
         self.step: Callable[[], str] = _handshake
         self.on_lost: Callable[[str], None] | None = None
+        self.on_failure: Callable[[SecureInferenceError], None] | None = None
+        """Told of a failure that the peer reports while `look_ahead` reads."""
         self.lost_detail = ""
         self.wait_until_complete: Callable[[], None] | None = None
         """Returns when the peer's End has come, however much it sent before; for links that are read ahead."""
         self._incoming = incoming
+        self._ahead: Future[AnyFrame] | None = None
         self._cancel = cancel
         self._outgoing: queue.SimpleQueue[Frame | Payload | None] = queue.SimpleQueue()
         self._budget_bytes = send_budget_bytes
@@ -109,8 +114,9 @@ class Link:
 
     def next_frame(self) -> AnyFrame:
         """The next frame, in order. Raises what the peer reported, or PartyLost when the stream ended."""
+        ahead, self._ahead = self._ahead, None
         try:
-            frame = next(self._incoming)
+            frame = next(self._incoming) if ahead is None else ahead.result()
         except StopIteration:
             raise self._lost("it closed the stream") from None
         except grpc.RpcError as error:
@@ -121,6 +127,15 @@ class Link:
         if isinstance(frame, Frame) and frame.HasField("failure"):
             raise rebuild(frame.failure)
         return frame
+
+    def look_ahead(self) -> None:
+        """Have a thread read the next frame while the caller waits for somebody else, and tell of a failure at once.
+
+        gRPC says that a stream is over only when all that came before has been read.
+        """
+        if self._ahead is None:
+            self._ahead = Future()
+            threading.Thread(target=self._read_ahead, args=(self._ahead,), name="look-ahead", daemon=True).start()
 
     def receive(self, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame | memoryview:
         """The next control frame, or the next logical message, whole. Raises PartyLost or ProtocolError."""
@@ -239,6 +254,16 @@ class Link:
             if not isinstance(following, DataFrame) or following.message_bytes != total:
                 raise ProtocolError(f"{self.peer} began a message before the last one was complete")
             chunk = memoryview(following.chunk)
+
+    def _read_ahead(self, ahead: Future[AnyFrame]) -> None:
+        try:
+            frame = next(self._incoming)
+        except Exception as error:
+            ahead.set_exception(error)  # for whoever asks for the frame
+            return
+        ahead.set_result(frame)
+        if isinstance(frame, Frame) and frame.HasField("failure") and self.on_failure is not None:
+            self.on_failure(rebuild(frame.failure))
 
     def _lost(self, detail: str) -> PartyLost:
         self.lost_detail = detail

@@ -101,7 +101,7 @@ Global___Frame: _TypeAlias = Frame  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
-    """Both ends compare every field; a difference ends the session and is named."""
+    """Both ends compare what they must agree on (handshake.py); a difference ends the session and is named."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -115,6 +115,7 @@ class Hello(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     FAMILY_FIELD_NUMBER: _builtins.int
     UPLOADS_SHARE_FIELD_NUMBER: _builtins.int
+    REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session: _builtins.str
     """16 random bytes in hex, drawn by the client, used once"""
@@ -126,11 +127,13 @@ class Hello(_message.Message):
     load_id: _builtins.str
     """session that loaded the model; masks of weights belong to it"""
     request: _builtins.str
-    """Run, predict: what to compute, as JSON (shapes only)"""
+    """Run, predict: what to compute, as JSON (shapes only); from the client alone"""
     family: _builtins.str
     """"beaver" or "replicated", as in parties.toml"""
     uploads_share: _builtins.bool
-    """Run, load: the client sends this party's share file after the manifest"""
+    """Run, load: the client sends this party's share file after the manifest; not compared"""
+    request_digest: _builtins.str
+    """SHA-256 of the client's request, in hex; from parties alone"""
     def __init__(
         self,
         *,
@@ -144,10 +147,11 @@ class Hello(_message.Message):
         request: _builtins.str = ...,
         family: _builtins.str = ...,
         uploads_share: _builtins.bool = ...,
+        request_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

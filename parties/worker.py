@@ -90,6 +90,7 @@ class Worker:
         else:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
             with os.fdopen(os.memfd_create("share"), "wb") as file:
+                session.watch_peers()
                 session.run.receive_file(file, self._check_upload)
                 file.flush()
                 yield memory.UPLOADS / str(file.fileno())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from parties.config import PARTIES, PartiesSettings
+from parties.engine import Engine
 from parties.server import PartyServer
 from tests.parties.fakes import FakeEngine
 
@@ -20,8 +21,8 @@ class LocalParties:
         for role in PARTIES:
             self.start(role)
 
-    def start(self, role: str) -> None:
-        self.servers[role] = PartyServer(self.settings, role, FakeEngine())
+    def start(self, role: str, engine: Engine | None = None) -> None:
+        self.servers[role] = PartyServer(self.settings, role, engine or FakeEngine())
         self.servers[role].start()
 
     def stop(self, role: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from parties.client import Client
-from parties.config import Measure, PartiesSettings
+from parties.config import PARTIES, Measure, PartiesSettings
 from parties.conversation import Conversation
+from parties.wire_pb2 import Frame, Progress
 from protocols.core.errors import PartyLost, ProtocolError
 from tests.parties.fakes import FakeManifest, FakeRequest
 from tests.parties.local import LocalParties, eventually
@@ -112,3 +113,32 @@ def test_phases_apart_with_several_steps(settings: PartiesSettings, shares: dict
         # All three steps were dealt before the first input.
         assert conversation.costs.reports["dealer"].wire_bytes_sent["p1"] == 16 + 3 * 2 * 64
     parties.stop_all()
+
+
+@pytest.mark.parametrize("dead", ["p1", "dealer"])
+def test_a_party_that_dies_ends_the_session_while_the_client_does_nothing(
+    client: Client, manifest: FakeManifest, local_parties: LocalParties, dead: str
+) -> None:
+    with (
+        pytest.raises(PartyLost, match=f"^{dead} went away"),
+        client.converse(*ids(manifest), FakeRequest(steps=9), 9) as conversation,
+    ):
+        talk(conversation, 2)
+        local_parties.stop(dead)
+        eventually(lambda: all(server.sessions == 0 for server in local_parties.servers.values()))
+        talk(conversation, 1)
+
+
+@pytest.mark.parametrize("failing", PARTIES)
+def test_a_failure_ends_the_session_where_others_wait_for_the_client(
+    client: Client, manifest: FakeManifest, local_parties: LocalParties, failing: str
+) -> None:
+    """One role gets what is no input; the others read nothing from it then."""
+    with (
+        pytest.raises(ProtocolError, match=r"^client sent progress where an input was due"),
+        client.converse(*ids(manifest), FakeRequest(steps=9), 9) as conversation,
+    ):
+        talk(conversation, 2)
+        conversation._run.links[failing].post(Frame(progress=Progress()))
+        eventually(lambda: all(server.sessions == 0 for server in local_parties.servers.values()))
+        talk(conversation, 1)

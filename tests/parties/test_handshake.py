@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from parties.client import Client
 from parties.dialer import Dialer
-from parties.handshake import PROTOCOL_VERSION, new_session_id
-from parties.wire_pb2 import Hello, Kind
+from parties.handshake import PROTOCOL_VERSION, as_role, new_session_id
+from parties.run import Run
+from parties.transport import Link
+from parties.wire_pb2 import Accept, Hello, Kind
 from protocols.core.errors import HandshakeError, ProtocolError, SecureInferenceError
-from tests.parties.fakes import FakeManifest
+from tests.parties.fakes import FakeManifest, FakeRequest
 from tests.parties.local import LocalParties
 
 
@@ -116,17 +119,37 @@ def test_peers_that_disagree_are_told_at_both_sides(dialer_of: Callable[[str], D
     stated.load_id = stated.session
     run, _ = dialer_of("client").dial("p1", "Run", stated)
     run.send_message(manifest.to_json().encode())
-    deal_hello, exchange_hello = Hello(), Hello()
-    deal_hello.CopyFrom(stated)
-    deal_hello.role = "dealer"
-    exchange_hello.CopyFrom(stated)
-    exchange_hello.role, exchange_hello.model_digest = "p0", "00"
-    dialer_of("dealer").dial("p1", "Deal", deal_hello)
+    exchange_hello = as_role(stated, "p0")
+    exchange_hello.model_digest = "00"
+    dialer_of("dealer").dial("p1", "Deal", as_role(stated, "dealer"))
     words = f"p1 with p0: model digest differs: this side has '{manifest.digest}', the other side '00'"
     with pytest.raises(HandshakeError, match=words):
         dialer_of("p0").dial("p1", "Exchange", exchange_hello)
     with pytest.raises(HandshakeError, match=words):
         run.receive()
+
+
+def test_all_roles_must_have_the_same_request(
+    client: Client, manifest: FakeManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that tells p1 another one than p0 and the dealer, seen by an honest client and by p1's peers."""
+    dial = Dialer.dial
+
+    def lie(self: Dialer, peer: str, stream: str, hello: Hello, budget: int | None = None) -> tuple[Link, Accept]:
+        if (peer, stream) == ("p1", "Run"):
+            told = Hello()
+            told.CopyFrom(hello)
+            told.request = FakeRequest(layers=4).to_json()
+            hello = told
+        return dial(self, peer, stream, hello, budget)
+
+    monkeypatch.setattr(Dialer, "dial", lie)
+    words = "SHA-256 of the request differs: this side has '[0-9a-f]{64}', the other side '[0-9a-f]{64}'"
+    with pytest.raises(HandshakeError, match=f"client with p1: {words}"):
+        client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(layers=3), (b"", b""))
+    monkeypatch.setattr(Run, "_check", lambda *arguments: None)
+    with pytest.raises(HandshakeError, match=rf"(p\d|dealer) with (p\d|dealer): {words}"):
+        client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(layers=3), (b"", b""))
 
 
 def test_a_stream_that_no_session_claims_is_released(dialer_of: Callable[[str], Dialer]) -> None:

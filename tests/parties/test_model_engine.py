@@ -42,6 +42,24 @@ def test_a_share_is_found_by_the_digest_of_its_manifest(tmp_path: Path, inside: 
         engine.find_share(tmp_path, manifest.to_json(), "p0")
 
 
+@pytest.mark.parametrize("content", [b'{"format": 1}', b"{", b"\xff"])
+def test_a_manifest_that_cannot_be_read_does_not_hide_another_model(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = tmp_path / "an old model"
+    write_model(old, "old")
+    (old / "manifest.json").write_bytes(content)
+    manifest = write_model(tmp_path / "new", "wanted")
+    engine = ModelEngine()
+    assert engine.find_share(tmp_path, manifest.to_json(), "p1") == tmp_path / "new" / "p1.safetensors"
+    assert f"{old} is passed over, its manifest cannot be read" in caplog.text
+    (tmp_path / "new" / "p1.safetensors").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"p1 has no share of .*passed over, .*: .*/an old model\); copy it there"
+    ):
+        engine.find_share(tmp_path, manifest.to_json(), "p1")
+
+
 def test_without_a_folder_the_message_says_what_to_do() -> None:
     with pytest.raises(CheckpointError, match=r"p0 has no \[models\] dir"):
         ModelEngine().find_share(None, "{}", "p0")

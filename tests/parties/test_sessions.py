@@ -12,6 +12,7 @@ import pytest
 
 from parties.client import Client
 from parties.config import PARTIES
+from parties.engine import Tools
 from parties.run import Progress
 from protocols.core.errors import (
     CheckpointError,
@@ -20,9 +21,10 @@ from protocols.core.errors import (
     PartyLost,
     PartyUnreachable,
     ProtocolError,
+    SecureInferenceError,
     SessionError,
 )
-from tests.parties.fakes import FakeManifest, FakeRequest
+from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest
 from tests.parties.local import LocalParties, eventually
 
 PAYLOADS = (b"for p0", b"for p1")
@@ -227,6 +229,35 @@ def test_a_client_that_goes_away_ends_the_session_everywhere(
         predict(client, manifest, FakeRequest(layers=1_000_000), leave)
     eventually(lambda: all(server.sessions == 0 for server in local_parties.servers.values()))
     predict(client, manifest)
+
+
+def test_a_party_has_stopped_when_nothing_computes_any_more(
+    client: Client, local_parties: LocalParties, shares: dict[str, Path]
+) -> None:
+    order: list[str] = []
+
+    class Slow(FakeEngine):
+        """In the middle of a gate when its session fails."""
+
+        def _talk(self, tools: Tools, request: FakeRequest) -> None:
+            try:
+                super()._talk(tools, request)
+            except SecureInferenceError:
+                threading.Event().wait(0.3)
+                order.append("computed")
+                raise
+
+    def stop(event: Progress) -> None:
+        if event.index == 5 and not order:
+            local_parties.stop("p1")
+            order.append("stopped")
+
+    local_parties.stop("p1")
+    local_parties.start("p1", Slow())
+    client.load_model(FakeManifest(), shares)
+    with pytest.raises(PartyLost, match="p1 went away"):
+        predict(client, FakeManifest(), FakeRequest(layers=1_000_000), stop)
+    assert order == ["computed", "stopped"]
 
 
 def test_more_sessions_than_allowed_are_refused(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from parties.config import ROLES, PartiesSettings
 from parties.dialer import Dialer
 from parties.handshake import PROTOCOL_VERSION
+from parties.server import SERVER_OPTIONS, PartyServer
 from parties.tls import certificate_role, check_certificates, make_certificates
 from parties.wire_pb2 import Hello
 from protocols.core.errors import ConfigurationError, HandshakeError
+from tests.parties.fakes import FakeEngine
 from tests.parties.local import LocalParties
 
 
@@ -27,6 +30,29 @@ def test_files_and_their_modes(certificates: Path) -> None:
 def test_existing_certificates_are_not_overwritten(certificates: Path) -> None:
     with pytest.raises(ConfigurationError, match="already holds certificates"):
         make_certificates(certificates)
+
+
+@pytest.mark.parametrize("name", ["dealer.key", "p0.crt"])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_that_is_there_is_neither_used_nor_followed(tmp_path: Path, name: str, link: bool) -> None:
+    folder, elsewhere = tmp_path / "tls", tmp_path / "elsewhere"
+    folder.mkdir()
+    if link:
+        (folder / name).symlink_to(elsewhere)
+    else:
+        (folder / name).write_text("old")
+    with pytest.raises(ConfigurationError, match=rf"already holds certificates \({name}\)"):
+        make_certificates(folder)
+    assert [path.name for path in folder.iterdir()] == [name], "nothing is left of the attempt"
+    assert not elsewhere.exists()
+    assert link or (folder / name).read_text() == "old"
+
+
+@pytest.mark.parametrize("host", ["dealer", "P1", "client."])
+def test_a_machine_with_another_roles_name_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"p0's machine cannot be called '{host}'.* pass for "):
+        make_certificates(tmp_path / "tls", {"p0": ["p0", "example.org", host]})
+    assert not (tmp_path / "tls").exists()
 
 
 def test_an_unknown_role_is_refused(tmp_path: Path) -> None:
@@ -101,6 +127,17 @@ def test_an_address_that_another_role_answers_is_refused(local_parties: LocalPar
     with pytest.raises(HandshakeError, match=r"certificate differs: this side has \"p0's.*Hostname Verification"):
         dialer.dial("p0", "Run", hello("client"))
     dialer.close()
+
+
+def test_a_connection_without_a_handshake_is_closed(settings: PartiesSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    sooner = [(name, 300 if name == "grpc.server_handshake_timeout_ms" else value) for name, value in SERVER_OPTIONS]
+    monkeypatch.setattr("parties.server.SERVER_OPTIONS", sooner)
+    server = PartyServer(settings, "p0", FakeEngine())
+    server.start()
+    host, _, port = settings.parties["p0"].listen.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as silent:
+        assert silent.recv(1) == b""
+    server.stop()
 
 
 @pytest.mark.parametrize(
