@@ -33,8 +33,8 @@ class Architecture(ABC):
 
     @property
     @abstractmethod
-    def prefix(self) -> str:
-        """How the names of the body's tensors begin in a checkpoint with a head."""
+    def prefixes(self) -> tuple[str, ...]:
+        """How the names of the body's tensors may begin in a checkpoint with a head."""
 
     @abstractmethod
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> Any:

@@ -39,8 +39,8 @@ class BertKin(Architecture):
     pools: bool = True
 
     @property
-    def prefix(self) -> str:
-        return self.body
+    def prefixes(self) -> tuple[str, ...]:
+        return (self.body,)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> BertConfig:
         parsed = BertConfig.from_hugging_face(raw, self.fields)

@@ -34,6 +34,7 @@ _CHUNK_BYTES = 1 << 20
 _PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
 _CLIENT_FILES = (
+    "config.json",  # says how a text ends, where generation_config.json does not
     "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",

@@ -20,8 +20,15 @@ from torch import Tensor
 from models.attention import mixture
 from models.manifest import TABLE_BITS
 from models.network import Inputs, Network
-from models.request import Output, Request
-from models.token_inputs import additive_mask, check_range, checked_mask, one_hot, token_request
+from models.request import GENERATED, Output, Request
+from models.token_inputs import (
+    additive_mask,
+    check_padded_at_the_start,
+    check_range,
+    checked_mask,
+    one_hot,
+    token_request,
+)
 from protocols.core.errors import InputError
 from protocols.core.fixedpoint import encode
 from protocols.core.secret import Protocol, Secret, TensorSpec
@@ -98,6 +105,9 @@ class Decoder(Network):
             raise InputError("this model is a decoder: it has no sentence embeddings; take hidden states")
         if request.output != "hidden" and not self.sizes.head:
             raise InputError("this model has no head, hence no logits")
+        if request.output == "hidden" and self.sizes.head:
+            # What gives hidden states their gain is part of the head's matrix.
+            raise InputError("this model was loaded with its head: it gives logits; load it with head=False")
         if request.output in ("hidden", "logits") and request.steps != 1:
             raise InputError(f"{request.output} of a whole input take one step, not {request.steps}")
         tokens, limit = request.tokens + request.steps - 1, self.sizes.positions
@@ -191,6 +201,8 @@ class Decoder(Network):
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask: integer [B, T]."""
         self.validate(request)
+        if inputs.get("token_type_ids") is not None:
+            raise InputError("token_type_ids: this model has no token types; leave them out")
         ids, policy = inputs["input_ids"], self.manifest.policy
         assert ids is not None
         check_range("input_ids", ids, self.sizes.vocabulary)
@@ -212,16 +224,20 @@ class Decoder(Network):
         return tensors
 
     def _places(self, request: Request, inputs: Inputs, step: int) -> tuple[Tensor, Tensor]:
-        """The prompts' mask, and the position of every token of this step: as many as count before it."""
+        """The prompts' mask, and the position of every token of this step.
+
+        In a prompt to go on from it is the number of tokens that count before it, in a whole input its place in the
+        row: so do transformers' generate and its models.
+        """
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
         assert ids is not None
         if step:
             counted = torch.full((request.batch, 1), request.tokens) if mask is None else mask.sum(1, keepdim=True)
             return torch.ones_like(ids), counted + step - 1
         mask = checked_mask(ids, mask)
-        if request.output not in ("hidden", "logits") and not bool(mask[:, -1].all()):
-            row = int((mask[:, -1] == 0).nonzero()[0])
-            raise InputError(f"attention_mask[{row}] ends with padding; a prompt to go on from is padded at its start")
+        if request.output not in GENERATED:
+            return mask, torch.arange(ids.shape[1]).expand_as(ids)
+        check_padded_at_the_start(mask)
         return mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 

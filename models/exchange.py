@@ -22,10 +22,14 @@ def input_payloads(
 
 
 def step_outputs(network: Network, request: Request, payloads: tuple[bytes, ...], step: int = 0) -> dict[str, Tensor]:
-    """Real numbers, named and shaped as in `Network.output_specs`; float32.
+    """What the client gets, named and shaped as in `Network.output_specs`: float32, but for numbers of tokens: int64.
 
     Raises ProtocolError for other sizes, and where parties disagree about what both of them hold.
     """
     specs = network.output_specs(request, step)
     tensors = family(network.manifest.protocol).reconstruct(payloads, specs)
-    return {name: decode(tensors[name], spec.fraction_bits).to(torch.float32) for name, spec in specs.items()}
+    return {
+        # What has no fraction bits is a token's number, and no real one.
+        name: decode(tensors[name], spec.fraction_bits).to(torch.float32) if spec.fraction_bits else tensors[name]
+        for name, spec in specs.items()
+    }

@@ -118,7 +118,7 @@ class Gpt2(Decoder):
 class Gpt2Architecture(Architecture):
     """Checkpoints of `GPT2Model` and `GPT2LMHeadModel`."""
 
-    prefix = "transformer."
+    prefixes = ("transformer.",)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> Gpt2Config:
         check_values(raw, {}, _ONLY)
@@ -216,7 +216,8 @@ class Gpt2Architecture(Architecture):
     def ignored(self, config: Gpt2Config) -> tuple[str, ...]:
         # Causal masks, which older checkpoints store; they are named within every layer.
         masks = tuple(f"h.{i}.attn.{name}" for i in range(config.layers) for name in ("bias", "masked_bias"))
-        return masks if config.head else (*masks, "lm_head.", "score.", "classifier.", "multiple_choice_head.")
+        heads = ("lm_head.", "score.", "classifier.", "multiple_choice_head.", "qa_outputs.")
+        return masks if config.head else (*masks, *heads)
 
     def network(self, manifest: Manifest) -> Gpt2:
         return Gpt2(manifest)

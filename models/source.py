@@ -32,7 +32,7 @@ class Source:
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{path} is no safetensors file: {error}") from None
             for key in keys:
-                name = _current_name(key.removeprefix(kind.prefix))
+                name = _current_name(_without_prefix(key, kind.prefixes))
                 if name in self._places:
                     raise CheckpointError(f"{path}: tensor {key!r} is in the checkpoint twice")
                 self._places[name] = path, key
@@ -84,6 +84,11 @@ class Source:
             )
 
 
+def _without_prefix(key: str, prefixes: tuple[str, ...]) -> str:
+    found = [prefix for prefix in prefixes if key.startswith(prefix)]
+    return key.removeprefix(found[0]) if found else key
+
+
 def _current_name(key: str) -> str:
     """Checkpoints that once came from TensorFlow, bert-base-uncased among them, call a norm's tensors gamma, beta."""
     for old, new in _RENAMED.items():
@@ -97,7 +102,10 @@ def _weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        places = read_json(index).get("weight_map", {})
+        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+            raise CheckpointError(f"{index}: weight_map does not give a file for every tensor")
+        names = sorted(set(places.values()))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise CheckpointError(f"{index} names {missing[0] if missing else 'no files'}, which is not there")

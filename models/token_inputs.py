@@ -35,9 +35,7 @@ def with_public_padding(request: Request, mask: Tensor | None) -> Request:
     if not request.masked or mask is None:
         return request
     counts = mask.shape[1] - mask.sum(1)
-    wrong = (mask.cummax(1).values != mask).any(1).nonzero()
-    if len(wrong):
-        raise InputError(f"attention_mask row {int(wrong[0])}: padding that is public stands at the start of a row")
+    check_padded_at_the_start(mask)
     return replace(request, masked=False, padding=tuple(int(count) for count in counts))
 
 
@@ -49,6 +47,13 @@ def checked_mask(ids: Tensor, mask: Tensor | None) -> Tensor:
     if len(empty):
         raise InputError(f"attention_mask row {int(empty[0])} is all zeros: no token is left to attend to")
     return mask
+
+
+def check_padded_at_the_start(mask: Tensor) -> None:
+    """Raises InputError for zeros after a one: rotary positions count every token, hence would differ there."""
+    wrong = (mask.to(torch.int64).cummax(1).values != mask).any(1).nonzero()
+    if len(wrong):
+        raise InputError(f"attention_mask row {int(wrong[0])}: a prompt to go on from is padded at its start alone")
 
 
 def additive_mask(mask: Tensor, fraction_bits: int) -> Tensor:

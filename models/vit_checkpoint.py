@@ -36,7 +36,7 @@ _ONLY: dict[str, Any] = {"pruned_heads": {}, "quantization_config": None}
 class VitArchitecture(Architecture):
     """Checkpoints of `ViTModel` and `ViTForImageClassification`."""
 
-    prefix = "vit."
+    prefixes = ("vit.",)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> VitConfig:
         check_values(raw, {}, _ONLY)

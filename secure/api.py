@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from models.checkpoint import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
+from models.decoder import Decoder
 from models.encoder import Encoder
 from models.labels import read_labels
 from models.manifest import GRAPH, Manifest, WeightVisibility
@@ -21,8 +22,8 @@ from models.program import network
 from protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from protocols.core.fixedpoint import FixedPointPolicy
 from secure.connection import Parties
-from secure.endings import read_endings
 from secure.generation import Generation
+from secure.generation_config import GenerationConfig, read_generation_config
 from secure.module import PrivateModule
 from secure.progress import status
 from secure.report import Report
@@ -47,17 +48,17 @@ class PrivateModel(ResidentModel):
         embeddings: Mapping[str, Tensor],
         load_seconds: float,
         labels: Mapping[int, str] | None = None,
-        endings: Sequence[int] = (),
+        generation_config: GenerationConfig | None = None,
     ) -> None:
         """For a model that is loaded already.
 
         embeddings: with public weights, the tables that the client looks up. labels: a classifier's, by their numbers.
-        endings: tokens that end a text, where there is no tokenizer to say so.
+        generation_config: what the checkpoint says about generation.
         """
         super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
         self.id2label = dict(labels or {})
         self._tokenizer = tokenizer
-        self._endings = tuple(endings)
+        self._generation_config = generation_config
 
     @classmethod
     def from_pretrained(
@@ -103,7 +104,7 @@ class PrivateModel(ResidentModel):
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is no folder; it should be a checkpoint or a split checkpoint")
         tokenizer = load_tokenizer(folder)
-        endings = () if tokenizer is not None else read_endings(folder)
+        generation_config = read_generation_config(folder)
         if (folder / MANIFEST_NAME).is_file():
             return cls._from_split(
                 folder,
@@ -111,7 +112,7 @@ class PrivateModel(ResidentModel):
                 weights,
                 policy,
                 tokenizer,
-                endings,
+                generation_config,
                 head=head,
                 stream_exponent=stream_exponent,
                 progress=progress,
@@ -132,7 +133,7 @@ class PrivateModel(ResidentModel):
             embeddings=checkpoint.embeddings,
             load_seconds=load_seconds,
             labels=checkpoint.labels,
-            endings=endings,
+            generation_config=generation_config,
         )
 
     @classmethod
@@ -143,7 +144,7 @@ class PrivateModel(ResidentModel):
         weights: WeightVisibility | None,
         policy: FixedPointPolicy | None,
         tokenizer: PreTrainedTokenizerBase | None,
-        endings: Sequence[int],
+        generation_config: GenerationConfig,
         *,
         head: bool,
         stream_exponent: int | None,
@@ -177,7 +178,7 @@ class PrivateModel(ResidentModel):
             embeddings=tables,
             load_seconds=load_seconds,
             labels=labels,
-            endings=endings,
+            generation_config=generation_config,
         )
 
     @classmethod
@@ -205,9 +206,11 @@ class PrivateModel(ResidentModel):
         """The model's outputs for token ids or images, all in one session, in the class that transformers returns.
 
         Shapes: integer [B, T] -> logits float32 [B, labels] of a SequenceClassifierOutput, [B, T, labels] of a
-        TokenClassifierOutput, [B, T, V] of a MaskedLMOutput; without a head last_hidden_state float32 [B, T, D] and
-        pooler_output float32 [B, D] or None of a BaseModelOutputWithPooling (DistilBERT: a BaseModelOutput, without).
-        The type is left open, as the checkpoint decides it. `id2label` names a classifier's labels.
+        TokenClassifierOutput, [B, T, V] of a MaskedLMOutput or a CausalLMOutputWithPast; without a head
+        last_hidden_state float32 [B, T, D] and pooler_output float32 [B, D] or None of a BaseModelOutputWithPooling
+        (DistilBERT, language models: a BaseModelOutput, without).
+        The type is left open, as the checkpoint decides it. `id2label` names a classifier's labels. A language model
+        counts positions from the start of a row, padding included, as transformers' do where no position_ids are given.
 
         A model of images takes pixel_values alone, as its image processor returns them:
 
@@ -289,18 +292,22 @@ class PrivateModel(ResidentModel):
         outputs.
 
         Args:
-            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows.
+            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows; without one every token
+                counts.
             padding: "secret" (the default) shares the mask, so that the parties learn that there is padding and not
                 where; "public" tells them how much of it each row has, which is a little faster.
             max_new_tokens: most tokens to add; the only option that must be given.
             do_sample: draw from the distribution, by torch's global generator; otherwise the likeliest token is taken.
                 temperature, top_k (50) and top_p shape it, at the client.
-            eos_token_id: ends a row; None takes the tokenizer's, or without a tokenizer what the checkpoint's
-                generation_config.json or config.json says. pad_token_id: what follows in it; None takes the
-                tokenizer's, else the first eos.
+            repetition_penalty, no_repeat_ngram_size, suppress_tokens, begin_suppress_tokens: change the logits before
+                that, by transformers' own processors, at the client.
+            eos_token_id: ends a row; None: nothing does. pad_token_id: what follows in it; None: the first eos.
             stop_strings: texts after which a row ends.
+                All of these that are not given are what the checkpoint's generation_config.json says, or config.json
+                where there is none. Where neither names an eos or padding, the tokenizer's are taken. Other fields that
+                would change the result, such as num_beams, are refused by name.
             reveal: "logits" lets this client have the logits of every next token. "token" finds the likeliest one
-                inside the protocol, so that the model's owner gives no more away.
+                inside the protocol, so that the model's owner gives no more away; what needs logits is then refused.
             streamer: such as transformers' TextStreamer; for a batch of one.
             progress: show the layer at work; None does so when standard error is a terminal and there is no streamer.
 
@@ -309,9 +316,9 @@ class PrivateModel(ResidentModel):
         """
         if streamer is None:
             return torch.cat([input_ids, *self._columns(input_ids, attention_mask, progress, options)], 1)
+        columns = self._columns(input_ids, attention_mask, progress or False, options)
         if len(input_ids) != 1:
             raise InputError(f"a streamer takes one prompt, not {len(input_ids)}")
-        columns = self._columns(input_ids, attention_mask, progress or False, options)
         streamer.put(input_ids)
         ids = [input_ids]
         for column in columns:
@@ -335,7 +342,10 @@ class PrivateModel(ResidentModel):
         self, input_ids: Tensor, mask: Tensor | None, progress: bool | None, options: GenerationOptions
     ) -> Iterator[Tensor]:
         """int64 [B, 1] each. What is wrong with the arguments is said here, before the first one is asked for."""
-        sampling = Sampling(self._tokenizer, options, self._endings)
+        if not isinstance(self._network, Decoder):
+            raise InputError(f"a model of type {self.manifest.architecture!r}: it does not generate")
+        vocabulary = self._network.sizes.vocabulary
+        sampling = Sampling(self._tokenizer, options, self._generation_config, vocabulary=vocabulary)
         generation = Generation(self._network, self._embeddings, sampling, input_ids, mask, self._tokenizer)
         return self._generate(generation, progress)
 

@@ -11,7 +11,8 @@ from models.exchange import input_payloads, step_outputs
 from models.network import Network
 from models.request import Output
 from models.token_inputs import with_public_padding
-from secure.sampling import Choice, Sampling
+from secure.choice import Choice
+from secure.sampling import Sampling
 
 Exchange = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 """Sends P0 and P1 their payloads, and brings theirs."""
@@ -38,7 +39,7 @@ class Generation:
         if sampling.public_padding:
             self.request = with_public_padding(self.request, attention_mask)
         self._payloads = input_payloads(network, self.request, self._inputs, tables)
-        self._choice = Choice(sampling, input_ids, tokenizer)
+        self._choice = Choice(sampling, input_ids, attention_mask, tokenizer)
         self._step = 0
 
     @property

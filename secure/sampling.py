@@ -1,138 +1,182 @@
-"""Choosing the next token at the client, and when to stop: transformers' own processors and criteria."""
+"""How a generation goes on and ends: options by transformers' names, over what the checkpoint says, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Required, TypedDict, cast, get_args
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Required, TypedDict, get_args
 
-import torch
-from torch import FloatTensor, LongTensor, Tensor
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-from transformers.generation.stopping_criteria import StopStringCriteria
 
 from protocols.core.errors import InputError
+from secure.generation_config import GenerationConfig
 
 Reveal = Literal["logits", "token"]
 Padding = Literal["secret", "public"]
 
 
 class GenerationOptions(TypedDict, total=False):
-    """How a generation goes on and ends: what `generate` and `stream` take; names and defaults as in transformers."""
+    """What `generate` and `stream` take. Names, defaults and the meaning of None are transformers', but for the last
+    two. What is not given is as in the checkpoint's generation_config.json, but for max_new_tokens."""
 
     max_new_tokens: Required[int]
-    do_sample: bool
-    temperature: float
+    do_sample: bool | None
+    temperature: float | None
     top_k: int | None
-    top_p: float
-    eos_token_id: int | Sequence[int] | None
+    top_p: float | None
+    repetition_penalty: float | None
+    no_repeat_ngram_size: int | None
+    suppress_tokens: Sequence[int] | None
+    begin_suppress_tokens: Sequence[int] | None
+    eos_token_id: int | Sequence[int] | Tensor | None
     pad_token_id: int | None
     stop_strings: str | Sequence[str] | None
     reveal: Reveal
     padding: Padding
 
 
+_OURS = ("max_new_tokens", "reveal", "padding")  # never from a checkpoint, never None
+_SHAPES = ("temperature", "top_k", "top_p")  # of the distribution that tokens are drawn from
+_DEFAULTS: Mapping[str, Any] = {
+    "max_new_tokens": None,
+    "do_sample": False,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "reveal": "logits",
+    "padding": "secret",
+}
+_LOGITS: Mapping[str, Any] = {
+    "do_sample": False,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+}
+"""What needs logits, unless it is None or as here."""
+
+
 class Sampling:
-    """Those options, checked, with the tokenizer's where none are given."""
+    """The options of one generation."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase | None, options: GenerationOptions, endings: Sequence[int] = ()
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        options: GenerationOptions,
+        config: GenerationConfig | None = None,
+        *,
+        vocabulary: int,
     ) -> None:
-        """endings: tokens that end a row where neither the options nor a tokenizer name any.
+        """config: the checkpoint's. tokenizer: whose eos and padding count where the checkpoint names none.
 
-        Raises InputError naming the first option that is missing, unknown or wrong.
+        Raises InputError naming the first option that is missing, unknown or wrong, or field that is not served.
         """
+        self._options: Mapping[str, Any] = dict(options)
+        self._config = config or GenerationConfig()
         unknown = sorted(set(options) - set(GenerationOptions.__annotations__))
         if unknown:
             raise InputError(
                 f"generate does not know {unknown[0]!r}; it takes {', '.join(GenerationOptions.__annotations__)}"
             )
-        self.max_new_tokens = options.get("max_new_tokens")
-        self.do_sample = options.get("do_sample", False)
-        self.temperature = options.get("temperature", 1.0)
-        self.top_k = options.get("top_k", 50)
-        self.top_p = options.get("top_p", 1.0)
-        self.reveal: Reveal = options.get("reveal", "logits")
-        self.public_padding = options.get("padding", "secret") == "public"
-        stops = options.get("stop_strings") or ()
-        self.stop_strings = [stops] if isinstance(stops, str) else list(stops)
-        eos, padding = options.get("eos_token_id"), options.get("pad_token_id")
-        if tokenizer is not None:
-            eos = tokenizer.eos_token_id if eos is None else eos
-            padding = tokenizer.pad_token_id if padding is None else padding
-        elif eos is None:
-            eos = endings
-        self.eos = _token_ids(eos)
-        self.pad_token: int = (*self.eos, 0)[0] if padding is None else padding
-        if options.get("padding", "secret") not in get_args(Padding):
-            raise InputError(f"padding is 'secret' or 'public', not {options['padding']!r}")
-        self._check()
+        chosen = self._chosen(tokenizer, vocabulary)
+        for name, value in chosen.items():
+            fits, what = _RULES[name]
+            if not fits(value) and (value is not None or name in _OURS):
+                raise InputError(f"{name} is {value!r}{self._where(name)}; it must be {what}")
+        self.max_new_tokens: int = chosen["max_new_tokens"]
+        self.do_sample = bool(chosen["do_sample"])
+        self.temperature: float = chosen["temperature"] or 1.0
+        self.top_k: int = chosen["top_k"] or 0
+        self.top_p: float = chosen["top_p"] or 1.0
+        self.repetition_penalty = float(chosen.get("repetition_penalty") or 1.0)
+        self.no_repeat_ngram_size: int = chosen.get("no_repeat_ngram_size") or 0
+        self.suppress_tokens: Sequence[int] = chosen.get("suppress_tokens") or ()
+        self.begin_suppress_tokens: Sequence[int] = chosen.get("begin_suppress_tokens") or ()
+        self.reveal: Reveal = chosen["reveal"]
+        self.public_padding = chosen["padding"] == "public"
+        self.stop_strings = _several(chosen.get("stop_strings"))
+        self.eos = _several(chosen.get("eos_token_id"))
+        # Nothing ends a row but a token of the model, which then is one that can follow, too.
+        known = [token for token in self.eos if 0 <= token < vocabulary]
+        pad = chosen.get("pad_token_id")
+        self.pad_token: int = (*known, 0)[0] if pad is None else pad
+        if not 0 <= self.pad_token < vocabulary:
+            raise InputError(f"pad_token_id is {pad}; the model knows tokens 0 to {vocabulary - 1}")
         if self.stop_strings and tokenizer is None:
             raise InputError("stop_strings need the tokenizer, which the model's folder lacks")
+        self._config.check_served(do_sample=self.do_sample)
+        self._check_revealed(chosen)
 
-    def _check(self) -> None:
-        if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens is {self.max_new_tokens!r}; it must be a whole number of 1 or more")
-        if self.reveal not in ("logits", "token"):
-            raise InputError(f"reveal is 'logits' or 'token', not {self.reveal!r}")
-        if self.do_sample and self.reveal == "token":
-            raise InputError("sampling needs logits; with reveal='token' only the likeliest token leaves the parties")
-        if not self.temperature > 0:
-            raise InputError(f"temperature is {self.temperature}; it must be positive (do_sample=False takes the best)")
-        if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 0):
-            raise InputError(f"top_k is {self.top_k!r}; it must be a whole number, 0 or None for no limit")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+    def _chosen(self, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int) -> dict[str, Any]:
+        """Every option that has a value, None included: the caller's, the checkpoint's, the tokenizer's, ours."""
+        config = {name: value for name, value in self._config.values.items() if name in _RULES and name not in _OURS}
+        if not self._options.get("do_sample", config.get("do_sample")):
+            config = {name: value for name, value in config.items() if name not in _SHAPES}  # they do nothing
+        ends: dict[str, Any] = {}
+        if tokenizer is not None:
+            named = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+            ends = {name: value for name, value in named.items() if value is not None}
+        for source in (ends, config):
+            # Padding that is no token of the model: -1 in some checkpoints, and one that only the tokenizer was given.
+            if not 0 <= source.get("pad_token_id", 0) < vocabulary:
+                del source["pad_token_id"]
+        chosen = {**_DEFAULTS, **ends, **config, **self._options}
+        return {name: value.tolist() if isinstance(value, Tensor) else value for name, value in chosen.items()}
 
+    def _check_revealed(self, chosen: Mapping[str, Any]) -> None:
+        for name, neutral in _LOGITS.items():
+            value = chosen.get(name)
+            if self.reveal == "token" and value and value != neutral:
+                raise InputError(
+                    f"{name} is {value!r}{self._where(name)} and needs logits; with reveal='token' only the likeliest "
+                    f"token leaves the parties: pass {name}={neutral!r}, or reveal='logits'"
+                )
 
-class Choice:
-    """Picks every row's next token and remembers which rows have ended."""
-
-    def __init__(self, sampling: Sampling, ids: Tensor, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        """ids: the prompts, int64 [B, T]."""
-        self.ids = ids
-        self._sampling = sampling
-        self._ended = torch.zeros(len(ids), dtype=torch.bool)
-        self._warpers = LogitsProcessorList()
-        if sampling.do_sample:
-            if sampling.temperature != 1.0:
-                self._warpers.append(TemperatureLogitsWarper(sampling.temperature))
-            if sampling.top_k:
-                self._warpers.append(TopKLogitsWarper(sampling.top_k))
-            if sampling.top_p < 1:
-                self._warpers.append(TopPLogitsWarper(sampling.top_p))
-        stops = sampling.stop_strings
-        self._stops = StopStringCriteria(tokenizer, stops) if stops and tokenizer is not None else None
-
-    @property
-    def ended(self) -> bool:
-        """Whether every row has."""
-        return bool(self._ended.all())
-
-    def of_logits(self, logits: Tensor) -> Tensor:
-        """The next token of each row. Shapes: float32 [B, V] -> int64 [B]."""
-        if not self._sampling.do_sample:
-            return self.of_tokens(logits.argmax(-1))
-        probabilities = torch.softmax(self._warpers(cast("LongTensor", self.ids), cast("FloatTensor", logits)), -1)
-        return self.of_tokens(torch.multinomial(probabilities, 1).squeeze(1))
-
-    def of_tokens(self, tokens: Tensor) -> Tensor:
-        """The same where the parties have chosen. Shapes: int64 [B] -> [B]; padding for rows that had ended."""
-        tokens = torch.where(self._ended, self._sampling.pad_token, tokens)
-        self.ids = torch.cat([self.ids, tokens.unsqueeze(1)], 1)
-        self._ended |= torch.isin(tokens, torch.tensor(self._sampling.eos, dtype=torch.int64))
-        if self._stops is not None:
-            self._ended |= self._stops(cast("LongTensor", self.ids), cast("FloatTensor", torch.empty(0)))
-        return tokens
+    def _where(self, name: str) -> str:
+        given = name in self._options or name not in self._config.values
+        return "" if given else f" in the checkpoint's {self._config.file}"
 
 
-def _token_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
-    values = () if value is None else (value,) if isinstance(value, int) else tuple(value)
-    if any(type(number) is not int for number in values):
-        raise InputError(f"eos_token_id is {value!r}; it must be a token id or several")
-    return values
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < value < math.inf
+
+
+def _are_tokens(value: object) -> bool:
+    return isinstance(value, Sequence) and all(type(token) is int for token in value)
+
+
+def _are_texts(value: object) -> bool:
+    texts = [value] if isinstance(value, str) else value
+    return isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return () if value is None else (value,) if isinstance(value, int | str) else tuple(value)
+
+
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "max_new_tokens": (lambda value: type(value) is int and value >= 1, "a whole number of 1 or more"),
+    "do_sample": (lambda value: type(value) is bool, "True or False"),
+    "temperature": (_is_positive, "a positive number (do_sample=False takes the likeliest token)"),
+    "top_k": (_is_count, "a whole number, 0 or None for no limit"),
+    "top_p": (lambda value: _is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
+    "repetition_penalty": (_is_positive, "a positive number"),
+    "no_repeat_ngram_size": (_is_count, "a whole number, 0 or None for no limit"),
+    "suppress_tokens": (_are_tokens, "a list of token ids"),
+    "begin_suppress_tokens": (_are_tokens, "a list of token ids"),
+    "eos_token_id": (lambda value: type(value) is int or _are_tokens(value), "a token id or several"),
+    "pad_token_id": (lambda value: type(value) is int, "a token id"),
+    "stop_strings": (_are_texts, "a text or several, none of them empty"),
+    "reveal": (lambda value: value in get_args(Reveal), "'logits' or 'token'"),
+    "padding": (lambda value: value in get_args(Padding), "'secret' or 'public'"),
+}
+"""Whether an option's value, None apart, is right, and what it must be."""

@@ -25,7 +25,8 @@ def split(
     protocol: str = BEAVER.name,
     stream_exponent: int | None = None,
 ) -> Manifest:
-    """Write manifest.json, each computing party's share file, the tokenizer's files and the client's tables, if any.
+    """Write manifest.json, each computing party's share file, and for the client config.json, the tokenizer's files and
+    tables, if any.
 
     head: whether the head that `architectures` in config.json names is split along. protocol: whose parties.
     stream_exponent: as for `PrivateModel.from_pretrained`.

@@ -56,6 +56,12 @@ def padded_at_the_start(ids: Tensor) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
+def forward(model: Any, ids: Tensor, mask: Tensor | None = None) -> Any:
+    """As users call it: positions count all tokens of a row."""
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=mask)
+
+
 def plain(model: Any, ids: Tensor, mask: Tensor | None = None) -> Any:
     """As transformers' generate calls it: positions count the tokens that the mask counts."""
     mask = torch.ones_like(ids) if mask is None else mask

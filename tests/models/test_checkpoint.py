@@ -111,6 +111,15 @@ def test_folders_that_are_no_checkpoint(tmp_path: Path, save_bert: Save) -> None
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize("places", [[], "x", {"k": 3}, {"k": ["model.safetensors"]}, {}])
+def test_an_index_that_is_none_is_named(places: object, save_bert: Save) -> None:
+    folder, _ = save_bert()
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json"):
+        read_checkpoint(folder)
+
+
 def test_sharded_and_prefixed_checkpoints_read_the_same(save_bert: Save, tmp_path: Path) -> None:
     folder, _ = save_bert()
     due = read_checkpoint(folder)

@@ -15,7 +15,7 @@ from models.program import network
 from models.request import Output, Request
 from protocols.core.cost import Cost
 from protocols.core.errors import CheckpointError, InputError
-from tests.models.decoders import padded_at_the_start, plain, save_decoder, words
+from tests.models.decoders import forward, padded_at_the_start, plain, save_decoder, words
 from tests.models.runs import clear_run, clear_steps, secure_run, secure_steps
 
 SECURE_ERROR = 3e-3  # of logits of about three: two layers of GeLU, softmax and fixed point
@@ -45,7 +45,7 @@ def test_agrees_with_transformers(case: str, weights: Any, tmp_path: Path) -> No
     reference = save_decoder(tmp_path, "gpt2", **changes)
     checkpoint = read_checkpoint(tmp_path, weights=weights)
     ids, mask = padded_at_the_start(words(batch, tokens)) if padded else (words(batch, tokens), None)
-    due, inputs = plain(reference, ids, mask).logits, {"input_ids": ids, "attention_mask": mask}
+    due, inputs = forward(reference, ids, mask).logits, {"input_ids": ids, "attention_mask": mask}
     kept = torch.ones_like(ids).bool() if mask is None else mask.bool()
     runs = (
         (clear_run(checkpoint, "logits", inputs), CLEAR_ERROR),
@@ -56,6 +56,13 @@ def test_agrees_with_transformers(case: str, weights: Any, tmp_path: Path) -> No
     )
     for run, bound in runs:
         assert float((run["logits"] - due)[kept].abs().max()) < bound
+
+
+def test_a_mask_with_holes_leaves_positions_as_they_are(tmp_path: Path) -> None:
+    reference = save_decoder(tmp_path, "gpt2")
+    ids, mask = words(1, 6), torch.tensor([[0, 1, 0, 1, 1, 0]])
+    found = clear_run(read_checkpoint(tmp_path), "logits", {"input_ids": ids, "attention_mask": mask})["logits"]
+    assert float((found - forward(reference, ids, mask).logits)[mask.bool()].abs().max()) < CLEAR_ERROR
 
 
 @pytest.mark.parametrize("head", [True, False])
@@ -86,6 +93,7 @@ def test_the_likeliest_token_alone(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path)
     steps, due = several_steps(reference, words(2, 4), None, 3)
     found, _ = secure_steps(checkpoint, tmp_path / "split", "next_token", steps)
+    assert all(outputs["token"].dtype == torch.int64 for outputs in found)
     for step, logits in enumerate(due):
         best = logits.topk(2).values
         assert float((best[:, 0] - best[:, 1]).min()) > 2 * SECURE_ERROR, "the test's own model is undecided"
@@ -162,6 +170,15 @@ def test_an_untied_head_that_claims_to_be_tied_is_refused(tmp_path: Path, edit: 
         read_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2"])
+def test_token_types_are_refused(family: str, tmp_path: Path) -> None:
+    save_decoder(tmp_path, family)
+    net = network(read_checkpoint(tmp_path).manifest)
+    inputs = {"input_ids": words(1, 4), "token_type_ids": torch.zeros(1, 4, dtype=torch.int64)}
+    with pytest.raises(InputError, match="token_type_ids: this model has no token types"):
+        net.client_inputs(net.request("logits", inputs), inputs, {})
+
+
 @pytest.mark.parametrize(
     ("output", "tokens", "steps", "message"),
     [
@@ -170,6 +187,7 @@ def test_an_untied_head_that_claims_to_be_tied_is_refused(tmp_path: Path, edit: 
         ("logits", 3, 2, "take one step, not 2"),
         ("next_logits", 3, 0, "0 steps"),
         ("embedding", 3, 1, "no sentence embeddings"),
+        ("hidden", 3, 1, "loaded with its head"),
     ],
 )
 def test_requests_that_it_cannot_serve(output: Output, tokens: int, steps: int, message: str, tmp_path: Path) -> None:
@@ -178,9 +196,11 @@ def test_requests_that_it_cannot_serve(output: Output, tokens: int, steps: int, 
         network(read_checkpoint(tmp_path).manifest).validate(Request(output, 1, tokens, False, steps))
 
 
-def test_a_prompt_that_ends_with_padding_is_refused(tmp_path: Path) -> None:
-    save_decoder(tmp_path, "gpt2")
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("row", [[1, 1, 0, 0], [1, 0, 0, 1], [0, 1, 0, 1]])
+def test_a_prompt_with_padding_after_its_start_is_refused(row: list[int], family: str, tmp_path: Path) -> None:
+    save_decoder(tmp_path, family)
     net = network(read_checkpoint(tmp_path).manifest)
-    inputs = {"input_ids": words(2, 4), "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])}
-    with pytest.raises(InputError, match=r"attention_mask\[1\] ends with padding"):
+    inputs = {"input_ids": words(2, 4), "attention_mask": torch.tensor([[1, 1, 1, 1], row])}
+    with pytest.raises(InputError, match=r"attention_mask row 1: a prompt to go on from is padded at its start alone"):
         net.client_inputs(net.request("next_logits", inputs, steps=2), inputs, {})

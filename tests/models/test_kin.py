@@ -141,6 +141,7 @@ def test_tokenizers_travel_with_a_split(tmp_path: Path) -> None:
         "p0.safetensors",
         "p1.safetensors",
         "labels.json",
+        "config.json",
         "sentencepiece.bpe.model",
         "added_tokens.json",
     }

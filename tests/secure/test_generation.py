@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import string
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.decoders import Fuse
-from tokenizers.models import BPE
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, TextStreamer
 from transformers.generation.streamers import BaseStreamer
@@ -23,19 +17,15 @@ from secure.connection import Parties, launch
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.secure.fakes import InProcessClient
-
-LETTERS = "." + string.ascii_letters + string.digits[:8]
-MARGIN = 6e-3  # twice the error of logits: greedy tokens must then be the same
+from tests.secure.letters import LETTERS, due, save_tokenizer
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny GPT-2 with a tokenizer of 61 letters and signs; the first one, a full stop, ends a text."""
+    """A tiny GPT-2; a full stop ends a text."""
     path = tmp_path_factory.mktemp("gpt2")
     save_decoder(path, "gpt2", spread=0.5)
-    tokenizer = Tokenizer(BPE({letter: i for i, letter in enumerate(LETTERS)}, merges=[]))
-    tokenizer.decoder = Fuse()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=".", pad_token=".").save_pretrained(path)
+    save_tokenizer(path, eos_token=".", pad_token=".")
     return path
 
 
@@ -51,23 +41,6 @@ def model(folder: Path, parties: Parties) -> PrivateModel:
     return PrivateModel.from_pretrained(folder, parties=parties)
 
 
-def due(reference: Any, ids: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
-    """transformers' greedy tokens; the test would say nothing if any choice were close."""
-    mask = torch.ones_like(ids) if mask is None else mask
-    result = reference.generate(
-        ids,
-        attention_mask=mask,
-        do_sample=False,
-        output_scores=True,
-        return_dict_in_generate=True,
-        pad_token_id=0,
-        **options,
-    )
-    best = torch.stack(result.scores).topk(2).values
-    assert float((best[..., 0] - best[..., 1]).min()) > MARGIN, "the test's own model is undecided"
-    return result.sequences
-
-
 @pytest.mark.parametrize("weights", ["private", "public", "server"])
 @pytest.mark.parametrize("reveal", ["logits", "token"])
 def test_greedy_tokens_are_those_of_transformers(
@@ -76,6 +49,7 @@ def test_greedy_tokens_are_those_of_transformers(
     model = PrivateModel.from_pretrained(folder, parties=parties, weights=weights)
     ids, mask = padded_at_the_start(words(2, 5))
     found = model.generate(ids, mask, max_new_tokens=8, reveal=reveal)
+    assert found.dtype == torch.int64
     assert torch.equal(found, due(reference, ids, mask, max_new_tokens=8))
     assert len(client.requests) == 1
     assert model.report.tokens == 2 * (5 + found.shape[1] - 5 - 1)
@@ -110,10 +84,12 @@ def test_padding_that_is_public(folder: Path, parties: Parties, reference: Any, 
     assert torch.equal(model.generate(ids, everything, max_new_tokens=2, padding="public"), expected)
 
 
-def test_public_padding_within_a_row_is_refused(model: PrivateModel) -> None:
-    with pytest.raises(InputError, match="attention_mask row 1: padding that is public stands at the start"):
+@pytest.mark.parametrize("padding", ["secret", "public"])
+def test_padding_within_a_row_is_refused(padding: Any, model: PrivateModel, client: InProcessClient) -> None:
+    with pytest.raises(InputError, match="attention_mask row 1: a prompt to go on from is padded at its start alone"):
         mask = torch.tensor([[0, 1, 1], [1, 0, 1]])
-        model.generate(words(2, 3), mask, max_new_tokens=2, padding="public")
+        model.generate(words(2, 3), mask, max_new_tokens=2, padding=padding)
+    assert client.requests == []
 
 
 def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, client: InProcessClient) -> None:
@@ -121,7 +97,7 @@ def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: A
     free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
     ends = int(free[0, 6])  # what row 0 says at the third step ends it
     found = model.generate(ids, max_new_tokens=6, eos_token_id=[ends], pad_token_id=0)
-    assert torch.equal(found, due(reference, ids, max_new_tokens=6, eos_token_id=[ends]))
+    assert torch.equal(found, due(reference, ids, max_new_tokens=6, eos_token_id=[ends], pad_token_id=0))
     assert found[0, 6] == ends and not found[0, 7:].any()
 
 
@@ -133,18 +109,19 @@ def test_a_session_ends_when_every_row_has(model: PrivateModel, reference: Any) 
     assert model.report.tokens == 4 + 2
 
 
-def test_stop_strings(model: PrivateModel, reference: Any) -> None:
+@pytest.mark.parametrize("reveal", ["logits", "token"])
+def test_stop_strings(reveal: Any, model: PrivateModel, reference: Any) -> None:
     ids = words(1, 4)
     free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
-    found = model.generate(
-        ids, max_new_tokens=6, eos_token_id=60, stop_strings="".join(LETTERS[int(i)] for i in free[0, 4:6])
-    )
+    stop = "".join(LETTERS[int(i)] for i in free[0, 4:6])
+    found = model.generate(ids, max_new_tokens=6, eos_token_id=60, stop_strings=stop, reveal=reveal)
     assert torch.equal(found, free[:, :6])
 
 
-def test_stream_is_what_generate_appends(model: PrivateModel) -> None:
+@pytest.mark.parametrize("reveal", ["logits", "token"])
+def test_stream_is_what_generate_appends(reveal: Any, model: PrivateModel) -> None:
     ids = words(2, 3)
-    tokens = list(model.stream(ids, max_new_tokens=4, eos_token_id=60))
+    tokens = list(model.stream(ids, max_new_tokens=4, eos_token_id=60, reveal=reveal))
     assert torch.equal(torch.stack(tokens, 1), model.generate(ids, max_new_tokens=4, eos_token_id=60)[:, 3:])
     assert all(token.shape == (2,) and token.dtype == torch.int64 for token in tokens)
 
@@ -170,13 +147,16 @@ class Collector(BaseStreamer):
         self.ended += 1
 
 
-def test_streamers(model: PrivateModel, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("reveal", ["logits", "token"])
+def test_streamers(reveal: Any, model: PrivateModel, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids, collector = words(1, 3), Collector()
-    whole = model.generate(ids, max_new_tokens=3, eos_token_id=60, streamer=collector)
+    whole = model.generate(ids, max_new_tokens=3, eos_token_id=60, streamer=collector, reveal=reveal)
     assert torch.equal(torch.cat([part.reshape(-1) for part in collector.seen]), whole[0])
     assert collector.ended == 1
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    model.generate(ids, max_new_tokens=3, eos_token_id=60, streamer=TextStreamer(tokenizer, skip_prompt=True))
+    streamer = TextStreamer(tokenizer, skip_prompt=True)
+    model.generate(ids, max_new_tokens=3, eos_token_id=60, streamer=streamer, reveal=reveal)
+    assert tokenizer.decode(whole[0, 3:]) == "".join(LETTERS[int(i)] for i in whole[0, 3:])
     assert capsys.readouterr().out.strip() == "".join(LETTERS[int(i)] for i in whole[0, 3:])
 
 
@@ -201,10 +181,27 @@ def test_sampling_draws_from_the_models_distribution(model: PrivateModel, refere
         ({"max_new_tokens": 2, "temperature": 0.0}, "temperature is 0"),
         ({"max_new_tokens": 2, "top_p": 1.5}, "top_p is 1.5"),
         ({"max_new_tokens": 2, "top_k": -1}, "top_k is -1"),
-        ({"max_new_tokens": 2, "padding": "none"}, "padding is 'secret' or 'public', not 'none'"),
-        ({"max_new_tokens": 2, "reveal": "all"}, "reveal is 'logits' or 'token'"),
-        ({"max_new_tokens": 2, "reveal": "token", "do_sample": True}, "sampling needs logits"),
+        ({"max_new_tokens": 2, "padding": "none"}, "padding is 'none'; it must be 'secret' or 'public'"),
+        ({"max_new_tokens": 2, "reveal": "all"}, "reveal is 'all'; it must be 'logits' or 'token'"),
+        ({"max_new_tokens": 2, "reveal": "token", "do_sample": True}, "do_sample is True and needs logits"),
+        ({"max_new_tokens": 2, "temperature": "warm"}, "temperature is 'warm'"),
+        ({"max_new_tokens": 2, "temperature": float("nan")}, "temperature is nan"),
+        ({"max_new_tokens": 2, "top_p": "all"}, "top_p is 'all'"),
+        ({"max_new_tokens": 2, "top_k": 1.5}, "top_k is 1.5"),
+        ({"max_new_tokens": 2, "do_sample": "no"}, "do_sample is 'no'; it must be True or False"),
         ({"max_new_tokens": 2, "eos_token_id": "."}, "eos_token_id is '.'"),
+        ({"max_new_tokens": 2, "eos_token_id": 0.5}, "eos_token_id is 0.5"),
+        ({"max_new_tokens": 2, "eos_token_id": [[1]]}, r"eos_token_id is \[\[1\]\]; it must be a token id or several"),
+        ({"max_new_tokens": 2, "pad_token_id": 61}, "pad_token_id is 61; the model knows tokens 0 to 60"),
+        ({"max_new_tokens": 2, "pad_token_id": -1}, "pad_token_id is -1"),
+        ({"max_new_tokens": 2, "pad_token_id": "."}, "pad_token_id is '.'; it must be a token id"),
+        ({"max_new_tokens": 2, "stop_strings": ""}, "stop_strings is ''"),
+        ({"max_new_tokens": 2, "stop_strings": [""]}, r"stop_strings is \[''\]; it must be a text or several"),
+        ({"max_new_tokens": 2, "stop_strings": [3]}, r"stop_strings is \[3\]"),
+        ({"max_new_tokens": 2, "stop_strings": 3}, "stop_strings is 3"),
+        ({"max_new_tokens": 2, "reveal": None}, "reveal is None"),
+        ({"max_new_tokens": 2, "repetition_penalty": 0}, "repetition_penalty is 0"),
+        ({"max_new_tokens": 2, "suppress_tokens": 3}, "suppress_tokens is 3; it must be a list of token ids"),
         ({"max_new_tokens": 2, "num_beams": 4}, "generate does not know 'num_beams'; it takes max_new_tokens"),
     ],
 )
@@ -216,6 +213,17 @@ def test_options_that_are_wrong(
     with pytest.raises(InputError, match=message):
         model.stream(words(1, 4), **options)
     assert client.requests == []
+
+
+def test_options_that_are_none_are_left_out(model: PrivateModel, reference: Any) -> None:
+    """As in transformers, where None also says that nothing ends a row."""
+    ids = words(1, 4)
+    ends = int(due(reference, ids, max_new_tokens=6, eos_token_id=60)[0, 5])
+    nothing: Any = dict.fromkeys(("do_sample", "temperature", "top_k", "top_p", "eos_token_id", "stop_strings"))
+    found = model.generate(ids, max_new_tokens=6, pad_token_id=None, **nothing)
+    assert torch.equal(found, due(reference, ids, max_new_tokens=6, eos_token_id=None))
+    tensor = model.generate(ids, max_new_tokens=6, eos_token_id=torch.tensor(ends))
+    assert torch.equal(tensor, due(reference, ids, max_new_tokens=6, eos_token_id=ends))
 
 
 def test_an_encoder_does_not_generate(checkpoint: Path, parties: Parties) -> None:
@@ -232,6 +240,13 @@ def test_a_decoder_has_no_sentence_embeddings(model: PrivateModel) -> None:
 def test_a_streamer_takes_one_prompt(model: PrivateModel) -> None:
     with pytest.raises(InputError, match="a streamer takes one prompt, not 2"):
         model.generate(words(2, 3), max_new_tokens=2, streamer=Collector())
+
+
+def test_prompts_that_are_no_tensor_are_refused(model: PrivateModel) -> None:
+    prompts: Any = [1, 2]
+    for streamer in (None, Collector()):
+        with pytest.raises(InputError, match="input_ids must be a torch tensor, not list"):
+            model.generate(prompts, max_new_tokens=2, streamer=streamer)
 
 
 @pytest.mark.processes
@@ -263,31 +278,6 @@ def test_generation_by_three_processes_without_a_dealer(folder: Path, reference:
         assert torch.equal(model.generate(ids, mask, max_new_tokens=6), expected)
         assert torch.equal(model.generate(ids, mask, max_new_tokens=6, reveal="token"), expected)
         assert model.report.dealer_bytes == 0 and model.report.rounds > 0
-
-
-@pytest.mark.parametrize(("name", "value"), [("generation_config.json", [60]), ("config.json", 0)])
-def test_without_a_tokenizer_the_checkpoint_says_what_ends_a_row(
-    name: str, value: int | list[int], reference: Any, folder: Path, tmp_path: Path, parties: Parties
-) -> None:
-    for file in folder.iterdir():
-        if not file.name.startswith(("tokenizer", "special_tokens", "generation_config")):
-            shutil.copy(file, tmp_path)
-    free = due(reference, words(1, 3), max_new_tokens=6, eos_token_id=60)
-    ends = int(free[0, 5])
-    fields = json.loads((tmp_path / name).read_text()) if (tmp_path / name).is_file() else {}
-    fields["eos_token_id"] = ends if isinstance(value, int) else [*value[:1], ends]
-    (tmp_path / name).write_text(json.dumps(fields))
-    model = PrivateModel.from_pretrained(tmp_path, parties=parties)
-    found = model.generate(words(1, 3), max_new_tokens=6)
-    assert torch.equal(found, due(reference, words(1, 3), max_new_tokens=6, eos_token_id=[60, ends]))
-    assert torch.equal(model.generate(words(1, 3), max_new_tokens=6, eos_token_id=60), free)
-
-
-def test_an_ending_that_is_no_token_is_refused(tmp_path: Path, parties: Parties) -> None:
-    save_decoder(tmp_path, "gpt2")
-    (tmp_path / "generation_config.json").write_text('{"eos_token_id": "."}')
-    with pytest.raises(CheckpointError, match=r"generation_config\.json: eos_token_id is '\.'"):
-        PrivateModel.from_pretrained(tmp_path, parties=parties)
 
 
 def test_a_scale_of_the_stream_is_that_of_the_split_folder(folder: Path, parties: Parties, tmp_path: Path) -> None:
