@@ -26,7 +26,6 @@ from models.decoder import Cache, Decoder, DecoderSizes
 from models.layers import Layers
 from models.llama_config import WRITERS, LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
 from models.manifest import Kind, Manifest, ParameterSpec
-from models.source import read_json
 from models.stream import check_exponent, measured_exponent
 from protocols.core.errors import CheckpointError
 from protocols.core.secret import Protocol, Secret
@@ -153,6 +152,9 @@ class LlamaArchitecture(Architecture):
         return tensors
 
     def stream_exponent(self, config: LlamaConfig, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
+        # Parties import this module with their models, and need no safetensors.
+        from models.source import read_json
+
         if read_json(folder / "config.json").get("architectures") in _OTHER_NAMES:
             raise CheckpointError(
                 f"transformers does not find the body of {folder}, to measure its residual stream: its tensors are "

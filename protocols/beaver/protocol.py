@@ -113,9 +113,13 @@ class BeaverProtocol(Protocol):
 
     def _opened(self, x: BeaverSecret, bits: int) -> Pair:
         """The same for gates that have no use for shares of the mask."""
-        if x.pair is None or x.pair.bits < bits:
-            x.pair = self.run(Open(self.share_of(x, bits), bits))
-        return x.pair
+        if x.pair is not None and x.pair.bits >= bits:
+            return x.pair
+        pair = self.run(Open(self.share_of(x, bits), bits))
+        # Low bits alone, which some gates are content with, are not x.
+        if bits >= min(x.share_bits, self.policy.ring_bits(x.fraction_bits)):
+            x.pair = pair
+        return pair
 
     def _product_pair(self, x: BeaverSecret, needed: int, most: int = ring.WORD_BITS) -> Pair:
         """x's pair for a product in that ring: the one that it carries if its ring is wide enough, else a new one.

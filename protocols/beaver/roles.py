@@ -103,7 +103,13 @@ class Party:
     def open_together(
         self, values: Sequence[tuple[Tensor, Tensor, int]], planes: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Values as by `open_all` and planes as by `open_planes`, all in one round."""
+        """Values as by `open_all` and planes as by `open_planes`, all in one round.
+
+        Raises ProtocolError, before anything is sent, where a mask would have to serve several values.
+        """
+        for value, mask, _ in values:
+            if value.shape != mask.shape:
+                raise ProtocolError(f"values of shape {tuple(value.shape)} and masks of {tuple(mask.shape)}")
         sums = [ring.pack_sum(*value) for value in values]
         reply = self._exchange([packed for _, packed in sums] + [part.reshape(-1) for part in planes])
         start, opened = 0, []

@@ -6,7 +6,7 @@ import math
 
 from protocols.core import ring
 from protocols.core.secret import Secret
-from protocols.functions.octaves import fine_inverse_root, inverse_root_function
+from protocols.functions.octaves import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
 
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
@@ -68,7 +68,7 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
         inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
         return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits)
     value_bits = math.floor(math.log2(_SLACK * math.sqrt(width))) + 1
-    fine_bits = ring.WORD_BITS - 2 - value_bits - x.fraction_bits
+    fine_bits = min(ring.WORD_BITS - 2 - value_bits - x.fraction_bits, MOST_FINE_BITS)
     inverse = protocol.piecewise(squares, fine_inverse_root(width, lowest, highest, fine_bits))
     return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits, value_bits=value_bits)
 

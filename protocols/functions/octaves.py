@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from protocols.core import ring
+from protocols.core import ring, tables
 from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Secret
 
 _AMPLITUDE_BITS = 22
+MOST_FINE_BITS = _AMPLITUDE_BITS + tables.SCALE_BITS
+"""Of `fine_inverse_root`: what the tables of cosines have digits for."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def inverse_root_function(
 def fine_inverse_root(count: int, lowest: int, highest: int, output_bits: int, *, input_bits: int = 32) -> Piecewise:
     """`inverse_root_function` as the pieces come, in the full ring: a factor whose product is truncated, not itself.
 
-    output_bits: 38 or more. Error: as the other's, with 2^-20 in place of its unit.
+    output_bits: 38 to MOST_FINE_BITS. Error: as the other's, with 2^-20 in place of its unit.
     """
     coarse = inverse_root_function(count, lowest, highest, input_bits=input_bits)
     return replace(

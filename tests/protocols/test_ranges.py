@@ -12,9 +12,10 @@ from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Secret
 from protocols.functions import exp, layernorm, octaves, puma
 from protocols.functions.argmax import maximum_along
+from protocols.functions.bits import to_bits
 from protocols.functions.tanh import tanh
 from tests.families import FAMILIES
-from tests.in_process import EXACT, POLICY, Family, secure
+from tests.in_process import EXACT, POLICY, Family, RoleFailure, secure
 
 COUNT = 400  # random masks: a ring that is too small by a bit shows in some of them
 
@@ -75,6 +76,35 @@ def test_sums_of_squares_fit_the_ring(width: int) -> None:
     lowest, highest = layernorm.sum_powers(width, layernorm.SQUARE_POWERS)
     assert 2.0**lowest <= width * layernorm.LEAST_MEAN_SQUARE
     assert width * layernorm.most_mean_square(width) <= 2.0**highest <= 2.0**30
+
+
+@families
+def test_a_number_is_whole_after_its_low_bits_were_asked_for(family: Family) -> None:
+    def function(x: Secret) -> Secret:
+        to_bits(x, 5)
+        octaves.reciprocal(x, lowest=-1, highest=3)
+        return x.protocol.truncate(x, 12)
+
+    x = torch.tensor([3.75, 12.5, -2.25, -4000.0], dtype=torch.float64).repeat(COUNT)
+    for bits in (32, 64):
+        found = secure(function, x, bits=bits, family=family)
+        assert float((found.real - x).abs().max()) <= 2.0**-12
+
+
+def test_a_mask_for_several_values_is_refused_before_anything_is_sent() -> None:
+    shapes = (3, 1), (3, 4), (4,)
+    values = [torch.ones(shape, dtype=torch.float64) for shape in shapes]
+    with pytest.raises(RoleFailure, match=r"values of shape \(3, 4\) and masks of \(3, 1\)"):
+        secure(lambda x, y, z: x.protocol.multiply_three(x, y, z), *values)
+
+
+@families
+@pytest.mark.parametrize("fraction_bits", [8, 10])
+def test_norms_hold_with_few_fraction_bits(fraction_bits: int, family: Family) -> None:
+    policy = FixedPointPolicy(fraction_bits, 13, functions="puma")
+    x = rows_at_the_top(64, 9.0)
+    found = secure(lambda v: layernorm.rms_normalise(v, 1e-5, wide=True), x, policy=policy, family=family)
+    assert float((found.real - x / 3.0).abs().max()) < 2.0 ** (2 - fraction_bits)
 
 
 @families
