@@ -281,6 +281,9 @@ def main() -> None:
     """The console script: run a command and end with one of `parties.exit_codes`."""
     # With an exception instead of the default, temporary folders are removed and parties stopped.
     signal.signal(signal.SIGTERM, _terminated)
+    # Under nohup a closed terminal ends nothing.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _terminated)
     options = Options()
     try:
         app(obj=options)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from protocols.core.errors import CheckpointError
 from protocols.equivariant.key import Key
-from protocols.equivariant.normal import FoldedBias
+from protocols.equivariant.normal import DividedBias, FoldedBias
 from protocols.equivariant.rule import Axis, Moved, Source, fetch
 from protocols.equivariant.transform import Transform
 
@@ -82,7 +82,26 @@ def _whole(transform: Transform, name: str, adapter: Mapping[str, Tensor], base:
             f"the adapter holds {own} as a whole, and the base ties embedding and head; "
             "encrypt the base with its tie kept"
         )
+    if own in _folded(transform):
+        raise CheckpointError(
+            f"the adapter holds {own} as a whole (modules_to_save), which the encrypted base has folded into the "
+            "weights behind it: what was trained there would be lost; train without it, or encrypt the base "
+            "with permutations"
+        )
     return transform.rule(own).encrypt(lambda key: adapter[held[key]] if key in held else base(key))
+
+
+def _folded(transform: Transform) -> set[str]:
+    """Gains and biases of normalisations that other tensors take in."""
+    found: set[str] = set()
+    for rule in map(transform.rule, transform.tensors):
+        if isinstance(rule, Moved) and rule.gain is not None:
+            found.add(rule.gain)
+        elif isinstance(rule, FoldedBias):
+            found.add(rule.norm)
+        elif isinstance(rule, DividedBias):
+            found |= {rule.name, rule.gain}
+    return found
 
 
 def _own(name: str) -> str:

@@ -24,6 +24,40 @@ ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 # The base's name, and code; the client's sealed copy keeps them.
 _DROPPED = ("base_model_name_or_path", "auto_mapping", "revision")
+# What a configuration may set: sizes, factors, names of modules, and what peft fills in. None of it holds ids or
+# changes the base's weights.
+_FIELDS = (
+    *_DROPPED,
+    "alpha_pattern",
+    "bias",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_bias",
+    "lora_dropout",
+    "megatron_core",
+    "modules_to_save",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+)
+_REASONS = {
+    "alora_invocation_tokens": "an activated LoRA waits for plain token ids, and would tell them to the server",
+    "trainable_token_indices": "it trains single tokens",
+    "use_dora": "DoRA's magnitudes do not move",
+}
+# Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) were trained on a base with other weights than its files have.
+_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", "mica")
 
 
 def encrypt_adapter(adapter: Path, base: Path, encrypted: Path, key: Key, out: Path) -> EncryptionManifest:
@@ -70,10 +104,16 @@ def _settings(adapter: Path) -> dict[str, Any]:
     settings = read_json(adapter / ADAPTER_CONFIG)
     if settings.get("peft_type") != "LORA":
         raise CheckpointError(f"{adapter} is an adapter of type {settings.get('peft_type')!r}; LORA is supported")
-    if settings.get("use_dora"):
-        raise CheckpointError(f"{adapter} uses DoRA (use_dora), whose magnitudes do not move; LoRA is supported")
+    for name, value in settings.items():
+        if value and name not in _FIELDS:
+            why = _REASONS.get(name, "what it does under encryption is not known here")
+            raise CheckpointError(f"{adapter} sets {name}: {why}; not supported")
+    if settings.get("init_lora_weights", True) not in _INITIALISATIONS:
+        raise CheckpointError(
+            f"{adapter} has init_lora_weights {settings['init_lora_weights']!r}, which changes the base's weights; "
+            "save it as plain LoRA first: save_pretrained(..., path_initial_model_for_weight_conversion=DIR) with the "
+            "folder of its untrained state"
+        )
     if settings.get("bias", "none") != "none":
         raise CheckpointError(f"{adapter} trains the base's biases (bias); only LoRA's own tensors are supported")
-    if settings.get("trainable_token_indices"):
-        raise CheckpointError(f"{adapter} trains single tokens (trainable_token_indices); not supported")
     return settings

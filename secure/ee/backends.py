@@ -15,6 +15,7 @@ from parties import generation_run
 from parties.generation_client import GenerationClient
 from parties.generation_engine import Admission, Finish, GenerationEngine, Sampling
 from parties.generation_run import Deliver, Ended
+from secure.ee.client import Client
 
 _T = TypeVar("_T")
 
@@ -43,7 +44,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def offer(self) -> Offer:
-        """What is served. Compares the key check value: raises HandshakeError, before any id is sent."""
+        """What is served. Raises HandshakeError or CheckpointError, before any id is sent, for another key or model."""
 
     @abstractmethod
     def generate(self, ids: Sequence[int], sampling: Sampling, at_once: bool) -> Pieces:
@@ -80,16 +81,18 @@ class LocalBackend(Backend):
 class GrpcBackend(Backend):
     """A generation party."""
 
-    def __init__(self, client: GenerationClient) -> None:
+    def __init__(self, connection: GenerationClient, client: Client) -> None:
+        self._connection = connection
         self._client = client
 
     async def offer(self) -> Offer:
-        described = await asyncio.to_thread(self._client.describe)
+        described = await asyncio.to_thread(self._connection.describe)
+        self._client.check_served(described.manifest)
         return Offer(described.context_tokens, described.most_new_tokens)
 
     async def generate(self, ids: Sequence[int], sampling: Sampling, at_once: bool) -> Pieces:
         await self.offer()
-        stream = self._client.generate(ids, sampling, at_once=at_once)
+        stream = self._connection.generate(ids, sampling, at_once=at_once)
 
         def work(deliver: Deliver[Piece]) -> None:
             for part in stream:
@@ -101,7 +104,7 @@ class GrpcBackend(Backend):
                 yield piece
 
     async def close(self) -> None:
-        self._client.close()
+        self._connection.close()
 
 
 async def _arriving(work: Callable[[Deliver[_T]], None], cancel: Callable[[], None]) -> AsyncGenerator[_T, None]:

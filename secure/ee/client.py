@@ -20,7 +20,7 @@ from protocols.equivariant.key import Key
 from protocols.equivariant.transform import Transform
 from protocols.equivariant.vocabulary import Vocabulary
 from secure.ee.base import CONFIG_NAME, FINAL_NORM_NAME, GENERATION_NAME, TOKENIZER_FILES
-from secure.ee.manifest import SEALED_NAME, EncryptionManifest, read_manifest
+from secure.ee.manifest import MANIFEST_NAME, SEALED_NAME, EncryptionManifest, parse_manifest, read_manifest
 from secure.ee.sealing import decrypt_files
 from secure.ee.transforms import planned
 from secure.tokens import load_tokenizer
@@ -109,6 +109,15 @@ class Client:
             if name in self._gain:
                 hidden = act(hidden, self._gain[name].to(hidden.dtype))
         return hidden
+
+    def check_served(self, manifest: str) -> None:
+        """Raises CheckpointError unless the text of a server's manifest is of this checkpoint, under this key."""
+        try:
+            served = parse_manifest(manifest)
+        except CheckpointError as error:
+            raise CheckpointError(f"the server's {MANIFEST_NAME}: {error}") from None
+        served.check_key(self.key)
+        self.manifest.check_same_model(served, "the server")
 
     @property
     def vocabulary(self) -> Vocabulary | None:

@@ -20,8 +20,8 @@ from secure.ee.client import open_client
 from secure.ee.decrypt import decrypt_checkpoint, rekey_checkpoint
 from secure.ee.encrypt import encrypt_checkpoint
 from secure.ee.keyfile import write_key
-from secure.ee.manifest import TIERS, Assumption, EncryptionManifest
-from secure.ee.options import KeyOption, PassphraseOption, byte_bar, key_from, unlocked
+from secure.ee.manifest import TIERS, EncryptionManifest
+from secure.ee.options import AssumedTier, KeyOption, PassphraseOption, assumption, byte_bar, key_from, unlocked
 from secure.ee.passphrase import find_passphrase
 from secure.ee.serve_commands import add_commands
 from secure.ee.tokenizer_files import write_encrypted_tokenizer
@@ -41,15 +41,6 @@ OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new fol
 EncryptedArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by secure ee encrypt.")]
 
 
-class AssumedTier(StrEnum):
-    """Threat tiers."""
-
-    NONE = "none"
-    T0 = "T0"
-    T1 = "T1"
-    T2 = "T2"
-
-
 class TensorType(StrEnum):
     """Types of the output's tensors."""
 
@@ -64,12 +55,6 @@ _TYPES = {
     TensorType.FP32: torch.float32,
     TensorType.FP16: torch.float16,
     TensorType.BF16: torch.bfloat16,
-}
-_TIERS: dict[AssumedTier, Assumption] = {
-    AssumedTier.NONE: "none",
-    AssumedTier.T0: "T0",
-    AssumedTier.T1: "T1",
-    AssumedTier.T2: "T2",
 }
 
 
@@ -164,7 +149,7 @@ def encrypt(
             checkpoint,
             secret,
             out,
-            assume=None if assume is None else _TIERS[assume],
+            assume=assumption(assume),
             factors=factor,
             permutations=permutations,
             keep_tie=keep_tie,

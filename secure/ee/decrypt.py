@@ -40,7 +40,7 @@ class Decrypted:
 def decrypt_checkpoint(
     folder: Path, key: Key, out: Path, *, shard_bytes: int = SHARD_BYTES, progress: Step = no_progress
 ) -> Decrypted:
-    """Write a plain checkpoint with its tokenizer that computes what the base computed.
+    """Write a plain checkpoint with its tokenizer that computes what the base computed. Only this user may enter it.
 
     Gains of normalisations stay folded into the weights that read them, and what was rounded stays rounded.
 
@@ -60,7 +60,7 @@ def decrypt_checkpoint(
         name: TensorSpec(tuple(shape), tensors.specs.get(name, largest).dtype)
         for name, shape in transform.base_tensors.items()
     }
-    with new_folder(out) as target:
+    with new_folder(out, private=True) as target:
         write_tensors(
             target,
             specs,

@@ -121,7 +121,7 @@ def encrypt_checkpoint(
         tokens_limit=claim.tokens_limit,
         key_check=key.check_value,
         epoch=key.epoch,
-        dtype=",".join(sorted({DTYPES[spec.dtype] for spec in specs.values()})),
+        dtype=",".join(sorted({DTYPES[spec.dtype] for spec in specs.values() if spec.dtype in DTYPES})),
         base_seal=base_seal(tensors, transform.base_tensors, key, progress),
     )
     with ExitStack() as stack:
@@ -163,11 +163,14 @@ def configuration_of(config: Mapping[str, Any], key: Key, transform: Transform, 
 
 
 def output_specs(transform: Transform, tensors: TensorFolder, dtype: torch.dtype | None) -> dict[str, TensorSpec]:
-    """Shapes and types of the encrypted tensors: each one's own type, or that of the largest tensor for new ones."""
+    """Shapes and types of the encrypted tensors: each one's own type, or that of the largest tensor for new ones.
+
+    dtype: another type for all but whole numbers.
+    """
     largest = max(transform.base_tensors, key=lambda name: tensors.specs[name].size_bytes)
     default = tensors.specs[largest].dtype
     specs = {}
     for name, shape in transform.tensors.items():
         own = tensors.specs[name].dtype if name in tensors.specs else default
-        specs[name] = TensorSpec(tuple(shape), dtype or own)
+        specs[name] = TensorSpec(tuple(shape), dtype if dtype is not None and own.is_floating_point else own)
     return specs

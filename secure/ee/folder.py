@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -25,8 +26,8 @@ SHARD_BYTES = 5 * 10**9
 _CHUNK_BYTES = 1 << 20
 # What old versions of transformers saved beside the weights and new ones compute: positions, causal masks, rotations.
 _BUFFERS = ("position_ids", ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
-# Integers that BatchNorm keeps and inference does not use.
-_COUNTERS = ("num_batches_tracked",)
+# A whole number that BatchNorm keeps and inference does not use; loaders miss it where it is left out.
+_COUNTER = ".num_batches_tracked"
 _BY_NAME = {name: dtype for dtype, name in DTYPES.items()}
 
 Step = Callable[[str, int, int], None]
@@ -82,14 +83,16 @@ class TensorFolder:
                         raise CheckpointError(f"{path.parent}: tensor {name!r} is in two files")
                     if name.endswith(_BUFFERS):
                         continue
-                    if found.get_dtype() in _BY_NAME:
-                        self.specs[name] = TensorSpec(tuple(found.get_shape()), _BY_NAME[found.get_dtype()])
-                        self._places[name] = path
-                    elif not name.endswith(_COUNTERS):
+                    kind = _BY_NAME.get(found.get_dtype())
+                    if name.endswith(_COUNTER) and found.get_dtype() == "I64":
+                        kind = torch.int64
+                    if kind is None:
                         raise CheckpointError(
                             f"tensor {name!r} is stored as {found.get_dtype()}: a quantised checkpoint cannot be "
                             "encrypted; encrypt the unquantised one first, then quantise"
                         )
+                    self.specs[name] = TensorSpec(tuple(found.get_shape()), kind)
+                    self._places[name] = path
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is no whole safetensors file: {error}") from None
 

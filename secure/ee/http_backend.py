@@ -11,6 +11,7 @@ import httpx
 from parties.generation_engine import Sampling, ServerBusy
 from protocols.core.errors import HandshakeError, InputError, PartyLost, SessionError
 from secure.ee.backends import Backend, Offer, Piece, Pieces
+from secure.ee.client import Client
 from secure.ee.openai_errors import RequestRefused
 
 KEY_CHECK_HEADER = "secure-key-check"
@@ -20,13 +21,14 @@ KEY_CHECK_HEADER = "secure-key-check"
 class HttpBackend(Backend):
     """An endpoint of ids: ours, or any engine that takes prompts of ids and returns `token_ids` (as vLLM does)."""
 
-    def __init__(self, client: httpx.AsyncClient, key_check: str, model: str | None, *, unchecked: bool) -> None:
-        """client: with base URL, API key and certificates.
+    def __init__(self, http: httpx.AsyncClient, client: Client, model: str | None, *, unchecked: bool) -> None:
+        """http: with base URL, API key and certificates.
 
         model: its name there; None takes the only one. unchecked: whether a backend may say nothing of its key.
         """
+        self._http = http
         self._client = client
-        self._key_check = key_check
+        self._key_check = client.manifest.key_check
         self._model = model
         self._unchecked = unchecked
         self._offer: Offer | None = None
@@ -35,8 +37,10 @@ class HttpBackend(Backend):
         if self._offer is None:
             entry = self._entry(await self._get_models())
             theirs = entry.get("key_check")
-            if theirs != self._key_check and not (theirs is None and self._unchecked):
-                raise HandshakeError("key check value", self._key_check, str(theirs)[:64], "before the first token")
+            if theirs is not None or not self._unchecked:
+                if theirs != self._key_check:
+                    raise HandshakeError("key check value", self._key_check, str(theirs)[:64], "before the first token")
+                self._client.check_served(str(entry.get("manifest")))
             self._model = str(entry["id"])
             context, most = entry.get("max_model_len"), entry.get("most_new_tokens")
             if not isinstance(context, int):
@@ -61,7 +65,7 @@ class HttpBackend(Backend):
             body["stop_token_ids"] = list(sampling.stop_ids)
         headers = {KEY_CHECK_HEADER: self._key_check}
         try:
-            async with self._client.stream("POST", "/v1/completions", json=body, headers=headers) as response:
+            async with self._http.stream("POST", "/v1/completions", json=body, headers=headers) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise _backend_error(response.status_code, response.content)
@@ -71,14 +75,14 @@ class HttpBackend(Backend):
             raise PartyLost("the backend", "generation", type(error).__name__) from None
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._http.aclose()
 
     async def _get_models(self) -> list[dict[str, Any]]:
         try:
-            response = await self._client.get("/v1/models")
+            response = await self._http.get("/v1/models")
         except httpx.HTTPError as error:
             raise SessionError(
-                f"the backend at {self._client.base_url} does not answer ({type(error).__name__}); check that it runs "
+                f"the backend at {self._http.base_url} does not answer ({type(error).__name__}); check that it runs "
                 "and that the address is right"
             ) from None
         if response.status_code != 200:

@@ -47,6 +47,8 @@ class _Endpoint:
         served = self._engine.served
         more = {
             "key_check": served.key_check,
+            # One key may encrypt several checkpoints; everything in a manifest may be published.
+            "manifest": served.manifest,
             "max_model_len": served.context_tokens,
             "most_prompt_tokens": self._admission.most_prompt_tokens,
             "most_new_tokens": self._admission.limits.new_tokens,

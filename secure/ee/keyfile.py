@@ -67,9 +67,10 @@ def read_key(path: Path, passphrase: str | None = None) -> Key:
             raise ConfigurationError(f"{path} is under a passphrase, and none was given")
         else:
             secret = _open(path, fields, passphrase)
-        if len(secret) != SECRET_BYTES:
-            raise ValueError("length")
-        key = Key(secret, int(fields["epoch"]))
+        epoch = fields["epoch"]
+        if len(secret) != SECRET_BYTES or type(epoch) is not int or epoch < 0:
+            raise ValueError("length or epoch")
+        key = Key(secret, epoch)
     except (KeyError, TypeError, ValueError):
         raise ConfigurationError(f"{path} is a damaged key file; restore it from a copy") from None
     if key.check_value != fields.get("check"):
@@ -111,7 +112,11 @@ def _open(path: Path, fields: dict[str, Any], passphrase: str) -> bytes:
 
 def _wrapping_key(passphrase: str, kdf: dict[str, Any]) -> bytes:
     cost = int(kdf["n"])
-    if kdf["name"] != "scrypt" or cost > 1 << _MOST_LOG_COST or (kdf["r"], kdf["p"]) != (_BLOCK_SIZE, _PARALLEL):
+    if (
+        kdf["name"] != "scrypt"
+        or not 1 < cost <= 1 << _MOST_LOG_COST
+        or (kdf["r"], kdf["p"]) != (_BLOCK_SIZE, _PARALLEL)
+    ):
         raise ValueError("parameters")
     salt = bytes.fromhex(kdf["salt"])
     return Scrypt(salt=salt, length=32, n=cost, r=_BLOCK_SIZE, p=_PARALLEL).derive(passphrase.encode("utf-8"))

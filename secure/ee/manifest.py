@@ -57,7 +57,7 @@ class EncryptionManifest:
     key_check: str
     epoch: int
     dtype: str
-    """Types of the tensors, as in safetensors, joined by a comma."""
+    """Types of the weights, as in safetensors, joined by a comma."""
     base_seal: str
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""

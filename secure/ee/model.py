@@ -10,10 +10,12 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
-from parties.generation_engine import Pooling, Sampling
+from parties.generation_engine import GenerationLimits, Pooling, Sampling
 from protocols.core.errors import InputError
+from protocols.equivariant.fields import label_count
 from protocols.equivariant.key import Key
 from secure.ee import claims
 from secure.ee.client import Client, open_client
@@ -24,6 +26,9 @@ from secure.ee.reader import Reader
 from secure.ee.runner import Runner, open_runner
 from secure.ee.split import SplitTables, is_split_client
 from secure.ee.text_stream import StopStrings, TextStream
+
+_Inputs = tuple[list[list[int]], list[list[int]] | None, Tensor | None]
+"""Encrypted rows of ids with their token types, or no rows and images."""
 
 
 class EncryptedModel:
@@ -84,7 +89,11 @@ class EncryptedModel:
     @property
     def labels(self) -> list[str]:
         """Names of a classifier's classes, in the order of its logits."""
-        names = self._client.config.get("id2label") or {}
+        config = self._client.config
+        names = config.get("id2label") or {}
+        if not names and str((config.get("architectures") or [""])[0]).endswith("Classification"):
+            # transformers leaves out the names that it gives to two classes.
+            return [f"LABEL_{number}" for number in range(label_count(config))]
         return [str(names[number]) for number in sorted(names, key=int)]
 
     def generate(
@@ -171,8 +180,11 @@ class EncryptedModel:
         Shapes: input_ids int64 [B, T] or pixel_values [B, C, H, W] -> last_hidden_state [B, T, D].
         """
         self._whole("hidden states")
+        if self.manifest.family == "cnn":
+            raise InputError("a ResNet has feature maps, no hidden states of tokens; classify is what there is for it")
         rows, types, pixels = self._inputs(input_ids, attention_mask, token_type_ids, pixel_values)
-        hidden = self._reader.plain_hidden(self._runner.embed(rows, types, pixels, "none"))
+        parts = [self._runner.embed(*part, "none") for part in _requests(rows, types, pixels)]
+        hidden = self._reader.plain_hidden(pad_sequence([row for part in parts for row in part], batch_first=True))
         if input_ids is not None:
             hidden = as_tensor(hidden, input_ids, attention_mask)
         return BaseModelOutput(last_hidden_state=hidden)
@@ -222,10 +234,10 @@ class EncryptedModel:
         """
         self._whole("classes")
         if inputs is not None and not isinstance(inputs, Tensor):
-            rows = self._reader.encrypted(self._reader.tokenized(inputs, truncate))
-            return SequenceClassifierOutput(logits=self._runner.classify(rows, None, None))
-        given = self._inputs(inputs, attention_mask, token_type_ids, pixel_values)
-        return SequenceClassifierOutput(logits=self._runner.classify(*given))
+            given: _Inputs = self._reader.encrypted(self._reader.tokenized(inputs, truncate)), None, None
+        else:
+            given = self._inputs(inputs, attention_mask, token_type_ids, pixel_values)
+        return SequenceClassifierOutput(logits=torch.cat([self._runner.classify(*part) for part in _requests(*given)]))
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -256,9 +268,7 @@ class EncryptedModel:
         for token in tokens:
             yield self._reader.plain_id(token)
 
-    def _inputs(
-        self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, pixels: Tensor | None
-    ) -> tuple[list[list[int]], list[list[int]] | None, Tensor | None]:
+    def _inputs(self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, pixels: Tensor | None) -> _Inputs:
         if (ids is None) == (pixels is None):
             raise InputError("give token ids or pixel_values, one of them")
         if ids is None:
@@ -269,3 +279,11 @@ class EncryptedModel:
     def _whole(self, what: str) -> None:
         if self._tables is not None:
             raise InputError(f"a split checkpoint generates; for {what}, encrypt without --split")
+
+
+def _requests(rows: list[list[int]], types: list[list[int]] | None, pixels: Tensor | None) -> Iterator[_Inputs]:
+    """The inputs in parts that a server takes in one request."""
+    count = len(rows) if pixels is None else len(pixels)
+    for start in range(0, max(count, 1), GenerationLimits.rows):
+        part = slice(start, start + GenerationLimits.rows)
+        yield rows[part], None if types is None else types[part], None if pixels is None else pixels[part]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parties.generation_engine import ServerBusy
-from protocols.core.errors import HandshakeError, InputError, SecureInferenceError, SessionError
+from protocols.core.errors import CheckpointError, HandshakeError, InputError, SecureInferenceError, SessionError
 
 
 class RequestRefused(InputError):
@@ -29,7 +29,7 @@ def error_answer(error: Exception) -> tuple[int, dict[str, Any]]:
         status, kind, code = 400, "invalid_request_error", "invalid_value"
     elif isinstance(error, ServerBusy):
         status, kind, code = 429, "rate_limit_error", "rate_limit_exceeded"
-    elif isinstance(error, HandshakeError):
+    elif isinstance(error, HandshakeError | CheckpointError):
         status, code = 502, "wrong_backend"
     elif isinstance(error, SessionError):
         status, code = 503, "backend_unavailable"

@@ -113,8 +113,10 @@ def parse(body: bytes) -> Fields:
     """The object in a request's body. Raises RequestRefused, without quoting the body."""
     try:
         value = json.loads(body)
+        # Half of a surrogate pair, which JSON can spell, is no text: neither tokenizers nor answers take it.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise RequestRefused("the body is not valid JSON", code="invalid_json") from None
+        raise RequestRefused("the body is not valid JSON in Unicode", code="invalid_json") from None
     if not isinstance(value, dict):
         raise RequestRefused("the body must be a JSON object", code="invalid_json")
     return Fields(value)

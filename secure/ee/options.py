@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from protocols.equivariant.key import Key
 from secure.ee.folder import Step, no_progress
 from secure.ee.keyfile import needs_passphrase, read_key
+from secure.ee.manifest import Assumption
 from secure.ee.passphrase import VARIABLE, find_passphrase
 
 KeyOption = Annotated[Path, typer.Option("--key", metavar="KEY", help="The key file, made by secure ee keygen.")]
@@ -25,6 +27,28 @@ PassphraseOption = Annotated[
         help=f"Its first line is the key file's passphrase. Otherwise {VARIABLE}, otherwise the terminal.",
     ),
 ]
+
+
+class AssumedTier(StrEnum):
+    """Threat tiers."""
+
+    NONE = "none"
+    T0 = "T0"
+    T1 = "T1"
+    T2 = "T2"
+
+
+_TIERS: dict[AssumedTier, Assumption] = {
+    AssumedTier.NONE: "none",
+    AssumedTier.T0: "T0",
+    AssumedTier.T1: "T1",
+    AssumedTier.T2: "T2",
+}
+
+
+def assumption(chosen: AssumedTier | None) -> Assumption | None:
+    """The tier of an option --assume; None where it was not given."""
+    return None if chosen is None else _TIERS[chosen]
 
 
 def key_from(path: Path, passphrase_file: Path | None) -> Key:

@@ -18,7 +18,6 @@ from parties.generation_engine import GenerationEngine, Pooling, Sampling
 from parties.generation_run import Ended
 from protocols.core.errors import CheckpointError, ConfigurationError
 from secure.ee.client import Client, open_client
-from secure.ee.manifest import parse_manifest
 from secure.ee.server_engine import TransformersEngine
 
 
@@ -118,9 +117,7 @@ class RemoteRunner(Runner):
     def __init__(self, connection: GenerationClient, client: Client) -> None:
         """Raises HandshakeError or CheckpointError unless the party serves what this client's key encrypted."""
         self._client = connection
-        served = parse_manifest(connection.describe().manifest)
-        served.check_key(client.key)
-        client.manifest.check_same_model(served, "the server")
+        client.check_served(connection.describe().manifest)
 
     def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Iterator[int]:
         with self._client.generate(ids, sampling, at_once=at_once) as stream:

@@ -10,9 +10,10 @@ import typer
 from parties.generation_engine import GenerationLimits
 from parties.generation_service import make_generation_certificates
 from protocols.core.errors import ConfigurationError
+from secure.ee import claims
 from secure.ee.api_keys import API_KEY, BACKEND_API_KEY, find_api_key
 from secure.ee.client import open_client
-from secure.ee.options import KeyOption, PassphraseOption, key_from
+from secure.ee.options import AssumedTier, KeyOption, PassphraseOption, assumption, key_from
 from secure.help import examples
 
 try:
@@ -117,6 +118,12 @@ def proxy(
     unchecked_backend: Annotated[
         bool, typer.Option("--unchecked-backend", help="Take an HTTP backend that does not tell its key check value.")
     ] = False,
+    assume: Annotated[
+        AssumedTier | None,
+        typer.Option(
+            help="The threat tier that you need, or none. Default: the manifest's. Refused where the red team broke it."
+        ),
+    ] = None,
     parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
 ) -> None:
     """Let programs that speak OpenAI's API use an encrypted model, by their base URL alone.
@@ -126,9 +133,10 @@ def proxy(
     """
     _check_installed()
     client = open_client(folder, key_from(key, passphrase_file))
+    claims.require(assumption(assume) or client.manifest.tier, client.manifest.configuration)
     computing = serving.make_backend(
         backend,
-        client.manifest.key_check,
+        client,
         certificates=certificates,
         api_key=find_api_key(backend_api_key_file, BACKEND_API_KEY),
         model=backend_model,

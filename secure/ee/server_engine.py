@@ -53,9 +53,15 @@ class TransformersEngine(GenerationEngine):
             key_check=manifest.key_check,
             vocabulary=int(config.vocab_size) if takes_ids else 0,
             context_tokens=int(getattr(config, "max_position_embeddings", 0) or _NO_LIMIT),
-            width=int(config.hidden_size),
+            width=int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1]),
         )
         self._generates = self._model.can_generate()
+        if self._generates:
+            # Whatever else the base's files ask for, tokens are the likeliest or drawn, one by one.
+            self._model.generation_config.update(num_beams=1, penalty_alpha=None, dola_layers=None)
+        padding = getattr(config, "pad_token_id", None)
+        # Old configurations write −1 for "none".
+        self._padding = None if padding is None or padding < 0 else int(padding)
 
     def generate(
         self, ids: Sequence[int], sampling: Sampling, emit: Callable[[int], None], cancelled: threading.Event
@@ -95,6 +101,8 @@ class TransformersEngine(GenerationEngine):
         inputs = self._inputs(rows, token_types, pixels)
         with torch.inference_mode():
             hidden = self._model.base_model(**inputs).last_hidden_state
+        if hidden.dim() != 3:
+            raise InputError("this model has feature maps, no hidden states of tokens; ask for classes")
         mask = inputs.get("attention_mask")
         mask = torch.ones(hidden.shape[:2], device=self._device) if mask is None else mask
         return pool(hidden, mask, pooling).cpu()
@@ -103,9 +111,13 @@ class TransformersEngine(GenerationEngine):
         self, rows: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None, pixels: Tensor | None
     ) -> Tensor:
         """As in GenerationEngine."""
-        inputs = self._inputs(rows, token_types, pixels)
         if not type(self._model).__name__.endswith("Classification"):
             raise InputError("this checkpoint is no classifier")
+        if self._padding is None and len(rows) > 1:
+            # Without an id for padding a causal classifier cannot tell where a row ends, unless it is alone.
+            kinds = [None] * len(rows) if token_types is None else [[kind] for kind in token_types]
+            return torch.cat([self.classify([row], kind, pixels) for row, kind in zip(rows, kinds, strict=True)])
+        inputs = self._inputs(rows, token_types, pixels)
         with torch.inference_mode():
             logits: Tensor = self._model(**inputs).logits
         return logits.cpu()
@@ -123,14 +135,13 @@ class TransformersEngine(GenerationEngine):
         if self._model.main_input_name == "pixel_values":
             if pixels is None or rows:
                 raise InputError("this model takes images, not token ids")
-            config = self._model.config
-            if pixels.shape[1:] != (config.num_channels, config.image_size, config.image_size):
-                raise InputError(f"images must be [{config.num_channels}, {config.image_size}, {config.image_size}]")
+            _check_images(self._model.config, pixels)
             return {"pixel_values": pixels.to(self._device, self._model.dtype)}
         if pixels is not None or not rows:
             raise InputError("this model takes token ids, not images")
         inputs = {
-            "input_ids": padded(rows, self._device),
+            # Causal classifiers take a row to end before this id, whatever the mask says.
+            "input_ids": padded(rows, self._device, self._padding or 0),
             "attention_mask": padded([[1] * len(row) for row in rows], self._device),
         }
         if token_types is not None:
@@ -143,6 +154,14 @@ class TransformersEngine(GenerationEngine):
 
 _NO_LIMIT = 1 << 20
 """Positions of a model whose configuration names no limit."""
+
+
+def _check_images(config: Any, pixels: Tensor) -> None:
+    """Raises InputError for images of another shape than the model takes. A CNN takes any height and width."""
+    size = getattr(config, "image_size", None) or tuple(pixels.shape[2:])
+    due = [config.num_channels, *((size, size) if isinstance(size, int) else size)]
+    if list(pixels.shape[1:]) != due:
+        raise InputError(f"images must be {due}")
 
 
 class _Sequence(HiddenSequence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,10 @@ def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     return hidden[torch.arange(len(hidden), device=hidden.device), place]
 
 
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(list(row)) for row in rows], batch_first=True).to(device)
+def padded(rows: Sequence[Sequence[int]], device: torch.device, filling: int = 0) -> Tensor:
+    """Rows of unequal length as one tensor, filled up at the end. Shapes: int64 [rows, longest]."""
+    tensors = [torch.tensor(list(row)) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=filling).to(device)
 
 
 def load_model(folder: Path) -> PreTrainedModel:
@@ -58,4 +61,30 @@ def load_model(folder: Path) -> PreTrainedModel:
         raise CheckpointError(f"{folder} cannot be loaded: {reason[0] if reason else type(error).__name__}") from None
     if not isinstance(model, PreTrainedModel):
         raise CheckpointError(f"{folder} holds a {type(model).__name__}, which is not supported")
+    for module in model.modules():
+        if getattr(module, "rope_type", None) in _CHANGING_ROTATIONS:
+            module.forward = _Rotations(module)
     return model
+
+
+_CHANGING_ROTATIONS = ("dynamic", "longrope")
+"""Rotary positions whose frequencies depend on a sequence's length."""
+
+
+class _Rotations:
+    """The forward pass of such rotary positions, one thread at a time and the same whatever ran before.
+
+    transformers keeps the frequencies of the latest sequence in the module, where those of other threads would read
+    them. Those of dynamic ones even stay as long as a longer sequence has left them.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._forward = module.forward
+        self._lock = threading.Lock()
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        with self._lock:
+            self._module.max_seq_len_cached = self._module.original_max_seq_len
+            self._module.inv_freq = self._module.original_inv_freq.clone()
+            return self._forward(*inputs, **named)

@@ -120,7 +120,7 @@ def run_proxy(
 
 def make_backend(
     url: str,
-    key_check: str,
+    client: Client,
     *,
     certificates: Path | None,
     api_key: str | None,
@@ -133,7 +133,7 @@ def make_backend(
         if certificates is None:
             raise ConfigurationError("a grpc backend needs --certificates DIR (authority.crt, client.crt, client.key)")
         parsed(address)
-        return GrpcBackend(GenerationClient(address, certificates, key_check))
+        return GrpcBackend(GenerationClient(address, certificates, client.manifest.key_check), client)
     if scheme not in ("http", "https") or not address:
         raise ConfigurationError(f"--backend {url}: expected grpc://HOST:PORT, https://HOST:PORT or http://HOST:PORT")
     parts = httpx.URL(url)
@@ -151,8 +151,10 @@ def make_backend(
         headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
         timeout=_BACKEND_SECONDS,
         verify=True if authority is None else ssl.create_default_context(cafile=str(authority)),
+        # HTTP_PROXY and the like would have API key and ids pass through somebody else.
+        trust_env=False,
     )
-    return HttpBackend(http, key_check, model, unchecked=unchecked)
+    return HttpBackend(http, client, model, unchecked=unchecked)
 
 
 def _log_to_stderr() -> None:

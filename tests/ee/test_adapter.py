@@ -56,7 +56,10 @@ def adapter(base: Path, tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
-@pytest.mark.parametrize("settings", [{}, {"use_rslora": True, "target_modules": ["q_proj", "down_proj"]}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"use_rslora": True, "target_modules": ["q_proj", "down_proj"]}, {"init_lora_weights": "orthogonal"}],
+)
 def test_peft_loads_it_onto_the_encrypted_base(
     base: Path, encrypted: Path, key: Key, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -110,6 +113,12 @@ def test_the_folder_does_not_name_the_base_and_can_be_verified(
         ({"use_dora": True}, "DoRA"),
         ({"bias": "all"}, "trains the base's biases"),
         ({"trainable_token_indices": [3]}, "single tokens"),
+        ({"alora_invocation_tokens": [5, 9]}, "sets alora_invocation_tokens: .* plain token ids"),
+        ({"layer_replication": [[0, 2], [1, 2]]}, "sets layer_replication"),
+        ({"a_field_of_tomorrow": [7]}, "sets a_field_of_tomorrow: what it does under encryption is not known here"),
+        ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4', .* path_initial_model_for_weight_conversion"),
+        ({"init_lora_weights": "olora"}, "'olora', which changes the base's weights"),
+        ({"init_lora_weights": "loftq"}, "'loftq', which changes the base's weights"),
     ],
 )
 def test_other_kinds_of_adapters_are_refused(

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from parties.exit_codes import ExitCode
 from protocols.equivariant.key import Key
 from secure import cli
+from secure.ee import decrypt
 from secure.ee.client import open_client
 from secure.ee.commands import app
 from secure.ee.keyfile import needs_passphrase, read_key, write_key
@@ -32,7 +34,7 @@ COMMANDS = sorted(getattr(typer.main.get_command(app), "commands", {}))
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Call main with arguments of `secure ee`; gives the exit code."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.delenv(VARIABLE, raising=False)
 
     def call(*arguments: object) -> int:
@@ -42,7 +44,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         return int(caught.value.code or 0)
 
     yield call
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -194,6 +197,29 @@ def test_wrong_ways_end_with_a_sentence_and_a_code(
     assert words in " ".join(told.split())
     assert "Traceback" not in told
     assert not out.exists()
+
+
+def test_a_closed_terminal_leaves_no_plain_weights(
+    run: Run, encrypted: Path, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+
+    def interrupted(folder: Path, *_: object, **__: object) -> None:
+        (folder / "model.safetensors").touch()
+        modes.append(stat.S_IMODE(folder.stat().st_mode))
+        signal.raise_signal(signal.SIGHUP)
+
+    signal.signal(signal.SIGHUP, lambda *_: None)  # without a handler of its own main would not end
+    monkeypatch.setattr(decrypt, "write_tensors", interrupted)
+    assert run("decrypt", encrypted, "--key", key_file, "--out", tmp_path / "plain") == 128 + signal.SIGHUP
+    assert modes == [0o700]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.key"]
+
+
+def test_nohup_is_obeyed(run: Run, encrypted: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert run("verify", encrypted) == 0
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_an_adapter_needs_both_of_its_bases(

@@ -122,10 +122,16 @@ def test_buffers_are_no_weights(tmp_path: Path) -> None:
     buffers = {
         "embeddings.position_ids": torch.arange(4),
         "h.0.attn.bias": torch.ones(2, 2, dtype=torch.uint8),
-        "bn.num_batches_tracked": torch.tensor(3),
     }
     save_file({"w": torch.zeros(2), **buffers}, tmp_path / "model.safetensors")
     assert list(TensorFolder(tmp_path).specs) == ["w"]
+
+
+def test_counters_of_batches_stay_whole_numbers(tmp_path: Path) -> None:
+    save_file({"bn.num_batches_tracked": torch.tensor(3)}, tmp_path / "model.safetensors")
+    folder = TensorFolder(tmp_path)
+    assert folder.specs["bn.num_batches_tracked"] == TensorSpec((), torch.int64)
+    assert folder("bn.num_batches_tracked").equal(torch.tensor(3))
 
 
 def test_broken_folders_are_named(tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def test_a_changed_epoch_does_not_open(protected: Path, tmp_path: Path) -> None:
         read_key(copied(protected, tmp_path, epoch=1), PASSPHRASE)
 
 
-def test_a_cost_that_would_stop_the_program_is_refused(protected: Path, tmp_path: Path) -> None:
-    kdf = json.loads(protected.read_text())["kdf"] | {"n": 1 << 30}
+@pytest.mark.parametrize("cost", [1 << 30, 0, -2])
+def test_a_cost_that_is_none_or_would_stop_the_program_is_refused(protected: Path, tmp_path: Path, cost: int) -> None:
+    kdf = json.loads(protected.read_text())["kdf"] | {"n": cost}
     with pytest.raises(ConfigurationError, match="damaged"):
         read_key(copied(protected, tmp_path, kdf=kdf), PASSPHRASE)
 
@@ -112,6 +113,9 @@ def test_a_damaged_file_says_so(tmp_path: Path, key: Key) -> None:
     write_key(tmp_path / "k", key, None)
     with pytest.raises(ConfigurationError, match="damaged"):
         read_key(copied(tmp_path / "k", tmp_path, secret="00"))
+    for epoch in (0.5, "0", False, -1):
+        with pytest.raises(ConfigurationError, match="damaged"):
+            read_key(copied(tmp_path / "k", tmp_path, epoch=epoch))
     with pytest.raises(ConfigurationError, match="check value"):
         read_key(copied(tmp_path / "k", tmp_path, secret="00" * 32))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,17 @@ def test_text_in_text_out(model: EncryptedModel, plain: LlamaForCausalLM) -> Non
     assert "".join(pieces) == due and len(pieces) > 3
     stop = due[8:11]
     assert model.complete(TEXT, max_new_tokens=20, stop=[stop]) == due[: due.index(stop)]
+
+
+@pytest.mark.parametrize("fields", [{"num_beams": 3}, {"penalty_alpha": 0.6, "top_k": 4}, {"dola_layers": "low"}])
+def test_other_ways_of_searching_are_left_out(
+    base: Path, key: Key, tmp_path: Path, plain: LlamaForCausalLM, edit_config: Callable[..., None], fields: Any
+) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    edit_config(tmp_path / "base", "generation_config.json", **fields)
+    encrypt_checkpoint(tmp_path / "base", key, tmp_path / "out")
+    model = EncryptedModel.from_pretrained(tmp_path / "out", key=key)
+    assert torch.equal(model.generate(prompts(), max_new_tokens=8), greedy(plain, prompts(), 8))
 
 
 def test_draws_are_repeatable_and_differ_from_the_likeliest(model: EncryptedModel) -> None:

@@ -25,6 +25,7 @@ ADAPTED: list[tuple[str, dict[str, Any]]] = [
     ("qwen2", {"target_modules": "all-linear"}),
     ("gpt2", {"target_modules": ["c_attn", "c_fc", "c_proj"], "fan_in_fan_out": True}),
     ("bert sequence", {"target_modules": ["query", "value", "dense"], "modules_to_save": ["classifier"]}),
+    ("bert sequence", {"target_modules": ["query"], "modules_to_save": ["LayerNorm", "classifier"]}),
 ]
 
 
@@ -98,6 +99,25 @@ def test_other_adapters_are_refused(change: dict[str, tuple[int, ...]], message:
     adapter = {name: torch.zeros(shape) for name, shape in change.items()}
     with pytest.raises(CheckpointError, match=message):
         encrypt_adapter(checkpoint.plan(), KEY, adapter, checkpoint.tensors.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("llama", "model.layers.1.input_layernorm.weight"),
+        ("llama", "model.norm.weight"),
+        ("gpt2 untied", "transformer.h.0.ln_1.bias"),
+        ("gpt2 untied", "transformer.ln_f.bias"),
+    ],
+)
+def test_a_trained_norm_is_refused_where_the_base_has_folded_it(name: str, own: str, tmp_path: Path) -> None:
+    checkpoint = save(EVERY[name], tmp_path / "base")
+    trained = {f"base_model.model.{own}": torch.arange(32.0, dtype=torch.float64)}
+    with pytest.raises(CheckpointError, match=f"holds {own} as a whole .* folded into the weights behind it"):
+        encrypt_adapter(checkpoint.plan(), KEY, trained, checkpoint.tensors.__getitem__)
+    kept = encrypt_adapter(checkpoint.plan(permutations=True), KEY, trained, checkpoint.tensors.__getitem__)
+    (moved,) = kept.tensors.values()
+    assert moved.sort().values.equal(torch.arange(32.0, dtype=torch.float64))
 
 
 def test_a_whole_embedding_cannot_replace_a_tied_one(tmp_path: Path) -> None:

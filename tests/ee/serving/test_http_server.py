@@ -82,6 +82,7 @@ def test_models(serve_http: ServeHttp, openai_client: MakeClient, tiny: Tiny, ti
     assert model.model_extra is not None
     assert model.model_extra["key_check"] == tiny.key.check_value
     assert model.model_extra["max_model_len"] == 256
+    assert model.model_extra["manifest"] == (tiny.encrypted / "encryption.json").read_text()
 
 
 def test_stop_ids_and_seed(

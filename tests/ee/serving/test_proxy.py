@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -14,7 +15,6 @@ import pytest
 
 from parties.generation_client import GenerationClient
 from parties.generation_engine import Admission, GenerationLimits
-from protocols.equivariant.key import Key
 from secure.ee.backends import Backend, GrpcBackend, Offer
 from secure.ee.http_backend import HttpBackend
 from secure.ee.http_server import ids_app
@@ -46,11 +46,12 @@ def real(
     backend: Backend
     if request.param == "grpc":
         relay = Relay(start(tiny_engine))
-        backend = GrpcBackend(GenerationClient(f"127.0.0.1:{relay.port}", certificates, tiny.key.check_value))
+        party = GenerationClient(f"127.0.0.1:{relay.port}", certificates, tiny.key.check_value)
+        backend = GrpcBackend(party, tiny.client)
     else:
         relay = Relay(serve_http(ids_app(tiny_engine, Admission(tiny_engine.served, LIMITS))))
         http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}", timeout=30)
-        backend = HttpBackend(http, tiny.key.check_value, None, unchecked=False)
+        backend = HttpBackend(http, tiny.client, None, unchecked=False)
     request.addfinalizer(relay.close)
     return openai_client(serve_http(proxy_app(reader(tiny), backend))), relay
 
@@ -164,15 +165,15 @@ def test_a_wrong_key_sends_no_id(
     openai_client: MakeClient,
     certificates: Path,
 ) -> None:
-    other = Key(bytes(32)).check_value
     backend: Backend
     if kind == "grpc":
-        backend = GrpcBackend(GenerationClient(f"127.0.0.1:{start(engine)}", certificates, other))
+        party = GenerationClient(f"127.0.0.1:{start(engine)}", certificates, tiny.key.check_value)
+        backend = GrpcBackend(party, tiny.client)
         relay = None
     else:
         relay = Relay(serve_http(ids_app(engine, Admission(engine.served, LIMITS))))
         http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}")
-        backend = HttpBackend(http, other, None, unchecked=False)
+        backend = HttpBackend(http, tiny.client, None, unchecked=False)
     client = openai_client(serve_http(proxy_app(reader(tiny), backend)))
     for stream in (False, True):
         with pytest.raises(openai.InternalServerError, match="before the first token: key check value differs"):
@@ -181,6 +182,36 @@ def test_a_wrong_key_sends_no_id(
     if relay is not None:
         assert b"prompt" not in relay.sent
         relay.close()
+
+
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+def test_another_checkpoint_under_the_same_key_sends_no_id(
+    kind: str,
+    tiny: Tiny,
+    engine: FakeEngine,
+    start: Start,
+    serve_http: ServeHttp,
+    openai_client: MakeClient,
+    certificates: Path,
+) -> None:
+    other = dataclasses.replace(tiny.client.manifest, base_seal="ab" * 32).sealed(tiny.key)
+    manifest = json.dumps(dataclasses.asdict(other))
+    engine.served = dataclasses.replace(engine.served, key_check=other.key_check, manifest=manifest)
+    backend: Backend
+    if kind == "grpc":
+        party = GenerationClient(f"127.0.0.1:{start(engine)}", certificates, other.key_check)
+        backend = GrpcBackend(party, tiny.client)
+    else:
+        port = serve_http(ids_app(engine, Admission(engine.served, LIMITS)))
+        http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}")
+        # A backend that tells its key is checked, whatever else may be let in.
+        backend = HttpBackend(http, tiny.client, None, unchecked=True)
+    client = openai_client(serve_http(proxy_app(reader(tiny), backend)))
+    for stream in (False, True):
+        with pytest.raises(openai.InternalServerError, match="the server has another checkpoint") as wrong:
+            client.completions.create(model=MODEL, prompt="the cat", stream=stream)
+        assert (wrong.value.status_code, wrong.value.code) == (502, "wrong_backend")
+    assert engine.prompts == []
 
 
 def foreign(key_check: str | None, seen: list[Any]) -> httpx.AsyncClient:
@@ -208,12 +239,12 @@ def test_another_engine_must_be_let_in_by_name(
     tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient, stream: bool
 ) -> None:
     seen: list[Any] = []
-    strict = HttpBackend(foreign(None, seen), tiny.key.check_value, None, unchecked=False)
+    strict = HttpBackend(foreign(None, seen), tiny.client, None, unchecked=False)
     client = openai_client(serve_http(proxy_app(reader(tiny), strict)))
     with pytest.raises(openai.InternalServerError, match="key check value differs"):
         client.completions.create(model=MODEL, prompt="the cat", stream=stream)
     assert seen == []
-    trusting = HttpBackend(foreign(None, seen), tiny.key.check_value, None, unchecked=True)
+    trusting = HttpBackend(foreign(None, seen), tiny.client, None, unchecked=True)
     client = openai_client(serve_http(proxy_app(reader(tiny), trusting)))
     answer: Any = client.completions.create(
         model=MODEL, prompt="the cat", stream=stream, max_tokens=5, seed=4, extra_body={"stop_token_ids": [1]}
@@ -232,7 +263,7 @@ def test_another_engine_must_be_let_in_by_name(
         "stop_token_ids": tiny.vocabulary.encrypt_ids([1]),
     }
     # One that names another key is never let in.
-    wrong = HttpBackend(foreign("ab" * 16, seen), tiny.key.check_value, None, unchecked=True)
+    wrong = HttpBackend(foreign("ab" * 16, seen), tiny.client, None, unchecked=True)
     client = openai_client(serve_http(proxy_app(reader(tiny), wrong)))
     with pytest.raises(openai.InternalServerError, match="key check value differs"):
         client.completions.create(model=MODEL, prompt="the cat", stream=stream)

@@ -102,6 +102,23 @@ def test_usage_in_a_stream_is_told_on_request(scripted: Callable[..., Any]) -> N
 
 
 @pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("completions", '"prompt": "the \\ud83d"'),
+        ("completions", '"prompt": "the", "stop": "\\ude00"'),
+        ("chat/completions", '"messages": [{"role": "user", "content": "\\ud83d"}]'),
+    ],
+)
+def test_half_a_character_is_refused(tiny: Tiny, serve_http: ServeHttp, path: str, fields: str) -> None:
+    backend = Scripted(tiny, [10])
+    with httpx.Client(base_url=f"http://127.0.0.1:{serve_http(proxy_app(reader(tiny), backend))}") as client:
+        body = f'{{"model": "{MODEL}", {fields}}}'
+        response = client.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+    assert backend.asked == []
+
+
+@pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"n": 2}, "n"),
@@ -184,9 +201,14 @@ def test_a_caller_that_goes_away_stops_the_server(
 ) -> None:
     """Through the whole chain: caller, proxy, party, engine."""
     engine.hold = threading.Event()
-    engine.served = dataclasses.replace(engine.served, vocabulary=tiny.vocabulary.size)
+    engine.served = dataclasses.replace(
+        engine.served,
+        vocabulary=tiny.vocabulary.size,
+        key_check=tiny.key.check_value,
+        manifest=(tiny.encrypted / "encryption.json").read_text(),
+    )
     party = GenerationClient(f"127.0.0.1:{start(engine)}", certificates, engine.served.key_check)
-    port = serve_http(proxy_app(reader(tiny), GrpcBackend(party)))
+    port = serve_http(proxy_app(reader(tiny), GrpcBackend(party, tiny.client)))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     body = json.dumps({"model": MODEL, "prompt": "x", "max_tokens": 4000})
     connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})

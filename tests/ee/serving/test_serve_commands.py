@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import signal
@@ -17,15 +19,18 @@ from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from parties.exit_codes import ExitCode, PortInUse
+from parties.generation_engine import Admission, GenerationLimits
 from protocols.core.errors import CheckpointError, ConfigurationError, SecureInferenceError
 from protocols.equivariant.key import Key
 from secure import cli
 from secure.ee import serve_commands
-from secure.ee.backends import GrpcBackend
+from secure.ee.backends import GrpcBackend, Offer
+from secure.ee.http_server import ids_app
 from secure.ee.keyfile import write_key
 from secure.ee.server_engine import TransformersEngine
 from secure.ee.serving import make_backend
-from tests.ee.serving.tiny import Tiny
+from tests.ee.serving.fakes import Relay
+from tests.ee.serving.tiny import POSITIONS, Tiny
 
 SECONDS = 60.0
 
@@ -117,6 +122,18 @@ def test_proxies_that_do_not_start(
     assert message in str(error)
 
 
+def test_the_proxy_obeys_the_red_team(tiny: Tiny, key_file: Path, tmp_path: Path, no_red_team: Path) -> None:
+    verdict = {"status": "broken", "figure": "A4 reads 97%"}
+    no_red_team.write_text(json.dumps({"format": 1, "verdicts": {"T0": {"full": verdict}}}))
+    # Where the proxy would listen is refused, too, but after the tier.
+    words = [str(tiny.encrypted), "--key", str(key_file), "--backend", "http://127.0.0.1:1", "--listen", "0.0.0.0:1"]
+    for more in ([], ["--assume", "T0"]):
+        error = run("proxy", *words, *more)
+        assert isinstance(error, ConfigurationError)
+        assert "'full' is broken at T0 (an observer of wire or logs): A4 reads 97%" in str(error)
+    assert "so it needs an API key" in str(run("proxy", *words, "--assume", "none"))
+
+
 def test_a_taken_port(tiny: Tiny, serve_http: Callable[..., int]) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     port = serve_http(Starlette())
@@ -134,11 +151,34 @@ def test_missing_packages_are_named(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
     assert "pip install 'secure-inference[serve]'" in str(error)
 
 
-def test_a_grpc_backend_is_made_from_its_url(certificates: Path) -> None:
+def test_a_grpc_backend_is_made_from_its_url(tiny: Tiny, certificates: Path) -> None:
     backend = make_backend(
-        "grpc://127.0.0.1:7110", "00", certificates=certificates, api_key=None, model=None, unchecked=False
+        "grpc://127.0.0.1:7110", tiny.client, certificates=certificates, api_key=None, model=None, unchecked=False
     )
     assert isinstance(backend, GrpcBackend)
+
+
+def test_no_proxy_of_the_environment_gets_the_api_key(
+    tiny: Tiny, tiny_engine: TransformersEngine, serve_http: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = Relay(9)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{third.port}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    app = ids_app(tiny_engine, Admission(tiny_engine.served, GenerationLimits()), api_key="word")
+    url = f"http://127.0.0.1:{serve_http(app)}"
+    backend = make_backend(url, tiny.client, certificates=None, api_key="word", model=None, unchecked=False)
+
+    async def ask() -> Offer:
+        try:
+            return await backend.offer()
+        finally:
+            await backend.close()
+
+    assert asyncio.run(ask()).context_tokens == POSITIONS
+    assert not third.sent
+    third.close()
 
 
 def test_certs(tmp_path: Path) -> None:

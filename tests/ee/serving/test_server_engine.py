@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     ViTConfig,
     ViTForImageClassification,
 )
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from parties.generation_client import GenerationClient
 from parties.generation_engine import Admission, GenerationLimits, Sampling
@@ -123,6 +128,42 @@ def test_requests_side_by_side_do_not_disturb_each_other(tiny: Tiny, tiny_engine
         assert list(pool.map(run, prompts)) == [tiny.greedy(ids, 24) for ids in prompts]
         # Each request has a generator of its own, so a seed repeats a draw whatever else runs.
         assert list(pool.map(draw, range(4))) == alone
+
+
+ROTATIONS: dict[str, dict[str, Any]] = {
+    "dynamic": {"rope_type": "dynamic", "factor": 4.0},
+    "longrope": {
+        "rope_type": "longrope",
+        "short_factor": [1.0] * 4,
+        "long_factor": [8.0] * 4,
+        "factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ROTATIONS)
+def test_sequences_of_several_lengths_keep_their_rotations(kind: str, tiny: Tiny, tmp_path: Path) -> None:
+    parameters = {"rope_theta": 1e4, **ROTATIONS[kind]}
+    config = LlamaConfig(vocab_size=40, max_position_embeddings=16, rope_parameters=parameters, **SHAPE)
+    engine = engine_of(LlamaForCausalLM(config), tmp_path, tiny)
+    x, positions = torch.zeros(1, 16), [torch.arange(length)[None] for length in (3, 20, 30)]
+    # A new module for each: it knows no other sequence.
+    due = [LlamaRotaryEmbedding(config)(x, each)[0] for each in positions]
+
+    def differ(order: tuple[int, ...]) -> int:
+        found = [(engine._model.model.rotary_emb(x, positions[i])[0], due[i]) for i in order * 300]
+        return sum(not torch.equal(*pair) for pair in found)
+
+    assert differ((0, 2, 1)) == 0
+    # Threads take turns in the middle of a computation, too.
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(differ, [(0,), (1,), (2,)])) == [0, 0, 0]
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA card")

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from protocols.equivariant.key import Key
 from protocols.equivariant.vocabulary import Vocabulary
-from secure.ee.client import open_client
+from secure.ee.client import Client, open_client
 from secure.ee.encrypt import encrypt_checkpoint
 
 TEMPLATE = (
@@ -32,6 +32,7 @@ class Tiny:
     model: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerFast
     key: Key
+    client: Client
     vocabulary: Vocabulary
 
     def greedy(self, ids: list[int], count: int) -> list[int]:
@@ -67,9 +68,9 @@ def make_tiny(folder: Path, key: Key) -> Tiny:
     tokenizer.save_pretrained(plain)
     encrypted = folder / "encrypted"
     encrypt_checkpoint(plain, key, encrypted, assume="T0")
-    vocabulary = open_client(encrypted, key).vocabulary
-    assert vocabulary is not None
-    return Tiny(plain, encrypted, model, tokenizer, key, vocabulary)
+    client = open_client(encrypted, key)
+    assert client.vocabulary is not None
+    return Tiny(plain, encrypted, model, tokenizer, key, client, client.vocabulary)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
