@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ from protocols.core.prg import SEED_BYTES
 from protocols.core.secret import Protocol
 from protocols.families import BEAVER, REPLICATED, family
 from protocols.replicated.protocol import ReplicatedParty
-from tests.in_process import GivenSteps, run_roles
-from tests.three_parties import run_parties
+from tests.families import FAMILIES
+from tests.in_process import GivenSteps
 
 FILE = Path(__file__).parent / "baseline.json"
 UPDATE = "python -m bench baseline --update"
@@ -141,8 +142,9 @@ class _Run:
     cost: ModelCost
 
 
+@cache
 def _run(case: Case) -> _Run:
-    """An encoder, by any protocol."""
+    """An encoder, by any protocol: once for its cost and its error."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         setting = Setting(
@@ -166,7 +168,8 @@ def _run(case: Case) -> _Run:
                 program.serve(protocol, model, request, client, index)
             return b"".join(client.outputs)  # the dealer has none
 
-        outputs, meters, _ = (run_roles if case.protocol == BEAVER.name else run_parties)(role, [])
+        (runner,) = (family for family in FAMILIES if family.name == case.protocol)
+        outputs, meters, _ = runner.run(role, [])
         found = step_outputs(net, request, tuple(outputs))["last_hidden_state"]
         with torch.no_grad():
             error = float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())

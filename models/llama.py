@@ -27,14 +27,10 @@ from models.layers import Layers
 from models.llama_config import WRITERS, LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
 from models.manifest import Kind, Manifest, ParameterSpec
 from models.stream import check_exponent, measured_exponent
-from protocols.core.errors import CheckpointError
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
 from protocols.functions.layernorm import rms_normalise
 from protocols.functions.rotary import rotate, rotations
-
-_OTHER_NAMES = (["LlamaForQuestionAnswering"], ["Qwen2ForQuestionAnswering"])
-"""Whose bodies are stored as `transformer`: AutoModel would fill one with random numbers."""
 
 
 class Llama(Decoder):
@@ -152,14 +148,6 @@ class LlamaArchitecture(Architecture):
         return tensors
 
     def stream_exponent(self, config: LlamaConfig, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
-        # Parties import this module with their models, and need no safetensors.
-        from models.source import read_json
-
-        if read_json(folder / "config.json").get("architectures") in _OTHER_NAMES:
-            raise CheckpointError(
-                f"transformers does not find the body of {folder}, to measure its residual stream: its tensors are "
-                "named after a model that answers questions; name stream_exponent, nearly always 0"
-            )
         table = tensors["embeddings.table"]
         return measured_exponent(folder, table, config.vocab_size, config.positions, value_bits)
 

@@ -32,7 +32,7 @@ class Source:
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{path} is no safetensors file: {error}") from None
             for key in keys:
-                name = _current_name(_without_prefix(key, kind.prefixes))
+                name = _current_name(key.removeprefix(next(filter(key.startswith, kind.prefixes), "")))
                 if name in self._places:
                     raise CheckpointError(f"{path}: tensor {key!r} is in the checkpoint twice")
                 self._places[name] = path, key
@@ -82,11 +82,6 @@ class Source:
                 f"the checkpoint has {len(self._left)} tensors that its architecture does not use, "
                 f"for example {min(self._left)!r}"
             )
-
-
-def _without_prefix(key: str, prefixes: tuple[str, ...]) -> str:
-    found = [prefix for prefix in prefixes if key.startswith(prefix)]
-    return key.removeprefix(found[0]) if found else key
 
 
 def _current_name(key: str) -> str:

@@ -142,8 +142,7 @@ def _loaded(folder: Path) -> PreTrainedModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(folder, dtype="auto").eval()
-        return model
+        loaded, found = AutoModel.from_pretrained(folder, dtype="auto", output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"transformers cannot load {folder} to measure its residual stream ({type(error).__name__}: {error}); "
@@ -153,3 +152,11 @@ def _loaded(folder: Path) -> PreTrainedModel:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
+    if found["missing_keys"]:
+        # Filled with random numbers. LLaMA's and Qwen2's models that answer questions call their body by another name.
+        raise CheckpointError(
+            f"transformers does not find {min(found['missing_keys'])!r} in {folder}, to measure its residual stream; "
+            "name stream_exponent, nearly always 0"
+        )
+    model: PreTrainedModel = loaded.eval()
+    return model

@@ -414,7 +414,7 @@ class BeaverProtocol(Protocol):
 
     def largest_of_few(self, x: Secret) -> Secret:
         own = self._own(x)
-        bits = max(ring_bits(own.fraction_bits), self.policy.ring_bits(own.fraction_bits))
+        bits = ring_bits(self.policy, own.fraction_bits)
         # In no larger ring than it takes: the dealer's words are as long as that.
         pair = self._dealt(self._opened(own, bits).low_part(bits, at_dealer=self.at_dealer))
         share = self.run(Largest(pair, compared_bits(own.fraction_bits))).unsqueeze(-1)

@@ -393,7 +393,7 @@ class ReplicatedParty(Protocol):
 
     def largest_of_few(self, x: Secret) -> Secret:
         own = self._own(x)
-        bits = max(ring_bits(own.fraction_bits), self.policy.ring_bits(own.fraction_bits))
+        bits = ring_bits(self.policy, own.fraction_bits)
         shares, role = self.shares_of(own, bits).low(bits), self._current
         z = self.run(role, Largest(pair_of(role, shares), compared_bits(own.fraction_bits)))
         return self._returned(role, z.unsqueeze(-1), bits, own.fraction_bits, own.fraction_bits)

@@ -212,10 +212,7 @@ class EncryptedModel:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
         rows = self._reader.encrypted(self._reader.tokenized(sentences, truncate))
-        parts = [
-            self._runner.embed(rows[start : start + batch_size], None, None, pooling)
-            for start in range(0, len(rows), batch_size)
-        ]
+        parts = [self._runner.embed(*part, pooling) for part in _requests(rows, None, None, batch_size)]
         embeddings = self._reader.plain_hidden(torch.cat(parts)).float()
         return torch.nn.functional.normalize(embeddings) if normalize else embeddings
 
@@ -281,9 +278,11 @@ class EncryptedModel:
             raise InputError(f"a split checkpoint generates; for {what}, encrypt without --split")
 
 
-def _requests(rows: list[list[int]], types: list[list[int]] | None, pixels: Tensor | None) -> Iterator[_Inputs]:
-    """The inputs in parts that a server takes in one request."""
+def _requests(
+    rows: list[list[int]], types: list[list[int]] | None, pixels: Tensor | None, size: int = GenerationLimits.rows
+) -> Iterator[_Inputs]:
+    """The inputs in parts of `size`: by default as many as a server takes in one request."""
     count = len(rows) if pixels is None else len(pixels)
-    for start in range(0, max(count, 1), GenerationLimits.rows):
-        part = slice(start, start + GenerationLimits.rows)
+    for start in range(0, max(count, 1), size):
+        part = slice(start, start + size)
         yield rows[part], None if types is None else types[part], None if pixels is None else pixels[part]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,14 @@ def test_phases_apart_with_several_steps(settings: PartiesSettings, shares: dict
     parties.stop_all()
 
 
+def end_while_idle(conversation: Conversation, parties: LocalParties, end: Callable[[], None]) -> None:
+    """Between two steps `end` happens; the session is over everywhere before the client asks for anything."""
+    talk(conversation, 2)
+    end()
+    eventually(lambda: all(server.sessions == 0 for server in parties.servers.values()))
+    talk(conversation, 1)
+
+
 @pytest.mark.parametrize("dead", ["p1", "dealer"])
 def test_a_party_that_dies_ends_the_session_while_the_client_does_nothing(
     client: Client, manifest: FakeManifest, local_parties: LocalParties, dead: str
@@ -123,10 +132,7 @@ def test_a_party_that_dies_ends_the_session_while_the_client_does_nothing(
         pytest.raises(PartyLost, match=f"^{dead} went away"),
         client.converse(*ids(manifest), FakeRequest(steps=9), 9) as conversation,
     ):
-        talk(conversation, 2)
-        local_parties.stop(dead)
-        eventually(lambda: all(server.sessions == 0 for server in local_parties.servers.values()))
-        talk(conversation, 1)
+        end_while_idle(conversation, local_parties, lambda: local_parties.stop(dead))
 
 
 @pytest.mark.parametrize("failing", PARTIES)
@@ -138,7 +144,5 @@ def test_a_failure_ends_the_session_where_others_wait_for_the_client(
         pytest.raises(ProtocolError, match=r"^client sent progress where an input was due"),
         client.converse(*ids(manifest), FakeRequest(steps=9), 9) as conversation,
     ):
-        talk(conversation, 2)
-        conversation._run.links[failing].post(Frame(progress=Progress()))
-        eventually(lambda: all(server.sessions == 0 for server in local_parties.servers.values()))
-        talk(conversation, 1)
+        link = conversation._run.links[failing]
+        end_while_idle(conversation, local_parties, lambda: link.post(Frame(progress=Progress())))

@@ -23,6 +23,7 @@ from protocols.beaver.roles import Dealer, Party
 from protocols.core import bits, local, ring
 from protocols.core.cost import Cost
 from protocols.core.errors import ProtocolError
+from protocols.core.fixedpoint import FixedPointPolicy
 
 MOST = 4  # numbers: words grow as 2^k
 _VALUE_BITS = 13  # |x_i - x_j| < 2^13
@@ -33,9 +34,9 @@ def compared_bits(fraction_bits: int) -> int:
     return _VALUE_BITS + fraction_bits + 1
 
 
-def ring_bits(fraction_bits: int) -> int:
+def ring_bits(policy: FixedPointPolicy, fraction_bits: int) -> int:
     """The ring for them: softmax's exponential takes what it subtracts from a maximum as it is then."""
-    return _VALUE_BITS + fraction_bits + 3
+    return max(_VALUE_BITS + fraction_bits + 3, policy.ring_bits(fraction_bits))
 
 
 @dataclass(frozen=True, eq=False)

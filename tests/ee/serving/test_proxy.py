@@ -155,6 +155,23 @@ def test_a_defect_shows_its_place_and_nothing_else(
 # the key
 
 
+def grpc_backend(tiny: Tiny, port: int, certificates: Path) -> GrpcBackend:
+    return GrpcBackend(GenerationClient(f"127.0.0.1:{port}", certificates, tiny.key.check_value), tiny.client)
+
+
+def http_backend(tiny: Tiny, port: int, *, unchecked: bool) -> HttpBackend:
+    http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}")
+    return HttpBackend(http, tiny.client, None, unchecked=unchecked)
+
+
+def refused(client: openai.OpenAI, why: str) -> None:
+    """The backend is the wrong one, whether the answer is asked for whole or in pieces."""
+    for stream in (False, True):
+        with pytest.raises(openai.InternalServerError, match=why) as wrong:
+            client.completions.create(model=MODEL, prompt="the cat", stream=stream)
+        assert (wrong.value.status_code, wrong.value.code) == (502, "wrong_backend")
+
+
 @pytest.mark.parametrize("kind", ["grpc", "http"])
 def test_a_wrong_key_sends_no_id(
     kind: str,
@@ -166,18 +183,14 @@ def test_a_wrong_key_sends_no_id(
     certificates: Path,
 ) -> None:
     backend: Backend
+    relay = None
     if kind == "grpc":
-        party = GenerationClient(f"127.0.0.1:{start(engine)}", certificates, tiny.key.check_value)
-        backend = GrpcBackend(party, tiny.client)
-        relay = None
+        backend = grpc_backend(tiny, start(engine), certificates)
     else:
         relay = Relay(serve_http(ids_app(engine, Admission(engine.served, LIMITS))))
-        http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}")
-        backend = HttpBackend(http, tiny.client, None, unchecked=False)
+        backend = http_backend(tiny, relay.port, unchecked=False)
     client = openai_client(serve_http(proxy_app(reader(tiny), backend)))
-    for stream in (False, True):
-        with pytest.raises(openai.InternalServerError, match="before the first token: key check value differs"):
-            client.completions.create(model=MODEL, prompt="the cat", stream=stream)
+    refused(client, "before the first token: key check value differs")
     assert engine.prompts == []
     if relay is not None:
         assert b"prompt" not in relay.sent
@@ -199,18 +212,12 @@ def test_another_checkpoint_under_the_same_key_sends_no_id(
     engine.served = dataclasses.replace(engine.served, key_check=other.key_check, manifest=manifest)
     backend: Backend
     if kind == "grpc":
-        party = GenerationClient(f"127.0.0.1:{start(engine)}", certificates, other.key_check)
-        backend = GrpcBackend(party, tiny.client)
+        backend = grpc_backend(tiny, start(engine), certificates)
     else:
-        port = serve_http(ids_app(engine, Admission(engine.served, LIMITS)))
-        http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}")
         # A backend that tells its key is checked, whatever else may be let in.
-        backend = HttpBackend(http, tiny.client, None, unchecked=True)
+        backend = http_backend(tiny, serve_http(ids_app(engine, Admission(engine.served, LIMITS))), unchecked=True)
     client = openai_client(serve_http(proxy_app(reader(tiny), backend)))
-    for stream in (False, True):
-        with pytest.raises(openai.InternalServerError, match="the server has another checkpoint") as wrong:
-            client.completions.create(model=MODEL, prompt="the cat", stream=stream)
-        assert (wrong.value.status_code, wrong.value.code) == (502, "wrong_backend")
+    refused(client, "the server has another checkpoint")
     assert engine.prompts == []
 
 
