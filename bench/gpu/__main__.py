@@ -25,7 +25,8 @@ NOTES = {
     "all_roles_on_one_device": True,
     "roles": "p0, p1 and the dealer are three threads of one Python process, each with a stream of its own",
     "network": "none: messages pass through queues in the host's memory, as they would on their way to a network",
-    "crossing": "openings and corrections at the width of the wire, masks from the host's AES, the client's tensors",
+    "crossing": "openings and corrections at the width of the wire, the client's tensors, inputs and results of small "
+    "gates, which run on the host; without Triton masks, too",
     "seconds": "from the client's tensors to its result, the dealer's work included; the model was loaded before",
 }
 

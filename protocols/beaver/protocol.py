@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from protocols.beaver import placing
 from protocols.beaver.gate import Gate
 from protocols.beaver.gates.carry import Carry
 from protocols.beaver.gates.decompose import Decompose
@@ -68,7 +69,14 @@ class BeaverProtocol(Protocol):
         """Deal or evaluate one gate and attribute its cost to the current layer."""
         self.role.begin_gate()
         with self.role.meter.gate(self.layer_name, gate.name, gate.cost()):
-            return gate.deal(self.role) if isinstance(self.role, Dealer) else gate.evaluate(self.role)
+            device = self.role.device
+            if device == CPU or not placing.is_small(gate):
+                return self._ran(gate)
+            with self.role.on_host():
+                return cast(Result, placing.moved(self._ran(placing.moved(gate, CPU)), device))
+
+    def _ran(self, gate: Gate[Result]) -> Result:
+        return gate.deal(self.role) if isinstance(self.role, Dealer) else gate.evaluate(self.role)
 
     # -- forms of a secret ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ it shares with the dealer; P1 receives its half as a correction.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -19,11 +20,40 @@ from protocols.core.channel import Channel
 from protocols.core.cost import Meter
 from protocols.core.errors import ProtocolError
 from protocols.core.prg import Prg
+from protocols.core.transfer import CPU
 
 _FLUSH_BYTES = 1 << 18
 
 
-class Party:
+class Role:
+    """Where a role computes, and at which gate of its session it is."""
+
+    def __init__(self, meter: Meter, device: torch.device) -> None:
+        self.meter = meter
+        self.device = device
+        self._gate = -1
+        self._label = 0
+
+    def begin_gate(self) -> None:
+        """Move to the next gate's addresses."""
+        self._gate += 1
+        self._label = 0
+
+    def _next_label(self) -> int:
+        self._label += 1
+        return self._label
+
+    @contextmanager
+    def on_host(self) -> Iterator[None]:
+        """Whatever a gate draws and receives meanwhile is on the host."""
+        device, self.device = self.device, CPU
+        try:
+            yield
+        finally:
+            self.device = device
+
+
+class Party(Role):
     """Computing party 0 or 1 within one session."""
 
     dealer_name: ClassVar[str] = "the dealer"
@@ -40,24 +70,12 @@ class Party:
     ) -> None:
         if (dealer is None) != (index == 0):
             raise ProtocolError("P1 has a channel from the dealer, P0 has none")
+        super().__init__(meter, device)
         self.index = index
-        self.meter = meter
-        self.device = device
         self._prg = Prg(seed, session)
         self._peer = peer
         self._dealer = dealer
-        self._gate = -1
-        self._label = 0
         self._message = memoryview(b"")
-
-    def begin_gate(self) -> None:
-        """Move to the next gate's addresses."""
-        self._gate += 1
-        self._label = 0
-
-    def _next_label(self) -> int:
-        self._label += 1
-        return self._label
 
     def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
         """This party's share of a mask r, uniform in Z_2^bits."""
@@ -173,29 +191,17 @@ class Party:
         return taken
 
 
-class Dealer:
+class Dealer(Role):
     """The dealer within one session. It knows both seeds, hence every mask, and nothing that depends on data."""
 
     def __init__(
         self, seeds: tuple[bytes, bytes], session: bytes, to_p1: Channel, meter: Meter, device: torch.device
     ) -> None:
-        self.meter = meter
-        self.device = device
+        super().__init__(meter, device)
         self._prgs = (Prg(seeds[0], session), Prg(seeds[1], session))
         self._to_p1 = to_p1
-        self._gate = -1
-        self._label = 0
         self._buffer: list[Tensor] = []
         self._buffered_bytes = 0
-
-    def begin_gate(self) -> None:
-        """Move to the next gate's addresses."""
-        self._gate += 1
-        self._label = 0
-
-    def _next_label(self) -> int:
-        self._label += 1
-        return self._label
 
     def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
         """r = r_0 + r_1, the sum of what the parties draw at this point."""
@@ -242,8 +248,9 @@ class Dealer:
         if part.numel() == 0:
             return
         self.meter.dealt(part.numel())
-        if part.numel() >= _FLUSH_BYTES:
-            self.flush()  # so that a large part goes as it is
+        # A large part goes as it is, and what lies on the card not in one message with what does not.
+        if part.numel() >= _FLUSH_BYTES or (self._buffer and self._buffer[-1].device != part.device):
+            self.flush()
         self._buffer.append(part)
         self._buffered_bytes += part.numel()
         if self._buffered_bytes >= _FLUSH_BYTES:

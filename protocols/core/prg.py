@@ -12,10 +12,9 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from protocols.core import ring, transfer
+from protocols.core import card, ring, transfer
 from protocols.core.aes import counter_mode
 from protocols.core.errors import ProtocolError
 
@@ -31,7 +30,9 @@ class Prg:
     def __init__(self, seed: bytes, session: bytes) -> None:
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"a seed has {SEED_BYTES} bytes, this one has {len(seed)}")
-        self._cipher = counter_mode(hashlib.sha256(_DOMAIN + seed + session).digest()[:16])
+        self._key = hashlib.sha256(_DOMAIN + seed + session).digest()[:16]
+        self._cipher = counter_mode(self._key)
+        self._round_keys: Tensor | None = None  # on a card, once one computes
         self._last = (-1, -1)
 
     def __repr__(self) -> str:
@@ -49,34 +50,23 @@ class Prg:
         Shapes: int64, or int32, `shape`.
         """
         dtype = ring.word_type(bits)
-        count = dtype.itemsize * math.prod(shape)
-        if device.type == "cpu":
-            _check_length(count)
-            words = torch.empty(shape, dtype=dtype)
-            self._fill(gate, label, words.view(-1).view(torch.uint8).numpy())
-            return words
-        host = self._bytes(gate, label, count, device)
-        return transfer.to_device(host, device).view(dtype).reshape(shape)
+        return self._bytes(gate, label, dtype.itemsize * math.prod(shape), device).view(dtype).reshape(shape)
 
     def planes(self, gate: int, label: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform bits, eight to a byte. Shapes: uint8 `shape`."""
-        return transfer.to_device(self._bytes(gate, label, math.prod(shape), device), device).reshape(shape)
+        return self._bytes(gate, label, math.prod(shape), device).reshape(shape)
 
     def _bytes(self, gate: int, label: int, count: int, device: torch.device) -> Tensor:
-        """The stream, on the host, ready to go to the device."""
-        _check_length(count)
-        host = transfer.host_bytes(count, device)
-        self._fill(gate, label, host.numpy())
-        return host
-
-    def _fill(self, gate: int, label: int, out: NDArray[np.uint8]) -> None:
-        """Write the beginning of an address's stream. Raises ProtocolError when it was used before."""
+        """The beginning of an address's stream. Raises ProtocolError when it was used before."""
+        if count > _LIMIT_BYTES:
+            raise ProtocolError(f"{count} bytes do not fit one address of the generator")
         if (gate, label) <= self._last:
             raise ProtocolError(f"address ({gate}, {label}) of the generator was already used in this session")
         self._last = (gate, label)
-        self._cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), out)
-
-
-def _check_length(count: int) -> None:
-    if count > _LIMIT_BYTES:
-        raise ProtocolError(f"{count} bytes do not fit one address of the generator")
+        if card.serve(device):
+            if self._round_keys is None:
+                self._round_keys = card.round_keys(self._key, device)
+            return card.counter_mode(self._round_keys, gate, label, count)
+        host = transfer.host_bytes(count, device)
+        self._cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), host.numpy())
+        return transfer.to_device(host, device)

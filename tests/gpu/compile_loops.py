@@ -16,10 +16,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from protocols.core import card, factor
-from protocols.core.card import compiler, matrices, planes, steps, waves, words
+from protocols.core.card import aes, compiler, matrices, planes, steps, waves, words
 from tests.gpu.gates import CASES, run_gate
 
-MODULES = (matrices, planes, steps, waves, words)
+MODULES = (aes, matrices, planes, steps, waves, words)
 COMPUTE_CAPABILITY = 80
 _TYPES = {torch.int64: "*i64", torch.int32: "*i32", torch.uint8: "*u8", torch.int8: "*i8"}
 

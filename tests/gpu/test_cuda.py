@@ -11,8 +11,10 @@ import torch
 
 from bench.gpu import equality
 from bench.gpu.roles import Outcome
+from protocols.beaver import placing
 from protocols.beaver.gate import Gate
 from protocols.core import card, factor, ring
+from protocols.core.prg import SEED_BYTES, Prg
 from tests.gpu.gates import CASES, run_gate
 from tests.protocols.test_ring import random_words
 
@@ -26,15 +28,32 @@ def test_loops_serve_where_triton_is_installed() -> None:
     assert card.serve(CUDA) == (importlib.util.find_spec("triton") is not None)
 
 
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 100_003, 5_000_000])
+def test_masks_are_the_same(count: int) -> None:
+    generators = [Prg(bytes(range(SEED_BYTES)), b"one session") for _ in range(2)]
+    for gate, label in ((0, 0), (0, 1), (16, 3), (2**31, 16), (2**40 + 1, 2**31)):
+        due, found = (
+            g.planes(gate, label, (count,), device) for g, device in zip(generators, (CPU, CUDA), strict=True)
+        )
+        assert found.device == CUDA and torch.equal(found.cpu(), due)
+
+
 @pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
-def test_a_gate_is_the_same(gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+def test_a_gate_is_the_same(
+    gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "MOST_ELEMENTS", -1)
     found = run_gate(gate, label, shapes, CUDA)
     assert all(tensor.device == CUDA for tensor in found.results["p0"])
     assert equality.compared("", [run_gate(gate, label, shapes, CPU)], [found]).equal
 
 
+@pytest.mark.parametrize("on_host", [-1, 30, 1 << 30], ids=["nothing on the host", "the smallest", "all"])
 @pytest.mark.parametrize("run", [run for _, run in PROGRAMS], ids=[name for name, _ in PROGRAMS])
-def test_a_program_is_the_same(run: Callable[[torch.device], list[Outcome]]) -> None:
+def test_a_program_is_the_same(
+    run: Callable[[torch.device], list[Outcome]], on_host: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "MOST_ELEMENTS", on_host)
     assert equality.compared("", run(CPU), run(CUDA)).equal
 
 

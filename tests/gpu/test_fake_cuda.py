@@ -21,8 +21,10 @@ from bench.gpu import equality, model
 from bench.gpu.crossing import Crossing
 from bench.gpu.roles import ROLES, Session
 from models.manifest import WeightVisibility
+from protocols.beaver import placing
 from protocols.beaver.gate import Gate
-from protocols.core import factor, ring, tables, transfer
+from protocols.beaver.gates.linear import Linear, LinearShare
+from protocols.core import factor, kernels, ring, tables, transfer
 from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.prg import Prg
 from tests.gpu.gates import CASES, run_gate
@@ -114,8 +116,9 @@ def _indexed(func: Any, args: Sequence[Any]) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The boundary to the host gives and takes tensors of the right size, device and type."""
+def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The boundary to the host gives and takes tensors of the right size, device and type. Where messages came from."""
+    seen: set[str] = set()
 
     def words(
         self: Prg, gate: int, label: int, shape: tuple[int, ...], device: torch.device, bits: int = ring.WORD_BITS
@@ -129,10 +132,12 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.empty(len(payload), dtype=torch.uint8, device=device)
 
     def payload_of(parts: Sequence[Tensor]) -> memoryview:
-        assert all(part.device == CUDA and part.dtype == torch.uint8 and part.dim() == 1 for part in parts)
+        assert all(part.device == parts[0].device and part.dtype == torch.uint8 and part.dim() == 1 for part in parts)
+        seen.add(parts[0].device.type)
         return memoryview(bytes(sum(part.numel() for part in parts)))
 
-    monkeypatch.setattr("protocols.core.card.serve", lambda device: False)  # loops want contents
+    monkeypatch.setattr(placing, "MOST_ELEMENTS", -1)  # loops on the host want contents
+    monkeypatch.setattr("protocols.core.card.serve", lambda device: False)  # and so do those on a card
     monkeypatch.setattr(Prg, "words", words)
     monkeypatch.setattr(Prg, "planes", planes)
     monkeypatch.setattr(transfer, "received", received)
@@ -142,6 +147,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     # A cache would hand tensors of one role's thread to another's, or keep them for the next test.
     for table in ("angles", "powers", "numbers"):
         monkeypatch.setattr(tables, table, getattr(tables, table).__wrapped__)
+    return seen
 
 
 @contextmanager
@@ -167,11 +173,30 @@ def test_the_imitation_notices_what_a_card_refuses() -> None:
 
 
 @pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
-def test_a_gate_stays_on_the_card(gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+def test_a_gate_stays_on_the_card(
+    gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...], seen: set[str]
+) -> None:
     outcome = run_gate(gate, label, shapes, CUDA, around=fake)
+    assert seen <= {"cuda"}
     for role in ("p0", "p1"):
         assert outcome.results[role], "a gate has a result"
         assert all(tensor.device == CUDA for tensor in outcome.results[role])
+
+
+@pytest.mark.parametrize(("gate", "label", "shapes"), CASES[::2])
+def test_a_small_gate_runs_on_the_host(
+    gate: type[Gate[Any]],
+    label: str,
+    shapes: tuple[tuple[int, ...], ...],
+    seen: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(placing, "MOST_ELEMENTS", 1 << 13)
+    monkeypatch.setattr(kernels, "serve", lambda device: False)
+    outcome = run_gate(gate, label, shapes, CUDA, around=fake)
+    for role in ("p0", "p1"):
+        assert all(tensor.device == CUDA for tensor in outcome.results[role])
+    assert seen <= ({"cuda", "cpu"} if issubclass(gate, Linear | LinearShare) else {"cpu"})
 
 
 @pytest.mark.parametrize(

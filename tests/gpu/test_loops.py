@@ -14,7 +14,9 @@ import torch
 from bench.gpu import equality
 from protocols.beaver.gate import Gate
 from protocols.core import card, factor
-from protocols.core.card import compiler, matrices, planes, steps, waves, words
+from protocols.core.aes import CounterMode, counter_mode
+from protocols.core.card import aes, compiler, matrices, planes, steps, waves, words
+from protocols.core.prg import SEED_BYTES, Prg
 from tests.gpu.gates import CASES, run_gate
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -29,6 +31,16 @@ def test_every_loop_compiles_for_a_card() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(done.stdout.splitlines()) > 15
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda compares them on the card")
+@pytest.mark.parametrize("count", [0, 1, 16, 5000])
+@pytest.mark.parametrize(("gate", "label"), [(0, 0), (1, 16), (2**40 + 1, 2**31)])
+def test_masks_are_the_same_interpreted(gate: int, label: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = bytes(range(SEED_BYTES))
+    due = Prg(key, b"one session").words(gate, label, (count,), CPU)
+    monkeypatch.setattr(card, "serve", lambda device: True)
+    assert torch.equal(Prg(key, b"one session").words(gate, label, (count,), CPU), due)
 
 
 def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -47,6 +59,12 @@ def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch, capl
     assert caplog.text.rstrip().endswith("RuntimeError: Failed to find C compiler.")
 
 
+def by_the_host(cipher: CounterMode, gate: int, label: int, count: int) -> torch.Tensor:
+    stream = torch.empty(count, dtype=torch.uint8)
+    cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), stream.numpy())
+    return stream
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda compares them on the card")
 @pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
@@ -60,8 +78,11 @@ def test_a_gate_is_the_same_interpreted(
         with one_at_a_time:
             compiler.launch(*arguments, **options)
 
-    for module in (matrices, planes, steps, waves, words):
+    for module in (aes, matrices, planes, steps, waves, words):
         monkeypatch.setattr(module, "launch", launch)
     monkeypatch.setattr(card, "serve", lambda device: True)
+    # Masks, which have a test of their own, take the interpreter longer than all the rest.
+    monkeypatch.setattr(card, "round_keys", lambda key, device: counter_mode(key))
+    monkeypatch.setattr(card, "counter_mode", by_the_host)
     monkeypatch.setattr(factor, "multiplies_bytes", lambda device: True)
     assert equality.compared("", [due], [run_gate(gate, label, shapes, CPU)]).equal

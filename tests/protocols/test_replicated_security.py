@@ -6,10 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from protocols.core.errors import ProtocolError
@@ -32,19 +30,20 @@ def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pyte
     addresses: dict[int, list[tuple[int, int]]] = defaultdict(list)
     starts: dict[int, set[bytes]] = defaultdict(set)
     generators: list[Prg] = []
-    original = Prg._fill
+    original = Prg._bytes
 
-    def recorded(self: Prg, gate: int, label: int, out: NDArray[np.uint8]) -> None:
+    def recorded(self: Prg, gate: int, label: int, count: int, device: torch.device) -> Tensor:
         if not any(self is known for known in generators):
             generators.append(self)
-        original(self, gate, label, out)
+        drawn = original(self, gate, label, count, device)
         addresses[id(self)].append((gate, label))
-        if len(out) >= 16:
-            starts[id(self)].add(out[:16].tobytes())
+        if count >= 16:
+            starts[id(self)].add(drawn[:16].numpy().tobytes())
+        return drawn
 
     inputs = [torch.zeros((10, 4), dtype=torch.int64), torch.zeros((4, 4), dtype=torch.int64)]
     seeds = party_seeds()
-    monkeypatch.setattr(Prg, "_fill", recorded)
+    monkeypatch.setattr(Prg, "_bytes", recorded)
     for session in (b"first", b"second"):
         run_parties(every_op(40), inputs, policy=policy, seeds=seeds, session=session)
     for used in addresses.values():

@@ -180,17 +180,18 @@ def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pyte
     addresses: dict[int, list[tuple[int, int]]] = defaultdict(list)
     starts: dict[int, list[bytes]] = defaultdict(list)
     generators: list[Prg] = []
-    original = Prg._fill
+    original = Prg._bytes
 
-    def recorded(self: Prg, gate: int, label: int, out: NDArray[np.uint8]) -> None:
+    def recorded(self: Prg, gate: int, label: int, count: int, device: torch.device) -> Tensor:
         if not any(self is known for known in generators):
             generators.append(self)
-        original(self, gate, label, out)
+        drawn = original(self, gate, label, count, device)
         addresses[id(self)].append((gate, label))
-        if len(out) >= 16:
-            starts[id(self)].append(out[:16].tobytes())
+        if count >= 16:
+            starts[id(self)].append(drawn[:16].numpy().tobytes())
+        return drawn
 
-    monkeypatch.setattr(Prg, "_fill", recorded)
+    monkeypatch.setattr(Prg, "_bytes", recorded)
     seeds, inputs = (
         (bytes(16), bytes([1]) * 16),
         [torch.zeros((10, 4), dtype=torch.int64), torch.zeros((4, 4), dtype=torch.int64)],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from protocols.core.card.aes import counter_mode, round_keys
     from protocols.core.card.matrices import add_shifted, matmul, split_digits
     from protocols.core.card.planes import from_planes, leaves, merge, merge_products, products, to_planes
     from protocols.core.card.steps import lift, lines, select, shift_opened, smooth
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_harmonics",
     "add_shifted",
+    "counter_mode",
     "from_planes",
     "harmonics",
     "leaves",
@@ -35,6 +37,7 @@ __all__ = [
     "pack_sum",
     "power_products",
     "products",
+    "round_keys",
     "select",
     "serve",
     "shift_opened",
@@ -45,7 +48,7 @@ __all__ = [
     "unpack_added",
 ]
 
-_MODULES = "matrices", "planes", "steps", "waves", "words"
+_MODULES = "aes", "matrices", "planes", "steps", "waves", "words"
 
 
 def serve(device: torch.device) -> bool:

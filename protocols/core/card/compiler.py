@@ -46,9 +46,12 @@ def runs(device: torch.device) -> bool:
     return True
 
 
-def loop(function: Callable[..., Any]) -> Any:
-    """A loop, or a part of one, compiled at its first call for each kind of arguments, and kept on disk after that."""
-    return triton.jit(function) if HAS_TRITON else function
+def loop(function: Callable[..., Any], *, any_value: tuple[str, ...] = ()) -> Any:
+    """A loop, or a part of one, compiled at its first call for each kind of arguments, and kept on disk after that.
+
+    any_value: arguments for which the number one and multiples of 16 are not kinds of their own.
+    """
+    return triton.jit(function, do_not_specialize=any_value) if HAS_TRITON else function
 
 
 def launch(
