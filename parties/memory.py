@@ -22,6 +22,8 @@ _KEPT_BYTES = 1 << 30
 _LARGE_BYTES = 1 << 20
 UPLOADS = Path("/proc/self/fd")
 """The folder of files that exist in this process's memory alone."""
+FULL = "models stay in a party's memory until they are unloaded: unload() those that nobody needs, or restart the party"
+"""What to do about memory that has no room for another model."""
 
 
 def use_one_heap() -> None:

@@ -109,7 +109,10 @@ class ModelEngine(Engine):
             return None
         digits = multiplies_bytes(CPU) and not few_rows
         folder = memory.scratch_folder()
-        room = plan_room(manifest, role, free, folder, digits=digits)
+        try:
+            room = plan_room(manifest, role, free, folder, digits=digits)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {memory.FULL}") from None
         if room.disk_bytes == 0:
             return None
         _LOG.info(
@@ -126,7 +129,8 @@ class ModelEngine(Engine):
         if need > free:
             raise CheckpointError(
                 f"{role} needs {human_bytes(need)} of memory on {self._device} for this model, of which "
-                f"{human_bytes(free)} are free; use another card, or the CPU, which reads from a disk what does not fit"
+                f"{human_bytes(free)} are free; use another card, or the CPU, which reads from a disk what does not fit; "
+                f"{memory.FULL}"
             )
 
     def predict(

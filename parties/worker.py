@@ -108,7 +108,7 @@ class Worker:
         if free is not None and count > free:
             raise CheckpointError(
                 f"the share of {name} has {human_bytes(count)}, {human_bytes(free)} of its memory are free to receive "
-                f"it; {advice}"
+                f"it; {memory.FULL}, or {advice}"
             )
 
     def _check_digests(self, session: Session, manifest_json: str) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -246,11 +247,15 @@ def predict(
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     check_sentences(texts)  # before processes start
-    with launch(protocol=protocol.value) if config is None else connect(config) as parties:
+    with ExitStack() as ending:
+        parties = ending.enter_context(launch(protocol=protocol.value) if config is None else connect(config))
         folder = model or model_folder()
+        is_split = (folder / MANIFEST_NAME).is_file()
         # A sentence's embedding needs no head; a split folder has the head that it was split with.
-        head = (folder / MANIFEST_NAME).is_file()
-        loaded = PrivateModel.from_pretrained(folder, parties=parties, weights=weights, head=head)
+        loaded = PrivateModel.from_pretrained(folder, parties=parties, weights=weights, head=is_split)
+        if config is not None and not is_split:
+            # These parties stay, and what was split for this command nobody can use after it.
+            ending.enter_context(loaded)
         embeddings = loaded.encode(texts, batch_size=batch_size, truncate=truncate)
     value = {"embeddings": embeddings.tolist(), "report": json.loads(loaded.report.to_json())}
     if out is not None:

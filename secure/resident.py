@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from torch import Tensor
 
@@ -15,14 +17,14 @@ from models.network import Inputs
 from models.program import network
 from models.request import Output, Request
 from parties.conversation import Costs
-from protocols.core.errors import InputError
+from protocols.core.errors import InputError, SessionError
 from secure.connection import Parties
 from secure.progress import LayerBar, layer_bar
 from secure.report import Report
 
 
 class ResidentModel:
-    """One model at the parties."""
+    """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
     def __init__(
         self, manifest: Manifest, parties: Parties, *, embeddings: Mapping[str, Tensor], load_seconds: float
@@ -45,6 +47,16 @@ class ResidentModel:
     def unload(self) -> None:
         """Free the model's memory at all parties."""
         self._parties.client.unload_model(self.manifest.digest)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # After an error the parties may be gone, which that error says better than a second one.
+        with suppress(SessionError) if error is not None else nullcontext():
+            self.unload()
 
     def _session(
         self,

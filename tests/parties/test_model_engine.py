@@ -97,7 +97,7 @@ LARGE = Manifest(
             10 << 30,
             7_000_000_000,
             r"dealer needs 17\.6 GB .*, of which 10\.7 GB are free; the 7\.33 GB of matrices that do not fit would "
-            r"go to .*, where 7\.00 GB are free\. TMPDIR",
+            r"go to .*, where 7\.00 GB are free\. TMPDIR.* unload\(\)",
         ),
     ],
 )
@@ -115,7 +115,10 @@ def test_what_does_not_fit_on_a_card_is_refused_before_anybody_sends(monkeypatch
     monkeypatch.setattr(memory, "free_card_bytes", lambda device, limit_bytes: limit_bytes)
     dealer = DealerTools(b"session", (bytes(16), bytes(16)), Nowhere(), lambda layer: None)
     engine = ModelEngine(9_000_000_000, torch.device("cuda:1"))
-    words = r"dealer needs 1\d\.\d GB of memory on cuda:1 for this model, of which 9\.00 GB are free; use another card"
+    words = (
+        r"dealer needs 1\d\.\d GB of memory on cuda:1 for this model, of which 9\.00 GB are free; use another card.*"
+        r" unload\(\)"
+    )
     with pytest.raises(CheckpointError, match=words):
         engine.load(dealer, LARGE.to_json(), None)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
 from models.checkpoint import CLIENT_NAME, read_checkpoint, split_checkpoint
-from protocols.core.errors import CheckpointError, InputError, PartyLost
+from protocols.core.errors import CheckpointError, InputError, PartyLost, PartyUnreachable
 from protocols.core.fixedpoint import FixedPointPolicy
 from secure.api import PrivateModel
 from secure.connection import Parties
@@ -242,3 +242,20 @@ def test_unload_and_close(model: PrivateModel, client: InProcessClient) -> None:
     parties.close()
     assert stopped == [True]
     assert client.closed >= 1
+
+
+def test_the_end_of_a_block_unloads(
+    model: PrivateModel, client: InProcessClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with model:
+        assert client.models
+    assert not client.models
+
+    def unload(model_digest: str) -> NoReturn:
+        raise PartyUnreachable("p0", "localhost:7100", 5.0)
+
+    monkeypatch.setattr(client, "unload_model", unload)
+    with pytest.raises(PartyLost, match="p1 went away"), model:
+        raise PartyLost("p1", "layer 1")
+    with pytest.raises(PartyUnreachable), model:
+        pass

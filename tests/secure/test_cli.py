@@ -142,6 +142,7 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
 def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
     client = InProcessClient()
     monkeypatch.setattr(cli, "launch", lambda **_: Parties(client))
+    monkeypatch.setattr(cli, "connect", lambda _: Parties(client))
     return client
 
 
@@ -157,6 +158,32 @@ def test_predict(
     assert run("predict", "--model", str(checkpoint), "--weights", "public", "the cat") == 0
     assert "24 numbers]  the cat" in capsys.readouterr().out
     assert client.closed == 2
+
+
+@pytest.mark.parametrize(("sentence", "code"), [("the cat", 0), ("the cat " * 20, ExitCode.INPUT)])
+def test_predict_leaves_no_model_at_parties_that_stay(
+    run: Run, client: InProcessClient, checkpoint: Path, tmp_path: Path, sentence: str, code: int
+) -> None:
+    at_parties = ("predict", "--config", "parties.toml", "--model")
+    assert run(*at_parties, str(checkpoint), sentence) == code
+    assert len(client.uploaded) == 1
+    assert not client.models
+    # One that others may use, and that takes the same room whoever loads it, stays.
+    assert run("split", str(checkpoint), "--out", str(tmp_path / "shares")) == 0
+    assert run(*at_parties, str(tmp_path / "shares"), sentence) == code
+    assert len(client.models) == 1
+
+
+def test_interrupted_predict_leaves_no_model_at_parties_that_stay(
+    run: Run, client: InProcessClient, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        assert client.models
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(secure.PrivateModel, "encode", interrupted)
+    assert run("predict", "--config", "parties.toml", "--model", str(checkpoint), "the cat") == ExitCode.INTERRUPTED
+    assert not client.models
 
 
 def test_predict_to_a_file_that_cannot_be_written(
