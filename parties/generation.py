@@ -22,7 +22,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from torch import Tensor
 
 from parties import generation_run
-from parties.exit_codes import PortInUse
 from parties.generation_calls import Idle, cancelled_with
 from parties.generation_engine import POOLINGS, Admission, GenerationEngine, GenerationLimits, Sampling
 from parties.generation_pb2 import (
@@ -37,6 +36,7 @@ from parties.generation_pb2 import (
 from parties.generation_run import Ended
 from parties.generation_service import ROLES, SERVICE, VERSION, refuse, with_large_messages
 from parties.generation_values import from_values, to_values
+from parties.ports import bind
 from parties.server import SERVER_OPTIONS
 from parties.tls import certificate_role, server_credentials
 from protocols.core.errors import HandshakeError, InputError, PartyLost, SecureInferenceError
@@ -75,14 +75,7 @@ class GenerationServer:
 
     def start(self) -> int:
         """Bind the port and serve; the port's number. Raises PortInUse, or ConfigurationError about certificates."""
-        credentials = server_credentials(self._certificates, "server")
-        try:
-            port = self._server.add_secure_port(self._address, credentials)
-        except RuntimeError:
-            raise PortInUse(
-                f"the server cannot listen on {self._address}: the port is in use or the address is not one of this "
-                "machine; stop the other program or choose another address"
-            ) from None
+        port = bind(self._server, "the server", self._address, server_credentials(self._certificates, "server"))
         self._server.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)

@@ -22,7 +22,8 @@ from rich.text import Text
 
 from parties.client import Client
 from parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
-from parties.exit_codes import HELP, ExitCode
+from parties.exit_codes import ExitCode, PortInUse
+from parties.ports import check_free, port_in_use
 from parties.tls import make_certificates
 from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
 from protocols.core.transfer import find_device
@@ -98,7 +99,7 @@ def launch(
         except BaseException as error:
             launcher.stop()
             # Between finding a free port and binding it, somebody else may have taken it.
-            raced = config is None and isinstance(error, _PortTaken) and attempt + 1 < _PORT_ATTEMPTS
+            raced = config is None and isinstance(error, PortInUse) and attempt + 1 < _PORT_ATTEMPTS
             if not raced:
                 raise
     raise ConfigurationError("no free ports")
@@ -150,8 +151,9 @@ class Launcher:
         atexit.register(self.stop)
         self.config = (self._config or self._prepare()).resolve()
         self.settings = load_settings(self.config)
-        for role in self.settings.parties:
+        for role, party in self.settings.parties.items():
             self.settings.device(role, self._device)  # refuses what no party of this protocol can compute on
+            check_free(role, party.listen)  # or whoever serves there would pass for the party that fails to start
         for role in self.settings.parties:
             self._start(role, self.config)
         self._wait_until_healthy()
@@ -287,9 +289,7 @@ class Launcher:
         """What to raise when a party ended before it served."""
         self._readers[role].join(1.0)
         if code == ExitCode.PORT_IN_USE:
-            return _PortTaken(
-                f"{role} cannot listen on {self.settings.parties[role].listen}: {HELP[ExitCode.PORT_IN_USE]}"
-            )
+            return port_in_use(role, self.settings.parties[role].listen)
         log = "\n".join(self._last_lines[role])
         return ConfigurationError(f"{role} ended at its start with exit code {code}. The end of its log:\n{log}")
 
@@ -304,10 +304,6 @@ class Launcher:
                     self._log(role, self._failure)
                     self.stop()
                     return
-
-
-class _PortTaken(ConfigurationError):
-    """A party found its port in use."""
 
 
 def free_addresses(roles: Sequence[str] = PARTIES) -> dict[str, str]:

@@ -129,8 +129,8 @@ class ModelEngine(Engine):
         if need > free:
             raise CheckpointError(
                 f"{role} needs {human_bytes(need)} of memory on {self._device} for this model, of which "
-                f"{human_bytes(free)} are free; use another card, or the CPU, which reads from a disk what does not fit; "
-                f"{memory.FULL}"
+                f"{human_bytes(free)} are free; use another card, or the CPU, which reads from a disk what does not "
+                f"fit; {memory.FULL}"
             )
 
     def predict(

@@ -17,7 +17,6 @@ from parties.config import PartiesSettings
 from parties.dealer import Dealer
 from parties.dialer import COMMON_OPTIONS, SERVICE
 from parties.engine import Engine
-from parties.exit_codes import PortInUse
 from parties.failures import failure_frame
 from parties.frames import AnyFrame, decode, encode
 from parties.handshake import (
@@ -30,6 +29,7 @@ from parties.handshake import (
     check_version,
 )
 from parties.party import ComputingParty, Role
+from parties.ports import bind
 from parties.prefetch import Prefetch, shaped
 from parties.session import Registry, Session
 from parties.tls import certificate_role, server_credentials
@@ -86,14 +86,7 @@ class PartyServer:
     def start(self) -> None:
         """Bind the port and serve. Raises PortInUse, or ConfigurationError about certificates."""
         listen = self._settings.parties[self.role].listen
-        credentials = server_credentials(self._settings.tls_dir, self.role)
-        try:
-            self._server.add_secure_port(listen, credentials)
-        except RuntimeError:
-            raise PortInUse(
-                f"{self.role} cannot listen on {listen}: the port is in use or the address is not one of this machine; "
-                f"stop the other program or change {self.role}.address in the settings"
-            ) from None
+        bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
         self._server.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)

@@ -15,7 +15,7 @@ import pytest
 
 from parties.client import Client
 from parties.config import PARTIES, Measure, settings_toml
-from parties.exit_codes import ExitCode
+from parties.exit_codes import ExitCode, PortInUse
 from parties.launcher import Launcher, free_addresses, launch
 from parties.run import Progress
 from parties.tls import make_certificates
@@ -157,13 +157,22 @@ def test_a_port_in_use_is_named(tmp_path: Path, temporary_folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind((host, int(port)))
         taken.listen()
-        with pytest.raises(ConfigurationError, match=f"p1 cannot listen on {addresses['p1']}.*The port is taken"):
+        with pytest.raises(PortInUse, match=f"p1 cannot listen on {addresses['p1']}: the port is in use"):
             launch(config, module=PROGRAM)
         command = [sys.executable, "-P", "-m", PROGRAM, "p1", "--config", str(config)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == ExitCode.PORT_IN_USE
     assert f"p1 cannot listen on {addresses['p1']}: the port is in use" in done.stderr
+
+
+def test_parties_that_serve_already_do_not_pass_for_those_that_are_launched(tmp_path: Path) -> None:
+    make_certificates(tmp_path / "tls")
+    config = tmp_path / "parties.toml"
+    config.write_text(settings_toml(addresses := free_addresses(), tmp_path / "tls"))
+    taken = pytest.raises(PortInUse, match=f"p0 cannot listen on {addresses['p0']}: the port is in use")
+    with launch(config, module=PROGRAM), taken:
+        launch(config, module=PROGRAM)
 
 
 def test_a_wrong_setting_is_named_by_the_launcher_itself(tmp_path: Path) -> None:

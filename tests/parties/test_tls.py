@@ -10,6 +10,7 @@ import pytest
 
 from parties.config import ROLES, PartiesSettings
 from parties.dialer import Dialer
+from parties.exit_codes import PortInUse
 from parties.handshake import PROTOCOL_VERSION
 from parties.server import SERVER_OPTIONS, PartyServer
 from parties.tls import certificate_role, check_certificates, make_certificates
@@ -138,6 +139,17 @@ def test_a_connection_without_a_handshake_is_closed(settings: PartiesSettings, m
     with socket.create_connection((host, int(port)), timeout=10) as silent:
         assert silent.recv(1) == b""
     server.stop()
+
+
+def test_a_name_of_which_one_address_is_taken_is_refused(settings: PartiesSettings) -> None:
+    """As localhost is where a program listens on 127.0.0.1 alone and gRPC would be content with [::1]."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listen = f"localhost:{port}"
+        parties = {**settings.parties, "p0": replace(settings.parties["p0"], listen=listen)}
+        server = PartyServer(replace(settings, parties=parties), "p0", FakeEngine())
+        with pytest.raises(PortInUse, match=f"p0 cannot listen on {listen}: the port is in use"):
+            server.start()
 
 
 @pytest.mark.parametrize(
