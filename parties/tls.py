@@ -99,35 +99,13 @@ def check_certificates(tls_dir: Path, roles: tuple[str, ...] = ROLES) -> list[st
     findings: list[str] = []
     for role in roles:
         try:
-            authority_pem, certificate_pem, _ = _read(tls_dir, role)
-            authority = x509.load_pem_x509_certificate(authority_pem)
-            certificate = x509.load_pem_x509_certificate(certificate_pem)
-        except (ConfigurationError, ValueError) as error:
+            _read(tls_dir, role)
+        except ConfigurationError as error:
             findings.append(f"{role}: {error}")
             continue
-        findings += [f"{role}: {finding}" for finding in _check_one(role, certificate, authority)]
         mode = (tls_dir / f"{role}.key").stat().st_mode & 0o777
         if os.name == "posix" and mode & 0o077:
             findings.append(f"{role}: its key file has mode {mode:o}; others can read it (chmod 600)")
-    return findings
-
-
-def _check_one(role: str, certificate: x509.Certificate, authority: x509.Certificate) -> list[str]:
-    findings: list[str] = []
-    now = datetime.datetime.now(datetime.UTC)
-    if now < certificate.not_valid_before_utc:
-        findings.append(
-            f"its certificate is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}; check the clock"
-        )
-    if now > certificate.not_valid_after_utc:
-        findings.append(f"its certificate ended on {certificate.not_valid_after_utc:%Y-%m-%d}; run secure certs again")
-    names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if names != [role]:
-        findings.append(f"its certificate is made out to {names}, not to {role}")
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        findings.append("its certificate was not issued by the authority in authority.crt")
     return findings
 
 
@@ -209,7 +187,7 @@ def _write(out_dir: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _read(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:
-    """PEM bytes of the authority, the role's certificate and its key."""
+    """PEM bytes of the authority, the role's certificate and its key. Raises ConfigurationError that names the file."""
     try:
         authority, certificate, key = (
             (tls_dir / f"{AUTHORITY}.crt").read_bytes(),
@@ -221,12 +199,35 @@ def _read(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:
             f"{error.filename}: cannot be read: {error.strerror}; make certificates with: "
             f"secure{' ee' if role == 'server' else ''} certs --out {tls_dir}"
         ) from None
+    _check(tls_dir / role, authority, certificate, key)
+    return authority, certificate, key
+
+
+def _check(path: Path, authority_pem: bytes, certificate_pem: bytes, key_pem: bytes) -> None:
+    """Raise ConfigurationError unless the role that `path` ends in can use them, together and today."""
+    role = path.name
+    again = f"make all of them again, in a new folder, with secure{' ee' if role == 'server' else ''} certs"
     try:
-        issued = x509.load_pem_x509_certificate(certificate)
-        issued.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
     except (ValueError, TypeError, InvalidSignature):
         raise ConfigurationError(
-            f"{tls_dir / role}.crt was not issued by the authority in {tls_dir / AUTHORITY}.crt; "
+            f"{path}.crt was not issued by the authority in {path.with_name(AUTHORITY)}.crt; "
             "all roles need certificates that were made together"
         ) from None
-    return authority, certificate, key
+    names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [role]:
+        raise ConfigurationError(f"{path}.crt is made out to {names}, not to {role}; copy {role}.crt to this host")
+    now = datetime.datetime.now(datetime.UTC)
+    if now < (begin := certificate.not_valid_before_utc):
+        raise ConfigurationError(f"{path}.crt is valid only from {begin:%Y-%m-%d %H:%M} UTC; check this host's clock")
+    if now > (end := certificate.not_valid_after_utc):
+        raise ConfigurationError(f"{path}.crt ended on {end:%Y-%m-%d}; {again}")
+    try:
+        fits = serialization.load_pem_private_key(key_pem, None).public_key() == certificate.public_key()
+    except (ValueError, TypeError):
+        fits = False
+    if not fits:
+        raise ConfigurationError(
+            f"{path}.key is not the key of {path}.crt; copy the two that belong together, or {again}"
+        )

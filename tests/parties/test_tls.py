@@ -13,7 +13,7 @@ from parties.dialer import Dialer
 from parties.exit_codes import PortInUse
 from parties.handshake import PROTOCOL_VERSION
 from parties.server import SERVER_OPTIONS, PartyServer
-from parties.tls import certificate_role, check_certificates, make_certificates
+from parties.tls import certificate_role, check_certificates, make_certificates, server_credentials
 from parties.wire_pb2 import Hello
 from protocols.core.errors import ConfigurationError, HandshakeError
 from tests.parties.fakes import FakeEngine
@@ -69,7 +69,7 @@ def test_check_names_what_is_wrong(copy_certificates: Callable[[], Path], other_
     (folder / "owner.key").unlink()
     findings = "\n".join(check_certificates(folder))
     assert "p0: " in findings and "was not issued by the authority" in findings
-    assert "p1: its certificate is made out to ['client'], not to p1" in findings
+    assert "p1.crt is made out to ['client'], not to p1" in findings
     assert "dealer: its key file has mode 644" in findings
     assert "owner: " in findings and "cannot be read" in findings
     assert "client: " not in findings
@@ -79,6 +79,28 @@ def test_expired_certificates_are_found(tmp_path: Path) -> None:
     make_certificates(tmp_path / "tls", days=0)
     assert all("ended on" in finding for finding in check_certificates(tmp_path / "tls"))
     assert len(check_certificates(tmp_path / "tls")) == len(ROLES)
+
+
+def test_a_role_whose_certificate_has_ended_neither_dials_nor_listens(
+    settings: PartiesSettings, tmp_path: Path
+) -> None:
+    make_certificates(tmp_path / "tls", days=0)
+    settings = replace(settings, tls_dir=tmp_path / "tls")
+    with pytest.raises(ConfigurationError, match=r"client\.crt ended on .*; make all of them again.* secure certs"):
+        Dialer(settings, "client")
+    with pytest.raises(ConfigurationError, match=r"p0\.crt ended on "):
+        server_credentials(settings.tls_dir, "p0")
+
+
+@pytest.mark.parametrize("other", ["owner.key", "client.crt"])
+def test_a_key_that_is_not_the_certificates_is_named(
+    settings: PartiesSettings, copy_certificates: Callable[[], Path], other: str
+) -> None:
+    folder = copy_certificates()
+    shutil.copy(folder / other, folder / "client.key")
+    with pytest.raises(ConfigurationError, match=r"client\.key is not the key of .*client\.crt"):
+        Dialer(replace(settings, tls_dir=folder), "client")
+    assert len(check_certificates(folder)) == 1
 
 
 def test_certificates_of_two_authorities_do_not_mix(
