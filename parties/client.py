@@ -111,8 +111,8 @@ class Client:
     ) -> Prediction:
         """One prediction of a single step: `payloads` go to the computing parties, and theirs come back.
 
-        Raises HandshakeError when the parties hold another model (load it again), PartyUnreachable, PartyLost, or the
-        error that a party reports.
+        Raises SessionError when a party no longer has the model, HandshakeError when it was loaded anew (load it again
+        in either case), PartyUnreachable, PartyLost, or the error that a party reports.
         """
         with self.converse(model_digest, policy_digest, request, 1, progress) as conversation:
             outputs = conversation.step(payloads)
@@ -162,7 +162,7 @@ class Client:
             return dict(zip(roles, answers, strict=True))
 
     def close(self) -> None:
-        """Close all connections; sessions that still run are cancelled."""
+        """Close all connections; sessions that still run are cancelled, and later calls raise SessionError at once."""
         self._dialer.close()
 
     def __enter__(self) -> Client:

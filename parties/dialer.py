@@ -14,7 +14,7 @@ from parties.prefetch import shaped
 from parties.tls import channel_credentials, channel_name_options
 from parties.transport import Link
 from parties.wire_pb2 import Accept, Frame, Hello
-from protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable
+from protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable, SessionError
 
 SERVICE = "secure_inference.Party"
 RETRY_SECONDS = 0.1
@@ -52,11 +52,14 @@ class Dialer:
         self._settings = settings
         self._credentials = channel_credentials(settings.tls_dir, role)
         self._channels: dict[str, grpc.Channel] = {}
+        self._closed = False
         self._lock = threading.Lock()
 
     def channel(self, peer: str) -> grpc.Channel:
-        """The gRPC channel to `peer`."""
+        """The gRPC channel to `peer`. Raises SessionError after `close`."""
         with self._lock:
+            if self._closed:
+                raise SessionError(f"{self.role}'s connections to the parties were closed; launch or connect again")
             if peer not in self._channels:
                 options = [*CHANNEL_OPTIONS, *channel_name_options(peer)]
                 address = self._settings.parties[peer].address
@@ -92,8 +95,9 @@ class Dialer:
                 timer.cancel()
 
     def close(self) -> None:
-        """Close every channel; streams still open on them are cancelled."""
+        """Close every channel; streams still open on them are cancelled. No other one is opened any more."""
         with self._lock:
+            self._closed = True
             for channel in self._channels.values():
                 channel.close()
             self._channels.clear()

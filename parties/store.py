@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from parties.wire_pb2 import Hello
-from protocols.core.errors import HandshakeError
+from protocols.core.errors import HandshakeError, SessionError
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,15 @@ class ModelStore:
             self._models.pop(model_digest, None)
 
     def get(self, hello: Hello) -> StoredModel:
-        """The model that a session asks for. Raises HandshakeError when this role holds another one, or none."""
+        """The model that a session asks for. Raises SessionError where there is none, HandshakeError for another."""
         with self._lock:
             stored = self._models.get(hello.model_digest)
         where = f"{self._role} (load the model again)"
         if stored is None:
-            raise HandshakeError("model digest", "no such model loaded", hello.model_digest, where)
+            raise SessionError(
+                f"{self._role} has no model {hello.model_digest[:12]} in memory: since it was loaded, {self._role} was "
+                "restarted, or a client unloaded it; load the model again"
+            )
         if stored.load_id != hello.load_id:
             raise HandshakeError("load id", stored.load_id, hello.load_id, where)
         if stored.policy_digest != hello.policy_digest:

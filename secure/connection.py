@@ -75,7 +75,10 @@ class Parties:
         self._stop = stop
 
     def close(self) -> None:
-        """End the connections and whatever `launch` started. Does nothing the second time."""
+        """End the connections and whatever `launch` started; models there raise SessionError from now on.
+
+        Does nothing the second time.
+        """
         stop, self._stop = self._stop, None
         try:
             self.client.close()

@@ -166,12 +166,28 @@ def test_predicting_without_loading_says_so(client: Client) -> None:
         predict(client, FakeManifest())
 
 
+def test_calls_after_closing_say_so_at_once(
+    client: Client, manifest: FakeManifest, shares: dict[str, Path], local_parties: LocalParties
+) -> None:
+    client.close()
+    local_parties.stop_all()
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: predict(client, manifest),
+        lambda: client.load_model(manifest, shares),
+        lambda: client.unload_model(manifest.digest),
+        client.health,
+    )
+    for call in calls:
+        with pytest.raises(SessionError, match="client's connections to the parties were closed; launch or connect"):
+            call()
+
+
 def test_an_unloaded_model_has_to_be_loaded_again(
     client: Client, manifest: FakeManifest, shares: dict[str, Path]
 ) -> None:
     with Client(client.settings) as other:
         other.unload_model(manifest.digest)
-    with pytest.raises(HandshakeError, match=r"load the model again.*model digest differs: .*no such model loaded"):
+    with pytest.raises(SessionError, match=r"has no model .* unloaded it; load the model again"):
         predict(client, manifest)
     client.load_model(manifest, shares)
     predict(client, manifest)
@@ -182,7 +198,7 @@ def test_a_restarted_party_makes_all_load_again(
 ) -> None:
     local_parties.stop("p1")
     local_parties.start("p1")
-    with pytest.raises(HandshakeError, match=r"p1 \(load the model again\): model digest differs"):
+    with pytest.raises(SessionError, match=r"p1 has no model .*, p1 was restarted, or .*; load the model again"):
         predict(client, manifest)
     client.load_model(manifest, shares)
     predict(client, manifest)
