@@ -321,7 +321,7 @@ def _environment() -> dict[str, str]:
     """This process's environment, with our packages' folder on the path: children find them installed or not."""
     packages = str(Path(__file__).resolve().parent.parent)
     paths = [packages, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {"GRPC_VERBOSITY": "ERROR", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _drop(role: str, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,31 @@ def test_a_users_package_of_the_same_name_is_refused(tmp_path: Path, kind: str) 
     assert last.startswith("ImportError: ")
     assert str(theirs) in last
     assert str(siblings.HOME / "models") in last
+
+
+@pytest.mark.parametrize("chosen", [None, "ERROR"])
+def test_grpc_is_silent_unless_the_user_wants_it_otherwise(chosen: str | None) -> None:
+    """Two servers on one port, of which gRPC tells on standard error in words of its own."""
+    program = (
+        "import secure, grpc\n"
+        "from concurrent import futures\n"
+        "options = [('grpc.so_reuseport', 0)]\n"
+        "first, second = (grpc.server(futures.ThreadPoolExecutor(1), options=options) for _ in range(2))\n"
+        "port = first.add_insecure_port('127.0.0.1:0')\n"
+        "try:\n"
+        "    second.add_insecure_port(f'127.0.0.1:{port}')\n"
+        "except RuntimeError:\n"
+        "    print('in use')\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    environment |= {"PYTHONPATH": str(siblings.HOME)} | ({"GRPC_VERBOSITY": chosen} if chosen else {})
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout == "in use\n"
+    assert ("already in use" in done.stderr) == (chosen is not None), done.stderr
+
+
+def test_the_package_is_a_program() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(siblings.HOME)}
+    command = [sys.executable, "-m", "secure", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (done.returncode, done.stdout) == (0, f"secure-inference {secure.__version__}\n"), done.stderr

@@ -1,0 +1,8 @@
+"""`python -m secure`: the command line."""
+
+from __future__ import annotations
+
+from secure.cli import main
+
+if __name__ == "__main__":
+    main()
