@@ -21,6 +21,7 @@ from models.outputs import model_output
 from models.program import network
 from protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from protocols.core.fixedpoint import FixedPointPolicy
+from secure.arguments import checked
 from secure.connection import Parties
 from secure.generation import Generation
 from secure.generation_config import GenerationConfig, read_generation_config
@@ -29,7 +30,7 @@ from secure.progress import status
 from secure.report import Report
 from secure.resident import ResidentModel, load_model
 from secure.sampling import GenerationOptions, Sampling
-from secure.split import read_client_tables, share_files
+from secure.split import check_folder, read_client_tables, share_files
 from secure.tokens import batches, load_tokenizer, tokenize
 
 
@@ -61,6 +62,7 @@ class PrivateModel(ResidentModel):
         self._generation_config = generation_config
 
     @classmethod
+    @checked
     def from_pretrained(
         cls,
         path: Path | str,
@@ -101,10 +103,10 @@ class PrivateModel(ResidentModel):
                 f"these parties compute by the protocol {parties.protocol!r}, {protocol!r} is asked for; "
                 "launch or connect to parties of that one"
             )
-        if not folder.is_dir():
-            raise CheckpointError(f"{folder} is no folder; it should be a checkpoint or a split checkpoint")
-        tokenizer = load_tokenizer(folder)
+        check_folder(folder, "a checkpoint or a split checkpoint")
+        # First: the tokenizer reads config.json, too, and would be blamed for it.
         generation_config = read_generation_config(folder)
+        tokenizer = load_tokenizer(folder)
         if (folder / MANIFEST_NAME).is_file():
             return cls._from_split(
                 folder,
@@ -182,6 +184,7 @@ class PrivateModel(ResidentModel):
         )
 
     @classmethod
+    @checked
     def from_module(
         cls,
         module: torch.nn.Module,

@@ -17,6 +17,7 @@ from parties.conversation import Costs
 from parties.run import Progress
 from protocols.core.errors import ConfigurationError
 from protocols.families import BEAVER
+from secure.arguments import checked
 
 
 class Steps(Protocol):
@@ -95,6 +96,7 @@ class Parties:
         self.close()
 
 
+@checked
 def launch(
     config: Path | str | None = None,
     *,
@@ -130,6 +132,7 @@ def launch(
         raise
 
 
+@checked
 def connect(config: Path | str) -> Parties:
     """Connect to parties that run already, at the addresses in a parties.toml. Connections are opened at first use.
 

@@ -33,10 +33,20 @@ def split(
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
+    check_folder(checkpoint, "a checkpoint")
     check_empty(out_dir)
     return split_checkpoint(
         checkpoint, out_dir, weights=weights, head=head, protocol=protocol, stream_exponent=stream_exponent
     )
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raises CheckpointError when there is no such folder. what: it should be, in words."""
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder} is no folder; it should be {what}. Download a model of the Hugging Face hub first: "
+            "huggingface_hub.snapshot_download(name) gives its folder"
+        )
 
 
 def check_empty(out_dir: Path) -> None:

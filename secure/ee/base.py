@@ -18,6 +18,7 @@ from secure.ee.folder import Step, TensorFolder, no_progress, read_json
 from secure.ee.manifest import MANIFEST_NAME, EncryptionManifest
 from secure.ee.sealing import seal
 from secure.ee.tokenizer_ids import largest_id
+from secure.split import check_folder
 from secure.tokens import load_tokenizer
 
 CONFIG_NAME = "config.json"
@@ -45,8 +46,7 @@ _CLIENT_FILES = (CONFIG_NAME, GENERATION_NAME, *TOKENIZER_FILES, "preprocessor_c
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a plain checkpoint. Raises CheckpointError for another folder, or an encrypted one."""
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder; it should be a checkpoint")
+    check_folder(folder, "a checkpoint")
     if (folder / MANIFEST_NAME).is_file():
         raise CheckpointError(f"{folder} is encrypted already; give the checkpoint that it was made from")
     if not (folder / CONFIG_NAME).is_file():

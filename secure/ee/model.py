@@ -17,6 +17,7 @@ from parties.generation_engine import GenerationLimits, Pooling, Sampling
 from protocols.core.errors import InputError
 from protocols.equivariant.fields import label_count
 from protocols.equivariant.key import Key
+from secure.arguments import checked
 from secure.ee import claims
 from secure.ee.client import Client, open_client
 from secure.ee.inputs import as_rows, as_tensor
@@ -44,6 +45,7 @@ class EncryptedModel:
         self._tables = SplitTables(client) if is_split_client(client.folder) else None
 
     @classmethod
+    @checked
     def from_pretrained(
         cls,
         path: Path | str,

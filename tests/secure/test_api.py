@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -242,6 +243,18 @@ def test_unload_and_close(model: PrivateModel, client: InProcessClient) -> None:
     parties.close()
     assert stopped == [True]
     assert client.closed >= 1
+
+
+def test_a_name_that_is_no_folder_says_how_to_get_one(parties: Parties) -> None:
+    with pytest.raises(CheckpointError, match=r"bert-base-uncased is no folder; .*huggingface_hub\.snapshot_download"):
+        PrivateModel.from_pretrained("bert-base-uncased", parties=parties)
+
+
+def test_a_broken_config_is_not_blamed_on_the_tokenizer(checkpoint: Path, parties: Parties, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "broken"))
+    (folder / "config.json").write_text('{"model_type": ')
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        PrivateModel.from_pretrained(folder, parties=parties)
 
 
 def test_the_end_of_a_block_unloads(

@@ -70,7 +70,11 @@ def test_usage_error(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         (("predict", "--config", "missing.toml", "cat"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
         (("launch", "--config", "missing.toml"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
         (("party", "p0", "--config", "missing.toml"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
-        (("split", "nowhere", "--out", "shares"), ExitCode.CHECKPOINT, "nowhere is no checkpoint folder"),
+        (
+            ("split", "nowhere", "--out", "shares"),
+            ExitCode.CHECKPOINT,
+            "nowhere is no folder; it should be a checkpoint. Download",
+        ),
         (("certs", "--out", "certs", "--host", "p0"), ExitCode.CONFIGURATION, "expected ROLE=NAME"),
         (("certs", "--out", "certs", "--host", "p7=here"), ExitCode.CONFIGURATION, "unknown role 'p7'"),
         (("doctor", "--config", "missing.toml"), ExitCode.CONFIGURATION, "cannot be read"),
