@@ -209,6 +209,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
     for role, party in parties.items():
         for key, address in (("address", party.address), ("listen", party.listen or party.address)):
             _check_address(address, f"{path}: {role}.{key}")
+    _check_distinct({role: party.address for role, party in parties.items()}, path)
     return PartiesSettings(
         parties=MappingProxyType(
             {
@@ -236,7 +237,9 @@ def _parties(literal: _SettingsLiteral, path: Path) -> dict[str, _PartyLiteral]:
         if party is not None and role not in chosen.roles:
             raise ConfigurationError(f"{path}: {role} has no part in the protocol {chosen.name!r}; remove it")
         if party is None and role in chosen.roles:
-            raise ConfigurationError(f"{path}: {role} is missing")
+            raise ConfigurationError(
+                f"{path}: {role} is missing; the protocol {chosen.name!r} is for {', '.join(chosen.roles)}"
+            )
     if literal.measure.offline_first and "dealer" not in chosen.roles:
         raise ConfigurationError(f"{path}: measure.offline_first: the protocol {chosen.name!r} has no offline phase")
     return parties
@@ -266,7 +269,7 @@ def settings_toml(
 def split_address(address: str) -> tuple[str, int]:
     """'host:port' or '[v6]:port' as (host, port). Raises ValueError."""
     host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not separator or not host or set(host) & set("/ ") or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(address)
     return host.strip("[]"), int(port)
 
@@ -275,7 +278,18 @@ def _check_address(address: str, where: str) -> None:
     try:
         split_address(address)
     except ValueError:
-        raise ConfigurationError(f'{where} is {address!r}; expected "host:port" with a port from 1 to 65535') from None
+        raise ConfigurationError(
+            f'{where} is {address!r}; expected "host:port" with a port from 1 to 65535, and nothing before or after it'
+        ) from None
+
+
+def _check_distinct(addresses: Mapping[str, str], path: Path) -> None:
+    """Raise ConfigurationError for two parties at one address, where one's certificate would be refused."""
+    roles: dict[str, str] = {}
+    for role, address in addresses.items():
+        other = roles.setdefault(address.lower(), role)
+        if other != role:
+            raise ConfigurationError(f"{path}: {role}.address is {address!r}, as {other}.address is; give each its own")
 
 
 def _explain(item: dict[str, Any]) -> str:

@@ -59,6 +59,10 @@ def test_written_settings_are_read_back(tmp_path: Path) -> None:
         (GOOD + "[limits]\nthreads = 'two'", "limits.threads: input should be a valid integer"),
         (GOOD.replace("localhost:7100", "localhost"), "p0.address is 'localhost'; expected \"host:port\""),
         (GOOD.replace("0.0.0.0:7101", "0.0.0.0:99999"), "p1.listen is '0.0.0.0:99999'"),
+        (GOOD.replace("localhost:7100", "http://localhost:7100"), "p0.address is 'http://localhost:7100'; .* before"),
+        (GOOD.replace("localhost:7102", "Localhost:7100"), "dealer.address is 'Localhost:7100', as p0.address is"),
+        ('protocol = "replicated"' + GOOD, "p2 is missing; the protocol 'replicated' is for p0, p1, p2"),
+        ('protocol = "replicated"' + GOOD + '[p2]\naddress = "localhost:7103"', "dealer has no part in the protocol"),
         ("[p0", "is not valid TOML"),
     ],
 )
