@@ -93,7 +93,12 @@ class Worker:
                 session.watch_peers()
                 session.run.receive_file(file, self._check_upload)
                 file.flush()
-                yield memory.UPLOADS / str(file.fileno())
+                path = memory.UPLOADS / str(file.fileno())
+                try:
+                    yield path
+                except CheckpointError as error:
+                    uploaded = f"the file that was uploaded to {self._role.name}"
+                    raise CheckpointError(str(error).replace(str(path), uploaded)) from None
 
     def _check_upload(self, count: int) -> None:
         """Raises CheckpointError when a share file of `count` bytes is more than this party takes."""

@@ -28,7 +28,7 @@ from secure.generation_config import GenerationConfig, read_generation_config
 from secure.module import PrivateModule
 from secure.progress import status
 from secure.report import Report
-from secure.resident import ResidentModel, load_model
+from secure.resident import ResidentModel, load_model, load_split
 from secure.sampling import GenerationOptions, Sampling
 from secure.split import check_folder, read_client_tables, share_files
 from secure.tokens import batches, load_tokenizer, tokenize
@@ -172,7 +172,7 @@ class PrivateModel(ResidentModel):
                 f"{folder} was split with stream_exponent {exponent}, {stream_exponent} is asked for; split it again"
             )
         tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
-        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol), progress)
+        load_seconds = load_split(parties, manifest, folder, progress)
         return cls(
             manifest,
             parties,

@@ -17,7 +17,7 @@ from models.manifest import Manifest, WeightVisibility
 from protocols.core.errors import CheckpointError, InputError
 from secure.connection import Parties
 from secure.progress import status
-from secure.resident import ResidentModel, load_model
+from secure.resident import ResidentModel, load_model, load_split
 from secure.split import check_empty, read_client_tables, share_files
 
 
@@ -80,7 +80,7 @@ class PrivateModule(ResidentModel):
         folder = Path(folder)
         manifest = read_manifest(folder)
         tables = read_client_tables(folder, manifest)
-        load_seconds = load_model(parties, manifest, share_files(folder, manifest.protocol), progress)
+        load_seconds = load_split(parties, manifest, folder, progress)
         return cls(manifest, parties, embeddings=tables, load_seconds=load_seconds)
 
     @staticmethod

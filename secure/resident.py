@@ -17,10 +17,11 @@ from models.network import Inputs
 from models.program import network
 from models.request import Output, Request
 from parties.conversation import Costs
-from protocols.core.errors import InputError, SessionError
+from protocols.core.errors import CheckpointError, InputError, SessionError
 from secure.connection import Parties
 from secure.progress import LayerBar, layer_bar
 from secure.report import Report
+from secure.split import share_files
 
 
 class ResidentModel:
@@ -94,3 +95,14 @@ def load_model(
     with layer_bar(1, len(manifest.parameters), progress) as bar:
         parties.client.load_model(manifest, shares, bar.watch)
     return time.monotonic() - started
+
+
+def load_split(parties: Parties, manifest: Manifest, folder: Path, progress: bool | None = None) -> float:
+    """As `load_model`, for a split folder. Where it lacks the share files, each party serves its own."""
+    shares = share_files(folder, manifest.protocol)
+    try:
+        return load_model(parties, manifest, shares, progress)
+    except CheckpointError as error:
+        if shares is None:
+            raise
+        raise CheckpointError(f"{folder}: {error}") from None  # a party does not know where an upload is from

@@ -76,7 +76,7 @@ class FakeEngine(Engine):
         content = share.read_bytes() if share is not None else None
         expected = json.loads(manifest_json)["share_bytes"]
         if not isinstance(tools, DealerTools) and len(content or b"") != expected:
-            raise CheckpointError(f"share has {len(content or b'')} bytes instead of {expected}")
+            raise CheckpointError(f"{share} has {len(content or b'')} bytes instead of {expected}")
         self._talk(tools, FakeRequest(layers=2))
         return {"share": content}, [{"layer": "load"}]
 

@@ -245,6 +245,19 @@ def test_unload_and_close(model: PrivateModel, client: InProcessClient) -> None:
     assert client.closed >= 1
 
 
+def test_shares_of_different_splits_are_named_by_their_folder(
+    checkpoint: Path, parties: Parties, client: InProcessClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_checkpoint(checkpoint, tmp_path)
+
+    def load(*_: object) -> NoReturn:
+        raise CheckpointError("the file that was uploaded to p0 is not the share of p0")
+
+    monkeypatch.setattr(client, "load_model", load)
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: the file that was uploaded to p0"):
+        PrivateModel.from_pretrained(tmp_path, parties=parties)
+
+
 def test_a_name_that_is_no_folder_says_how_to_get_one(parties: Parties) -> None:
     with pytest.raises(CheckpointError, match=r"bert-base-uncased is no folder; .*huggingface_hub\.snapshot_download"):
         PrivateModel.from_pretrained("bert-base-uncased", parties=parties)
