@@ -57,11 +57,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     wait_until_set(stopping)
     _LOG.info("stopping")
     server.stop()
-    if server.sessions:
-        _LOG.warning("a session still computes; it ends with this process")
-        # Without the interpreter's own end, in which a thread that is back from a gate would crash the process.
-        logging.shutdown()
-        os._exit(ExitCode.OK)
+    end_what_computes(server.sessions)
     return ExitCode.OK
 
 
@@ -82,6 +78,17 @@ def wait_until_set(stopping: threading.Event) -> None:
     """Wait, in steps: a signal that arrives just before a wait begins is handled only when the wait returns."""
     while not stopping.wait(SIGNAL_SECONDS):
         pass
+
+
+def end_what_computes(sessions: int) -> None:
+    """At the end of a process, end it here where sessions still compute.
+
+    In the interpreter's own end a thread that is back from a gate would crash the process.
+    """
+    if sessions:
+        _LOG.warning("a session still computes; it ends with this process")
+        logging.shutdown()
+        os._exit(ExitCode.OK)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,10 +16,11 @@ import httpx
 import torch
 from transformers.utils import logging as transformers_logging
 
+from parties import memory
 from parties.generation import GenerationServer
 from parties.generation_client import GenerationClient
 from parties.generation_engine import Admission, GenerationLimits
-from parties.main import stop_on_signals, wait_until_set
+from parties.main import end_what_computes, stop_on_signals, wait_until_set
 from protocols.core.errors import CheckpointError, ConfigurationError
 from secure.ee.backends import Backend, GrpcBackend
 from secure.ee.client import Client
@@ -62,6 +63,7 @@ def run_server(
         raise ConfigurationError(f"--http {http} could be reached by other machines; use --https for those")
     if https is not None:
         check_exposure(https, api_key, "--https")
+    memory.dump_no_core()
     _log_to_stderr()
     stopping = stop_on_signals(parent_on_stdin)
     if threads is not None:
@@ -81,6 +83,7 @@ def run_server(
                 _LOG.info("%s on %s:%d", "HTTP" if tls is None else "HTTPS", parsed(address)[0], port)
         wait_until_set(stopping)
         _LOG.info("stopping")
+    end_what_computes(admission.running)
 
 
 def run_proxy(

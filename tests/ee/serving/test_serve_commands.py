@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import openai
 import pytest
@@ -142,6 +143,33 @@ def test_a_taken_port(tiny: Tiny, serve_http: Callable[..., int]) -> None:
         signal.signal(number, handler)
     assert isinstance(error, PortInUse)
     assert f"cannot listen on 127.0.0.1:{port}" in str(error)
+
+
+class Exited(Exception):
+    """In place of the process's end."""
+
+
+@pytest.mark.parametrize("sessions", [0, 1])
+def test_the_servers_process_is_as_careful_as_a_partys(
+    sessions: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No core dump; what still computes at the end ends without the interpreter."""
+    done: list[str] = []
+
+    def leave(code: int) -> NoReturn:
+        done.append(f"exit {code}")
+        raise Exited
+
+    monkeypatch.setattr("parties.memory.dump_no_core", lambda: done.append("no core"))
+    monkeypatch.setattr("secure.ee.serving.wait_until_set", lambda stopping: None)
+    monkeypatch.setattr(Admission, "running", sessions)
+    monkeypatch.setattr(os, "_exit", leave)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    error = run("serve", str(tiny.encrypted), "--http", "127.0.0.1:0")
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert isinstance(error, Exited) == bool(sessions)
+    assert done == ["no core", "exit 0"][: 1 + sessions]
 
 
 def test_missing_packages_are_named(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
