@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from protocols.core.secret import Secret
-from protocols.functions.chosen import exponentials
+from protocols.functions.chosen import exponentials, softmax
 
 _UNHALVED = 128  # tokens whose values, up to 58 each, may add up: powers are at most 2^(1/8)
 _MOST_UNDIVIDED = 512  # beyond that many, halving all that often would cost precision
@@ -22,8 +22,7 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     """
     tokens = scores.shape[-1]
     if tokens > _MOST_UNDIVIDED:
-        powers, inverse = exponentials(scores, base_two=True)
-        return (powers * inverse) @ values
+        return softmax(scores, base_two=True) @ values
     halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
     powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
     return values.protocol.multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)

@@ -114,12 +114,12 @@ def fine_inverse_root(count: int, lowest: int, highest: int, output_bits: int, *
     )
 
 
-def reciprocal(x: Secret, *, lowest: int = -4, highest: int = 13) -> Secret:
-    """1 / x elementwise for 2^lowest <= x < 2^highest, at most the inverse of 2^lowest below.
+def reciprocal(x: Secret, *, lowest: int = -4, highest: int = 13, output_bits: int = 16) -> Secret:
+    """1 / x elementwise for 2^lowest <= x < 2^highest, at most the inverse of 2^lowest below, with output_bits.
 
-    Shapes: any -> same. Error: 4e-5 relative, and the ring's resolution. Reveals nothing.
+    Shapes: any -> same. Error: 4e-5 relative, 2^-output_bits, and 2^-20 of the largest result. Reveals nothing.
     """
-    return x.protocol.piecewise(x, reciprocal_function(lowest, highest, input_bits=x.fraction_bits))
+    return x.protocol.piecewise(x, reciprocal_function(lowest, highest, output_bits, input_bits=x.fraction_bits))
 
 
 def rsqrt(x: Secret, *, lowest: int = -8, highest: int = 13) -> Secret:

@@ -24,7 +24,7 @@ from protocols.functions.argmax import maximum_along
 from protocols.functions.compare import less_than
 from protocols.functions.layernorm import VARIANCE_POWERS, sum_powers
 from protocols.functions.octaves import inverse_root_function
-from protocols.functions.softmax import halved, inverse_sum
+from protocols.functions.softmax import divided, halved, inverse_sum
 
 LOWEST_EXPONENT = 14.0
 """PUMA's threshold: exp is zero below minus this."""
@@ -144,7 +144,7 @@ def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:
     """PUMA's softmax along the last axis. Shapes: as ours. Reveals nothing."""
     powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
-    return powers * inverse
+    return divided(powers, inverse)
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:

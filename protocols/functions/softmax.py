@@ -9,6 +9,10 @@ from protocols.functions.argmax import maximum_along
 from protocols.functions.octaves import reciprocal
 
 _COARSE_BITS = 3
+_SHORT_POWER = 10
+"""Sums below 2^10, which those of up to 512 elements are, have inverses of 64 units and more."""
+_INVERSE_BITS, _FINE_INVERSE_BITS = 16, 22
+_SHARE_VALUE_BITS = 1  # of a share of the whole, which errors may bring above one
 MASKED = -2048.0
 """What an additive mask holds at positions that must get probability zero: below every score by more than 16."""
 
@@ -39,8 +43,14 @@ def inverse_sum(powers: Secret, halvings: int) -> Secret:
 
     The largest element contributes 2^(-1/8) to 2^(1/8) before it is halved, so the sum is between 1/2 and 2 n then.
     """
-    highest = math.ceil(math.log2(powers.shape[-1])) + 1
-    return reciprocal(powers.sum(-1, keepdim=True), lowest=-1 - halvings, highest=highest - halvings)
+    highest = math.ceil(math.log2(powers.shape[-1])) + 1 - halvings
+    output_bits = _INVERSE_BITS if highest <= _SHORT_POWER else _FINE_INVERSE_BITS
+    return reciprocal(powers.sum(-1, keepdim=True), lowest=-1 - halvings, highest=highest, output_bits=output_bits)
+
+
+def divided(powers: Secret, inverse: Secret) -> Secret:
+    """powers * inverse at the scale of the powers, both undivided as `exponentials` gives them. Shapes: as there."""
+    return powers.protocol.multiply(powers, inverse, fraction_bits=powers.fraction_bits, value_bits=_SHARE_VALUE_BITS)
 
 
 def halved(powers: Secret, halvings: int) -> Secret:
@@ -56,6 +66,8 @@ def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = Fals
     """Softmax along the last axis, with an additive mask of 0 and MASKED.
 
     Shapes: [..., n], mask broadcasts to it -> [..., n]. Error: 2e-4. Reveals nothing.
+    With probabilistic truncation the errors of a row cancel: it adds up to one up to 1/256. With exact truncation each
+    entry is a floor, and up to n 2^-16 more is missing: 6 % of a row of 4096 equal scores.
     """
     powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
-    return powers * inverse
+    return divided(powers, inverse)

@@ -78,6 +78,7 @@ EVERY = [
     compare.NEGATIVE,
     octaves.reciprocal_function(-4, 13),
     octaves.reciprocal_function(-1, 8),
+    octaves.reciprocal_function(-1, 13, 22),
     octaves.inverse_root_function(1, -8, 13),
     octaves.inverse_root_function(1, -8, 16, 22),
     octaves.inverse_root_function(384, -12, 20, 17),
@@ -132,7 +133,7 @@ def test_declared_sizes(function: Piecewise) -> None:
             assert math.log2(piece.period) == int(math.log2(piece.period))
 
 
-@pytest.mark.parametrize("function", EVERY[:2] + EVERY[4:7], ids=IDS[:2] + IDS[4:7])
+@pytest.mark.parametrize("function", EVERY[:2] + EVERY[4:7] + EVERY[8:9], ids=IDS[:2] + IDS[4:7] + IDS[8:9])
 def test_declared_error_of_the_gate_on_a_dense_grid(function: Piecewise) -> None:
     """The same, fixed-point rounding included: what the parties compute."""
     low, high = function.domain
