@@ -261,7 +261,7 @@ class BeaverProtocol(Protocol):
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
-        needed = self.policy.ring_bits(own.fraction_bits) + math.ceil(math.log2(max(own.shape[dim], 2)))
+        needed = self.policy.sum_bits(own.fraction_bits, own.shape[dim])
         if _narrowest(own) < needed:
             own = self._shared(own, max(needed, self.policy.ring_bits(2 * self.policy.fraction_bits)))
         return own.map(lambda t: t.sum(dim, keepdim=keepdim))

@@ -83,6 +83,7 @@ class CleartextProtocol(Protocol):
         return self._secret(self._bounded("multiply_public", product), x.fraction_bits + self.policy.fraction_bits)
 
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
+        self.policy.sum_bits(x.fraction_bits, x.shape[dim])  # which refuses what does not fit
         return self._secret(self._value(x).sum(dim, keepdim=keepdim), x.fraction_bits)
 
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:

@@ -71,6 +71,16 @@ class FixedPointPolicy:
             )
         return needed
 
+    def sum_bits(self, fraction_bits: int, count: int) -> int:
+        """The ring that a sum of `count` values at this scale takes. Raises ProtocolError when there is none."""
+        needed = self.ring_bits(fraction_bits) + math.ceil(math.log2(max(count, 2)))
+        if needed > ring.WORD_BITS:
+            raise ProtocolError(
+                f"a sum of {count} numbers with {fraction_bits} fraction bits takes {needed} bits, more than the ring "
+                "has; truncate them first"
+            )
+        return needed
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return asdict(self)

@@ -141,7 +141,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
-        """Sum along one axis. Local."""
+        """Sum along one axis. Local. Raises ProtocolError where no ring holds the sum of so many values."""
 
     @abstractmethod
     def truncate(self, x: Secret, fraction_bits: int) -> Secret:

@@ -237,7 +237,7 @@ class ReplicatedParty(Protocol):
     def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
         own = self._own(x)
         values = self.policy.ring_bits(own.fraction_bits)
-        needed = values + math.ceil(math.log2(max(own.shape[dim], 2)))
+        needed = self.policy.sum_bits(own.fraction_bits, own.shape[dim])
         # Any value is summed for a mean, and what is left without it multiplied three times, in the full ring. What
         # has too small a ring for any value is softmax's powers, and goes on into one product.
         shares = self.shares_of(own, needed, larger=ring.WORD_BITS if own.shares.bits >= values else _PRODUCT_BITS)

@@ -201,6 +201,16 @@ def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None, fami
     assert torch.equal(run.real, x.sum() if factor is None else torch.zeros(5, dtype=torch.float64))
 
 
+def _sum_of_products(x: Secret) -> Secret:
+    return x.protocol.multiply_public(x, torch.ones(1)).sum(0)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_as_many_products_as_the_ring_holds_add_up(family: Family) -> None:
+    run = secure(_sum_of_products, torch.ones(2**17, dtype=torch.float64), family=family)
+    assert float(run.real) == 2**17
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize(
     ("function", "shape", "message"),
@@ -208,6 +218,7 @@ def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None, fami
         pytest.param(gelu.gelu, (0, 3), "no elements", id="empty"),
         pytest.param(lambda x: x * 1e-14, (3,), "leaves nothing", id="tiny-factor"),
         pytest.param(lambda x: x.protocol.square_sum(x) * 0.3, (3,), "no room for a factor", id="fine-number"),
+        pytest.param(_sum_of_products, (2**17 + 1,), "takes 65 bits.*truncate them first", id="long-sum"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_by_every_role(
