@@ -65,9 +65,12 @@ def halved(powers: Secret, halvings: int) -> Secret:
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:
     """Softmax along the last axis, with an additive mask of 0 and MASKED.
 
-    Shapes: [..., n], mask broadcasts to it -> [..., n]. Error: 2e-4. Reveals nothing.
-    With probabilistic truncation the errors of a row cancel: it adds up to one up to 1/256. With exact truncation each
-    entry is a floor, and up to n 2^-16 more is missing: 6 % of a row of 4096 equal scores.
+    Shapes: [..., n], mask broadcasts to it -> [..., n]. Error: 1e-4 + 3e-5 (n - 1). Reveals nothing.
+    The inverse is off by 4e-5 of itself and 1.8e-5, and a product by a unit. The rest are exponentials that come out
+    as zero, from 2^-15.25 down, where the largest is 2^(-1/8) or more: at the worst all others of a row, and what they
+    had goes to the largest. Rounding of small ones is as bad with exact truncation, and mostly cancels otherwise.
+    A row adds up to one, up to 1/256, or 1/64 where 128 < n <= 512; but with exact truncation each entry is a floor,
+    and up to n 2^-16 more is missing: 6 % of a row of 4096 equal scores.
     """
     powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
     return divided(powers, inverse)

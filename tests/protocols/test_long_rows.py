@@ -1,4 +1,4 @@
-"""Softmax over more elements than a short row has: shares of the whole are small, and many of them add up."""
+"""Softmax over rows of any length: in long ones shares of the whole are small, and many of them add up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.secret import Secret
 from protocols.functions import chosen, softmax
 from tests.families import FAMILIES
@@ -53,6 +54,30 @@ def test_floors_add_up_to_less_than_the_whole(length: int, family: Family) -> No
     short = 1.0 - run.real
     assert float(short.max()) <= length * 2.0**-16 + 1 / 256
     assert float(short.min()) > -1 / 256
+
+
+def depths_of(length: int) -> Tensor:
+    """Rows of one large score, at and between multiples of an eighth, and all others alike and far below it."""
+    depth, largest = torch.meshgrid(
+        torch.linspace(14.9, 15.7, 17, dtype=torch.float64),
+        torch.tensor([0.0, 2.0**-16, 1 / 16, LARGEST, 1799.0, -1700.03], dtype=torch.float64),
+        indexing="ij",
+    )
+    scores = (largest - depth).reshape(-1, 1).expand(-1, length).clone()
+    scores[:, length // 2] = largest.reshape(-1)
+    return on_grid(scores)
+
+
+@families
+@pytest.mark.parametrize("policy", [POLICY, EXACT], ids=lambda policy: policy.truncation)
+@pytest.mark.parametrize("length", [1, 2, 5, 9, 64, 512, 1500])
+def test_declared_error_where_all_but_one_vanish(length: int, policy: FixedPointPolicy, family: Family) -> None:
+    scores = depths_of(length)
+    run = secure(lambda s: softmax.softmax(s, base_two=True), scores, policy=policy, family=family)
+    error = float((run.real - torch.softmax(scores * math.log(2.0), -1)).abs().max())
+    declared = 1e-4 + 3e-5 * (length - 1)
+    assert error <= declared
+    assert length < 64 or error >= 0.5 * declared, "the claim should say how bad these rows are"
 
 
 @families
