@@ -17,6 +17,8 @@ from protocols.core.errors import BoundError, ConfigurationError, ProtocolError
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer, after the first
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 
+_OUR_FRACTION_BITS = 16
+"""Of what our exponential takes, whose window and powers are made for them."""
 _PUMA_VALUE_BITS = 13
 """Half of -8, the lowest argument of its SiLU's polynomials, to the sixth power is 2^12."""
 
@@ -29,8 +31,10 @@ class FixedPointPolicy:
     value_bits: every activation and weight that is opened, compared or truncated satisfies |x| < 2^value_bits.
     truncation: "probabilistic" may be one unit too large in the last place (one round); "exact" is the floor (four
         rounds). See SECURITY.md for what the difference means.
-    functions: whose formulas GeLU, SiLU, softmax and layer norm follow: "ours", or "puma" for those of that paper,
-        which err more. See `protocols.functions.chosen`.
+    functions: whose formulas GeLU, SiLU, softmax and layer norm follow: "ours", for 16 fraction bits, or "puma" for
+        those of that paper, which err more. See `protocols.functions.chosen`.
+
+    Raises ConfigurationError for what does not fit together.
     """
 
     fraction_bits: int = 16
@@ -53,6 +57,11 @@ class FixedPointPolicy:
             raise ConfigurationError(
                 f"fraction_bits {self.fraction_bits} and value_bits {self.value_bits} do not fit: "
                 "8 <= fraction_bits and 2 * fraction_bits + value_bits <= 45"
+            )
+        if self.functions == "ours" and self.fraction_bits != _OUR_FRACTION_BITS:
+            raise ConfigurationError(
+                f"functions 'ours' are made for {_OUR_FRACTION_BITS} fraction bits, not {self.fraction_bits}; "
+                "functions='puma' takes others"
             )
 
     def ring_bits(self, fraction_bits: int) -> int:

@@ -110,7 +110,7 @@ def test_norms_hold_with_few_fraction_bits(fraction_bits: int, family: Family) -
 @families
 @pytest.mark.parametrize(("fraction_bits", "value_bits"), [(16, 13), (15, 15), (12, 21)])
 def test_a_maximum_takes_all_values_of_its_policy(fraction_bits: int, value_bits: int, family: Family) -> None:
-    policy = FixedPointPolicy(fraction_bits, value_bits)
+    policy = FixedPointPolicy(fraction_bits, value_bits, functions="puma")
     largest = 0.7 * 2.0**value_bits
     rows = largest - torch.arange(3 * COUNT, dtype=torch.float64).reshape(COUNT, 3).remainder(1000.0)
     found = secure(maximum_along, rows, policy=policy, family=family)

@@ -165,7 +165,7 @@ def test_parameters_that_nothing_uses(pictures: Checkpoint) -> None:
 
 def test_another_number_format(pictures: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match="functions are made for"):
-        network(replace(pictures.manifest, policy=FixedPointPolicy(fraction_bits=12)))
+        network(replace(pictures.manifest, policy=FixedPointPolicy(fraction_bits=12, functions="puma")))
 
 
 def test_roles_check_before_they_load(pictures: Checkpoint) -> None:
