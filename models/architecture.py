@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from models.manifest import Manifest, ParameterSpec
-from models.network import Network
+from models.network import Inputs, Network
+from models.rehearsal import NormInput
 from protocols.core.errors import CheckpointError
 
 Take = Callable[[str, tuple[int, ...]], Tensor]
@@ -47,10 +47,17 @@ class Architecture(ABC):
         """The Config for a checkpoint whose tensors `names` knows: some parts of a body are optional there."""
         return config
 
-    def stream_exponent(self, config: Any, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
+    @abstractmethod
+    def example(self, config: Any, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
+        """What to call the model with in a run in the clear, see `models.rehearsal`.
+
+        raw: config.json. tensors: as `from_checkpoint` gives them.
+        """
+
+    def stream_exponent(self, config: Any, norms: Sequence[NormInput], value_bits: int) -> int:
         """By which power of two a checkpoint's residual stream should be scaled to stay below 2^value_bits.
 
-        tensors: as `from_checkpoint` gives them without a scale. Raises CheckpointError when no power does.
+        norms: what they saw of the example, without a scale. Raises CheckpointError when no power does.
         """
         return 0
 

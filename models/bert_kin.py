@@ -12,10 +12,11 @@ from models import bert, heads
 from models.architecture import Architecture, Take
 from models.bert import BERT_NAMES, Names
 from models.config import BERT_FIELDS, BertConfig, Fields
-from models.encoder import Encoder
+from models.encoder import Encoder, example_of_words
 from models.heads import WORDS, HeadNames
 from models.labels import parse_labels
 from models.manifest import Manifest, ParameterSpec
+from models.network import Inputs
 from protocols.core.errors import CheckpointError
 
 _CLASSIFIERS = ("sequence_tanh", "sequence_relu", "token")
@@ -62,6 +63,9 @@ class BertKin(Architecture):
         words = take(WORDS, (config.vocab_size, config.hidden_size))
         tensors = bert.from_checkpoint(config, self.names, take, words)
         return tensors | heads.from_checkpoint(config, self._head_names(config), take, words)
+
+    def example(self, config: BertConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
+        return example_of_words(config)
 
     def copies(self, config: BertConfig) -> Mapping[str, str]:
         return self._head_names(config).copies

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,8 +21,9 @@ from torch import Tensor
 from models.capacity import check_disk, file_specs
 from models.deferred import computed
 from models.labels import LABELS_NAME, parse_labels, write_labels
-from models.manifest import TABLE_VALUE_BITS, VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
+from models.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from models.registry import architecture
+from models.rehearsal import Rehearsal, rehearse
 from models.source import Source, read_json
 from models.tensor_file import TensorFile, TensorSpec
 from protocols.core.errors import BoundError, CheckpointError
@@ -33,6 +35,8 @@ CLIENT_NAME = "client.safetensors"
 _CHUNK_BYTES = 1 << 20
 _PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
+_SCALE_WEIGHTS = "scale the weights before it, where what follows does not see a factor, or take another checkpoint"
+_LEAVE_OUT = "leave stream_exponent out, and one that fits is looked for"
 _CLIENT_FILES = (
     "config.json",  # says how a text ends, where generation_config.json does not
     "generation_config.json",
@@ -72,7 +76,7 @@ class _Encoded(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         """Raises CheckpointError for numbers that are not finite or out of range."""
         spec = self._specs[name]
-        bound_bits = TABLE_VALUE_BITS if spec.kind == "table" else self._policy.value_bits
+        bound_bits = spec.bound_bits(self._policy)
         values = computed(self._floats[name])
         encoded = torch.empty(spec.shape, dtype=torch.int64)
         try:
@@ -119,10 +123,11 @@ def read_checkpoint(
     """Read and check a checkpoint folder (config.json and safetensors), but for the numbers in its tensors.
 
     head: whether to read the head that `architectures` names, too; without it the model is the encoder alone.
-    stream_exponent: a language model's residual stream is held times 2^that; None for what `models.stream` measures.
+    stream_exponent: a language model's residual stream is held times 2^that; None for what `models.stream` finds.
 
-    Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, and for a
-    missing, unknown or misshapen tensor. Numbers are checked when a tensor is asked for.
+    Raises CheckpointError for a folder that is none, an unsupported architecture or configuration value, for a missing,
+    unknown or misshapen tensor, and for a model that leaves the range of secure arithmetic, run on a few inputs in the
+    clear: see `models.rehearsal`. Numbers in tensors are checked when a tensor is asked for.
     """
     folder, policy = Path(folder), policy or FixedPointPolicy()
     if weights not in VISIBILITIES:
@@ -138,12 +143,23 @@ def read_checkpoint(
     floats = kind.from_checkpoint(config, source.take)
     source.check_copies(kind.copies(config))
     source.check_all_taken()
-    if stream_exponent is None:
-        config = kind.with_stream_exponent(config, kind.stream_exponent(config, floats, folder, policy.value_bits))
+    name = str(raw_config["model_type"])
+
+    def rehearsed() -> Rehearsal:
+        tensors = kind.from_checkpoint(config, partial(source.take, dtype=torch.float32))
+        specs = kind.parameters(config, policy.fraction_bits, public=False)
+        net = kind.network(Manifest(name, config.to_dict(), policy, "private", specs))
+        return rehearse(net, tensors, kind.example(config, raw_config, tensors))
+
+    seen = rehearsed()
+    if stream_exponent is None and (found := kind.stream_exponent(config, seen.norms, policy.value_bits)):
+        config = kind.with_stream_exponent(config, found)
         floats = kind.from_checkpoint(config, source.take)
+        seen = rehearsed()
+    seen.check(folder, _SCALE_WEIGHTS if stream_exponent is None else _LEAVE_OUT)
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     tables = _Tables({name: floats[name] for name in sorted(set(floats) - set(specs))})
-    manifest = Manifest(str(raw_config["model_type"]), config.to_dict(), policy, weights, specs)
+    manifest = Manifest(name, config.to_dict(), policy, weights, specs)
     labels = parse_labels(raw_config) if config.labels else {}
     return Checkpoint(manifest, _Encoded(floats, specs, policy), tables, labels)
 

@@ -28,9 +28,9 @@ class Deferred(Tensor):
     _view: bool
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], compute: Callable[[], Tensor]) -> Deferred:
-        """A float64 tensor of that shape."""
-        return cls._wrap(torch.empty(shape, dtype=torch.float64, device="meta"), compute)
+    def of(cls, shape: tuple[int, ...], compute: Callable[[], Tensor], dtype: torch.dtype = torch.float64) -> Deferred:
+        """A tensor of that shape and type."""
+        return cls._wrap(torch.empty(shape, dtype=dtype, device="meta"), compute)
 
     @classmethod
     def _wrap(cls, meta: Tensor, compute: Callable[[], Tensor]) -> Deferred:

@@ -21,6 +21,8 @@ from protocols.core.secret import Protocol, Secret, TensorSpec
 from protocols.functions.layernorm import l2_normalise
 
 _OTHER_LAYERS = 4  # beside the encoder's own: embeddings twice, pooling or head, reveal
+_EXAMPLE_TOKENS = 16
+_STRIDE = 7919  # a prime, so that words come from all of the vocabulary
 _OUTPUT_CLASSES: dict[Head, str] = {
     "none": "BaseModelOutputWithPooling",
     "sequence_tanh": "SequenceClassifierOutput",
@@ -152,6 +154,17 @@ class Encoder(Network):
                 weights = mask / mask.sum(1, keepdim=True)
                 tensors[name] = encode(weights, policy.fraction_bits, bound_bits=1, what=name)
         return tensors
+
+
+def example_of_words(config: BertConfig) -> dict[str, Tensor]:
+    """Two short texts with words from all of the vocabulary, the second one padded at its end: for a rehearsal."""
+    tokens = min(_EXAMPLE_TOKENS, config.max_position_embeddings)
+    ids = torch.arange(1, 2 * tokens + 1).mul(_STRIDE).remainder(config.vocab_size).reshape(2, tokens)
+    if config.padding_id is not None:
+        ids[ids == config.padding_id] = (config.padding_id + 1) % config.vocab_size
+    mask = torch.ones_like(ids)
+    mask[1, tokens // 2 + 1 :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def _check_padding(padding_id: int, input_ids: Tensor, mask: Tensor) -> None:

@@ -8,9 +8,8 @@ B batch, T tokens, D width, H heads, V words, P positions, F width of the feed-f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,9 @@ from models.decoder import Cache, Decoder, DecoderSizes
 from models.folding import centred, reading, writing
 from models.layers import Layers
 from models.manifest import Kind, Manifest, ParameterSpec
-from models.stream import check_exponent, measured_exponent
+from models.network import Inputs
+from models.rehearsal import NormInput
+from models.stream import check_exponent, example_ids, stream_range
 from protocols.core.errors import CheckpointError
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
@@ -202,9 +203,12 @@ class Gpt2Architecture(Architecture):
             tensors |= {"norm.gain": gain, "norm.offset": offset}
         return tensors
 
-    def stream_exponent(self, config: Gpt2Config, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
-        table = tensors["embeddings.table"]
-        return measured_exponent(folder, table, config.vocab_size, config.positions, value_bits)
+    def example(self, config: Gpt2Config, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
+        words = tensors["embeddings.table"][: config.vocab_size]
+        return {"input_ids": example_ids(words, config.positions, raw.get("bos_token_id"))}
+
+    def stream_exponent(self, config: Gpt2Config, norms: Sequence[NormInput], value_bits: int) -> int:
+        return stream_range(norms, config.width).exponent(value_bits)
 
     def with_stream_exponent(self, config: Gpt2Config, exponent: int) -> Gpt2Config:
         check_exponent(exponent)

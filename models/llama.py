@@ -12,9 +12,8 @@ B batch, T tokens, D width, H query heads, G key heads, d width of a head, V wor
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +25,9 @@ from models.decoder import Cache, Decoder, DecoderSizes
 from models.layers import Layers
 from models.llama_config import WRITERS, LlamaConfig, LlamaFields, Product, chosen_windows, no_window, one_window
 from models.manifest import Kind, Manifest, ParameterSpec
-from models.stream import check_exponent, measured_exponent
+from models.network import Inputs
+from models.rehearsal import NormInput
+from models.stream import check_exponent, example_ids, stream_range
 from protocols.core.secret import Protocol, Secret
 from protocols.functions.embedding import embedding
 from protocols.functions.layernorm import rms_normalise
@@ -147,9 +148,12 @@ class LlamaArchitecture(Architecture):
             tensors["norm.gain"] = gain
         return tensors
 
-    def stream_exponent(self, config: LlamaConfig, tensors: Mapping[str, Tensor], folder: Path, value_bits: int) -> int:
-        table = tensors["embeddings.table"]
-        return measured_exponent(folder, table, config.vocab_size, config.positions, value_bits)
+    def example(self, config: LlamaConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
+        words = tensors["embeddings.table"][: config.vocab_size]
+        return {"input_ids": example_ids(words, config.positions, raw.get("bos_token_id"))}
+
+    def stream_exponent(self, config: LlamaConfig, norms: Sequence[NormInput], value_bits: int) -> int:
+        return stream_range(norms, config.width).exponent(value_bits)
 
     def with_stream_exponent(self, config: LlamaConfig, exponent: int) -> LlamaConfig:
         check_exponent(exponent)

@@ -44,6 +44,10 @@ class ParameterSpec:
         """Whether it is opened under a mask when the model is loaded."""
         return self.kind != "offset"
 
+    def bound_bits(self, policy: FixedPointPolicy) -> int:
+        """Its numbers are of magnitude less than 2^that."""
+        return TABLE_VALUE_BITS if self.kind == "table" else policy.value_bits
+
     @property
     def elements(self) -> int:
         """Number of elements."""

@@ -86,3 +86,12 @@ def cut(pixels: Tensor, sizes: ImageSizes) -> Tensor:
     whole = pixels[:, :, : down * sizes.patch_height, : across * sizes.patch_width]
     parts = whole.reshape(len(pixels), sizes.channels, down, sizes.patch_height, across, sizes.patch_width)
     return parts.permute(0, 2, 4, 1, 3, 5).reshape(len(pixels), sizes.patches, sizes.patch_elements)
+
+
+def example_image(sizes: ImageSizes) -> Tensor:
+    """One that is white, black and noise from left to right: for a rehearsal. Shapes: float32 [1, C, H, W]."""
+    noise = torch.rand(1, sizes.channels, sizes.height, sizes.width, generator=torch.Generator().manual_seed(0))
+    image, third = 2 * noise - 1, sizes.width // 3
+    image[..., :third] = 1.0
+    image[..., third : 2 * third] = -1.0
+    return image

@@ -41,8 +41,8 @@ class Source:
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
-    def take(self, key: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor in float64, to be read when it is wanted: see `Deferred`.
+    def take(self, key: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
+        """The tensor in that type, to be read when it is wanted: see `Deferred`.
 
         Raises CheckpointError when it is missing or has another shape or type; the file's header tells.
         """
@@ -51,13 +51,13 @@ class Source:
         path, stored_key = self._places[key]
         with safe_open(path, framework="pt") as file:
             found = file.get_slice(stored_key)
-            stored_shape, dtype = tuple(found.get_shape()), found.get_dtype()
+            stored_shape, stored_type = tuple(found.get_shape()), found.get_dtype()
         if stored_shape != shape:
             raise CheckpointError(f"tensor {key!r} has shape {stored_shape}; config.json asks for {shape}")
-        if dtype not in _FLOATS:
-            raise CheckpointError(f"tensor {key!r} has type {dtype}; floating point is supported")
+        if stored_type not in _FLOATS:
+            raise CheckpointError(f"tensor {key!r} has type {stored_type}; floating point is supported")
         self._left.discard(key)
-        return Deferred.of(shape, lambda: self._read(key).to(torch.float64))
+        return Deferred.of(shape, lambda: self._read(key).to(dtype), dtype)
 
     def check_copies(self, copies: Mapping[str, str]) -> None:
         """Raises CheckpointError for a stored copy, by the name of its original, that is none."""

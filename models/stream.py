@@ -11,28 +11,25 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.capacity import available_bytes, human_bytes
 from models.deferred import computed
 from models.manifest import TABLE_VALUE_BITS
+from models.rehearsal import NormInput
 from protocols.core.errors import CheckpointError
 from protocols.functions.layernorm import LEAST_MEAN_SQUARE, most_mean_square
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 MOST_EXPONENT = 12
 SMALL_MEAN_SQUARE = 2.0**-12
-"""Below this the first norm of a typical token loses precision: a unit is a thousandth of an entry."""
+"""Below this the first norm of a token loses precision: a unit is a thousandth of an entry."""
+_NEGLIGIBLE = 2.0**-16
+"""Of the median row's mean square: rows below are padding of the vocabulary, or words that training never saw."""
 _SPARE = 2.0  # other inputs' streams may be so much larger than what was seen
 _SEQUENCES, _TOKENS = 4, 32
-_STRIDE = 7919  # a prime, so that tokens come from all of the vocabulary
 _log = logging.getLogger(__name__)
 
 
@@ -40,10 +37,12 @@ _log = logging.getLogger(__name__)
 class StreamRange:
     """What the norms of a decoder see.
 
-    typical: median of a token's mean square before the first one, and embedding the largest number there. largest: the
-    largest mean square of a token before any norm, and magnitude the largest number. width: of the stream.
+    smallest, typical: least and median mean square of a token before the first one, and embedding the largest number
+    there. largest: the largest mean square of a token before any norm, and magnitude the largest number. width: of the
+    stream.
     """
 
+    smallest: float
     typical: float
     embedding: float
     largest: float
@@ -53,7 +52,8 @@ class StreamRange:
     def exponent(self, value_bits: int) -> int:
         """The k nearest to zero for which the stream times 2^k fits: rather too small than too large.
 
-        Raises CheckpointError when it is then so small that a norm would be wrong, or when k is out of range.
+        Logs a warning where a few tokens are then so small that a norm is wrong, and raises CheckpointError where the
+        typical one is, or k is out of range.
         """
         most = math.floor(
             min(
@@ -62,7 +62,7 @@ class StreamRange:
                 math.log2(most_mean_square(self.width) / _SPARE**2 / self.largest) / 2,
             )
         )
-        least = math.ceil(math.log2(SMALL_MEAN_SQUARE / self.typical) / 2)
+        least = math.ceil(math.log2(SMALL_MEAN_SQUARE / self.smallest) / 2)
         found = min(max(0, least), most)
         if math.ldexp(self.typical, 2 * found) < LEAST_MEAN_SQUARE:
             raise CheckpointError(
@@ -70,6 +70,14 @@ class StreamRange:
                 f"{self.typical:.2g}: both do not fit one range. With stream_exponent you choose which one does"
             )
         check_exponent(found)
+        if math.ldexp(self.smallest, 2 * found) < LEAST_MEAN_SQUARE:
+            _log.warning(
+                "the residual stream reaches %.2g where the smallest embeddings have a mean square of %.2g, and "
+                "typical ones %.2g: not all fit one range, and what follows the rarest words will be less exact",
+                self.magnitude,
+                self.smallest,
+                self.typical,
+            )
         return found
 
 
@@ -82,81 +90,29 @@ def check_exponent(exponent: int) -> None:
         )
 
 
-def measured_exponent(folder: Path, table: Tensor, vocabulary: int, positions: int, value_bits: int) -> int:
-    """The exponent for a checkpoint's decoder, from a run in the clear, or its embedding table alone where memory does
-    not suffice for one. Raises CheckpointError when there is none."""
-    needed, free = sum(path.stat().st_size for path in folder.glob("*.safetensors")), available_bytes()
-    if free is not None and 2 * needed > free:
-        _log.warning(
-            "%s takes %s and %s of memory are free: how large its residual stream becomes is not measured. "
-            "If outputs are wrong, name a stream_exponent, such as -3",
-            folder,
-            human_bytes(needed),
-            human_bytes(free),
-        )
-        values = computed(table)
-        squares, largest = values.square().mean(1), float(values.abs().max())
-        found = StreamRange(float(squares.median()), largest, float(squares.max()), largest, values.shape[1])
-        return found.exponent(value_bits)
-    return stream_range(folder, vocabulary, positions).exponent(value_bits)
+def example_ids(words: Tensor, positions: int, start: object) -> Tensor:
+    """Some sequences with tokens of all sizes of embeddings, from the smallest one to the largest.
 
-
-def stream_range(folder: Path, vocabulary: int, positions: int) -> StreamRange:
-    """What a decoder's norms see of some sequences with tokens from all of its vocabulary.
-
-    Takes the memory of the whole model in its own number type, and some seconds for a billion weights.
+    start: the token that texts begin with, if there is one. Shapes: [V, D] -> int64 [B, T].
+    Raises CheckpointError where all embeddings are zero, or none is finite.
     """
-    model = _loaded(folder)
-    seen: list[Tensor] = []
-    peaks: list[float] = []
-
-    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        stream = inputs[0].to(torch.float32)
-        seen.append(stream.square().mean(-1).flatten())
-        peaks.append(float(stream.abs().max()))
-
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("RMSNorm"):
-            module.register_forward_pre_hook(look)
+    squares: Tensor = computed(words.square().mean(1))
+    used = squares[squares > 0]
+    if not len(used):
+        raise CheckpointError("the model's embeddings are not finite, or zero everywhere")
+    by_size = squares.argsort()
+    by_size = by_size[squares[by_size] >= _NEGLIGIBLE * used.median()]
     tokens = min(_TOKENS, positions)
-    ids = torch.arange(1, _SEQUENCES * tokens + 1).mul(_STRIDE).remainder(vocabulary).reshape(_SEQUENCES, tokens)
-    start = model.config.bos_token_id
-    if isinstance(start, int) and 0 <= start < vocabulary:
-        ids[0, 0] = start
-    with torch.inference_mode():
-        model(input_ids=ids)
-    largest, width = max(float(part.max()) for part in seen), model.config.hidden_size
-    found = StreamRange(float(seen[0].median()), peaks[0], largest, max(peaks), width)
-    if not (math.isfinite(found.magnitude) and found.typical > 0):
-        raise CheckpointError(f"{folder}: the model's hidden states are not finite, or zero everywhere")
-    return found
+    ids = by_size[torch.linspace(0, len(by_size) - 1, _SEQUENCES * tokens).round().long()].reshape(_SEQUENCES, tokens)
+    if isinstance(start, int) and start in by_size:
+        ids[-1, 0] = start
+    return ids
 
 
-def _loaded(folder: Path) -> PreTrainedModel:
-    """Without a word on standard error: this is one step of many."""
-    # Parties import this module with their models, and have no use for transformers.
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        loaded, found = AutoModel.from_pretrained(folder, dtype="auto", output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(
-            f"transformers cannot load {folder} to measure its residual stream ({type(error).__name__}: {error}); "
-            "with stream_exponent nothing is measured"
-        ) from None
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-    if found["missing_keys"]:
-        # Filled with random numbers. LLaMA's and Qwen2's models that answer questions call their body by another name.
-        raise CheckpointError(
-            f"transformers does not find {min(found['missing_keys'])!r} in {folder}, to measure its residual stream; "
-            "name stream_exponent, nearly always 0"
-        )
-    model: PreTrainedModel = loaded.eval()
-    return model
+def stream_range(norms: Sequence[NormInput], width: int) -> StreamRange:
+    """What the norms of a decoder saw of such sequences. Raises CheckpointError for what is not finite."""
+    first, magnitude = norms[0].mean_squares, max(norm.magnitude for norm in norms)
+    largest = max(float(norm.mean_squares.max()) for norm in norms)
+    if not math.isfinite(largest):
+        raise CheckpointError("the model's hidden states are not finite")
+    return StreamRange(float(first.min()), float(first.median()), norms[0].magnitude, largest, magnitude, width)

@@ -19,6 +19,8 @@ from models.config import MOST_WIDTH, check_values, positive
 from models.folding import reading, writing
 from models.labels import parse_labels
 from models.manifest import Kind, Manifest, ParameterSpec
+from models.network import Inputs
+from models.pixel_inputs import example_image
 from models.vit import Vit, VitConfig
 from protocols.core.errors import CheckpointError
 
@@ -125,6 +127,9 @@ class VitArchitecture(Architecture):
         for name, (weight, bias) in pairs.items():
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight, bias
         return tensors
+
+    def example(self, config: VitConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
+        return {"pixel_values": example_image(config.images)}
 
     def ignored(self, config: VitConfig) -> tuple[str, ...]:
         # The last two are of the pre-training by masked images.

@@ -91,8 +91,8 @@ class PrivateModel(ResidentModel):
                 split folder that has one it cannot be left out.
             stream_exponent: of a language model: its residual stream is held times 2^stream_exponent, so that it stays
                 below 2^13, where secure arithmetic ends, and above the last bits. By default it is found by running the
-                checkpoint on some tokens in the clear, here, and nearly always 0; give it where memory does not suffice
-                for that. A split folder has its own; naming another one is an error.
+                checkpoint on some tokens in the clear, here, and nearly always 0. A split folder has its own; naming
+                another one is an error.
             progress: show what is going on; None does so when standard error is a terminal.
 
         Raises CheckpointError and ConfigurationError before anything is shared, and SessionError and its kinds.

@@ -136,6 +136,7 @@ class CleartextProtocol(Protocol):
         return self._secret(self._bounded("square_sum", total, limit), 2 * x.fraction_bits)
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
+        function.check_scale(x.fraction_bits)
         value = self._value(x)
         low, high = function.domain
         if value.numel() and not (float(value.min()) >= low and float(value.max()) <= high):

@@ -18,6 +18,8 @@ from functools import cached_property
 
 from torch import Tensor
 
+from protocols.core.errors import ProtocolError
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:
@@ -75,6 +77,15 @@ class Piecewise:
     basis_bits: int = 16
     output_bits: int = 16
     integer_bits: int = 13
+
+    def check_scale(self, input_bits: int) -> None:
+        """Raises ProtocolError when arguments with input_bits are too fine for the compared bits."""
+        reach = max(self.domain[1] - self.thresholds[0], self.thresholds[-1] - self.domain[0])
+        if reach * 2.0**input_bits >= 2.0 ** (self.compare_bits - 1):
+            raise ProtocolError(
+                f"{self.name} compares {self.compare_bits} bits, too few for its range with {input_bits} fraction "
+                "bits; truncate the argument first"
+            )
 
     @cached_property
     def sloped(self) -> bool:

@@ -12,6 +12,8 @@ from protocols.core import ring, tables
 from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Secret
 
+INVERSE_ROOT = "rsqrt"
+"""Name of what norms evaluate."""
 _AMPLITUDE_BITS = 22
 MOST_FINE_BITS = _AMPLITUDE_BITS + tables.SCALE_BITS
 """Of `fine_inverse_root`: what the tables of cosines have digits for."""
@@ -95,7 +97,7 @@ def inverse_root_function(
     count: int, lowest: int, highest: int, output_bits: int = 16, *, input_bits: int = 32
 ) -> Piecewise:
     """sqrt(count / x), the inverse standard deviation for a sum x of `count` squares, 2^lowest <= x < 2^highest."""
-    return _by_octaves("rsqrt", _INVERSE_ROOT, math.sqrt(count), lowest, highest, output_bits, input_bits)
+    return _by_octaves(INVERSE_ROOT, _INVERSE_ROOT, math.sqrt(count), lowest, highest, output_bits, input_bits)
 
 
 @functools.cache

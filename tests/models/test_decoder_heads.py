@@ -11,7 +11,6 @@ import transformers
 from transformers import AutoConfig
 
 from models.checkpoint import read_checkpoint
-from protocols.core.errors import CheckpointError
 from tests.models.decoders import SIZES, forward, words
 from tests.models.runs import clear_run
 
@@ -42,13 +41,7 @@ def save(folder: Path, name: str) -> Any:
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_body_alone(name: str, tmp_path: Path) -> None:
     model, ids = save(tmp_path, name), words(2, 5)
-    checkpoint = read_checkpoint(tmp_path, head=False, stream_exponent=0)
+    checkpoint = read_checkpoint(tmp_path, head=False)
     due = forward(model.get_submodule(model.base_model_prefix), ids).last_hidden_state
     found = clear_run(checkpoint, "hidden", {"input_ids": ids})["last_hidden_state"]
     assert float((found - due).abs().max()) < CLEAR_ERROR
-
-
-def test_a_body_that_transformers_would_make_up_is_not_measured(tmp_path: Path) -> None:
-    save(tmp_path, "LlamaForQuestionAnswering")
-    with pytest.raises(CheckpointError, match=r"to measure its residual stream.*name stream_exponent"):
-        read_checkpoint(tmp_path, head=False)

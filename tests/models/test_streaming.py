@@ -77,7 +77,8 @@ def save_large(folder: Path, width: int, layers: int, dtype: torch.dtype, files:
         specs = {name: TensorSpec(shapes[name], dtype) for name in names[i::files]}
         with TensorFile(folder / f"{i}.safetensors", specs) as file:
             for name, spec in specs.items():
-                row = torch.linspace(-1, 1, spec.shape[-1], dtype=dtype)
+                # Small enough for what the model computes to stay in range.
+                row = torch.linspace(-1, 1, spec.shape[-1], dtype=dtype) / spec.shape[-1]
                 file.write(name, row.expand(spec.shape))
     index = {"metadata": {}, "weight_map": {name: f"{i}.safetensors" for i in range(files) for name in names[i::files]}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -154,7 +155,7 @@ def test_nothing_is_left_when_the_last_tensor_is_bad(
     edit(folder, tensors=poison)
     with pytest.raises(CheckpointError, match=rf"'{last}' has NaN"):
         split_checkpoint(folder, tmp_path / "out", weights=weights)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_left_when_the_disk_fails(save_bert: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from protocols.core.channel import FaultyChannel, queue_channels
 from protocols.core.errors import PartyLost, ProtocolError
 from protocols.core.piecewise import Piece, Piecewise
 from protocols.core.secret import Protocol, Secret, TensorSpec
-from protocols.functions import gelu, octaves, relu
+from protocols.functions import compare, gelu, layernorm, octaves, relu, tanh
 from tests.families import FAMILIES, REPLICATED
 from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 
@@ -110,6 +110,10 @@ def _foreign(x: Secret) -> Secret:
     return x + other.input(share, (6,), 16)
 
 
+def _finer(x: Secret, fraction_bits: int) -> Secret:
+    return x.protocol.multiply(x, x, fraction_bits=fraction_bits)
+
+
 ODD = Piecewise("odd", (0.0,), (None, Piece(period=3.0, sines=((1, 1.0),))), torch.sin, (0.0, 1.0))
 MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
     ("foreign-secret", _foreign, "another protocol or session"),
@@ -125,6 +129,10 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
         lambda x: x.protocol.piecewise(x.protocol.multiply(x, x, fraction_bits=20), relu.relu_function(16)),
         "not exact",
     ),
+    ("fine-comparison", lambda x: compare.less_than(_finer(x, 20), 0.0), "less-than compares 32 bits.*truncate"),
+    ("fine-tanh", lambda x: tanh.tanh(_finer(x, 20)), "tanh compares 32 bits, too few.*20 fraction bits"),
+    ("fine-rms", lambda x: layernorm.rms_normalise(_finer(x, 18), 0.0), "rsqrt compares .* with 36 fraction bits"),
+    ("fine-norm", lambda x: layernorm.l2_normalise(_finer(x, 18)), "rsqrt compares .* with 36 fraction bits"),
     (
         "period",
         lambda x: x.protocol.piecewise(x, ODD),

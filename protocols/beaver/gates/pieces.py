@@ -76,7 +76,8 @@ def harmonics_of(pieces: tuple[Piece, ...], input_bits: int) -> Harmonics:
 
 @cache
 def thresholds_of(function: Piecewise, input_bits: int) -> Thresholds:
-    """What x is compared with, and how finely."""
+    """What x is compared with, and how finely. Raises ProtocolError for an x that is too fine."""
+    function.check_scale(input_bits)
     values = tuple(round(t * 2.0**input_bits) for t in function.thresholds)
     dropped = max(0, input_bits - function.blur_bits) if function.blur_bits is not None else 0
     return Thresholds(values, function.compare_bits - dropped, dropped)
