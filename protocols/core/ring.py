@@ -153,7 +153,7 @@ def pack(x: Tensor, bits: int) -> Tensor:
     width = element_bytes(bits)
     words = x.reshape(-1).contiguous()
     if width == 8:
-        return words.view(torch.uint8)
+        return _bytes_of(words).reshape(-1)
     if card.serve(x.device):
         return card.pack(words, width)
     return (
@@ -163,7 +163,15 @@ def pack(x: Tensor, bits: int) -> Tensor:
 
 def pack_reference(x: Tensor, bits: int) -> Tensor:
     """`pack` in plain torch."""
-    return x.reshape(-1).contiguous().view(torch.uint8).reshape(-1, 8)[:, : element_bytes(bits)].reshape(-1)
+    return _bytes_of(x.reshape(-1).contiguous())[:, : element_bytes(bits)].reshape(-1)
+
+
+def _bytes_of(words: Tensor) -> Tensor:
+    """Shapes: int64 [n] -> uint8 [n, 8].
+
+    A new last axis has stride one, which a view wants; a slice of no more than one element may have any.
+    """
+    return words.unsqueeze(-1).view(torch.uint8)
 
 
 def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:

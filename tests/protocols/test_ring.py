@@ -82,6 +82,15 @@ def test_pack_of_views() -> None:
         assert torch.equal(ring.unpack(ring.pack(view, 48).numpy().data, tuple(view.shape), 48), ring.low(view, 48))
 
 
+@pytest.mark.parametrize("bits", [64, 48, 32, 8])
+def test_pack_of_slices_of_one_element_and_of_none(bits: int) -> None:
+    x = random_words(6, 4)
+    for view in (x[0, :2:2], x[1, 3:4:5], x.T[3:, ::6], x[0, 4::2], x[0, :0:3], x[6:], x[:, 4::2]):
+        packed = ring.pack(view, bits)
+        assert torch.equal(packed, ring.pack_reference(view, bits))
+        assert torch.equal(ring.unpack(packed.numpy().data, tuple(view.shape), bits), ring.low(view, bits))
+
+
 SHAPES = [
     *(((m, k), (k, n)) for m, k, n in itertools.product([1, 3, 9], [1, 7, 8, 17], [1, 5, 513])),
     ((2, 3, 9), (9, 5)),
