@@ -56,14 +56,14 @@ _RECIPROCAL = _Fit(  # 1.8e-6
 def _by_octaves(
     name: str, fit: _Fit, factor: float, lowest: int, highest: int, output_bits: int, input_bits: int
 ) -> Piecewise:
-    """factor * x^exponent for 2^lowest <= x < 2^highest; constant at the value of the nearer end outside."""
+    """factor * x^exponent for 2^lowest <= x <= 2^highest, and what it is at 2^lowest below; of no use above."""
     powers = range(lowest, highest)
 
     def value(x: float) -> float:
         return factor * math.pow(x, fit.exponent)
 
     def reference(x: torch.Tensor) -> torch.Tensor:
-        return factor * x.clamp(2.0**lowest, 2.0**highest) ** fit.exponent
+        return factor * x.clamp(min=2.0**lowest) ** fit.exponent
 
     largest = value(2.0**lowest)
     return Piecewise(
@@ -75,7 +75,7 @@ def _by_octaves(
             Piece(constant=value(2.0**highest)),
         ),
         reference=reference,
-        domain=(0.0, 2.0 ** (highest + 1)),
+        domain=(0.0, 2.0**highest),
         max_error=2.0**-output_bits + largest * 2.0**-20,
         relative_error=4e-5,
         compare_bits=highest + 2 + input_bits,

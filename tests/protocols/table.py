@@ -130,12 +130,6 @@ _FEW = ("share", "pair31")  # for ops that are built of others
 _WHOLE = ("share", "share32", "pair48")  # for ranges beyond the policy's
 
 
-def _far(function: Piecewise, apply: Callable[[Secret], Secret]) -> Op:
-    """Also where the domain goes beyond the policy's range, in rings that hold it."""
-    argument = _argument_of(function, largest=function.domain[1])
-    return Op(f"{function.name}-far", apply, (argument,), ONE, as_declared(function), forms=("share", "pair48"))
-
-
 def _to_22_bits(x: Secret, y: Secret) -> Secret:
     return x.protocol.multiply(x, y, fraction_bits=22)
 
@@ -423,12 +417,10 @@ OPS: tuple[Op, ...] = (
     Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
     _elementwise(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
     _elementwise(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
-    _far(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
-    _far(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
     Op(
         "rsqrt-of-sums",
         lambda x: x.protocol.piecewise(x, SUMS),
-        (_argument_of(SUMS, 32, 2.0**21),),
+        (_argument_of(SUMS, 32, SUMS.domain[1]),),
         ONE,
         as_declared(SUMS),
         forms=("share",),

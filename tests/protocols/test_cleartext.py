@@ -85,6 +85,8 @@ BOUNDS: list[tuple[str, Callable[[Secret], Secret]]] = [
     ("exp2_negative", lambda x: x.protocol.exp2_negative(x + x + x)),
     ("exp2_negative", lambda x: x.protocol.exp2_negative(-x)),
     ("reciprocal", lambda x: octaves.reciprocal(-x)),
+    ("reciprocal", lambda x: octaves.reciprocal(x, highest=12)),
+    ("rsqrt", lambda x: octaves.rsqrt(x, highest=12)),
     ("scale", lambda x: x * 1.5),
     ("multiply_public", lambda x: x.protocol.multiply_public(x, torch.tensor([1.5]))),
 ]
