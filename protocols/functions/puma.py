@@ -6,6 +6,9 @@ of the family. Each function takes what its namesake in the other files takes. `
 that a model's number format names. RMSNorm has no row of its own: ours is the inverse root of the mean square and one
 product, too. So is PUMA's layer norm of what has a mean of zero, before its gain and offset.
 
+Errors hold for policies of 10 fraction bits or more; below, rounding makes those of GeLU and SiLU up to three times as
+large.
+
 Source: Dong et al., PUMA: secure inference of LLaMA-7B in five minutes, 2023 (arXiv 2307.12533), sections 4.1 to 4.3.
 The paper has no figures for SiLU; its pieces are those of PUMA's implementation, SPU, examples/python/ml/flax_llama7b.
 """
@@ -112,9 +115,9 @@ def silu(x: Secret) -> Secret:
 
 
 def exp_negative(u: Secret) -> Secret:
-    """PUMA's e^(-u), u >= 0: (1 - u / 32)^32 for u < 14, zero from there on. Error: 9e-3, and 1e-3 of rounding.
+    """PUMA's e^(-u), u >= 0: (1 - u / 32)^32 for u < 14, zero from there on.
 
-    Shapes: any -> same. Reveals nothing.
+    Shapes: any -> same. Error: 9e-3, and 64 units of rounding: 1e-3 with 16 fraction bits. Reveals nothing.
     """
     return _power_negative(u, 1.0)
 
@@ -150,7 +153,8 @@ def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = Fals
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
     """PUMA's layer normalisation along the last axis: the inverse root of the variance, and one product after another.
 
-    Shapes, range and zero_mean: as ours. Error: twice ours, and one more truncation times the gain. Reveals nothing.
+    Shapes, range and zero_mean: as ours. Error: twice ours, with a unit in place of 2^-16, and one more
+    truncation times the gain. Reveals nothing.
     """
     protocol, width = x.protocol, x.shape[-1]
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)

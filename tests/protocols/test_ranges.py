@@ -16,6 +16,7 @@ from protocols.functions.bits import to_bits
 from protocols.functions.tanh import tanh
 from tests.families import FAMILIES
 from tests.in_process import EXACT, POLICY, Family, RoleFailure, secure
+from tests.protocols.arguments import on_grid
 
 COUNT = 400  # random masks: a ring that is too small by a bit shows in some of them
 
@@ -105,6 +106,20 @@ def test_norms_hold_with_few_fraction_bits(fraction_bits: int, family: Family) -
     x = rows_at_the_top(64, 9.0)
     found = secure(lambda v: layernorm.rms_normalise(v, 1e-5, wide=True), x, policy=policy, family=family)
     assert float((found.real - x / 3.0).abs().max()) < 2.0 ** (2 - fraction_bits)
+
+
+@families
+@pytest.mark.parametrize(("fraction_bits", "times"), [(8, 3.0), (9, 3.0), (10, 1.0), (12, 1.0), (14, 1.0), (16, 1.0)])
+def test_pumas_errors_by_fraction_bits(fraction_bits: int, times: float, family: Family) -> None:
+    policy, unit = FixedPointPolicy(fraction_bits, 13, functions="puma"), 2.0**-fraction_bits
+    x = on_grid(torch.linspace(-9.0, 9.0, 2001, dtype=torch.float64), fraction_bits)
+    for function, due, error in (
+        (puma.gelu, torch.nn.functional.gelu(x), 2.1e-2 * times),
+        (puma.silu, torch.nn.functional.silu(x), 7.3e-2 * times),
+    ):
+        assert float((secure(function, x, policy=policy, family=family).real - due).abs().max()) <= error
+    found = secure(puma.exp_negative, x.abs(), policy=policy, family=family).real
+    assert float((found - (-x.abs()).exp()).abs().max()) <= 9e-3 + 64 * unit
 
 
 @families
