@@ -60,7 +60,7 @@ def test_a_users_package_of_the_same_name_is_refused(tmp_path: Path, kind: str) 
 def test_grpc_is_silent_unless_the_user_wants_it_otherwise(chosen: str | None) -> None:
     """Two servers on one port, of which gRPC tells on standard error in words of its own."""
     program = (
-        "import secure, grpc\n"
+        "import parties, grpc\n"
         "from concurrent import futures\n"
         "options = [('grpc.so_reuseport', 0)]\n"
         "first, second = (grpc.server(futures.ThreadPoolExecutor(1), options=options) for _ in range(2))\n"
