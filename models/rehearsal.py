@@ -6,6 +6,7 @@ are held against every bound that its gates have. One weight is in memory at a t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from models.deferred import computed
 from models.manifest import ParameterSpec
 from models.network import Inputs, Network
 from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
-from protocols.core.errors import BoundError, CheckpointError
-from protocols.core.fixedpoint import FixedPointPolicy, check_range
+from protocols.core.errors import CheckpointError
+from protocols.core.fixedpoint import FixedPointPolicy
 from protocols.core.piecewise import Piecewise
 from protocols.core.secret import Secret
 from protocols.functions.octaves import INVERSE_ROOT
@@ -39,41 +40,44 @@ class NormInput:
 class Rehearsal(CleartextProtocol):
     """Plain floats, in float32: ranges take no more. What is out of range is noted, and the run goes on.
 
-    norms: what each norm saw, in order. wrong: the first thing that was out of range. weight: that was read last.
-    wrong_weight: the first tensor that is out of range by itself.
+    norms: what each norm saw, in order. wrong: the first thing that was out of range, and where.
     """
 
     def __init__(self, policy: FixedPointPolicy) -> None:
         super().__init__(policy)
         self.norms: list[NormInput] = []
         self.wrong: str | None = None
-        self.weight = ""
-        self.wrong_weight: str | None = None
+        self._weight = ""
 
     def check(self, folder: Path, advice: str) -> None:
-        """Raises CheckpointError, naming tensor, or layer and value, where something was out of range.
-
-        advice: what to do about layers.
-        """
-        if self.wrong_weight is not None:
-            raise CheckpointError(self.wrong_weight)
+        """Raises CheckpointError, naming layer and value, where something was out of range. advice: what to do."""
         if self.wrong is not None:
             raise CheckpointError(
                 f"{folder}: run on a few inputs in the clear, {self.wrong}. Secure arithmetic would give wrong "
                 f"results: {advice}"
             )
 
+    def weight(self, name: str, spec: ParameterSpec, values: Tensor) -> ClearSecret:
+        """A parameter, as `Network.forward` takes it. Raises CheckpointError when its numbers are not finite."""
+        self._weight, largest = name, _largest(values)
+        if not math.isfinite(largest):
+            raise CheckpointError(
+                f"parameter {name!r} has NaN or infinite entries; secure computation needs finite ones"
+            )
+        bits = spec.bound_bits(self.policy)
+        if largest >= 2.0**bits:
+            self._note(f"parameter {name!r} has entries of magnitude 2^{bits} or more")
+        return self._secret(values, spec.fraction_bits)
+
     def _note(self, what: str) -> None:
         if self.wrong is None:
-            self.wrong = f"layer {self.layer_name} goes out of range after {self.weight}: {what}"
+            self.wrong = f"layer {self.layer_name} leaves the range at or after {self._weight}: {what}"
 
     def _secret(self, value: Tensor, fraction_bits: int) -> ClearSecret:
         return super()._secret(value.to(torch.float32), fraction_bits)
 
     def _bounded(self, op: str, x: Tensor, limit: float | None = None) -> Tensor:
-        limit = 2.0**self.policy.value_bits if limit is None else limit
-        # Many times faster than magnitudes of all, and a weight is not small.
-        largest = float(torch.stack(torch.aminmax(x)).abs().max())
+        limit, largest = 2.0**self.policy.value_bits if limit is None else limit, _largest(x)
         if not largest < limit:
             self._note(f"{op} has magnitude {largest:.6g}, the declared bound is {limit:.6g}")
         return x
@@ -85,29 +89,38 @@ class Rehearsal(CleartextProtocol):
             spread = float((scores.amax(-1) - scores.amin(-1)).max())
             if not spread < _MOST_SPREAD:
                 self._note(
-                    f"attention scores of one token differ by {spread:.6g} (times log2 e, as the softmax takes them), "
-                    f"and a mask takes no more than {_MOST_SPREAD:.6g}"
+                    f"attention scores of one token, times log2(e), are {spread:.6g} apart; with a mask they may be "
+                    f"{_MOST_SPREAD:.6g} at the most"
                 )
         return super().add(x, y)
 
     def square_sum(self, x: Secret) -> Secret:
         value = self._value(x)
-        self.norms.append(NormInput(value.square().mean(-1).flatten(), float(value.abs().max())))
+        self.norms.append(NormInput(value.square().mean(-1).flatten(), _largest(value)))
         return super().square_sum(x)
 
     def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        value, last = self._value(x), function.thresholds[-1]
+        value = self._value(x)
         if function.name == INVERSE_ROOT:
-            # Constant outside of its octaves, so that nothing after it would tell what the model computes.
-            if not float(value.max()) <= last:
-                self._note(f"a norm has a sum of squares of {float(value.max()):.6g}, the most is {last:.6g}")
-            inside = value.clamp(function.thresholds[0], last)
-            return self._secret(function.reference(inside) * (inside / value).sqrt(), function.output_bits)
-        try:
-            return super().piecewise(x, function)
-        except BoundError as error:
-            self._note(str(error))
-            return self._secret(function.reference(value), function.output_bits)
+            return self._secret(self._inverse_root(value, function), function.output_bits)
+        (low, high), (least, most) = function.domain, torch.aminmax(value)
+        if not (low <= float(least) and float(most) <= high):
+            self._note(f"{function.name} takes {low:g} to {high:g}, not {float(least):.6g} to {float(most):.6g}")
+        return self._secret(function.reference(value), function.output_bits)
+
+    def _inverse_root(self, sums: Tensor, function: Piecewise) -> Tensor:
+        """Exact outside of the octaves of the function, too: what comes after a norm does not depend on its scale."""
+        low, high = function.thresholds[0], function.thresholds[-1]
+        typical, most = float(sums.median()), float(sums.max())
+        if not (low <= typical and most <= high):
+            self._note(f"a norm takes sums of squares from {low:g} to {high:g}, not {typical:.6g} to {most:.6g}")
+        inside = sums.clamp(low, high)
+        return function.reference(inside) * (inside / sums).sqrt()
+
+
+def _largest(x: Tensor) -> float:
+    """The largest magnitude, or NaN; many times faster than magnitudes of all."""
+    return float(torch.stack(torch.aminmax(x)).abs().max())
 
 
 def rehearse(net: Network, tensors: Mapping[str, Tensor], inputs: Inputs) -> Rehearsal:
@@ -130,13 +143,7 @@ class _Weights(Mapping[str, ClearSecret]):
         self._protocol, self._tensors, self._specs = protocol, tensors, specs
 
     def __getitem__(self, name: str) -> ClearSecret:
-        protocol, spec, value = self._protocol, self._specs[name], computed(self._tensors[name]).to(torch.float32)
-        protocol.weight = name
-        try:
-            check_range(value, spec.bound_bits(protocol.policy), f"parameter {name!r}")
-        except BoundError as error:
-            protocol.wrong_weight = protocol.wrong_weight or str(error)
-        return ClearSecret(protocol, spec.fraction_bits, value)
+        return self._protocol.weight(name, self._specs[name], computed(self._tensors[name]))
 
     def __contains__(self, name: object) -> bool:
         return name in self._specs

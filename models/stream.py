@@ -63,17 +63,18 @@ class StreamRange:
             )
         )
         least = math.ceil(math.log2(SMALL_MEAN_SQUARE / self.smallest) / 2)
-        found = min(max(0, least), most)
+        found = min(max(0, least), most, MOST_EXPONENT)
         if math.ldexp(self.typical, 2 * found) < LEAST_MEAN_SQUARE:
             raise CheckpointError(
                 f"the residual stream reaches {self.magnitude:.2g} where its embeddings have a mean square of "
-                f"{self.typical:.2g}: both do not fit one range. With stream_exponent you choose which one does"
+                f"{self.typical:.2g}: no power of two brings both into range with room to spare, {found} being the "
+                "largest that leaves it. stream_exponent names another one"
             )
         check_exponent(found)
         if math.ldexp(self.smallest, 2 * found) < LEAST_MEAN_SQUARE:
             _log.warning(
                 "the residual stream reaches %.2g where the smallest embeddings have a mean square of %.2g, and "
-                "typical ones %.2g: not all fit one range, and what follows the rarest words will be less exact",
+                "typical ones %.2g: not all fit one range, and words with the smallest ones give less exact results",
                 self.magnitude,
                 self.smallest,
                 self.typical,

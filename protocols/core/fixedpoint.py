@@ -125,20 +125,18 @@ def public_factor(factor: float, fraction_bits: int, policy: FixedPointPolicy) -
 
 
 def encode(x: Tensor, fraction_bits: int, *, bound_bits: int, what: str) -> Tensor:
-    """Nearest ring element. Shapes: float any -> int64 same. Raises BoundError as `check_range` does."""
+    """Nearest ring element. Shapes: float any -> int64 same.
+
+    Raises BoundError, naming `what`, for NaN, infinities and |x| >= 2^bound_bits.
+    """
     x = x.to(torch.float64)
-    check_range(x, bound_bits, what)
-    return torch.round(x * 2.0**fraction_bits).to(torch.int64)
-
-
-def check_range(x: Tensor, bound_bits: int, what: str) -> None:
-    """Raises BoundError, naming `what`, for NaN, infinities and |x| >= 2^bound_bits. Shapes: float any."""
     # A NaN goes through aminmax, which is many times faster than asking each value.
     extremes = torch.stack(torch.aminmax(x)) if x.numel() else torch.zeros(2)
     if not bool(torch.isfinite(extremes).all()):
         raise BoundError(f"{what} has NaN or infinite entries; secure computation needs finite numbers")
     if float(extremes.abs().max()) >= 2.0**bound_bits:
         raise BoundError(f"{what} has entries of magnitude 2^{bound_bits} or more, outside the declared range")
+    return torch.round(x * 2.0**fraction_bits).to(torch.int64)
 
 
 def decode(x: Tensor, fraction_bits: int) -> Tensor:
