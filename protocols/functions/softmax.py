@@ -25,7 +25,8 @@ def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -
     `halvings` both are of powers divided by 2^halvings, as `halved` does it: so the undivided sum stays small.
 
     Shapes: [..., n] -> [..., n], [..., 1]. Scores satisfy |x| < 1800, plus MASKED where masked; each row has an
-    unmasked element. Error: 1e-4 in each exponential. Reveals nothing.
+    unmasked element, and before MASKED is added no masked one is 2032 or more above the largest of those.
+    Error: 1e-4 in each exponential. Reveals nothing.
     """
     protocol = scores.protocol
     if not base_two:
