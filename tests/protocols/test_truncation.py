@@ -121,12 +121,14 @@ def test_probabilistic_mode_rounds_up_as_often_as_it_should() -> None:
 
 
 def sign_function(threshold: float, bits: int) -> Piecewise:
+    """Of numbers with 16 fraction bits, as far from the threshold as that many compared bits allow."""
+    reach = 2.0 ** (bits - 1 - 16) - 2.0**-16
     return Piecewise(
         name="below",
         thresholds=(threshold,),
         pieces=(Piece(constant=1.0), None),
         reference=lambda x: (x < threshold).to(torch.float64),
-        domain=(-(2.0**15), 2.0**15),
+        domain=(threshold - reach, threshold + reach),
         compare_bits=bits,
         output_bits=0,
     )
