@@ -122,7 +122,7 @@ def test_probabilistic_mode_rounds_up_as_often_as_it_should() -> None:
 
 def sign_function(threshold: float, bits: int) -> Piecewise:
     """Of numbers with 16 fraction bits, as far from the threshold as that many compared bits allow."""
-    reach = 2.0 ** (bits - 1 - 16) - 2.0**-16
+    reach = 2.0 ** (bits - 1 - 16) * (1 - 2.0**-40)
     return Piecewise(
         name="below",
         thresholds=(threshold,),
