@@ -7,10 +7,13 @@ PYTEST ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PACKAGES := secure parties models protocols
+TOOLS := $(CURDIR)/$(BIN)
+ROOMS := protocols models parties
+# The four folders as they are installed, for tools that follow files.
+LAYOUT := build/package
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto install clean distclean
+.PHONY: help demo test check format proto layout install clean distclean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,19 +24,23 @@ demo: $(INSTALLED) ## private semantic search with three processes on this machi
 test: $(INSTALLED) ## the default test run (without the tests marked slow)
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
-check: $(INSTALLED) ## format, lint, types and the import contract
+check: $(INSTALLED) layout ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict $(PACKAGES)
-	$(BIN)/lint-imports
+	cd $(LAYOUT) && $(TOOLS)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache --strict -p secure
+	cd $(LAYOUT) && PYTHONPATH=. $(TOOLS)/lint-imports --config $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.import_linter_cache
 
 format: $(INSTALLED) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(INSTALLED) ## regenerate parties/*_pb2* from parties/*.proto
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=. \
-	    --python_out=. --mypy_out=. parties/wire.proto parties/generation.proto
+proto: $(INSTALLED) layout ## regenerate *_pb2* from the .proto files in parties
+	cd $(LAYOUT) && PATH="$(TOOLS):$$PATH" $(TOOLS)/python -m grpc_tools.protoc --proto_path=. \
+	    --python_out=. --mypy_out=. secure/parties/transport/wire.proto secure/parties/encrypted/generation.proto
+
+layout: ## links to the four folders, laid out as they are installed
+	@rm -rf $(LAYOUT) && mkdir -p $(LAYOUT)/secure
+	@ln -s $(addprefix $(CURDIR)/,$(filter-out %/__pycache__,$(wildcard secure/*)) $(ROOMS)) $(LAYOUT)/secure/
 
 install: $(INSTALLED) ## create .venv and install into it, if that has not been done
 
@@ -53,7 +60,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 clean: ## remove caches and build outputs, keep .venv
 	rm -rf build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find $(PACKAGES) tests bench -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find secure $(ROOMS) tests bench -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## clean, and remove .venv too
 	rm -rf $(VENV)

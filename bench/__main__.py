@@ -17,10 +17,10 @@ from bench.numerics.command import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
-from models.manifest import WeightVisibility
-from protocols.core.errors import ConfigurationError, SecureInferenceError
-from protocols.core.transfer import find_device
-from protocols.families import BEAVER
+from secure.models.contract.manifest import WeightVisibility
+from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
+from secure.protocols.core.transfer import find_device
+from secure.protocols.families import BEAVER
 
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)

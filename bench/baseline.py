@@ -23,20 +23,20 @@ from torch import Tensor
 from bench.measure import Setting, prepare
 from bench.ops import by_op
 from bench.shapes import DECODERS, config_of, decoder_config, manifest_of
-from models import program
-from models.checkpoint import read_share
-from models.exchange import input_payloads, step_outputs
-from models.manifest import WeightVisibility
-from models.request import Request
-from protocols.beaver.protocol import BeaverDealer, BeaverParty
-from protocols.core.channel import Channel, Payload
-from protocols.core.cost import Cost, Meter
-from protocols.core.errors import ProtocolError
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.prg import SEED_BYTES
-from protocols.core.secret import Protocol
-from protocols.families import BEAVER, REPLICATED, family
-from protocols.replicated.protocol import ReplicatedParty
+from secure.models import program
+from secure.models.checkpoint.conversion import read_share
+from secure.models.contract.exchange import input_payloads, step_outputs
+from secure.models.contract.manifest import WeightVisibility
+from secure.models.contract.request import Request
+from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
+from secure.protocols.core.channel import Channel, Payload
+from secure.protocols.core.cost import Cost, Meter
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.core.secret import Protocol
+from secure.protocols.families import BEAVER, REPLICATED, family
+from secure.protocols.replicated.protocol import ReplicatedParty
 from tests.families import FAMILIES
 from tests.in_process import GivenSteps
 

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.program import ClientSteps
-from parties.config import Limits
-from parties.engine import Digests, Engine, MeterRows, PartyTools, Tools
-from protocols.beaver.gates.largest import MOST, Largest
-from protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
-from protocols.core.cost import Meter
-from protocols.core.errors import InputError
-from protocols.core.fixedpoint import FixedPointPolicy
+from secure.models.program import ClientSteps
+from secure.parties.config import Limits
+from secure.parties.roles.engine import Digests, Engine, MeterRows, PartyTools, Tools
+from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import InputError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.gates.largest import MOST, Largest
 from tests.protocols.gates import GATES
 
 MEASURED = "gate"

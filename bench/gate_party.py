@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from bench.gate_engine import gate_engine
-from parties.main import main
+from secure.parties.process.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], gate_engine))

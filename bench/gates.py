@@ -13,10 +13,10 @@ from rich.console import Console
 
 from bench.gate_engine import GateRequest, NoModel, gate_names, shapes_of
 from bench.network import parties_on
-from parties.client import Client
-from parties.conversation import RoleReport
-from protocols.core.errors import ConfigurationError
-from protocols.core.fixedpoint import FixedPointPolicy
+from secure.parties.client.client import Client
+from secure.parties.client.conversation import RoleReport
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 MODULE = "bench.gate_party"
 INCLUDES = (

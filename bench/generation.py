@@ -22,15 +22,15 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from bench.network import parties_on
 from bench.ops import by_op
 from bench.shapes import decoder_config, decoder_folder
-from models.checkpoint import read_checkpoint, write_split
-from models.exchange import input_payloads, step_outputs
-from models.manifest import Manifest, WeightVisibility
-from models.program import network
-from models.request import Output
-from parties.client import Client
-from parties.conversation import Costs
-from parties.run import Progress
-from protocols.core.errors import ConfigurationError
+from secure.models.checkpoint.conversion import read_checkpoint, write_split
+from secure.models.contract.exchange import input_payloads, step_outputs
+from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.contract.request import Output
+from secure.models.program import network
+from secure.parties.client.client import Client
+from secure.parties.client.conversation import Costs
+from secure.parties.client.run import Progress
+from secure.protocols.core.errors import ConfigurationError
 
 INCLUDES = (
     "three processes and the client on one machine, gRPC with mutual TLS, sharing each token, the dealer's work, "

@@ -24,16 +24,16 @@ from transformers import BertModel
 from bench.network import parties_on
 from bench.ops import by_op
 from bench.shapes import checkpoint_folder, reference
-from models.checkpoint import Checkpoint, read_checkpoint, write_split
-from models.exchange import input_payloads, step_outputs
-from models.manifest import Manifest, WeightVisibility
-from models.program import network
-from models.request import Request
-from parties.client import Client
-from parties.conversation import RoleReport
-from parties.run import Progress
-from protocols.core.transfer import CPU, find_device
-from protocols.families import BEAVER, family
+from secure.models.checkpoint.conversion import Checkpoint, read_checkpoint, write_split
+from secure.models.contract.exchange import input_payloads, step_outputs
+from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.contract.request import Request
+from secure.models.program import network
+from secure.parties.client.client import Client
+from secure.parties.client.conversation import RoleReport
+from secure.parties.client.run import Progress
+from secure.protocols.core.transfer import CPU, find_device
+from secure.protocols.families import BEAVER, family
 
 INCLUDES = (
     "three processes and the client on one machine, gRPC with mutual TLS, sharing the input, the dealer's work, "

@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parties.config import CALLERS, PARTIES, Measure, settings_toml
-from parties.launcher import Launcher, launch
-from parties.tls import make_certificates
-from protocols.core.errors import ConfigurationError
-from protocols.families import BEAVER, family
+from secure.parties.config import CALLERS, PARTIES, Measure, settings_toml
+from secure.parties.launcher import Launcher, launch
+from secure.parties.transport.tls import make_certificates
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.families import BEAVER, family
 
 TBF_LABEL = "tc tbf in network namespaces: each party's link, each direction"
 CHANNEL_RATE_LABEL = (
@@ -67,7 +67,7 @@ def parties_on(
     scratch: Path,
     *,
     offline_first: bool = False,
-    module: str = "parties",
+    module: str = "secure.parties",
     protocol: str = BEAVER.name,
     models_dir: Path | None = None,
     memory_bytes: int | None = None,
@@ -76,7 +76,7 @@ def parties_on(
     """Launch the three processes on a network by name. `scratch` is a folder for settings and certificates.
 
     models_dir: where every party finds its share of a model; without it shares are uploaded.
-    memory_bytes: on loopback, as for `parties.launcher.launch`.
+    memory_bytes: on loopback, as for `secure.parties.launcher.launch`.
     device: what every party computes on, as there.
 
     Raises ConfigurationError for an unknown name, and what `launch` raises.

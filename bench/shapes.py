@@ -11,10 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from bench import smollm2
-from models.manifest import Manifest, WeightVisibility
-from models.registry import architecture
-from protocols.core.errors import ConfigurationError
-from protocols.core.fixedpoint import FixedPointPolicy
+from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.families.registry import architecture
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 SHAPES: dict[str, dict[str, int]] = {
     "minilm": {

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError
 
 NAME = "smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

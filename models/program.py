@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.network import GraphNetwork
-from models.manifest import GRAPH, Manifest
-from models.network import Network
-from models.registry import architecture
-from models.request import Request
-from protocols.core import factor
-from protocols.core.factor import Keep
-from protocols.core.secret import Protocol
-from protocols.families import family
+from secure.models.contract.manifest import GRAPH, Manifest
+from secure.models.contract.network import Network
+from secure.models.contract.request import Request
+from secure.models.families.registry import architecture
+from secure.models.graph.network import GraphNetwork
+from secure.protocols.core import factor
+from secure.protocols.core.factor import Keep
+from secure.protocols.core.secret import Protocol
+from secure.protocols.families import family
 
 
 @dataclass(frozen=True, eq=False)

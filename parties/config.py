@@ -35,8 +35,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from protocols.core.errors import ConfigurationError
-from protocols.families import BEAVER, FAMILIES, Family, family
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.families import BEAVER, FAMILIES, Family, family
 
 PARTIES = BEAVER.roles
 """Roles that run a process, by default."""

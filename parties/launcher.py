@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -20,14 +21,14 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
-from parties.client import Client
-from parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
-from parties.exit_codes import ExitCode, PortInUse
-from parties.ports import check_free, port_in_use
-from parties.tls import make_certificates
-from protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
-from protocols.core.transfer import find_device
-from protocols.families import BEAVER, family
+from secure.parties.client.client import Client
+from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
+from secure.parties.process.exit_codes import ExitCode, PortInUse
+from secure.parties.transport.ports import check_free, port_in_use
+from secure.parties.transport.tls import make_certificates
+from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
+from secure.protocols.core.transfer import find_device
+from secure.protocols.families import BEAVER, family
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -55,7 +56,7 @@ def launch(
     *,
     protocol: str = BEAVER.name,
     log: Log | None = None,
-    module: str = "parties",
+    module: str = "secure.parties",
     measure: Measure | None = None,
     models_dir: Path | None = None,
     prefixes: Mapping[str, Sequence[str]] | None = None,
@@ -67,14 +68,14 @@ def launch(
     Args:
         config: a parties.toml whose addresses are this machine's; None takes free ports and fresh certificates in a
             private temporary folder, which is removed at the end.
-        protocol: the family of `protocols.families`, where `config` is None; a file says it itself.
+        protocol: the family of `secure.protocols.families`, where `config` is None; a file says it itself.
         log: gets every line that a party logs; None drops them, except that the last ones go into errors.
         module: the program of a party, as for `python -m`.
         measure: what a measurement changes, where `config` is None; a file says it itself.
         models_dir: where the parties look for shares of models, where `config` is None; a file says it itself.
         prefixes: role → words that its command begins with, for example to enter a network namespace.
-        memory_bytes: what each party may take, as `parties.config.Limits`; None leaves it to the settings.
-        device: what each party computes on, as `parties.config.PartySettings`; None leaves it to the settings.
+        memory_bytes: what each party may take, as `secure.parties.config.Limits`; None leaves it to the settings.
+        device: what each party computes on, as `secure.parties.config.PartySettings`; None leaves it to the settings.
 
     Raises ConfigurationError (a port in use, a wrong setting, no such device) and PartyUnreachable (a party that does
     not come up).
@@ -118,7 +119,7 @@ class Launcher:
         *,
         protocol: str = BEAVER.name,
         log: Log | None = None,
-        module: str = "parties",
+        module: str = "secure.parties",
         stop_when_one_ends: bool = True,
         measure: Measure | None = None,
         models_dir: Path | None = None,
@@ -318,9 +319,11 @@ def free_addresses(roles: Sequence[str] = PARTIES) -> dict[str, str]:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, with our packages' folder on the path: children find them installed or not."""
-    packages = str(Path(__file__).resolve().parent.parent)
-    paths = [packages, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    """This process's environment, with our package's folder on the path: children find it installed or not."""
+    package = find_spec("secure")
+    assert package is not None and package.origin is not None
+    folder = str(Path(package.origin).resolve().parent.parent)
+    paths = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 

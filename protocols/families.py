@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from protocols.beaver import sharing as beaver
-from protocols.core.errors import ConfigurationError
-from protocols.core.secret import TensorSpec
-from protocols.replicated import sharing as replicated
+from secure.protocols.beaver import sharing as beaver
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.secret import TensorSpec
+from secure.protocols.replicated import sharing as replicated
 
 Payload = bytes | memoryview
 Splitter = Callable[[int, int, Tensor], tuple[tuple[Tensor, ...], ...]]

@@ -6,22 +6,25 @@ with secure.launch() as parties:                     # or secure.connect("partie
     model = secure.PrivateModel.from_pretrained(path, parties=parties)
     embeddings = model.encode(["first sentence", "second"])
     print(model.report)
+
+One package is installed, with the parts `secure.parties`, `secure.models` and `secure.protocols`. A name is imported
+when it is first asked for, so that a party, or `secure.protocols.core.ring` alone, does not wait for transformers.
 """
 
 from __future__ import annotations
 
-from secure import siblings
+import importlib
+import pathlib
+import typing
 
-# Before anything of ours is imported by its plain name.
-siblings.check()
-
-from protocols.core import errors  # noqa: E402
-from protocols.core.fixedpoint import FixedPointPolicy  # noqa: E402
-from secure.api import PrivateModel  # noqa: E402
-from secure.connection import connect, launch  # noqa: E402
-from secure.ee.model import EncryptedModel  # noqa: E402
-from secure.module import PrivateModule  # noqa: E402
-from secure.report import Report  # noqa: E402
+if typing.TYPE_CHECKING:
+    from secure.api import PrivateModel
+    from secure.connection import connect, launch
+    from secure.ee.client.model import EncryptedModel
+    from secure.module import PrivateModule
+    from secure.protocols.core import errors
+    from secure.protocols.core.fixedpoint import FixedPointPolicy
+    from secure.report.report import Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,3 +38,35 @@ __all__ = [
     "errors",
     "launch",
 ]
+
+_HOMES = {
+    "EncryptedModel": "secure.ee.client.model",
+    "FixedPointPolicy": "secure.protocols.core.fixedpoint",
+    "PrivateModel": "secure.api",
+    "PrivateModule": "secure.module",
+    "Report": "secure.report.report",
+    "connect": "secure.connection",
+    "errors": "secure.protocols.core.errors",
+    "launch": "secure.connection",
+}
+"""The module that each lazily imported name comes from."""
+
+# A wheel has the other three folders inside this one. In a checkout they lie beside it.
+_HERE = pathlib.Path(__file__).resolve().parent
+if not (_HERE / "protocols").is_dir():
+    __path__.append(str(_HERE.parent))
+
+
+def __getattr__(name: str) -> typing.Any:
+    """The value of an exported name, imported now and kept. Raises AttributeError for other names."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_HOMES[name])
+    value = module if name == "errors" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The exported names, those that are not imported yet included."""
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure.cli import main
+from secure.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,24 +12,24 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
-from models.checkpoint import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
-from models.decoder import Decoder
-from models.encoder import Encoder
-from models.labels import read_labels
-from models.manifest import GRAPH, Manifest, WeightVisibility
-from models.outputs import model_output
-from models.program import network
-from protocols.core.errors import CheckpointError, ConfigurationError, InputError
-from protocols.core.fixedpoint import FixedPointPolicy
 from secure.arguments import checked
 from secure.connection import Parties
-from secure.generation import Generation
-from secure.generation_config import GenerationConfig, read_generation_config
+from secure.generation.defaults import GenerationConfig, read_generation_config
+from secure.generation.run import Generation
+from secure.generation.sampling import GenerationOptions, Sampling
+from secure.loaded_model import ResidentModel, load_model, load_split
+from secure.models.checkpoint.conversion import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
+from secure.models.contract.labels import read_labels
+from secure.models.contract.manifest import GRAPH, Manifest, WeightVisibility
+from secure.models.families.decoder import Decoder
+from secure.models.families.encoder import Encoder
+from secure.models.families.outputs import model_output
+from secure.models.program import network
 from secure.module import PrivateModule
 from secure.progress import status
-from secure.report import Report
-from secure.resident import ResidentModel, load_model, load_split
-from secure.sampling import GenerationOptions, Sampling
+from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.report.report import Report
 from secure.split import check_folder, read_client_tables, share_files
 from secure.tokens import batches, load_tokenizer, tokenize
 

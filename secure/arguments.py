@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError
 
 P = ParamSpec("P")
 R = TypeVar("R")

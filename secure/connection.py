@@ -8,20 +8,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from models.manifest import Manifest
-from models.request import Request
-from parties import launcher
-from parties.client import Client, Prediction
-from parties.config import load_settings
-from parties.conversation import Costs
-from parties.run import Progress
-from protocols.core.errors import ConfigurationError
-from protocols.families import BEAVER
 from secure.arguments import checked
+from secure.models.contract.manifest import Manifest
+from secure.models.contract.request import Request
+from secure.parties import launcher
+from secure.parties.client.client import Client, Prediction
+from secure.parties.client.conversation import Costs
+from secure.parties.client.run import Progress
+from secure.parties.config import load_settings
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.families import BEAVER
 
 
 class Steps(Protocol):
-    """What generation needs of a session. `parties.conversation.Conversation` is the real one."""
+    """What generation needs of a session. `secure.parties.client.conversation.Conversation` is the real one."""
 
     def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]: ...
 
@@ -30,7 +30,7 @@ class Steps(Protocol):
 
 
 class SessionClient(Protocol):
-    """What a private model needs of a client. `parties.client.Client` is the real one."""
+    """What a private model needs of a client. `secure.parties.client.client.Client` is the real one."""
 
     def load_model(
         self,

@@ -10,14 +10,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from models.checkpoint import read_manifest, write_split
-from models.graph.capture import capture
-from models.graph.network import GraphNetwork
-from models.manifest import Manifest, WeightVisibility
-from protocols.core.errors import CheckpointError, InputError
 from secure.connection import Parties
+from secure.loaded_model import ResidentModel, load_model, load_split
+from secure.models.checkpoint.conversion import read_manifest, write_split
+from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.graph.capture import capture
+from secure.models.graph.network import GraphNetwork
 from secure.progress import status
-from secure.resident import ResidentModel, load_model, load_split
+from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import check_empty, read_client_tables, share_files
 
 

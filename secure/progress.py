@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from parties.run import Progress as LayerBegins
+from secure.parties.client.run import Progress as LayerBegins
 
 
 class LayerBar:

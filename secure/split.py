@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.checkpoint import CLIENT_NAME, split_checkpoint
-from models.manifest import Manifest, WeightVisibility
-from models.program import network
-from protocols.core.errors import CheckpointError
-from protocols.families import BEAVER, family
+from secure.models.checkpoint.conversion import CLIENT_NAME, split_checkpoint
+from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.program import network
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.families import BEAVER, family
 
 
 def split(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from protocols.core.errors import CheckpointError, InputError
+from secure.protocols.core.errors import CheckpointError, InputError
 
 MOST_BATCH_TOKENS = 256
 """Padded tokens in one session, one sentence's alone apart. The parties' memory grows with them: with MiniLM's

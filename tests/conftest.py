@@ -12,7 +12,7 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-# Read by Triton when a loop of `protocols.core.card` is defined: without a card they are interpreted.
+# Read by Triton when a loop of `secure.protocols.core.kernels.card` is defined: without a card they are interpreted.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -28,5 +28,5 @@ def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         pytest.importorskip("triton")
         if torch.cuda.is_available():
             pytest.skip("tests/gpu compares them on the card")
-        monkeypatch.setattr("protocols.core.card.serve", lambda device: True)
+        monkeypatch.setattr("secure.protocols.core.kernels.card.serve", lambda device: True)
     return str(request.param)

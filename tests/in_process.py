@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from models.program import ClientSteps
-from protocols.beaver.protocol import BeaverDealer, BeaverParty
-from protocols.core.channel import Channel, QueueChannel, queue_channels
-from protocols.core.cost import Meter
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.secret import Protocol, Secret
+from secure.models.program import ClientSteps
+from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
+from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Protocol, Secret
 
 POLICY = FixedPointPolicy()
 EXACT = FixedPointPolicy(truncation="exact")

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from protocols.core.channel import Channel, QueueChannel, queue_channels
-from protocols.core.cost import Meter
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.replicated.protocol import ReplicatedParty
-from protocols.replicated.seeds import PartySeeds
-from protocols.replicated.sharing import splitter
+from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.replicated.protocol import ReplicatedParty
+from secure.protocols.replicated.seeds import PartySeeds
+from secure.protocols.replicated.sharing import splitter
 from tests.in_process import POLICY, RoleFailure, RoleProgram
 
 PARTIES = ("p0", "p1", "p2")

@@ -27,7 +27,7 @@ def attack(
     keys: Annotated[int, typer.Option(min=1, help="how often everything is encrypted anew and attacked")] = 3,
     noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="relative noise of the configuration `noise`")] = 0.1,
 ) -> None:
-    """Red team: attacks on equivariant encryption by tier and configuration; writes secure/ee/red_team.json.
+    """Red team: attacks on equivariant encryption by tier and configuration; writes secure/ee/files/red_team.json.
 
     Example: python -m bench attack --only A1,A5
     """

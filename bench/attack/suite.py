@@ -26,7 +26,7 @@ from bench.attack import (
 from bench.attack.guess import Guess, chance, interval, score
 from bench.attack.view import Configuration, Tier, View, World, encrypt, view
 from bench.attack.world import loss
-from protocols.equivariant import Key
+from secure.protocols.equivariant import Key
 
 Say = Callable[[str], None]
 Kind = Literal["vocabulary", "traffic", "reading"]

@@ -1,4 +1,4 @@
-"""From rows of the suite to what may be claimed: secure/ee/red_team.json, which the API obeys.
+"""From rows of the suite to what may be claimed: secure/ee/files/red_team.json, which the API obeys.
 
 broken   the tier falls without traffic: the API refuses it
 limited  only attacks on traffic succeed: it holds up to so many tokens under one key and epoch
@@ -15,7 +15,7 @@ from typing import Any, get_args
 from bench import results
 from bench.attack.view import TIERS, Configuration
 
-FILE = Path(__file__).parent.parent.parent / "secure" / "ee" / "red_team.json"
+FILE = Path(__file__).parent.parent.parent / "secure" / "ee" / "files" / "red_team.json"
 FORMAT = 1
 ABOVE_CHANCE = 0.10
 THRESHOLD = (

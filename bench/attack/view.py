@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.attack import weights
 from bench.attack.weights import Weights
-from protocols.equivariant import Key, plan
+from secure.protocols.equivariant import Key, plan
 
 Tier = Literal["T0", "T1", "T2"]
 Configuration = Literal["permutation", "full", "noise", "finetuned", "split"]

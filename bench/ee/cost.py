@@ -15,8 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.ee.exactness import greedy
 from bench.ee.twins import KEY, ONE_BILLION, example, twins
-from parties.generation_pb2 import GenerateRequest, Tokens
-from protocols.equivariant import plan
+from secure.parties.encrypted.generation_pb2 import GenerateRequest, Tokens
+from secure.protocols.equivariant import plan
 
 Say = Callable[[str], None]
 # 110M parameters: large enough that a pass is matrices and not Python, small enough for many pairs.

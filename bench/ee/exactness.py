@@ -16,8 +16,8 @@ from bench.attack.guess import interval
 from bench.ee.twins import SHAPES, Twins, example, random_model, twins
 from bench.tiny import corpus
 from bench.tiny.train import Recipe, checkpoint, encoded
-from protocols.core.errors import ConfigurationError
-from secure.sample import model_folder
+from secure.demo.sample import model_folder
+from secure.protocols.core.errors import ConfigurationError
 
 Say = Callable[[str], None]
 LIMITS = {"float64": 1e-10, "float32": 2e-5}

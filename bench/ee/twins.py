@@ -33,7 +33,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from protocols.equivariant import Key, Transform, plan
+from secure.protocols.equivariant import Key, Transform, plan
 
 _SEED = 21
 # Pixels of an image for a network that takes any size.

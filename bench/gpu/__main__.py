@@ -16,7 +16,8 @@ import torch
 from bench import results
 from bench.gpu import equality, machine, products
 from bench.gpu.model import Setting, measure_model
-from protocols.core import card, factor, kernels
+from secure.protocols.core import factor
+from secure.protocols.core.kernels import card, cpu
 
 KEPT = results.FOLDER
 TRIED = results.FOLDER.with_name("out")  # of trials, which are no results: not kept in the repository
@@ -109,7 +110,7 @@ def _degraded(device: torch.device) -> list[str]:
         found.append(f"products of bytes fail on this card ({reason}): linear layers go by float64 limbs")
     if device.type == "cuda" and not card.serve(device):
         found.append("Triton cannot be used: local steps of gates are many small kernels of torch")
-    if not kernels.HAS_COMPILER:
+    if not cpu.HAS_COMPILER:
         found.append("numba is missing: figures of the CPU are those of plain torch")
     if not factor.multiplies_bytes(torch.device("cpu")):
         found.append("no AMX: the CPU multiplies words, not bytes")

@@ -13,24 +13,24 @@ from torch import Tensor
 
 from bench.gpu.model import Setting, load, make_model, predict
 from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
-from models.manifest import VISIBILITIES, WeightVisibility
-from protocols.beaver import gates
-from protocols.beaver.gate import Gate
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.beaver.roles import Party
-from protocols.beaver.weights import Matrix
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.secret import Secret
-from protocols.core.transfer import CPU
-from protocols.functions.argmax import argmax
-from protocols.functions.bits import from_bits, to_bits
-from protocols.functions.compare import less_than, select
-from protocols.functions.gelu import gelu
-from protocols.functions.layernorm import l2_normalise, layer_norm
-from protocols.functions.octaves import reciprocal
-from protocols.functions.relu import relu
-from protocols.functions.softmax import softmax
-from protocols.functions.tanh import tanh
+from secure.models.contract.manifest import VISIBILITIES, WeightVisibility
+from secure.protocols.beaver import gates
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Secret
+from secure.protocols.core.transfer import CPU
+from secure.protocols.functions.argmax import argmax
+from secure.protocols.functions.bits import from_bits, to_bits
+from secure.protocols.functions.compare import less_than, select
+from secure.protocols.functions.gelu import gelu
+from secure.protocols.functions.layernorm import l2_normalise, layer_norm
+from secure.protocols.functions.reciprocal_and_root import reciprocal
+from secure.protocols.functions.relu import relu
+from secure.protocols.functions.softmax import softmax
+from secure.protocols.functions.tanh import tanh
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.roles import Party
+from secure.protocols.masked.weights import Matrix
 
 _ROWS, _WIDTH = 21, 40  # no multiples of eight bits or of a card's blocks among the rows
 

@@ -15,16 +15,16 @@ from bench.gpu.crossing import Crossing
 from bench.gpu.reference import RandomCheckpoint, last_hidden_state
 from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from bench.ops import by_op
-from models import program
-from models.bert import BertConfig
-from models.manifest import Manifest, WeightVisibility
-from models.program import LoadedModel, network
-from models.registry import architecture
-from models.request import Request
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.beaver.roles import Party
-from protocols.core.cost import Meter
-from protocols.core.fixedpoint import FixedPointPolicy, decode, encode
+from secure.models import program
+from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.contract.request import Request
+from secure.models.families.bert import BertConfig
+from secure.models.families.registry import architecture
+from secure.models.program import LoadedModel, network
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.fixedpoint import FixedPointPolicy, decode, encode
+from secure.protocols.masked.roles import Party
 
 _SEED = 11
 

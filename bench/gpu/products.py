@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.core import factor, ring
+from secure.protocols.core import factor, ring
 
 # [M, K] x [K, N]: the linear layers of BERT-base at 128 tokens, and a large square.
 SHAPES = ((128, 768, 2304), (128, 768, 3072), (128, 3072, 768), (4096, 4096, 4096))

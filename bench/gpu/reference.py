@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, gelu, layer_norm, linear
 
-from models.bert import BertConfig
+from secure.models.families.bert import BertConfig
 
 
 class RandomCheckpoint:

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
-from protocols.core.channel import Channel, Payload, QueueChannel, queue_channels
-from protocols.core.cost import Meter
-from protocols.core.errors import ProtocolError
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.prg import SEED_BYTES, Prg
-from protocols.core.transfer import CPU
+from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
+from secure.protocols.core.channel import Channel, Payload, QueueChannel, queue_channels
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.prg import SEED_BYTES, Prg
+from secure.protocols.core.transfer import CPU
 
 ROLES = ("p0", "p1", "dealer")
 RoleProgram = Callable[[BeaverProtocol, Sequence[Any]], Any]

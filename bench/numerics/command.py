@@ -12,7 +12,7 @@ from bench import results
 from bench.numerics.functions import Case, cases, measure
 from bench.numerics.networks import embeddings, perplexity
 from bench.tiny.train import checkpoint
-from secure.sample import model_folder
+from secure.demo.sample import model_folder
 
 console = Console(highlight=False, soft_wrap=True)
 INCLUDES = "the replicated protocol itself, 16 fraction bits, its three parties as threads of one process over queues"

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from bench.numerics import parties
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.secret import Secret
-from protocols.functions import exp, gelu, layernorm, puma, silu, softmax
-from protocols.replicated.protocol import ReplicatedParty
-from protocols.replicated.sharing import splitter
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions import exp, gelu, layernorm, puma, silu, softmax
+from secure.protocols.replicated.protocol import ReplicatedParty
+from secure.protocols.replicated.sharing import splitter
 
 _COUNT = 1 << 14
 _WIDTH = 128

@@ -18,14 +18,14 @@ from transformers import AutoTokenizer, BertModel, LlamaForCausalLM
 from bench.numerics import parties
 from bench.tiny import corpus
 from bench.tiny.train import Recipe, encoded
-from models.checkpoint import read_checkpoint, read_share, write_split
-from models.exchange import input_payloads, step_outputs
-from models.program import load, network, serve
-from models.request import Output
-from protocols.core.errors import ConfigurationError
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.replicated.protocol import ReplicatedParty
-from secure.sample import DOCUMENTS, QUERY
+from secure.demo.sample import DOCUMENTS, QUERY
+from secure.models.checkpoint.conversion import read_checkpoint, read_share, write_split
+from secure.models.contract.exchange import input_payloads, step_outputs
+from secure.models.contract.request import Output
+from secure.models.program import load, network, serve
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.replicated.protocol import ReplicatedParty
 from tests.in_process import GivenSteps
 
 Say = Callable[[str], None]

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import torch
 
-from protocols.core.channel import queue_channels
-from protocols.core.cost import Meter
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.prg import SEED_BYTES
-from protocols.replicated.protocol import ReplicatedParty
-from protocols.replicated.seeds import PartySeeds
+from secure.protocols.core.channel import queue_channels
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.replicated.protocol import ReplicatedParty
+from secure.protocols.replicated.seeds import PartySeeds
 
 _PARTIES = 3
 Result = TypeVar("Result")

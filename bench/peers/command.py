@@ -19,7 +19,7 @@ from bench.peers.ours import Ours
 from bench.peers.system import Peer, System
 from bench.peers.workload import workload
 from bench.shapes import checkpoint_folder
-from protocols.families import BEAVER, REPLICATED
+from secure.protocols.families import BEAVER, REPLICATED
 
 _OURS = {OURS: BEAVER.name, f"{OURS}-{REPLICATED.name}": REPLICATED.name}
 _DEFAULT = (OURS, "spu-memory", "spu-processes", "crypten")

@@ -13,13 +13,13 @@ from bench.ops import by_op
 from bench.peers.errors import PeerError
 from bench.peers.interleave import OURS
 from bench.peers.system import Figures, Run
-from models.checkpoint import read_checkpoint, write_split
-from models.exchange import input_payloads, step_outputs
-from models.program import network
-from parties.client import Client
-from parties.launcher import Launcher, launch
-from protocols.core.errors import SecureInferenceError
-from protocols.families import BEAVER, REPLICATED, family
+from secure.models.checkpoint.conversion import read_checkpoint, write_split
+from secure.models.contract.exchange import input_payloads, step_outputs
+from secure.models.program import network
+from secure.parties.client.client import Client
+from secure.parties.launcher import Launcher, launch
+from secure.protocols.core.errors import SecureInferenceError
+from secure.protocols.families import BEAVER, REPLICATED, family
 
 INCLUDES = (
     "three processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, sharing the "

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
-from protocols.core.secret import Protocol, Secret
-from protocols.functions.argmax import maximum_along
-from protocols.functions.chosen import gelu, gelu_tanh, silu, softmax
-from protocols.functions.relu import relu
-from protocols.functions.sigmoid import sigmoid
-from protocols.functions.tanh import tanh
+from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.functions.argmax import maximum_along
+from secure.protocols.functions.policy_functions import gelu, gelu_tanh, silu, softmax
+from secure.protocols.functions.relu import relu
+from secure.protocols.functions.sigmoid import sigmoid
+from secure.protocols.functions.tanh import tanh
 
 FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {
     "gelu": gelu,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.graph.description import Embedding, Graph, Input, Node, Structure
-from models.graph.layers import Gain, Offset
-from models.graph.operation import Operation, Shape, check_size
-from models.manifest import Kind, ParameterSpec
+from secure.models.contract.manifest import Kind, ParameterSpec
+from secure.models.graph.description import Embedding, Graph, Input, Node, Structure
+from secure.models.graph.layers import Gain, Offset
+from secure.models.graph.operation import Operation, Shape, check_size
 
 
 @dataclass(frozen=True, eq=False)

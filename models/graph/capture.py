@@ -13,15 +13,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.checkpoint import Checkpoint
-from models.graph.builder import Builder, specs_of
-from models.graph.description import Structure
-from models.graph.operators import KEPT
-from models.graph.rehearsal import rehearse
-from models.graph.tracer import Tracer
-from models.manifest import GRAPH, TABLE_VALUE_BITS, Kind, Manifest, WeightVisibility
-from protocols.core.errors import BoundError, CheckpointError
-from protocols.core.fixedpoint import FixedPointPolicy, encode
+from secure.models.checkpoint.conversion import Checkpoint
+from secure.models.contract.manifest import GRAPH, TABLE_VALUE_BITS, Kind, Manifest, WeightVisibility
+from secure.models.graph.builder import Builder, specs_of
+from secure.models.graph.description import Structure
+from secure.models.graph.operators import KEPT
+from secure.models.graph.rehearsal import rehearse
+from secure.models.graph.tracer import Tracer
+from secure.protocols.core.errors import BoundError, CheckpointError
+from secure.protocols.core.fixedpoint import FixedPointPolicy, encode
 
 
 def capture(

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from models.graph import arithmetic, layers, views
-from models.graph.operation import MOST_ELEMENTS, Operation, Shape, check_size, require
-from models.manifest import Manifest, ParameterSpec
-from protocols.core.errors import CheckpointError
-from protocols.core.fixedpoint import FixedPointPolicy
+from secure.models.contract.manifest import Manifest, ParameterSpec
+from secure.models.graph import arithmetic, layers, views
+from secure.models.graph.operation import MOST_ELEMENTS, Operation, Shape, check_size, require
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 OPERATIONS: Mapping[str, type[Operation]] = {
     "add": arithmetic.Add,

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
-from models.graph.views import Window
-from protocols.core.secret import Protocol, Secret
-from protocols.functions.chosen import layer_norm
+from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
+from secure.models.graph.views import Window
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.functions.policy_functions import layer_norm
 
 
 def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:

@@ -12,19 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.arithmetic import (
-    Add,
-    AddNumber,
-    Function,
-    Matmul,
-    Multiply,
-    MultiplyNumber,
-    Subtract,
-)
-from models.graph.builder import Builder, Indices, Value
-from models.graph.layers import Linear
-from models.graph.views import Permute, Reshape
-from protocols.functions.softmax import MASKED
+from secure.models.graph.arithmetic import Add, AddNumber, Function, Matmul, Multiply, MultiplyNumber, Subtract
+from secure.models.graph.builder import Builder, Indices, Value
+from secure.models.graph.layers import Linear
+from secure.models.graph.views import Permute, Reshape
+from secure.protocols.functions.softmax import MASKED
 
 Operand = Value | Tensor | float
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.arithmetic import Add, MultiplyNumber, Softmax
-from models.graph.builder import Builder, Value
-from models.graph.layers import Offset
-from models.graph.lowering import Unsupported, add, masked, matmul, number_times, permute
-from protocols.functions.softmax import MASKED
+from secure.models.graph.arithmetic import Add, MultiplyNumber, Softmax
+from secure.models.graph.builder import Builder, Value
+from secure.models.graph.layers import Offset
+from secure.models.graph.lowering import Unsupported, add, masked, matmul, number_times, permute
+from secure.protocols.functions.softmax import MASKED
 
 
 def last_axis(b: Builder, x: Value, dim: int, operation: Callable[[Value], Value]) -> Value:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.arithmetic import Maximum, Sum
-from models.graph.builder import Builder, Step, Value
-from models.graph.layers import Convolution, LayerNorm, Linear
-from models.graph.lowering import Unsupported, add, multiply, number_times, reshape
-from models.graph.lowering_views import mean
-from models.graph.views import Reshape, Window, Windows
+from secure.models.graph.arithmetic import Maximum, Sum
+from secure.models.graph.builder import Builder, Step, Value
+from secure.models.graph.layers import Convolution, LayerNorm, Linear
+from secure.models.graph.lowering import Unsupported, add, multiply, number_times, reshape
+from secure.models.graph.lowering_views import mean
+from secure.models.graph.views import Reshape, Window, Windows
 
 
 def _pair(x: int | Sequence[int]) -> tuple[int, int]:

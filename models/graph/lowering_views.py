@@ -9,11 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.arithmetic import Maximum, Sum
-from models.graph.builder import Builder, Indices, Value
-from models.graph.lowering import Operand, Unsupported, add, is_mask, masked, multiply, number_times, permute, reshape
-from models.graph.operation import MOST_SUMMED
-from models.graph.views import Concatenate, Expand, Pad, Slice
+from secure.models.graph.arithmetic import Maximum, Sum
+from secure.models.graph.builder import Builder, Indices, Value
+from secure.models.graph.lowering import (
+    Operand,
+    Unsupported,
+    add,
+    is_mask,
+    masked,
+    multiply,
+    number_times,
+    permute,
+    reshape,
+)
+from secure.models.graph.operation import MOST_SUMMED
+from secure.models.graph.views import Concatenate, Expand, Pad, Slice
 
 
 def same(b: Builder, x: Value, *_: Any, **__: Any) -> Value:

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.description import Embedding, Graph, Node, read_graph
-from models.graph.layers import Linear
-from models.manifest import TABLE_BITS, Manifest
-from models.network import Inputs, Network
-from models.request import Output, Request
-from protocols.core.errors import InputError
-from protocols.core.fixedpoint import encode
-from protocols.core.secret import Protocol, Secret, TensorSpec
-from protocols.functions.embedding import embedding
+from secure.models.contract.manifest import TABLE_BITS, Manifest
+from secure.models.contract.network import Inputs, Network
+from secure.models.contract.request import Output, Request
+from secure.models.graph.description import Embedding, Graph, Node, read_graph
+from secure.models.graph.layers import Linear
+from secure.protocols.core.errors import InputError
+from secure.protocols.core.fixedpoint import encode
+from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.functions.embedding import embedding
 
 
 class GraphNetwork(Network):

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from models.manifest import Kind
-from protocols.core.errors import CheckpointError
-from protocols.core.secret import Protocol, Secret
+from secure.models.contract.manifest import Kind
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.core.secret import Protocol, Secret
 
 Shape = tuple[int, ...]
 MOST_ELEMENTS = 1 << 26

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from models.graph import lowering as plain
-from models.graph import lowering_attention as heads
-from models.graph import lowering_images as images
-from models.graph import lowering_views as views
+from secure.models.graph import lowering as plain
+from secure.models.graph import lowering_attention as heads
+from secure.models.graph import lowering_images as images
+from secure.models.graph import lowering_views as views
 
 _aten = torch.ops.aten
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.graph.description import Graph
-from models.graph.network import evaluate
-from models.manifest import Kind
-from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
-from protocols.core.errors import BoundError, CheckpointError
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.secret import Secret
+from secure.models.contract.manifest import Kind
+from secure.models.graph.description import Graph
+from secure.models.graph.network import evaluate
+from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from secure.protocols.core.errors import BoundError, CheckpointError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Secret
 
 _TOLERANCE = 1e-2
 """Relative to the largest output, and absolute. The functions are the same, but float32 is rounded, and a softmax takes

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from models.graph.builder import Builder, Indices, Value, plain_name
-from models.graph.lowering import Unsupported
-from models.graph.operators import BATCH_NORM, OPERATORS, SOFTMAXES, THROUGH
-from protocols.core.errors import CheckpointError
+from secure.models.graph.builder import Builder, Indices, Value, plain_name
+from secure.models.graph.lowering import Unsupported
+from secure.models.graph.operators import BATCH_NORM, OPERATORS, SOFTMAXES, THROUGH
+from secure.protocols.core.errors import CheckpointError
 
 _TORCH = str(Path(torch.__file__).parent)
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default

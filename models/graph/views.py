@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.graph.operation import Operation, Shape, broadcast, check_dim, check_size, require
-from protocols.core.secret import Protocol, Secret
+from secure.models.graph.operation import Operation, Shape, broadcast, check_dim, check_size, require
+from secure.protocols.core.secret import Protocol, Secret
 
 
 @dataclass(frozen=True)

@@ -13,33 +13,33 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from protocols.beaver import placing
-from protocols.beaver.gate import Gate
-from protocols.beaver.gates.carry import Carry
-from protocols.beaver.gates.decompose import Decompose
-from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
-from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
-from protocols.beaver.gates.exponential import Exp2Negative
-from protocols.beaver.gates.largest import Largest, compared_bits, ring_bits
-from protocols.beaver.gates.lift import Lift
-from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask, unknown
-from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
-from protocols.beaver.gates.smooth import EvaluateSmooth, least_bits
-from protocols.beaver.pair import Pair
-from protocols.beaver.roles import Dealer, Party
-from protocols.beaver.secret import BeaverSecret
-from protocols.beaver.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
-from protocols.core import ring
-from protocols.core.channel import Channel
-from protocols.core.cost import Meter
-from protocols.core.errors import ProtocolError
-from protocols.core.factor import IN_MEMORY, Factor, Keep, keep_rows
-from protocols.core.fixedpoint import FixedPointPolicy, public_factor
-from protocols.core.piecewise import Piecewise, Smooth
-from protocols.core.secret import Protocol, Secret
-from protocols.core.transfer import CPU
+from secure.protocols.beaver.secret import BeaverSecret
+from secure.protocols.core import ring
+from secure.protocols.core.channel import Channel
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.factor import IN_MEMORY, Factor, Keep, keep_rows
+from secure.protocols.core.fixedpoint import FixedPointPolicy, public_factor
+from secure.protocols.core.piecewise import Piecewise, Smooth
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.transfer import CPU
+from secure.protocols.masked import small_gates_on_host
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.carry import Carry
+from secure.protocols.masked.gates.decompose import Decompose
+from secure.protocols.masked.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
+from secure.protocols.masked.gates.exponential import RING_BITS as EXPONENTIAL_BITS
+from secure.protocols.masked.gates.exponential import Exp2Negative
+from secure.protocols.masked.gates.largest import Largest, compared_bits, ring_bits
+from secure.protocols.masked.gates.lift import Lift
+from secure.protocols.masked.gates.linear import Linear, LinearShare
+from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask, unknown
+from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
+from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
+from secure.protocols.masked.gates.smooth import EvaluateSmooth, least_bits
+from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.roles import Dealer, Party
+from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
 
 Result = TypeVar("Result")
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
@@ -70,10 +70,10 @@ class BeaverProtocol(Protocol):
         self.role.begin_gate()
         with self.role.meter.gate(self.layer_name, gate.name, gate.cost()):
             device = self.role.device
-            if device == CPU or not placing.is_small(gate):
+            if device == CPU or not small_gates_on_host.is_small(gate):
                 return self._ran(gate)
             with self.role.on_host():
-                return cast(Result, placing.moved(self._ran(placing.moved(gate, CPU)), device))
+                return cast(Result, small_gates_on_host.moved(self._ran(small_gates_on_host.moved(gate, CPU)), device))
 
     def _ran(self, gate: Gate[Result]) -> Result:
         return gate.deal(self.role) if isinstance(self.role, Dealer) else gate.evaluate(self.role)

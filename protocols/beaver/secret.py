@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from protocols.beaver.pair import Pair
-from protocols.core import ring
-from protocols.core.errors import ProtocolError
-from protocols.core.secret import Protocol, Secret
+from secure.protocols.core import ring
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.masked.pair import Pair
 
 
 class BeaverSecret(Secret):

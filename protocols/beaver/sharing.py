@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from protocols.core import ring
-from protocols.core.errors import ProtocolError
-from protocols.core.prg import SEED_BYTES, Prg
-from protocols.core.secret import TensorSpec
-from protocols.core.transfer import CPU
+from secure.protocols.core import ring
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.prg import SEED_BYTES, Prg
+from secure.protocols.core.secret import TensorSpec
+from secure.protocols.core.transfer import CPU
 
 _SESSION = b"client input"
 

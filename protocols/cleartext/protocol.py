@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from protocols.core import ring
-from protocols.core.errors import BoundError, ProtocolError
-from protocols.core.factor import IN_MEMORY, Keep
-from protocols.core.fixedpoint import FixedPointPolicy, decode
-from protocols.core.piecewise import Piecewise
-from protocols.core.secret import Protocol, Secret
+from secure.protocols.core import ring
+from secure.protocols.core.errors import BoundError, ProtocolError
+from secure.protocols.core.factor import IN_MEMORY, Keep
+from secure.protocols.core.fixedpoint import FixedPointPolicy, decode
+from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.core.secret import Protocol, Secret
 
 _EXPONENT_LOWEST, _EXPONENT_RANGE = -0.25, 15.5
 

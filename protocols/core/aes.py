@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError
 
 NONCE_BYTES = 12
 _COUNTER = bytes(4)

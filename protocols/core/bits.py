@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import card, kernels
+from secure.protocols.core.kernels import card, cpu
 
 ALL_ONES = 255
 
@@ -25,9 +25,9 @@ def to_planes(x: Tensor, count: int, lowest: int = 0) -> Tensor:
     """`count` bits of x, from bit `lowest` on, as planes. Shapes: int64 [..., n] -> uint8 [..., count, ceil(n / 8)]."""
     if card.serve(x.device):
         return card.to_planes(x, count, lowest)
-    if not kernels.serve(x.device):
+    if not cpu.serve(x.device):
         return to_planes_reference(x, count, lowest)
-    planes = kernels.transpose_bits(x.reshape(-1, x.shape[-1]).numpy(), count, lowest)
+    planes = cpu.transpose_bits(x.reshape(-1, x.shape[-1]).numpy(), count, lowest)
     return torch.from_numpy(planes).reshape(*x.shape[:-1], count, -1)
 
 
@@ -35,7 +35,7 @@ def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64)
     """Each plane as 0 / 1 elements. Shapes: uint8 [..., ceil(n / 8)] -> dtype [..., n]."""
     if card.serve(planes.device):
         return card.from_planes(planes, elements, dtype)
-    if kernels.serve(planes.device):
+    if cpu.serve(planes.device):
         return _from_planes_cpu(planes, elements).to(dtype)
     return from_planes_reference(planes, elements).to(dtype)
 

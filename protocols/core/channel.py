@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 from abc import ABC, abstractmethod
 
-from protocols.core.errors import PartyLost, ProtocolError
+from secure.protocols.core.errors import PartyLost, ProtocolError
 
 Payload = bytes | bytearray | memoryview
 

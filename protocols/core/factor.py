@@ -20,7 +20,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from protocols.core import card, kernels, ring, tables
+from secure.protocols.core import integer_functions, ring
+from secure.protocols.core.kernels import card, cpu
 
 _DIGIT_BITS = 8
 _MOST_TERMS = (1 << 17) - 1
@@ -220,8 +221,8 @@ def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
     """Digits of some columns of x, written to digits from column `at` on. Shapes: int64 [R, K], int8 [R, count, L]."""
     if card.serve(x.device):
         card.split_digits(x, columns, _BALANCE, digits, at)
-    elif kernels.serve(x.device):
-        kernels.split_digits(x.numpy(), columns, _BALANCE, digits.numpy(), at)
+    elif cpu.serve(x.device):
+        cpu.split_digits(x.numpy(), columns, _BALANCE, digits.numpy(), at)
     else:
         stop = at + columns.stop - columns.start
         digits[:, :, at:stop] = to_digits_reference(x[:, columns], digits.shape[1])
@@ -229,8 +230,8 @@ def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
 
 def write_transposed_digits(y: Tensor, rows: slice, digits: Tensor, at: int) -> None:
     """The same of some rows of y as columns, highest digit first. Shapes: int64, int32 [K, N], int8 [N, count, L]."""
-    if kernels.serve(y.device):
-        kernels.split_transposed(y.numpy(), rows, _BALANCE, digits.numpy(), at)
+    if cpu.serve(y.device):
+        cpu.split_transposed(y.numpy(), rows, _BALANCE, digits.numpy(), at)
     else:
         stop = at + rows.stop - rows.start
         columns = y[rows].T.to(torch.int64)
@@ -246,9 +247,9 @@ def to_digits_reference(x: Tensor, count: int) -> Tensor:
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
     """total[r] += sum_p parts[r, p] 2^shifts[p]. Shapes: int32 [R, P, n], int64 [R, n]."""
     if card.serve(total.device):
-        card.add_shifted(parts, tables.numbers(tuple(shifts), total.device), total)
-    elif kernels.serve(total.device):
-        kernels.add_shifted(parts.numpy(), shifts, total.numpy())
+        card.add_shifted(parts, integer_functions.numbers(tuple(shifts), total.device), total)
+    elif cpu.serve(total.device):
+        cpu.add_shifted(parts.numpy(), shifts, total.numpy())
     else:
         add_shifted_reference(parts, shifts, total)
 

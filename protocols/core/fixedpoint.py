@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.core import ring, tables
-from protocols.core.errors import BoundError, ConfigurationError, ProtocolError
+from secure.protocols.core import integer_functions, ring
+from secure.protocols.core.errors import BoundError, ConfigurationError, ProtocolError
 
 _FACTOR_BITS = 20  # significant bits of a public factor that is no integer, after the first
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
@@ -32,7 +32,7 @@ class FixedPointPolicy:
     truncation: "probabilistic" may be one unit too large in the last place (one round); "exact" is the floor (four
         rounds). See SECURITY.md for what the difference means.
     functions: whose formulas GeLU, SiLU, softmax and layer norm follow: "ours", for 16 fraction bits, or "puma" for
-        those of that paper, which err more. See `protocols.functions.chosen`.
+        those of that paper, which err more. See `secure.protocols.functions.policy_functions`.
 
     Raises ConfigurationError for what does not fit together.
     """
@@ -104,7 +104,7 @@ class FixedPointPolicy:
 
     def digest(self) -> str:
         """SHA-256 of the policy and of the public tables: parties whose tables differ would compute nonsense."""
-        text = json.dumps(self.to_dict(), sort_keys=True) + tables.digest()
+        text = json.dumps(self.to_dict(), sort_keys=True) + integer_functions.digest()
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from protocols.core import card, kernels, tables
+from secure.protocols.core import integer_functions
+from secure.protocols.core.kernels import card, cpu
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,15 @@ def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
     count = len(harmonics.numbers)
     if card.serve(x.device):
         periods, rows, step, angles = _arguments(x, harmonics)
-        return card.harmonics(x, periods, rows, count, step, angles, tables.SCALE_BITS, less)
-    if not kernels.serve(x.device):
+        return card.harmonics(x, periods, rows, count, step, angles, integer_functions.SCALE_BITS, less)
+    if not cpu.serve(x.device):
         return basis_reference(x, harmonics, less)
-    return torch.from_numpy(kernels.harmonics(count, *_arrays(x, harmonics), tables.SCALE_BITS, less))
+    return torch.from_numpy(cpu.harmonics(count, *_arrays(x, harmonics), integer_functions.SCALE_BITS, less))
 
 
 def basis_reference(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
     """`basis` in plain torch."""
-    return tables.rounded(torch.stack([torch.stack(wave) for wave in _waves(x, harmonics)]), less)
+    return integer_functions.rounded(torch.stack([torch.stack(wave) for wave in _waves(x, harmonics)]), less)
 
 
 def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor) -> None:
@@ -67,10 +68,10 @@ def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, va
     Shapes: result, x int64 [n]; factors int64 [H, 2, J]; value uint8 [J, n]; shares int64 [H, 4 or 2, J, n].
     """
     if card.serve(x.device):
-        card.add_harmonics(x, *_arguments(x, harmonics), tables.SCALE_BITS, factors, value, shares, result)
-    elif kernels.serve(x.device):
+        card.add_harmonics(x, *_arguments(x, harmonics), integer_functions.SCALE_BITS, factors, value, shares, result)
+    elif cpu.serve(x.device):
         others = factors.numpy(), value.contiguous().numpy(), shares.contiguous().numpy(), result.numpy()
-        kernels.add_harmonics(*_arrays(x, harmonics), tables.SCALE_BITS, *others)
+        cpu.add_harmonics(*_arrays(x, harmonics), integer_functions.SCALE_BITS, *others)
     else:
         add_sum_reference(result, x, harmonics, factors, value, shares)
 
@@ -84,18 +85,18 @@ def add_sum_reference(
         pairs = of_harmonic.reshape(2, -1, *value.shape)
         for factor, pair in zip((a * cos + b * sin, a * sin - b * cos), pairs, strict=True):
             share = torch.where(chosen, pair[0] - pair[-1], pair[-1])
-            result += (tables.rounded(factor, tables.SCALE_BITS) * share).sum(0)
+            result += (integer_functions.rounded(factor, integer_functions.SCALE_BITS) * share).sum(0)
 
 
 def _waves(x: Tensor, harmonics: Harmonics) -> list[tuple[Tensor, Tensor]]:
     """cos and sin of every harmonic, times 2^26. Shapes: int64 [n] -> two of [J, n] each."""
-    low, down, up = (side.unsqueeze(1) for side in tables.numbers(harmonics.periods, x.device).unbind(1))
-    current = base = tables.phasor(((x & low) >> down) << up)
-    stride = tables.rotate(base, base) if harmonics.step == 2 else base
+    low, down, up = (side.unsqueeze(1) for side in integer_functions.numbers(harmonics.periods, x.device).unbind(1))
+    current = base = integer_functions.phasor(((x & low) >> down) << up)
+    stride = integer_functions.rotate(base, base) if harmonics.step == 2 else base
     waves = []
     for t, row in enumerate(harmonics.rows):
         if t:
-            current = tables.rotate(current, stride)
+            current = integer_functions.rotate(current, stride)
         if row >= 0:
             waves.append(current)
     return waves
@@ -103,11 +104,11 @@ def _waves(x: Tensor, harmonics: Harmonics) -> list[tuple[Tensor, Tensor]]:
 
 def _arguments(x: Tensor, harmonics: Harmonics) -> tuple[Tensor, Tensor, int, Tensor]:
     """What the loops take beside x, on its device: periods, rows, step, angles."""
-    periods, rows = (tables.numbers(values, x.device) for values in (harmonics.periods, harmonics.rows))
-    return periods, rows, harmonics.step, tables.angles(x.device)
+    periods, rows = (integer_functions.numbers(values, x.device) for values in (harmonics.periods, harmonics.rows))
+    return periods, rows, harmonics.step, integer_functions.angles(x.device)
 
 
-def _arrays(x: Tensor, harmonics: Harmonics) -> tuple[kernels.Array, kernels.Array, kernels.Array, int, kernels.Array]:
+def _arrays(x: Tensor, harmonics: Harmonics) -> tuple[cpu.Array, cpu.Array, cpu.Array, int, cpu.Array]:
     """What both loops on the CPU take first."""
     periods, rows, step, angles = _arguments(x, harmonics)
     return x.contiguous().numpy(), periods.numpy(), rows.numpy(), step, angles.numpy()

@@ -11,17 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protocols.core import bits as planes_of
-from protocols.core import card, kernels, ring, tables, transfer
+from secure.protocols.core import bits as planes_of
+from secure.protocols.core import integer_functions, ring, transfer
+from secure.protocols.core.kernels import card, cpu
 
 
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
     """A share of b w = v w + (1 - 2 v) ρ w, b = v ⊕ ρ, from shares of w and ρ w. Shapes: bit uint8, int64, all [n]."""
     if card.serve(shared.device):
         return card.select(bit, shared, masked)
-    if not kernels.serve(shared.device):
+    if not cpu.serve(shared.device):
         return select_reference(bit, shared, masked)
-    return torch.from_numpy(kernels.select(bit.numpy(), shared.numpy(), masked.numpy()))
+    return torch.from_numpy(cpu.select(bit.numpy(), shared.numpy(), masked.numpy()))
 
 
 def select_reference(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
@@ -36,9 +37,9 @@ def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
     """
     if card.serve(opened.device):
         return card.shift_opened(opened, shift, bits)
-    if not kernels.serve(opened.device):
+    if not cpu.serve(opened.device):
         return shift_opened_reference(opened, shift, bits)
-    return torch.from_numpy(kernels.shift_opened(opened.reshape(-1).numpy(), shift, bits)).reshape(opened.shape)
+    return torch.from_numpy(cpu.shift_opened(opened.reshape(-1).numpy(), shift, bits)).reshape(opened.shape)
 
 
 def shift_opened_reference(opened: Tensor, shift: int, bits: int) -> Tensor:
@@ -54,10 +55,10 @@ def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bo
     """
     if card.serve(opened.device):
         return card.lift(opened, mask, mask_top, bits, first=first)
-    if not kernels.serve(opened.device):
+    if not cpu.serve(opened.device):
         return lift_reference(opened, mask, mask_top, bits, first=first)
     c, r, top = (t.reshape(-1).contiguous().numpy() for t in (opened, mask, mask_top))
-    return torch.from_numpy(kernels.lift(c, r, top, bits, first)).reshape(opened.shape)
+    return torch.from_numpy(cpu.lift(c, r, top, bits, first)).reshape(opened.shape)
 
 
 def lift_reference(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bool) -> Tensor:
@@ -87,17 +88,17 @@ def lines(
     Shapes: opened, mask int64 [n]; masked int64 [S, n]; bits uint8, bit_masks int64 [K, n]; constants, slopes int64
     [K] -> int64 [n].
     """
-    if not (card.serve(opened.device) or kernels.serve(opened.device)):
+    if not (card.serve(opened.device) or cpu.serve(opened.device)):
         return lines_reference(opened, mask, bits, bit_masks, masked, sloped, constants, slopes, first=first)
     # Without slopes neither is read.
     arrays = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
     place = [sloped.index(k) if k in sloped else -1 for k in range(len(bits))]
     if card.serve(opened.device):
-        places = tables.numbers(tuple(place), opened.device)
+        places = integer_functions.numbers(tuple(place), opened.device)
         return card.lines(opened, *arrays, places, constants, slopes, first=first)
     own, value, own_bits, products = (t.contiguous().numpy() for t in arrays)
     factors = constants.numpy(), slopes.numpy()
-    return torch.from_numpy(kernels.lines(opened.numpy(), own, value, own_bits, products, place, *factors, first))
+    return torch.from_numpy(cpu.lines(opened.numpy(), own, value, own_bits, products, place, *factors, first))
 
 
 def lines_reference(
@@ -155,10 +156,10 @@ def smooth(
     own, above = (opened if missing is None else missing for missing in (mask, of_upper))
     if card.serve(opened.device):
         return card.smooth(opened, own, series, bits, bit_masks, of_middle, above, lines, series_bits, first=first)
-    if not kernels.serve(opened.device):
+    if not cpu.serve(opened.device):
         return smooth_reference(opened, own, series, bits, bit_masks, of_middle, above, lines, series_bits, first=first)
     arrays = opened, own, series, bits, bit_masks, *of_middle, above
-    return torch.from_numpy(kernels.smooth(*(t.contiguous().numpy() for t in arrays), *lines, series_bits, int(first)))
+    return torch.from_numpy(cpu.smooth(*(t.contiguous().numpy() for t in arrays), *lines, series_bits, int(first)))
 
 
 def smooth_reference(
@@ -191,17 +192,17 @@ def smooth_reference(
 
 def power_of_mask(mask: Tensor, range_bits: int, factor_bits: int) -> Tensor:
     """2^r with factor_bits fraction bits, for r mod 2^range_bits with 16 fraction bits. Shapes: int64 [n] -> [n]."""
-    if not kernels.serve(mask.device):
+    if not cpu.serve(mask.device):
         return power_of_mask_reference(mask, range_bits, factor_bits)
-    drop = tables.SCALE_BITS - factor_bits
-    return torch.from_numpy(kernels.power_of_mask(mask.numpy(), *_powers(), tables.SCALE_BITS, range_bits, drop))
+    drop = integer_functions.SCALE_BITS - factor_bits
+    return torch.from_numpy(cpu.power_of_mask(mask.numpy(), *_powers(), integer_functions.SCALE_BITS, range_bits, drop))
 
 
 def power_of_mask_reference(mask: Tensor, range_bits: int, factor_bits: int) -> Tensor:
     """`power_of_mask` in plain torch."""
-    fraction = tables.power_of_two(ring.low(mask, tables.FRACTION_BITS))
-    whole = ring.low(mask >> tables.FRACTION_BITS, range_bits)
-    return tables.rounded(fraction << whole, tables.SCALE_BITS - factor_bits)
+    fraction = integer_functions.power_of_two(ring.low(mask, integer_functions.FRACTION_BITS))
+    whole = ring.low(mask >> integer_functions.FRACTION_BITS, range_bits)
+    return integer_functions.rounded(fraction << whole, integer_functions.SCALE_BITS - factor_bits)
 
 
 def power_products(negative: Tensor, bits: Tensor, shares: list[Tensor], public_bits: int, range_bits: int) -> Tensor:
@@ -211,15 +212,15 @@ def power_products(negative: Tensor, bits: Tensor, shares: list[Tensor], public_
     shares: of 2^r, ρ_0 2^r and ρ_1 2^r. Shapes: int64 [n], bits [2, n].
     """
     if card.serve(negative.device):
-        power_tables = tables.powers(negative.device)
+        power_tables = integer_functions.powers(negative.device)
         return card.power_products(
-            negative, bits, shares, power_tables, tables.SCALE_BITS, public_bits, 1 << range_bits
+            negative, bits, shares, power_tables, integer_functions.SCALE_BITS, public_bits, 1 << range_bits
         )
-    if not kernels.serve(negative.device):
+    if not cpu.serve(negative.device):
         return power_products_reference(negative, bits, shares, public_bits, range_bits)
     arrays = (t.contiguous().numpy() for t in (negative, bits, *shares))
-    up = public_bits - tables.SCALE_BITS
-    return torch.from_numpy(kernels.power_products(*arrays, *_powers(), tables.SCALE_BITS, up, 1 << range_bits))
+    up = public_bits - integer_functions.SCALE_BITS
+    return torch.from_numpy(cpu.power_products(*arrays, *_powers(), integer_functions.SCALE_BITS, up, 1 << range_bits))
 
 
 def power_products_reference(
@@ -228,14 +229,14 @@ def power_products_reference(
     """`power_products` in plain torch."""
     power, *masked = shares
     here, wrapped = (select_reference(bit, power, product) for bit, product in zip(bits, masked, strict=True))
-    fraction = tables.power_of_two(ring.low(negative, tables.FRACTION_BITS))
-    up = (negative >> tables.FRACTION_BITS) + public_bits - tables.SCALE_BITS
+    fraction = integer_functions.power_of_two(ring.low(negative, integer_functions.FRACTION_BITS))
+    up = (negative >> integer_functions.FRACTION_BITS) + public_bits - integer_functions.SCALE_BITS
     return _shifted(fraction, up) * here + _shifted(fraction, up - (1 << range_bits)) * wrapped
 
 
-def _powers() -> tuple[kernels.Array, kernels.Array]:
+def _powers() -> tuple[cpu.Array, cpu.Array]:
     """`tables.powers` for loops on the CPU."""
-    coarse, fine = tables.powers(transfer.CPU)
+    coarse, fine = integer_functions.powers(transfer.CPU)
     return coarse.numpy(), fine.numpy()
 
 
@@ -252,9 +253,9 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
     """
     if card.serve(products.device):
         return card.leaves(not_c, products, first=first)
-    if not kernels.serve(products.device):
+    if not cpu.serve(products.device):
         return leaves_reference(not_c, products, first=first)
-    less, equal = kernels.leaves(not_c.contiguous().numpy(), products.contiguous().numpy(), _one(first=first))
+    less, equal = cpu.leaves(not_c.contiguous().numpy(), products.contiguous().numpy(), _one(first=first))
     return torch.from_numpy(less), torch.from_numpy(equal)
 
 
@@ -283,11 +284,11 @@ def merge(
     """
     if card.serve(opened.device):
         return card.merge(opened, masks, shared, highest, *_merged(len(opened), needs_equal), first=first)
-    if not kernels.serve(opened.device):
+    if not cpu.serve(opened.device):
         return merge_reference(opened, masks, shared, highest, needs_equal=needs_equal, first=first)
     count = highest.numel()
     flat = (t.reshape(-1, count).numpy() for t in (opened, masks, shared, highest))
-    less, equal = kernels.merge(*flat, needs_equal=needs_equal, one=_one(first=first))
+    less, equal = cpu.merge(*flat, needs_equal=needs_equal, one=_one(first=first))
     return torch.from_numpy(less).reshape(highest.shape), torch.from_numpy(equal).reshape(highest.shape)
 
 
@@ -356,11 +357,11 @@ def largest(
     of the ρ of its pairs, in the order of their subsets; masked: of all but the empty one times r.
     Shapes: int64 [k, n] twice, uint8 [P, n], int64 [P, n], [k, 2^(k-1) - k, n], [k, 2^(k-1) - 1, n] -> [n].
     """
-    if not kernels.serve(opened.device):
+    if not cpu.serve(opened.device):
         return largest_reference(opened, masks, bits, bit_masks, several, masked, first=first)
     arrays = (t.numpy() for t in (opened, masks, bits, bit_masks, several, masked))
     places = [positions(len(opened), i) for i in range(len(opened))]
-    return torch.from_numpy(kernels.largest(*arrays, places=places, first=first))
+    return torch.from_numpy(cpu.largest(*arrays, places=places, first=first))
 
 
 def largest_reference(

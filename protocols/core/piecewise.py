@@ -18,7 +18,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from protocols.core.errors import ProtocolError
+from secure.protocols.core.errors import ProtocolError
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import card, ring, transfer
-from protocols.core.aes import counter_mode
-from protocols.core.errors import ProtocolError
+from secure.protocols.core import ring, transfer
+from secure.protocols.core.aes import counter_mode
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.kernels import card
 
 SEED_BYTES = 16
 _DOMAIN = b"secure-inference prg 1"

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core import card, kernels, transfer
-from protocols.core.channel import Payload
+from secure.protocols.core import transfer
+from secure.protocols.core.channel import Payload
+from secure.protocols.core.kernels import card, cpu
 
 WORD_BITS = 64
 HALF_WORD_BITS = 32
@@ -81,9 +82,9 @@ def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
     """floor(x / 2^shift) of the unsigned k-bit representative."""
     if shift == 0:
         return low(x, bits)
-    if not kernels.serve(x.device):
+    if not cpu.serve(x.device):
         return shift_right_reference(x, shift, bits)
-    return torch.from_numpy(kernels.shift_right(_flat(x), shift, bits)).reshape(x.shape)
+    return torch.from_numpy(cpu.shift_right(_flat(x), shift, bits)).reshape(x.shape)
 
 
 def shift_right_reference(x: Tensor, shift: int, bits: int) -> Tensor:
@@ -100,7 +101,7 @@ def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
     """a @ b mod 2^bits, with torch's broadcasting. b may be int32: its numbers, or what they are mod 2^32 >= 2^bits."""
     if card.serve(a.device):
         return _batched(card.matmul, a, b)
-    if not kernels.serve(a.device):
+    if not cpu.serve(a.device):
         return matmul_limbs(a, b, bits)
     if bits <= HALF_WORD_BITS:
         # The result is wanted mod 2^32 only, and torch is fast in 32 bits.
@@ -136,9 +137,9 @@ def matmul_limbs(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
 def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
     if b.dim() == 2:  # one matrix for the whole batch
         rows = a.reshape(1, -1, a.shape[-1])
-        product = torch.from_numpy(kernels.matmul(rows.numpy(), b.unsqueeze(0).numpy()))
+        product = torch.from_numpy(cpu.matmul(rows.numpy(), b.unsqueeze(0).numpy()))
         return product.reshape(*a.shape[:-1], b.shape[-1])
-    return _batched(lambda x, y: torch.from_numpy(kernels.matmul(x.numpy(), y.numpy())), a, b)
+    return _batched(lambda x, y: torch.from_numpy(cpu.matmul(x.numpy(), y.numpy())), a, b)
 
 
 def _batched(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
@@ -156,9 +157,7 @@ def pack(x: Tensor, bits: int) -> Tensor:
         return _bytes_of(words).reshape(-1)
     if card.serve(x.device):
         return card.pack(words, width)
-    return (
-        torch.from_numpy(kernels.pack(words.numpy(), width)) if kernels.serve(x.device) else pack_reference(words, bits)
-    )
+    return torch.from_numpy(cpu.pack(words.numpy(), width)) if cpu.serve(x.device) else pack_reference(words, bits)
 
 
 def pack_reference(x: Tensor, bits: int) -> Tensor:
@@ -178,10 +177,10 @@ def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """x + y, and its wire bytes. Shapes: int64, both the same -> the same, uint8 [numel * element_bytes(bits)]."""
     if card.serve(x.device):
         return card.pack_sum(x, y, element_bytes(bits))
-    if not kernels.serve(x.device) or element_bytes(bits) == 8:
+    if not cpu.serve(x.device) or element_bytes(bits) == 8:
         total = x + y
         return total, pack(total, bits)
-    words, packed = kernels.pack_sum(_flat(x), _flat(y), element_bytes(bits))
+    words, packed = cpu.pack_sum(_flat(x), _flat(y), element_bytes(bits))
     return torch.from_numpy(words).reshape(x.shape), torch.from_numpy(packed)
 
 
@@ -192,9 +191,9 @@ def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> T
     """
     if card.serve(x.device):
         return card.pack_difference(x, y.to(torch.int64), element_bytes(bits))
-    if not kernels.serve(x.device) or element_bytes(bits) == 8:
+    if not cpu.serve(x.device) or element_bytes(bits) == 8:
         return pack(torch.sub(x, y, out=None if keep or y.dtype != x.dtype else y), bits)
-    return torch.from_numpy(kernels.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
+    return torch.from_numpy(cpu.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
 
 
 def unpack(
@@ -205,9 +204,9 @@ def unpack(
     dtype: torch.dtype = torch.int64,
 ) -> Tensor:
     """Inverse of `pack`. Shapes: bytes [numel * element_bytes(bits)] -> `shape`, int64, or int32 if it is asked for."""
-    if kernels.serve(device):
+    if cpu.serve(device):
         half = dtype == torch.int32
-        found = kernels.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits), half=half)
+        found = cpu.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits), half=half)
         return torch.from_numpy(found).reshape(shape)
     raw = transfer.received(payload, device)
     words = card.unpack(raw, shape, element_bytes(bits)) if card.serve(device) else unpack_reference(raw, shape, bits)
@@ -219,8 +218,8 @@ def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
     mask = -1 if bits >= WORD_BITS else (1 << bits) - 1
     if card.serve(x.device):
         return card.unpack_added(transfer.received(payload, x.device), x, element_bytes(bits), mask)
-    if kernels.serve(x.device):
-        words = kernels.unpack_added(np.frombuffer(payload, dtype=np.uint8), _flat(x), element_bytes(bits), mask)
+    if cpu.serve(x.device):
+        words = cpu.unpack_added(np.frombuffer(payload, dtype=np.uint8), _flat(x), element_bytes(bits), mask)
         return torch.from_numpy(words).reshape(x.shape)
     return low(x + unpack_reference(transfer.received(payload, x.device), tuple(x.shape), bits), bits)
 
@@ -233,5 +232,5 @@ def unpack_reference(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
     return wide.reshape(-1).view(torch.int64).reshape(shape)
 
 
-def _flat(x: Tensor) -> kernels.Array:
+def _flat(x: Tensor) -> cpu.Array:
     return x.reshape(-1).contiguous().numpy()

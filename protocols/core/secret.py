@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
-from protocols.core.factor import IN_MEMORY, Keep
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.piecewise import Piecewise
+from secure.protocols.core.factor import IN_MEMORY, Keep
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.piecewise import Piecewise
 
 
 class Secret(ABC):

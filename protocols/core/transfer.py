@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core.channel import Payload
-from protocols.core.errors import ConfigurationError
+from secure.protocols.core.channel import Payload
+from secure.protocols.core.errors import ConfigurationError
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,12 @@ space. `plan` makes the transform of one configuration, which works tensor by te
 
 from __future__ import annotations
 
-from protocols.equivariant.adapter import EncryptedAdapter, encrypt_adapter
-from protocols.equivariant.choice import FACTORS
-from protocols.equivariant.key import Key, Stream
-from protocols.equivariant.rule import Source
-from protocols.equivariant.transform import Transform, plan
-from protocols.equivariant.vocabulary import Vocabulary
+from secure.protocols.equivariant.adapter import EncryptedAdapter, encrypt_adapter
+from secure.protocols.equivariant.choice import FACTORS
+from secure.protocols.equivariant.factors.vocabulary import Vocabulary
+from secure.protocols.equivariant.key import Key, Stream
+from secure.protocols.equivariant.rule import Source
+from secure.protocols.equivariant.transform import Transform, plan
 
 __all__ = [
     "FACTORS",

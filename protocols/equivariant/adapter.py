@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant.key import Key
-from protocols.equivariant.normal import DividedBias, FoldedBias
-from protocols.equivariant.rule import Axis, Moved, Source, fetch
-from protocols.equivariant.transform import Transform
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.key import Key
+from secure.protocols.equivariant.normal import DividedBias, FoldedBias
+from secure.protocols.equivariant.rule import Axis, Moved, Source, fetch
+from secure.protocols.equivariant.transform import Transform
 
 _PREFIX = "base_model.model."
 _PART = re.compile(r"(?P<module>.+)\.lora_(?P<table>embedding_)?(?P<side>[AB])(\.weight)?")

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from protocols.core.errors import ConfigurationError
-from protocols.equivariant.key import Key
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.equivariant.key import Key
 
 FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn", "patches", "channels")
 """Every factor, in the order in which manifests list them."""

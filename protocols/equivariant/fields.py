@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from protocols.core.errors import CheckpointError
+from secure.protocols.core.errors import CheckpointError
 
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
 """They change frequencies, and multiply all of queries and keys by one number: rotations commute with each."""

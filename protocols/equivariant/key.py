@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.core.aes import NONCE_BYTES, counter_mode
-from protocols.core.errors import InputError
+from secure.protocols.core.aes import NONCE_BYTES, counter_mode
+from secure.protocols.core.errors import InputError
 
 KEY_BYTES = 32
 _DOMAIN = b"secure-inference equivariant 1"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.equivariant.action import Action
-from protocols.equivariant.pixels import Pixels
-from protocols.equivariant.rule import Rule
-from protocols.equivariant.vocabulary import Vocabulary
+from secure.protocols.equivariant.action import Action
+from secure.protocols.equivariant.factors.vocabulary import Vocabulary
+from secure.protocols.equivariant.pixels import Pixels
+from secure.protocols.equivariant.rule import Rule
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protocols.equivariant.key import Key
-from protocols.equivariant.rule import Source
+from secure.protocols.equivariant.key import Key
+from secure.protocols.equivariant.rule import Source
 
 
 def noisy(base: Source, key: Key, level: float) -> Source:

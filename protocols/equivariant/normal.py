@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant.rule import Axis, Constant, Rule, Source, fetch
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.rule import Axis, Constant, Rule, Source, fetch
 
 # β/γ beyond this would cost more than 13 of float32's 24 bits in the sum with a normalised vector.
 _LARGEST_RATIO = 1e4

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from protocols.core.errors import InputError
-from protocols.equivariant.action import Action
+from secure.protocols.core.errors import InputError
+from secure.protocols.equivariant.action import Action
 
 
 class Pixels(ABC):

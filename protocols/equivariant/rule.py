@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant.action import Action
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.action import Action
 
 Source = Callable[[str], Tensor]
 """Reads one tensor of a checkpoint by its name."""

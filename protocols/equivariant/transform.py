@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.core.errors import CheckpointError, ConfigurationError
-from protocols.equivariant.action import Action
-from protocols.equivariant.choice import FACTORS, Choice
-from protocols.equivariant.families.table import family_layout
-from protocols.equivariant.fields import refuse_unsupported
-from protocols.equivariant.key import Key
-from protocols.equivariant.layout import Layout
-from protocols.equivariant.noise import noisy
-from protocols.equivariant.rule import Moved, Rule, Source
-from protocols.equivariant.vocabulary import Vocabulary
+from secure.protocols.core.errors import CheckpointError, ConfigurationError
+from secure.protocols.equivariant.action import Action
+from secure.protocols.equivariant.choice import FACTORS, Choice
+from secure.protocols.equivariant.factors.vocabulary import Vocabulary
+from secure.protocols.equivariant.families.table import family_layout
+from secure.protocols.equivariant.fields import refuse_unsupported
+from secure.protocols.equivariant.key import Key
+from secure.protocols.equivariant.layout import Layout
+from secure.protocols.equivariant.noise import noisy
+from secure.protocols.equivariant.rule import Moved, Rule, Source
 
 __all__ = ["FACTORS", "Source", "Transform", "plan"]
 

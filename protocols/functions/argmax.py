@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from protocols.core.secret import Secret
-from protocols.functions.compare import less_than, select
-from protocols.functions.relu import maximum
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.compare import less_than, select
+from secure.protocols.functions.relu import maximum
 
 _MOST_COMPARED = 4
 _FEW_ELEMENTS = 1 << 13

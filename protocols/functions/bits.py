@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from protocols.core.errors import ProtocolError
-from protocols.core.secret import Secret
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.secret import Secret
 
 
 def to_bits(x: Secret, count: int) -> Secret:

@@ -7,8 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
-from protocols.core.piecewise import Piece, Piecewise
-from protocols.core.secret import Secret
+from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.secret import Secret
 
 
 def _is_negative(x: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from protocols.core.secret import Secret
-from protocols.functions.compare import equal
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.compare import equal
 
 _MOST_ROWS = 128
 """One-hot vectors are as long as the table: more of them at a time than this would take gigabytes at a party."""

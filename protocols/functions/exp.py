@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from protocols.core.secret import Secret
+from secure.protocols.core.secret import Secret
 
 
 def exp_negative(x: Secret) -> Secret:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from protocols.core.piecewise import Piece, Piecewise
-from protocols.core.secret import Secret
+from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.secret import Secret
 
 _CUT = 4.25
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from protocols.core import ring
-from protocols.core.secret import Secret
-from protocols.functions.octaves import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
+from secure.protocols.core import ring
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.reciprocal_and_root import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
 
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8

@@ -2,9 +2,10 @@
 squaring, softmax and layer normalisation on them.
 
 They run on every family. What differs from ours is the formulas alone: comparisons, products and truncations are those
-of the family. Each function takes what its namesake in the other files takes. `protocols.functions.chosen` has the ones
-that a model's number format names. RMSNorm has no row of its own: ours is the inverse root of the mean square and one
-product, too. So is PUMA's layer norm of what has a mean of zero, before its gain and offset.
+of the family. Each function takes what its namesake in the other files takes.
+`secure.protocols.functions.policy_functions` has the ones that a model's number format names. RMSNorm has no row of its
+own: ours is the inverse root of the mean square and one product, too. So is PUMA's layer norm of what has a mean of
+zero, before its gain and offset.
 
 Errors hold for policies of 10 fraction bits or more; below, rounding makes those of GeLU and SiLU up to three times as
 large.
@@ -22,12 +23,12 @@ from dataclasses import dataclass
 
 import torch
 
-from protocols.core.secret import Secret
-from protocols.functions.argmax import maximum_along
-from protocols.functions.compare import less_than
-from protocols.functions.layernorm import VARIANCE_POWERS, sum_powers
-from protocols.functions.octaves import inverse_root_function
-from protocols.functions.softmax import divided, halved, inverse_sum
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.argmax import maximum_along
+from secure.protocols.functions.compare import less_than
+from secure.protocols.functions.layernorm import VARIANCE_POWERS, sum_powers
+from secure.protocols.functions.reciprocal_and_root import inverse_root_function
+from secure.protocols.functions.softmax import divided, halved, inverse_sum
 
 LOWEST_EXPONENT = 14.0
 """PUMA's threshold: exp is zero below minus this."""

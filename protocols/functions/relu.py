@@ -6,8 +6,8 @@ import functools
 
 import torch
 
-from protocols.core.piecewise import Piece, Piecewise
-from protocols.core.secret import Secret
+from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.secret import Secret
 
 _LARGEST_BITS = 13  # |x| < 2^13
 

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from protocols.core import tables
-from protocols.core.secret import Secret
+from secure.protocols.core import integer_functions
+from secure.protocols.core.secret import Secret
 
 
 def rotations(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -22,9 +22,9 @@ def rotations(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tup
     were trained; beyond that the error is 2e-7, times the scale.
     """
     angles = positions.to(torch.float32).unsqueeze(1) * frequencies.to(torch.float32)
-    turns = torch.round(angles.to(torch.float64) * (2.0**tables.ANGLE_BITS / (2 * math.pi))).to(torch.int64)
-    cos, sin = tables.phasor(turns % (1 << tables.ANGLE_BITS))
-    factor = scale / 2.0**tables.SCALE_BITS
+    turns = torch.round(angles.to(torch.float64) * (2.0**integer_functions.ANGLE_BITS / (2 * math.pi))).to(torch.int64)
+    cos, sin = integer_functions.phasor(turns % (1 << integer_functions.ANGLE_BITS))
+    factor = scale / 2.0**integer_functions.SCALE_BITS
     return cos.to(torch.float64) * factor, sin.to(torch.float64) * factor
 
 

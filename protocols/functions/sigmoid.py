@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from protocols.core.secret import Secret
-from protocols.functions.tanh import tanh
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.tanh import tanh
 
 
 def sigmoid(x: Secret) -> Secret:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from protocols.core.piecewise import Piece
-from protocols.core.secret import Secret
-from protocols.functions.gelu import GELU
+from secure.protocols.core.piecewise import Piece
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.gelu import GELU
 
 _CUT = 16.25
 

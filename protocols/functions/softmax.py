@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from protocols.core.secret import Secret
-from protocols.functions.argmax import maximum_along
-from protocols.functions.octaves import reciprocal
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.argmax import maximum_along
+from secure.protocols.functions.reciprocal_and_root import reciprocal
 
 _COARSE_BITS = 3
 _SHORT_POWER = 10

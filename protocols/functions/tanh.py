@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from protocols.core.piecewise import Piece, Piecewise
-from protocols.core.secret import Secret
+from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.secret import Secret
 
 _CUT = 4.0
 _TAIL = 0.99967  # halves the error of 1 - tanh(4) = 6.7e-4

@@ -14,36 +14,43 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from protocols.beaver.gate import Gate
-from protocols.beaver.gates.carry import Carry
-from protocols.beaver.gates.decompose import Decompose
-from protocols.beaver.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
-from protocols.beaver.gates.exponential import RING_BITS as EXPONENTIAL_BITS
-from protocols.beaver.gates.exponential import Exp2Negative
-from protocols.beaver.gates.largest import Largest, compared_bits, ring_bits
-from protocols.beaver.gates.linear import Linear
-from protocols.beaver.gates.opening import Open, unknown
-from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.gates.product import Bilinear, Product, TripleProduct
-from protocols.beaver.gates.smooth import EvaluateSmooth, least_bits
-from protocols.beaver.pair import Pair
-from protocols.beaver.weights import Matrix
-from protocols.core import ring
-from protocols.core.channel import Channel
-from protocols.core.cost import Meter
-from protocols.core.errors import ProtocolError
-from protocols.core.factor import IN_MEMORY, Keep
-from protocols.core.fixedpoint import FixedPointPolicy, public_factor
-from protocols.core.piecewise import Piecewise, Smooth
-from protocols.core.prg import Prg
-from protocols.core.secret import Protocol, Secret
-from protocols.core.transfer import CPU
-from protocols.replicated.gates.resharing import Lift, ReplicatedGate, Rescale, Reshare, Truncate, in_this_setting
-from protocols.replicated.roles import PARTIES, Evaluator, Helper, roles_of
-from protocols.replicated.secret import ReplicatedSecret
-from protocols.replicated.seeds import PartySeeds
-from protocols.replicated.shares import Role, Shares, additive, pair_of
-from protocols.replicated.weights import HelpedMatrix, PublicMatrix, PublicWeight, Weight
+from secure.protocols.core import ring
+from secure.protocols.core.channel import Channel
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.factor import IN_MEMORY, Keep
+from secure.protocols.core.fixedpoint import FixedPointPolicy, public_factor
+from secure.protocols.core.piecewise import Piecewise, Smooth
+from secure.protocols.core.prg import Prg
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.transfer import CPU
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.carry import Carry
+from secure.protocols.masked.gates.decompose import Decompose
+from secure.protocols.masked.gates.exponential import FRACTION_BITS as EXPONENT_FRACTION_BITS
+from secure.protocols.masked.gates.exponential import RING_BITS as EXPONENTIAL_BITS
+from secure.protocols.masked.gates.exponential import Exp2Negative
+from secure.protocols.masked.gates.largest import Largest, compared_bits, ring_bits
+from secure.protocols.masked.gates.linear import Linear
+from secure.protocols.masked.gates.opening import Open, unknown
+from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
+from secure.protocols.masked.gates.product import Bilinear, Product, TripleProduct
+from secure.protocols.masked.gates.smooth import EvaluateSmooth, least_bits
+from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.weights import Matrix
+from secure.protocols.replicated.gates.resharing import (
+    Lift,
+    ReplicatedGate,
+    Rescale,
+    Reshare,
+    Truncate,
+    in_this_setting,
+)
+from secure.protocols.replicated.roles import PARTIES, Evaluator, Helper, roles_of
+from secure.protocols.replicated.secret import ReplicatedSecret
+from secure.protocols.replicated.seeds import PartySeeds
+from secure.protocols.replicated.shares import Role, Shares, additive, pair_of
+from secure.protocols.replicated.weights import HelpedMatrix, PublicMatrix, PublicWeight, Weight
 
 Result = TypeVar("Result")
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheap beside it

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring
-from protocols.core.channel import Channel
-from protocols.core.cost import Meter
+from secure.protocols.core import ring
+from secure.protocols.core.channel import Channel
+from secure.protocols.core.cost import Meter
+from secure.protocols.masked.roles import Dealer, Party
 
 PARTIES = 3
 

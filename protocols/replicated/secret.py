@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from protocols.core.secret import Protocol, Secret
-from protocols.replicated.shares import Shares
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.replicated.shares import Shares
 
 
 class ReplicatedSecret(Secret):

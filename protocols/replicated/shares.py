@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from protocols.beaver.gates.opening import unknown
-from protocols.beaver.pair import Pair
-from protocols.replicated.roles import Evaluator, Helper
+from secure.protocols.masked.gates.opening import unknown
+from secure.protocols.masked.pair import Pair
+from secure.protocols.replicated.roles import Evaluator, Helper
 
 Role = Evaluator | Helper
 

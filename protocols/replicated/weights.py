@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from protocols.beaver.weights import Matrix
-from protocols.core.factor import Factor
-from protocols.replicated.shares import Shares
+from secure.protocols.core.factor import Factor
+from secure.protocols.masked.weights import Matrix
+from secure.protocols.replicated.shares import Shares
 
 
 @dataclass(frozen=True, eq=False)

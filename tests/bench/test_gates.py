@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.gate_engine import MEASURED, gate_names, run_gate, shapes_of
 from bench.gates import measure_gates
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.core.errors import ConfigurationError
-from protocols.core.secret import Protocol
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.secret import Protocol
 from tests.in_process import run_roles
 
 

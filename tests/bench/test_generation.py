@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench import shapes
 from bench.generation import Setting, extrapolate, measure_generation
-from protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError
 
 TINY = {"vocab_size": 61, "n_embd": 24, "n_layer": 3, "n_head": 3, "n_positions": 20, "initializer_range": 0.5}
 SETTING = Setting("tiny", 5, 4, 2, "private", 1, 2)

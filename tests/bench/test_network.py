@@ -13,8 +13,8 @@ import pytest
 
 from bench import network
 from bench.network import NETWORKS, Namespaces, Network, may_make_namespaces, parties_on
-from parties.client import Client
-from protocols.core.errors import ConfigurationError
+from secure.parties.client.client import Client
+from secure.protocols.core.errors import ConfigurationError
 from tests.parties.fakes import FakeManifest, FakeRequest
 
 PROGRAM = "tests.parties.fake_process"

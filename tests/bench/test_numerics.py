@@ -13,8 +13,8 @@ from bench.numerics.functions import Case, cases, measure
 from bench.numerics.table import compared
 from bench.tiny import train
 from bench.tiny.train import Recipe, checkpoint
-from protocols.core.errors import ConfigurationError
-from secure.sample import model_folder
+from secure.demo.sample import model_folder
+from secure.protocols.core.errors import ConfigurationError
 from tests.bench.records import numerics_record
 from tests.bench.test_report import rows
 

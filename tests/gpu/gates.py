@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bench.gpu.roles import Around, Outcome, Session, run_roles, split
-from protocols.beaver.gate import Gate
-from protocols.beaver.pair import Pair
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.core import ring
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core import ring
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.pair import Pair
 from tests.protocols.gates import GATES
 
 CASES = [

@@ -11,12 +11,13 @@ import torch
 
 from bench.gpu import equality
 from bench.gpu.roles import Outcome
-from protocols.beaver import placing
-from protocols.beaver.gate import Gate
-from protocols.core import card, factor, ring
-from protocols.core.prg import SEED_BYTES, Prg
+from secure.protocols.core import factor, ring
+from secure.protocols.core.kernels import card
+from secure.protocols.core.prg import SEED_BYTES, Prg
+from secure.protocols.masked import small_gates_on_host
+from secure.protocols.masked.gate import Gate
 from tests.gpu.gates import CASES, run_gate
-from tests.protocols.test_ring import random_words
+from tests.protocols.core.test_ring import random_words
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA card")
 
@@ -42,7 +43,7 @@ def test_masks_are_the_same(count: int) -> None:
 def test_a_gate_is_the_same(
     gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "MOST_ELEMENTS", -1)
+    monkeypatch.setattr(small_gates_on_host, "MOST_ELEMENTS", -1)
     found = run_gate(gate, label, shapes, CUDA)
     assert all(tensor.device == CUDA for tensor in found.results["p0"])
     assert equality.compared("", [run_gate(gate, label, shapes, CPU)], [found]).equal
@@ -53,7 +54,7 @@ def test_a_gate_is_the_same(
 def test_a_program_is_the_same(
     run: Callable[[torch.device], list[Outcome]], on_host: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "MOST_ELEMENTS", on_host)
+    monkeypatch.setattr(small_gates_on_host, "MOST_ELEMENTS", on_host)
     assert equality.compared("", run(CPU), run(CUDA)).equal
 
 

@@ -20,13 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.gpu import equality, model
 from bench.gpu.crossing import Crossing
 from bench.gpu.roles import ROLES, Session
-from models.manifest import WeightVisibility
-from protocols.beaver import placing
-from protocols.beaver.gate import Gate
-from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.core import factor, kernels, ring, tables, transfer
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.prg import Prg
+from secure.models.contract.manifest import WeightVisibility
+from secure.protocols.core import factor, integer_functions, ring, transfer
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.kernels import cpu
+from secure.protocols.core.prg import Prg
+from secure.protocols.masked import small_gates_on_host
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.linear import Linear, LinearShare
 from tests.gpu.gates import CASES, run_gate
 
 CUDA = torch.device("cuda", 0)
@@ -136,8 +137,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         seen.add(parts[0].device.type)
         return memoryview(bytes(sum(part.numel() for part in parts)))
 
-    monkeypatch.setattr(placing, "MOST_ELEMENTS", -1)  # loops on the host want contents
-    monkeypatch.setattr("protocols.core.card.serve", lambda device: False)  # and so do those on a card
+    monkeypatch.setattr(small_gates_on_host, "MOST_ELEMENTS", -1)  # loops on the host want contents
+    monkeypatch.setattr("secure.protocols.core.kernels.card.serve", lambda device: False)  # and so do those on a card
     monkeypatch.setattr(Prg, "words", words)
     monkeypatch.setattr(Prg, "planes", planes)
     monkeypatch.setattr(transfer, "received", received)
@@ -146,7 +147,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
     # A cache would hand tensors of one role's thread to another's, or keep them for the next test.
     for table in ("angles", "powers", "numbers"):
-        monkeypatch.setattr(tables, table, getattr(tables, table).__wrapped__)
+        monkeypatch.setattr(integer_functions, table, getattr(integer_functions, table).__wrapped__)
     return seen
 
 
@@ -191,8 +192,8 @@ def test_a_small_gate_runs_on_the_host(
     seen: set[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(placing, "MOST_ELEMENTS", 1 << 13)
-    monkeypatch.setattr(kernels, "serve", lambda device: False)
+    monkeypatch.setattr(small_gates_on_host, "MOST_ELEMENTS", 1 << 13)
+    monkeypatch.setattr(cpu, "serve", lambda device: False)
     outcome = run_gate(gate, label, shapes, CUDA, around=fake)
     for role in ("p0", "p1"):
         assert all(tensor.device == CUDA for tensor in outcome.results[role])

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from bench.gpu import equality
-from protocols.beaver.gate import Gate
-from protocols.core import card, factor
-from protocols.core.aes import CounterMode, counter_mode
-from protocols.core.card import aes, compiler, matrices, planes, steps, waves, words
-from protocols.core.prg import SEED_BYTES, Prg
+from secure.protocols.core import factor
+from secure.protocols.core.aes import CounterMode, counter_mode
+from secure.protocols.core.kernels import card
+from secure.protocols.core.kernels.card import aes, compiler, harmonics_loops, matrices, planes, steps, words
+from secure.protocols.core.prg import SEED_BYTES, Prg
+from secure.protocols.masked.gate import Gate
 from tests.gpu.gates import CASES, run_gate
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -78,7 +79,7 @@ def test_a_gate_is_the_same_interpreted(
         with one_at_a_time:
             compiler.launch(*arguments, **options)
 
-    for module in (aes, matrices, planes, steps, waves, words):
+    for module in (aes, matrices, planes, steps, harmonics_loops, words):
         monkeypatch.setattr(module, "launch", launch)
     monkeypatch.setattr(card, "serve", lambda device: True)
     # Masks, which have a test of their own, take the interpreter longer than all the rest.

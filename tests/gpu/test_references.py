@@ -11,11 +11,12 @@ import torch
 from bench.gpu import equality
 from bench.gpu.reference import last_hidden_state
 from bench.gpu.roles import Outcome
-from models.bert import BertConfig
-from protocols.beaver.gate import Gate
-from protocols.core import factor, kernels, ring
+from secure.models.families.bert import BertConfig
+from secure.protocols.core import factor, ring
+from secure.protocols.core.kernels import cpu
+from secure.protocols.masked.gate import Gate
 from tests.gpu.gates import CASES, run_gate
-from tests.protocols.test_ring import random_words
+from tests.protocols.core.test_ring import random_words
 
 CPU = torch.device("cpu")
 PROGRAMS = equality.cases()
@@ -26,7 +27,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From here on as on a card: no compiled loops, matrices as digits."""
 
     def change() -> None:
-        monkeypatch.setattr(kernels, "serve", lambda device: False)
+        monkeypatch.setattr(cpu, "serve", lambda device: False)
         monkeypatch.setattr(factor, "multiplies_bytes", lambda device: True)
 
     return change

@@ -13,8 +13,8 @@ import pytest
 from bench.gpu import __main__ as script
 from bench.gpu import equality, products
 from bench.gpu.model import Setting
+from tests.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Everything that we install and that an image with PyTorch may lack.
 MISSING = [
     "Crypto",
@@ -38,8 +38,9 @@ for name in {missing}:
     sys.modules[name] = None
 import torch
 from bench.gpu import __main__, equality
-from protocols.core import aes, kernels
-assert not kernels.HAS_COMPILER and not aes.HAS_PACKAGE
+from secure.protocols.core import aes
+from secure.protocols.core.kernels import cpu
+assert not cpu.HAS_COMPILER and not aes.HAS_PACKAGE
 name, run = equality.cases()[-1]
 assert equality.compare(name, run, torch.device("cpu")).equal
 print("done")

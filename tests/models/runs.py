@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from models.checkpoint import Checkpoint, read_share, write_split
-from models.exchange import input_payloads, step_outputs
-from models.network import Inputs
-from models.program import load, network, serve
-from models.request import Output
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.beaver.roles import Dealer
-from protocols.cleartext.protocol import CleartextProtocol
-from protocols.core.cost import Meter
-from protocols.core.secret import Protocol
-from protocols.replicated.protocol import ReplicatedParty
+from secure.models.checkpoint.conversion import Checkpoint, read_share, write_split
+from secure.models.contract.exchange import input_payloads, step_outputs
+from secure.models.contract.network import Inputs
+from secure.models.contract.request import Output
+from secure.models.program import load, network, serve
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.cleartext.protocol import CleartextProtocol
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.secret import Protocol
+from secure.protocols.masked.roles import Dealer
+from secure.protocols.replicated.protocol import ReplicatedParty
 from tests.in_process import BEAVER, Family, GivenSteps
 
 Outputs = dict[str, Tensor]

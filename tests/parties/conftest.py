@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from parties.client import Client
-from parties.config import PARTIES, Limits, PartiesSettings, PartySettings
-from parties.launcher import free_addresses
-from parties.tls import make_certificates
+from secure.parties.client.client import Client
+from secure.parties.config import PARTIES, Limits, PartiesSettings, PartySettings
+from secure.parties.launcher import free_addresses
+from secure.parties.transport.tls import make_certificates
 from tests.parties.fakes import FakeManifest
 from tests.parties.local import LocalParties
 

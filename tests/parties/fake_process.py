@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from parties.config import Limits
-from parties.engine import Engine
-from parties.main import main
+from secure.parties.config import Limits
+from secure.parties.process.main import main
+from secure.parties.roles.engine import Engine
 from tests.parties.fakes import FakeEngine
 
 

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.program import ClientSteps
-from parties.engine import DealerTools, Digests, Engine, MeterRows, Tools
-from protocols.core.errors import CheckpointError, InputError, ProtocolError
+from secure.models.program import ClientSteps
+from secure.parties.roles.engine import DealerTools, Digests, Engine, MeterRows, Tools
+from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 
 
 def digest_of(text: str) -> str:

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from parties.config import PARTIES, PartiesSettings
-from parties.engine import Engine
-from parties.server import PartyServer
+from secure.parties.config import PARTIES, PartiesSettings
+from secure.parties.process.server import PartyServer
+from secure.parties.roles.engine import Engine
 from tests.parties.fakes import FakeEngine
 
 

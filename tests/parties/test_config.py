@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from parties.config import PARTIES, Limits, load_settings, settings_toml
-from protocols.core.errors import ConfigurationError
+from secure.parties.config import PARTIES, Limits, load_settings, settings_toml
+from secure.protocols.core.errors import ConfigurationError
 
 GOOD = """
 [p0]

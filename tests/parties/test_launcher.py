@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from parties.client import Client
-from parties.config import PARTIES, Measure, settings_toml
-from parties.exit_codes import ExitCode, PortInUse
-from parties.launcher import Launcher, free_addresses, launch
-from parties.run import Progress
-from parties.tls import make_certificates
-from protocols.core.errors import ConfigurationError, PartyLost, SessionError
+from secure.parties.client.client import Client
+from secure.parties.client.run import Progress
+from secure.parties.config import PARTIES, Measure, settings_toml
+from secure.parties.launcher import Launcher, free_addresses, launch
+from secure.parties.process.exit_codes import ExitCode, PortInUse
+from secure.parties.transport.tls import make_certificates
+from secure.protocols.core.errors import ConfigurationError, PartyLost, SessionError
+from tests.checkout import ROOT
 from tests.parties.fakes import FakeManifest, FakeRequest
 from tests.parties.local import eventually
 
 pytestmark = pytest.mark.processes
 
 PROGRAM = "tests.parties.fake_process"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def alive(process_id: int) -> bool:
@@ -131,7 +131,7 @@ def test_parties_and_files_go_when_their_launcher_dies(temporary_folder: Path, n
         "import signal\n"
         # A shell may have started the tests with SIGINT ignored, which children inherit.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from parties.launcher import launch\n"
+        "from secure.parties.launcher import launch\n"
         f"launcher = launch(module={PROGRAM!r})\n"
         "print(*launcher.process_ids.values(), flush=True)\n"
         "launcher.wait()\n"

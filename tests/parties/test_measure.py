@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from parties.client import Client, Prediction
-from parties.config import PARTIES, Limits, Measure, PartiesSettings, load_settings, settings_toml
-from parties.frames import AnyFrame, DataFrame
-from parties.prefetch import Line, Prefetch, shaped
-from parties.wire_pb2 import End, Frame
-from protocols.core.errors import ConfigurationError, ProtocolError
+from secure.parties.client.client import Client, Prediction
+from secure.parties.config import PARTIES, Limits, Measure, PartiesSettings, load_settings, settings_toml
+from secure.parties.transport.frames import AnyFrame, DataFrame
+from secure.parties.transport.prefetch import Line, Prefetch, shaped
+from secure.parties.transport.wire_pb2 import End, Frame
+from secure.protocols.core.errors import ConfigurationError, ProtocolError
 from tests.parties.fakes import FakeManifest, FakeRequest
 from tests.parties.local import LocalParties
 

@@ -9,24 +9,24 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from protocols.beaver import gates
-from protocols.beaver.gate import Gate
-from protocols.beaver.gates.carry import Carry
-from protocols.beaver.gates.decompose import Decompose
-from protocols.beaver.gates.exponential import Exp2Negative
-from protocols.beaver.gates.largest import Largest
-from protocols.beaver.gates.lift import Lift
-from protocols.beaver.gates.linear import Linear, LinearShare
-from protocols.beaver.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
-from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
-from protocols.beaver.gates.smooth import EvaluateSmooth
-from protocols.beaver.pair import Pair
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.beaver.roles import Party
-from protocols.beaver.weights import Matrix, ServerMatrix
-from protocols.core.piecewise import Piecewise
-from protocols.functions import compare, gelu, octaves, silu, tanh
+from secure.protocols.beaver import gates
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu, tanh
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.carry import Carry
+from secure.protocols.masked.gates.decompose import Decompose
+from secure.protocols.masked.gates.exponential import Exp2Negative
+from secure.protocols.masked.gates.largest import Largest
+from secure.protocols.masked.gates.lift import Lift
+from secure.protocols.masked.gates.linear import Linear, LinearShare
+from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
+from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
+from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
+from secure.protocols.masked.gates.smooth import EvaluateSmooth
+from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.roles import Party
+from secure.protocols.masked.weights import Matrix, ServerMatrix
 
 Build = Callable[[BeaverProtocol, list[Tensor]], Gate[Any]]
 """A gate from shares of its arguments; other gates that make its inputs may run first."""
@@ -157,7 +157,7 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (EvaluateSmooth, "silu", _smooth(silu.SILU, 64, 64), _ONE),
     (EvaluateSmooth, "tanh", _smooth(tanh.TANH, 32, 40), _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
-    (EvaluatePiecewise, "reciprocal", _piecewise(octaves.reciprocal_function(-4, 13), 64), _ONE),
+    (EvaluatePiecewise, "reciprocal", _piecewise(reciprocal_and_root.reciprocal_function(-4, 13), 64), _ONE),
     (Largest, "of-19-bits", lambda p, s: Largest(opened(p, s[0], 19), 17), _FEW),
     (Largest, "of-64-bits", lambda p, s: Largest(opened(p, s[0]), 30), _FEW),
     (Exp2Negative, "32", lambda p, s: Exp2Negative(opened(p, s[0], 32)), _ONE),

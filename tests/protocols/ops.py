@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.beaver.protocol import BeaverParty
-from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
-from protocols.core.fixedpoint import FixedPointPolicy
-from protocols.core.piecewise import Piecewise
-from protocols.core.secret import Protocol, Secret
+from secure.protocols.beaver.protocol import BeaverParty
+from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.core.secret import Protocol, Secret
 from tests.in_process import BEAVER, Family, Run, encode
 from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 

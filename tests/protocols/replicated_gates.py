@@ -9,26 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.beaver.gate import Gate
-from protocols.beaver.gates.carry import Carry
-from protocols.beaver.gates.decompose import Decompose
-from protocols.beaver.gates.exponential import Exp2Negative
-from protocols.beaver.gates.largest import Largest
-from protocols.beaver.gates.linear import Linear
-from protocols.beaver.gates.opening import Open
-from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.gates.product import Bilinear, Product, TripleProduct
-from protocols.beaver.gates.smooth import EvaluateSmooth
-from protocols.beaver.weights import Matrix
-from protocols.core import factor
-from protocols.core.cost import Cost
-from protocols.core.secret import Protocol
-from protocols.functions import compare, gelu, octaves, silu, tanh
-from protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
-from protocols.replicated.protocol import ReplicatedParty
-from protocols.replicated.roles import Helper
-from protocols.replicated.secret import ReplicatedSecret
-from protocols.replicated.shares import Role, Shares, additive, pair_of
+from secure.protocols.core import factor
+from secure.protocols.core.cost import Cost
+from secure.protocols.core.secret import Protocol
+from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu, tanh
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.carry import Carry
+from secure.protocols.masked.gates.decompose import Decompose
+from secure.protocols.masked.gates.exponential import Exp2Negative
+from secure.protocols.masked.gates.largest import Largest
+from secure.protocols.masked.gates.linear import Linear
+from secure.protocols.masked.gates.opening import Open
+from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
+from secure.protocols.masked.gates.product import Bilinear, Product, TripleProduct
+from secure.protocols.masked.gates.smooth import EvaluateSmooth
+from secure.protocols.masked.weights import Matrix
+from secure.protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
+from secure.protocols.replicated.protocol import ReplicatedParty
+from secure.protocols.replicated.roles import Helper
+from secure.protocols.replicated.secret import ReplicatedSecret
+from secure.protocols.replicated.shares import Role, Shares, additive, pair_of
 from tests.three_parties import run_parties
 
 Build = Callable[[Role, list[Shares]], Gate[Any]]
@@ -99,7 +99,7 @@ ROWS = (
     Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), tanh.TANH, 16, 64), _ONE),
     Row(
         "reciprocal",
-        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), octaves.reciprocal_function(-4, 13), 16, 64),
+        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), reciprocal_and_root.reciprocal_function(-4, 13), 16, 64),
         _ONE,
     ),
     Row("largest", lambda r, s: Largest(pair_of(r, s[0]), 17), (((1, 2),), ((5, 3),), ((1001, 4),)), (19,)),

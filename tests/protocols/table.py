@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.core.piecewise import Piecewise
-from protocols.core.secret import Secret
-from protocols.functions import (
+from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions import (
     argmax,
     bits,
     compare,
@@ -19,8 +19,8 @@ from protocols.functions import (
     exp,
     gelu,
     layernorm,
-    octaves,
     puma,
+    reciprocal_and_root,
     relu,
     rotary,
     sigmoid,
@@ -110,7 +110,7 @@ FAR_EXPONENT = Argument(0.0, 2.0**14 - 1 - ULP, (2.0**14 - 1 - ULP, 2.0**14 - 2,
 EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
 PIECES = Argument(-9.0, 5.0, (*around(-8.0, -4.0, -1.95, 3.0, 4.0), 0.0))  # where PUMA's polynomials change
 LAYER_NORM = (ANY, Argument(-1.0, 1.0, (1.0, -1.0)), Argument(-90.0, 90.0))
-SUMS = octaves.inverse_root_function(384, -12, 20, 17)  # as layer normalisation of width 384 uses it
+SUMS = reciprocal_and_root.inverse_root_function(384, -12, 20, 17)  # as layer normalisation of width 384 uses it
 
 
 def _argument_of(function: Piecewise, fraction_bits: int = 16, largest: float = LARGEST) -> Argument:
@@ -242,7 +242,7 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 
 def _l2(reference: Tensor, x: Tensor) -> Tensor:
     # x times the inverse norm, whose error its Piecewise declares; then one truncation.
-    inverse = octaves.inverse_root_function(1, -8, 16, 22)
+    inverse = reciprocal_and_root.inverse_root_function(1, -8, 16, 22)
     return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
 
 
@@ -250,7 +250,7 @@ def _rooted(reference: Tensor, x: Tensor) -> Tensor:
     # x times the inverse root, whose error its Piecewise declares; then one truncation.
     width = x.shape[-1]
     lowest = -14 + math.floor(math.log2(width))
-    inverse = octaves.inverse_root_function(width, lowest, lowest + 32, 17)
+    inverse = reciprocal_and_root.inverse_root_function(width, lowest, lowest + 32, 17)
     return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
 
 
@@ -415,8 +415,8 @@ OPS: tuple[Op, ...] = (
     _elementwise(silu.SILU, silu.silu),
     _elementwise(tanh.TANH, tanh.tanh),
     Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
-    _elementwise(octaves.reciprocal_function(-4, 13), octaves.reciprocal),
-    _elementwise(octaves.inverse_root_function(1, -8, 13), octaves.rsqrt),
+    _elementwise(reciprocal_and_root.reciprocal_function(-4, 13), reciprocal_and_root.reciprocal),
+    _elementwise(reciprocal_and_root.inverse_root_function(1, -8, 13), reciprocal_and_root.rsqrt),
     Op(
         "rsqrt-of-sums",
         lambda x: x.protocol.piecewise(x, SUMS),

@@ -11,11 +11,11 @@ import zlib
 import pytest
 import torch
 
-from protocols.cleartext.protocol import ClearSecret, CleartextProtocol
-from protocols.core.cost import Cost
-from protocols.core.fixedpoint import FixedPointPolicy, decode
-from protocols.core.secret import Secret
-from protocols.functions import gelu, relu, softmax
+from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from secure.protocols.core.cost import Cost
+from secure.protocols.core.fixedpoint import FixedPointPolicy, decode
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions import gelu, relu, softmax
 from tests.families import FAMILIES
 from tests.in_process import BEAVER, EXACT, POLICY, Family, Run, encode, secure
 from tests.protocols.arguments import on_grid

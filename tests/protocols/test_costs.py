@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols.beaver.gate import Gate
-from protocols.beaver.protocol import BeaverProtocol
-from protocols.core.cost import Cost
-from protocols.core.secret import Protocol
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.cost import Cost
+from secure.protocols.core.secret import Protocol
+from secure.protocols.masked.gate import Gate
 from tests.in_process import run_roles
 from tests.protocols.gates import GATES, Build, Shape, every_gate
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols.beaver import sharing
-from protocols.beaver.gates.piecewise import EvaluatePiecewise
-from protocols.beaver.protocol import BeaverParty, BeaverProtocol
-from protocols.beaver.secret import BeaverSecret
-from protocols.core.channel import FaultyChannel, queue_channels
-from protocols.core.errors import PartyLost, ProtocolError
-from protocols.core.piecewise import Piece, Piecewise
-from protocols.core.secret import Protocol, Secret, TensorSpec
-from protocols.functions import compare, gelu, layernorm, octaves, relu, tanh
+from secure.protocols.beaver import sharing
+from secure.protocols.beaver.protocol import BeaverParty, BeaverProtocol
+from secure.protocols.beaver.secret import BeaverSecret
+from secure.protocols.core.channel import FaultyChannel, queue_channels
+from secure.protocols.core.errors import PartyLost, ProtocolError
+from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.functions import compare, gelu, layernorm, reciprocal_and_root, relu, tanh
+from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from tests.families import FAMILIES, REPLICATED
 from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 
@@ -154,7 +154,7 @@ def test_a_comparison_wider_than_its_ring_is_refused() -> None:
         x = protocol.input(shares[0], (6,), 16)
         assert isinstance(x, BeaverSecret)
         pair = protocol.pair_of(x, 30)
-        return protocol.run(EvaluatePiecewise(pair, octaves.reciprocal_function(-4, 13), 16, 64))
+        return protocol.run(EvaluatePiecewise(pair, reciprocal_and_root.reciprocal_function(-4, 13), 16, 64))
 
     with pytest.raises(RoleFailure, match="compares 31 bits of a smaller ring"):
         run_roles(program, [ONES], timeout_seconds=SHORT_SECONDS)

@@ -9,16 +9,16 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from models import program
-from models.checkpoint import read_share
-from models.manifest import Manifest
-from models.program import ClientSteps, LoadedModel
-from models.request import Request
-from parties.client import Prediction
-from parties.conversation import Costs, RoleReport
-from parties.run import Progress
-from protocols.beaver.protocol import BeaverDealer, BeaverParty
-from protocols.core.cost import Meter
+from secure.models import program
+from secure.models.checkpoint.conversion import read_share
+from secure.models.contract.manifest import Manifest
+from secure.models.contract.request import Request
+from secure.models.program import ClientSteps, LoadedModel
+from secure.parties.client.client import Prediction
+from secure.parties.client.conversation import Costs, RoleReport
+from secure.parties.client.run import Progress
+from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
+from secure.protocols.core.cost import Meter
 from tests.in_process import run_roles
 
 Role = BeaverParty | BeaverDealer
@@ -30,7 +30,7 @@ def role_of(protocol: Role) -> str:
 
 
 class InProcessClient:
-    """What `parties.client.Client` does, with the real protocol and no transport."""
+    """What `secure.parties.client.client.Client` does, with the real protocol and no transport."""
 
     def __init__(self, served: Path | None = None) -> None:
         """served: the folder that the parties serve their own shares from."""

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from models.checkpoint import CLIENT_NAME, read_checkpoint, split_checkpoint
-from protocols.core.errors import CheckpointError, InputError, PartyLost, PartyUnreachable
-from protocols.core.fixedpoint import FixedPointPolicy
 from secure.api import PrivateModel
 from secure.connection import Parties
+from secure.models.checkpoint.conversion import CLIENT_NAME, read_checkpoint, split_checkpoint
+from secure.protocols.core.errors import CheckpointError, InputError, PartyLost, PartyUnreachable
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.split import split
 from secure.tokens import load_tokenizer
 from tests.models.runs import clear_run

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import secure
-from protocols.core.errors import ConfigurationError
 from secure.connection import Parties
+from secure.protocols.core.errors import ConfigurationError
 
 Call = Callable[[Any, Path], object]
 load = secure.PrivateModel.from_pretrained

@@ -21,9 +21,9 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
-from protocols.core.errors import CheckpointError, InputError
 from secure.api import PrivateModel
 from secure.connection import Parties
+from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.kin import save_model
 from tests.secure.conftest import plain_embeddings

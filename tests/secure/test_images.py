@@ -13,11 +13,11 @@ from transformers import AutoImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from models.checkpoint import CLIENT_NAME
-from models.manifest import WeightVisibility
-from protocols.core.errors import CheckpointError, InputError
 from secure.api import PrivateModel
 from secure.connection import Parties, launch
+from secure.models.checkpoint.conversion import CLIENT_NAME
+from secure.models.contract.manifest import WeightVisibility
+from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.images import pixels, plain, save_vit
 from tests.models.kin import save_model

@@ -11,7 +11,7 @@ import torch
 from transformers import BertModel
 
 import secure
-from secure.sample import DOCUMENTS, model_folder
+from secure.demo.sample import DOCUMENTS, model_folder
 from secure.tokens import load_tokenizer
 from tests.secure.conftest import plain_embeddings, plain_outputs
 

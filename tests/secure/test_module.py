@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import CLIENT_NAME
-from protocols.core.errors import CheckpointError, InputError
 from secure import PrivateModel, PrivateModule
 from secure.connection import Parties
+from secure.models.checkpoint.conversion import CLIENT_NAME
+from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.graph.modules import EncoderBlock, Perceptron, settled
 from tests.secure.fakes import InProcessClient

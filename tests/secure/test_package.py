@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import secure
-from protocols.core import errors
-from secure import siblings
-
-RUN = "import secure, sys; print(secure.__version__)"
+from secure.protocols.core import errors
+from tests.checkout import ROOT
 
 
 def test_errors_and_version_are_exports() -> None:
@@ -22,45 +21,48 @@ def test_errors_and_version_are_exports() -> None:
 
 
 def test_every_export_has_a_docstring() -> None:
-    assert all(vars(secure)[name].__doc__ for name in secure.__all__ if name != "__version__")
+    assert all(getattr(secure, name).__doc__ for name in secure.__all__ if name != "__version__")
 
 
-def test_siblings_are_ours() -> None:
-    siblings.check()
-    assert siblings.find("models") == siblings.HOME / "models"
-    assert siblings.find("no_such_package_anywhere") is None
+NAMES = ("models", "parties", "protocols")
+MINE = "raise SystemExit('imported the own one of this name')"
 
 
-def test_packages_elsewhere_are_named_with_both_paths(tmp_path: Path) -> None:
-    with pytest.raises(ImportError) as caught:
-        siblings.check(tmp_path)
-    assert str(tmp_path / "models") in str(caught.value)
-    assert str(siblings.HOME / "models") in str(caught.value)
+def have_package(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(MINE)
 
 
-@pytest.mark.parametrize("kind", ["package", "module"])
-def test_a_users_package_of_the_same_name_is_refused(tmp_path: Path, kind: str) -> None:
-    if kind == "package":
-        theirs = tmp_path / "models"
-        theirs.mkdir()
-        (theirs / "__init__.py").write_text("raise SystemExit('imported the wrong one')")
-    else:
-        theirs = tmp_path / "models.py"
-        theirs.write_text("raise SystemExit('imported the wrong one')")
-    program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(siblings.HOME)!r}]; {RUN}"
-    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: ")
-    assert str(theirs) in last
-    assert str(siblings.HOME / "models") in last
+def have_checkpoints(folder: Path, name: str) -> None:
+    (folder / name / "checkpoint").mkdir(parents=True)
+    (folder / name / "checkpoint" / "config.json").write_text("{}")
+
+
+def have_module(folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text(MINE)
+
+
+@pytest.mark.parametrize("start", ["script", "module", "notebook"])
+@pytest.mark.parametrize("have", [have_package, have_checkpoints, have_module])
+def test_a_users_own_names_do_not_collide(tmp_path: Path, have: Callable[[Path, str], None], start: str) -> None:
+    """A user's project has `models`, `parties` and `protocols` of its own, in the folder that Python starts from."""
+    for name in NAMES:
+        have(tmp_path, name)
+    program = "import secure.models, secure.parties, secure.protocols.core.ring\nprint(secure.__version__)\n"
+    (tmp_path / "script.py").write_text(program)
+    arguments = {"script": ["script.py"], "module": ["-m", "secure", "--version"], "notebook": ["-c", program]}[start]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+    )
+    assert (done.returncode, done.stdout.split()[-1]) == (0, secure.__version__), done.stderr
 
 
 @pytest.mark.parametrize("chosen", [None, "ERROR"])
 def test_grpc_is_silent_unless_the_user_wants_it_otherwise(chosen: str | None) -> None:
     """Two servers on one port, of which gRPC tells on standard error in words of its own."""
     program = (
-        "import parties, grpc\n"
+        "import secure.parties, grpc\n"
         "from concurrent import futures\n"
         "options = [('grpc.so_reuseport', 0)]\n"
         "first, second = (grpc.server(futures.ThreadPoolExecutor(1), options=options) for _ in range(2))\n"
@@ -71,14 +73,14 @@ def test_grpc_is_silent_unless_the_user_wants_it_otherwise(chosen: str | None) -
         "    print('in use')\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
-    environment |= {"PYTHONPATH": str(siblings.HOME)} | ({"GRPC_VERBOSITY": chosen} if chosen else {})
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"GRPC_VERBOSITY": chosen} if chosen else {})
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
     assert done.stdout == "in use\n"
     assert ("already in use" in done.stderr) == (chosen is not None), done.stderr
 
 
 def test_the_package_is_a_program() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(siblings.HOME)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "secure", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert (done.returncode, done.stdout) == (0, f"secure-inference {secure.__version__}\n"), done.stderr

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from parties.run import Progress as LayerBegins
+from secure.parties.client.run import Progress as LayerBegins
 from secure.progress import TerminalBar, layer_bar, status
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.equivariant import heads, qk, vo
-from protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute
-from protocols.equivariant.choice import Choice
+from secure.protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute
+from secure.protocols.equivariant.choice import Choice
+from secure.protocols.equivariant.factors import heads, qk, vo
 
 
 @dataclass(frozen=True)

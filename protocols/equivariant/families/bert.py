@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant import ffn, residual
-from protocols.equivariant.action import Action, Deferred, Identity, Permute
-from protocols.equivariant.choice import Choice
-from protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from protocols.equivariant.families.builder import Builder
-from protocols.equivariant.fields import flag, integer, label_count, refuse_set
-from protocols.equivariant.layout import Layout
-from protocols.equivariant.rule import Moved, writes
-from protocols.equivariant.vocabulary import Vocabulary
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.action import Action, Deferred, Identity, Permute
+from secure.protocols.equivariant.choice import Choice
+from secure.protocols.equivariant.factors import ffn, residual
+from secure.protocols.equivariant.factors.vocabulary import Vocabulary
+from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
+from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.fields import flag, integer, label_count, refuse_set
+from secure.protocols.equivariant.layout import Layout
+from secure.protocols.equivariant.rule import Moved, writes
 
 FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
 

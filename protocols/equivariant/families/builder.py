@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from protocols.equivariant.action import Action, Permute
-from protocols.equivariant.normal import DividedBias, FoldedBias, Norm, PartlyFree, TiedBias, TiedGain
-from protocols.equivariant.rule import Axis, Constant, Counter, Moved, Rule, reads, writes
+from secure.protocols.equivariant.action import Action, Permute
+from secure.protocols.equivariant.normal import DividedBias, FoldedBias, Norm, PartlyFree, TiedBias, TiedGain
+from secure.protocols.equivariant.rule import Axis, Constant, Counter, Moved, Rule, reads, writes
 
 
 class Builder:

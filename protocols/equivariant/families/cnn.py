@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant import channels
-from protocols.equivariant.action import Action, Chain, Deferred, Identity
-from protocols.equivariant.choice import Choice
-from protocols.equivariant.families.builder import Builder
-from protocols.equivariant.fields import flag, integer, integers, label_count
-from protocols.equivariant.layout import Layout
-from protocols.equivariant.pixels import MixedChannels
-from protocols.equivariant.rule import reads, writes
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.action import Action, Chain, Deferred, Identity
+from secure.protocols.equivariant.choice import Choice
+from secure.protocols.equivariant.factors import channels
+from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.fields import flag, integer, integers, label_count
+from secure.protocols.equivariant.layout import Layout
+from secure.protocols.equivariant.pixels import MixedChannels
+from secure.protocols.equivariant.rule import reads, writes
 
 FACTORS = ("channels",)
 # The architecture's own: a bottleneck has a quarter of the channels around it.

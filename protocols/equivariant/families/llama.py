@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant import ffn, residual
-from protocols.equivariant.action import Action, Deferred, Identity
-from protocols.equivariant.choice import Choice
-from protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from protocols.equivariant.families.builder import Builder
-from protocols.equivariant.fields import check_rotary, flag, integer, label_count
-from protocols.equivariant.layout import Layout
-from protocols.equivariant.rule import writes
-from protocols.equivariant.vocabulary import Vocabulary
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.action import Action, Deferred, Identity
+from secure.protocols.equivariant.choice import Choice
+from secure.protocols.equivariant.factors import ffn, residual
+from secure.protocols.equivariant.factors.vocabulary import Vocabulary
+from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
+from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.fields import check_rotary, flag, integer, label_count
+from secure.protocols.equivariant.layout import Layout
+from secure.protocols.equivariant.rule import writes
 
 FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
 

@@ -8,11 +8,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant.choice import Choice, choose_factors
-from protocols.equivariant.families import bert, cnn, gpt2, llama, vit
-from protocols.equivariant.key import Key
-from protocols.equivariant.layout import Layout
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.choice import Choice, choose_factors
+from secure.protocols.equivariant.families import bert, cnn, gpt2, llama, vit
+from secure.protocols.equivariant.key import Key
+from secure.protocols.equivariant.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from protocols.core.errors import CheckpointError
-from protocols.equivariant import ffn, patches, residual
-from protocols.equivariant.action import Action, Deferred, Identity, Permute
-from protocols.equivariant.choice import Choice
-from protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from protocols.equivariant.families.builder import Builder
-from protocols.equivariant.fields import extent, flag, integer, label_count
-from protocols.equivariant.layout import Layout
-from protocols.equivariant.pixels import MixedPatches
-from protocols.equivariant.rule import reads, writes
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.action import Action, Deferred, Identity, Permute
+from secure.protocols.equivariant.choice import Choice
+from secure.protocols.equivariant.factors import ffn, patches, residual
+from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
+from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.fields import extent, flag, integer, label_count
+from secure.protocols.equivariant.layout import Layout
+from secure.protocols.equivariant.pixels import MixedPatches
+from secure.protocols.equivariant.rule import reads, writes
 
 FACTORS = ("residual", "qk", "vo", "heads", "ffn", "patches")
 

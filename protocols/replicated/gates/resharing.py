@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.beaver.gate import Gate
-from protocols.beaver.pair import Pair
-from protocols.beaver.roles import Dealer, Party
-from protocols.core import ring
-from protocols.core.cost import Cost
-from protocols.core.errors import ProtocolError
-from protocols.replicated.roles import Evaluator, Helper
-from protocols.replicated.shares import Shares, of_masks, of_opened
+from secure.protocols.core import ring
+from secure.protocols.core.cost import Cost
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.roles import Dealer, Party
+from secure.protocols.replicated.roles import Evaluator, Helper
+from secure.protocols.replicated.shares import Shares, of_masks, of_opened
 
 
 def in_this_setting(cost: Cost) -> Cost:

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
-from models.graph.capture import capture
-from models.graph.description import OPERATIONS, read_graph
-from models.manifest import Manifest, ParameterSpec
-from models.program import load, network
-from models.request import Request
-from protocols.cleartext.protocol import CleartextProtocol
-from protocols.core.errors import BoundError, CheckpointError, InputError
-from protocols.core.fixedpoint import FixedPointPolicy
+from secure.models.checkpoint.conversion import Checkpoint
+from secure.models.contract.manifest import Manifest, ParameterSpec
+from secure.models.contract.request import Request
+from secure.models.graph.capture import capture
+from secure.models.graph.description import OPERATIONS, read_graph
+from secure.models.program import load, network
+from secure.protocols.cleartext.protocol import CleartextProtocol
+from secure.protocols.core.errors import BoundError, CheckpointError, InputError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 from tests.models.graph.modules import EncoderBlock, Pictures, settled
 
 Change = Callable[[dict[str, Any]], object]
@@ -217,10 +217,15 @@ def test_requests_and_inputs(pictures: Checkpoint, block: Checkpoint) -> None:
 def test_parties_do_not_import_the_capture() -> None:
     """What a party runs on a description has no way to code."""
     script = (
-        "import sys, json, parties.model_engine as _; import models.graph.network;"
-        "print(json.dumps([name for name in sys.modules if name.startswith(('models.graph', 'transformers'))]))"
+        "import sys, json, secure.parties.process.model_engine as _; import secure.models.graph.network;"
+        "print(json.dumps([name for name in sys.modules if name.startswith(('secure.models.graph', 'transformers'))]))"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     modules = json.loads(found.stdout.splitlines()[-1])
-    assert "models.graph.network" in modules
-    assert not {"models.graph.capture", "models.graph.tracer", "models.graph.operators", "transformers"} & set(modules)
+    assert "secure.models.graph.network" in modules
+    assert not {
+        "secure.models.graph.capture",
+        "secure.models.graph.tracer",
+        "secure.models.graph.operators",
+        "transformers",
+    } & set(modules)

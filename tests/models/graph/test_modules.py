@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.graph.capture import capture
-from models.graph.network import GraphNetwork
-from models.manifest import WeightVisibility
-from models.program import load, network
-from protocols.cleartext.protocol import CleartextProtocol
+from secure.models.contract.manifest import WeightVisibility
+from secure.models.graph.capture import capture
+from secure.models.graph.network import GraphNetwork
+from secure.models.program import load, network
+from secure.protocols.cleartext.protocol import CleartextProtocol
 from tests.models.graph.modules import EncoderBlock, Perceptron, Pictures, settled
 from tests.models.runs import clear_run, secure_run, secure_steps
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.graph.capture import capture
-from models.manifest import WeightVisibility
-from models.program import network
+from secure.models.contract.manifest import WeightVisibility
+from secure.models.graph.capture import capture
+from secure.models.program import network
 from tests.models.graph.test_modules import WEIGHTS, flat, run
 from tests.models.runs import secure_steps
 

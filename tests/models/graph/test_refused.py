@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.graph.capture import capture
-from protocols.core.errors import BoundError, CheckpointError
+from secure.models.graph.capture import capture
+from secure.protocols.core.errors import BoundError, CheckpointError
 
 X = torch.randn(3, 4)
 IDS = torch.tensor([[1, 2]])

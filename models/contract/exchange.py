@@ -1,0 +1,35 @@
+"""The client's ends of one step: what it sends to the computing parties, and what their answers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from secure.models.contract.network import Inputs, Network
+from secure.models.contract.request import Request
+from secure.protocols.core.fixedpoint import decode
+from secure.protocols.families import family
+
+
+def input_payloads(
+    network: Network, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+) -> tuple[bytes, ...]:
+    """Fresh shares of the inputs, one payload for each computing party. As for `Network.client_inputs`."""
+    tensors, specs = network.client_inputs(request, inputs, tables, step), network.input_specs(request, step)
+    return family(network.manifest.protocol).share(tensors, specs)
+
+
+def step_outputs(network: Network, request: Request, payloads: tuple[bytes, ...], step: int = 0) -> dict[str, Tensor]:
+    """What the client gets, named and shaped as in `Network.output_specs`: float32, but for numbers of tokens: int64.
+
+    Raises ProtocolError for other sizes, and where parties disagree about what both of them hold.
+    """
+    specs = network.output_specs(request, step)
+    tensors = family(network.manifest.protocol).reconstruct(payloads, specs)
+    return {
+        # What has no fraction bits is a token's number, and no real one.
+        name: decode(tensors[name], spec.fraction_bits).to(torch.float32) if spec.fraction_bits else tensors[name]
+        for name, spec in specs.items()
+    }

@@ -1,0 +1,133 @@
+"""What every role knows of a model: its architecture, shapes and number format, and hashes of the share files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from secure.protocols.core.errors import CheckpointError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.families import BEAVER, FAMILIES, family
+
+WeightVisibility = Literal["private", "public", "server"]
+"""Who sees the weights: nobody (P0 and P1 hold shares), both parties, or P1 alone, who is the model's owner."""
+VISIBILITIES: tuple[WeightVisibility, ...] = get_args(WeightVisibility)
+Kind = Literal["factor", "gain", "offset", "table"]
+
+TABLE_BITS = 24
+"""Ring of one-hot vectors and of what they choose: with 16 fraction bits, sums of two rows below 64."""
+TABLE_VALUE_BITS = 5  # |entry| < 32, as a word's row and a token type's are added
+FORMAT = 3
+"""Raised whenever tensors of the same names come to mean something else: 3 since BERT's matrices absorb its norms."""
+GRAPH = "graph"
+"""The architecture of a captured module, which no checkpoint folder has: `config` describes its graph."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One tensor of the model. Kinds: factor and gain are multiplied, offset is added, table is looked up."""
+
+    shape: tuple[int, ...]
+    kind: Kind
+    fraction_bits: int
+
+    @property
+    def bits(self) -> int:
+        """Ring of its shares."""
+        return TABLE_BITS if self.kind == "table" else 64
+
+    @property
+    def opened(self) -> bool:
+        """Whether it is opened under a mask when the model is loaded."""
+        return self.kind != "offset"
+
+    def bound_bits(self, policy: FixedPointPolicy) -> int:
+        """Its numbers are of magnitude less than 2^that."""
+        return TABLE_VALUE_BITS if self.kind == "table" else policy.value_bits
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Public description of one split checkpoint. `digest` identifies it in every handshake.
+
+    protocol: the family of `secure.protocols.families` that the share files are for.
+    """
+
+    architecture: str
+    config: dict[str, Any]
+    policy: FixedPointPolicy
+    weights: WeightVisibility
+    parameters: dict[str, ParameterSpec]
+    share_digests: dict[str, str] = field(default_factory=dict)
+    protocol: str = BEAVER.name
+
+    def held_by(self, role: str) -> dict[str, ParameterSpec]:
+        """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
+        return {} if self.weights == "server" and role == "p0" else self.parameters
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Axes that a tensor has in a share file before its own: shares of one role that lie side by side."""
+        return family(self.protocol).parts if self.weights == "private" else ()
+
+    def to_json(self) -> str:
+        """Canonical text: equal manifests give equal bytes."""
+        value = {
+            "format": FORMAT,
+            "architecture": self.architecture,
+            "config": self.config,
+            "policy": self.policy.to_dict(),
+            "weights": self.weights,
+            "protocol": self.protocol,
+            "parameters": {
+                name: {"shape": list(spec.shape), "kind": spec.kind, "fraction_bits": spec.fraction_bits}
+                for name, spec in self.parameters.items()
+            },
+            "share_digests": self.share_digests,
+        }
+        return json.dumps(value, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Inverse of `to_json`. Raises CheckpointError when the text is no manifest of this format."""
+        try:
+            value = json.loads(text)
+            if value["format"] != FORMAT:
+                raise CheckpointError(
+                    f"manifest has format {value['format']}, this version reads {FORMAT}; split the checkpoint again"
+                )
+            if value["weights"] not in VISIBILITIES:
+                raise CheckpointError(f"manifest has weights {value['weights']!r}; known: {', '.join(VISIBILITIES)}")
+            protocol = value.get("protocol", BEAVER.name)
+            if protocol not in FAMILIES:
+                raise CheckpointError(f"manifest has protocol {protocol!r}; known: {', '.join(FAMILIES)}")
+            if value["weights"] == "server" and protocol != BEAVER.name:
+                raise CheckpointError(f"manifest has weights 'server' with the protocol {protocol!r}")
+            parameters = {
+                name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
+                for name, spec in value["parameters"].items()
+            }
+            return cls(
+                value["architecture"],
+                value["config"],
+                FixedPointPolicy.from_dict(value["policy"]),
+                value["weights"],
+                parameters,
+                value["share_digests"],
+                protocol,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""What is public about one session: what is wanted, the input's shape, and how many steps there may be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from secure.protocols.core.errors import InputError
+
+Output = Literal["hidden", "embedding", "logits", "next_logits", "next_token"]
+"""Hidden states, a sentence's embedding, the head's logits; of the last token alone, for generation: its logits, or
+only where they are largest."""
+
+GENERATED = ("next_logits", "next_token")
+_MOST_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """One session.
+
+    tokens: of the first step's input, padding included; for images, patches.
+    masked: whether an attention mask is shared along. Without one every token counts.
+    padding: tokens at the start of each row that do not count, where that is public; then no mask is shared.
+    steps: most steps; each one after the first takes one more token of every row. More than one generates.
+    """
+
+    output: Output
+    batch: int
+    tokens: int
+    masked: bool
+    steps: int = 1
+    padding: tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        """For the handshake."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        """Inverse of `to_json`. Raises InputError for anything else."""
+        try:
+            value = json.loads(text)
+            request = cls(**{**value, "padding": tuple(value.get("padding", ()))})
+        except (AttributeError, TypeError, ValueError):
+            raise InputError("the request is malformed") from None
+        kinds = (
+            request.output in get_args(Output),
+            type(request.batch) is int,
+            type(request.tokens) is int,
+            type(request.masked) is bool,
+            type(request.steps) is int,
+            all(type(count) is int for count in request.padding),
+        )
+        if not all(kinds):
+            raise InputError("the request has a field of the wrong type")
+        return request
+
+    def check_sizes(self) -> None:
+        """Raises InputError for a batch, a length or a number of steps that no model takes."""
+        if self.tokens < 1:
+            raise InputError(f"{self.tokens} tokens; at least one is needed")
+        if not 1 <= self.batch <= _MOST_BATCH:
+            raise InputError(f"a batch of {self.batch}; 1 to {_MOST_BATCH} is supported")
+        if self.steps < 1:
+            raise InputError(f"{self.steps} steps; at least one is needed")
+        rows, most = len(self.padding), max(self.padding, default=0)
+        if rows and (rows != self.batch or self.masked or min(self.padding) < 0 or most >= self.tokens):
+            raise InputError("public padding names, for every row and instead of a mask, fewer tokens than there are")
+
+    def step_tokens(self, step: int) -> int:
+        """Tokens of each row that one step takes."""
+        return self.tokens if step == 0 else 1

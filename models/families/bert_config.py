@@ -1,0 +1,139 @@
+"""What shapes the computation of BERT and its kin, read from config.json and checked: one frozen value for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from secure.protocols.core.errors import CheckpointError
+
+Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "masked_lm"]
+"""What follows the encoder. A sequence is classified by its first token, after a dense layer and the function named."""
+
+MOST_WIDTH = 4096
+"""Of what a norm reads: the sum of its squares must fit."""
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+_ONLY = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+    "quantization_config": None,
+}
+
+
+@dataclass(frozen=True)
+class Fields:
+    """How a family's config.json differs from ours.
+
+    required: values that must be there. only: the one value that is supported where the field is there at all.
+    renamed: its names for our fields. fixed: our fields that it has none for. padded_positions: positions count the
+    tokens that are no padding, from the padding token's id + 1 on, so that the rows up to that id are never used.
+    """
+
+    required: Mapping[str, Any]
+    only: Mapping[str, Any] = field(default_factory=lambda: _ONLY)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    padded_positions: bool = False
+
+
+BERT_FIELDS = Fields(required={"hidden_act": "gelu"})
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """An encoder and its head.
+
+    max_position_embeddings: most tokens. type_vocab_size: zero where there are no token types. labels: of a classifier.
+    padding_id: the token that may follow an input and never be part of it; None where every token may.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    layer_norm_eps: float
+    pooler: bool = True
+    head: Head = "none"
+    labels: int = 0
+    padding_id: int | None = None
+
+    @classmethod
+    def from_hugging_face(cls, config: Mapping[str, Any], fields: Fields = BERT_FIELDS) -> BertConfig:
+        """The encoder, without a head. Raises CheckpointError naming the first field that is missing or unsupported."""
+        check_values(config, fields.required, fields.only)
+        values = dict(fields.fixed)
+        for name in (*_SIZES, "layer_norm_eps"):
+            if name not in values:
+                values[name] = positive(config, fields.renamed.get(name, name), whole=name in _SIZES)
+        if fields.padded_positions:
+            values["padding_id"] = _padding(config, values["vocab_size"])
+            values["max_position_embeddings"] -= values["padding_id"] + 1
+            if values["max_position_embeddings"] < 1:
+                raise CheckpointError(
+                    f"config.json: max_position_embeddings is {config['max_position_embeddings']}; "
+                    "none is left beyond pad_token_id"
+                )
+        width, heads = (fields.renamed.get(name, name) for name in ("hidden_size", "num_attention_heads"))
+        if values["hidden_size"] % values["num_attention_heads"]:
+            raise CheckpointError(
+                f"config.json: {width} {values['hidden_size']} is no multiple of {heads} "
+                f"{values['num_attention_heads']}"
+            )
+        if values["hidden_size"] > MOST_WIDTH:
+            raise CheckpointError(f"config.json: {width} {values['hidden_size']}; at most {MOST_WIDTH} is supported")
+        return cls(**values)
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of the table that is looked up: words, then token types."""
+        return self.vocab_size + self.type_vocab_size
+
+    @property
+    def skipped_positions(self) -> int:
+        """Rows of the checkpoint's position table before the one of the first token."""
+        return 0 if self.padding_id is None else self.padding_id + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a manifest."""
+        return asdict(self)
+
+
+def check_values(config: Mapping[str, Any], required: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+    """required, only: as in `Fields`. Raises CheckpointError naming the first field with another value."""
+    for name, value in {**required, **only}.items():
+        found = config.get(name, value if name in only else None)
+        if found != value:
+            raise CheckpointError(f"config.json: {name} is {found!r}; supported is {value!r}")
+
+
+def positive(config: Mapping[str, Any], name: str, *, whole: bool) -> Any:
+    """A positive number of config.json. Raises CheckpointError when it is missing or something else."""
+    if name not in config:
+        raise CheckpointError(f"config.json: {name} is missing")
+    value = config[name]
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or value <= 0:
+        raise CheckpointError(
+            f"config.json: {name} is {value!r}; it must be a positive {'whole ' if whole else ''}number"
+        )
+    return value
+
+
+def _padding(config: Mapping[str, Any], vocabulary: int) -> int:
+    value = config.get("pad_token_id")
+    if type(value) is not int or not 0 <= value < vocabulary:
+        raise CheckpointError(f"config.json: pad_token_id is {value!r}; it must be one of the {vocabulary} words")
+    return value

@@ -1,0 +1,189 @@
+"""BERT and its kin: one computation, under the names and fields of each family's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.labels import parse_labels
+from secure.models.contract.manifest import Manifest, ParameterSpec
+from secure.models.contract.network import Inputs
+from secure.models.families import bert, heads
+from secure.models.families.bert import BERT_NAMES, Names
+from secure.models.families.bert_config import BERT_FIELDS, BertConfig, Fields
+from secure.models.families.encoder import Encoder, example_of_words
+from secure.models.families.heads import WORDS, HeadNames
+from secure.protocols.core.errors import CheckpointError
+
+_CLASSIFIERS = ("sequence_tanh", "sequence_relu", "token")
+
+
+@dataclass(frozen=True)
+class BertKin(Architecture):
+    """A family that computes what BERT does.
+
+    stem: how the names of transformers' classes begin. heads: by how they go on. others: beginnings of the names of
+    other tasks' heads, and of buffers that newer versions recompute. Those that a model has no use for are left alone,
+    as transformers does; any other name is an error.
+    """
+
+    stem: str
+    heads: Mapping[str, HeadNames]
+    body: str
+    others: tuple[str, ...]
+    fields: Fields = BERT_FIELDS
+    names: Names = field(default=BERT_NAMES)
+    pools: bool = True
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        return (self.body,)
+
+    def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> BertConfig:
+        parsed = BertConfig.from_hugging_face(raw, self.fields)
+        kind = self._head_of(raw).head if head else "none"
+        if kind == "masked_lm" and raw.get("tie_word_embeddings", True) is not True:
+            raise CheckpointError(
+                f"config.json: tie_word_embeddings is {raw['tie_word_embeddings']!r}; supported is True"
+            )
+        labels = len(parse_labels(raw)) if kind in _CLASSIFIERS else 0
+        return replace(parsed, pooler=self.pools and kind == "none", head=kind, labels=labels)
+
+    def fitted(self, config: BertConfig, names: Callable[[str], bool]) -> BertConfig:
+        return config if names("pooler.dense.weight") else replace(config, pooler=False)
+
+    def parameters(self, config: BertConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
+        return bert.parameters(config, fraction_bits, public=public)
+
+    def from_checkpoint(self, config: BertConfig, take: Take) -> dict[str, Tensor]:
+        words = take(WORDS, (config.vocab_size, config.hidden_size))
+        tensors = bert.from_checkpoint(config, self.names, take, words)
+        return tensors | heads.from_checkpoint(config, self._head_names(config), take, words)
+
+    def example(self, config: BertConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
+        return example_of_words(config)
+
+    def copies(self, config: BertConfig) -> Mapping[str, str]:
+        return self._head_names(config).copies
+
+    def ignored(self, config: BertConfig) -> tuple[str, ...]:
+        used = (*self._head_names(config).all, *(["pooler"] if config.pooler else []))
+        return tuple(other for other in self.others if not any(f"{name}.".startswith(other) for name in used))
+
+    def network(self, manifest: Manifest) -> Encoder:
+        return Encoder(manifest, pools=self.pools)
+
+    def _head_names(self, config: BertConfig) -> HeadNames:
+        """What the checkpoint calls the head's tensors."""
+        return next(names for names in self.heads.values() if names.head == config.head)
+
+    def _head_of(self, config: Mapping[str, Any]) -> HeadNames:
+        named = config.get("architectures") or [f"{self.stem}Model"]
+        known = {f"{self.stem}{rest}": names for rest, names in self.heads.items()}
+        if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
+            raise CheckpointError(
+                f"config.json: architectures is {named!r}; supported: {', '.join(known)}. "
+                "With head=False the encoder alone is loaded"
+            )
+        return known[named[0]]
+
+
+BERT = BertKin(
+    stem="Bert",
+    heads={
+        "Model": HeadNames("none"),
+        "ForSequenceClassification": HeadNames("sequence_tanh", dense="pooler.dense", output="classifier"),
+        "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForMaskedLM": HeadNames(
+            "masked_lm",
+            dense="cls.predictions.transform.dense",
+            norm="cls.predictions.transform.LayerNorm",
+            decoder_bias="cls.predictions.bias",
+            copies={
+                "cls.predictions.decoder.weight": WORDS,
+                "cls.predictions.decoder.bias": "cls.predictions.bias",
+            },
+        ),
+    },
+    body="bert.",
+    others=(
+        "pooler.",
+        "cls.predictions.",
+        "cls.seq_relationship.",
+        "classifier.",
+        "qa_outputs.",
+        "embeddings.position_ids",
+    ),
+)
+
+ROBERTA = BertKin(
+    stem="Roberta",
+    heads={
+        "Model": HeadNames("none"),
+        "ForSequenceClassification": HeadNames("sequence_tanh", dense="classifier.dense", output="classifier.out_proj"),
+        "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForMaskedLM": HeadNames(
+            "masked_lm",
+            dense="lm_head.dense",
+            norm="lm_head.layer_norm",
+            decoder_bias="lm_head.bias",
+            copies={"lm_head.decoder.weight": WORDS, "lm_head.decoder.bias": "lm_head.bias"},
+        ),
+    },
+    body="roberta.",
+    others=("pooler.", "lm_head.", "classifier.", "qa_outputs.", "embeddings.position_ids"),
+    fields=replace(BERT_FIELDS, padded_positions=True),
+)
+
+DISTILBERT = BertKin(
+    stem="DistilBert",
+    heads={
+        "Model": HeadNames("none"),
+        "ForSequenceClassification": HeadNames("sequence_relu", dense="pre_classifier", output="classifier"),
+        "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForMaskedLM": HeadNames(
+            "masked_lm",
+            dense="vocab_transform",
+            norm="vocab_layer_norm",
+            decoder_bias="vocab_projector.bias",
+            copies={"vocab_projector.weight": WORDS},
+        ),
+    },
+    body="distilbert.",
+    others=(
+        "vocab_transform.",
+        "vocab_layer_norm.",
+        "vocab_projector.",
+        "pre_classifier.",
+        "classifier.",
+        "qa_outputs.",
+        "embeddings.position_ids",
+    ),
+    fields=Fields(
+        required={"activation": "gelu"},
+        only={**BERT_FIELDS.only, "sinusoidal_pos_embds": False},
+        renamed={
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+        },
+        fixed={"type_vocab_size": 0, "layer_norm_eps": 1e-12},
+    ),
+    names=Names(
+        layer="transformer.layer",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        up="ffn.lin1",
+        down="ffn.lin2",
+        feedforward_norm="output_layer_norm",
+    ),
+    pools=False,
+)

@@ -1,0 +1,108 @@
+"""What follows an encoder: classifiers of sequences and of tokens, and the prediction of masked words.
+
+B batch, T tokens, D width, V words, L labels. BERT's pooler and RoBERTa's dense layer are the same computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from secure.models.contract.architecture import Take
+from secure.models.contract.manifest import Kind
+from secure.models.families.bert_config import BertConfig, Head
+from secure.models.layers.weighted import Layers
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.policy_functions import gelu
+from secure.protocols.functions.relu import relu
+from secure.protocols.functions.tanh import tanh
+
+WORDS = "embeddings.word_embeddings.weight"
+
+
+@dataclass(frozen=True)
+class HeadNames:
+    """A head, and what a family's checkpoints call its tensors; empty where the head has none of the kind.
+
+    decoder_bias: of masked words' logits, whose weight is the word table. copies: tensors that some checkpoints store
+    a second time, by the tensor that they must equal.
+    """
+
+    head: Head
+    dense: str = ""
+    norm: str = ""
+    output: str = ""
+    decoder_bias: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Beginnings of the names of its tensors."""
+        return tuple(name for name in (self.dense, self.norm, self.output, self.decoder_bias, *self.copies) if name)
+
+
+def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:
+    """Kind and shape of every tensor of the head."""
+    if config.head == "none":
+        return {}
+    width = config.hidden_size
+    found: dict[str, tuple[Kind, tuple[int, ...]]] = {
+        "head.output.weight": ("factor", (width, outputs(config))),
+        "head.output.bias": ("offset", (outputs(config),)),
+    }
+    if config.head != "token":
+        found |= {"head.dense.weight": ("factor", (width, width)), "head.dense.bias": ("offset", (width,))}
+    if config.head == "masked_lm":
+        found |= {"head.norm.gain": ("gain", (width,)), "head.norm.offset": ("offset", (width,))}
+    return found
+
+
+def from_checkpoint(config: BertConfig, names: HeadNames, take: Take, words: Tensor) -> dict[str, Tensor]:
+    """The head's tensors in float64, weights as [in, out]. `words`, [V, D], is what a masked word's logits multiply."""
+    width, count = config.hidden_size, outputs(config)
+    tensors = {}
+    if names.dense:
+        tensors["head.dense.weight"] = take(f"{names.dense}.weight", (width, width)).T
+        tensors["head.dense.bias"] = take(f"{names.dense}.bias", (width,))
+    if names.norm:
+        tensors["head.norm.gain"] = take(f"{names.norm}.weight", (width,))
+        tensors["head.norm.offset"] = take(f"{names.norm}.bias", (width,))
+    if names.output:
+        tensors["head.output.weight"] = take(f"{names.output}.weight", (count, width)).T
+        tensors["head.output.bias"] = take(f"{names.output}.bias", (count,))
+    if names.decoder_bias:
+        tensors["head.output.weight"] = words.T
+        tensors["head.output.bias"] = take(names.decoder_bias, (count,))
+    return tensors
+
+
+def outputs(config: BertConfig) -> int:
+    """Logits of a sequence or of a token."""
+    return config.vocab_size if config.head == "masked_lm" else config.labels
+
+
+def logits_shape(config: BertConfig, batch: int, tokens: int) -> tuple[int, ...]:
+    """[B, L] for a classifier of sequences, [B, T, L] for one of tokens, [B, T, V] for masked words."""
+    of_sequence = config.head in ("sequence_tanh", "sequence_relu")
+    return (batch, outputs(config)) if of_sequence else (batch, tokens, outputs(config))
+
+
+def logits(layers: Layers, head: Head, x: Secret) -> Secret:
+    """The head on the last hidden state. Shapes: [B, T, D] -> as `logits_shape` says."""
+    match head:
+        case "sequence_tanh":
+            inner = tanh(layers.dense("head.dense", x[:, 0]))
+        case "sequence_relu":
+            inner = relu(layers.dense("head.dense", x[:, 0]))
+        case "token":
+            inner = x
+        case "masked_lm":
+            # GeLU's extra fraction bit, for which the three factors of a norm have no room, is dropped.
+            inner = layers.protocol.truncate(gelu(layers.dense("head.dense", x)), x.fraction_bits)
+            inner = layers.norm("head.norm", inner)
+        case _:
+            raise ProtocolError("the model has no head")
+    return layers.dense("head.output", inner)

@@ -1,0 +1,213 @@
+"""What shapes the computation of LLaMA and its relatives, read from config.json and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from secure.models.families.bert_config import check_values, positive
+from secure.models.layers.activations import check_activation
+from secure.models.layers.rope import parse_rope
+from secure.protocols.core.errors import CheckpointError
+
+Windows = tuple[int | None, ...]
+"""Of every layer: how many tokens a query sees, itself among them; None where it sees all before it."""
+
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "inner": "intermediate_size",
+}
+_NOWHERE = {
+    "partial_rotary_factor": 1.0,
+    "qk_norm": False,
+    "use_qk_norm": False,
+    "qk_layernorm": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+    "quantization_config": None,
+}
+
+
+WRITERS = ("attention.output", "feedforward.down")
+"""The products of a layer that add to the residual stream."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A layer's product with matrices side by side: their names in a checkpoint, columns of each, the norm before."""
+
+    rows: int
+    columns: tuple[int, ...]
+    biased: bool
+    names: tuple[str, ...]
+    norm: str = ""
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """groups: key heads G. frequencies, rotation_scale: see `rotations`. head: whether there are logits.
+
+    tied: whether the head is the embedding table. *_bias: which products have one. stream_exponent: the residual
+    stream is held times 2^that, see `secure.models.families.residual_range`.
+    """
+
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    groups: int
+    head_width: int
+    positions: int
+    inner: int
+    activation: str
+    epsilon: float
+    qkv_bias: bool
+    output_bias: bool
+    feedforward_bias: bool
+    windows: Windows
+    frequencies: tuple[float, ...]
+    rotation_scale: float
+    tied: bool
+    head: bool
+    labels: int = 0
+    stream_exponent: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"windows": list(self.windows), "frequencies": list(self.frequencies)}
+
+    @property
+    def stream_epsilon(self) -> float:
+        """What norms add to the mean square of the stream as it is held."""
+        return math.ldexp(self.epsilon, 2 * self.stream_exponent)
+
+    @property
+    def products(self) -> dict[str, Product]:
+        """Of one layer, by our names."""
+        queries, keys, gated = self.heads * self.head_width, self.groups * self.head_width, (self.inner,) * 2
+        heads, ways = tuple(f"self_attn.{x}_proj" for x in "qkv"), ("mlp.gate_proj", "mlp.up_proj")
+        output, down = ("self_attn.o_proj",), ("mlp.down_proj",)
+        return {
+            "attention.qkv": Product(self.width, (queries, keys, keys), self.qkv_bias, heads, norm="input_layernorm"),
+            "attention.output": Product(queries, (self.width,), self.output_bias, output),
+            "feedforward.gate_up": Product(
+                self.width, gated, self.feedforward_bias, ways, norm="post_attention_layernorm"
+            ),
+            "feedforward.down": Product(self.inner, (self.width,), self.feedforward_bias, down),
+        }
+
+
+@dataclass(frozen=True)
+class LlamaFields:
+    """How a family's config.json differs from the others'.
+
+    stem: how the names of transformers' classes begin. only: fields with the one value that is supported where they
+    are there at all. *_bias: whether the products have one, or the field that says so. key_heads: whether
+    num_key_value_heads may be missing, as it is in the first checkpoints, and is the number of query heads.
+    """
+
+    stem: str
+    windows: Callable[[Mapping[str, Any], int], Windows]
+    only: dict[str, Any]
+    qkv_bias: bool | str = False
+    output_bias: bool | str = False
+    feedforward_bias: bool | str = False
+    key_heads: bool = False
+
+    def parse(self, raw: Mapping[str, Any], *, head: bool) -> LlamaConfig:
+        """Raises CheckpointError naming the first field that is missing or unsupported."""
+        check_values({name: value for name, value in raw.items() if value is not None}, {}, _NOWHERE | self.only)
+        named, whole, body = raw.get("architectures"), f"{self.stem}ForCausalLM", f"{self.stem}Model"
+        if named not in (None, [], [whole], [body]) and head:
+            raise CheckpointError(
+                f"config.json: architectures is {named!r}; supported: {whole}, {body}. "
+                "With head=False the decoder alone is loaded"
+            )
+        values = {ours: positive(raw, theirs, whole=True) for ours, theirs in _SIZES.items()}
+        head_width = _head_width(raw, values["width"], values["heads"])
+        rope = parse_rope(raw, head_width)
+        return LlamaConfig(
+            **values,
+            groups=self._groups(raw, values["heads"]),
+            head_width=head_width,
+            positions=rope.positions,
+            activation=check_activation("hidden_act", raw.get("hidden_act", "silu")),
+            epsilon=positive(raw, "rms_norm_eps", whole=False),
+            qkv_bias=_biased(raw, self.qkv_bias),
+            output_bias=_biased(raw, self.output_bias),
+            feedforward_bias=_biased(raw, self.feedforward_bias),
+            windows=self.windows(raw, values["layers"]),
+            frequencies=rope.frequencies,
+            rotation_scale=rope.scale,
+            tied=_flag(raw, "tie_word_embeddings"),
+            head=head and named != [body],
+        )
+
+    def _groups(self, raw: Mapping[str, Any], heads: int) -> int:
+        field = "num_key_value_heads"
+        if raw.get(field) is None and (field in raw or self.key_heads):
+            return heads
+        groups: int = positive(raw, field, whole=True)
+        if heads % groups:
+            raise CheckpointError(f"config.json: {field} {groups} does not divide num_attention_heads {heads}")
+        return groups
+
+
+def no_window(raw: Mapping[str, Any], layers: int) -> Windows:
+    """Every token sees all before it."""
+    return (None,) * layers
+
+
+def one_window(raw: Mapping[str, Any], layers: int) -> Windows:
+    """Mistral's: of all layers."""
+    if "sliding_window" not in raw:
+        raise CheckpointError("config.json: sliding_window is missing; write null where there is none")
+    window = raw["sliding_window"]
+    return (None if window is None else positive(raw, "sliding_window", whole=True),) * layers
+
+
+def chosen_windows(raw: Mapping[str, Any], layers: int) -> Windows:
+    """Qwen2's: one width, of the layers that layer_types names or, without it, of those from max_window_layers on."""
+    window = None
+    if _flag(raw, "use_sliding_window") and raw.get("sliding_window", 0) is not None:
+        window = positive(raw, "sliding_window", whole=True)
+    kinds = raw.get("layer_types")
+    if kinds is None:
+        first = raw.get("max_window_layers") if window else layers
+        if type(first) is not int or first < 0:
+            raise CheckpointError(f"config.json: max_window_layers is {first!r}; it must be a whole number")
+        kinds = ["full_attention" if i < first else "sliding_attention" for i in range(layers)]
+    known = ("full_attention", "sliding_attention") if window else ("full_attention",)
+    if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in known for kind in kinds):
+        raise CheckpointError(
+            f"config.json: layer_types is {kinds!r}; supported is one of {', '.join(known)} for each of {layers} "
+            "layers, and sliding_attention where use_sliding_window is true"
+        )
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
+
+
+def _head_width(raw: Mapping[str, Any], width: int, heads: int) -> int:
+    if raw.get("head_dim") is not None:
+        found: int = positive(raw, "head_dim", whole=True)
+    elif width % heads:
+        raise CheckpointError(f"config.json: hidden_size {width} is no multiple of num_attention_heads {heads}")
+    else:
+        found = width // heads
+    if found % 2:
+        raise CheckpointError(f"config.json: head_dim is {found}; rotary positions need an even number")
+    return found
+
+
+def _biased(raw: Mapping[str, Any], bias: bool | str) -> bool:
+    return _flag(raw, bias) if isinstance(bias, str) else bias
+
+
+def _flag(raw: Mapping[str, Any], name: str) -> bool:
+    value = raw.get(name, False)
+    if not isinstance(value, bool):
+        raise CheckpointError(f"config.json: {name} is {value!r}; it must be true or false")
+    return value

@@ -1,0 +1,44 @@
+"""Mixtures of values by softmax, and self-attention of encoders, in which every token sees every other one.
+
+B batch, T tokens, Q of them ask, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+
+from secure.protocols.core.secret import Secret
+from secure.protocols.functions.policy_functions import exponentials, softmax
+
+_UNHALVED = 128  # tokens whose values, up to 58 each, may add up: powers are at most 2^(1/8)
+_MOST_UNDIVIDED = 512  # beyond that many, halving all that often would cost precision
+
+
+def mixture(scores: Secret, values: Secret) -> Secret:
+    """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
+
+    Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13.
+    Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
+    """
+    tokens = scores.shape[-1]
+    if tokens > _MOST_UNDIVIDED:
+        return softmax(scores, base_two=True) @ values
+    halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
+    powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
+    return values.protocol.multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
+
+
+def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:
+    """Each token's mixture of values, before the output matrix; queries absorbed log2(e) / sqrt(D/H) already.
+
+    joined: queries, keys and values side by side. queries: how many tokens ask, from the first one on; all by default.
+    Shapes: [B, T, 3 D], additive mask [B, 1, 1, T] -> [B, Q, D].
+    """
+    batch, tokens, columns = joined.shape
+    width = columns // 3
+    parts = joined.reshape(batch, tokens, 3, heads, width // heads)
+    q, k, v = (parts[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
+    scores = q[:, :, :queries] @ k.transpose(-1, -2)  # [B, H, Q, T]
+    if mask is not None:
+        scores = scores + mask
+    return mixture(scores, v).transpose(1, 2).reshape(batch, queries or tokens, width)

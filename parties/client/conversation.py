@@ -1,0 +1,117 @@
+"""A session of several steps as the client sees it: inputs go out, outputs come back, the next input may use them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from secure.parties.client.run import Progress, Run
+from secure.parties.transport.wire_pb2 import Report
+from secure.protocols.core.errors import ProtocolError
+
+
+@dataclass(frozen=True)
+class RoleReport:
+    """What one role did in a session. Bytes are payload on the wire, per peer, the dealer's seeds included."""
+
+    role: str
+    rows: list[dict[str, Any]]
+    wire_bytes_sent: dict[str, int]
+    wire_bytes_received: dict[str, int]
+    messages: dict[str, int]
+    """Logical messages sent, per peer."""
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Every role's report, and the seconds from first frame to last.
+
+    offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
+    """
+
+    reports: dict[str, RoleReport]
+    seconds: float
+    offline_seconds: float | None = None
+
+
+class Conversation:
+    """Made by `Client.converse`."""
+
+    def __init__(
+        self,
+        run: Run,
+        steps: int,
+        progress: Callable[[Progress], None] | None,
+        *,
+        started: float,
+        offline_first: bool,
+    ) -> None:
+        """offline_first: phases are measured apart, so the dealer does all steps before the first input is sent."""
+        self._costs: Costs | None = None
+        self._offline_seconds: float | None = None
+        self._run = run
+        self._steps = steps
+        self._step = 0
+        self._progress = progress
+        self._started = started
+        self._dealt = 1  # steps that the dealer was told to deal; it begins with the first by itself
+        if offline_first:
+            self._deal(steps)
+            run.wait_until_offline_is_done()
+            self._offline_seconds = time.monotonic() - started
+        run.listen()
+
+    def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The computing parties' payloads go out, and theirs come back. Raises the error that ends the session."""
+        if self._step == self._steps:
+            raise ProtocolError(f"the session has {self._steps} steps, all are done")
+        for role, payload in zip(self._run.computing, payloads, strict=True):
+            self._run.send(role, payload)
+        self._step += 1
+        self._deal(self._step + 1)
+        if self._step == self._steps:
+            self._run.finish()
+        return self._run.answers(self._progress)
+
+    def end(self) -> None:
+        """Wait until every role has ended, and keep what they report."""
+        if self._step < self._steps:
+            for link in self._run.links.values():
+                link.post_end()
+        self._run.collect(self._progress)
+        if set(self._run.reports) != set(self._run.links):
+            raise ProtocolError("the session ended without a report from every role")
+        reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
+        self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds)
+
+    @property
+    def costs(self) -> Costs:
+        """Of the whole session. Raises ProtocolError while it still runs."""
+        if self._costs is None:
+            raise ProtocolError("the session has not ended")
+        return self._costs
+
+    def _deal(self, steps: int) -> None:
+        """Let the dealer, where there is one, go on until it has dealt so many steps."""
+        if "dealer" not in self._run.links:
+            return
+        for _ in range(self._dealt, min(steps, self._steps)):
+            self._run.send("dealer", b"")
+            self._dealt += 1
+
+
+def _role_report(role: str, frame: Report) -> RoleReport:
+    return RoleReport(
+        role=role,
+        rows=json.loads(frame.rows_json),
+        wire_bytes_sent=dict(frame.bytes_sent),
+        wire_bytes_received=dict(frame.bytes_received),
+        messages=dict(frame.messages_sent),
+        seconds=frame.seconds,
+        peak_memory_bytes=frame.peak_memory_bytes,
+    )

@@ -1,0 +1,185 @@
+"""One session as the client sees it: a `Run` stream to each role, and whatever comes back on them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from secure.parties.client.root_cause import root_cause
+from secure.parties.roles.party import OFFLINE_IS_DONE
+from secure.parties.session.handshake import as_role, compare
+from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.link import Link
+from secure.parties.transport.wire_pb2 import Accept, Frame, Hello, Report
+from secure.protocols.core.channel import Payload
+from secure.protocols.core.errors import (
+    HandshakeError,
+    PartyLost,
+    PartyUnreachable,
+    ProtocolError,
+    SecureInferenceError,
+)
+from secure.protocols.families import Family
+
+BLAME_SECONDS = 0.5
+"""After a role has reported that it lost another one, how long to wait for a word from that other one."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`role` begins layer number `index`, called `layer`."""
+
+    role: str
+    layer: str
+    index: int
+
+
+class Run:
+    """Context manager over the streams of one session; leaving it early cancels the session everywhere."""
+
+    def __init__(self, dialer: Dialer, hello: Hello, family: Family) -> None:
+        """Open the stream of every role at the same time. Raises what the first role to object reports."""
+        self.computing = family.computing
+        self.links: dict[str, Link] = {}
+        self.accepts: dict[str, Accept] = {}
+        self.reports: dict[str, Report] = {}
+        self._payloads: dict[str, list[bytes]] = {}
+        self._running: set[str] = set()
+        self._layers: dict[str, str] = {}
+        self._events: queue.SimpleQueue[tuple[str, Frame | memoryview | SecureInferenceError]] = queue.SimpleQueue()
+        failed: list[SecureInferenceError] = []
+        with futures.ThreadPoolExecutor(len(family.roles)) as pool:
+            dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in family.roles}
+        for role, future in dialled.items():
+            try:
+                self.links[role], self.accepts[role] = future.result()
+                self._check(role, dialer.role, hello, self.accepts[role].hello)
+            except SecureInferenceError as error:
+                failed.append(error)
+        if failed:
+            self.cancel()
+            # That a role is missing may be why another one objects, not the other way round.
+            raise next((error for error in failed if isinstance(error, PartyUnreachable)), failed[0])
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Drop every stream; each role then ends the session by itself."""
+        for link in self.links.values():
+            link.cancel()
+
+    def send(self, role: str, message: Payload) -> None:
+        """Queue one message. Where the stream is gone, what was read from all of them tells why, not this."""
+        with suppress(PartyLost):
+            self.links[role].send_message(message)
+
+    def finish(self) -> None:
+        """Say on every stream that the client sends no more."""
+        for link in self.links.values():
+            link.finish()
+
+    def wait_until_offline_is_done(self) -> None:
+        """Wait for p1's word that it has all that the dealer sends; before `listen`. Raises what p1 reports."""
+        frame = self.links["p1"].next_frame()
+        if not (isinstance(frame, Frame) and frame.progress.layer == OFFLINE_IS_DONE):
+            raise ProtocolError("p1 does not measure phases apart; give all roles the same settings")
+
+    def listen(self) -> None:
+        """From here on everything that the roles send is read. Once, after the handshake."""
+        self._running = set(self.links)
+        for role, link in self.links.items():
+            link.step = self._step_of(role)
+            threading.Thread(target=self._read, args=(role, link), name=f"client-{role}", daemon=True).start()
+
+    def answers(self, progress: Callable[[Progress], None] | None) -> tuple[bytes, ...]:
+        """Wait for the next payload of each computing party. Raises the root cause when a role fails."""
+        while not all(self._payloads.get(role) for role in self.computing):
+            if not self._running:
+                raise ProtocolError(f"the session ended without an output of {' and '.join(self.computing)}")
+            self._take(progress)
+        return tuple(self._payloads[role].pop(0) for role in self.computing)
+
+    def collect(self, progress: Callable[[Progress], None] | None) -> None:
+        """Wait until every role has ended. Raises the root cause when one of them fails."""
+        while self._running:
+            self._take(progress)
+
+    def _take(self, progress: Callable[[Progress], None] | None) -> None:
+        """Wait for one event, and note it."""
+        role, event = self._events.get()
+        if isinstance(event, SecureInferenceError):
+            raise self._root_cause(role, event)
+        if isinstance(event, memoryview):
+            self._payloads.setdefault(role, []).append(bytes(event))
+        elif event.HasField("progress"):
+            if progress is not None:
+                progress(Progress(role, event.progress.layer, event.progress.index))
+        elif event.HasField("report"):
+            self.reports[role] = event.report
+        elif event.HasField("end"):
+            self._running.discard(role)
+        else:
+            raise ProtocolError(f"{role} sent {event.WhichOneof('control')} in the middle of a session")
+
+    def _check(self, role: str, caller: str, ours: Hello, theirs: Hello) -> None:
+        compare(as_role(ours, caller), theirs, f"{caller} with {role}")
+        if theirs.role != role:
+            raise HandshakeError("role", role, theirs.role, f"{caller} with {role}")
+
+    def _read(self, role: str, link: Link) -> None:
+        """Thread: hand everything that one role sends to the thread that collects."""
+        try:
+            while True:
+                message = link.receive()
+                if isinstance(message, Frame) and message.HasField("progress"):
+                    # Noted here, not where it is shown: an error that follows must name this very layer.
+                    self._layers[role] = message.progress.layer
+                self._events.put((role, message))
+                if isinstance(message, Frame) and message.HasField("end"):
+                    return
+        except SecureInferenceError as error:
+            self._events.put((role, error))
+
+    def _root_cause(self, role: str, error: SecureInferenceError) -> SecureInferenceError:
+        """The cause behind the first error to arrive, after a short wait for others where it blames somebody."""
+        broken: dict[str, SecureInferenceError] = {}
+        reported: dict[str, SecureInferenceError] = {}
+        deadline = time.monotonic() + BLAME_SECONDS
+        while True:
+            # Only the client's own link says 'I lost this very role'.
+            (broken if isinstance(error, PartyLost) and error.role == role else reported)[role] = error
+            remaining = deadline - time.monotonic()
+            decided = broken or not isinstance(error, PartyLost | PartyUnreachable)
+            if decided or remaining <= 0 or len(reported) == len(self.links):
+                return root_cause(broken, reported)
+            try:
+                role, error = self._next_error(remaining)
+            except queue.Empty:
+                return root_cause(broken, reported)
+
+    def _next_error(self, seconds: float) -> tuple[str, SecureInferenceError]:
+        while True:
+            role, event = self._events.get(timeout=seconds)
+            if isinstance(event, SecureInferenceError):
+                return role, event
+
+    def _step_of(self, role: str) -> Callable[[], str]:
+        def step() -> str:
+            # Computing parties run in lockstep; the dealer runs ahead, so it stands for itself only.
+            known = [self._layers[other] for other in (role, *self.computing) if other in self._layers]
+            return known[0] if known else "the start of the session"
+
+        return step

@@ -1,0 +1,243 @@
+"""The client of a generation party. It compares the key check value before it sends the first id."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from torch import Tensor
+
+from secure.parties.encrypted.engine import Finish, Pooling, Sampling
+from secure.parties.encrypted.generation_pb2 import (
+    DescribeRequest,
+    Description,
+    EncodeRequest,
+    GenerateRequest,
+    Positions,
+    Row,
+    Tokens,
+    Values,
+)
+from secure.parties.encrypted.service import SERVICE, VERSION, ServerUnreachable, rebuilt, with_large_messages
+from secure.parties.encrypted.values import from_values, to_values
+from secure.parties.transport.dialer import CHANNEL_OPTIONS, check_certificates_were_taken
+from secure.parties.transport.tls import channel_credentials, channel_name_options
+from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SessionError
+
+
+class GenerationClient:
+    """A connection to one generation party, opened at first use. Safe to use from several threads at a time."""
+
+    def __init__(self, address: str, certificates: Path, key_check: str, connect_seconds: float = 5.0) -> None:
+        """key_check: the key's check value. Raises ConfigurationError when the client's certificate is wrong."""
+        self._address = address
+        self._key_check = key_check
+        self._seconds = connect_seconds
+        options = [*with_large_messages(CHANNEL_OPTIONS), *channel_name_options("server")]
+        self._channel = grpc.secure_channel(address, channel_credentials(certificates, "client"), options=options)
+        self._description: Description | None = None
+        self._lock = threading.Lock()
+
+    def describe(self) -> Description:
+        """What the party serves, asked once. Raises HandshakeError unless it was encrypted with the client's key."""
+        with self._lock:
+            if self._description is None:
+                description = self._ask()
+                if description.key_check != self._key_check:
+                    raise HandshakeError(
+                        "key check value", self._key_check, description.key_check[:64], "before the first token"
+                    )
+                self._description = description
+            return self._description
+
+    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool = False) -> TokenStream:
+        """The ids that follow encrypted `ids`, as they arrive.
+
+        at_once: all in one message at the end, which costs 4 bytes a token and hides the pace at which they came.
+        Errors are raised while the stream is read: InputError, ServerBusy, SessionError and its kinds.
+        """
+        vocabulary = self.describe().vocabulary
+        request = GenerateRequest(
+            key_check=self._key_check,
+            ids=_checked(ids, vocabulary),
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            stop_ids=_checked(sampling.stop_ids, vocabulary),
+            at_once=at_once,
+        )
+        method = self._channel.unary_stream(
+            f"/{SERVICE}/Generate", GenerateRequest.SerializeToString, Tokens.FromString
+        )
+        return TokenStream(method(request), vocabulary, sampling.max_new_tokens)
+
+    def embed(
+        self,
+        rows: Sequence[Sequence[int]] = (),
+        *,
+        token_types: Sequence[Sequence[int]] = (),
+        pixels: Tensor | None = None,
+        pooling: Pooling = "mean",
+    ) -> Tensor:
+        """Last hidden states in the encrypted basis. Shapes: [rows, D]; with pooling "none" [rows, T, D]."""
+        return self._encode("Embed", rows, token_types, pixels, pooling)
+
+    def classify(
+        self,
+        rows: Sequence[Sequence[int]] = (),
+        *,
+        token_types: Sequence[Sequence[int]] = (),
+        pixels: Tensor | None = None,
+    ) -> Tensor:
+        """A classifier's logits. Shapes: [rows, classes]."""
+        return self._encode("Classify", rows, token_types, pixels, "")
+
+    def sequence(self) -> RemoteSequence:
+        """Split mode: a sequence whose embeddings this side computes. A context manager."""
+        self.describe()
+        method = self._channel.stream_stream(f"/{SERVICE}/Continue", Positions.SerializeToString, Values.FromString)
+        return RemoteSequence(method, self._key_check)
+
+    def close(self) -> None:
+        """Close the connection; calls that still run are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> GenerationClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _encode(
+        self,
+        step: str,
+        rows: Sequence[Sequence[int]],
+        token_types: Sequence[Sequence[int]],
+        pixels: Tensor | None,
+        pooling: str,
+    ) -> Tensor:
+        vocabulary = self.describe().vocabulary
+        request = EncodeRequest(
+            key_check=self._key_check,
+            rows=[Row(ids=_checked(row, vocabulary)) for row in rows],
+            token_types=[Row(ids=row) for row in token_types],
+            pixels=None if pixels is None else to_values(pixels),
+            pooling=pooling,
+        )
+        method = self._channel.unary_unary(f"/{SERVICE}/{step}", EncodeRequest.SerializeToString, Values.FromString)
+        try:
+            return from_values(method(request))
+        except grpc.RpcError as error:
+            raise rebuilt(error, step) from None
+
+    def _ask(self) -> Description:
+        method = self._channel.unary_unary(
+            f"/{SERVICE}/Describe", DescribeRequest.SerializeToString, Description.FromString
+        )
+        request = DescribeRequest(protocol_version=VERSION)
+        started = time.monotonic()
+        try:
+            return method(request, timeout=self._seconds, wait_for_ready=True)  # type: ignore[no-any-return]
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise rebuilt(error, "Describe") from None
+        # Waiting hides the reason why no connection comes about; a call that does not wait tells it.
+        detail = ""
+        try:
+            return method(request, timeout=1.0)  # type: ignore[no-any-return]
+        except grpc.RpcError as error:
+            detail = " ".join(((error.details() if isinstance(error, grpc.Call) else "") or "").split())
+        where = f"client dialling server at {self._address}"
+        check_certificates_were_taken("client", "server", where, detail, late=True)
+        raise ServerUnreachable(self._address, time.monotonic() - started, detail[:300])
+
+
+class TokenStream(Iterator[list[int]]):
+    """Encrypted ids as they arrive, one or more at a time. `cancel` ends the generation at the server, too."""
+
+    finish: Finish | None = None
+    """Why it ended, once it has."""
+
+    def __init__(self, call: Any, vocabulary: int, most: int) -> None:
+        self._call = call
+        self._vocabulary = vocabulary
+        self._room = most
+
+    def __next__(self) -> list[int]:
+        while self.finish is None:
+            try:
+                message: Tokens = next(self._call)
+            except StopIteration:
+                raise PartyLost("server", "Generate", "it ended the stream without a reason") from None
+            except grpc.RpcError as error:
+                raise rebuilt(error, "Generate") from None
+            if message.finish:
+                self.finish = "stop" if message.finish == "stop" else "length"
+            ids = list(message.ids)
+            if ids:
+                self._check(ids)
+                return ids
+        raise StopIteration
+
+    def cancel(self) -> None:
+        """Tell the server to stop."""
+        self._call.cancel()
+
+    def __enter__(self) -> TokenStream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cancel()
+
+    def _check(self, ids: list[int]) -> None:
+        """The server is not trusted to keep to the request."""
+        self._room -= len(ids)
+        if self._room < 0 or max(ids) >= self._vocabulary:
+            self.cancel()
+            raise SessionError("the server sent more tokens than were asked for, or ids that the model does not have")
+
+
+class RemoteSequence:
+    """Split mode: embeddings out, hidden states back, and the key-value cache at the server."""
+
+    def __init__(self, method: Any, key_check: str) -> None:
+        self._outgoing: queue.SimpleQueue[Positions | None] = queue.SimpleQueue()
+        self._key_check = key_check
+        self._call = method(iter(self._outgoing.get, None))
+
+    def extend(self, embeddings: Tensor) -> Tensor:
+        """The last hidden states of further positions. Shapes: [T, D] -> [T, D]. Raises SessionError and its kinds."""
+        self._outgoing.put(Positions(key_check=self._key_check, embeddings=to_values(embeddings.cpu())))
+        self._key_check = ""
+        try:
+            return from_values(next(self._call))
+        except StopIteration:
+            raise PartyLost("server", "Continue", "it ended the stream") from None
+        except grpc.RpcError as error:
+            raise rebuilt(error, "Continue") from None
+
+    def close(self) -> None:
+        """End the sequence; the server frees its cache."""
+        self._outgoing.put(None)
+        self._call.cancel()
+
+    def __enter__(self) -> RemoteSequence:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _checked(ids: Sequence[int], vocabulary: int) -> Sequence[int]:
+    """Ids that fit the message and the model. Raises InputError, without naming any."""
+    if ids and vocabulary == 0:
+        raise InputError("the server's checkpoint takes no token ids: it computes on images, or its client keeps them")
+    if ids and not (min(ids) >= 0 and max(ids) < vocabulary):
+        raise InputError(f"token ids must be from 0 to {vocabulary - 1}")
+    return ids

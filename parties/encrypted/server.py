@@ -1,0 +1,251 @@
+"""The party that holds an encrypted checkpoint: its port, its calls, and what it tells its log.
+
+The log has counts and times. It never has an id, a hidden state or a logit.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from torch import Tensor
+
+from secure.parties.encrypted import run
+from secure.parties.encrypted.calls import Idle, cancelled_with
+from secure.parties.encrypted.engine import POOLINGS, Admission, GenerationEngine, GenerationLimits, Sampling
+from secure.parties.encrypted.generation_pb2 import (
+    DescribeRequest,
+    Description,
+    EncodeRequest,
+    GenerateRequest,
+    Positions,
+    Tokens,
+    Values,
+)
+from secure.parties.encrypted.run import Ended
+from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, with_large_messages
+from secure.parties.encrypted.values import from_values, to_values
+from secure.parties.process.server import SERVER_OPTIONS
+from secure.parties.transport.ports import bind
+from secure.parties.transport.tls import certificate_role, server_credentials
+from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SecureInferenceError
+
+_LOG = logging.getLogger("parties")
+_STOP_SECONDS = 5.0
+
+
+class GenerationServer:
+    """`start` binds the port and serves; `stop` ends every call and frees it."""
+
+    def __init__(
+        self,
+        address: str,
+        certificates: Path,
+        engine: GenerationEngine,
+        limits: GenerationLimits | None = None,
+        admission: Admission | None = None,
+    ) -> None:
+        """admission: the counter of another server in this process over the same engine, to share its limits."""
+        self._address = address
+        self._certificates = certificates
+        self._engine = engine
+        self.admission = admission or Admission(engine.served, limits or GenerationLimits())
+        self._limits = self.admission.limits
+        # Calls beyond the limit need a thread, too, to be told so.
+        workers = self._limits.requests + 8
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(workers, thread_name_prefix="call"),
+            options=with_large_messages(SERVER_OPTIONS),
+            maximum_concurrent_rpcs=workers,
+        )
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
+
+    def start(self) -> int:
+        """Bind the port and serve; the port's number. Raises PortInUse, or ConfigurationError about certificates."""
+        port = bind(self._server, "the server", self._address, server_credentials(self._certificates, "server"))
+        self._server.start()
+        for service in ("", SERVICE):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _LOG.info("gRPC on %s:%d", self._address.rpartition(":")[0], port)
+        return port
+
+    def stop(self, grace_seconds: float = 0.5) -> None:
+        """Stop accepting, end every call, free the port."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_seconds if self.admission.running else None).wait()
+        # A forward pass of the model cannot be interrupted; the interpreter must not end in the middle of one.
+        self.admission.wait_until_idle(_STOP_SECONDS)
+
+    # calls
+
+    def _describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> Description:
+        with self._reported(context, "Describe"):
+            self._check_caller(context)
+            if request.protocol_version != VERSION:
+                raise HandshakeError("protocol version", str(VERSION), str(request.protocol_version), "the server")
+            served = self._engine.served
+            return Description(
+                protocol_version=VERSION,
+                key_check=served.key_check,
+                manifest=served.manifest,
+                name=served.name,
+                vocabulary=served.vocabulary,
+                most_prompt_tokens=self.admission.most_prompt_tokens,
+                most_new_tokens=self._limits.new_tokens,
+                context_tokens=served.context_tokens,
+            )
+
+    def _generate(self, request: GenerateRequest, context: grpc.ServicerContext) -> Iterator[Tokens]:
+        with self._reported(context, "Generate"):
+            self._check_caller(context, request.key_check)
+            sampling = Sampling(
+                max_new_tokens=request.max_new_tokens,
+                temperature=request.temperature,
+                top_p=request.top_p,
+                seed=request.seed if request.HasField("seed") else None,
+                stop_ids=tuple(request.stop_ids),
+            )
+            ids = list(request.ids)
+            self.admission.check_prompt(ids, sampling)
+            messages = self._run(ids, sampling, cancelled_with(context))
+            if request.at_once:
+                yield _merged(messages)
+            else:
+                yield from messages
+
+    def _run(self, ids: Sequence[int], sampling: Sampling, cancelled: threading.Event) -> Iterator[Tokens]:
+        """The engine's tokens as messages. The slot is the engine's thread's, and free only when that has ended."""
+        messages: queue.SimpleQueue[Tokens | Ended] = queue.SimpleQueue()
+
+        def work(deliver: run.Deliver[Tokens]) -> None:
+            with self.admission.slot():
+                finish = self._engine.generate(ids, sampling, lambda token: deliver(Tokens(ids=[token])), cancelled)
+            deliver(Tokens(finish=finish))
+
+        started, count = time.monotonic(), 0
+        run.start(work, messages.put)
+        while not isinstance(message := messages.get(), Ended):
+            count += len(message.ids)
+            yield message
+        if message.error is not None:
+            raise message.error
+        how = "cancelled" if cancelled.is_set() else "done"
+        _LOG.info("Generate: %d tokens in, %d out, %.3f s, %s", len(ids), count, time.monotonic() - started, how)
+
+    def _embed(self, request: EncodeRequest, context: grpc.ServicerContext) -> Values:
+        with self._reported(context, "Embed"):
+            pooling = next((known for known in POOLINGS if known == request.pooling), None)
+            if pooling is None:
+                raise InputError(f"pooling must be one of {', '.join(POOLINGS)}")
+            with self._encode(request, context) as (rows, types):
+                return to_values(self._engine.embed(rows, types, _pixels(request), pooling))
+
+    def _classify(self, request: EncodeRequest, context: grpc.ServicerContext) -> Values:
+        with self._reported(context, "Classify"), self._encode(request, context) as (rows, types):
+            return to_values(self._engine.classify(rows, types, _pixels(request)))
+
+    @contextmanager
+    def _encode(
+        self, request: EncodeRequest, context: grpc.ServicerContext
+    ) -> Iterator[tuple[list[list[int]], list[list[int]] | None]]:
+        """The request's rows and token types, checked, and a slot to compute in."""
+        self._check_caller(context, request.key_check)
+        rows = [list(row.ids) for row in request.rows]
+        types = [list(row.ids) for row in request.token_types] or None
+        if rows or not request.HasField("pixels"):
+            self.admission.check_rows(rows, types)
+        started = time.monotonic()
+        with self.admission.slot():
+            yield rows, types
+        _LOG.info("%d rows, %d tokens in, %.3f s", len(rows), sum(map(len, rows)), time.monotonic() - started)
+
+    def _continue(self, incoming: Iterator[Positions], context: grpc.ServicerContext) -> Iterator[Values]:
+        with self._reported(context, "Continue"):
+            timer = Idle(context, self._limits.idle_seconds)
+            served, count = self._engine.served, 0
+            try:
+                first = next(incoming, None)
+                if first is None:
+                    return
+                self._check_caller(context, first.key_check)
+                with self.admission.slot():
+                    sequence = self._engine.begin()
+                    for message in chain([first], incoming):
+                        timer.stop()  # from here on the client waits for us
+                        embeddings = from_values(message.embeddings)
+                        if embeddings.ndim != 2 or embeddings.shape[0] == 0 or embeddings.shape[1] != served.width:
+                            raise InputError(f"embeddings must be [positions, {served.width}]")
+                        count += embeddings.shape[0]
+                        if count > served.context_tokens:
+                            raise InputError(f"{count} positions; this model has room for {served.context_tokens}")
+                        values = to_values(sequence.extend(embeddings))
+                        timer.again()  # before it is sent: a client that does not read is idle, too
+                        yield values
+            finally:
+                timer.stop()
+            _LOG.info("Continue: %d positions", count)
+
+    # around the calls
+
+    def _check_caller(self, context: grpc.ServicerContext, key_check: str | None = None) -> None:
+        """Raises HandshakeError unless a client calls, about the checkpoint that is here."""
+        role = certificate_role(context.auth_context(), ROLES)
+        if role != "client":
+            raise HandshakeError("role", "client", role, "the server")
+        if key_check is not None and key_check != self._engine.served.key_check:
+            raise HandshakeError("key check value", self._engine.served.key_check, key_check[:64], "the server")
+
+    @contextmanager
+    def _reported(self, context: grpc.ServicerContext, step: str) -> Iterator[None]:
+        """Log what ends a call early, and tell the client."""
+        try:
+            yield
+        except Exception as error:
+            if not context.is_active():
+                _LOG.info("%s: the client went away", step)
+                refuse(context, PartyLost("client", step), step)
+            if isinstance(error, SecureInferenceError):
+                _LOG.warning("%s ended: %s", step, error)
+            else:
+                # A defect. Its text could hold a value: log and tell only its class and where it was raised.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                _LOG.error("%s failed with %s\n%s", step, type(error).__name__, where)
+            refuse(context, error, step)
+
+    def _handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        values = Values.SerializeToString
+        return {
+            "Describe": grpc.unary_unary_rpc_method_handler(
+                self._describe, DescribeRequest.FromString, Description.SerializeToString
+            ),
+            "Generate": grpc.unary_stream_rpc_method_handler(
+                self._generate, GenerateRequest.FromString, Tokens.SerializeToString
+            ),
+            "Embed": grpc.unary_unary_rpc_method_handler(self._embed, EncodeRequest.FromString, values),
+            "Classify": grpc.unary_unary_rpc_method_handler(self._classify, EncodeRequest.FromString, values),
+            "Continue": grpc.stream_stream_rpc_method_handler(self._continue, Positions.FromString, values),
+        }
+
+
+def _merged(messages: Iterator[Tokens]) -> Tokens:
+    merged = Tokens()
+    for message in messages:
+        merged.MergeFrom(message)
+    return merged
+
+
+def _pixels(request: EncodeRequest) -> Tensor | None:
+    return from_values(request.pixels) if request.HasField("pixels") else None

@@ -1,0 +1,70 @@
+"""Exit codes of the processes, each with a sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from types import MappingProxyType
+
+from secure.protocols.core import errors
+
+
+class ExitCode(IntEnum):
+    """0 is success, 1 a defect, 2 wrong usage (argparse's own); ours begin at 10."""
+
+    OK = 0
+    DEFECT = 1
+    USAGE = 2
+    CONFIGURATION = 10
+    PORT_IN_USE = 11
+    INPUT = 12
+    CHECKPOINT = 13
+    BOUND = 14
+    HANDSHAKE = 20
+    UNREACHABLE = 21
+    PARTY_LOST = 22
+    SESSION = 23
+    INTERRUPTED = 130
+
+
+HELP: Mapping[ExitCode, str] = MappingProxyType(
+    {
+        ExitCode.OK: "Everything went well.",
+        ExitCode.DEFECT: "A defect of this program; please report it with the log.",
+        ExitCode.USAGE: "The command line is wrong; --help shows how it goes.",
+        ExitCode.CONFIGURATION: "A setting or certificate is wrong; the message names it; secure doctor checks all.",
+        ExitCode.PORT_IN_USE: "The port is taken; stop the other program or choose another port in the settings.",
+        ExitCode.INPUT: "The input cannot be computed on; nothing was sent.",
+        ExitCode.CHECKPOINT: "The checkpoint or share file is missing or not of a supported kind; nothing was shared.",
+        ExitCode.BOUND: "A value leaves the range that the model's policy allows; the message names the layer.",
+        ExitCode.HANDSHAKE: "Two roles disagree on a field; the message names it.",
+        ExitCode.UNREACHABLE: "A party does not answer; check that it runs and that its address is right.",
+        ExitCode.PARTY_LOST: "A party went away while a session ran; start it again and repeat the call.",
+        ExitCode.SESSION: "A session ended early; repeat the call.",
+        ExitCode.INTERRUPTED: "Stopped from the keyboard.",
+    }
+)
+
+# The most special class first.
+_BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (errors.HandshakeError, ExitCode.HANDSHAKE),
+    (errors.PartyUnreachable, ExitCode.UNREACHABLE),
+    (errors.PartyLost, ExitCode.PARTY_LOST),
+    (errors.SessionError, ExitCode.SESSION),
+    (errors.InputError, ExitCode.INPUT),
+    (errors.CheckpointError, ExitCode.CHECKPOINT),
+    (errors.BoundError, ExitCode.BOUND),
+    (errors.ConfigurationError, ExitCode.CONFIGURATION),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+)
+
+
+class PortInUse(errors.ConfigurationError):
+    """A role's port cannot be bound."""
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The code that a process ends with after `error`."""
+    if isinstance(error, PortInUse):
+        return ExitCode.PORT_IN_USE
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.DEFECT)

@@ -1,0 +1,133 @@
+"""The main function of one party's process, with the engine to be served passed in."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from secure.parties.config import ALL_PARTIES, Limits, load_settings
+from secure.parties.process.exit_codes import HELP, ExitCode, exit_code
+from secure.parties.process.server import PartyServer
+from secure.parties.roles import memory
+from secure.parties.roles.engine import Engine
+from secure.protocols.core.errors import SecureInferenceError
+
+SIGNAL_SECONDS = 0.2
+"""How long a signal may go unnoticed."""
+
+_LOG = logging.getLogger("parties")
+
+
+def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine]) -> ExitCode:
+    """Serve one role until SIGTERM or SIGINT; the process's exit code.
+
+    `make_engine` gets the settings' limits and the role's device, in which arguments may have changed some.
+    """
+    memory.dump_no_core()
+    memory.use_one_heap()
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        # A launcher puts the role before every line itself.
+        format=f"%(asctime)s %(levelname)-7s {'' if options.parent_on_stdin else options.role + ' '}%(message)s",
+        datefmt="%H:%M:%S",
+    )
+    stopping = stop_on_signals(options.parent_on_stdin, options.remove_if_orphaned)
+    try:
+        settings = load_settings(options.config)
+        given = {"threads": options.threads, "memory_bytes": options.memory_bytes}
+        limits = replace(settings.limits, **{name: value for name, value in given.items() if value is not None})
+        device = settings.device(options.role, options.device)
+        server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device))
+        server.start()
+    except SecureInferenceError as error:
+        code = exit_code(error)
+        _LOG.error("%s", error)
+        _LOG.error("exit code %d: %s", code, HELP[code])
+        return code
+    wait_until_set(stopping)
+    _LOG.info("stopping")
+    server.stop()
+    end_what_computes(server.sessions)
+    return ExitCode.OK
+
+
+def stop_on_signals(parent_on_stdin: bool = False, temporary: Path | None = None) -> threading.Event:
+    """An event that SIGTERM and SIGINT set; with `parent_on_stdin` also the end of standard input.
+
+    `temporary` is a launcher's folder, removed when the launcher is gone.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    if parent_on_stdin:
+        threading.Thread(target=_watch_parent, args=(stopping, temporary), daemon=True).start()
+    return stopping
+
+
+def wait_until_set(stopping: threading.Event) -> None:
+    """Wait, in steps: a signal that arrives just before a wait begins is handled only when the wait returns."""
+    while not stopping.wait(SIGNAL_SECONDS):
+        pass
+
+
+def end_what_computes(sessions: int) -> None:
+    """At the end of a process, end it here where sessions still compute.
+
+    In the interpreter's own end a thread that is back from a gate would crash the process.
+    """
+    if sessions:
+        _LOG.warning("a session still computes; it ends with this process")
+        logging.shutdown()
+        os._exit(ExitCode.OK)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -P -m secure.parties",
+        description="Run one party of private inference until it is told to stop.",
+        epilog="example: python -P -m secure.parties p0 --config parties.toml",
+    )
+    parser.add_argument("role", choices=ALL_PARTIES)
+    parser.add_argument("--config", type=Path, required=True, metavar="TOML", help="addresses, certificates and limits")
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="threads of the tensor library (default: the settings')"
+    )
+    parser.add_argument(
+        "--memory-bytes", type=_positive, metavar="N", help="what this process may take (default: the settings')"
+    )
+    parser.add_argument("--device", help="what this process computes on: cpu, cuda, cuda:1 (default: the settings')")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
+    parser.add_argument(
+        "--remove-if-orphaned", type=Path, metavar="DIR", help="a launcher's temporary folder, removed when it died"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _watch_parent(stopping: threading.Event, temporary: Path | None) -> None:
+    """Stop when the launcher is gone. Its end of the pipe closes however it dies, SIGKILL included."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    if stopping.is_set():
+        return
+    _LOG.warning("the launcher is gone")
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
+    stopping.set()

@@ -1,0 +1,240 @@
+"""The engine of real parties: models' two programs over the protocol that the tools are for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from secure.models import program
+from secure.models.checkpoint.conversion import read_share
+from secure.models.contract.manifest import Manifest
+from secure.models.contract.request import Request
+from secure.models.families.bert import BertConfig, parameters
+from secure.models.storage.capacity import human_bytes, needed_bytes, plan_room
+from secure.models.storage.weight_file import WeightFile
+from secure.parties.config import Limits
+from secure.parties.roles import memory
+from secure.parties.roles.engine import CircleTools, DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
+from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
+from secure.protocols.core.channel import Channel, Payload
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import CheckpointError, ProtocolError
+from secure.protocols.core.factor import multiplies_bytes
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.core.transfer import CPU, find_device
+from secure.protocols.families import BEAVER, REPLICATED
+from secure.protocols.replicated.protocol import ReplicatedParty
+
+_LOG = logging.getLogger("parties")
+
+
+class ModelEngine(Engine):
+    """Loads and runs the models of `secure.models.program`."""
+
+    def __init__(self, memory_bytes: int | None = None, device: torch.device = CPU) -> None:
+        """memory_bytes: as in `secure.parties.config.Limits`; on a graphics card, of the card's memory."""
+        self._memory_bytes = memory_bytes
+        self._device = device
+
+    def digests(self, manifest_json: str) -> Digests:
+        manifest = Manifest.from_json(manifest_json)
+        return Digests(manifest.digest, manifest.policy.digest())
+
+    def find_share(self, models_dir: Path | None, manifest_json: str, role: str) -> Path:
+        """`secure split` writes manifest.json and ROLE.safetensors together; look in models_dir and its folders.
+
+        A folder whose manifest cannot be read, such as one of an older format, is passed over.
+        """
+        if models_dir is None:
+            raise CheckpointError(f"{role} has no [models] dir in its settings; set it, or upload the shares")
+        digest = Manifest.from_json(manifest_json).digest
+        unreadable: list[str] = []
+        for manifest_file in sorted([*models_dir.glob("manifest.json"), *models_dir.glob("*/manifest.json")]):
+            share = manifest_file.with_name(f"{role}.safetensors")
+            if not share.is_file():
+                continue
+            try:
+                manifest = Manifest.from_json(manifest_file.read_text(encoding="utf-8"))
+            except (CheckpointError, OSError, UnicodeDecodeError) as error:
+                _LOG.warning("%s is passed over, its manifest cannot be read: %s", share.parent, error)
+                unreadable.append(str(share.parent))
+                continue
+            if manifest.digest == digest:
+                return share
+        but = f" (passed over, as their manifests cannot be read: {', '.join(unreadable)})" if unreadable else ""
+        raise CheckpointError(
+            f"{role} has no share of model {digest[:12]} in {models_dir}{but}; copy it there, or upload it"
+        )
+
+    def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
+        with memory.loading():
+            return self._load(tools, Manifest.from_json(manifest_json), share)
+
+    def _load(self, tools: Tools, manifest: Manifest, share: Path | None) -> tuple[program.LoadedModel, MeterRows]:
+        # Read first: a bad file is refused before any party sends a message about it.
+        shares, index = None, _index(tools)
+        family = REPLICATED if isinstance(tools, CircleTools) else BEAVER
+        if manifest.protocol != family.name:
+            raise CheckpointError(
+                f"the model was split for the protocol {manifest.protocol!r}, the parties compute by {family.name!r}; "
+                "split it again"
+            )
+        role = "dealer" if index is None else f"p{index}"
+        weight_file = None
+        if self._device.type == "cpu":
+            weight_file = self._weight_file(manifest, role, share)
+        else:
+            self._check_card(manifest, role)
+        if index is not None:
+            if share is None:
+                raise CheckpointError(f"{role} has no share of the model")
+            shares = read_share(share, manifest, role)
+        meter = Meter()
+        protocol = _protocol(tools, manifest.policy, meter, self._device)
+        model = program.load(protocol, manifest, shares, None if weight_file is None else weight_file.keep)
+        protocol.finish()
+        if weight_file is not None:
+            weight_file.finish()
+        return model, meter.snapshot()
+
+    def _weight_file(self, manifest: Manifest, role: str, share: Path | None) -> WeightFile | None:
+        """For the weights that do not fit in memory. Raises CheckpointError when there is no room for them, either."""
+        uploaded = share.stat().st_size if share is not None and share.parent == memory.UPLOADS else 0
+        free, few_rows = memory.free_bytes(self._memory_bytes, uploaded), program.network(manifest).few_rows
+        if free is None:
+            return None
+        digits = multiplies_bytes(CPU) and not few_rows
+        folder = memory.scratch_folder()
+        try:
+            room = plan_room(manifest, role, free, folder, digits=digits)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {memory.FULL}") from None
+        if room.disk_bytes == 0:
+            return None
+        _LOG.info(
+            "%s may be taken: %s of weights stay in memory, %s are read from %s at each use",
+            *(human_bytes(count) for count in (free, room.memory_bytes, room.disk_bytes)),
+            folder,
+        )
+        return WeightFile(folder, room, few_rows=few_rows)
+
+    def _check_card(self, manifest: Manifest, role: str) -> None:
+        """Raises CheckpointError when the model does not fit on the card: its weights are not read from a disk."""
+        need = needed_bytes(manifest, role, digits=True)
+        free = memory.free_card_bytes(self._device, self._memory_bytes)
+        if need > free:
+            raise CheckpointError(
+                f"{role} needs {human_bytes(need)} of memory on {self._device} for this model, of which "
+                f"{human_bytes(free)} are free; use another card, or the CPU, which reads from a disk what does not "
+                f"fit; {memory.FULL}"
+            )
+
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: program.ClientSteps
+    ) -> tuple[bool, MeterRows]:
+        if not isinstance(model, program.LoadedModel):
+            raise ProtocolError("the store holds something other than a model")
+        request = Request.from_json(request_json)
+        program.network(model.manifest).validate(request)
+        meter = Meter()
+        protocol = _protocol(tools, model.manifest.policy, meter, self._device)
+        index = _index(tools)
+        with torch.inference_mode():
+            stopped = program.serve(protocol, model, request, client, index)
+        if not stopped:  # what the dealer had made for the next step is dropped with the links
+            protocol.finish()
+        return stopped, meter.snapshot()
+
+
+def model_engine(limits: Limits, device: str) -> Engine:
+    """The engine of a process that keeps these limits. Raises ConfigurationError when the device is not there."""
+    found = find_device(device)
+    torch.set_num_threads(limits.threads)
+    _warm_up(found)
+    return ModelEngine(limits.memory_bytes, found)
+
+
+class _Nobody(program.ClientSteps):
+    """The client of a session that computes nothing."""
+
+    def receive(self, step: int) -> bytes:
+        return b""
+
+    def send(self, payload: bytes) -> None:
+        raise ProtocolError("nobody waits for this")
+
+
+class _Discard(Channel):
+    """Where corrections go that nobody wants."""
+
+    peer = "nobody"
+
+    def send(self, payload: Payload) -> None:
+        pass
+
+    def receive(self) -> memoryview:
+        raise ProtocolError("nothing comes from here")
+
+
+def _warm_up(device: torch.device) -> None:
+    """Deal a tiny model to nobody: compiled loops, tables and imports are then there before the first client."""
+    config = BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12)
+    policy = FixedPointPolicy()
+    sizes = parameters(config, policy.fraction_bits, public=False)
+    manifest = Manifest("bert", config.to_dict(), policy, "private", sizes)
+
+    def dealer() -> BeaverDealer:
+        return BeaverDealer(
+            (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)),
+            os.urandom(SEED_BYTES),
+            _Discard(),
+            policy,
+            device=device,
+        )
+
+    model = program.load(dealer(), manifest, None)
+    program.serve(dealer(), model, Request("embedding", 1, 2, True), _Nobody(), None)
+
+
+def _index(tools: Tools) -> int | None:
+    """Of a computing party; None at the dealer."""
+    match tools:
+        case CircleTools(index=index) | PartyTools(role=index):
+            return index
+    return None
+
+
+def _protocol(
+    tools: Tools, policy: FixedPointPolicy, meter: Meter, device: torch.device
+) -> BeaverParty | BeaverDealer | ReplicatedParty:
+    if isinstance(tools, CircleTools):
+        return ReplicatedParty(
+            tools.index,
+            tools.seeds,
+            tools.session,
+            tools.to_next,
+            tools.to_previous,
+            policy,
+            meter=meter,
+            on_layer=tools.on_layer,
+            device=device,
+        )
+    if isinstance(tools, DealerTools):
+        return BeaverDealer(
+            tools.seeds, tools.session, tools.to_p1, policy, meter=meter, on_layer=tools.on_layer, device=device
+        )
+    return BeaverParty(
+        tools.role,
+        tools.seed,
+        tools.session,
+        tools.peer,
+        tools.dealer,
+        policy,
+        meter=meter,
+        on_layer=tools.on_layer,
+        device=device,
+    )

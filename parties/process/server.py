@@ -1,0 +1,213 @@
+"""The gRPC server of one role: its port, its streams, and one thread per session."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from contextlib import ExitStack
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from secure.parties.config import PartiesSettings
+from secure.parties.roles.dealer import Dealer
+from secure.parties.roles.engine import Engine
+from secure.parties.roles.party import ComputingParty, Role
+from secure.parties.roles.three_parties import Circle
+from secure.parties.roles.worker import Worker
+from secure.parties.session.handshake import (
+    CALLERS,
+    KIND_NAMES,
+    check_caller,
+    check_family,
+    check_kind,
+    check_session_id,
+    check_version,
+)
+from secure.parties.session.session import Registry, Session
+from secure.parties.transport.dialer import COMMON_OPTIONS, SERVICE
+from secure.parties.transport.failures import failure_frame
+from secure.parties.transport.frames import AnyFrame, decode, encode
+from secure.parties.transport.link import Link
+from secure.parties.transport.ports import bind
+from secure.parties.transport.prefetch import Prefetch, shaped
+from secure.parties.transport.tls import certificate_role, server_credentials
+from secure.parties.transport.wire_pb2 import Hello
+from secure.protocols.core.errors import SecureInferenceError
+
+_STREAMS_PER_SESSION = 3
+_STOP_SECONDS = 5.0
+_LOG = logging.getLogger("parties")
+
+SERVER_OPTIONS: list[tuple[str, int]] = [
+    *COMMON_OPTIONS,
+    # Two processes must not share a port: the second one has to hear that it is taken.
+    ("grpc.so_reuseport", 0),
+    # Peers ping every two seconds; by default that would count as abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+    # A process can have so many connections and no more: whoever shows no certificate is not to keep one, by default
+    # for two minutes.
+    ("grpc.server_handshake_timeout_ms", 5000),
+]
+
+
+class PartyServer:
+    """One running role. `start` binds the port and serves; `stop` ends every session and frees it."""
+
+    def __init__(self, settings: PartiesSettings, role: str, engine: Engine) -> None:
+        self.role = role
+        self._settings = settings
+        self._registry = Registry(role, settings.limits.sessions)
+        settings.party(role)  # refuses a role of another protocol
+        with_dealer = "dealer" in settings.parties
+        kind = Dealer if role == "dealer" else ComputingParty if with_dealer else Circle
+        self._peers: Role = kind(role, settings, self._registry)
+        self._worker = Worker(self._peers, engine)
+        workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
+            options=SERVER_OPTIONS,
+            maximum_concurrent_rpcs=workers,
+        )
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        handlers = {"Run": self._run}
+        if role == "p1" or not with_dealer:
+            handlers["Exchange"] = self._exchange
+        if role != "dealer" and with_dealer:
+            handlers["Deal"] = self._deal
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
+
+    def start(self) -> None:
+        """Bind the port and serve. Raises PortInUse, or ConfigurationError about certificates."""
+        listen = self._settings.parties[self.role].listen
+        bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
+        self._server.start()
+        for service in ("", SERVICE):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _LOG.info("listening on %s", listen)
+
+    def stop(self, grace_seconds: float = 0.5) -> None:
+        """Stop accepting, end every session, free the port. A session that computes on is among `sessions` then."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_seconds if self._registry.running else None).wait()
+        # A gate cannot be interrupted; the interpreter must not end in the middle of one.
+        self._registry.wait_until_idle(_STOP_SECONDS)
+        self._peers.dialer.close()
+
+    @property
+    def sessions(self) -> int:
+        """Sessions at this moment."""
+        return self._registry.running
+
+    # streams
+
+    def _run(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        link = self._link("client", shaped(incoming, self._settings.measure), context)
+        # The handler's thread becomes the sender of this stream, so the session needs one of its own.
+        threading.Thread(target=self._serve, args=(link, context), name="session", daemon=True).start()
+        return link.outgoing_frames()
+
+    def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        (before,) = self._callers("Exchange")
+        return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
+
+    def _callers(self, stream: str) -> tuple[str, ...]:
+        """Who may open that stream here."""
+        if stream != "Exchange":
+            return CALLERS[stream]
+        computing = self._settings.family.computing
+        return (computing[computing.index(self.role) - 1],)
+
+    def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        measure = self._settings.measure
+        limit_bytes = None if measure.offline_first else self._settings.limits.dealer_receive_bytes
+        ahead = Prefetch(incoming, limit_bytes, measure)
+        link = self._link("dealer", ahead, context)
+        link.wait_until_complete = ahead.wait_until_complete
+        if not context.add_callback(ahead.stop):
+            ahead.stop()
+        return self._offer("Deal", link, context)
+
+    def _link(self, peer: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Link:
+        link = Link(peer, incoming, context.cancel)
+
+        def ended() -> None:
+            link.stream_ended(None if link.finished else "it closed the stream")
+
+        if not context.add_callback(ended):
+            ended()
+        return link
+
+    def _serve(self, link: Link, context: grpc.ServicerContext) -> None:
+        """One session, from its Hello to its last frame."""
+        session: Session | None = None
+        with ExitStack() as ending:
+            ending.callback(link.finish)
+            try:
+                hello = self._admit("Run", link, context)
+                link.peer = hello.role
+                check_kind(hello, f"{self.role}, Run")
+                self._registry.begin(hello.session)
+                # After the report: `stop` waits for a session's last word in the log, too.
+                ending.callback(self._registry.end)
+                session = Session(self.role, hello, link)
+                self._worker.serve(session)
+            except Exception as error:
+                self._report(link, session, error)
+
+    def _offer(self, stream: str, link: Link, context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        """Hold a peer's stream until its session claims it."""
+        seconds = self._settings.limits.rendezvous_seconds
+        try:
+            hello = self._admit(stream, link, context)
+            if not self._registry.offer(stream, link, hello, seconds):
+                raise SecureInferenceError(f"{self.role} was not told of this session within {seconds:.1f} s")
+        except SecureInferenceError as error:
+            _LOG.warning("%s refused: %s", stream, error)
+            link.post(failure_frame(error, self.role, "the handshake"))
+            link.finish()
+        return link.outgoing_frames()
+
+    def _admit(self, stream: str, link: Link, context: grpc.ServicerContext) -> Hello:
+        """The caller's Hello, when its version, role and certificate are right."""
+        where = f"{self.role}, {stream}"
+        certified = certificate_role(context.auth_context(), (*self._settings.parties, *CALLERS["Run"]))
+        hello = link.expect_hello()
+        check_version(hello, where)
+        check_caller(stream, hello.role, certified, self._callers(stream), where)
+        check_session_id(hello.session, where)
+        check_family(hello, self._settings.protocol, where)
+        return hello
+
+    def _report(self, link: Link, session: Session | None, error: Exception) -> None:
+        """Log what ended a session, and tell the client."""
+        step = "the handshake"
+        if session is not None:
+            session.fail(error)
+            # What the computing thread met may be a consequence of what another thread saw first.
+            error, step = session.error or error, session.step
+        name = f"session {session.id[:8]} {KIND_NAMES.get(session.hello.kind, '')}" if session else "Run"
+        if isinstance(error, SecureInferenceError):
+            _LOG.warning("%s ended during %s: %s", name, step, error)
+        else:
+            # A defect. The error's text could hold a value: log and tell only its class and where it was raised.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
+        if session is None:
+            link.post(failure_frame(error, self.role, step))
+
+
+_Handler = Callable[[Iterator[AnyFrame], grpc.ServicerContext], Iterator[AnyFrame]]
+
+
+def _streams(handlers: Mapping[str, _Handler]) -> dict[str, grpc.RpcMethodHandler[AnyFrame, AnyFrame]]:
+    return {
+        name: grpc.stream_stream_rpc_method_handler(handler, request_deserializer=decode, response_serializer=encode)
+        for name, handler in handlers.items()
+    }

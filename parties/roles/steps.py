@@ -1,0 +1,38 @@
+"""The client of a session as one role sees it: the steps' inputs on its Run stream, and the way back."""
+
+from __future__ import annotations
+
+from secure.models.program import ClientSteps
+from secure.parties.session.session import Session
+from secure.parties.transport.wire_pb2 import Frame
+from secure.protocols.core.errors import ProtocolError
+
+
+class RunSteps(ClientSteps):
+    """Each message is one step's input; an End instead says that the client wants no more.
+
+    The dealer begins at once. An empty message tells it to go on with one more step: the client sends it together with
+    the input of the step before, so that the dealer works one step ahead and no further.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._at_dealer = session.role == "dealer"
+
+    def receive(self, step: int) -> memoryview | None:
+        session = self._session
+        session.step = f"the input of step {step}" if step else "the input"
+        if self._at_dealer and step == 0:
+            return memoryview(b"")
+        session.watch_peers()
+        message = session.run.receive()
+        session.check()
+        if not isinstance(message, Frame):
+            return message
+        if message.HasField("end"):
+            return None
+        raise ProtocolError(f"{session.run.peer} sent {message.WhichOneof('control')} where an input was due")
+
+    def send(self, payload: bytes) -> None:
+        self._session.check()
+        self._session.run.send_message(payload)

@@ -1,0 +1,59 @@
+"""p0, p1 and p2 of the replicated protocol in a session: a stream between each two, and a seed for each two."""
+
+from __future__ import annotations
+
+import os
+
+from secure.parties.roles.engine import CircleTools, Tools
+from secure.parties.roles.party import SEED_BYTES, Role
+from secure.parties.session.session import Session
+from secure.parties.transport.link import GrpcChannel, Link
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.replicated.seeds import PartySeeds
+
+
+class Circle(Role):
+    """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
+
+    def join(self, session: Session) -> Tools:
+        names = self.settings.family.computing
+        index = names.index(self.name)
+        after, before = names[(index + 1) % len(names)], names[index - 1]
+        # Whoever is dialled answers when it claims the stream: one of the three must begin by dialling.
+        if index == 0:
+            to_next = self.dial(session, after, "Exchange")
+            to_previous = self.claim(session, before, "Exchange")
+        else:
+            to_previous = self.claim(session, before, "Exchange")
+            to_next = self.dial(session, after, "Exchange")
+        return CircleTools(
+            index=index,
+            session=bytes.fromhex(session.id),
+            seeds=_agree(index, to_next, to_previous),
+            to_next=GrpcChannel(to_next),
+            to_previous=GrpcChannel(to_previous),
+            on_layer=session.on_layer,
+        )
+
+
+def _agree(index: int, to_next: Link, to_previous: Link) -> PartySeeds:
+    """Each party draws the seed that it shares with the next one; p0 draws the one that all three have."""
+    with_next = os.urandom(SEED_BYTES)
+    to_next.send_message(with_next)
+    if index == 0:
+        common = os.urandom(SEED_BYTES)
+        to_next.send_message(common)
+        to_previous.send_message(common)
+    with_previous = _seed(to_previous)
+    if index == 1:
+        common = _seed(to_previous)
+    elif index == 2:
+        common = _seed(to_next)
+    return PartySeeds(with_next, with_previous, common)
+
+
+def _seed(link: Link) -> bytes:
+    seed = bytes(link.receive_message(max_bytes=SEED_BYTES))
+    if len(seed) != SEED_BYTES:
+        raise ProtocolError(f"{link.peer}'s seed has {len(seed)} bytes instead of {SEED_BYTES}")
+    return seed

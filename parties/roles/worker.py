@@ -1,0 +1,156 @@
+"""What happens in a session, in order: load, predict or unload, the same at every role."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from secure.models.storage.capacity import human_bytes
+from secure.parties.roles import memory
+from secure.parties.roles.engine import Engine, MeterRows
+from secure.parties.roles.party import Role
+from secure.parties.roles.steps import RunSteps
+from secure.parties.roles.store import ModelStore, StoredModel
+from secure.parties.session.handshake import KIND_NAMES, as_role
+from secure.parties.session.session import Session
+from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report
+from secure.protocols.core.errors import CheckpointError, HandshakeError, ProtocolError
+
+MAX_MANIFEST_BYTES = 64 << 20
+_LOG = logging.getLogger("parties")
+
+
+class Worker:
+    """Runs sessions of one role; each call of `serve` is one session, in the caller's thread."""
+
+    def __init__(self, role: Role, engine: Engine) -> None:
+        self._role = role
+        self._engine = engine
+        self._store = ModelStore(role.name)
+
+    def serve(self, session: Session) -> None:
+        """Run the session to its end. Raises whatever ends it early."""
+        kind = session.hello.kind
+        name = f"session {session.id[:8]} {KIND_NAMES.get(kind, '?')} model {session.hello.model_digest[:8]}"
+        _LOG.info("%s begins", name)
+        if kind == Kind.KIND_LOAD:
+            self._load(session)
+        elif kind == Kind.KIND_PREDICT:
+            self._predict(session)
+        elif kind == Kind.KIND_UNLOAD:
+            self._store.drop(session.hello.model_digest)
+            self._accept(session)
+        else:
+            raise ProtocolError(f"{self._role.name}: a session must load, predict or unload")
+        session.run.post_end()
+        _LOG.info("%s ends after %.3f s", name, time.monotonic() - session.started)
+
+    def _load(self, session: Session) -> None:
+        hello = session.hello
+        # The session's own id becomes the load id, so that all roles agree on it without another message.
+        hello.load_id = session.id
+        self._accept(session, self._store.load_id(hello.model_digest))
+        session.step = "the upload"
+        manifest = session.run.receive(MAX_MANIFEST_BYTES)
+        if isinstance(manifest, Frame):
+            if manifest.HasField("end"):
+                return  # the equal model is in memory everywhere
+            raise ProtocolError(f"{session.run.peer} sent {manifest.WhichOneof('control')} instead of a manifest")
+        manifest_json = str(manifest, "utf-8")
+        self._check_digests(session, manifest_json)
+        self._store.drop(hello.model_digest)
+        tools = self._role.join(session)
+        with self._share(session, manifest_json) as share:
+            model, rows = self._engine.load(tools, manifest_json, share)
+        self._finish(session, rows)
+        self._store.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model))
+
+    def _predict(self, session: Session) -> None:
+        stored = self._store.get(session.hello)
+        self._accept(session, stored.load_id)
+        tools = self._role.join(session)
+        stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, RunSteps(session))
+        session.check()
+        self._finish(session, rows, discard=stopped)
+
+    @contextmanager
+    def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
+        """This party's share of the weights: uploaded, or from its own disk. The dealer has none."""
+        if self._role.name == "dealer":
+            yield None
+        elif not session.hello.uploads_share:
+            yield self._engine.find_share(self._role.settings.models_dir, manifest_json, self._role.name)
+        else:
+            # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
+            with os.fdopen(os.memfd_create("share"), "wb") as file:
+                session.watch_peers()
+                session.run.receive_file(file, self._check_upload)
+                file.flush()
+                path = memory.UPLOADS / str(file.fileno())
+                try:
+                    yield path
+                except CheckpointError as error:
+                    uploaded = f"the file that was uploaded to {self._role.name}"
+                    raise CheckpointError(str(error).replace(str(path), uploaded)) from None
+
+    def _check_upload(self, count: int) -> None:
+        """Raises CheckpointError when a share file of `count` bytes is more than this party takes."""
+        name, limits = self._role.name, self._role.settings.limits
+        limit, free = limits.share_bytes, memory.free_bytes(limits.memory_bytes)
+        advice = f"copy the file to {name}'s [models] dir instead"
+        if count > limit:
+            raise CheckpointError(
+                f"the share of {name} has {human_bytes(count)}, its [limits] share_bytes allows uploads of "
+                f"{human_bytes(limit)}; raise that, or {advice}"
+            )
+        if free is not None and count > free:
+            raise CheckpointError(
+                f"the share of {name} has {human_bytes(count)}, {human_bytes(free)} of its memory are free to receive "
+                f"it; {memory.FULL}, or {advice}"
+            )
+
+    def _check_digests(self, session: Session, manifest_json: str) -> None:
+        digests = self._engine.digests(manifest_json)
+        where = f"{self._role.name}, manifest"
+        if digests.model != session.hello.model_digest:
+            raise HandshakeError("model digest", digests.model, session.hello.model_digest, where)
+        if digests.policy != session.hello.policy_digest:
+            raise HandshakeError("policy digest", digests.policy, session.hello.policy_digest, where)
+
+    def _accept(self, session: Session, load_id: str = "") -> None:
+        session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
+
+    def _finish(self, session: Session, rows: MeterRows, *, discard: bool = False) -> None:
+        """Part from the peers, then tell the client what this role did. discard: as for `Role.leave`."""
+        session.step = "the end of the session"
+        self._role.leave(session, discard=discard)
+        session.check()
+        report = Report(
+            rows_json=json.dumps(rows),
+            seconds=time.monotonic() - session.started,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+        for link in (*session.peers, session.run):
+            report.bytes_sent[link.peer] = link.traffic.bytes_sent
+            report.bytes_received[link.peer] = link.traffic.bytes_received
+            report.messages_sent[link.peer] = link.traffic.messages_sent
+        session.run.post(Frame(report=report))
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process held so far."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
+        return int(peaks[0]) * 1024
+    except (OSError, IndexError):
+        # Where there is no such file. Not on Linux: there this figure also counts what the parent held at the fork.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,168 @@
+"""One session at one role: its links, its current step, and the one error that ends it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from secure.parties.transport.failures import failure_frame
+from secure.parties.transport.link import Link
+from secure.parties.transport.wire_pb2 import Frame, Hello, Progress
+from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
+
+FAILURE_SECONDS = 0.3
+"""How long a failure notice may take to leave before the streams are dropped."""
+
+
+class Session:
+    """State that the threads of one session share. The first error wins; everything later is a consequence of it."""
+
+    def __init__(self, role: str, hello: Hello, run: Link) -> None:
+        self.role = role
+        self.hello = hello
+        self.run = run
+        self.peers: list[Link] = []
+        self.error: Exception | None = None
+        self.step = "the handshake"
+        self.started = time.monotonic()
+        self.on_failed: Callable[[], None] | None = None
+        self._layers = 0
+        self._lock = threading.Lock()
+        run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
+
+    @property
+    def id(self) -> str:
+        return self.hello.session
+
+    def attach(self, link: Link) -> None:
+        """Make `link` part of this session: when it breaks the session ends, and the other way round."""
+        link.step = lambda: self.step
+        link.on_lost = lambda detail: self.fail(PartyLost(link.peer, self.step, detail))
+        link.on_failure = self.fail
+        with self._lock:
+            self.peers.append(link)
+        if self.error is not None:
+            link.cancel()
+            self.check()
+
+    def watch_peers(self) -> None:
+        """Before waiting for the client: hear of a peer's failure meanwhile, as nothing else reads its link."""
+        for link in self.peers:
+            link.look_ahead()
+
+    def on_layer(self, layer: str) -> None:
+        """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""
+        self.check()
+        self.step = layer
+        self.run.post(Frame(progress=Progress(layer=layer, index=self._layers)))
+        self._layers += 1
+
+    def check(self) -> None:
+        """Raise the session's error, if it has one."""
+        if self.error is not None:
+            raise self.error
+
+    def fail(self, error: Exception) -> None:
+        """End the session with `error`, unless it has failed already: tell peers and client, then wake who waits."""
+        with self._lock:
+            if self.error is not None:
+                return
+            self.error = error
+            links = [*self.peers, self.run]
+        for link in links:
+            link.on_lost = None
+            link.post(failure_frame(error, self.role, self.step))
+            link.finish()
+        if self.on_failed is not None:
+            self.on_failed()
+        timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [links])
+        timer.daemon = True
+        timer.start()
+
+
+def _cancel_all(links: list[Link]) -> None:
+    for link in links:
+        link.cancel()
+
+
+@dataclass
+class Offer:
+    """A stream that a peer opened for a session which this role may not have heard of yet."""
+
+    link: Link
+    hello: Hello
+    claimed: threading.Event
+
+
+class Registry:
+    """Session ids that were used, and the meeting place of streams and sessions."""
+
+    def __init__(self, role: str, max_sessions: int) -> None:
+        self._role = role
+        self._max_sessions = max_sessions
+        self._used: set[tuple[str, str]] = set()
+        self._running = 0
+        self._offers: dict[tuple[str, str], Offer] = {}
+        self._changed = threading.Condition()
+
+    def begin(self, session_id: str) -> None:
+        """Count a session in. Raises HandshakeError when its id was used, SessionError when there are too many."""
+        with self._changed:
+            self._use(session_id, "Run")
+            if self._running >= self._max_sessions:
+                raise SessionError(
+                    f"{self._role} already serves {self._running} sessions; try again when one has ended"
+                )
+            self._running += 1
+
+    def end(self) -> None:
+        """Count a session out."""
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def wait_until_idle(self, timeout_seconds: float) -> bool:
+        """Wait until no session runs; False after the time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout_seconds)
+
+    @property
+    def running(self) -> int:
+        """Sessions at this moment."""
+        return self._running
+
+    def offer(self, stream: str, link: Link, hello: Hello, seconds: float) -> bool:
+        """Hold a peer's stream until its session claims it; False when none did within `seconds`."""
+        offer = Offer(link, hello, threading.Event())
+        key = (hello.session, stream)
+        with self._changed:
+            self._use(hello.session, stream)
+            self._offers[key] = offer
+            self._changed.notify_all()
+        if offer.claimed.wait(seconds):
+            return True
+        with self._changed:
+            return self._offers.pop(key, None) is None
+
+    def claim(self, session: Session, stream: str, seconds: float) -> Offer | None:
+        """The stream that a peer opened for `session`, waiting for it; None when it did not come within `seconds`."""
+        key = (session.id, stream)
+        session.on_failed = self._wake
+        with self._changed:
+            self._changed.wait_for(lambda: key in self._offers or session.error is not None, seconds)
+            offer = self._offers.pop(key, None)
+        session.check()
+        if offer is not None:
+            offer.claimed.set()
+        return offer
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _use(self, session_id: str, stream: str) -> None:
+        if (session_id, stream) in self._used:
+            raise HandshakeError("session id", "an id that was not used before", session_id, f"{self._role}, {stream}")
+        self._used.add((session_id, stream))

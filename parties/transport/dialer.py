@@ -1,0 +1,148 @@
+"""Opens streams to other roles: over TLS that accepts only their certificate, within a time limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+
+from secure.parties.config import PartiesSettings
+from secure.parties.transport.frames import MAX_FRAME_BYTES, AnyFrame, decode, encode
+from secure.parties.transport.link import Link
+from secure.parties.transport.prefetch import shaped
+from secure.parties.transport.tls import channel_credentials, channel_name_options
+from secure.parties.transport.wire_pb2 import Accept, Frame, Hello
+from secure.protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable, SessionError
+
+SERVICE = "secure_inference.Party"
+RETRY_SECONDS = 0.1
+
+COMMON_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+    # A silent peer is found out within four seconds.
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", 2000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_frame_size", 1 << 20),
+    ("grpc.http2.write_buffer_size", 4 << 20),
+]
+CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    *COMMON_OPTIONS,
+    # A retry would replay messages of a session, and buffers every byte to be able to.
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+# How grpcio words it, in the details of a failed connection.
+_REFUSED_BY_US = ("Verification Check failed", "Tls handshake failed", "CERTIFICATE_VERIFY_FAILED")
+_REFUSED_BY_THEM = ("failed to connect", "Socket closed")
+
+
+class Dialer:
+    """The channels from one role to the others; each is opened at first use and then kept."""
+
+    def __init__(self, settings: PartiesSettings, role: str) -> None:
+        self.role = role
+        self._settings = settings
+        self._credentials = channel_credentials(settings.tls_dir, role)
+        self._channels: dict[str, grpc.Channel] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def channel(self, peer: str) -> grpc.Channel:
+        """The gRPC channel to `peer`. Raises SessionError after `close`."""
+        with self._lock:
+            if self._closed:
+                raise SessionError(f"{self.role}'s connections to the parties were closed; launch or connect again")
+            if peer not in self._channels:
+                options = [*CHANNEL_OPTIONS, *channel_name_options(peer)]
+                address = self._settings.parties[peer].address
+                self._channels[peer] = grpc.secure_channel(address, self._credentials, options=options)
+            return self._channels[peer]
+
+    def dial(self, peer: str, stream: str, hello: Hello, send_budget_bytes: int | None = None) -> tuple[Link, Accept]:
+        """Open `stream` at `peer` and wait for its Accept.
+
+        Raises PartyUnreachable after the rendezvous time, HandshakeError when TLS refuses the other side's certificate
+        or the peer refuses ours, and whatever the peer reports.
+        """
+        seconds = self._settings.limits.rendezvous_seconds
+        # The peer itself waits for others for `seconds` before it answers; let its report arrive.
+        answer_deadline = time.monotonic() + seconds + 1.0
+        connect_deadline = time.monotonic() + seconds
+        while True:
+            link = self._open(peer, stream, send_budget_bytes)
+            link.post(Frame(hello=hello))
+            timer = threading.Timer(answer_deadline - time.monotonic(), link.cancel)
+            timer.daemon = True
+            timer.start()
+            try:
+                return link, link.expect_accept()
+            except PartyLost:
+                late = time.monotonic() + RETRY_SECONDS > connect_deadline
+                where = f"{self.role} dialling {peer} at {self._settings.parties[peer].address}"
+                check_certificates_were_taken(self.role, peer, where, link.lost_detail, late)
+                if late:
+                    raise PartyUnreachable(peer, self._settings.parties[peer].address, seconds) from None
+                time.sleep(RETRY_SECONDS)
+            finally:
+                timer.cancel()
+
+    def close(self) -> None:
+        """Close every channel; streams still open on them are cancelled. No other one is opened any more."""
+        with self._lock:
+            self._closed = True
+            for channel in self._channels.values():
+                channel.close()
+            self._channels.clear()
+
+    def _open(self, peer: str, stream: str, send_budget_bytes: int | None) -> Link:
+        method = self.channel(peer).stream_stream(f"/{SERVICE}/{stream}", encode, decode)
+        # gRPC asks for the outgoing frames before it returns the call that the link reads from.
+        late = _Late()
+        call = method(late)
+        incoming = shaped(iter(call), self._settings.measure)
+        link = Link(peer, incoming, call.cancel, send_budget_bytes)
+        late.attach(link.outgoing_frames())
+
+        def ended() -> None:
+            ok = call.code() is grpc.StatusCode.OK
+            link.stream_ended(None if ok else f"{call.code().name.lower()} {call.details() or ''}".strip())
+
+        if not call.add_callback(ended):
+            ended()
+        return link
+
+
+class _Late(Iterator[AnyFrame]):
+    """An iterator whose frames are attached after it was handed out."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        self._frames: Iterator[AnyFrame] = iter(())
+
+    def attach(self, frames: Iterator[AnyFrame]) -> None:
+        self._frames = frames
+        self._ready.set()
+
+    def __next__(self) -> AnyFrame:
+        self._ready.wait()
+        return next(self._frames)
+
+
+def check_certificates_were_taken(role: str, peer: str, where: str, detail: str, late: bool) -> None:
+    """Raise HandshakeError when a connection of `role` to `peer` failed over certificates.
+
+    detail: what grpcio says about the failure. late: whether it went on for the whole time limit.
+    """
+    if any(words in detail for words in _REFUSED_BY_US):
+        raise HandshakeError("certificate", f"{peer}'s, from our authority", f"another one ({detail[-80:]})", where)
+    # A party that is just stopping closes connections too; one that does so all the time does not want ours.
+    if late and all(words in detail for words in _REFUSED_BY_THEM):
+        raise HandshakeError("certificate", f"{role}'s, from our authority", "refuses it", where)

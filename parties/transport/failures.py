@@ -1,0 +1,56 @@
+"""Errors of the tree as Failure frames, and back as the same class."""
+
+from __future__ import annotations
+
+from secure.parties.transport.wire_pb2 import Failure, Frame
+from secure.protocols.core import errors
+
+_TREE: tuple[type[errors.SecureInferenceError], ...] = (
+    errors.HandshakeError,
+    errors.PartyUnreachable,
+    errors.PartyLost,
+    errors.SessionError,
+    errors.ConfigurationError,
+    errors.InputError,
+    errors.CheckpointError,
+    errors.BoundError,
+    errors.ProtocolError,
+    errors.SecureInferenceError,
+)
+_BY_CODE = {kind.__name__: kind for kind in _TREE}
+
+
+def failure_frame(error: Exception, role: str, step: str) -> Frame:
+    """What `role` tells its peers about `error`, which happened during `step`.
+
+    Errors of the tree carry a message that is safe for peers. Of any other error only the class travels: its text could
+    hold a value.
+    """
+    failure = Failure(role=role, step=step)
+    code = next((kind.__name__ for kind in _TREE if isinstance(error, kind)), None)
+    if code is None:
+        failure.code = errors.ProtocolError.__name__
+        failure.message = f"{role} failed during {step} with {type(error).__name__}; its own log says more"
+    else:
+        failure.code = code
+        failure.message = str(error)
+    if isinstance(error, errors.PartyLost | errors.PartyUnreachable):
+        failure.subject = error.role
+    if isinstance(error, errors.HandshakeError):
+        failure.field = error.field
+    return Frame(failure=failure)
+
+
+def rebuild(failure: Failure) -> errors.SecureInferenceError:
+    """The error that a peer reported, as the class it had there, with the peer's message."""
+    kind = _BY_CODE.get(failure.code, errors.ProtocolError)
+    # The classes' own constructors compose a message from parts; here the message is already composed.
+    error = kind.__new__(kind, failure.message)
+    if isinstance(error, errors.PartyLost):
+        error.role, error.step = failure.subject, failure.step
+    elif isinstance(error, errors.PartyUnreachable):
+        error.role = failure.subject
+    elif isinstance(error, errors.HandshakeError):
+        error.field = failure.field
+    error.add_note(f"reported by {failure.role} during {failure.step}")
+    return error

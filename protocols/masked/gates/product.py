@@ -1,0 +1,198 @@
+"""Products of secrets: elementwise, matrices, without an opening, squares, three factors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from secure.protocols.core import ring
+from secure.protocols.core.cost import Cost
+from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.opening import unknown
+from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.roles import Dealer, Party
+
+
+class Bilinear(Enum):
+    """A product that distributes over sums."""
+
+    ELEMENTWISE = "product"
+    MATRIX = "matmul"
+
+    def __call__(self, x: Tensor, y: Tensor, bits: int) -> Tensor:
+        return x * y if self is Bilinear.ELEMENTWISE else ring.matmul(x, y, bits)
+
+    def shape(self, x: Tensor, y: Tensor) -> tuple[int, ...]:
+        """The result's shape."""
+        if self is Bilinear.ELEMENTWISE:
+            return tuple(torch.broadcast_shapes(x.shape, y.shape))
+        return (*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Gate[Pair]):
+    """f(x, y) for a bilinear f, opened under a mask: the masked pair of the product at the scale of both factors.
+
+    With c = x + r and d = y + s public:  f(x, y) = f(c, [y]) - f([r], d) + f(r, s).
+    The parties add their shares of a fresh mask t to the first two terms and open. f(r, s) is never sent: the dealer
+    knows that what was opened is f(x, y) + (t - f(r, s)). The truncation follows from this opening locally.
+
+    Shapes: as torch's * or @. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> pair in Z_2^min(k, m), mask not dealt;
+    fraction bits add up.
+    Cost: 1 round, ceil(bits/8) bytes per element of the result; the dealer sends nothing.
+    Error: none. Reveals: the masked product, which is uniform.
+    Source: Beaver 1991; fusing the truncation as in the project's design notes.
+    """
+
+    name = "product"
+    kind: Bilinear
+    x: Pair
+    y: Pair
+    y_share: Tensor
+
+    @property
+    def bits(self) -> int:
+        """Ring of the result."""
+        return min(self.x.bits, self.y.bits)
+
+    def cost(self) -> Cost:
+        count = math.prod(self.kind.shape(self.x.opened, self.y.opened))
+        return Cost(rounds=1, online_bytes=count * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Pair:
+        assert self.x.mask is not None and self.y.mask is not None
+        shape = self.kind.shape(self.x.opened, self.y.opened)
+        mask = dealer.mask(shape).sub_(self.kind(self.x.mask, self.y.mask, self.bits))
+        return Pair(unknown(shape), mask, self.bits, dealt=False)
+
+    def evaluate(self, party: Party) -> Pair:
+        assert self.x.mask is not None
+        z = self.kind(self.x.opened, self.y_share, self.bits)
+        z -= self.kind(self.x.mask, self.y.opened, self.bits)
+        return Pair(party.open(z, party.mask(tuple(z.shape)), self.bits), None, self.bits, dealt=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductShare(Gate[Tensor]):
+    """Shares of x * y elementwise, not opened: for what is added to something else before both are truncated.
+
+    As `Product`, but r s is shared by the dealer.
+
+    Shapes: as torch's *. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> share in Z_2^min(k, m); fraction bits add up.
+    Cost: no round; the dealer sends ceil(bits/8) bytes per element of the result.
+    Error: none. Reveals: nothing. Source: Beaver 1991.
+    """
+
+    name = "product-share"
+    x: Pair
+    y: Pair
+    y_share: Tensor
+
+    @property
+    def bits(self) -> int:
+        """Ring of the result."""
+        return min(self.x.bits, self.y.bits)
+
+    def _shape(self) -> tuple[int, ...]:
+        return Bilinear.ELEMENTWISE.shape(self.x.opened, self.y.opened)
+
+    def cost(self) -> Cost:
+        return Cost(dealer_bytes=math.prod(self._shape()) * ring.element_bytes(self.bits))
+
+    def deal(self, dealer: Dealer) -> Tensor:
+        assert self.x.mask is not None and self.y.mask is not None
+        dealer.share(self.x.mask * self.y.mask, self.bits)
+        return unknown(self._shape())
+
+    def evaluate(self, party: Party) -> Tensor:
+        assert self.x.mask is not None
+        z = self.x.opened * self.y_share - self.x.mask * self.y.opened
+        return z.add_(party.correlation(self._shape(), self.bits))
+
+
+@dataclass(frozen=True, eq=False)
+class Square(Gate[Tensor]):
+    """Shares of x^2, or of its sum along the last axis (kept, length one).
+
+    x^2 = c^2 - 2 c [r] + [r^2]; of the last term only the sum is dealt.
+
+    Shapes: [..., n] -> the same, or [..., 1]. Encoding: pair in Z_2^k, mask dealt -> share in Z_2^k; twice the
+    fraction bits. Cost: no round; the dealer sends ceil(k/8) bytes per element of the result.
+    Error: none. Reveals: nothing. Source: as in CrypTen's square triples, from one opening.
+    """
+
+    name = "square"
+    x: Pair
+    summed: bool
+
+    def _reduce(self, t: Tensor) -> Tensor:
+        return t.sum(-1, keepdim=True) if self.summed else t
+
+    def _shape(self) -> tuple[int, ...]:
+        shape = tuple(self.x.opened.shape)
+        return (*shape[:-1], 1) if self.summed else shape
+
+    def cost(self) -> Cost:
+        return Cost(dealer_bytes=math.prod(self._shape()) * ring.element_bytes(self.x.bits))
+
+    def deal(self, dealer: Dealer) -> Tensor:
+        assert self.x.mask is not None
+        dealer.share(self._reduce(self.x.mask * self.x.mask), self.x.bits)
+        return unknown(self._shape())
+
+    def evaluate(self, party: Party) -> Tensor:
+        assert self.x.mask is not None
+        c = self.x.opened
+        local = c * (c - 2 * self.x.mask) if party.index == 0 else c * self.x.mask * -2
+        return self._reduce(local) + party.correlation(self._shape(), self.x.bits)
+
+
+@dataclass(frozen=True, eq=False)
+class TripleProduct(Gate[Pair]):
+    """x y z elementwise, opened under a mask: one round for two multiplications and their truncation.
+
+    (c - r)(d - s)(e - t) is expanded; the dealer shares rs, rt and st, and rst is part of the opening's mask.
+
+    Shapes: x any; y, z broadcast to it. Encoding: pairs in Z_2^64, masks dealt -> pair in Z_2^64, mask not dealt;
+    fraction bits add up. Cost: 1 round, 8 bytes per element; the dealer sends 16 bytes per element and 8 per element
+    of y z broadcast together. Error: none. Reveals: the masked product, which is uniform.
+    """
+
+    name = "triple-product"
+    x: Pair
+    y: Pair
+    z: Pair
+
+    def _pair_shape(self) -> tuple[int, ...]:
+        return Bilinear.ELEMENTWISE.shape(self.y.opened, self.z.opened)
+
+    def cost(self) -> Cost:
+        count = self.x.opened.numel()
+        return Cost(1, 8 * count, 16 * count + 8 * math.prod(self._pair_shape()))
+
+    def deal(self, dealer: Dealer) -> Pair:
+        r, s, t = self.x.mask, self.y.mask, self.z.mask
+        assert r is not None and s is not None and t is not None
+        shape = tuple(self.x.opened.shape)
+        rs, st = r * s, s * t
+        dealer.share(rs, 64)
+        dealer.share(r * t, 64)
+        dealer.share(st, 64)
+        mask = dealer.mask(shape).add_(rs * t)
+        return Pair(unknown(shape), mask, 64, dealt=False)
+
+    def evaluate(self, party: Party) -> Pair:
+        c, d, e = self.x.opened, self.y.opened, self.z.opened
+        r, s, t = self.x.mask, self.y.mask, self.z.mask
+        assert r is not None and s is not None and t is not None
+        shape = tuple(c.shape)
+        rs, rt = party.correlation(shape, 64), party.correlation(shape, 64)
+        st = party.correlation(self._pair_shape(), 64)
+        product = e * (rs - c * s) + c * st + d * rt - (d * e) * r - (c * d) * t
+        if party.index == 0:
+            product += c * d * e
+        return Pair(party.open(product, party.mask(shape), 64), None, 64, dealt=False)

@@ -1,0 +1,74 @@
+"""A masked pair: the public c and the mask r of one opening, c = x + r in Z_2^k.
+
+Whatever function of x a gate wants, the dealer can share suitable functions of r and the parties finish locally with
+c. Linear maps act on both halves, and a public right shift of both halves is a masked pair of the shifted value, so a
+truncation's opening is at the same time the next gate's masked input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secure.protocols.core import local, ring
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """x = opened - mask in Z_2^bits.
+
+    opened: c, known to both parties; at the dealer a tensor on the meta device, which has a shape and no values.
+    mask: at a party its own additive share of r, or None while it holds none; at the dealer r itself.
+    dealt: whether the parties hold shares of r (the dealer follows along).
+    first: at the dealer P0's share of r, once it is dealt: products with what P1 holds in the clear need it.
+    """
+
+    opened: Tensor
+    mask: Tensor | None
+    bits: int
+    dealt: bool
+    first: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Pair:
+        """Apply a linear map with integer coefficients to both halves."""
+        mask = None if self.mask is None else function(self.mask)
+        first = None if self.first is None else function(self.first)
+        return Pair(function(self.opened), mask, self.bits, self.dealt, first)
+
+    def plus(self, other: Pair) -> Pair:
+        """The pair of the sum, in the smaller of the two rings."""
+        dealt = self.dealt and other.dealt
+        mask = None if self.mask is None or other.mask is None else self.mask + other.mask
+        first = None if self.first is None or other.first is None else self.first + other.first
+        return Pair(ring.add(self.opened, other.opened), mask, min(self.bits, other.bits), dealt, first)
+
+    def extended(self, other: Pair, dim: int) -> Pair:
+        """Both pairs, joined along an axis, in the smaller of the two rings. `first` is dropped: for a factor of
+        products of secrets."""
+        mask = None if self.mask is None or other.mask is None else torch.cat([self.mask, other.mask], dim)
+        opened = ring.concatenate([self.opened, other.opened], dim)
+        return Pair(opened, mask, min(self.bits, other.bits), self.dealt and other.dealt)
+
+    def shift_right(self, shift: int, *, at_dealer: bool) -> Pair:
+        """The pair of x / 2^shift in Z_2^(bits - shift), for |x| < 2^(bits - 2): floor, or one unit more.
+
+        With x' = x + 2^(bits-2) in [0, 2^(bits-1)) and c' = x' + r: (c' >> s) - (r >> s) equals x' >> s up to one
+        unit and up to a multiple of 2^(bits-s), which vanishes in the smaller ring. Nothing is sent. The parties'
+        shares of r are no shares of r >> s, so the new pair's mask is not dealt.
+        """
+        if shift == 0:
+            return self
+        if at_dealer:
+            assert self.mask is not None
+            return Pair(self.opened, ring.shift_right(self.mask, shift, self.bits), self.bits - shift, dealt=False)
+        return Pair(local.shift_opened(self.opened, shift, self.bits), None, self.bits - shift, dealt=False)
+
+    def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
+        """The pair of x mod 2^bits."""
+        if not at_dealer:
+            return Pair(ring.low(self.opened, bits), self.mask, bits, self.dealt)
+        mask = None if self.mask is None else ring.low(self.mask, bits)
+        return Pair(self.opened, mask, bits, self.dealt, self.first)

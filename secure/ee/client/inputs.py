@@ -1,0 +1,45 @@
+"""Tensors of ids as rows of unequal length, which is how they travel, and hidden states back into their places."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from secure.protocols.core.errors import InputError
+
+
+def as_rows(ids: Tensor, mask: Tensor | None) -> list[list[int]]:
+    """The rows of a tensor without what the mask marks as padding. Shapes: integer [B, T], mask the same.
+
+    Raises InputError for other shapes and types, a mask with gaps, and rows of nothing.
+    """
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
+        raise InputError("ids must be an integer tensor of shape [batch, tokens]")
+    if mask is None:
+        return [[int(token) for token in row] for row in ids.tolist()]
+    if not isinstance(mask, Tensor) or mask.shape != ids.shape:
+        raise InputError("attention_mask must be a tensor of the shape of the ids")
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError("attention_mask must have ones and zeros only")
+    kept = mask.bool()
+    # Positions are counted from the first token, so padding may be on either side and nowhere else.
+    if bool((kept.int().diff(dim=1) != 0).sum(1).gt(2).any()) or not bool(kept.any(1).all()):
+        raise InputError("attention_mask must leave one run of tokens in each row")
+    rows = [row[keep].tolist() for row, keep in zip(ids.cpu(), kept.cpu(), strict=True)]
+    for row, keep in zip(rows, kept.tolist(), strict=True):
+        if keep.index(True) + len(row) != len(keep) - keep[::-1].index(True):
+            raise InputError("attention_mask must leave one run of tokens in each row")
+    return rows
+
+
+def as_tensor(hidden: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
+    """Hidden states of rows, at the places of their tokens in `ids`; zeros at padding.
+
+    Shapes: [B, longest, D] -> [B, T, D].
+    """
+    if mask is None:
+        return hidden
+    placed = torch.zeros(*ids.shape, hidden.shape[-1], dtype=hidden.dtype)
+    for i, keep in enumerate(mask.bool().cpu()):
+        placed[i, keep] = hidden[i, : int(keep.sum())]
+    return placed

@@ -1,0 +1,90 @@
+"""Between a client's plain side and the encrypted one: text, ids, pixels, hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from secure.ee.client.client import Client
+from secure.protocols.core.errors import CheckpointError, InputError
+from secure.tokens import tokenize
+
+# Where a configuration names no limit.
+_NO_LIMIT = 1 << 20
+
+
+class Reader:
+    """Turns what the user gives into what the server takes, and back."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._transform = client.transform
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Raises CheckpointError where the checkpoint had none."""
+        if self._client.tokenizer is None:
+            raise CheckpointError(
+                "the checkpoint was encrypted without a tokenizer; pass token ids, or encrypt it again with "
+                "tokenizer.json in its folder"
+            )
+        return self._client.tokenizer
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Plain ids that end a generation."""
+        return _as_list(self._setting("eos_token_id"))
+
+    @property
+    def padding(self) -> int:
+        """A plain id for what follows the end of a row."""
+        pad = self._setting("pad_token_id")
+        return pad if isinstance(pad, int) and pad >= 0 else next(iter(self.stop_ids), 0)
+
+    def prompt(self, prompt: str | Sequence[int]) -> list[int]:
+        """Plain ids of a prompt. Raises InputError when it is empty."""
+        ids = list(self.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+        if not ids:
+            raise InputError("the prompt is empty; it must have one token or more")
+        return ids
+
+    def tokenized(self, sentences: Sequence[str], truncate: bool) -> list[list[int]]:
+        """Plain ids of sentences. Raises InputError by a sentence's number."""
+        config = self._client.config
+        limit = int(config.get("max_position_embeddings") or config.get("n_positions") or _NO_LIMIT)
+        vocabulary = self._client.vocabulary
+        size = int(config["vocab_size"]) if vocabulary is None else vocabulary.size
+        return tokenize(self.tokenizer, sentences, limit=limit, vocabulary=size, truncate=truncate)
+
+    def encrypted(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Plain ids as the server's. Raises InputError for an id that the model does not know."""
+        vocabulary = self._client.vocabulary
+        return [list(row) if vocabulary is None else vocabulary.encrypt_ids(list(row)) for row in rows]
+
+    def plain_id(self, token: int) -> int:
+        """One of the server's ids as a plain one."""
+        vocabulary = self._client.vocabulary
+        return token if vocabulary is None else vocabulary.decrypt_ids([token])[0]
+
+    def encrypted_pixels(self, pixels: Tensor) -> Tensor:
+        """Images as the server's. Shapes: [B, C, H, W] -> same."""
+        if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not pixels.is_floating_point():
+            raise InputError("pixel_values must be a floating-point tensor of shape [batch, channels, height, width]")
+        return self._transform.encrypt_pixels(pixels)
+
+    def plain_hidden(self, hidden: Tensor) -> Tensor:
+        """Hidden states of the server in the base's basis. Shapes: [B, T, D] or pooled [B, D] -> same."""
+        act = self._transform.unembed if hidden.dim() == 2 else self._transform.decrypt_hidden
+        return self._client.final_norm(act(hidden))
+
+    def _setting(self, name: str) -> Any:
+        """A generation setting of the base, which may be in either of its two files."""
+        found = self._client.generation_config.get(name)
+        return self._client.config.get(name) if found is None else found
+
+
+def _as_list(ids: int | Sequence[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)

@@ -1,0 +1,169 @@
+"""The processes round an encrypted checkpoint: the server, which has no key, and the client's proxy, which has.
+
+They need the packages of the extra `serve`; `serve_commands` says so where they are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import torch
+from transformers.utils import logging as transformers_logging
+
+from secure.ee.client.client import Client
+from secure.ee.engine.server_engine import TransformersEngine
+from secure.ee.http.backend import HttpBackend
+from secure.ee.http.backends import Backend, GrpcBackend
+from secure.ee.http.proxy import Reader, proxy_app
+from secure.ee.http.server import ids_app
+from secure.http.app import LOOPBACK
+from secure.http.host import HttpServer, authority_file, check_exposure, is_loopback, parsed
+from secure.parties.encrypted.client import GenerationClient
+from secure.parties.encrypted.engine import Admission, GenerationLimits
+from secure.parties.encrypted.server import GenerationServer
+from secure.parties.process.main import end_what_computes, stop_on_signals, wait_until_set
+from secure.parties.roles import memory
+from secure.protocols.core.errors import CheckpointError, ConfigurationError
+
+_BACKEND_SECONDS = httpx.Timeout(10.0, read=None)
+"""A prompt may take long until its first token; a connection must not."""
+
+_LOG = logging.getLogger("secure.ee")
+
+
+def run_server(
+    folder: Path,
+    *,
+    certificates: Path | None,
+    listen: str,
+    http: str | None,
+    https: str | None,
+    api_key: str | None,
+    device: str,
+    threads: int | None,
+    name: str | None,
+    limits: GenerationLimits,
+    parent_on_stdin: bool,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Arguments as the options of `secure ee serve`.
+
+    Raises ConfigurationError and CheckpointError before anything listens.
+    """
+    if certificates is None and http is None:
+        raise ConfigurationError("name --certificates DIR to serve gRPC, or --http HOST:PORT, or both")
+    if https is not None and certificates is None:
+        raise ConfigurationError("--https needs --certificates DIR")
+    if http is not None and not is_loopback(http):
+        raise ConfigurationError(f"--http {http} could be reached by other machines; use --https for those")
+    if https is not None:
+        check_exposure(https, api_key, "--https")
+    memory.dump_no_core()
+    _log_to_stderr()
+    stopping = stop_on_signals(parent_on_stdin)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    engine = TransformersEngine(folder, device, name)
+    admission = Admission(engine.served, limits)
+    with ExitStack() as running:
+        if certificates is not None:
+            party = GenerationServer(listen, certificates, engine, admission=admission)
+            party.start()
+            running.callback(party.stop)
+        for address, tls, hosts in ((http, None, LOOPBACK), (https, certificates, ())):
+            if address is not None:
+                server = HttpServer(ids_app(engine, admission, api_key=api_key, hosts=hosts), address, tls)
+                port = server.start()
+                running.callback(server.stop)
+                _LOG.info("%s on %s:%d", "HTTP" if tls is None else "HTTPS", parsed(address)[0], port)
+        wait_until_set(stopping)
+        _LOG.info("stopping")
+    end_what_computes(admission.running)
+
+
+def run_proxy(
+    client: Client,
+    backend: Backend,
+    *,
+    listen: str,
+    names: Sequence[str],
+    api_key: str | None,
+    parent_on_stdin: bool,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CheckpointError for a checkpoint that text cannot be sent to."""
+    check_exposure(listen, api_key, "the proxy")
+    if client.tokenizer is None:
+        raise CheckpointError(f"{client.folder} was encrypted without a tokenizer, so text cannot become ids")
+    if client.vocabulary is None or client.manifest.mode != "checkpoint":
+        raise CheckpointError(
+            f"{client.folder} is of mode {client.manifest.mode!r} with factors {', '.join(client.manifest.factors)}; "
+            "the proxy needs a whole checkpoint whose token ids are permuted"
+        )
+    _log_to_stderr()
+    stopping = stop_on_signals(parent_on_stdin)
+    reader = Reader(client.tokenizer, client.vocabulary, names)
+    # Behind another address the proxy may have any name; a key keeps web pages out there.
+    hosts = LOOPBACK if is_loopback(listen) else ()
+    server = HttpServer(proxy_app(reader, backend, api_key=api_key, hosts=hosts), listen)
+    port = server.start()
+    if not is_loopback(listen):
+        _LOG.warning("text crosses the network in clear between programs and this proxy")
+    _LOG.info("proxy on http://%s:%d/v1, models: %s", parsed(listen)[0], port, ", ".join(names))
+    try:
+        wait_until_set(stopping)
+        _LOG.info("stopping")
+    finally:
+        server.stop()
+
+
+def make_backend(
+    url: str,
+    client: Client,
+    *,
+    certificates: Path | None,
+    api_key: str | None,
+    model: str | None,
+    unchecked: bool,
+) -> Backend:
+    """The backend at a URL. Raises ConfigurationError; nothing is connected yet."""
+    scheme, separator, address = url.partition("://")
+    if scheme == "grpc" and separator:
+        if certificates is None:
+            raise ConfigurationError("a grpc backend needs --certificates DIR (authority.crt, client.crt, client.key)")
+        parsed(address)
+        return GrpcBackend(GenerationClient(address, certificates, client.manifest.key_check), client)
+    if scheme not in ("http", "https") or not address:
+        raise ConfigurationError(f"--backend {url}: expected grpc://HOST:PORT, https://HOST:PORT or http://HOST:PORT")
+    parts = httpx.URL(url)
+    if scheme == "http" and api_key is not None and parts.host not in LOOPBACK:
+        raise ConfigurationError(f"--backend {url}: the API key would travel in clear; use https")
+    if parts.userinfo or parts.query:
+        raise ConfigurationError("--backend must not have a password or a query in it; use --backend-api-key-file")
+    # Clients write .../v1, and so may people here.
+    base = str(parts).rstrip("/").removesuffix("/v1")
+    authority = None if certificates is None else authority_file(certificates)
+    if authority is not None and not authority.is_file():
+        raise ConfigurationError(f"{authority} is missing; make certificates with: secure ee certs --out DIR")
+    http = httpx.AsyncClient(
+        base_url=base,
+        headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
+        timeout=_BACKEND_SECONDS,
+        verify=True if authority is None else ssl.create_default_context(cafile=str(authority)),
+        # HTTP_PROXY and the like would have API key and ids pass through somebody else.
+        trust_env=False,
+    )
+    return HttpBackend(http, client, model, unchecked=unchecked)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
+    transformers_logging.disable_progress_bar()
+    # It names every URL it asks for, an address of the backend in each line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,186 @@
+"""What the endpoint of ids and the proxy have in common: routes, keys, errors, streams, and callers that go away.
+
+The log has the route, the status and the time. Bodies, headers and unknown paths never reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from secure.http.openai_errors import RequestRefused, error_answer
+from secure.protocols.core.errors import SecureInferenceError
+
+MOST_BODY_BYTES = 16 << 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOG = logging.getLogger("secure.ee")
+_T = TypeVar("_T")
+
+Handler = Callable[[Request], Awaitable[Response]]
+Chunks = AsyncGenerator[dict[str, Any], None]
+
+
+def make_app(
+    routes: Mapping[str, tuple[str, Handler]],
+    api_key: str | None,
+    hosts: Sequence[str],
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+) -> Starlette:
+    """An application.
+
+    Args:
+        routes: path → method and handler.
+        api_key: what callers must send as bearer token; None asks for none.
+        hosts: names that callers may use for this server, none for any. On loopback it keeps a web page, whose own
+            name may point here, from reading answers.
+    """
+    guard = _Guard(api_key, hosts)
+    table = [Route(path, guard.wrap(path, handler), methods=[method]) for path, (method, handler) in routes.items()]
+    return Starlette(routes=table, lifespan=lifespan, exception_handlers={404: _no_route, 405: _no_route})
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a JSON request. Raises RequestRefused when it is too long, or called something else."""
+    # A web page may send text without asking, but not JSON: nobody's browser becomes a client by accident.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RequestRefused("the body must be of type application/json", code="invalid_content_type", status=415)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY_BYTES:
+            raise RequestRefused("the body is too long", code="request_too_large", status=413)
+    return bytes(body)
+
+
+async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
+    """The result of `work`, which is cancelled when the caller goes away. Raises ClientDisconnect then."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class EventStream(Response):
+    """Chunks as server-sent events. Make one with `begin`: an error before the first chunk has its own status."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, first: Mapping[str, Any], rest: Chunks) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        # The length of an empty body, which the base class has put there.
+        del self.headers["content-length"]
+        self._first = first
+        self._rest = rest
+
+    @classmethod
+    async def begin(cls, request: Request, chunks: Chunks) -> EventStream:
+        return cls(await unless_gone(request, anext(chunks)), chunks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        gone = asyncio.ensure_future(_gone(receive))
+        sending = asyncio.ensure_future(self._send_all(send))
+        try:
+            await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+            await self._rest.aclose()
+
+    async def _send_all(self, send: Send) -> None:
+        await send(_event(json.dumps(self._first)))
+        try:
+            async for chunk in self._rest:
+                await send(_event(json.dumps(chunk)))
+        except Exception as error:
+            log_error("a stream", error)
+            await send(_event(json.dumps(error_answer(error)[1])))
+        else:
+            await send(_event("[DONE]"))
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _Guard:
+    """Around each handler: the key, the host's name, errors as answers, and a line for the log."""
+
+    def __init__(self, api_key: str | None, hosts: Sequence[str]) -> None:
+        self._api_key = api_key
+        self._hosts = frozenset(hosts)
+
+    def wrap(self, path: str, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            started = time.monotonic()
+            try:
+                self._check(request)
+                response = await handler(request)
+            except ClientDisconnect:
+                _LOG.info("%s: the caller went away", path)
+                return Response(status_code=499)
+            except Exception as error:
+                log_error(path, error)
+                response = error_response(error)
+            _LOG.info("%s %d %.3f s", path, response.status_code, time.monotonic() - started)
+            return response
+
+        return guarded
+
+    def _check(self, request: Request) -> None:
+        if self._hosts and request.url.hostname not in self._hosts:
+            raise RequestRefused("this server is not known by that name", code="unknown_host", status=403)
+        if self._api_key is None:
+            return
+        sent = request.headers.get("authorization", "")
+        if not hmac.compare_digest(sent.encode(), f"Bearer {self._api_key}".encode()):
+            raise RequestRefused("the API key is missing or wrong", code="invalid_api_key", status=401)
+
+
+def error_response(error: Exception) -> Response:
+    status, body = error_answer(error)
+    return JSONResponse(body, status, {"retry-after": "1"} if status == 429 else None)
+
+
+def log_error(where: str, error: Exception) -> None:
+    """A defect's text could hold a value: log only its class and where it was raised."""
+    if isinstance(error, RequestRefused):
+        _LOG.info("%s refused: %s", where, error.code)
+    elif isinstance(error, SecureInferenceError):
+        _LOG.warning("%s ended with %s", where, type(error).__name__)
+    else:
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        _LOG.error("%s failed with %s\n%s", where, type(error).__name__, trace)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    message = "there is no such path here" if status == 404 else "this path takes another method"
+    return error_response(RequestRefused(message, code="unknown_url", status=status))
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the caller has closed its connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _event(data: str) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True}

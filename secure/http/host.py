@@ -1,0 +1,109 @@
+"""Runs an HTTP application in a thread of this process, and the rules of who may reach it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from secure.http.app import LOOPBACK
+from secure.parties.config import split_address
+from secure.parties.process.exit_codes import PortInUse
+from secure.parties.transport.tls import AUTHORITY
+from secure.protocols.core.errors import ConfigurationError, SessionError
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+
+
+class HttpServer:
+    """`start` binds and serves, `stop` ends it."""
+
+    def __init__(self, app: Starlette, address: str, certificates: Path | None = None) -> None:
+        """certificates: a folder with server.crt and server.key, for HTTPS. Raises ConfigurationError."""
+        self._host, self._port = parsed(address)
+        self._address = address
+        tls: dict[str, str] = {}
+        if certificates is not None:
+            tls = {"ssl_certfile": str(certificates / "server.crt"), "ssl_keyfile": str(certificates / "server.key")}
+            for path in tls.values():
+                if not Path(path).is_file():
+                    raise ConfigurationError(f"{path} is missing; make certificates with: secure ee certs --out DIR")
+        # No log of its own: its lines have paths and callers' addresses, and of an error the whole text.
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=tls.get("ssl_certfile"),
+            ssl_keyfile=tls.get("ssl_keyfile"),
+        )
+        self._server = uvicorn.Server(config)
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> int:
+        """Bind the port and serve; the port's number. Raises PortInUse."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((self._host, self._port), family=family, backlog=128)
+        except OSError as error:
+            raise PortInUse(
+                f"cannot listen on {self._address} ({error.strerror}); stop the other program or choose another address"
+            ) from None
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        self._thread.start()
+        # The socket accepts already; this waits until somebody answers.
+        pause = threading.Event()
+        for _ in range(int(_START_SECONDS / 0.01)):
+            if self._server.started:
+                return int(self._socket.getsockname()[1])
+            if not self._thread.is_alive():
+                break
+            pause.wait(0.01)
+        raise SessionError(f"the HTTP server on {self._address} did not start; its log says why")
+
+    def stop(self) -> None:
+        """Stop accepting, end every request, free the port."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
+        if self._socket is not None:
+            self._socket.close()
+
+
+def parsed(address: str) -> tuple[str, int]:
+    """Host and port of an address to listen on, 0 for any port. Raises ConfigurationError."""
+    host, _, port = address.rpartition(":")
+    if host and port == "0":
+        return host.strip("[]"), 0
+    try:
+        return split_address(address)
+    except ValueError:
+        raise ConfigurationError(f'the address is {address!r}; expected "host:port"') from None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach the address."""
+    return parsed(address)[0] in LOOPBACK
+
+
+def check_exposure(address: str, api_key: str | None, what: str) -> None:
+    """Raises ConfigurationError when other machines could use `what` without a key."""
+    if api_key is None and not is_loopback(address):
+        raise ConfigurationError(
+            f"{what} on {address} can be reached by other machines, so it needs an API key: set it in the environment "
+            "or name a file with it (see --help)"
+        )
+
+
+def authority_file(certificates: Path) -> Path:
+    """The authority that a server's certificate is checked with."""
+    return certificates / f"{AUTHORITY}.crt"

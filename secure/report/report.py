@@ -1,0 +1,202 @@
+"""What a prediction cost: seconds, rounds and bytes, by layer and by op, from the reports of all roles.
+
+Accounting: *online* bytes are what the computing parties send to each other, the replicated protocol's 16-byte seeds
+included. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte seeds included. Both are payload,
+before gRPC and TLS add their frames. What the client sends and gets back stands apart. Loading a model is no part of a
+prediction; its seconds stand apart too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from rich.console import RenderableType
+
+from secure.models.storage.capacity import human_bytes
+from secure.parties.client.conversation import Costs
+from secure.protocols.core.errors import InputError
+from secure.report.report_parts import RoleTotals, Row, grouped
+from secure.report.view import as_text, cost_table, view
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """The cost of one call. `print` shows tables by layer and by op; `rows` has every op of every layer.
+
+    seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
+    sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
+    """
+
+    rows: tuple[Row, ...]
+    roles: Mapping[str, RoleTotals]
+    seconds: float
+    load_seconds: float
+    sessions: int
+    sequences: int
+    tokens: int
+
+    @classmethod
+    def of_session(cls, costs: Costs, *, load_seconds: float, sequences: int, tokens: int) -> Report:
+        """The report of one session, in which `sequences` inputs were padded to `tokens` in total."""
+        reports = costs.reports
+        by_role = {role: {(row["layer"], row["op"]): row for row in report.rows} for role, report in reports.items()}
+        keys = dict.fromkeys(key for found in by_role.values() for key in found)
+        said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
+        rows = tuple(
+            Row.merged(*key, roles["p0"], roles["p1"], roles["dealer"])
+            if "dealer" in roles
+            else Row.merged_of_three(*key, list(roles.values()))
+            for key, roles in said
+        )
+        totals = {
+            role: RoleTotals(
+                role,
+                report.wire_bytes_sent,
+                report.wire_bytes_received,
+                report.messages,
+                report.seconds,
+                report.peak_memory_bytes,
+            )
+            for role, report in reports.items()
+        }
+        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens)
+
+    @classmethod
+    def total(cls, reports: Sequence[Report]) -> Report:
+        """Several sessions of one model, one after another, as one report."""
+        result, *others = reports
+        for other in others:
+            result = replace(
+                result,
+                rows=grouped([*result.rows, *other.rows], lambda row: (row.layer, row.op)),
+                roles={role: totals.plus(other.roles[role]) for role, totals in result.roles.items()},
+                seconds=result.seconds + other.seconds,
+                sessions=result.sessions + other.sessions,
+                sequences=result.sequences + other.sequences,
+                tokens=result.tokens + other.tokens,
+            )
+        return result
+
+    @property
+    def computing(self) -> tuple[str, ...]:
+        """The parties that hold shares."""
+        return tuple(role for role in self.roles if role != "dealer")
+
+    @property
+    def rounds(self) -> int:
+        """Exchanges between computing parties, and messages that one of them waits for before."""
+        return sum(row.rounds for row in self.rows)
+
+    @property
+    def online_bytes(self) -> int:
+        """Sent by the computing parties to each other, as the transport counted them."""
+        return sum(self._sent_to_computing(role) for role in self.computing)
+
+    @property
+    def dealer_bytes(self) -> int:
+        """Sent by the dealer, as the transport counted them; zero where there is none."""
+        return self._sent_to_computing("dealer") if "dealer" in self.roles else 0
+
+    @property
+    def input_bytes(self) -> int:
+        """Sent by the client to the computing parties."""
+        return sum(self.roles[role].bytes_received.get("client", 0) for role in self.computing)
+
+    @property
+    def output_bytes(self) -> int:
+        """Sent by the computing parties to the client."""
+        return sum(self._sent(role, "client") for role in self.computing)
+
+    def by_layer(self) -> tuple[Row, ...]:
+        """Every layer once, all its ops together."""
+        return grouped((replace(row, op="") for row in self.rows), lambda row: (row.layer, ""))
+
+    def by_op(self) -> tuple[Row, ...]:
+        """Every op once, over all layers."""
+        return grouped((replace(row, layer="") for row in self.rows), lambda row: ("", row.op))
+
+    def to_json(self) -> str:
+        """For programs. `from_json` is the inverse; `schema` changes when a field does."""
+        value = {
+            "schema": SCHEMA,
+            "seconds": self.seconds,
+            "load_seconds": self.load_seconds,
+            "sessions": self.sessions,
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "totals": {
+                "rounds": self.rounds,
+                "online_bytes": self.online_bytes,
+                "dealer_bytes": self.dealer_bytes,
+                "input_bytes": self.input_bytes,
+                "output_bytes": self.output_bytes,
+            },
+            "roles": {role: asdict(totals) for role, totals in self.roles.items()},
+            "rows": [asdict(row) for row in self.rows],
+        }
+        return json.dumps(value, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Raises InputError when the text is no report of this schema."""
+        try:
+            value = json.loads(text)
+            if value["schema"] != SCHEMA:
+                raise InputError(f"the report has schema {value['schema']!r}, this version reads {SCHEMA}")
+            return cls(
+                tuple(Row(**row) for row in value["rows"]),
+                {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
+                *(value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")),
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise InputError(f"not a report: {type(error).__name__} at {error}") from None
+
+    def to_text(self, *, every_row: bool = False, width: int = 110) -> str:
+        """The tables as plain text. every_row: also each op of each layer."""
+        return as_text(self.view(every_row=every_row), width)
+
+    def view(self, *, every_row: bool = False) -> RenderableType:
+        """The tables, for a rich console."""
+        tables = [
+            cost_table("By layer", [(row.layer, row) for row in self.by_layer()]),
+            cost_table("By op", [(row.op, row) for row in self.by_op()]),
+        ]
+        if every_row:
+            tables.append(cost_table("By layer and op", [(f"{row.layer}  {row.op}", row) for row in self.rows]))
+        return view(self._summary(), tables)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __rich__(self) -> RenderableType:
+        return self.view()
+
+    def _sent(self, sender: str, receiver: str) -> int:
+        return self.roles[sender].bytes_sent.get(receiver, 0)
+
+    def _sent_to_computing(self, sender: str) -> int:
+        return sum(self._sent(sender, role) for role in self.computing)
+
+    def _dealt(self) -> str:
+        if "dealer" not in self.roles:
+            return "no dealer"
+        return ", ".join(f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
+
+    def _summary(self) -> dict[str, str]:
+        sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
+        batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
+        each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
+        peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
+        return {
+            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
+            "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
+            "Rounds": f"{self.rounds}",
+            "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
+            "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({self._dealt()})",
+            "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
+            "Peak memory": f"{peaks}  (since each began)",
+        }

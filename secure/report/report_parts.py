@@ -1,0 +1,112 @@
+"""The parts of a report: what one op of one layer cost, and what one process did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MeterRow = Mapping[str, Any]
+"""A row of `secure.protocols.core.cost.Meter.snapshot`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One op within one layer.
+
+    online_bytes: sent by the computing parties to each other. dealer_bytes: sent by the dealer, if there is one.
+    seconds: of the slowest computing party, waiting for messages included. dealer_seconds: of the dealer, who works
+    ahead at the same time.
+    """
+
+    layer: str
+    op: str
+    calls: int
+    rounds: int
+    online_bytes: int
+    dealer_bytes: int
+    seconds: float
+    dealer_seconds: float
+
+    @classmethod
+    def merged(cls, layer: str, op: str, p0: MeterRow, p1: MeterRow, dealer: MeterRow) -> Row:
+        """Put together what the three roles say of one op of one layer; a role that says nothing passes {}."""
+        return cls(
+            layer,
+            op,
+            calls=max(int(row.get("calls", 0)) for row in (p0, p1, dealer)),
+            rounds=max(int(row.get("rounds", 0)) for row in (p0, p1)),
+            online_bytes=sum(int(row.get("online_bytes", 0)) for row in (p0, p1)),
+            dealer_bytes=int(dealer.get("dealer_bytes", 0)),
+            seconds=max(float(row.get("seconds", 0.0)) for row in (p0, p1)),
+            dealer_seconds=float(dealer.get("seconds", 0.0)),
+        )
+
+    @classmethod
+    def merged_of_three(cls, layer: str, op: str, rows: Sequence[MeterRow]) -> Row:
+        """The same of three computing parties, who help each other in turn.
+
+        Two of them count a gate's rounds, the helper none; what a helper deals counts there and where it arrives.
+        """
+        total = {
+            name: sum(int(row.get(name, 0)) for row in rows) for name in ("rounds", "online_bytes", "dealer_bytes")
+        }
+        return cls(
+            layer,
+            op,
+            calls=max(int(row.get("calls", 0)) for row in rows),
+            rounds=total["rounds"] // 2,
+            online_bytes=total["online_bytes"] + total["dealer_bytes"] // 2,
+            dealer_bytes=0,
+            seconds=max(float(row.get("seconds", 0.0)) for row in rows),
+            dealer_seconds=0.0,
+        )
+
+    def plus(self, other: Row) -> Row:
+        """The sum of two rows, under this one's names."""
+        return Row(
+            self.layer,
+            self.op,
+            self.calls + other.calls,
+            self.rounds + other.rounds,
+            self.online_bytes + other.online_bytes,
+            self.dealer_bytes + other.dealer_bytes,
+            self.seconds + other.seconds,
+            self.dealer_seconds + other.dealer_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class RoleTotals:
+    """One process: bytes of payload and messages by peer, seconds, and the most memory it held since its start."""
+
+    role: str
+    bytes_sent: Mapping[str, int]
+    bytes_received: Mapping[str, int]
+    messages_sent: Mapping[str, int]
+    seconds: float
+    peak_memory_bytes: int
+
+    def plus(self, other: RoleTotals) -> RoleTotals:
+        """Both together; of the memory, the higher peak."""
+        return RoleTotals(
+            self.role,
+            _added(self.bytes_sent, other.bytes_sent),
+            _added(self.bytes_received, other.bytes_received),
+            _added(self.messages_sent, other.messages_sent),
+            self.seconds + other.seconds,
+            max(self.peak_memory_bytes, other.peak_memory_bytes),
+        )
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], tuple[str, str]]) -> tuple[Row, ...]:
+    """Rows of equal key added up, in the order of their first appearance."""
+    groups: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        place = key(row)
+        groups[place] = groups[place].plus(row) if place in groups else row
+    return tuple(groups.values())
+
+
+def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from secure.parties.client.root_cause import root_cause
+from secure.parties.process.exit_codes import HELP, ExitCode, PortInUse, exit_code
+from secure.parties.transport.failures import failure_frame, rebuild
+from secure.protocols.core import errors
+from secure.protocols.core.errors import InputError, PartyLost, PartyUnreachable, SecureInferenceError
+
+
+def lost(role: str) -> PartyLost:
+    return PartyLost(role, "layer 3")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reported", "role"),
+    [
+        (["p0"], {"p1": "p0", "dealer": "p1"}, "p0"),
+        ([], {"p1": "p0"}, "p0"),
+        ([], {"dealer": "p1", "p1": "p0"}, "p0"),
+        ([], {"p0": "p1", "p1": "dealer"}, "dealer"),
+        # Two that blame each other: the link between them broke; the answer to the first report stands.
+        ([], {"p0": "p1", "p1": "p0"}, "p0"),
+    ],
+)
+def test_the_lost_role_at_the_root_is_named(broken: list[str], reported: dict[str, str], role: str) -> None:
+    error = root_cause({name: lost(name) for name in broken}, {name: lost(of) for name, of in reported.items()})
+    assert isinstance(error, PartyLost)
+    assert error.role == role
+
+
+def test_an_error_of_its_own_beats_a_lost_peer() -> None:
+    error = InputError("too long")
+    assert root_cause({}, {"p1": lost("p0"), "p0": error}) is error
+
+
+def tree(kind: type[SecureInferenceError]) -> list[type[SecureInferenceError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
+
+
+EXAMPLES: list[SecureInferenceError] = [
+    errors.HandshakeError("model digest", "aa", "bb", "p1 with p0"),
+    PartyUnreachable("p1", "host:1", 5.0),
+    PartyLost("dealer", "layer 2", "gone"),
+    *(
+        kind("what happened")
+        for kind in tree(SecureInferenceError)
+        if kind.__module__ == errors.__name__ and not issubclass(kind, errors.SessionError)
+    ),
+    errors.SessionError("ended"),
+]
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_every_error_of_the_tree_crosses_the_wire(error: SecureInferenceError) -> None:
+    again = rebuild(failure_frame(error, "p1", "layer 2").failure)
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again).keys() >= vars(error).keys()
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_every_error_has_an_exit_code_with_a_sentence(error: SecureInferenceError) -> None:
+    code = exit_code(error)
+    assert code is not ExitCode.OK and HELP[code].endswith(".")
+
+
+def test_special_exit_codes() -> None:
+    assert exit_code(PortInUse("7100")) is ExitCode.PORT_IN_USE
+    assert exit_code(KeyboardInterrupt()) is ExitCode.INTERRUPTED
+    assert exit_code(ValueError()) is ExitCode.DEFECT
+    assert set(HELP) == set(ExitCode)

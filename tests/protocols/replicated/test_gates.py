@@ -1,0 +1,71 @@
+"""The replicated family's gates: each costs what it declares, and every message is uniform, whoever helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from secure.protocols.core.cost import Cost
+from secure.protocols.replicated.gates.resharing import ReplicatedGate
+from tests.protocols.beaver.test_security import ENOUGH_BYTES, assert_uniform
+from tests.protocols.replicated_gates import ROWS, Row, Shape, run_gate
+
+CASES = [
+    pytest.param(row, shapes, helper, id=f"{row.name}-{'x'.join(map(str, shapes[0]))}-helper{helper}")
+    for row in ROWS
+    for i, shapes in enumerate(row.shapes)
+    for helper in ([i % 3] if i else range(3))
+]
+
+
+def test_every_gate_of_the_family_has_a_row() -> None:
+    kinds = {run_gate(row, row.shapes[0], 0).kind for row in ROWS}
+    assert set(ReplicatedGate.__subclasses__()) <= kinds
+
+
+@pytest.mark.parametrize(("row", "shapes", "helper"), CASES)
+def test_measured_is_declared(row: Row, shapes: tuple[Shape, ...], helper: int) -> None:
+    run = run_gate(row, shapes, helper)
+    declared = run.declared
+    first, second = f"p{(helper + 1) % 3}", f"p{(helper + 2) % 3}"
+    assert run.measured[second] == declared
+    assert run.measured[f"p{helper}"] == Cost(0, 0, declared.dealer_bytes)
+    assert run.measured[first] == Cost(declared.rounds, declared.online_bytes, 0)
+    sent = {party: sum(map(len, messages)) for party, messages in run.sent.items()}
+    assert sent == {first: declared.online_bytes, second: declared.online_bytes, f"p{helper}": declared.dealer_bytes}
+
+
+# What the docstrings promise, in numbers: rounds, bytes of first and second each, bytes of the helper, for 8 elements.
+PROMISED = {
+    "reshare-64": Cost(1, 64, 0),
+    "reshare-21": Cost(1, 24, 0),
+    "truncate-64-48": Cost(1, 0, 48),
+    "lift-48-64": Cost(2, 16, 32),
+    "rescale-open-48": Cost(1, 48, 24),
+    "product": Cost(1, 64, 48),
+    "product-unscaled": Cost(1, 64, 64),
+    "triple-product": Cost(2, 64, 3 * 64 + 32),
+    # As in the beaver family, but the helper's message is a round of its own.
+    "carry-16": Cost(3, 6 + 1, 4 * 15 + 15 + 8 * 8),
+}
+
+
+@pytest.mark.parametrize(("name", "promised"), PROMISED.items(), ids=str)
+def test_costs_in_numbers(name: str, promised: Cost) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    assert run_gate(row, tuple((8,) for _ in row.shapes[0]), 0).declared == promised
+
+
+@pytest.mark.parametrize("helper", range(3))
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_message_is_uniform(row: Row, helper: int) -> None:
+    few, shapes = 8, row.shapes[1 if len(row.shapes[0]) == 1 else 0]
+
+    def of_length(count: int) -> tuple[Shape, ...]:
+        return tuple((count, *shape[1:]) if i == 0 else shape for i, shape in enumerate(shapes))
+
+    small = run_gate(row, of_length(few), helper)
+    least = min(sum(map(len, messages)) for messages in small.sent.values() if messages)
+    run = run_gate(row, of_length(-(-few * ENOUGH_BYTES // least)), helper)
+    for party, messages in run.sent.items():
+        if messages:
+            assert_uniform(b"".join(messages), 1, f"{row.name} from {party}")

@@ -1,0 +1,107 @@
+"""One tiny model, one set of certificates; servers in the test's process on free ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from starlette.applications import Starlette
+
+from secure.ee.engine.server_engine import TransformersEngine
+from secure.http.host import HttpServer
+from secure.parties.encrypted.client import GenerationClient
+from secure.parties.encrypted.engine import GenerationEngine, GenerationLimits, Sampling
+from secure.parties.encrypted.server import GenerationServer
+from secure.parties.encrypted.service import make_generation_certificates
+from secure.protocols.equivariant.key import Key
+from tests.secure.ee.serving.fakes import FakeEngine
+from tests.secure.ee.serving.tiny import Tiny, make_tiny
+
+Start = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generation") / "certificates"
+    make_generation_certificates(folder, {"server": ["127.0.0.1"]})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("tiny"), Key(bytes(range(32))))
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny: Tiny) -> TransformersEngine:
+    return TransformersEngine(tiny.encrypted)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def start(certificates: Path) -> Iterator[Start]:
+    """Start a server over an engine; gives its port."""
+    servers: list[GenerationServer] = []
+
+    def begin(engine: GenerationEngine, limits: GenerationLimits | None = None, address: str = "127.0.0.1:0") -> int:
+        server = GenerationServer(address, certificates, engine, limits)
+        port = server.start()
+        servers.append(server)
+        return port
+
+    yield begin
+    for server in servers:
+        server.stop(0)
+
+
+@pytest.fixture
+def connect(certificates: Path) -> Iterator[Callable[..., GenerationClient]]:
+    clients: list[GenerationClient] = []
+
+    def dial(port: int, key_check: str, **options: float) -> GenerationClient:
+        clients.append(GenerationClient(f"127.0.0.1:{port}", certificates, key_check, **options))
+        return clients[-1]
+
+    yield dial
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def serve_http() -> Iterator[Callable[..., int]]:
+    """Serve an application on a free port of loopback; gives the port."""
+    servers: list[HttpServer] = []
+
+    def begin(app: Starlette, certificates: Path | None = None) -> int:
+        servers.append(HttpServer(app, "127.0.0.1:0", certificates))
+        return servers[-1].start()
+
+    yield begin
+    for server in reversed(servers):
+        server.stop()
+
+
+@pytest.fixture
+def openai_client() -> Iterator[Callable[..., openai.OpenAI]]:
+    """An existing client: nothing but its base URL is changed."""
+    clients: list[openai.OpenAI] = []
+
+    def make(port: int, api_key: str = "unused", **options: object) -> openai.OpenAI:
+        url = f"http://127.0.0.1:{port}/v1"
+        clients.append(openai.OpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=30, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def drain(client: GenerationClient, ids: list[int], sampling: Sampling, **options: bool) -> list[int]:
+    """All ids of a stream."""
+    return [token for part in client.generate(ids, sampling, **options) for token in part]

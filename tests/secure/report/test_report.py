@@ -1,0 +1,142 @@
+"""Reports: put together from roles, added up, shown, and written as JSON and read back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from secure.models.storage.capacity import human_bytes
+from secure.parties.client.conversation import Costs, RoleReport
+from secure.protocols.core.errors import InputError
+from secure.report.report import SCHEMA, Report
+
+
+def row(layer: str, op: str, **changes: Any) -> dict[str, Any]:
+    base = {"layer": layer, "op": op, "calls": 2, "rounds": 3, "online_bytes": 100, "dealer_bytes": 0, "seconds": 0.5}
+    return base | changes
+
+
+def costs(seconds: float = 1.5, peak: int = 1000) -> Costs:
+    party = [row("layer.0", "product"), row("layer.0", "open", rounds=1), row("pooling", "product", seconds=0.25)]
+    other = [row("layer.0", "product", seconds=0.75), *party[1:]]
+    nothing: dict[str, Any] = {"rounds": 0, "online_bytes": 0}
+    dealt = [
+        row("layer.0", "product", dealer_bytes=70, **nothing),
+        row("layer.0", "open", **nothing),
+        row("pooling", "product", dealer_bytes=30, **nothing),
+    ]
+    reports = {
+        "p0": RoleReport("p0", party, {"p1": 300, "client": 8}, {"client": 16, "p1": 300}, {"p1": 7}, 1.0, peak),
+        "p1": RoleReport("p1", other, {"p0": 300, "client": 8}, {"client": 64, "p0": 300}, {"p0": 7}, 1.1, 2000),
+        "dealer": RoleReport("dealer", dealt, {"p0": 16, "p1": 116}, {"p0": 0}, {"p1": 3}, 0.9, 500),
+    }
+    return Costs(reports, seconds)
+
+
+@pytest.fixture
+def report() -> Report:
+    return Report.of_session(costs(), load_seconds=4.0, sequences=2, tokens=12)
+
+
+def test_totals(report: Report) -> None:
+    assert report.rounds == 7
+    assert report.online_bytes == 600
+    assert report.dealer_bytes == 132
+    assert report.input_bytes == 80
+    assert report.output_bytes == 16
+    assert sum(row.online_bytes for row in report.rows) == report.online_bytes
+    assert sum(row.dealer_bytes for row in report.rows) == report.dealer_bytes - 2 * 16
+
+
+def test_rows_are_of_all_roles(report: Report) -> None:
+    first = report.rows[0]
+    assert (first.layer, first.op, first.calls, first.rounds) == ("layer.0", "product", 2, 3)
+    assert (first.online_bytes, first.dealer_bytes) == (200, 70)
+    assert (first.seconds, first.dealer_seconds) == (0.75, 0.5)
+
+
+def test_by_layer_and_by_op(report: Report) -> None:
+    assert [(row.layer, row.rounds, row.online_bytes) for row in report.by_layer()] == [
+        ("layer.0", 4, 400),
+        ("pooling", 3, 200),
+    ]
+    assert [(row.op, row.calls, row.dealer_bytes) for row in report.by_op()] == [("product", 4, 100), ("open", 2, 0)]
+
+
+def test_sessions_add_up() -> None:
+    parts = [
+        Report.of_session(costs(seconds, peak), load_seconds=4.0, sequences=2, tokens=12)
+        for seconds, peak in ((1.0, 10), (2.0, 30), (3.0, 20))
+    ]
+    total = Report.total(parts)
+    assert total.seconds == 6.0
+    assert total.load_seconds == 4.0
+    assert (total.sessions, total.sequences, total.tokens) == (3, 6, 36)
+    assert (total.rounds, total.online_bytes, total.dealer_bytes) == (21, 1800, 396)
+    assert total.roles["p0"].peak_memory_bytes == 30
+    assert total.roles["p1"].messages_sent == {"p0": 21}
+    assert Report.total(parts[:1]) == parts[0]
+
+
+def test_json_round_trip(report: Report) -> None:
+    text = report.to_json()
+    assert Report.from_json(text) == report
+    value = json.loads(text)
+    assert value["schema"] == SCHEMA
+    assert value["totals"] == {
+        "rounds": 7,
+        "online_bytes": 600,
+        "dealer_bytes": 132,
+        "input_bytes": 80,
+        "output_bytes": 16,
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"report"', '{"schema": 1}', '{"schema": 1, "rows": [{}]}'])
+def test_json_that_is_no_report(text: str) -> None:
+    with pytest.raises(InputError, match="not a report"):
+        Report.from_json(text)
+
+
+def test_json_of_another_schema(report: Report) -> None:
+    value = json.loads(report.to_json()) | {"schema": 99}
+    with pytest.raises(InputError, match="schema 99, this version reads 1"):
+        Report.from_json(json.dumps(value))
+
+
+def test_text_says_what_is_included(report: Report) -> None:
+    text = str(report)
+    for part in (
+        "600 B",
+        "132 B",
+        "4.000 for loading",
+        "By layer",
+        "By op",
+        "sent by P0 plus by P1",
+        "sent by the dealer",
+    ):
+        assert part in text
+    assert "By layer and op" not in text
+    assert "By layer and op" in report.to_text(every_row=True)
+    assert "\x1b" not in text
+    assert max(map(len, report.to_text(width=80).splitlines())) <= 80
+    assert "…" not in report.to_text(width=80)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (34_967_082, "35.0 MB"),
+        (2_500_000_000, "2.50 GB"),
+        (10**15, "1000 TB"),
+    ],
+)
+def test_human_bytes(count: int, text: str) -> None:
+    assert human_bytes(count) == text
