@@ -195,7 +195,7 @@ class Launcher:
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Block until the parties stop; False after `timeout_seconds`. Raises SessionError when one died by itself."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        # A Ctrl-C that arrives just before a wait begins is handled only when the wait returns: so it is cut into steps.
+        # A Ctrl-C that arrives just before a wait begins is handled only when the wait returns, so it has steps.
         while not (stopped := self._stopping.wait(_WAIT_SECONDS)):
             if deadline is not None and time.monotonic() > deadline:
                 break
