@@ -36,7 +36,7 @@ from secure.models.families.llama_config import (
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.weighted import Layers
-from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.secret import Protocol, Secret, multiply
 from secure.protocols.functions.embedding import embedding
 from secure.protocols.functions.layernorm import rms_normalise
 from secure.protocols.functions.rotary import rotate, rotations
@@ -58,7 +58,7 @@ class Llama(Decoder):
         return [ids]
 
     def embed(self, protocol: Protocol, weights: Mapping[str, Any], one_hot: Secret) -> Secret:
-        return embedding(one_hot, protocol.factor(weights["embeddings.table"]))
+        return embedding(one_hot, weights["embeddings.table"])
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         config, x = self.config, embeddings
@@ -102,7 +102,7 @@ class Llama(Decoder):
         inner = self.config.inner
         joined = layers.dense(f"{name}.feedforward.gate_up", x, wide=True)
         gate, up = ACTIVATIONS[self.config.activation](joined[..., :inner]), joined[..., inner:]
-        product = layers.protocol.multiply(gate, up, fraction_bits=up.fraction_bits)
+        product = multiply(gate, up, fraction_bits=up.fraction_bits)
         return layers.dense(f"{name}.feedforward.down", product)
 
 
