@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from bench import baseline, generation, report, results
+from bench import baseline, generation, house, report, results
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
@@ -183,6 +185,22 @@ def guard(
     if differences:
         console.print(f"if the change is meant: {baseline.UPDATE}")
         raise typer.Exit(1)
+
+
+@app.command("house")
+def count_house(
+    root: Annotated[
+        Path, typer.Option(help="another checkout, of any commit since the first", file_okay=False)
+    ] = house.ROOT,
+) -> None:
+    """Count the structure: largest folder, file and class, what families share, words with two meanings.
+
+    Example: python -m bench house --root ../older-checkout
+    """
+    table = Table("count", "found", "most", "where")
+    for count in house.counts(root):
+        table.add_row(count.what, str(count.value), "" if count.most is None else str(count.most), count.where)
+    console.print(table)
 
 
 def _show(record: dict[str, Any]) -> None:
