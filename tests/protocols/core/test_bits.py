@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure.protocols.core import bits
+from tests.loops import with_both_loops
 from tests.protocols.core.test_ring import WORDS, random_words
 
 COUNTS = [1, 2, 7, 8, 9, 20, 31, 32, 33, 63, 64]
@@ -15,8 +16,7 @@ ELEMENTS = [1, 2, 7, 8, 9, 15, 16, 17, 1001]
 
 
 @pytest.mark.usefixtures("loops")
-@pytest.mark.parametrize("elements", ELEMENTS)
-@pytest.mark.parametrize("count", COUNTS)
+@with_both_loops(elements=ELEMENTS, count=COUNTS)
 def test_kernels_equal_references(elements: int, count: int) -> None:
     x = random_words(elements)
     planes = bits.to_planes(x, count)

@@ -12,6 +12,7 @@ from secure.protocols.functions import gelu, silu
 from secure.protocols.functions.reciprocal_and_root import reciprocal_function
 from secure.protocols.masked.comparison.digits import Group
 from secure.protocols.masked.gates.pieces import harmonics_of
+from tests.loops import with_both_loops
 from tests.protocols.core.test_ring import random_words
 
 pytestmark = pytest.mark.usefixtures("loops")
@@ -20,9 +21,9 @@ SHAPES = [((1, 1), (1, 1)), ((3, 8), (8, 5)), ((2, 9), (9, 513)), ((5, 31), (31,
 BATCHES = [((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 9), (3, 9, 2)), ((4, 1, 6), (6, 6))]
 
 
-@pytest.mark.parametrize(("left", "right"), SHAPES + BATCHES)
-@pytest.mark.parametrize("bits", [64, 48, 32])
-def test_matmul(left: tuple[int, ...], right: tuple[int, ...], bits: int) -> None:
+@with_both_loops(shapes=SHAPES + BATCHES, bits=[64, 48, 32])
+def test_matmul(shapes: tuple[tuple[int, ...], tuple[int, ...]], bits: int) -> None:
+    left, right = shapes
     a, b = random_words(*left), random_words(*right, seed=1)
     due = ring.matmul_reference(a, b)
     assert torch.equal(ring.low(ring.matmul(a, b, bits), bits), ring.low(due, bits))
@@ -35,8 +36,7 @@ def test_matmul_of_views() -> None:
     assert torch.equal(ring.matmul(a[::2], b.T), ring.matmul_reference(a[::2], b.T))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 8, 1001])
-@pytest.mark.parametrize("bits", [8, 17, 31, 33, 40, 47, 56, 64])
+@with_both_loops(count=[1, 2, 3, 8, 1001], bits=[8, 17, 31, 33, 40, 47, 56, 64])
 def test_pack_and_unpack(bits: int, count: int) -> None:
     x, y = random_words(count), random_words(count, seed=1)
     raw = ring.pack(x, bits)
@@ -58,12 +58,13 @@ HARMONICS = {
 }
 
 
-@pytest.mark.parametrize("elements", [1, 33, 1024, 2500])
-@pytest.mark.parametrize("name", HARMONICS)
-def test_harmonics(name: str, elements: int, loops: str) -> None:
+@with_both_loops(
+    name=list(HARMONICS),
+    elements=[1, 33, 1024, 2500],
+    card=lambda name, elements: elements <= (33 if name == "octaves" else 1024),
+)
+def test_harmonics(name: str, elements: int) -> None:
     """Both sides, over several stretches of memory, and results that are not zero before."""
-    if loops == "card" and elements > (33 if name == "octaves" else 1024):
-        pytest.skip("takes long")
     found, x = HARMONICS[name], random_words(elements, seed=3)
     count, pieces = len(found.numbers), len(found.periods)
     for less in (0, 12):
@@ -175,12 +176,14 @@ def test_power_products() -> None:
     assert torch.equal(found, local.power_products_reference(negative, bits, shares, 31, 4))
 
 
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("row", [1, 2, 63, 5000])
-@pytest.mark.parametrize(("numbers", "digit_bits"), [(2, 4), (1, 1), (1, 6), (33, 8)])
-def test_leaves(numbers: int, digit_bits: int, row: int, first: bool, loops: str) -> None:
-    if loops == "card" and (row > 63 or digit_bits == 8):
-        pytest.skip("takes long")
+@with_both_loops(
+    group=[(2, 4), (1, 1), (1, 6), (33, 8)],
+    row=[1, 2, 63, 5000],
+    first=[False, True],
+    card=lambda group, row, first: row <= 63 and group != (33, 8),
+)
+def test_leaves(group: tuple[int, int], row: int, first: bool) -> None:
+    numbers, digit_bits = group
     shapes = (numbers, 3, digit_bits, row), (2**digit_bits - 1, 3, row)
     not_c, products = (random_words(*shape, seed=1).to(torch.uint8) for shape in shapes)
     for found, due in zip(
@@ -189,13 +192,14 @@ def test_leaves(numbers: int, digit_bits: int, row: int, first: bool, loops: str
         assert torch.equal(found, due)
 
 
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("needs_equal", [False, True])
-@pytest.mark.parametrize("row", [1, 63, 5000])
-@pytest.mark.parametrize("size", [2, 3, 5, 6, 10])
-def test_merge(size: int, row: int, needs_equal: bool, first: bool, loops: str) -> None:
-    if loops == "card" and (row > 63 or size > 6):
-        pytest.skip("takes long")
+@with_both_loops(
+    size=[2, 3, 5, 6, 10],
+    row=[1, 63, 5000],
+    needs_equal=[False, True],
+    first=[False, True],
+    card=lambda size, row, needs_equal, first: row <= 63 and size <= 6,
+)
+def test_merge(size: int, row: int, needs_equal: bool, first: bool) -> None:
     group = Group(size, needs_equal)
     counts = group.variables, group.variables, group.shared_planes
     opened, masks, shared = (
