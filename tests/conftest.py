@@ -30,5 +30,5 @@ def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         pytest.importorskip("triton")
         if torch.cuda.is_available():
             pytest.skip("tests/gpu compares them on the card")
-        monkeypatch.setattr("secure.protocols.core.kernels.card.serve", lambda device: True)
+        monkeypatch.setattr("secure.protocols.core.kernels.dispatch.form_for", lambda device: "card")
     return str(request.param)

@@ -8,8 +8,9 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from secure.protocols.core import bits, local, ring
+from secure.protocols.core import bits, ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels import selection
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
@@ -138,7 +139,7 @@ class Decompose(Gate[Tensor]):
         opened_bits = open_bits(party, differ, opened.numel())
         mask = party.correlation((self.count, opened.numel()), self.bits)
         ones = torch.full_like(mask, int(party.index == 0))
-        share = local.select(*(t.reshape(-1) for t in (opened_bits, ones, mask)))
+        share = selection.select(*(t.reshape(-1) for t in (opened_bits, ones, mask)))
         return share.reshape(self.count, *self.pair.opened.shape).movedim(0, -1)
 
     def _joined(self, party: Party, level: _Level, generated: Tensor, passed: Tensor) -> tuple[Tensor, Tensor]:
