@@ -6,6 +6,7 @@ module's inputs, and a plain tensor where it follows from weights and constants 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,16 @@ _relu = function("relu")
 
 def gelu(b: Builder, x: Value, approximate: str = "none") -> Value:
     return b.add(Function("gelu" if approximate == "none" else "gelu_tanh"), x)
+
+
+def elu(b: Builder, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
+    """scale x above zero, scale alpha (e^(input_scale x) - 1) below."""
+    if not input_scale > 0:
+        raise Unsupported(f"ELU with input_scale {input_scale}; positive ones are served")
+    # With y = input_scale x, ELU(y) - ReLU(y) is what is below zero.
+    below = number_times(b, b.add(Function("elu"), number_times(b, x, input_scale)), scale * alpha)
+    left = scale - scale * alpha * input_scale
+    return below if math.isclose(left, 0, abs_tol=2.0**-24) else add(b, below, number_times(b, _relu(b, x), left))
 
 
 def leaky_relu(b: Builder, x: Value, negative_slope: float = 0.01) -> Value:
