@@ -107,7 +107,7 @@ def gelu(b: Builder, x: Value, approximate: str = "none") -> Value:
 def elu(b: Builder, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
     """scale x above zero, scale alpha (e^(input_scale x) - 1) below."""
     if not input_scale > 0:
-        raise Unsupported(f"ELU with input_scale {input_scale}; positive ones are served")
+        raise UnsupportedOperator(f"ELU with input_scale {input_scale}; positive ones are served")
     # With y = input_scale x, ELU(y) - ReLU(y) is what is below zero.
     below = number_times(b, b.add(Function("elu"), number_times(b, x, input_scale)), scale * alpha)
     left = scale - scale * alpha * input_scale
