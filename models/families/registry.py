@@ -7,7 +7,7 @@ from dataclasses import replace
 from secure.models.contract.architecture import Architecture
 from secure.models.families.bert_kin import BERT, DISTILBERT, ROBERTA
 from secure.models.families.gpt2 import GPT2
-from secure.models.families.llama import LLAMA, MISTRAL, QWEN2
+from secure.models.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3
 from secure.models.families.vit_checkpoint import VIT
 from secure.protocols.core.errors import CheckpointError
 
@@ -19,6 +19,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "llama": LLAMA,
     "mistral": MISTRAL,
     "qwen2": QWEN2,
+    "qwen3": QWEN3,
     "roberta": ROBERTA,
     "vit": VIT,
     "xlm-roberta": replace(ROBERTA, stem="XLMRoberta"),
