@@ -1,14 +1,16 @@
-"""python -m bench: measure gates, layers, models and peers, write bench/results, renew README's tables and plots."""
+"""python -m bench: measure gates, layers, models and peers, write bench/results, renew tables and plots."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from bench import baseline, generation, report, results
+from bench import baseline, generation, house, report, results
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
@@ -157,7 +159,7 @@ app.command()(numerics)
 
 @app.command("report")
 def renew_report() -> None:
-    """Renew README's tables and the plots in bench/plots from bench/results, and from nothing else.
+    """Renew README's table, docs/measured.md, bench/RESULTS.md and bench/plots, from bench/results and nothing else.
 
     Example: python -m bench report
     """
@@ -183,6 +185,22 @@ def guard(
     if differences:
         console.print(f"if the change is meant: {baseline.UPDATE}")
         raise typer.Exit(1)
+
+
+@app.command("house")
+def count_house(
+    root: Annotated[
+        Path, typer.Option(help="another checkout, of any commit since the first", file_okay=False)
+    ] = house.ROOT,
+) -> None:
+    """Count the structure: largest folder, file and class, what families share, words with two meanings.
+
+    Example: python -m bench house --root ../older-checkout
+    """
+    table = Table("count", "found", "most", "where")
+    for count in house.counts(root):
+        table.add_row(count.what, str(count.value), "" if count.most is None else str(count.most), count.where)
+    console.print(table)
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ class Launcher:
         memory_bytes: int | None = None,
         device: str | None = None,
     ) -> None:
-        """As for `launch`. `stop_when_one_ends`: whether the death of one party stops the others."""
+        """Takes what `launch` takes. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
         self._config = config
         self._roles = family(protocol).roles
@@ -195,7 +195,7 @@ class Launcher:
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Block until the parties stop; False after `timeout_seconds`. Raises SessionError when one died by itself."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        # In steps: a Ctrl-C that arrives just before a wait begins is handled only when the wait returns.
+        # A Ctrl-C that arrives just before a wait begins is handled only when the wait returns, so it has steps.
         while not (stopped := self._stopping.wait(_WAIT_SECONDS)):
             if deadline is not None and time.monotonic() > deadline:
                 break

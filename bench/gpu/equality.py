@@ -14,7 +14,6 @@ from torch import Tensor
 from bench.gpu.model import Setting, load, make_model, predict
 from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from secure.models.contract.manifest import VISIBILITIES, WeightVisibility
-from secure.protocols.beaver import gates
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Secret
@@ -28,6 +27,7 @@ from secure.protocols.functions.reciprocal_and_root import reciprocal
 from secure.protocols.functions.relu import relu
 from secure.protocols.functions.softmax import softmax
 from secure.protocols.functions.tanh import tanh
+from secure.protocols.masked import gates
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix

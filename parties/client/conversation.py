@@ -91,7 +91,7 @@ class Conversation:
 
     @property
     def costs(self) -> Costs:
-        """Of the whole session. Raises ProtocolError while it still runs."""
+        """What the whole session cost. Raises ProtocolError while it still runs."""
         if self._costs is None:
             raise ProtocolError("the session has not ended")
         return self._costs

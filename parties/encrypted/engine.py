@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from secure.protocols.core.errors import InputError, SessionError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # The command line reads the limits below and does without torch.
 
 Finish = Literal["stop", "length"]
 """Why a generation ended: a stop id, or no room for more."""

@@ -12,7 +12,6 @@ so what can be queued is one round.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -22,7 +21,8 @@ import grpc
 import numpy as np
 
 from secure.parties.transport.failures import rebuild
-from secure.parties.transport.frames import CHUNK_BYTES, AnyFrame, DataFrame
+from secure.parties.transport.frames import AnyFrame, DataFrame
+from secure.parties.transport.send_queue import SendQueue
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.channel import Channel, Payload
 from secure.protocols.core.errors import PartyLost, ProtocolError, SecureInferenceError
@@ -63,11 +63,7 @@ class Link:
         self._incoming = incoming
         self._ahead: Future[AnyFrame] | None = None
         self._cancel = cancel
-        self._outgoing: queue.SimpleQueue[Frame | Payload | None] = queue.SimpleQueue()
-        self._budget_bytes = send_budget_bytes
-        self._queued_bytes = 0
-        self._room = threading.Condition()
-        self._closed = False
+        self._outgoing = SendQueue(send_budget_bytes)
         self._finished = False
         self._received_frames = 0
 
@@ -75,40 +71,23 @@ class Link:
 
     def post(self, frame: Frame) -> None:
         """Queue one control frame."""
-        self._outgoing.put(frame)
+        self._outgoing.put_frame(frame)
 
     def send_message(self, payload: Payload) -> None:
         """Queue one logical message. Blocks while the budget is used up; raises PartyLost when the stream is gone."""
-        if self._budget_bytes is not None:
-            with self._room:
-                # A message larger than the whole budget goes alone.
-                self._room.wait_for(lambda: self._closed or self._fits(len(payload)))
-                self._queued_bytes += len(payload)
-        if self._closed:
+        if not self._outgoing.put_message(payload):
             raise self._lost("the stream is closed")
         self.traffic.messages_sent += 1
         self.traffic.bytes_sent += len(payload)
-        self._outgoing.put(payload)
 
     def finish(self) -> None:
         """Nothing more will be sent: what is queued still goes out, then this direction ends."""
         self._finished = True
-        self._outgoing.put(None)
+        self._outgoing.finish()
 
     def outgoing_frames(self) -> Iterator[AnyFrame]:
-        """For gRPC: numbers and cuts what is queued."""
-        sequence = 0
-        while (item := self._outgoing.get()) is not None and not self._closed:
-            if isinstance(item, Frame):
-                item.sequence = sequence
-                sequence += 1
-                yield item
-                continue
-            view = memoryview(item)
-            for start in range(0, max(len(view), 1), CHUNK_BYTES):
-                yield DataFrame(sequence, len(view), view[start : start + CHUNK_BYTES])
-                sequence += 1
-            self._release(len(view))
+        """Frames that gRPC asks for, one after the other."""
+        return self._outgoing.frames()
 
     # receiving
 
@@ -147,7 +126,10 @@ class Link:
             raise ProtocolError(f"{self.peer} announces a message of {total} bytes; at most {max_bytes} are allowed")
         view = memoryview(first.chunk)
         if len(view) != total:
-            view = self._reassemble(view, total)
+            view, filled = np.empty(total, dtype=np.uint8).data, 0
+            for chunk in self._chunks(first):
+                view[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
         self.traffic.messages_received += 1
         self.traffic.bytes_received += total
         return view
@@ -164,20 +146,11 @@ class Link:
         frame = self.next_frame()
         if isinstance(frame, Frame):
             raise ProtocolError(f"{self.peer} sent {frame.WhichOneof('control')} where a file was due")
-        total, filled = frame.message_bytes, 0
-        check(total)
-        while True:
-            filled += len(frame.chunk)
-            if filled > total or (filled < total and not len(frame.chunk)):
-                raise ProtocolError(f"{self.peer} sent chunks that do not add up to the {total} bytes it announced")
-            file.write(frame.chunk)
-            if filled == total:
-                break
-            frame = self.next_frame()
-            if not isinstance(frame, DataFrame) or frame.message_bytes != total:
-                raise ProtocolError(f"{self.peer} began a message before the last one was complete")
+        check(frame.message_bytes)
+        for chunk in self._chunks(frame):
+            file.write(chunk)
         self.traffic.messages_received += 1
-        self.traffic.bytes_received += total
+        self.traffic.bytes_received += frame.message_bytes
 
     def expect_hello(self) -> Hello:
         frame = self.next_frame()
@@ -216,44 +189,29 @@ class Link:
 
     def cancel(self) -> None:
         """Drop the stream now, in both directions."""
-        self._close()
+        self._outgoing.close()
         self._cancel()
 
     def stream_ended(self, detail: str | None) -> None:
         """Called by gRPC when the stream is over; `detail` is None when it ended in good order."""
-        self._close()
+        self._outgoing.close()
         if self.on_lost is not None and detail is not None:
             self.on_lost(detail)
 
-    def _close(self) -> None:
-        with self._room:
-            self._closed = True
-            self._room.notify_all()
-        self._outgoing.put(None)
-
-    def _fits(self, length_bytes: int) -> bool:
-        return self._queued_bytes == 0 or self._queued_bytes + length_bytes <= (self._budget_bytes or 0)
-
-    def _release(self, length_bytes: int) -> None:
-        if self._budget_bytes is not None:
-            with self._room:
-                self._queued_bytes -= length_bytes
-                self._room.notify_all()
-
-    def _reassemble(self, first: memoryview, total: int) -> memoryview:
-        target = np.empty(total, dtype=np.uint8).data
-        filled, chunk = 0, first
+    def _chunks(self, first: DataFrame) -> Iterator[Payload]:
+        """The chunks of the message that a frame begins. Raises ProtocolError when they do not add up to its length."""
+        frame, total, filled = first, first.message_bytes, 0
         while True:
-            if not len(chunk) or filled + len(chunk) > total:
+            filled += len(frame.chunk)
+            if filled > total or (filled < total and not len(frame.chunk)):
                 raise ProtocolError(f"{self.peer} sent chunks that do not add up to the {total} bytes it announced")
-            target[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
+            yield frame.chunk
             if filled == total:
-                return target
+                return
             following = self.next_frame()
             if not isinstance(following, DataFrame) or following.message_bytes != total:
                 raise ProtocolError(f"{self.peer} began a message before the last one was complete")
-            chunk = memoryview(following.chunk)
+            frame = following
 
     def _read_ahead(self, ahead: Future[AnyFrame]) -> None:
         try:

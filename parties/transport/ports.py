@@ -31,7 +31,7 @@ def check_free(who: str, address: str) -> None:
         return  # an unknown name, which gRPC refuses
     for family, kind, _, _, where in found:
         with socket.socket(family, kind) as probe:
-            # As gRPC does: connections that ended just now do not keep a port.
+            # gRPC does the same: connections that ended just now do not keep a port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(where)

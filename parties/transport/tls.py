@@ -152,7 +152,7 @@ def _check_hosts(hosts: Mapping[str, list[str]], roles: tuple[str, ...]) -> None
         if role not in roles:
             raise ConfigurationError(f"unknown role {role!r}; roles are {', '.join(roles)}")
         for name in names:
-            # As TLS compares names.
+            # TLS compares names like this.
             other = name.rstrip(".").lower()
             if other in roles and other != role:
                 raise ConfigurationError(

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from secure.protocols.beaver import gates
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu, tanh
+from secure.protocols.masked import gates
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.carry import Carry
 from secure.protocols.masked.gates.decompose import Decompose
@@ -166,7 +166,7 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
 
 
 def every_gate() -> set[type[Gate[Any]]]:
-    """All classes that derive from Gate, in every module of `beaver.gates`."""
+    """All classes that derive from Gate, in every module of `masked.gates`."""
     for module in pkgutil.walk_packages(gates.__path__, gates.__name__ + "."):
         importlib.import_module(module.name)
     found: set[type[Gate[Any]]] = set()

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import secure
-from secure.cli.doctor import examine
+from secure.cli.checks import examine
 from secure.parties.config import settings_toml
 from secure.parties.launcher import free_addresses
 from secure.parties.transport.tls import make_certificates

@@ -55,7 +55,7 @@ __all__ = [
     "unpack_added",
 ]
 
-_MODULES = "aes", "matrices", "planes", "steps", "waves", "words"
+_MODULES = "aes", "matrices", "planes", "steps", "harmonics_loops", "words"
 
 
 def serve(device: torch.device) -> bool:

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from secure.cli import main
-from secure.cli.ee import serve_commands
+from secure.cli.ee import options
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.keyfile import write_key
 from secure.ee.http.backends import GrpcBackend, Offer
@@ -173,7 +173,7 @@ def test_the_servers_process_is_as_careful_as_a_partys(
 
 
 def test_missing_packages_are_named(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_commands, "serving", None)
+    monkeypatch.setattr(options, "find_spec", lambda package: None if package == "uvicorn" else package)
     error = run("serve", str(tiny.encrypted))
     assert isinstance(error, ConfigurationError)
     assert "pip install 'secure-inference[serve]'" in str(error)

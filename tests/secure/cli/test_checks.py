@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from secure.cli import doctor
-from secure.cli.doctor import Finding, examine
+from secure.cli import checks
+from secure.cli.checks import Check, examine
 from secure.parties.config import PARTIES, settings_toml
 from secure.parties.launcher import free_addresses
 from secure.parties.transport.tls import make_certificates
 
 
-def found(findings: list[Finding], what: str) -> Finding:
+def found(findings: list[Check], what: str) -> Check:
     return next(finding for finding in findings if finding.what.startswith(what))
 
 
@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(checks, "_CONNECT_SECONDS", 0.2)
 
 
 def test_this_installation_is_well() -> None:
@@ -49,7 +49,7 @@ def test_this_installation_is_well() -> None:
 
 def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = ["torch>=2", "numpy<1", "no-such-package-anywhere>=1", "bench-only>1; extra == 'bench'"]
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: requirements)
+    monkeypatch.setattr(checks.metadata, "requires", lambda name: requirements)
     findings = examine(None)
     assert found(findings, "torch").verdict == "ok"
     assert "numpy<1 is needed" in found(findings, "numpy").detail
