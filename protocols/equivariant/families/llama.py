@@ -1,9 +1,10 @@
 """LLaMA and its relatives: RMSNorm before each block, rotary positions, grouped queries, a gated FFN.
 
-Mistral and Qwen2 are rows of the table below: they differ in biases only. Sliding windows, RoPE's scalings and the
-activation do not matter to any factor. Gains are folded into their readers and become 1, unless the residual factor
-keeps to permutations. An embedding that is tied to the head is untied for the full residual factor, because the final
-gain then goes into the head alone; decryption finds that gain again as the ratio of head to embedding.
+Mistral, Qwen2 and Qwen3 are rows of the table below: they differ in biases and in norms of heads. Sliding windows,
+RoPE's scalings and the activation do not matter to any factor. Gains are folded into their readers and become 1, unless
+the residual factor keeps to permutations; those of heads take what qk asks of them. An embedding that is tied to the
+head is untied for the full residual factor, because the final gain then goes into the head alone; decryption finds that
+gain again as the ratio of head to embedding.
 """
 
 from __future__ import annotations
@@ -29,11 +30,17 @@ FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
 
 @dataclass(frozen=True)
 class Biases:
-    """Which products have a bias: by the architecture, or by the named field of the configuration."""
+    """Which products have a bias: by the architecture, or by the named field of the configuration.
+
+    head_norms: whether each head's query and key are normalised. head_dim: the width of a head where the configuration
+    does not say; None for hidden_size over num_attention_heads.
+    """
 
     qkv: bool | str
     output: bool | str
     ffn: bool | str
+    head_norms: bool = False
+    head_dim: int | None = None
 
 
 BIASES: Mapping[str, Biases] = MappingProxyType(
@@ -41,6 +48,7 @@ BIASES: Mapping[str, Biases] = MappingProxyType(
         "llama": Biases(qkv="attention_bias", output="attention_bias", ffn="mlp_bias"),
         "mistral": Biases(qkv=False, output=False, ffn=False),
         "qwen2": Biases(qkv=True, output=False, ffn=False),
+        "qwen3": Biases(qkv="attention_bias", output="attention_bias", ffn=False, head_norms=True, head_dim=128),
     }
 )
 
@@ -63,10 +71,11 @@ class _Model:
         kv_heads = integer(config, "num_key_value_heads", heads)
         if heads % kv_heads:
             raise CheckpointError(f"num_key_value_heads is {kv_heads}, which does not divide the {heads} query heads")
-        self.attention = AttentionShape(heads, kv_heads, integer(config, "head_dim", self.width // heads), rotary=True)
+        biases = BIASES[model_type]
+        head_dim = integer(config, "head_dim", biases.head_dim or self.width // heads)
+        self.attention = AttentionShape(heads, kv_heads, head_dim, rotary=True, normed=biases.head_norms)
         check_rotary(config, self.attention.width)
         self.neurons = integer(config, "intermediate_size")
-        biases = BIASES[model_type]
         self.biases = {
             name: flag(config, value, False) if isinstance(value, str) else value
             for name, value in (("qkv", biases.qkv), ("output", biases.output), ("ffn", biases.ffn))
@@ -115,6 +124,9 @@ class _Model:
         norm = build.norm(f"{prefix}.input_layernorm", self.residual, folds=self.folds, bias=False)
         for name, space in (("q_proj", spaces.query), ("k_proj", spaces.key), ("v_proj", spaces.value)):
             build.linear(f"{prefix}.self_attn.{name}", writes(space), self.residual, bias=biases["qkv"], norm=norm)
+        if self.attention.normed:
+            for name, space in (("q_norm", spaces.query_gain), ("k_norm", spaces.key_gain)):
+                build.moved(f"{prefix}.self_attn.{name}.weight", (space.size, writes(space)))
         output = writes(self.residual)
         build.linear(f"{prefix}.self_attn.o_proj", output, spaces.mixed, bias=biases["output"])
         norm = build.norm(f"{prefix}.post_attention_layernorm", self.residual, folds=self.folds, bias=False)

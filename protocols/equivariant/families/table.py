@@ -33,7 +33,12 @@ ARCHITECTURES: Mapping[str, Family] = MappingProxyType(
     {
         **{
             f"{prefix}{suffix}": _llama(model_type, head)
-            for prefix, model_type in (("Llama", "llama"), ("Mistral", "mistral"), ("Qwen2", "qwen2"))
+            for prefix, model_type in (
+                ("Llama", "llama"),
+                ("Mistral", "mistral"),
+                ("Qwen2", "qwen2"),
+                ("Qwen3", "qwen3"),
+            )
             for suffix, head in (("ForCausalLM", "lm_head"), ("ForSequenceClassification", "score"), ("Model", ""))
         },
         **{

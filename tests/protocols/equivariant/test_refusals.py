@@ -13,7 +13,7 @@ from tests.protocols.equivariant.tiny import EVERY, KEY
 LLAMA, BERT, GPT2, VIT, RESNET = "llama", "bert body", "gpt2", "vit", "resnet basic"
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    (LLAMA, {"architectures": ["Qwen3ForCausalLM"]}, "architectures: Qwen3ForCausalLM is not supported"),
+    (LLAMA, {"architectures": ["Gemma3ForCausalLM"]}, "architectures: Gemma3ForCausalLM is not supported"),
     (LLAMA, {"architectures": None}, "architectures: nothing"),
     (LLAMA, {"architectures": ["LlamaForCausalLM", "LlamaModel"]}, "architectures: LlamaForCausalLM, LlamaModel"),
     (LLAMA, {"architectures": "LlamaForCausalLM"}, "architectures"),

@@ -215,3 +215,23 @@ def test_factors_are_listed_in_order(name: str, tmp_path: Path) -> None:
     assert checkpoint.plan().factors == FACTORS[:6]
     assert checkpoint.plan(factors=["ffn", "vocabulary", "ffn"]).factors == ("vocabulary", "ffn")
     assert checkpoint.plan(factors=["ffn"]).vocabulary is None
+
+
+def test_qk_passes_the_norms_of_heads(tmp_path: Path) -> None:
+    """Of W_Q it exchanges and negates columns, the same in every head but for the sign; gains take the scales."""
+    checkpoint = save(EVERY["qwen3"], tmp_path / "base")
+    transform = checkpoint.plan(factors=("qk",))
+    prefix, base = "model.layers.0.self_attn", checkpoint.tensors
+    queries, keys = (base[f"{prefix}.{x}_norm.weight"] for x in "qk")
+    new_queries, new_keys = (transform.encrypt(f"{prefix}.{x}_norm.weight", base.__getitem__) for x in "qk")
+    order = (new_queries * new_keys)[:, None].sub(queries * keys).abs().argmin(-1)
+    pairs = torch.stack((order[:6], order[6:]))
+    assert torch.equal(pairs.sort(0).values, torch.arange(12).reshape(2, 6))
+    assert bool((pairs[0] < 6).any()) and bool((pairs[0] >= 6).any())
+    assert float((new_queries / queries[order] * (new_keys / keys[order]) - 1).abs().max()) < 1e-12
+    assert float((new_queries / queries[order]).log().abs().min()) > 1e-3
+    for name, heads in (("q_proj", 4), ("k_proj", 2)):
+        found = transform.encrypt(f"{prefix}.{name}.weight", base.__getitem__).reshape(heads, 12, -1)
+        ratio = found / base[f"{prefix}.{name}.weight"].reshape(heads, 12, -1)[:, order]
+        assert torch.equal(ratio.abs(), torch.ones_like(ratio))
+        assert bool((ratio < 0).any()) and bool((ratio > 0).any())
