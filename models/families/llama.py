@@ -1,6 +1,6 @@
 """LLaMA and its relatives: RMSNorm, rotary positions, grouped-query attention, a gated feed-forward layer.
 
-Mistral, Qwen2 and Qwen3 are rows at the end: they differ in biases, in windows of attention, and in norms of heads.
+Mistral, Qwen2 and Qwen3 differ in biases, in windows of attention and in norms of heads, as their `LlamaFields` say.
 
 Identities as in GPT-2 make a layer cheap: a norm's gain is absorbed by the matrix that reads it, and log2(e) / sqrt(d)
 by the queries, or by the gain of their own norm where heads have one. Queries and keys are rotated by their slot, which
@@ -30,9 +30,6 @@ from secure.models.families.llama_config import (
     LlamaConfig,
     LlamaFields,
     Product,
-    chosen_windows,
-    no_window,
-    one_window,
 )
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS
@@ -203,34 +200,3 @@ def _joined(product: Product, layer: str, take: Take) -> dict[str, Tensor]:
     if product.biased:
         found["bias"] = torch.cat([take(f"{name}.bias", (count,)) for name, count in parts])
     return found
-
-
-_NO_WINDOW: dict[str, Any] = {"sliding_window": None, "use_sliding_window": False, "layer_types": None}
-_NO_BIAS: dict[str, Any] = {"attention_bias": False, "mlp_bias": False}
-
-LLAMA = LlamaArchitecture(
-    LlamaFields(
-        "Llama",
-        no_window,
-        _NO_WINDOW,
-        qkv_bias="attention_bias",
-        output_bias="attention_bias",
-        feedforward_bias="mlp_bias",
-        key_heads=True,
-    )
-)
-MISTRAL = LlamaArchitecture(
-    LlamaFields("Mistral", one_window, _NO_BIAS | {"use_sliding_window": True, "layer_types": None})
-)
-QWEN2 = LlamaArchitecture(LlamaFields("Qwen2", chosen_windows, _NO_BIAS, qkv_bias=True))
-QWEN3 = LlamaArchitecture(
-    LlamaFields(
-        "Qwen3",
-        chosen_windows,
-        {"mlp_bias": False},
-        qkv_bias="attention_bias",
-        output_bias="attention_bias",
-        head_norms=True,
-        head_dim=128,
-    )
-)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from secure.protocols.equivariant import FACTORS, Key, plan
+from secure.protocols.equivariant.families.gpt2 import GPT2
 from tests.protocols.equivariant.tiny import EVERY, KEY, LANGUAGE, encrypt, ids, load, relative, save
 
 BIT_FOR_BIT: list[tuple[str, dict[str, Any]]] = [
@@ -101,7 +102,7 @@ def test_noise_is_relative_and_the_same_at_every_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("noise", [-0.1, 1.5, float("nan")])
 def test_noise_out_of_range_is_refused(noise: float) -> None:
     with pytest.raises(ConfigurationError, match="noise"):
-        plan({}, KEY, noise=noise)
+        plan(GPT2, {}, KEY, noise=noise)
 
 
 @pytest.mark.parametrize("name", ["llama", "llama tied", "gpt2", "bert words"])

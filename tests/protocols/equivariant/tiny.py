@@ -35,6 +35,7 @@ from transformers import (
     ViTModel,
 )
 
+from secure.models.families.registry import encrypted_family
 from secure.protocols.equivariant import Key, Transform, plan
 
 KEY = Key(bytes(range(32)))
@@ -183,7 +184,7 @@ class Checkpoint:
         self.tensors: dict[str, Tensor] = load_file(folder / "model.safetensors")
 
     def plan(self, key: Key = KEY, **options: Any) -> Transform:
-        return plan(self.config, key, **options)
+        return plan(encrypted_family(self.config), self.config, key, **options)
 
 
 def save(variant: Variant, folder: Path, dtype: torch.dtype = torch.float64, *, spread: float = 0.2) -> Checkpoint:
