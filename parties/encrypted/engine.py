@@ -8,20 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+from secure.protocols.core.errors import InputError, ServerBusy
 
-from secure.protocols.core.errors import InputError, SessionError
+if TYPE_CHECKING:
+    from torch import Tensor  # The command line reads the limits below and does without torch.
 
 Finish = Literal["stop", "length"]
 """Why a generation ended: a stop id, or no room for more."""
 Pooling = Literal["mean", "first", "last", "none"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "first", "last", "none")
-
-
-class ServerBusy(SessionError):
-    """The server computes as many requests as it may; the same request can succeed a little later."""
 
 
 @dataclass(frozen=True)
