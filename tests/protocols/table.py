@@ -233,6 +233,10 @@ def _zero_mean(x: Secret, gain: Secret, offset: Secret) -> Secret:
     return layernorm.layer_norm(x, gain, offset, 1e-12, zero_mean=True)
 
 
+def _rms_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.rms_norm(x, gain, 1e-12) + offset
+
+
 def _join(x: Secret, y: Secret) -> Secret:
     return x.protocol.concatenate([x, y], -1)
 
@@ -445,6 +449,15 @@ OPS: tuple[Op, ...] = (
         NORMALISED,
         _normalised_at_once,
         zero_mean_rows(-10.0, 6.0, LAYER_NORM),
+        _FEW,
+    ),
+    Op(
+        "rms-norm",
+        _rms_norm,
+        LAYER_NORM,
+        NORMALISED,
+        _normalised_at_once,
+        zero_mean_rows(-6.0, 8.0, LAYER_NORM),
         _FEW,
     ),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
