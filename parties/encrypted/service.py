@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import grpc
 
-from secure.parties.encrypted.engine import ServerBusy
+from secure.parties.encrypted.limits import ServerBusy
 from secure.parties.transport.failures import failure_frame, rebuild
 from secure.parties.transport.tls import make_certificates
 from secure.parties.transport.wire_pb2 import Failure

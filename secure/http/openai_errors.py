@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from secure.parties.encrypted.engine import ServerBusy
+from secure.parties.encrypted.limits import ServerBusy
 from secure.protocols.core.errors import CheckpointError, HandshakeError, InputError, SecureInferenceError, SessionError
 
 

@@ -15,8 +15,8 @@ from rich.table import Table
 from secure.cli.ee.options import AssumedTier, KeyOption, PassphraseOption, assumption, byte_bar, key_from, unlocked
 from secure.cli.ee.serve_commands import add_commands
 from secure.cli.help import examples
-from secure.ee.client.client import open_client
 from secure.ee.files import claims
+from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.files.keyfile import write_key
 from secure.ee.files.manifest import TIERS, EncryptionManifest
 from secure.ee.files.passphrase import find_passphrase
@@ -238,7 +238,7 @@ def tokenizer(
 
     It spells the permutation out: whoever reads it reads the traffic. The folder is for you only, and never the server.
     """
-    write_encrypted_tokenizer(open_client(folder, key_from(key, passphrase_file)), out)
+    write_encrypted_tokenizer(open_checkpoint(folder, key_from(key, passphrase_file)), out)
     typer.echo(f"{out} has a tokenizer with encrypted ids. It is as secret as the key.")
 
 

@@ -9,10 +9,10 @@ import typer
 
 from secure.cli.ee.options import AssumedTier, KeyOption, PassphraseOption, assumption, key_from
 from secure.cli.help import examples
-from secure.ee.client.client import open_client
 from secure.ee.files import claims
-from secure.http.api_keys import API_KEY, BACKEND_API_KEY, find_api_key
-from secure.parties.encrypted.engine import GenerationLimits
+from secure.ee.files.checkpoint import open_checkpoint
+from secure.http.api_keys import find_api_key
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.parties.encrypted.service import make_generation_certificates
 from secure.protocols.core.errors import ConfigurationError
 
@@ -23,6 +23,11 @@ except ModuleNotFoundError as missing:
     if missing.name not in ("httpx", "jinja2", "starlette", "uvicorn"):
         raise
     serving = None  # type: ignore[assignment]
+
+API_KEY = "SECURE_EE_API_KEY"
+"""The variable with the key that callers must send."""
+BACKEND_API_KEY = "SECURE_EE_BACKEND_API_KEY"
+"""The variable with the key that the proxy sends to its backend."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -132,19 +137,19 @@ def proxy(
     go to the backend.
     """
     _check_installed()
-    client = open_client(folder, key_from(key, passphrase_file))
-    claims.require(assumption(assume) or client.manifest.tier, client.manifest.configuration)
-    computing = serving.make_backend(
+    checkpoint = open_checkpoint(folder, key_from(key, passphrase_file))
+    claims.require(assumption(assume) or checkpoint.manifest.tier, checkpoint.manifest.configuration)
+    runner = serving.runner_at(
         backend,
-        client,
+        checkpoint,
         certificates=certificates,
         api_key=find_api_key(backend_api_key_file, BACKEND_API_KEY),
         model=backend_model,
         unchecked=unchecked_backend,
     )
     serving.run_proxy(
-        client,
-        computing,
+        checkpoint,
+        runner,
         listen=listen,
         names=name or [folder.resolve().name],
         api_key=find_api_key(api_key_file, API_KEY),
