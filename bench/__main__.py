@@ -1,4 +1,4 @@
-"""python -m bench: measure gates, layers, models and peers, write bench/results, renew README's tables and plots."""
+"""python -m bench: measure gates, layers, models and peers, write bench/results, renew tables and plots."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ app.command()(numerics)
 
 @app.command("report")
 def renew_report() -> None:
-    """Renew README's tables and the plots in bench/plots from bench/results, and from nothing else.
+    """Renew README's table, docs/measured.md, bench/RESULTS.md and bench/plots, from bench/results and nothing else.
 
     Example: python -m bench report
     """

@@ -1,12 +1,15 @@
-"""README's section of measured figures and bench/RESULTS.md, from bench/results and from nothing else.
+"""README's table, docs/measured.md and bench/RESULTS.md, from bench/results and from nothing else.
 
-README.md gets models, networks, peers and graphics cards between its two markers, and what the red team found;
-bench/RESULTS.md gets the rest, by op, on a card, by size, by gate, by function and by attack; bench/plots the plots.
+README.md gets one small table between its two markers. docs/measured.md gets models, networks, peers and graphics
+cards, and what the red team found. bench/RESULTS.md gets the rest, by op, on a card, by size, by gate, by function and
+by attack. bench/plots gets the plots.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +18,93 @@ from bench.attack import table as attack_tables
 from bench.ee import table as ee_tables
 from bench.numerics import table as numerics_tables
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-DETAILS = ROOT / "bench" / "RESULTS.md"
-PLOTS = ROOT / "bench" / "plots"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee", "numerics")
 
 Record = dict[str, Any]
 
 
-def renew(records: Sequence[Record], readme: Path = README, details: Path = DETAILS) -> list[str]:
-    """Rewrite README's section, the details and the plots. Returns lines that say what was done and what was not."""
+@dataclass(frozen=True)
+class Pages:
+    """What a report writes in the checkout whose folder is `root`."""
+
+    root: Path
+
+    @property
+    def readme(self) -> Path:
+        """The page that gets the small table, between its markers."""
+        return self.root / "README.md"
+
+    @property
+    def measured(self) -> Path:
+        """The page that gets the large tables and shows the plots."""
+        return self.root / "docs" / "measured.md"
+
+    @property
+    def details(self) -> Path:
+        """The page that gets the costs by op, growth, gates, functions and attacks."""
+        return self.root / "bench" / "RESULTS.md"
+
+    @property
+    def texts(self) -> tuple[Path, Path, Path]:
+        """The three pages."""
+        return self.readme, self.measured, self.details
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the plots, one file for each."""
+        return self.root / "bench" / "plots"
+
+
+PAGES = Pages(Path(__file__).parent.parent)
+"""Those of this checkout."""
+
+
+def renew(records: Sequence[Record], pages: Pages = PAGES) -> list[str]:
+    """Rewrite README's table, the two pages and the plots. Returns lines that say what was done and what was not."""
     said = [
         f"left out: {record.get('command', 'a record')} is of the unknown kind {record.get('kind')!r}"
         for record in records
         if record.get("kind") not in KINDS
     ]
-    drawn = plots.draw(records, details.parent / "plots")
-    text = readme.read_text(encoding="utf-8")
+    for page in pages.texts:
+        page.parent.mkdir(exist_ok=True)
+    drawn = plots.draw(records, pages.plots)
+    text = pages.readme.read_text(encoding="utf-8")
     start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
-    shown = [path.relative_to(readme.parent) for path in drawn]
-    readme.write_text(f"{text[:start]}\n{summary(records, shown)}\n{text[stop:]}", encoding="utf-8")
-    details.write_text(detailed(records), encoding="utf-8")
+    pages.readme.write_text(f"{text[:start]}\n{headline(records)}\n{text[stop:]}", encoding="utf-8")
+    images = [os.path.relpath(path, pages.measured.parent) for path in drawn]
+    pages.measured.write_text(measured(records, images), encoding="utf-8")
+    pages.details.write_text(detailed(records), encoding="utf-8")
     known = [record for record in records if record.get("kind") in KINDS]
-    said.append(f"{readme.name}, {details.name} and {len(drawn)} plots renewed from {len(known)} records")
+    names = ", ".join(page.name for page in pages.texts)
+    said.append(f"{names} and {len(drawn)} plots renewed from {len(known)} records")
     return said
 
 
-def summary(records: Sequence[Record], images: Sequence[Path] = ()) -> str:
-    """Markdown for README's section."""
-    parts = [
-        tables.models(_of(records, "model")),
-        tables.generations(_of(records, "generation")),
-        tables.peers(_of(records, "peers")),
-        tables.networks(_of(records, "model")),
-        tables.cards(_of(records, "model")),
-        *(ee_tables.summary(record) for record in _of(records, "ee")),
-        *(attack_tables.verdicts(record) for record in _of(records, "attack")),
-        "\n".join(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in images),
-        tables.machines(records),
-    ]
-    return "\n\n".join(part for part in parts if part)
+def headline(records: Sequence[Record]) -> str:
+    """Markdown for README's table."""
+    return tables.headline(_of(records, "model"), _of(records, "generation"))
+
+
+def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
+    """Markdown for the page of measured figures, which shows the images at these paths."""
+    sections = {
+        "One prediction": [tables.models(_of(records, "model"))],
+        "Generation": [tables.generations(_of(records, "generation"))],
+        "Beside other systems": [tables.peers(_of(records, "peers"))],
+        "Slower networks": [tables.networks(_of(records, "model"))],
+        "Graphics cards": [tables.cards(_of(records, "model"))],
+        "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
+        "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
+        "Plots": [f"![{Path(image).stem.replace('-', ' ')}]({image})" for image in images],
+        "Machine": [tables.machines(records)],
+    }
+    parts = ["# Measured", "This page is written by `python -m bench report` from the files in `bench/results/`."]
+    for title, found in sections.items():
+        if any(found):
+            parts += [f"## {title}", *filter(None, found)]
+    return "\n\n".join(parts) + "\n"
 
 
 def detailed(records: Sequence[Record]) -> str:

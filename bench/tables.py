@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench import plots
 
 Record = dict[str, Any]
+
+
+def headline(models: Sequence[Record], generations: Sequence[Record]) -> str:
+    """Whole models with private weights, on loopback and CPUs: README's small table."""
+    plain = [record for record in models if "card" not in record and _is_headline(record)]
+    tokens = [record for record in generations if record["setting"].get("memory_gb") is None and _is_headline(record)]
+    if not plain and not tokens:
+        return ""
+    rows = [
+        [
+            f"{record['setting']['model']}, {record['setting']['batch']} × {record['setting']['tokens']} tokens",
+            _parties(record),
+            _seconds(record["median_seconds"]),
+            *_cost_cells(record)[1:],
+            f"`{record['command']}`",
+        ]
+        for record in plain
+    ] + [
+        [
+            f"{record['setting']['model']}, each new token after {record['setting']['tokens']}",
+            _parties(record),
+            _seconds(record["token_seconds"]),
+            f"{record['token_online_bytes'] / 1e6:.1f}",
+            f"{record['token_dealer_bytes'] / 1e6:.1f}",
+            f"`{record['command']}`",
+        ]
+        for record in tokens
+    ]
+    text = (
+        "All parties are semi-honest, run on one machine and are linked by loopback; input and weights are private.\n"
+        f"*Online* is what the computing parties send each other. Machine: {_machines([*plain, *tokens])}."
+    )
+    return table(["Model and input", "Parties", "Time", "Online MB", "Dealer MB", "Command"], rows) + f"\n\n{text}"
 
 
 def models(records: Sequence[Record]) -> str:
@@ -222,10 +255,10 @@ def gates(record: Record) -> str:
 
 def machines(records: Sequence[Record]) -> str:
     """On what and how the figures came about."""
-    found = {_machine(record) for record in records if "machine" in record and not record.get("card")}
+    found = _machines(record for record in records if "machine" in record and not record.get("card"))
     return (
-        f"Machine: {'; '.join(sorted(found)) or 'none measured'}. Each row is a file in `bench/results/` with its\n"
-        "commit, versions, what it includes and its cost by op; [bench/RESULTS.md](bench/RESULTS.md) has more of\n"
+        f"Machine: {found or 'none measured'}. Each row is a file in `bench/results/` with its\n"
+        "commit, versions, what it includes and its cost by op; [bench/RESULTS.md](../bench/RESULTS.md) has more of\n"
         "them. Run the command to repeat a row, then `python -m bench report`."
     )
 
@@ -272,6 +305,19 @@ def _model_cells(record: Record) -> list[str]:
 def _machine(record: Record) -> str:
     machine = record["machine"]
     return f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+
+
+def _machines(records: Iterable[Record]) -> str:
+    return "; ".join(sorted({_machine(record) for record in records}))
+
+
+def _is_headline(record: Record) -> bool:
+    setting = record["setting"]
+    return _network(record) == "loopback" and setting["weights"] == "private" and not setting.get("layers")
+
+
+def _parties(record: Record) -> str:
+    return "three" if record["setting"].get("protocol") == "replicated" else "two and a dealer"
 
 
 def _cost_cells(record: Record) -> list[str]:

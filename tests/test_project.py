@@ -9,41 +9,17 @@ from importlib.metadata import entry_points, version
 from types import ModuleType
 from typing import Any
 
-import pytest
-import typer.main
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import secure
 import secure.cli.main
-from secure.parties.config import parse_settings
 from tests.checkout import ROOT
-
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
-
-
-def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+from tests.docs.pages import read
 
 
 def project() -> dict[str, Any]:
     return tomllib.loads(read("pyproject.toml"))["project"]
-
-
-def code_blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of one language, without their indentation as items of a list."""
-    return [
-        re.sub(rf"^{match['indent']}", "", match["code"], flags=re.MULTILINE)
-        for match in re.finditer(
-            rf"^(?P<indent> *)```{language}\n(?P<code>.*?)^ *```$", read(document), re.MULTILINE | re.DOTALL
-        )
-    ]
-
-
-def commands(document: str, program: str) -> set[str]:
-    """The sub-commands of a program in a document's shell blocks and in its `inline code`."""
-    shell = "\n".join(code_blocks(document, "sh")) + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", read(document)))
-    return set(re.findall(rf"^{program} ([a-z]+)\b", shell, re.MULTILINE))
 
 
 def makefile_targets() -> set[str]:
@@ -69,39 +45,13 @@ def test_exports_are_exactly_these() -> None:
     assert {name for name in own if not name.startswith("_")} - {"annotations"} <= exports
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documented_make_commands_are_targets(document: str) -> None:
-    named = commands(document, "make")
-    assert {"test"} <= named <= makefile_targets()
-
-
 def test_every_make_target_has_a_line_of_help() -> None:
     assert makefile_targets() == set(re.findall(r"^([a-z]+):.*## \S", read("Makefile"), re.MULTILINE))
-
-
-@pytest.mark.parametrize("document", ["README.md", "SECURITY.md"])
-def test_documented_secure_commands_exist(document: str) -> None:
-    group = typer.main.get_command(secure.cli.main.app)
-    assert commands(document, "secure") <= set(getattr(group, "commands", {}))
 
 
 def test_console_script_is_the_command_line() -> None:
     (script,) = entry_points(group="console_scripts", name="secure")
     assert script.load() is secure.cli.main.main
-
-
-def test_python_in_the_readme_compiles_and_uses_exports() -> None:
-    blocks = code_blocks("README.md", "python")
-    assert blocks
-    for block in blocks:
-        compile(block, "README.md", "exec")
-        assert set(re.findall(r"\bsecure\.(\w+)\(?", block)) <= set(secure.__all__)
-
-
-def test_parties_toml_in_the_readme_is_accepted() -> None:
-    (example,) = code_blocks("README.md", "toml")
-    settings = parse_settings(tomllib.loads(example), ROOT / "parties.toml")
-    assert set(settings.parties) == {"p0", "p1", "dealer"}
 
 
 def test_ci_runs_what_contributors_run() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.argmax import maximum_along
+from secure.protocols.functions.elu import elu
 from secure.protocols.functions.policy_functions import gelu, gelu_tanh, silu, softmax
 from secure.protocols.functions.relu import relu
 from secure.protocols.functions.sigmoid import sigmoid
 from secure.protocols.functions.tanh import tanh
 
 FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {
+    "elu": elu,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": relu,

@@ -16,6 +16,7 @@ _aten = torch.ops.aten
 
 KEPT = (
     _aten.adaptive_avg_pool2d.default,
+    _aten.elu.default,
     _aten.layer_norm.default,
     _aten.leaky_relu.default,
     _aten.linear.default,
@@ -67,6 +68,7 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.detach.default: views.same,
     _aten.div.Scalar: plain.divide,
     _aten.div.Tensor: plain.divide,
+    _aten.elu.default: plain.elu,
     _aten.embedding.default: plain.embedding,
     _aten.expand.default: views.expand,
     _aten.gelu.default: plain.gelu,

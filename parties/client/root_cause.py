@@ -6,7 +6,7 @@ p1. The client names the role at the root.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from secure.protocols.core.errors import PartyLost, PartyUnreachable, SecureInferenceError
 
@@ -25,13 +25,36 @@ def root_cause(
     for error in reported.values():
         if not isinstance(error, PartyLost | PartyUnreachable):
             return error
+    return reported[_end_of_chain(reported)]
+
+
+def awaited(
+    broken: Mapping[str, SecureInferenceError],
+    reported: Mapping[str, SecureInferenceError],
+    running: Collection[str],
+    client: str,
+) -> set[str]:
+    """Roles whose word may still change the cause; no role when the cause is certain. Arguments as for `root_cause`.
+
+    Args:
+        running: roles of which the client may still hear.
+        client: the client's own role. It is here, so a party that misses it heard so from a party that went away.
+    """
+    error = root_cause(broken, reported)
+    if broken or not isinstance(error, PartyLost | PartyUnreachable):
+        return set()
+    silent = set(running) - set(reported)
+    return silent if error.role == client else silent & {error.role}
+
+
+def _end_of_chain(reported: Mapping[str, SecureInferenceError]) -> str:
+    """The last to speak on the way from 'I lost X', which came first, to what X itself reported, and so on."""
     role = next(iter(reported))
     seen = {role}
-    # Follow 'I lost X' to what X itself reported, until somebody is lost who said nothing or who was seen already.
     while True:
         error = reported[role]
         subject = error.role if isinstance(error, PartyLost | PartyUnreachable) else role
         if subject in seen or subject not in reported:
-            return error
+            return role
         role = subject
         seen.add(role)

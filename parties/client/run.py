@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from secure.parties.client.root_cause import root_cause
+from secure.parties.client.root_cause import awaited, root_cause
 from secure.parties.roles.party import OFFLINE_IS_DONE
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.transport.dialer import Dialer
@@ -27,8 +27,10 @@ from secure.protocols.core.errors import (
 )
 from secure.protocols.families import Family
 
-BLAME_SECONDS = 0.5
-"""After a role has reported that it lost another one, how long to wait for a word from that other one."""
+SILENCE_SECONDS = 10.0
+"""How long to wait for the word of a role that another one has lost. The client's own stream to a role that is dead or
+silent breaks within four seconds (`secure.parties.transport.dialer`); a role that lives says what it has lost itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Run:
     def __init__(self, dialer: Dialer, hello: Hello, family: Family) -> None:
         """Open the stream of every role at the same time. Raises what the first role to object reports."""
         self.computing = family.computing
+        self._client = dialer.role
         self.links: dict[str, Link] = {}
         self.accepts: dict[str, Accept] = {}
         self.reports: dict[str, Report] = {}
@@ -154,27 +157,22 @@ class Run:
             self._events.put((role, error))
 
     def _root_cause(self, role: str, error: SecureInferenceError) -> SecureInferenceError:
-        """The cause behind the first error to arrive, after a short wait for others where it blames somebody."""
+        """The cause behind the first error to arrive, after the word of whoever it blames."""
         broken: dict[str, SecureInferenceError] = {}
         reported: dict[str, SecureInferenceError] = {}
-        deadline = time.monotonic() + BLAME_SECONDS
-        while True:
-            # Only the client's own link says 'I lost this very role'.
-            (broken if isinstance(error, PartyLost) and error.role == role else reported)[role] = error
-            remaining = deadline - time.monotonic()
-            decided = broken or not isinstance(error, PartyLost | PartyUnreachable)
-            if decided or remaining <= 0 or len(reported) == len(self.links):
-                return root_cause(broken, reported)
-            try:
-                role, error = self._next_error(remaining)
-            except queue.Empty:
-                return root_cause(broken, reported)
-
-    def _next_error(self, seconds: float) -> tuple[str, SecureInferenceError]:
-        while True:
-            role, event = self._events.get(timeout=seconds)
-            if isinstance(event, SecureInferenceError):
-                return role, event
+        deadline = time.monotonic() + SILENCE_SECONDS
+        event: Frame | memoryview | SecureInferenceError = error
+        with suppress(queue.Empty):
+            while True:
+                if isinstance(event, SecureInferenceError):
+                    # Only the client's own link says 'I lost this very role'.
+                    (broken if isinstance(event, PartyLost) and event.role == role else reported)[role] = event
+                elif isinstance(event, Frame) and event.HasField("end"):
+                    self._running.discard(role)
+                if not awaited(broken, reported, self._running, self._client):
+                    break
+                role, event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+        return root_cause(broken, reported)
 
     def _step_of(self, role: str) -> Callable[[], str]:
         def step() -> str:

@@ -6,11 +6,12 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from secure.parties.encrypted.tokens import Finish, SamplingParameters
+
+if TYPE_CHECKING:
+    from torch import Tensor  # The command line reads the limits, which stand on this file, and does without torch.
 
 Pooling = Literal["mean", "first", "last", "none"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "first", "last", "none")

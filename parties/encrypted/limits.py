@@ -9,11 +9,7 @@ from dataclasses import dataclass
 
 from secure.parties.encrypted.engine import EncoderInputs, Served
 from secure.parties.encrypted.tokens import SamplingParameters
-from secure.protocols.core.errors import InputError, SessionError
-
-
-class ServerBusy(SessionError):
-    """The server computes as many requests as it may; the same request can succeed a little later."""
+from secure.protocols.core.errors import InputError, ServerBusy
 
 
 @dataclass(frozen=True)

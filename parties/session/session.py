@@ -13,7 +13,7 @@ from secure.parties.transport.wire_pb2 import Frame, Hello, Progress
 from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 
 FAILURE_SECONDS = 0.3
-"""How long a failure notice may take to leave before the streams are dropped."""
+"""How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
 
 class Session:
@@ -65,19 +65,23 @@ class Session:
             raise self.error
 
     def fail(self, error: Exception) -> None:
-        """End the session with `error`, unless it has failed already: tell peers and client, then wake who waits."""
+        """End the session with `error`, unless it has failed already: tell peers and client, then wake who waits.
+
+        Peers may have fallen silent, so their streams are dropped. The client's ends by itself after its last frame: if
+        it were dropped, the client might see that this role went away, and not what this role has to say.
+        """
         with self._lock:
             if self.error is not None:
                 return
             self.error = error
-            links = [*self.peers, self.run]
-        for link in links:
+            peers = list(self.peers)
+        for link in (*peers, self.run):
             link.on_lost = None
             link.post(failure_frame(error, self.role, self.step))
             link.finish()
         if self.on_failed is not None:
             self.on_failed()
-        timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [links])
+        timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [peers])
         timer.daemon = True
         timer.start()
 

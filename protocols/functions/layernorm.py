@@ -40,13 +40,23 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
     1.5 (2^-16 + |mean| 2^-21) / s + 2^-17 d + 4e-5 d / s + 2^-16: a unit in x counts 1/s times in the result.
     Reveals nothing. The mean costs one opening per row; one opening of x - mean serves its square and the product.
     """
-    protocol = x.protocol
-    width = x.shape[-1]
-    centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
-    squares = protocol.square_sum(centred) + width * epsilon
-    lowest, highest = sum_powers(width, VARIANCE_POWERS)
+    centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / x.shape[-1])
+    return rms_norm(centred, gain, epsilon, powers=VARIANCE_POWERS) + offset
+
+
+def rms_norm(x: Secret, gain: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE_POWERS) -> Secret:
+    """x / sqrt(mean of x^2 + epsilon) * gain along the last axis.
+
+    Shapes: x [..., n], gain [n] or more that broadcasts -> [..., n]. The mean of squares is in [2^a, 2^b), (a, b) =
+    powers (below, the result is smaller than it should be); |gain| sqrt(n) < 2^12.
+    Error, with s its root, for gains of magnitude one: 2^-17 |x| + 4e-5 |x| / s + 2^-16. Reveals nothing.
+    Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+    """
+    protocol, width = x.protocol, x.shape[-1]
+    squares = protocol.square_sum(x) + width * epsilon
+    lowest, highest = sum_powers(width, powers)
     inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
-    return protocol.multiply_three(centred, inverse, gain) + offset
+    return protocol.multiply_three(x, inverse, gain)
 
 
 def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE_POWERS, wide: bool = False) -> Secret:

@@ -8,6 +8,7 @@ a shape and no values; `evaluate` runs at a party. Both draw masks and correlati
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from secure.protocols.core.cost import Cost
@@ -16,8 +17,9 @@ from secure.protocols.masked.roles import Dealer, Party
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, eq=False)
 class Gate(ABC, Generic[Result]):
-    """One secure op, ready to run."""
+    """One secure op, ready to run: a dataclass whose fields are its inputs."""
 
     name: ClassVar[str]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secure.models.checkpoint.source import read_json
+from secure.models.checkpoint.folder import read_json
 from secure.protocols.core.errors import CheckpointError, InputError
 
 GENERATION_NAME = "generation_config.json"

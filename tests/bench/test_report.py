@@ -111,25 +111,37 @@ def test_gates_are_per_element() -> None:
     assert rows(tables.gates(gates_record())) == [["Open 64", "1,024", "0.7654", "0.1000", "1", "16.00", "0.00"]]
 
 
+def test_the_headline_has_whole_models_with_private_weights_and_their_setting() -> None:
+    public = model_record()
+    public["setting"] = public["setting"] | {"weights": "public"}
+    text = tables.headline([model_record(), model_record("wan"), card_record(), public], [generation_record()])
+    plain, token = rows(text)
+    assert plain == ["minilm, 3 × 16 tokens", "two and a dealer", "1.25 s", "10.0", "5.0", "`python -m bench model …`"]
+    assert token[:5] == ["gpt2, each new token after 32", "two and a dealer", "0.75 s", "20.0", "15.0"]
+    assert "semi-honest" in text and "loopback" in text and "Example CPU, 2 cores" in text
+    assert tables.headline([public], []) == ""
+
+
 def test_renewing_replaces_what_stands_between_the_markers_and_nothing_else(tmp_path: Path) -> None:
-    readme, details = tmp_path / "README.md", tmp_path / "bench" / "RESULTS.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
-    said = report.renew([*every_record(), {"kind": "weather", "command": "look outside"}], readme, details)
+    pages = report.Pages(tmp_path)
+    pages.readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
+    said = report.renew([*every_record(), {"kind": "weather", "command": "look outside"}], pages)
     assert said[0] == "left out: look outside is of the unknown kind 'weather'"
-    text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{report.BEGIN}\n") and text.endswith(f"\n{report.END}\nafter\n")
-    assert "old" not in text
-    assert all(words in text for words in ("Example CPU", "wan: 200 Mbps", "spu-memory", "Example GPU"))
-    assert "![peers](bench/plots/peers.svg)" in text
-    detailed = details.read_text(encoding="utf-8")
+    readme = pages.readme.read_text(encoding="utf-8")
+    assert readme.startswith(f"before\n{report.BEGIN}\n") and readme.endswith(f"\n{report.END}\nafter\n")
+    assert "old" not in readme
+    assert "minilm, 3 × 16 tokens" in readme
+    measured = pages.measured.read_text(encoding="utf-8")
+    assert all(words in measured for words in ("Example CPU", "wan: 200 Mbps", "spu-memory", "Example GPU"))
+    assert "![peers](../bench/plots/peers.svg)" in measured
+    detailed = pages.details.read_text(encoding="utf-8")
     assert all(words in detailed for words in ("## Growth with tokens", "## Gates", "## Layer", "PUMA's"))
-    first = text, detailed
-    report.renew(every_record(), readme, details)
-    assert (readme.read_text(encoding="utf-8"), details.read_text(encoding="utf-8")) == first
+    report.renew(every_record(), pages)
+    assert [page.read_text(encoding="utf-8") for page in pages.texts] == [readme, measured, detailed]
 
 
 def test_nothing_measured_gives_no_empty_tables(tmp_path: Path) -> None:
-    assert "|" not in report.summary([])
+    assert "|" not in report.headline([]) + report.measured([])
     assert plots.draw([], tmp_path) == []
 
 
@@ -155,17 +167,15 @@ def test_the_same_records_give_the_same_plots(tmp_path: Path) -> None:
 def test_committed_tables_and_plots_are_those_of_the_committed_results(tmp_path: Path) -> None:
     records = results.load_all()
     assert all({"kind", "command", "commit", "machine", "versions"} <= set(record) for record in records)
-    readme, details = tmp_path / "README.md", tmp_path / "bench" / "RESULTS.md"
-    details.parent.mkdir()
-    readme.write_bytes(report.README.read_bytes())
-    report.renew(records, readme, details)
+    written, committed = report.Pages(tmp_path), report.PAGES
+    written.readme.write_bytes(committed.readme.read_bytes())
+    report.renew(records, written)
     advice = "run `python -m bench report`"
-    assert readme.read_text(encoding="utf-8") == report.README.read_text(encoding="utf-8"), advice
-    assert details.read_text(encoding="utf-8") == report.DETAILS.read_text(encoding="utf-8"), advice
-    drawn, committed = (
-        sorted(path.name for path in folder.iterdir()) for folder in (tmp_path / "bench" / "plots", report.PLOTS)
-    )
-    assert drawn == committed, advice
+    for fresh, old in zip(written.texts, committed.texts, strict=True):
+        assert fresh.read_text(encoding="utf-8") == old.read_text(encoding="utf-8"), advice
+    assert sorted(path.name for path in written.plots.iterdir()) == sorted(
+        path.name for path in committed.plots.iterdir()
+    ), advice
 
 
 @pytest.mark.parametrize("record", results.load_all(), ids=lambda record: record["command"])
@@ -176,3 +186,10 @@ def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dic
 @pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics"])
 def test_every_kind_is_known(kind: str) -> None:
     assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}
+
+
+def test_results_record_system_and_version_and_no_machines_own_build() -> None:
+    recorded = {record["machine"]["system"] for record in results.load_all()}
+    assert recorded
+    for system in (*recorded, results.environment()["machine"]["system"]):
+        assert re.fullmatch(r"\w+( \d+(\.\d+)?)?, \w+(, \w+ [\d.]+)?", system), system

@@ -15,6 +15,7 @@ from secure.protocols.functions import (
     argmax,
     bits,
     compare,
+    elu,
     embedding,
     exp,
     gelu,
@@ -232,6 +233,10 @@ def _zero_mean(x: Secret, gain: Secret, offset: Secret) -> Secret:
     return layernorm.layer_norm(x, gain, offset, 1e-12, zero_mean=True)
 
 
+def _rms_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.rms_norm(x, gain, 1e-12) + offset
+
+
 def _join(x: Secret, y: Secret) -> Secret:
     return x.protocol.concatenate([x, y], -1)
 
@@ -414,6 +419,7 @@ OPS: tuple[Op, ...] = (
     _elementwise(gelu.GELU_TANH, gelu.gelu_tanh),
     _elementwise(silu.SILU, silu.silu),
     _elementwise(tanh.TANH, tanh.tanh),
+    _elementwise(elu.ELU, elu.elu),
     Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
     _elementwise(reciprocal_and_root.reciprocal_function(-4, 13), reciprocal_and_root.reciprocal),
     _elementwise(reciprocal_and_root.inverse_root_function(1, -8, 13), reciprocal_and_root.rsqrt),
@@ -443,6 +449,15 @@ OPS: tuple[Op, ...] = (
         NORMALISED,
         _normalised_at_once,
         zero_mean_rows(-10.0, 6.0, LAYER_NORM),
+        _FEW,
+    ),
+    Op(
+        "rms-norm",
+        _rms_norm,
+        LAYER_NORM,
+        NORMALISED,
+        _normalised_at_once,
+        zero_mean_rows(-6.0, 8.0, LAYER_NORM),
         _FEW,
     ),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from secure.ee.files.folder import Step, no_progress
-from secure.ee.files.keyfile import needs_passphrase, read_key
-from secure.ee.files.manifest import Assumption
+from secure.cli.lazy_imports import lazy_imports
 from secure.ee.files.passphrase import VARIABLE, find_passphrase
-from secure.protocols.equivariant.key import Key
+from secure.protocols.core.errors import ConfigurationError
+
+with lazy_imports(__name__):
+    from secure.ee.files import folder, keyfile
+    from secure.protocols.equivariant import key as keys
+
+API_KEY = "SECURE_EE_API_KEY"
+"""The variable with the key that callers must send."""
+BACKEND_API_KEY = "SECURE_EE_BACKEND_API_KEY"
+"""The variable with the key that the proxy sends to its backend."""
+
+# The threat tiers stand here again, as text that needs no torch.
+AssumedTier = Literal["none", "T0", "T1", "T2"]
 
 KeyOption = Annotated[Path, typer.Option("--key", metavar="KEY", help="The key file, made by secure ee keygen.")]
 PassphraseOption = Annotated[
@@ -27,48 +37,34 @@ PassphraseOption = Annotated[
         help=f"Its first line is the key file's passphrase. Otherwise {VARIABLE}, otherwise the terminal.",
     ),
 ]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
+EncryptedArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by secure ee encrypt.")]
 
 
-class AssumedTier(StrEnum):
-    """Threat tiers."""
-
-    NONE = "none"
-    T0 = "T0"
-    T1 = "T1"
-    T2 = "T2"
-
-
-_TIERS: dict[AssumedTier, Assumption] = {
-    AssumedTier.NONE: "none",
-    AssumedTier.T0: "T0",
-    AssumedTier.T1: "T1",
-    AssumedTier.T2: "T2",
-}
-
-
-def assumption(chosen: AssumedTier | None) -> Assumption | None:
-    """The tier of an option --assume; None where it was not given."""
-    return None if chosen is None else _TIERS[chosen]
-
-
-def key_from(path: Path, passphrase_file: Path | None) -> Key:
+def key_from(path: Path, passphrase_file: Path | None) -> keys.Key:
     """The key in a file, with its passphrase found when it needs one. Raises ConfigurationError."""
     return unlocked(path, passphrase_file)[0]
 
 
-def unlocked(path: Path, passphrase_file: Path | None) -> tuple[Key, str | None]:
+def unlocked(path: Path, passphrase_file: Path | None) -> tuple[keys.Key, str | None]:
     """The key in a file, and the passphrase that opened it. Raises ConfigurationError."""
-    needed = needs_passphrase(path)
+    needed = keyfile.needs_passphrase(path)
     passphrase = find_passphrase(passphrase_file, what=str(path)) if needed else None
-    return read_key(path, passphrase), passphrase
+    return keyfile.read_key(path, passphrase), passphrase
+
+
+def check_serving_is_installed() -> None:
+    """Raises ConfigurationError without the packages of the extra `serve`, which all other commands work without."""
+    if any(find_spec(package) is None for package in ("httpx", "jinja2", "starlette", "uvicorn")):
+        raise ConfigurationError("packages are missing; install them with: pip install 'secure-inference[serve]'")
 
 
 @contextmanager
-def byte_bar() -> Iterator[Step]:
+def byte_bar() -> Iterator[folder.Step]:
     """A bar on standard error for as long as the block runs; nothing when that is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield no_progress
+        yield folder.no_progress
         return
     columns = (TextColumn("{task.description:<48}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as display:

@@ -15,10 +15,9 @@ from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.http.ids_server import KEY_CHECK_HEADER
 from secure.http.openai_errors import RequestRefused
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
-from secure.parties.encrypted.limits import ServerBusy
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import GeneratedPieces, Room, SamplingParameters, TokenPiece, TokenPieces
-from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SessionError
+from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerBusy, SessionError
 
 
 class HttpRunner(Runner):

@@ -13,16 +13,15 @@ from secure.ee.files.folder import (
     Step,
     TensorFolder,
     check_is_new,
-    file_digest,
     new_folder,
     no_progress,
-    read_json,
     write_json,
     write_tensors,
 )
 from secure.ee.files.ids import decrypt_config, encrypt_config
 from secure.ee.files.manifest import EncryptionManifest, read_manifest
 from secure.ee.files.transforms import planned, vocabulary_tables
+from secure.models.checkpoint.folder import file_digest, read_json
 from secure.models.contract.tensor_file import TensorFile, TensorSpec
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.key import Key

@@ -22,6 +22,7 @@ from secure.ee.files.folder import SHARD_BYTES, Step, TensorFolder, check_is_new
 from secure.ee.files.manifest import Assumption, EncryptionManifest
 from secure.ee.files.writer import Writer
 from secure.models.contract.tensor_file import DTYPES, TensorSpec
+from secure.models.families.registry import encrypted_family
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
 from secure.protocols.equivariant.key import Key
 from secure.protocols.equivariant.transform import Transform, plan
@@ -85,7 +86,10 @@ def encrypt_checkpoint(
     config = read_config(base)
     if split is not None:
         _check_generates(config)
-    transform = plan(config, key, factors=options.factors, noise=noise, permutations=permutations, keep_tie=keep_tie)
+    family = encrypted_family(config)
+    transform = plan(
+        family, config, key, factors=options.factors, noise=noise, permutations=permutations, keep_tie=keep_tie
+    )
     if split is not None and transform.vocabulary is None:
         raise ConfigurationError("split mode needs the factor vocabulary: its tables are what the client keeps")
     configuration = configuration_of(config, key, transform, options, split is not None)
@@ -146,7 +150,7 @@ def configuration_of(
     config: Mapping[str, Any], key: Key, transform: Transform, options: EncryptionOptions, split: bool
 ) -> str:
     """The row of the red team's results for this transform."""
-    every = set(transform.factors) == set(plan(config, key).factors)
+    every = set(transform.factors) == set(plan(encrypted_family(config), config, key).factors)
     full = every and not options.permutations and not options.keep_tie
     return claims.configuration_name(full=full, noise=options.noise, fine_tuned=options.fine_tuned, split=split)
 

@@ -230,6 +230,24 @@ def test_functions(tmp_path: Path) -> None:
     agree(module, (torch.randn(2, 4, 6),), "private", tmp_path, 2.5e-3)
 
 
+def test_elu(tmp_path: Path) -> None:
+    """Every alpha and scale of torch, on numbers of both sides of zero and on large ones."""
+    torch.manual_seed(6)
+
+    def function(x: Tensor) -> list[Tensor]:
+        return [
+            functional.elu(x),
+            nn.ELU(alpha=0.3)(x),
+            nn.ELU(alpha=2.5)(x),
+            functional.elu(x, alpha=-0.5),
+            torch.ops.aten.elu(x, 1.5, 0.7),
+            torch.ops.aten.elu(x, 1.5, 0.7, 1.25),
+        ]
+
+    x = torch.cat([torch.tensor([0.0, -0.0, 2.0**-16, -(2.0**-16), -9.0, 9.0, -60.0, 60.0]), torch.randn(24) * 3])
+    agree(Of(function), (x,), "private", tmp_path, 2e-3)
+
+
 def test_inputs_of_several_kinds(tmp_path: Path) -> None:
     class Mixed(nn.Module):
         def __init__(self) -> None:

@@ -60,16 +60,17 @@ def test_all_at_once_with_their_lines() -> None:
 
 
 def test_a_module_of_torch_has_no_line_but_a_place() -> None:
-    with pytest.raises(CheckpointError, match=r"submodule 1 \(ELU\): aten\.elu"):
-        capture(nn.Sequential(nn.Linear(4, 4), nn.ELU()), X)
-    with pytest.raises(CheckpointError, match=r"submodule itself \(ELU\): aten\.elu"):
-        capture(nn.ELU(), X)
+    with pytest.raises(CheckpointError, match=r"submodule 1 \(Softplus\): aten\.exp"):
+        capture(nn.Sequential(nn.Linear(4, 4), nn.Softplus()), X)
+    with pytest.raises(CheckpointError, match=r"submodule itself \(Softplus\): aten\.exp"):
+        capture(nn.Softplus(), X)
 
 
 GRAPHS: list[tuple[Callable[..., Any], str]] = [
     (lambda m, x: 1 / x, r"aten\.reciprocal"),
     (lambda m, x: m.linear.bias / x, "division by something that depends on the input"),
     (lambda m, x: x**4, "a power of 4"),
+    (lambda m, x: torch.ops.aten.elu(x, 1.0, 1.0, -1.0), r"ELU with input_scale -1\.0"),
     (lambda m, x: x + torch.rand(4), "random numbers"),
     (lambda m, x: torch.where(x > 0, x, 0.0), r"aten\.gt"),
     (lambda m, x: functional.relu(x + torch.tensor([0.0, 0.0, 0.0, -1e9])), "where no softmax follows"),

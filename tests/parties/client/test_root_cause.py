@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from secure.parties.client.root_cause import root_cause
-from secure.parties.process.exit_codes import HELP, ExitCode, PortInUse, exit_code
+from secure.parties.client.root_cause import awaited, root_cause
+from secure.parties.process.exit_codes import HELP, ExitCode, exit_code
 from secure.parties.transport.failures import failure_frame, rebuild
 from secure.protocols.core import errors
-from secure.protocols.core.errors import InputError, PartyLost, PartyUnreachable, SecureInferenceError
+from secure.protocols.core.errors import InputError, PartyLost, PartyUnreachable, PortInUse, SecureInferenceError
 
 
 def lost(role: str) -> PartyLost:
@@ -33,6 +33,30 @@ def test_the_lost_role_at_the_root_is_named(broken: list[str], reported: dict[st
 def test_an_error_of_its_own_beats_a_lost_peer() -> None:
     error = InputError("too long")
     assert root_cause({}, {"p1": lost("p0"), "p0": error}) is error
+
+
+@pytest.mark.parametrize(
+    ("broken", "reported", "running", "due"),
+    [
+        ([], {"p0": "p1"}, "p0 p1 dealer", {"p1"}),  # whoever is lost says why, or its stream breaks
+        ([], {"p0": "dealer", "dealer": "p1"}, "p0 p1 dealer", {"p1"}),
+        (["p1"], {"p0": "dealer"}, "p0 p1 dealer", set()),
+        ([], {"p0": "p1", "p1": "p0"}, "p0 p1 dealer", set()),
+        ([], {"p0": "p1"}, "p0 dealer", set()),  # p1 has ended in good order
+        # The client is there, so whoever told p0 that it is not has lost it by going away.
+        ([], {"p0": "client"}, "p0 p1 dealer", {"p1", "dealer"}),
+        ([], {"p0": "client", "p1": "client", "dealer": "client"}, "p0 p1 dealer", set()),
+    ],
+)
+def test_the_word_of_a_role_that_is_blamed_is_awaited(
+    broken: list[str], reported: dict[str, str], running: str, due: set[str]
+) -> None:
+    errors = {name: lost(name) for name in broken}, {name: lost(of) for name, of in reported.items()}
+    assert awaited(*errors, running.split(), "client") == due
+
+
+def test_nobody_is_awaited_after_an_error_of_its_own() -> None:
+    assert awaited({}, {"p1": lost("p0"), "p0": InputError("too long")}, ["p0", "p1", "dealer"], "client") == set()
 
 
 def tree(kind: type[SecureInferenceError]) -> list[type[SecureInferenceError]]:

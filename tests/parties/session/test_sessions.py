@@ -212,6 +212,17 @@ def test_an_error_at_a_party_reaches_the_client_as_itself(client: Client, manife
 
 
 @pytest.mark.parametrize("role", PARTIES)
+def test_a_party_has_its_say_though_it_drops_its_peers_at_once(
+    client: Client, manifest: FakeManifest, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a notice may leave only after the time that it is given."""
+    monkeypatch.setattr("secure.parties.session.session.FAILURE_SECONDS", 0.0)
+    for _ in range(10):
+        with pytest.raises(ProtocolError, match=f"^{role} was told to fail at layer 1"):
+            predict(client, manifest, FakeRequest(layers=50, fail_at=f"{role} 1"))
+
+
+@pytest.mark.parametrize("role", PARTIES)
 def test_a_defect_at_a_party_tells_only_its_class(client: Client, manifest: FakeManifest, role: str) -> None:
     with pytest.raises(ProtocolError, match=f"^{role} failed during layer 1 with ValueError; its own log") as caught:
         predict(client, manifest, FakeRequest(layers=50, crash_at=f"{role} 1"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.piecewise import Piece, Piecewise
-from secure.protocols.functions import compare, gelu, reciprocal_and_root, relu, silu, softmax, tanh
+from secure.protocols.functions import compare, elu, gelu, reciprocal_and_root, relu, silu, softmax, tanh
 from tests.in_process import secure
 from tests.protocols.arguments import on_grid
 
@@ -55,6 +55,8 @@ FITS = [
     pytest.param(silu.SILU, (16.25, 4096.0), 1.4e-6, 0.05e-6, id="silu-right"),
     pytest.param(tanh.TANH, (-4.0, 4.0), 5.8e-4, 0.05e-4, id="tanh"),
     pytest.param(tanh.TANH, (4.0, 4096.0), 3.4e-4, 0.05e-4, id="tanh-tail"),
+    pytest.param(elu.ELU, (-9.0, -1e-9), 5.5e-5, 0.05e-5, id="elu"),
+    pytest.param(elu.ELU, (-4096.0, -9.0 - 1e-9), 6.2e-5, 0.05e-5, id="elu-left"),
     pytest.param(reciprocal_and_root.reciprocal_function(0, 1), (1.0, 2.0 - 1e-9), 1.8e-6, 0.05e-6, id="reciprocal"),
     pytest.param(
         reciprocal_and_root.inverse_root_function(1, 0, 1), (1.0, 2.0 - 1e-9), 1.3e-5, 0.05e-5, id="inverse-root"
@@ -88,6 +90,7 @@ EVERY = [
     reciprocal_and_root.inverse_root_function(768, -5, 27, 17),
     reciprocal_and_root.fine_inverse_root(768, -5, 27, 41),
     reciprocal_and_root.fine_inverse_root(4096, -2, 30, 39),
+    elu.ELU,
 ]
 IDS = [f"{i}-{function.name}" for i, function in enumerate(EVERY)]
 
@@ -135,7 +138,9 @@ def test_declared_sizes(function: Piecewise) -> None:
             assert math.log2(piece.period) == int(math.log2(piece.period))
 
 
-@pytest.mark.parametrize("function", EVERY[:2] + EVERY[4:7] + EVERY[8:9], ids=IDS[:2] + IDS[4:7] + IDS[8:9])
+@pytest.mark.parametrize(
+    "function", EVERY[:2] + EVERY[4:7] + EVERY[8:9] + EVERY[-1:], ids=IDS[:2] + IDS[4:7] + IDS[8:9] + IDS[-1:]
+)
 def test_declared_error_of_the_gate_on_a_dense_grid(function: Piecewise) -> None:
     """The same, fixed-point rounding included: what the parties compute."""
     low, high = function.domain

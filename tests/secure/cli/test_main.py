@@ -14,8 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 import secure
+from secure import connection
 from secure.cli import main
 from secure.connection import Parties
+from secure.demo import demo as search
+from secure.parties import launcher
+from secure.parties.process import main as party_process
 from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import ConfigurationError
 from tests.secure.fakes import InProcessClient
@@ -106,7 +110,7 @@ def test_debug_shows_the_traceback(run: Run, capsys: pytest.CaptureFixture[str])
 
 def test_options_reach_the_party(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[list[str]] = []
-    monkeypatch.setattr(main, "party_main", lambda arguments, engine: given.append(arguments) or ExitCode.OK)
+    monkeypatch.setattr(party_process, "main", lambda arguments, engine: given.append(arguments) or ExitCode.OK)
     assert run("party", "p0", "--config", "p.toml") == 0
     assert run("party", "p1", "--config", "p.toml", "--memory-gb", "2.5", "--threads", "3") == 0
     assert run("party", "dealer", "--config", "p.toml", "--device", "cuda:1") == 0
@@ -125,7 +129,7 @@ def test_launch_limits_every_party_and_says_its_device(run: Run, monkeypatch: py
         given.append((options["memory_bytes"], options["device"]))
         raise ConfigurationError("enough")
 
-    monkeypatch.setattr(main.launcher, "launch", launch)
+    monkeypatch.setattr(launcher, "launch", launch)
     assert run("launch") == run("launch", "--memory-gb", "8", "--device", "cuda") == ExitCode.CONFIGURATION
     assert given == [(None, None), (8_000_000_000, "cuda")]
 
@@ -145,8 +149,8 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
     client = InProcessClient()
-    monkeypatch.setattr(main, "launch", lambda **_: Parties(client))
-    monkeypatch.setattr(main, "connect", lambda _: Parties(client))
+    monkeypatch.setattr(connection, "launch", lambda **_: Parties(client))
+    monkeypatch.setattr(connection, "connect", lambda _: Parties(client))
     return client
 
 
@@ -201,7 +205,7 @@ def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoin
     def interrupted(**_: object) -> Parties:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "launch", interrupted)
+    monkeypatch.setattr(connection, "launch", interrupted)
     assert run("predict", "--model", str(checkpoint), "the cat") == ExitCode.INTERRUPTED
 
 
@@ -212,11 +216,11 @@ def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoi
         signal.raise_signal(signal.SIGTERM)
         return Parties(client)
 
-    monkeypatch.setattr(main, "launch", terminated)
+    monkeypatch.setattr(connection, "launch", terminated)
     assert run("predict", "--model", str(checkpoint), "the cat") == 128 + signal.SIGTERM
 
 
 def test_demo_exit_code_follows_its_accuracy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for agrees, code in ((True, ExitCode.OK), (False, ExitCode.DEFECT)):
-        monkeypatch.setattr(main, "run_demo", lambda *_, agrees=agrees: agrees)
+        monkeypatch.setattr(search, "run_demo", lambda *_, agrees=agrees: agrees)
         assert run("demo", "--query", "cats") == code

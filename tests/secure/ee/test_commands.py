@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from secure.cli import main
-from secure.cli.ee.commands import app
+from secure.cli.ee.group import app
 from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.files.keyfile import needs_passphrase, read_key, write_key
 from secure.ee.files.passphrase import VARIABLE

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from secure.ee.files.checkpoint import open_checkpoint
-from secure.ee.files.folder import file_digest
 from secure.ee.files.manifest import read_manifest
 from secure.ee.files.sealing import decrypt_files, encrypt_files
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.ee.owner.verify import verify_checkpoint
+from secure.models.checkpoint.folder import file_digest
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.key import Key
 from tests.secure.ee.conftest import save_llama

@@ -15,8 +15,7 @@ from secure.http.api_keys import find_api_key
 from secure.http.host import HttpServer, authority_file, check_exposure
 from secure.parties.encrypted.engine import GenerationEngine
 from secure.parties.encrypted.limits import Admission, GenerationLimits
-from secure.parties.process.exit_codes import PortInUse
-from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError, PortInUse
 from tests.secure.ee.serving.fakes import FakeEngine
 
 ServeHttp = Callable[..., int]

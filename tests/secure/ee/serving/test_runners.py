@@ -17,10 +17,10 @@ from secure.ee.http.ids_server import ids_app
 from secure.ee.http.runner import HttpRunner
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine
-from secure.parties.encrypted.limits import Admission, GenerationLimits, ServerBusy
+from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.runner import EngineRunner, Runner
 from secure.parties.encrypted.tokens import SamplingParameters, TokenPieces
-from secure.protocols.core.errors import InputError
+from secure.protocols.core.errors import InputError, ServerBusy
 from tests.secure.ee.serving.conftest import Start
 from tests.secure.ee.serving.fakes import FakeEngine
 from tests.secure.ee.serving.tiny import Tiny

@@ -19,15 +19,15 @@ from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from secure.cli import main
-from secure.cli.ee import serve_commands
+from secure.cli.ee import options
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.keyfile import write_key
 from secure.ee.http.ids_server import ids_app
 from secure.ee.http.serving import runner_at
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
-from secure.parties.process.exit_codes import ExitCode, PortInUse
-from secure.protocols.core.errors import CheckpointError, ConfigurationError, SecureInferenceError
+from secure.parties.process.exit_codes import ExitCode
+from secure.protocols.core.errors import CheckpointError, ConfigurationError, PortInUse, SecureInferenceError
 from secure.protocols.equivariant.key import Key
 from tests.secure.ee.serving.fakes import Relay
 from tests.secure.ee.serving.tiny import POSITIONS, Tiny
@@ -172,7 +172,7 @@ def test_the_servers_process_is_as_careful_as_a_partys(
 
 
 def test_missing_packages_are_named(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_commands, "serving", None)
+    monkeypatch.setattr(options, "find_spec", lambda package: None if package == "uvicorn" else package)
     error = run("serve", str(tiny.encrypted))
     assert isinstance(error, ConfigurationError)
     assert "pip install 'secure-inference[serve]'" in str(error)

@@ -24,8 +24,8 @@ from transformers import (
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from secure.ee.engine.server_engine import TransformersEngine
-from secure.ee.files.folder import file_digest
 from secure.ee.files.manifest import read_manifest
+from secure.models.checkpoint.folder import file_digest
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.engine import EncoderInputs
 from secure.parties.encrypted.limits import Admission, GenerationLimits

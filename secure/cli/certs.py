@@ -1,0 +1,44 @@
+"""`secure certs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secure.cli.lazy_imports import lazy_imports
+from secure.cli.options import ProtocolOption, examples
+from secure.protocols.core.errors import ConfigurationError
+
+with lazy_imports(__name__):
+    from secure.parties import config
+    from secure.parties.transport import tls
+    from secure.protocols import families
+
+EXAMPLES = examples("secure certs --out certs", "secure certs --out certs --host p0=p0.example.org --days 90")
+
+
+def certs(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for certificates and keys.")],
+    host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="A name or address of a role's machine. May be given several times."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How long they are valid.")] = 365,
+    protocol: ProtocolOption = "beaver",
+) -> None:
+    """Make an authority, and a certificate and key for each role.
+
+    The authority's own key is not kept: to add or replace a certificate, make all of them again.
+
+    Copy to each host authority.crt and its own role's .crt and .key. Then remove the keys here.
+    """
+    hosts: dict[str, list[str]] = {}
+    for item in host or []:
+        role, separator, name = item.partition("=")
+        if not separator or not name:
+            raise ConfigurationError(f"--host {item}: expected ROLE=NAME, for example p0=p0.example.org")
+        hosts.setdefault(role, []).append(name)
+    tls.make_certificates(out, hosts, days, (*families.family(protocol).roles, *config.CALLERS))
+    typer.echo(f"Certificates and keys are in {out}. Give each host authority.crt and its own role's two files.")

@@ -1,0 +1,92 @@
+"""`secure ee proxy`: where programs reach an encrypted model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secure.cli.ee.options import (
+    API_KEY,
+    BACKEND_API_KEY,
+    AssumedTier,
+    KeyOption,
+    PassphraseOption,
+    check_serving_is_installed,
+    key_from,
+)
+from secure.cli.lazy_imports import lazy_imports
+from secure.cli.options import examples
+from secure.http.api_keys import find_api_key
+
+with lazy_imports(__name__):
+    from secure.ee.files import checkpoint, claims
+    from secure.ee.http import serving
+
+EXAMPLES = examples(
+    "secure ee proxy encrypted --key model.key --backend grpc://server:7110 --certificates certs",
+    "secure ee proxy encrypted --key model.key --backend http://127.0.0.1:8000",
+    "OPENAI_BASE_URL=http://127.0.0.1:8080/v1 python program.py",
+)
+
+
+def proxy(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The encrypted checkpoint; its encryption.json and client.sealed do.")
+    ],
+    key: KeyOption,
+    backend: Annotated[str, typer.Option(metavar="URL", help="grpc://HOST:PORT, https://HOST:PORT or http://…")],
+    passphrase_file: PassphraseOption = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="authority.crt, client.crt, client.key. For https the authority alone does."),
+    ] = None,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where programs reach it.")] = "127.0.0.1:8080",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="What programs name the model; several times for several names. Default: the folder's."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Its first line is the key that programs send. Otherwise {API_KEY}."),
+    ] = None,
+    backend_api_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"The same for an HTTP backend. Otherwise {BACKEND_API_KEY}.")
+    ] = None,
+    backend_model: Annotated[str | None, typer.Option(help="Its name at an HTTP backend that has several.")] = None,
+    unchecked_backend: Annotated[
+        bool, typer.Option("--unchecked-backend", help="Take an HTTP backend that does not tell its key check value.")
+    ] = False,
+    assume: Annotated[
+        AssumedTier | None,
+        typer.Option(
+            help="The threat tier that you need, or none. Default: the manifest's. Refused where the red team broke it."
+        ),
+    ] = None,
+    parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
+) -> None:
+    """Let programs that speak OpenAI's API use an encrypted model, by their base URL alone.
+
+    Runs where the key is, until SIGTERM or Ctrl-C. Text is tokenised, encrypted and decrypted here; only encrypted ids
+    go to the backend.
+    """
+    check_serving_is_installed()
+    opened = checkpoint.open_checkpoint(folder, key_from(key, passphrase_file))
+    claims.require(assume or opened.manifest.tier, opened.manifest.configuration)
+    runner = serving.runner_at(
+        backend,
+        opened,
+        certificates=certificates,
+        api_key=find_api_key(backend_api_key_file, BACKEND_API_KEY),
+        model=backend_model,
+        unchecked=unchecked_backend,
+    )
+    serving.run_proxy(
+        opened,
+        runner,
+        listen=listen,
+        names=name or [folder.resolve().name],
+        api_key=find_api_key(api_key_file, API_KEY),
+        parent_on_stdin=parent_on_stdin,
+    )

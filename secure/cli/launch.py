@@ -1,0 +1,38 @@
+"""`secure launch`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from secure.cli.lazy_imports import lazy_imports
+from secure.cli.options import ConfigOption, DeviceOption, MemoryOption, ProtocolOption, examples, memory_bytes
+
+with lazy_imports(__name__):
+    from secure.parties import launcher
+
+EXAMPLES = examples("secure launch", "secure launch --config parties.toml --device cuda")
+
+
+def launch(
+    config: ConfigOption = None,
+    protocol: ProtocolOption = "beaver",
+    memory_gb: MemoryOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Start the three parties on this machine, and stop them with Ctrl-C.
+
+    Without --config it takes free ports and fresh certificates, in a private folder that is removed at the end. With
+    it, the file says which protocol.
+
+    All three on one machine is for trying and measuring. It protects nothing from that machine.
+    """
+    console = Console(stderr=True)
+    log, room = launcher.console_log(console), memory_bytes(memory_gb)
+    with launcher.launch(config, protocol=protocol, log=log, memory_bytes=room, device=device) as started:
+        path = config or started.config
+        console.print(f"All three serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
+        try:
+            started.wait()
+        except KeyboardInterrupt:
+            console.print("Stopping.")

@@ -1,0 +1,59 @@
+"""Options that several commands share, and how a command ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+from rich.markup import escape
+
+from secure.parties.process.exit_codes import ExitCode
+
+# The names of families and roles, and who may know weights, stand here again, as text that needs no torch.
+ProtocolName = Literal["beaver", "replicated"]
+PartyName = Literal["p0", "p1", "p2", "dealer"]
+Weights = Literal["private", "public", "server"]
+
+ProtocolOption = Annotated[
+    ProtocolName, typer.Option(help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing.")
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-gb",
+        min=0.1,
+        metavar="GB",
+        help="What a party's process may take; weights that do not fit are read from disk. Default: what is available.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="What a party computes on: cpu, cuda, cuda:1. Default: as the file says, or cpu."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="TOML", help="Addresses and certificates of the parties.")
+]
+
+
+@dataclass
+class GlobalOptions:
+    """Options before the command, for `main`."""
+
+    debug: bool = False
+
+
+def memory_bytes(gigabytes: float | None) -> int | None:
+    """What --memory-gb says, in bytes."""
+    return None if gigabytes is None else round(gigabytes * 1e9)
+
+
+def examples(*lines: str) -> str:
+    """The epilogue of a command's help."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]{escape(line)}[/cyan]" for line in lines)])
+
+
+def end(code: ExitCode) -> NoReturn:
+    """End the command with this code."""
+    raise typer.Exit(int(code))
