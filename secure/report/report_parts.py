@@ -44,7 +44,7 @@ class Row:
 
     @classmethod
     def merged_of_three(cls, layer: str, op: str, rows: Sequence[MeterRow]) -> Row:
-        """The same of three computing parties, who help each other in turn.
+        """Put together what three computing parties say, who help each other in turn.
 
         Two of them count a gate's rounds, the helper none; what a helper deals counts there and where it arrives.
         """

@@ -12,7 +12,7 @@ from torch import Tensor
 from secure.models.storage.capacity import human_bytes
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.tokens import GeneratedPieces, Room, SamplingParameters, TokenPiece, TokenPieces
+from secure.parties.encrypted.tokens import ContextRoom, GeneratedPieces, SamplingParameters, TokenPiece, TokenPieces
 
 _ID_BYTES = 4
 
@@ -63,7 +63,7 @@ class CountedRunner(Runner):
         seconds = time.monotonic() - self._started
         return EncryptedReport(seconds, self._requests, self._sequences, self._tokens, self._sent, self._received)
 
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         return self._runner.room()
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
