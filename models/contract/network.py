@@ -73,9 +73,14 @@ class Network(ABC):
 
     @abstractmethod
     def client_inputs(
-        self, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+        self,
+        request: Request,
+        specs: Mapping[str, SecretSpec],
+        inputs: Inputs,
+        tables: Mapping[str, Tensor],
+        step: int = 0,
     ) -> dict[str, Tensor]:
-        """Ring elements to share, named as in `input_specs`.
+        """Ring elements to share, named as in `specs`, which are the step's `input_specs`.
 
         tables: of a public checkpoint, the float tables that the client looks its embeddings up in. At a later step
         input_ids, [B, 1], are the tokens that every row goes on with, and everything else is as at the first one.

@@ -81,7 +81,7 @@ def clear_steps(checkpoint: Checkpoint, output: Output, inputs: Sequence[Inputs]
     model, state, found = load(protocol, manifest, checkpoint.tensors), None, []
     for step, given in enumerate(inputs):
         specs = net.input_specs(request, step)
-        tensors = net.client_inputs(request, given, checkpoint.embeddings, step)
+        tensors = net.client_inputs(request, specs, given, checkpoint.embeddings, step)
         secrets = {name: protocol.input(tensors[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
         outputs, state = net.forward(protocol, model.weights, request, secrets, state)
         found.append({name: protocol.reveal(x).double() / 2.0**x.fraction_bits for name, x in outputs.items()})

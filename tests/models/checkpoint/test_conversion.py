@@ -209,7 +209,8 @@ def test_a_share_file_must_be_the_right_one(save_bert: Save, tmp_path: Path) -> 
 def test_bad_inputs_are_named(arguments: dict[str, Any], message: str, save_bert: Save) -> None:
     net = network(read_checkpoint(save_bert()[0]).manifest)
     with pytest.raises(InputError, match=message):
-        net.client_inputs(net.request("hidden", arguments), arguments, {})
+        request = net.request("hidden", arguments)
+        net.client_inputs(request, net.input_specs(request, 0), arguments, {})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"output": "x", "batch": 1, "tokens": 1, "masked": true}'])

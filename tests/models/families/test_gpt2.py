@@ -176,7 +176,8 @@ def test_token_types_are_refused(family: str, tmp_path: Path) -> None:
     net = network(read_checkpoint(tmp_path).manifest)
     inputs = {"input_ids": words(1, 4), "token_type_ids": torch.zeros(1, 4, dtype=torch.int64)}
     with pytest.raises(InputError, match="token_type_ids: this model has no token types"):
-        net.client_inputs(net.request("logits", inputs), inputs, {})
+        request = net.request("logits", inputs)
+        net.client_inputs(request, net.input_specs(request, 0), inputs, {})
 
 
 @pytest.mark.parametrize(
@@ -203,4 +204,5 @@ def test_a_prompt_with_padding_after_its_start_is_refused(row: list[int], family
     net = network(read_checkpoint(tmp_path).manifest)
     inputs = {"input_ids": words(2, 4), "attention_mask": torch.tensor([[1, 1, 1, 1], row])}
     with pytest.raises(InputError, match=r"attention_mask row 1: a prompt to go on from is padded at its start alone"):
-        net.client_inputs(net.request("next_logits", inputs, steps=2), inputs, {})
+        request = net.request("next_logits", inputs, steps=2)
+        net.client_inputs(request, net.input_specs(request, 0), inputs, {})

@@ -166,7 +166,8 @@ def test_inputs(family: str, arguments: dict[str, Any], message: str, tmp_path: 
     save_model(tmp_path, family, "sequence")
     net = network(read_checkpoint(tmp_path).manifest)
     with pytest.raises(InputError, match=message):
-        net.client_inputs(net.request("logits", arguments), arguments, {})
+        request = net.request("logits", arguments)
+        net.client_inputs(request, net.input_specs(request, 0), arguments, {})
 
 
 def test_logits_of_a_model_without_a_head(tmp_path: Path) -> None:

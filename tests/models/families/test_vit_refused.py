@@ -166,14 +166,16 @@ def with_pixel(value: float, image: int = 1) -> Tensor:
 )
 def test_inputs(net: Network, inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        net.client_inputs(net.request("logits", inputs), inputs, {})
+        request = net.request("logits", inputs)
+        net.client_inputs(request, net.input_specs(request, 0), inputs, {})
 
 
 def test_no_message_holds_a_pixel(net: Network) -> None:
     for value in (-255.0, 16.0):
         inputs = {"pixel_values": with_pixel(value)}
         with pytest.raises(InputError) as caught:
-            net.client_inputs(net.request("logits", inputs), inputs, {})
+            request = net.request("logits", inputs)
+            net.client_inputs(request, net.input_specs(request, 0), inputs, {})
         assert "255" not in str(caught.value)
 
 

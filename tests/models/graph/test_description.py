@@ -203,7 +203,7 @@ def test_requests_and_inputs(pictures: Checkpoint, block: Checkpoint) -> None:
         ({"image": image + 9000}, "magnitude"),
     ):
         with pytest.raises((InputError, BoundError), match=message):
-            net.client_inputs(request, inputs, {})
+            net.client_inputs(request, net.input_specs(request, 0), inputs, {})
     net = network(block.manifest)
     for ids, message in (
         (torch.full((2, 4), 17), "outside 0 to 16"),
@@ -211,7 +211,8 @@ def test_requests_and_inputs(pictures: Checkpoint, block: Checkpoint) -> None:
         (torch.zeros(2, 4), "must hold integers"),
     ):
         with pytest.raises(InputError, match=message):
-            net.client_inputs(net.request("hidden", {"ids": ids}), {"ids": ids}, {})
+            request = net.request("hidden", {"ids": ids})
+            net.client_inputs(request, net.input_specs(request, 0), {"ids": ids}, {})
 
 
 def test_parties_do_not_import_the_capture() -> None:
