@@ -13,7 +13,7 @@ from secure.parties.encrypted.engine import HiddenSequence
 from secure.parties.encrypted.limits import GenerationLimits
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
-from tests.secure.ee.serving.fakes import KEY_CHECK, FakeEngine
+from tests.secure.ee.fakes import KEY_CHECK, FakeEngine
 
 IDLE_SECONDS = 0.2
 

@@ -15,6 +15,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 from secure.ee.files import claims
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.protocols.equivariant.key import Key
+from tests.secure.ee.serving import (  # noqa: F401 (fixtures)
+    certificates,
+    connect,
+    engine,
+    openai_client,
+    serve_http,
+    start,
+    tiny,
+    tiny_engine,
+)
 
 TEXTS = (
     "the cat sat on the mat and the dog sat in the sun",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure.generation.text_stream import StopStrings, TextStream
-from tests.secure.ee.serving.tiny import make_tokenizer
+from tests.secure.ee.tiny import make_tokenizer
 
 TOKENIZER = make_tokenizer()
 BROKEN = "\N{REPLACEMENT CHARACTER}"

@@ -19,8 +19,8 @@ from secure.http.app import MOST_BODY_BYTES
 from secure.http.openai_fields import ONLY
 from secure.parties.encrypted.engine import GenerationEngine
 from secure.parties.encrypted.limits import Admission, GenerationLimits
-from tests.secure.ee.serving.fakes import FakeEngine
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.fakes import FakeEngine
+from tests.secure.ee.tiny import Tiny
 
 ServeHttp = Callable[..., int]
 MakeClient = Callable[..., openai.OpenAI]

@@ -21,9 +21,9 @@ from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.runner import EngineRunner, Runner
 from secure.parties.encrypted.tokens import SamplingParameters, TokenPieces
 from secure.protocols.core.errors import InputError, ServerBusy
-from tests.secure.ee.serving.conftest import Start
-from tests.secure.ee.serving.fakes import FakeEngine
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.fakes import FakeEngine
+from tests.secure.ee.serving import Start
+from tests.secure.ee.tiny import Tiny
 
 SECONDS = 10.0
 Make = Callable[[GenerationEngine], Runner]

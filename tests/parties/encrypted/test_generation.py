@@ -16,9 +16,9 @@ from secure.parties.encrypted.generation_pb2 import GenerateRequest, Tokens
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
 from secure.protocols.core.errors import InputError, ProtocolError
-from tests.secure.ee.serving.conftest import Start, drain
-from tests.secure.ee.serving.fakes import KEY_CHECK, FakeEngine, Relay
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.fakes import KEY_CHECK, FakeEngine, Relay
+from tests.secure.ee.serving import Start, drain
+from tests.secure.ee.tiny import Tiny
 
 Connect = Callable[..., GenerationClient]
 

@@ -14,7 +14,7 @@ from secure.parties.encrypted.tokens import (
     TokenPiece,
     TokenPieces,
 )
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.tiny import Tiny
 
 MODEL = "tiny"
 

@@ -29,8 +29,8 @@ from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, PortInUse, SecureInferenceError
 from secure.protocols.equivariant.key import Key
-from tests.secure.ee.serving.fakes import Relay
-from tests.secure.ee.serving.tiny import POSITIONS, Tiny
+from tests.secure.ee.fakes import Relay
+from tests.secure.ee.tiny import POSITIONS, Tiny
 
 SECONDS = 60.0
 

@@ -22,10 +22,10 @@ from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import ContextRoom
-from tests.secure.ee.serving.conftest import Start
-from tests.secure.ee.serving.fakes import FakeEngine, Relay
-from tests.secure.ee.serving.scripted import MODEL, Scripted
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.fakes import FakeEngine, Relay
+from tests.secure.ee.scripted import MODEL, Scripted
+from tests.secure.ee.serving import Start
+from tests.secure.ee.tiny import Tiny
 
 ServeHttp = Callable[..., int]
 MakeClient = Callable[..., openai.OpenAI]

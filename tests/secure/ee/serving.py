@@ -18,8 +18,8 @@ from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.protocols.equivariant.key import Key
-from tests.secure.ee.serving.fakes import FakeEngine
-from tests.secure.ee.serving.tiny import Tiny, make_tiny
+from tests.secure.ee.fakes import FakeEngine
+from tests.secure.ee.tiny import Tiny, make_tiny
 
 Start = Callable[..., int]
 

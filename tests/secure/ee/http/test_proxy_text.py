@@ -20,10 +20,10 @@ from secure.http.text_backend import TextBackend
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.tokens import SamplingParameters, TokenPiece
 from secure.protocols.core.errors import PartyLost
-from tests.secure.ee.serving.conftest import Start
-from tests.secure.ee.serving.fakes import FakeEngine
-from tests.secure.ee.serving.scripted import MODEL, Scripted
-from tests.secure.ee.serving.tiny import TEMPLATE, Tiny
+from tests.secure.ee.fakes import FakeEngine
+from tests.secure.ee.scripted import MODEL, Scripted
+from tests.secure.ee.serving import Start
+from tests.secure.ee.tiny import TEMPLATE, Tiny
 
 ServeHttp = Callable[..., int]
 MakeClient = Callable[..., openai.OpenAI]

@@ -34,7 +34,7 @@ from secure.parties.encrypted.service import make_generation_certificates
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, HandshakeError, InputError
 from secure.protocols.equivariant.key import Key
 from tests.secure.ee.conftest import SIZE, make_tokenizer, save_llama, shake
-from tests.secure.ee.serving.fakes import Relay
+from tests.secure.ee.fakes import Relay
 
 TEXT = "the cat sat on"
 

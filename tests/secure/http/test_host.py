@@ -16,7 +16,7 @@ from secure.http.host import HttpServer, authority_file, check_exposure
 from secure.parties.encrypted.engine import GenerationEngine
 from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.protocols.core.errors import ConfigurationError, PortInUse
-from tests.secure.ee.serving.fakes import FakeEngine
+from tests.secure.ee.fakes import FakeEngine
 
 ServeHttp = Callable[..., int]
 

@@ -27,9 +27,9 @@ from secure.protocols.core.errors import (
     ServerBusy,
     ServerUnreachable,
 )
-from tests.secure.ee.serving.conftest import Start, drain
-from tests.secure.ee.serving.fakes import KEY_CHECK, FakeEngine, Relay
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.fakes import KEY_CHECK, FakeEngine, Relay
+from tests.secure.ee.serving import Start, drain
+from tests.secure.ee.tiny import Tiny
 
 Connect = Callable[..., GenerationClient]
 SECONDS = 10.0

@@ -31,8 +31,8 @@ from secure.parties.encrypted.engine import EncoderInputs
 from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.protocols.core.errors import CheckpointError, InputError
-from tests.secure.ee.serving.conftest import Start
-from tests.secure.ee.serving.tiny import Tiny
+from tests.secure.ee.serving import Start
+from tests.secure.ee.tiny import Tiny
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
