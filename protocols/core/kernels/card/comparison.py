@@ -20,14 +20,14 @@ from secure.protocols.core.kernels.card.compiler import Number, Pointer, launch,
 
 @comparison.merge_products.on_card
 def merge_products(masks: Tensor, *, needs_equal: bool) -> Tensor:
-    """As `comparison.merge_products`."""
+    """See `comparison.merge_products`."""
     size, lowest = comparison.merged_digits(len(masks), needs_equal)
     return subset_products(masks, _shared(size, lowest), bits.ALL_ONES)
 
 
 @comparison.leaves.on_card
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-    """As `comparison.leaves`."""
+    """See `comparison.leaves`."""
     numbers, digits, digit_bits, row = not_c.shape
     less, equal = (torch.empty((digits, numbers, row), dtype=torch.uint8, device=not_c.device) for _ in range(2))
     arguments = not_c.contiguous(), products.contiguous(), less, equal, digit_bits
@@ -39,7 +39,7 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
 def merge(
     opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """As `comparison.merge`."""
+    """See `comparison.merge`."""
     size, lowest = comparison.merged_digits(len(opened), needs_equal)
     terms = integer_functions.numbers(_terms(size, lowest), opened.device)
     less, equal = (torch.empty(highest.shape, dtype=torch.uint8, device=highest.device) for _ in range(2))

@@ -136,7 +136,7 @@ def _merge(
 
 @comparison.leaves.on_cpu
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-    """As `comparison.leaves`."""
+    """See `comparison.leaves`."""
     shape = products.shape[1], not_c.shape[0], products.shape[2]
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
     loop = _leaves_of_four_bits if not_c.shape[2] == _USUAL_DIGIT_BITS else _leaves
@@ -148,7 +148,7 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
 def merge(
     opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """As `comparison.merge`."""
+    """See `comparison.merge`."""
     less, equal = np.empty(highest.shape, dtype=np.uint8), np.empty(highest.shape, dtype=np.uint8)
     count, lowest = highest.numel(), 0 if needs_equal else 1
     planes = (array(t).reshape(-1, count) for t in (opened, masks, shared))
