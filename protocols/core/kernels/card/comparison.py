@@ -148,7 +148,7 @@ def _merge(
         own = tl.load(masks + of_masks * count + i, mask=inside & (of_masks >= 0) & (of_masks < variables), other=0)
         own |= tl.load(shared + (of_masks - variables) * count + i, mask=inside & (of_masks >= variables), other=0)
         share = tl.where(of_masks < 0, 255 if first else 0, own.to(tl.int32))
-        # In G: (w + b) a, w public, from the shares of a and b a.
+        # G has (w + b) a, w public, from the shares of a and b a.
         w = tl.load(opened + (p_count + g) * count + i, mask=inside & (g >= 0), other=255).to(tl.int32)
         share &= w
         own = tl.load(masks + with_g * count + i, mask=inside & (with_g >= 0) & (with_g < variables), other=0)

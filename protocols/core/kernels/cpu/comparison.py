@@ -61,7 +61,7 @@ def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) 
             for bit in range(bits):
                 keep = not_c[j, d, bit]
                 for s in range(1 << (bits - 1 - bit)):
-                    # In place: entry s is written after entries 2 s and 2 s + 1 were read.
+                    # Entry s is written, in the same memory, after entries 2 s and 2 s + 1 were read.
                     with_bit = products[(1 << bit) + s * (2 << bit) - 1, d]
                     into, low, high = below[s], below[2 * s], below[2 * s + 1]
                     for i in range(row):
@@ -103,7 +103,7 @@ def _merge(
         for i in range(size):
             step = 1 << max(0, i + 1 - lowest)
             for k in range(max(1, count // step) if i < size - 1 else 1):
-                # In place: entry k is written after entries 2 k and 2 k + 1 were read.
+                # Entry k is written, in the same memory, after entries 2 k and 2 k + 1 were read.
                 out, low, high = below[k], below[2 * k], below[min(2 * k + 1, len(below) - 1)]
                 if i:
                     v = opened[i - lowest, span]
