@@ -23,8 +23,9 @@ from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.linear import Linear, LinearShare
 from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
+from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
+from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix, ServerMatrix

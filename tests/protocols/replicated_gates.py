@@ -21,8 +21,9 @@ from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.linear import Linear
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, Product, TripleProduct
+from secure.protocols.masked.gates.product import Bilinear, Product
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
+from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.weights import Matrix
 from secure.protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
 from secure.protocols.replicated.protocol import ReplicatedParty
