@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.attack import weights
 from bench.attack.weights import Weights
+from secure.models.families.registry import encrypted_family
 from secure.protocols.equivariant import Key, plan
 
 Tier = Literal["T0", "T1", "T2"]
@@ -138,8 +139,10 @@ class Truth:
 def encrypt(world: World, configuration: Configuration, key: Key, noise: float) -> tuple[State, Sessions, Truth]:
     """The server's side under one key, and the truth about it."""
     base = world.finetuned if configuration == "finetuned" else world.base
+    config = world.config.to_dict()
     transform = plan(
-        world.config.to_dict(),
+        encrypted_family(config),
+        config,
         key,
         noise=noise if configuration == "noise" else 0.0,
         permutations=configuration == "permutation",

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.ee.exactness import greedy
 from bench.ee.twins import KEY, ONE_BILLION, example, twins
+from secure.models.families.registry import encrypted_family
 from secure.parties.encrypted.generation_pb2 import GenerateRequest, Tokens
 from secure.protocols.equivariant import plan
 
@@ -76,7 +77,7 @@ def throughput(pairs: int, say: Say) -> dict[str, Any]:
 def transform_speed(say: Say) -> dict[str, Any]:
     """Every tensor of the 1B shape, encrypted in float64 and cast to bfloat16; making the base is left out."""
     config = LlamaConfig(**ONE_BILLION).to_dict() | {"architectures": ["LlamaForCausalLM"]}
-    transform = plan(config, KEY)
+    transform = plan(encrypted_family(config), config, KEY)
     kept: dict[tuple[int, ...], Tensor] = {}
 
     def base(name: str) -> Tensor:

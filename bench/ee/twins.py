@@ -33,6 +33,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from secure.models.families.registry import encrypted_family
 from secure.protocols.equivariant import Key, Transform, plan
 
 _SEED = 21
@@ -127,7 +128,8 @@ def twins(plain: PreTrainedModel, key: Key = KEY) -> Twins:
         scratch = Path(name)
         plain.save_pretrained(scratch / "plain", max_shard_size="100GB")
         state = load_file(scratch / "plain" / "model.safetensors")
-        transform = plan(json.loads((scratch / "plain" / "config.json").read_text(encoding="utf-8")), key)
+        config = json.loads((scratch / "plain" / "config.json").read_text(encoding="utf-8"))
+        transform = plan(encrypted_family(config), config, key)
         # Counters of batches are whole numbers and keep their type.
         tensors = {
             name: moved.to(dtype) if moved.is_floating_point() else moved

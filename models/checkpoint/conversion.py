@@ -5,7 +5,6 @@ Every key, shape, number and configuration value is checked here, before anythin
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from secure.models.checkpoint.source import Source, read_json
+from secure.models.checkpoint.folder import file_digest, read_json
+from secure.models.checkpoint.reader import CheckpointReader
 from secure.models.contract.deferred import computed
 from secure.models.contract.labels import LABELS_NAME, parse_labels, write_labels
 from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
@@ -32,7 +32,6 @@ from secure.protocols.families import BEAVER, Splitter, family
 
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
-_CHUNK_BYTES = 1 << 20
 _PART_ELEMENTS = 1 << 18  # of a tensor, converted and shared at a time
 _INT32, _INT64 = "I32", "I64"
 _SCALE_WEIGHTS = "scale the weights before it, where what follows does not see a factor, or take another checkpoint"
@@ -138,7 +137,7 @@ def read_checkpoint(
     raw_config = read_json(folder / "config.json")
     kind = architecture(raw_config.get("model_type"))
     config = kind.parse(raw_config, head=head)
-    source = Source(folder, kind, config)
+    source = CheckpointReader(folder, kind, config)
     config = kind.fitted(config, source.__contains__)
     config = kind.with_stream_exponent(config, stream_exponent or 0)
     floats = kind.from_checkpoint(config, source.take)
@@ -317,12 +316,3 @@ def read_share(path: Path | str, manifest: Manifest, role: str) -> ShareFile:
         return ShareFile(path, manifest, role)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    state = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_CHUNK_BYTES):
-            state.update(piece)
-    return state.hexdigest()

@@ -1,10 +1,11 @@
 """LLaMA and its relatives: RMSNorm, rotary positions, grouped-query attention, a gated feed-forward layer.
 
-Mistral and Qwen2 are rows at the end: they differ in biases and in windows of attention.
+Mistral, Qwen2 and Qwen3 differ in biases, in windows of attention and in norms of heads, as their `LlamaFields` say.
 
 Identities as in GPT-2 make a layer cheap: a norm's gain is absorbed by the matrix that reads it, and log2(e) / sqrt(d)
-by the queries. Queries and keys are rotated by their slot, which is public and counts padding, too: scores depend on
-differences of positions alone, so padding before a prompt changes none. Keys are kept as they were rotated.
+by the queries, or by the gain of their own norm where heads have one. Queries and keys are rotated by their slot, which
+is public and counts padding, too: scores depend on differences of positions alone, so padding before a prompt changes
+none. Keys are kept as they were rotated.
 
 B batch, T tokens, D width, H query heads, G key heads, d width of a head, V words, F width of the feed-forward layer.
 """
@@ -29,16 +30,14 @@ from secure.models.families.llama_config import (
     LlamaConfig,
     LlamaFields,
     Product,
-    chosen_windows,
-    no_window,
-    one_window,
 )
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.weighted import Layers
-from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.primitives import concatenate
+from secure.protocols.core.secret import Protocol, Secret, multiply
 from secure.protocols.functions.embedding import embedding
-from secure.protocols.functions.layernorm import rms_normalise
+from secure.protocols.functions.layernorm import rms_norm, rms_normalise
 from secure.protocols.functions.rotary import rotate, rotations
 
 
@@ -58,7 +57,7 @@ class Llama(Decoder):
         return [ids]
 
     def embed(self, protocol: Protocol, weights: Mapping[str, Any], one_hot: Secret) -> Secret:
-        return embedding(one_hot, protocol.factor(weights["embeddings.table"]))
+        return embedding(one_hot, weights["embeddings.table"])
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         config, x = self.config, embeddings
@@ -81,6 +80,10 @@ class Llama(Decoder):
         c, (batch, tokens, _) = self.config, x.shape
         joined = layers.dense(f"{name}.attention.qkv", x)
         joined = joined.reshape(batch, tokens, c.heads + 2 * c.groups, c.head_width).transpose(1, 2)
+        if c.head_norms:
+            compared, values = joined[:, : -c.groups], joined[:, -c.groups :]
+            compared = rms_norm(compared, layers.bound(f"{name}.attention.norm.gain"), c.epsilon)
+            joined = concatenate(compared, [values], 1)
         turned = rotate(joined, *turns)
         q, k, v = turned[:, : c.heads], turned[:, c.heads : -c.groups], turned[:, -c.groups :]
         return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache, window=window))
@@ -102,7 +105,7 @@ class Llama(Decoder):
         inner = self.config.inner
         joined = layers.dense(f"{name}.feedforward.gate_up", x, wide=True)
         gate, up = ACTIVATIONS[self.config.activation](joined[..., :inner]), joined[..., inner:]
-        product = layers.protocol.multiply(gate, up, fraction_bits=up.fraction_bits)
+        product = multiply(gate, up, fraction_bits=up.fraction_bits)
         return layers.dense(f"{name}.feedforward.down", product)
 
 
@@ -127,6 +130,8 @@ class LlamaArchitecture(Architecture):
                 found[f"layer.{i}.{name}.weight"] = "factor", (product.rows, columns)
                 if product.biased:
                     found[f"layer.{i}.{name}.bias"] = "offset", (columns,)
+            if config.head_norms:
+                found[f"layer.{i}.attention.norm.gain"] = "gain", (config.heads + config.groups, 1, config.head_width)
         if config.head:
             found["head.weight"] = "factor", (config.width, config.vocab_size)
         else:
@@ -141,13 +146,17 @@ class LlamaArchitecture(Architecture):
         for i in range(config.layers):
             for name, product in config.products.items():
                 for part, tensor in _joined(product, f"layers.{i}", take).items():
-                    if name == "attention.qkv":
+                    if name == "attention.qkv" and not config.head_norms:
                         scales = torch.ones(tensor.shape[-1], dtype=torch.float64)
                         scales[:queries] = scale
                         tensor = tensor * scales
                     elif name in WRITERS:
                         tensor = tensor * stream
                     tensors[f"layer.{i}.{name}.{part}"] = tensor
+            if config.head_norms:
+                gains = [take(f"layers.{i}.self_attn.{x}_norm.weight", (config.head_width,)) for x in "qk"]
+                repeated = (gains[0] * scale).repeat(config.heads, 1), gains[1].repeat(config.groups, 1)
+                tensors[f"layer.{i}.attention.norm.gain"] = torch.cat(repeated).unsqueeze(1)
         gain = take("norm.weight", (config.width,))
         if config.head:
             rows = words if config.tied else take("lm_head.weight", (config.vocab_size, config.width))
@@ -161,6 +170,9 @@ class LlamaArchitecture(Architecture):
         return {"input_ids": example_ids(words, config.positions, raw.get("bos_token_id"))}
 
     def stream_exponent(self, config: LlamaConfig, norms: Sequence[NormInput], value_bits: int) -> int:
+        if config.head_norms:
+            # Of three norms in a layer, the second one is that of heads, which does not see the stream.
+            norms = [norm for number, norm in enumerate(norms) if number % 3 != 1]
         return stream_range(norms, config.width).exponent(value_bits)
 
     def with_stream_exponent(self, config: LlamaConfig, exponent: int) -> LlamaConfig:
@@ -189,23 +201,3 @@ def _joined(product: Product, layer: str, take: Take) -> dict[str, Tensor]:
     if product.biased:
         found["bias"] = torch.cat([take(f"{name}.bias", (count,)) for name, count in parts])
     return found
-
-
-_NO_WINDOW: dict[str, Any] = {"sliding_window": None, "use_sliding_window": False, "layer_types": None}
-_NO_BIAS: dict[str, Any] = {"attention_bias": False, "mlp_bias": False}
-
-LLAMA = LlamaArchitecture(
-    LlamaFields(
-        "Llama",
-        no_window,
-        _NO_WINDOW,
-        qkv_bias="attention_bias",
-        output_bias="attention_bias",
-        feedforward_bias="mlp_bias",
-        key_heads=True,
-    )
-)
-MISTRAL = LlamaArchitecture(
-    LlamaFields("Mistral", one_window, _NO_BIAS | {"use_sliding_window": True, "layer_types": None})
-)
-QWEN2 = LlamaArchitecture(LlamaFields("Qwen2", chosen_windows, _NO_BIAS, qkv_bias=True))

@@ -52,8 +52,9 @@ class Product:
 class LlamaConfig:
     """groups: key heads G. frequencies, rotation_scale: see `rotations`. head: whether there are logits.
 
-    tied: whether the head is the embedding table. *_bias: which products have one. stream_exponent: the residual
-    stream is held times 2^that, see `secure.models.families.residual_range`.
+    tied: whether the head is the embedding table. *_bias: which products have one. head_norms: whether every head's
+    query and key are normalised. stream_exponent: the residual stream is held times 2^that, see
+    `secure.models.families.residual_range`.
     """
 
     vocab_size: int
@@ -76,6 +77,7 @@ class LlamaConfig:
     head: bool
     labels: int = 0
     stream_exponent: int = 0
+    head_norms: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"windows": list(self.windows), "frequencies": list(self.frequencies)}
@@ -107,7 +109,9 @@ class LlamaFields:
 
     stem: how the names of transformers' classes begin. only: fields with the one value that is supported where they
     are there at all. *_bias: whether the products have one, or the field that says so. key_heads: whether
-    num_key_value_heads may be missing, as it is in the first checkpoints, and is the number of query heads.
+    num_key_value_heads may be missing, as it is in the first checkpoints, and is the number of query heads. head_norms:
+    whether every head's query and key are normalised before they are turned. head_dim: the width of a head where that
+    field is missing; None for hidden_size over num_attention_heads.
     """
 
     stem: str
@@ -117,6 +121,8 @@ class LlamaFields:
     output_bias: bool | str = False
     feedforward_bias: bool | str = False
     key_heads: bool = False
+    head_norms: bool = False
+    head_dim: int | None = None
 
     def parse(self, raw: Mapping[str, Any], *, head: bool) -> LlamaConfig:
         """Raises CheckpointError naming the first field that is missing or unsupported."""
@@ -128,7 +134,7 @@ class LlamaFields:
                 "With head=False the decoder alone is loaded"
             )
         values = {ours: positive(raw, theirs, whole=True) for ours, theirs in _SIZES.items()}
-        head_width = _head_width(raw, values["width"], values["heads"])
+        head_width = _head_width(raw, values["width"], values["heads"], self.head_dim)
         rope = parse_rope(raw, head_width)
         return LlamaConfig(
             **values,
@@ -145,6 +151,7 @@ class LlamaFields:
             rotation_scale=rope.scale,
             tied=_flag(raw, "tie_word_embeddings"),
             head=head and named != [body],
+            head_norms=self.head_norms,
         )
 
     def _groups(self, raw: Mapping[str, Any], heads: int) -> int:
@@ -190,9 +197,11 @@ def chosen_windows(raw: Mapping[str, Any], layers: int) -> Windows:
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
-def _head_width(raw: Mapping[str, Any], width: int, heads: int) -> int:
+def _head_width(raw: Mapping[str, Any], width: int, heads: int, default: int | None) -> int:
     if raw.get("head_dim") is not None:
         found: int = positive(raw, "head_dim", whole=True)
+    elif default is not None:
+        found = default
     elif width % heads:
         raise CheckpointError(f"config.json: hidden_size {width} is no multiple of num_attention_heads {heads}")
     else:

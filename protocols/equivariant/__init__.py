@@ -10,6 +10,7 @@ from __future__ import annotations
 from secure.protocols.equivariant.adapter import EncryptedAdapter, encrypt_adapter
 from secure.protocols.equivariant.choice import FACTORS
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.key import Key, Stream
 from secure.protocols.equivariant.rule import Source
 from secure.protocols.equivariant.transform import Transform, plan
@@ -17,6 +18,7 @@ from secure.protocols.equivariant.transform import Transform, plan
 __all__ = [
     "FACTORS",
     "EncryptedAdapter",
+    "EncryptedFamily",
     "Key",
     "Source",
     "Stream",

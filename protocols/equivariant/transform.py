@@ -11,9 +11,9 @@ from torch import Tensor
 
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
 from secure.protocols.equivariant.action import Action
-from secure.protocols.equivariant.choice import FACTORS, Choice
+from secure.protocols.equivariant.choice import FACTORS, Choice, choose_factors
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
-from secure.protocols.equivariant.families.table import family_layout
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import refuse_unsupported
 from secure.protocols.equivariant.key import Key
 from secure.protocols.equivariant.layout import Layout
@@ -129,6 +129,7 @@ def _act(action: Action | None, x: Tensor, axis: int = -1) -> Tensor:
 
 
 def plan(
+    family: EncryptedFamily,
     config: Mapping[str, Any],
     key: Key,
     *,
@@ -140,16 +141,18 @@ def plan(
     """What `key` does to a checkpoint with this config.json. Nothing is read and little is drawn yet.
 
     Args:
+        family: the one that config.json's architecture belongs to.
         config: the parsed config.json.
         factors: names out of FACTORS; None takes all that the family has.
         noise: standard deviation of Gaussian noise on each weight, relative to the weight's own root mean square.
         permutations: keep each factor to its permutations, so that every value keeps its bits.
         keep_tie: keep an embedding tied to the head, at the price of signed permutations in the residual factor.
 
-    Raises CheckpointError that names the architecture or field that is not supported, ConfigurationError for factors.
+    Raises CheckpointError that names the field that is not supported, ConfigurationError for factors.
     """
     if not 0.0 <= noise <= 1.0:
         raise ConfigurationError(f"noise is {noise}; it is relative to the weights and goes from 0 to 1")
     refuse_unsupported(config)
-    layout, choice = family_layout(config, key, factors, permutations=permutations, keep_tie=keep_tie)
-    return Transform(layout, choice, noise)
+    choice = Choice(key, choose_factors(factors, family.factors, family.name), permutations, keep_tie)
+    (architecture,) = config["architectures"]
+    return Transform(family.layout(config, choice, family.heads[architecture]), choice, noise)

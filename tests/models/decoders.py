@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-_LLAMA = {
+_LLAMA: dict[str, Any] = {
     "vocab_size": 61,
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -18,11 +18,15 @@ _LLAMA = {
     "intermediate_size": 37,
     "max_position_embeddings": 40,
 }
-SIZES: dict[str, dict[str, Any]] = {
-    "gpt2": {"vocab_size": 61, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 20},
+LLAMA_KIN: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "mistral": _LLAMA | {"sliding_window": None},
     "qwen2": _LLAMA,
+    "qwen3": _LLAMA | {"head_dim": 8},
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "gpt2": {"vocab_size": 61, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 20},
+    **LLAMA_KIN,
 }
 SPREAD = 0.2  # of weights: logits of about three; at transformers' default of 0.02 they would hardly differ
 

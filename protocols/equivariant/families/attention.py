@@ -7,19 +7,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secure.protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute
+from secure.protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute, Scale
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import heads, qk, vo
 
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """Query heads, KV heads (fewer with grouped queries), and the width of a head."""
+    """Query heads, KV heads (fewer with grouped queries), and the width of a head.
+
+    rotary: whether queries and keys are turned by their positions; normed: whether each is normalised before that.
+    """
 
     heads: int
     kv_heads: int
     width: int
     rotary: bool
+    normed: bool = False
 
     @property
     def group(self) -> int:
@@ -28,12 +32,17 @@ class AttentionShape:
 
 @dataclass(frozen=True)
 class AttentionSpaces:
-    """What acts on queries and on mixed values [heads·width], on keys and values [kv_heads·width]."""
+    """What acts on queries and on mixed values [heads·width], on keys and values [kv_heads·width].
+
+    query_gain, key_gain: what acts on the gains of the norms of heads, which are [width], where there are any.
+    """
 
     query: Action
     key: Action
     value: Action
     mixed: Action
+    query_gain: Action
+    key_gain: Action
     free_key_bias: bool
     """Whether the bias of the keys is set to zero: nothing depends on it without rotary positions."""
 
@@ -50,6 +59,8 @@ def attention_spaces(choice: Choice, layer: int, shape: AttentionShape) -> Atten
         key=Chain(Dual(compare), kv_order),
         value=Chain(value, kv_order),
         mixed=Chain(Deferred(queries, lambda: _for_queries(value.drawn, shape)), order),
+        query_gain=Deferred(shape.width, lambda: _gain(choice, layer, shape, keys=False)),
+        key_gain=Deferred(shape.width, lambda: _gain(choice, layer, shape, keys=True)),
         free_key_bias=choice.has("qk") and not choice.permutations and not shape.rotary,
     )
 
@@ -60,8 +71,19 @@ def _compare(choice: Choice, layer: int, shape: AttentionShape) -> Action:
         return Identity(size)
     if choice.permutations:
         return _inside_heads(qk.permutations(choice.key, layer, shape.kv_heads, shape.width))
+    if shape.normed:
+        drawn = qk.behind_norms(choice.key, layer, shape.kv_heads, shape.width)
+        return _inside_heads(drawn.order.expand(shape.kv_heads, -1), drawn.signs)
     draw = qk.rotary if shape.rotary else qk.general
     return Blocks(*draw(choice.key, layer, shape.kv_heads, shape.width))
+
+
+def _gain(choice: Choice, layer: int, shape: AttentionShape, *, keys: bool) -> Action:
+    """What acts on the gain of the norm of every query, or key, when `_compare` acts on what is normalised."""
+    if not choice.has("qk") or choice.permutations:
+        return Identity(shape.width)
+    drawn = qk.behind_norms(choice.key, layer, shape.kv_heads, shape.width)
+    return Chain(Permute(drawn.order), Scale(1 / drawn.scales if keys else drawn.scales))
 
 
 def _value(choice: Choice, layer: int, shape: AttentionShape) -> Action:
@@ -81,10 +103,11 @@ def _order(choice: Choice, layer: int, shape: AttentionShape, *, kv: bool) -> Ac
     return Permute((order[:, None] * shape.width + torch.arange(shape.width)).flatten())
 
 
-def _inside_heads(orders: Tensor) -> Permute:
-    """Orders inside each head as one order. Shapes: int64 [heads, width]."""
+def _inside_heads(orders: Tensor, signs: Tensor | None = None) -> Permute:
+    """Orders inside each head as one order. Shapes: int64 [heads, width], float64 the same."""
     count, width = orders.shape
-    return Permute((orders + width * torch.arange(count)[:, None]).flatten())
+    order = (orders + width * torch.arange(count)[:, None]).flatten()
+    return Permute(order, None if signs is None else signs.flatten())
 
 
 def _for_queries(action: Action, shape: AttentionShape) -> Action:
@@ -92,8 +115,10 @@ def _for_queries(action: Action, shape: AttentionShape) -> Action:
     if isinstance(action, Blocks):
         return action.repeated(shape.group)
     if isinstance(action, Permute):
-        orders = action.order.reshape(shape.kv_heads, shape.width) % shape.width
-        return _inside_heads(orders.repeat_interleave(shape.group, 0))
+        orders, signs = action.order.reshape(shape.kv_heads, shape.width) % shape.width, action.signs
+        if signs is not None:
+            signs = signs.reshape(shape.kv_heads, shape.width).repeat_interleave(shape.group, 0)
+        return _inside_heads(orders.repeat_interleave(shape.group, 0), signs)
     return Identity(shape.heads * shape.width)
 
 

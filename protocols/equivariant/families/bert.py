@@ -18,11 +18,10 @@ from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
 from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, label_count, refuse_set
 from secure.protocols.equivariant.layout import Layout
 from secure.protocols.equivariant.rule import Moved, writes
-
-FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
 
 
 def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
@@ -109,3 +108,18 @@ def _words(build: Builder, rows: Action, stream: Permute | Identity, *, tied: bo
         build.head("cls.predictions.decoder", rows, stream, None)
     for name in ("cls.predictions.bias",) if tied else ("cls.predictions.bias", "cls.predictions.decoder.bias"):
         build.rules[name] = Moved(name, (rows.size,), (writes(rows),), vocabulary_axis=0)
+
+
+BERT = EncryptedFamily(
+    name="bert",
+    model_type="bert",
+    factors=("vocabulary", "residual", "qk", "vo", "heads", "ffn"),
+    heads={
+        "BertModel": "",
+        "BertForSequenceClassification": "sequence",
+        "BertForTokenClassification": "tokens",
+        "BertForQuestionAnswering": "answers",
+        "BertForMaskedLM": "words",
+    },
+    layout=layout,
+)

@@ -16,12 +16,12 @@ from secure.protocols.equivariant.action import Action, Chain, Deferred, Identit
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import channels
 from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, integers, label_count
 from secure.protocols.equivariant.layout import Layout
 from secure.protocols.equivariant.pixels import MixedChannels
 from secure.protocols.equivariant.rule import reads, writes
 
-FACTORS = ("channels",)
 # The architecture's own: a bottleneck has a quarter of the channels around it.
 _REDUCTION = 4
 
@@ -114,3 +114,12 @@ def _image(choice: Choice, colours: int) -> Action:
     if choice.permutations:
         return channels.image_order(choice.key, colours)
     return Deferred(colours, lambda: channels.image(choice.key, colours))
+
+
+RESNET = EncryptedFamily(
+    name="cnn",
+    model_type="resnet",
+    factors=("channels",),
+    heads={"ResNetForImageClassification": "classifier", "ResNetModel": ""},
+    layout=layout,
+)

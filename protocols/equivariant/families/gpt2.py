@@ -17,11 +17,10 @@ from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
 from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, label_count, refuse_set
 from secure.protocols.equivariant.layout import Layout
 from secure.protocols.equivariant.rule import writes
-
-FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
 
 
 def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
@@ -93,3 +92,12 @@ def _layer(
         neurons = Deferred(inner, lambda: ffn.neurons(choice.key, layer, inner))
     build.linear(f"{prefix}.mlp.c_fc", writes(neurons), stream, norm=norm, transposed=True)
     build.linear(f"{prefix}.mlp.c_proj", writes(stream), neurons, transposed=True)
+
+
+GPT2 = EncryptedFamily(
+    name="gpt2",
+    model_type="gpt2",
+    factors=("vocabulary", "residual", "qk", "vo", "heads", "ffn"),
+    heads={"GPT2LMHeadModel": "lm_head", "GPT2ForSequenceClassification": "score", "GPT2Model": ""},
+    layout=layout,
+)

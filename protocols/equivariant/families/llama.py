@@ -1,16 +1,17 @@
 """LLaMA and its relatives: RMSNorm before each block, rotary positions, grouped queries, a gated FFN.
 
-Mistral and Qwen2 are rows of the table below: they differ in biases only. Sliding windows, RoPE's scalings and the
-activation do not matter to any factor. Gains are folded into their readers and become 1, unless the residual factor
-keeps to permutations. An embedding that is tied to the head is untied for the full residual factor, because the final
-gain then goes into the head alone; decryption finds that gain again as the ratio of head to embedding.
+Mistral, Qwen2 and Qwen3 differ in biases and in norms of heads, as their `Blocks` say. Sliding windows,
+RoPE's scalings and the activation do not matter to any factor. Gains are folded into their readers and become 1, unless
+the residual factor keeps to permutations; those of heads take what qk asks of them. An embedding that is tied to the
+head is untied for the full residual factor, because the final gain then goes into the head alone; decryption finds that
+gain again as the ratio of head to embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
@@ -20,40 +21,50 @@ from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
 from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import check_rotary, flag, integer, label_count
 from secure.protocols.equivariant.layout import Layout
 from secure.protocols.equivariant.rule import writes
 
-FACTORS = ("vocabulary", "residual", "qk", "vo", "heads", "ffn")
+_HEADS = {"ForCausalLM": "lm_head", "ForSequenceClassification": "score", "Model": ""}
 
 
 @dataclass(frozen=True)
-class Biases:
-    """Which products have a bias: by the architecture, or by the named field of the configuration."""
+class Blocks:
+    """How the blocks of LLaMA's relatives differ.
 
-    qkv: bool | str
-    output: bool | str
-    ffn: bool | str
+    *_bias: whether products have a bias, or the field of the configuration that says so. head_norms: whether each
+    head's query and key are normalised. head_dim: the width of a head where the configuration does not say; None for
+    hidden_size over num_attention_heads.
+    """
 
-
-BIASES: Mapping[str, Biases] = MappingProxyType(
-    {
-        "llama": Biases(qkv="attention_bias", output="attention_bias", ffn="mlp_bias"),
-        "mistral": Biases(qkv=False, output=False, ffn=False),
-        "qwen2": Biases(qkv=True, output=False, ffn=False),
-    }
-)
+    qkv_bias: bool | str = False
+    output_bias: bool | str = False
+    feedforward_bias: bool | str = False
+    head_norms: bool = False
+    head_dim: int | None = None
 
 
-def layout(config: Mapping[str, Any], choice: Choice, model_type: str, head: str) -> Layout:
+def llama_family(stem: str, blocks: Blocks) -> EncryptedFamily:
+    """LLaMA or a relative. stem: how the names of transformers' classes begin."""
+    return EncryptedFamily(
+        name="llama",
+        model_type=stem.lower(),
+        factors=("vocabulary", "residual", "qk", "vo", "heads", "ffn"),
+        heads={f"{stem}{rest}": head for rest, head in _HEADS.items()},
+        layout=partial(layout, blocks=blocks),
+    )
+
+
+def layout(config: Mapping[str, Any], choice: Choice, head: str, *, blocks: Blocks) -> Layout:
     """The rules for one configuration. head: "lm_head", "score" (sequence classification) or "" (none)."""
-    return _Model(config, choice, model_type, head).layout()
+    return _Model(config, choice, blocks, head).layout()
 
 
 class _Model:
     """One configuration, read and checked."""
 
-    def __init__(self, config: Mapping[str, Any], choice: Choice, model_type: str, head: str) -> None:
+    def __init__(self, config: Mapping[str, Any], choice: Choice, blocks: Blocks, head: str) -> None:
         self.config = config
         self.choice = choice
         self.head = head
@@ -63,13 +74,17 @@ class _Model:
         kv_heads = integer(config, "num_key_value_heads", heads)
         if heads % kv_heads:
             raise CheckpointError(f"num_key_value_heads is {kv_heads}, which does not divide the {heads} query heads")
-        self.attention = AttentionShape(heads, kv_heads, integer(config, "head_dim", self.width // heads), rotary=True)
+        head_dim = integer(config, "head_dim", blocks.head_dim or self.width // heads)
+        self.attention = AttentionShape(heads, kv_heads, head_dim, rotary=True, normed=blocks.head_norms)
         check_rotary(config, self.attention.width)
         self.neurons = integer(config, "intermediate_size")
-        biases = BIASES[model_type]
         self.biases = {
             name: flag(config, value, False) if isinstance(value, str) else value
-            for name, value in (("qkv", biases.qkv), ("output", biases.output), ("ffn", biases.ffn))
+            for name, value in (
+                ("qkv", blocks.qkv_bias),
+                ("output", blocks.output_bias),
+                ("ffn", blocks.feedforward_bias),
+            )
         }
         self.tied = head == "lm_head" and flag(config, "tie_word_embeddings", False)
         self.residual, self.folds = self._residual()
@@ -115,6 +130,9 @@ class _Model:
         norm = build.norm(f"{prefix}.input_layernorm", self.residual, folds=self.folds, bias=False)
         for name, space in (("q_proj", spaces.query), ("k_proj", spaces.key), ("v_proj", spaces.value)):
             build.linear(f"{prefix}.self_attn.{name}", writes(space), self.residual, bias=biases["qkv"], norm=norm)
+        if self.attention.normed:
+            for name, space in (("q_norm", spaces.query_gain), ("k_norm", spaces.key_gain)):
+                build.moved(f"{prefix}.self_attn.{name}.weight", (space.size, writes(space)))
         output = writes(self.residual)
         build.linear(f"{prefix}.self_attn.o_proj", output, spaces.mixed, bias=biases["output"])
         norm = build.norm(f"{prefix}.post_attention_layernorm", self.residual, folds=self.folds, bias=False)

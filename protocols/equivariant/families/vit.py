@@ -15,12 +15,11 @@ from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, patches, residual
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
 from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import extent, flag, integer, label_count
 from secure.protocols.equivariant.layout import Layout
 from secure.protocols.equivariant.pixels import MixedPatches
 from secure.protocols.equivariant.rule import reads, writes
-
-FACTORS = ("residual", "qk", "vo", "heads", "ffn", "patches")
 
 
 def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
@@ -119,3 +118,12 @@ def _layer(
         neurons = Deferred(inner, lambda: ffn.neurons(choice.key, layer, inner))
     build.linear(f"{prefix}.intermediate.dense", writes(neurons), stream, norm=norm)
     build.linear(f"{prefix}.output.dense", writes(stream), neurons)
+
+
+VIT = EncryptedFamily(
+    name="vit",
+    model_type="vit",
+    factors=("residual", "qk", "vo", "heads", "ffn", "patches"),
+    heads={"ViTForImageClassification": "classifier", "ViTModel": ""},
+    layout=layout,
+)

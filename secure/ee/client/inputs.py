@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from secure.parties.encrypted.engine import EncoderInputs
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.protocols.core.errors import InputError
 
 
@@ -13,7 +17,9 @@ def as_rows(ids: Tensor, mask: Tensor | None) -> list[list[int]]:
 
     Raises InputError for other shapes and types, a mask with gaps, and rows of nothing.
     """
-    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
+    if isinstance(ids, Tensor) and ids.dim() == 2 and not ids.numel():
+        raise InputError("the prompt is empty; it must have one token or more")
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
         raise InputError("ids must be an integer tensor of shape [batch, tokens]")
     if mask is None:
         return [[int(token) for token in row] for row in ids.tolist()]
@@ -43,3 +49,14 @@ def as_tensor(hidden: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
     for i, keep in enumerate(mask.bool().cpu()):
         placed[i, keep] = hidden[i, : int(keep.sum())]
     return placed
+
+
+def requests(inputs: EncoderInputs, size: int = GenerationLimits.rows) -> Iterator[EncoderInputs]:
+    """The inputs in parts of `size`: by default as many as a server takes in one request."""
+    rows, types, pixels = inputs.rows, inputs.token_types, inputs.pixels
+    count = len(rows) if pixels is None else len(pixels)
+    for start in range(0, max(count, 1), size):
+        part = slice(start, start + size)
+        yield EncoderInputs(
+            rows[part], None if types is None else types[part], None if pixels is None else pixels[part]
+        )

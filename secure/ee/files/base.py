@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from secure.ee.files.folder import Step, TensorFolder, no_progress, read_json
+from secure.ee.files.folder import Step, TensorFolder, no_progress
 from secure.ee.files.manifest import MANIFEST_NAME, EncryptionManifest
 from secure.ee.files.sealing import seal
 from secure.ee.files.tokenizer_ids import largest_id
+from secure.models.checkpoint.folder import check_no_others, read_json
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.key import Key
 from secure.protocols.equivariant.rule import Constant
@@ -78,17 +79,8 @@ def final_norm(transform: Transform, tensors: TensorFolder) -> dict[str, bytes]:
 def check_tensors(tensors: TensorFolder, due: Mapping[str, tuple[int, ...]]) -> None:
     """Raises CheckpointError that names a missing, misshapen or unknown tensor."""
     for name, shape in due.items():
-        found = tensors.specs.get(name)
-        if found is None:
-            raise CheckpointError(f"the checkpoint has no tensor {name!r}; its configuration asks for one of {shape}")
-        if found.shape != shape:
-            raise CheckpointError(f"tensor {name!r} has shape {found.shape}; the configuration asks for {shape}")
-    extra = sorted(set(tensors.specs) - set(due) - _tied_heads(tensors, due))
-    if extra:
-        raise CheckpointError(
-            f"the checkpoint has {len(extra)} tensors that its architecture does not use, for example {extra[0]!r}; "
-            "they would stay unencrypted"
-        )
+        tensors.due(name, shape)
+    check_no_others(set(tensors.specs) - set(due) - _tied_heads(tensors, due), "they would stay unencrypted")
 
 
 def _tied_heads(tensors: TensorFolder, due: Mapping[str, tuple[int, ...]]) -> set[str]:
@@ -96,7 +88,7 @@ def _tied_heads(tensors: TensorFolder, due: Mapping[str, tuple[int, ...]]) -> se
     embedding = next((name for name in due if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
     if _HEAD in due or _HEAD not in tensors.specs or embedding is None:
         return set()
-    if not torch.equal(tensors(_HEAD), tensors(embedding)):
+    if not tensors.same(_HEAD, embedding):
         raise CheckpointError(
             f"the configuration ties {_HEAD} to {embedding}, and the checkpoint has two different ones: that tie "
             "cannot be kept; set tie_word_embeddings to false if the head was trained apart"

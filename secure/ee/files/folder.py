@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -13,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from secure.models.checkpoint.folder import INDEX_NAME, SINGLE_NAME, CheckpointFolder, StoredTensor, file_digest
 from secure.models.contract.tensor_file import DTYPES, TensorFile, TensorSpec
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
 
-SINGLE_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
 """Most bytes in one file, as transformers does by default; one tensor alone may be larger."""
 _CHUNK_BYTES = 1 << 20
@@ -38,108 +35,35 @@ def no_progress(what: str, done: int, total: int) -> None:
     """Shows nothing."""
 
 
-class TensorFolder:
-    """The tensors of a folder's safetensors files, each read when it is asked for."""
+class TensorFolder(CheckpointFolder):
+    """The tensors that a key moves, each read when it is asked for. specs: their shapes and types by name."""
 
     def __init__(self, folder: Path, single: str = SINGLE_NAME) -> None:
-        """Raises CheckpointError for a folder that has no such files, or broken ones."""
-        self.specs: dict[str, TensorSpec] = {}
-        self.files = _weight_files(folder, single)
-        self._places: dict[str, Path] = {}
-        self._stored: dict[str, str] = {}
-        for path in self.files:
-            self._read_header(path)
-
-    def __call__(self, name: str) -> Tensor:
-        """One tensor, in the type that it is stored in. Raises CheckpointError when there is none of that name."""
-        if name not in self._places:
-            raise CheckpointError(f"the checkpoint has no tensor {name!r}, which its configuration asks for")
-        try:
-            # Opened anew each time: while it is open, the whole file counts as this process's memory.
-            with safe_open(self._places[name], framework="pt") as file:
-                tensor: Tensor = file.get_tensor(self._stored.get(name, name))
-                return tensor.clone()
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{self._places[name]} cannot be read: {error}") from None
+        """Raises CheckpointError as `CheckpointFolder` does, and for quantised weights."""
+        super().__init__(folder, single)
+        self.specs = {name: _spec(name, found) for name, found in self.stored.items() if not name.endswith(_BUFFERS)}
 
     def complete_names(self, due: Iterable[str], prefix: str) -> None:
         """Name tensors as `due` does where files leave out the body's prefix, as GPT-2's published ones do."""
         for name in due:
             short = name.removeprefix(prefix)
             if name not in self.specs and short in self.specs:
-                self.specs[name], self._places[name] = self.specs.pop(short), self._places.pop(short)
-                self._stored[name] = short
-
-    def file_of(self, name: str) -> Path:
-        """The file that holds a tensor."""
-        return self._places[name]
-
-    def _read_header(self, path: Path) -> None:
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 a safetensors file is not a mapping
-                    found = file.get_slice(name)
-                    if name in self.specs:
-                        raise CheckpointError(f"{path.parent}: tensor {name!r} is in two files")
-                    if name.endswith(_BUFFERS):
-                        continue
-                    kind = _BY_NAME.get(found.get_dtype())
-                    if name.endswith(_COUNTER) and found.get_dtype() == "I64":
-                        kind = torch.int64
-                    if kind is None:
-                        raise CheckpointError(
-                            f"tensor {name!r} is stored as {found.get_dtype()}: a quantised checkpoint cannot be "
-                            "encrypted; encrypt the unquantised one first, then quantise"
-                        )
-                    self.specs[name] = TensorSpec(tuple(found.get_shape()), kind)
-                    self._places[name] = path
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is no whole safetensors file: {error}") from None
+                self.specs[name], self.stored[name] = self.specs.pop(short), self.stored.pop(short)
 
 
-def _weight_files(folder: Path, single: str) -> list[Path]:
-    if (folder / single).is_file():
-        return [folder / single]
-    if single == SINGLE_NAME and (folder / INDEX_NAME).is_file():
-        places = read_json(folder / INDEX_NAME).get("weight_map")
-        names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
-        if not names:
-            raise CheckpointError(f"{folder / INDEX_NAME} names no files")
-        for name in names:
-            if Path(name).name != name or not (folder / name).is_file():
-                raise CheckpointError(f"{folder / INDEX_NAME} names {name}, which is not in the folder")
-        return [folder / name for name in names]
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+def _spec(name: str, found: StoredTensor) -> TensorSpec:
+    kind = torch.int64 if name.endswith(_COUNTER) and found.kind == "I64" else _BY_NAME.get(found.kind)
+    if kind is None:
         raise CheckpointError(
-            f"{folder} has pickled weights, which can run code when they are read; save the model again with "
-            "safe_serialization=True"
+            f"tensor {name!r} is stored as {found.kind}: a quantised checkpoint cannot be encrypted; encrypt the "
+            "unquantised one first, then quantise"
         )
-    raise CheckpointError(f"{folder} has no {single}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CheckpointError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is no JSON object")
-    return value
+    return TensorSpec(found.shape, kind)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """In the form that transformers uses."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal. Raises CheckpointError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def write_tensors(

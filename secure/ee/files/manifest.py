@@ -16,8 +16,9 @@ from typing import Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from secure.ee.files.folder import file_digest, write_json
+from secure.ee.files.folder import write_json
 from secure.ee.files.sealing import seal, seal_matches
+from secure.models.checkpoint.folder import file_digest
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.key import Key
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from secure.ee.files.manifest import EncryptionManifest
+from secure.models.families.registry import encrypted_family
 from secure.protocols.equivariant.key import Key
 from secure.protocols.equivariant.rule import Moved
 from secure.protocols.equivariant.transform import Transform, plan
@@ -14,6 +15,7 @@ from secure.protocols.equivariant.transform import Transform, plan
 def planned(manifest: EncryptionManifest, config: Mapping[str, Any], key: Key) -> Transform:
     """The transform that made a checkpoint. config: the base's config.json."""
     return plan(
+        encrypted_family(config),
         config,
         key,
         factors=manifest.factors,

@@ -12,11 +12,12 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from secure.ee.files.base import CONFIG_NAME, GENERATION_NAME, client_files, final_norm
-from secure.ee.files.folder import Step, TensorFolder, file_digest, read_json, write_json, write_tensors
+from secure.ee.files.folder import Step, TensorFolder, write_json, write_tensors
 from secure.ee.files.ids import encrypt_config, with_default_ids, without_ids
 from secure.ee.files.manifest import SEALED_NAME
 from secure.ee.files.sealing import encrypt_files
 from secure.ee.files.transforms import vocabulary_tables
+from secure.models.checkpoint.folder import file_digest, read_json
 from secure.models.contract.tensor_file import TensorFile, TensorSpec
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary

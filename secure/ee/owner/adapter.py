@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from secure.ee.files.base import CONFIG_NAME, check_base, open_base, read_config
-from secure.ee.files.folder import TensorFolder, check_is_new, file_digest, new_folder, read_json, write_json
+from secure.ee.files.folder import TensorFolder, check_is_new, new_folder, write_json
 from secure.ee.files.manifest import SEALED_NAME, EncryptionManifest, read_manifest
 from secure.ee.files.sealing import encrypt_files
 from secure.ee.files.transforms import planned
+from secure.models.checkpoint.folder import file_digest, read_json
 from secure.models.contract.tensor_file import TensorFile, TensorSpec
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.adapter import encrypt_adapter as encrypt_tensors

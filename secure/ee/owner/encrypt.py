@@ -22,6 +22,7 @@ from secure.ee.files.folder import SHARD_BYTES, Step, TensorFolder, check_is_new
 from secure.ee.files.manifest import Assumption, EncryptionManifest
 from secure.ee.files.writer import Writer
 from secure.models.contract.tensor_file import DTYPES, TensorSpec
+from secure.models.families.registry import encrypted_family
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
 from secure.protocols.equivariant.key import Key
 from secure.protocols.equivariant.transform import Transform, plan
@@ -30,7 +31,7 @@ _GENERATIVE = ("ForCausalLM", "LMHeadModel")
 
 
 @dataclass(frozen=True)
-class Options:
+class EncryptionOptions:
     """How to encrypt."""
 
     assume: Assumption | None = None
@@ -71,21 +72,24 @@ def encrypt_checkpoint(
     """Encrypt the checkpoint folder `base` into a new folder `out`.
 
     Args:
-        assume, factors, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes: as in `Options`.
+        assume, factors, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes: as in `EncryptionOptions`.
         split: a second new folder, for a client that keeps embedding and head.
 
     Raises CheckpointError for a base that cannot be encrypted, and ConfigurationError for a tier that does not hold and
     for an output that exists. Nothing is left behind then.
     """
     chosen = None if factors is None else tuple(factors)
-    options = Options(assume, chosen, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes)
+    options = EncryptionOptions(assume, chosen, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes)
     for folder in (out, split):
         if folder is not None:
             check_is_new(folder)
     config = read_config(base)
     if split is not None:
         _check_generates(config)
-    transform = plan(config, key, factors=options.factors, noise=noise, permutations=permutations, keep_tie=keep_tie)
+    family = encrypted_family(config)
+    transform = plan(
+        family, config, key, factors=options.factors, noise=noise, permutations=permutations, keep_tie=keep_tie
+    )
     if split is not None and transform.vocabulary is None:
         raise ConfigurationError("split mode needs the factor vocabulary: its tables are what the client keeps")
     configuration = configuration_of(config, key, transform, options, split is not None)
@@ -142,9 +146,11 @@ def _stored_as(config: Mapping[str, Any], transform: Transform, dtype: torch.dty
     return changed
 
 
-def configuration_of(config: Mapping[str, Any], key: Key, transform: Transform, options: Options, split: bool) -> str:
+def configuration_of(
+    config: Mapping[str, Any], key: Key, transform: Transform, options: EncryptionOptions, split: bool
+) -> str:
     """The row of the red team's results for this transform."""
-    every = set(transform.factors) == set(plan(config, key).factors)
+    every = set(transform.factors) == set(plan(encrypted_family(config), config, key).factors)
     full = every and not options.permutations and not options.keep_tie
     return claims.configuration_name(full=full, noise=options.noise, fine_tuned=options.fine_tuned, split=split)
 

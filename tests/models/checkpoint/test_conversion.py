@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_an_index_that_is_none_is_named(places: object, save_bert: Save) -> None
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json"):
         read_checkpoint(folder)
+
+
+def test_an_index_that_leads_out_of_the_folder_is_refused(save_bert: Save) -> None:
+    folder, _ = save_bert()
+    shutil.move(folder / "model.safetensors", folder.parent / "out.safetensors")
+    index = folder / "model.safetensors.index.json"
+    for name in ("../out.safetensors", str(folder.parent / "out.safetensors")):
+        index.write_text(json.dumps({"weight_map": {"embeddings.word_embeddings.weight": name}}))
+        with pytest.raises(CheckpointError, match=rf"index\.json names {name}, which is not in the folder"):
+            read_checkpoint(folder)
 
 
 def test_sharded_and_prefixed_checkpoints_read_the_same(save_bert: Save, tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ CLASSES = {
     "MistralForQuestionAnswering": transformers.MistralForQuestionAnswering,
     "Qwen2ForTokenClassification": transformers.Qwen2ForTokenClassification,
     "Qwen2ForQuestionAnswering": transformers.Qwen2ForQuestionAnswering,
+    "Qwen3ForSequenceClassification": transformers.Qwen3ForSequenceClassification,
+    "Qwen3ForTokenClassification": transformers.Qwen3ForTokenClassification,
+    "Qwen3ForQuestionAnswering": transformers.Qwen3ForQuestionAnswering,
 }
 
 

@@ -41,6 +41,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     },
     "mistral": {"sliding_window": 2, "head_dim": 6},
     "qwen2": {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1, "tie_word_embeddings": True},
+    "qwen3": {"head_dim": 6, "attention_bias": True},
 }
 DECODER_GOLDEN = {
     "llama": [
@@ -54,6 +55,10 @@ DECODER_GOLDEN = {
     "qwen2": [
         [-2.25269, -1.2502, 0.04469, 1.32912, 2.3027, 2.73772],
         [-2.81247, -2.57577, -1.73664, -0.49134, 0.86887, 2.02587],
+    ],
+    "qwen3": [
+        [-0.35674, 0.27185, 0.83687, 1.20615, 1.29334, 1.07804],
+        [-0.06044, 0.65487, 1.21702, 1.49453, 1.42249, 1.01777],
     ],
 }
 

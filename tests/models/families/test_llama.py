@@ -1,4 +1,4 @@
-"""LLaMA, Mistral and Qwen2 on shares agree with transformers, for every configuration that we accept."""
+"""LLaMA, Mistral, Qwen2 and Qwen3 on shares agree with transformers, for every configuration that we accept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from secure.models.checkpoint.conversion import Checkpoint, read_checkpoint, read_manifest, split_checkpoint
-from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.contract.manifest import VISIBILITIES, Manifest, WeightVisibility
 from secure.models.contract.request import Output
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError, InputError
-from tests.models.decoders import padded_at_the_start, plain, save_decoder, words
+from tests.models.decoders import LLAMA_KIN, padded_at_the_start, plain, save_decoder, words
 from tests.models.runs import clear_steps, secure_steps
 
 SPREAD = 0.12  # of weights: logits of about two
@@ -46,9 +46,7 @@ ROPE: dict[str, dict[str, Any]] = {
     },
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any], WeightVisibility]] = {
-    "llama": ("llama", {}, "private"),
-    "llama-public": ("llama", {}, "public"),
-    "llama-server": ("llama", {}, "server"),
+    **{f"{family}-{weights}": (family, {}, weights) for family in LLAMA_KIN for weights in VISIBILITIES},
     "every-head-its-keys": ("llama", {"num_key_value_heads": None}, "private"),
     "one-key-head": ("llama", {"num_key_value_heads": 1}, "private"),
     "wide-heads": ("llama", {"head_dim": 10, "num_key_value_heads": 2}, "private"),
@@ -60,13 +58,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], WeightVisibility]] = {
     "relu": ("llama", {"hidden_act": "relu"}, "private"),
     "other-epsilon": ("llama", {"rms_norm_eps": 1e-2, "num_hidden_layers": 1}, "private"),
     **{f"rope-{name}": ("llama", {"rope_parameters": rope}, "private") for name, rope in ROPE.items()},
-    "mistral": ("mistral", {}, "private"),
     "mistral-window": ("mistral", {"sliding_window": 3}, "private"),
     "mistral-window-of-one": ("mistral", {"sliding_window": 1}, "public"),
     "mistral-wide-window": ("mistral", {"sliding_window": 30}, "private"),
     "mistral-tied-wide": ("mistral", {"head_dim": 8, "tie_word_embeddings": True}, "private"),
-    "qwen2": ("qwen2", {}, "private"),
-    "qwen2-server": ("qwen2", {}, "server"),
     "qwen2-tied-public": ("qwen2", {"tie_word_embeddings": True}, "public"),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, "sliding_window": 2, "max_window_layers": 1}, "private"),
     "qwen2-layer-types": (
@@ -74,6 +69,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], WeightVisibility]] = {
         {"use_sliding_window": True, "sliding_window": 3, "layer_types": ["sliding_attention", "full_attention"]},
         "private",
     ),
+    "qwen3-bias": ("qwen3", {"attention_bias": True, "head_dim": 6}, "private"),
+    "qwen3-tied-window": (
+        "qwen3",
+        {"tie_word_embeddings": True, "use_sliding_window": True, "sliding_window": 2, "max_window_layers": 1},
+        "private",
+    ),
+    "qwen3-default-width": ("qwen3", {"head_dim": 128, "num_hidden_layers": 1}, "private"),
 }
 
 
@@ -99,7 +101,9 @@ def test_logits_of_every_configuration(variant: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-@pytest.mark.parametrize("variant", ["llama-public", "rope-yarn", "mistral-window", "qwen2-layer-types"])
+@pytest.mark.parametrize(
+    "variant", ["llama-public", "rope-yarn", "mistral-window", "qwen2-layer-types", "qwen3-private"]
+)
 def test_steps_with_a_cache(variant: str, padded: bool, tmp_path: Path) -> None:
     """Each step's logits are those that transformers computes from all tokens so far, without a cache."""
     family, changes, weights = VARIANTS[variant]
@@ -117,7 +121,9 @@ def test_steps_with_a_cache(variant: str, padded: bool, tmp_path: Path) -> None:
             assert float((logits - due[:, first - 1 + step]).abs().max()) < bound, step
 
 
-@pytest.mark.parametrize(("family", "changes"), [("llama", {}), ("qwen2", {"tie_word_embeddings": True})])
+@pytest.mark.parametrize(
+    ("family", "changes"), [("llama", {}), ("qwen2", {"tie_word_embeddings": True}), ("qwen3", {})]
+)
 def test_hidden_states(family: str, changes: dict[str, Any], tmp_path: Path) -> None:
     """Of a checkpoint without a head, and of one with a head that is left out."""
     reference = save_decoder(tmp_path / "body", family, head=False, spread=SPREAD, **changes)

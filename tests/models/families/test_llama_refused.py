@@ -1,4 +1,4 @@
-"""Every field of LLaMA's, Mistral's and Qwen2's configurations is used, irrelevant or refused by its name."""
+"""Every field of the configurations of LLaMA, Mistral, Qwen2 and Qwen3 is used, irrelevant or refused by its name."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from secure.models.families.registry import architecture
 from secure.models.layers.rope import parse_rope
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.functions.rotary import rotations
-from tests.models.decoders import SIZES
+from tests.models.decoders import LLAMA_KIN
 
-FAMILIES = ("llama", "mistral", "qwen2")
-STEMS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
+FAMILIES = tuple(LLAMA_KIN)
+STEMS = {family: family.title() for family in FAMILIES}
 
 
 def raw_config(family: str, **changes: Any) -> dict[str, Any]:
     """What transformers writes into config.json."""
-    config = AutoConfig.for_model(family, **SIZES[family])
+    config = AutoConfig.for_model(family, **LLAMA_KIN[family])
     config.architectures = [f"{STEMS[family]}ForCausalLM"]
     stored: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
     return stored | changes
@@ -50,7 +50,9 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
     "llama": {"attention_bias": True, "mlp_bias": True},
     "mistral": {"sliding_window": 5},
     "qwen2": {"use_sliding_window": True, "layer_types": None},
+    "qwen3": {"attention_bias": True, "use_sliding_window": True, "layer_types": None},
 }
+WINDOWED = ("qwen2", "qwen3")
 # What it means: training, tokens that a client knows of, how transformers returns results or keeps tensors.
 IRRELEVANT: dict[str, Any] = {
     "initializer_range": 0.5,  # training
@@ -70,7 +72,7 @@ IRRELEVANT: dict[str, Any] = {
     "id2label": {"0": "a"},  # of classifiers
     "label2id": {"a": 0},  # of classifiers
 }
-QWEN2_WINDOW = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
+QWEN_WINDOW = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
 
 
 def config_class(family: str) -> type[PreTrainedConfig]:
@@ -80,7 +82,7 @@ def config_class(family: str) -> type[PreTrainedConfig]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_field_has_its_place(family: str) -> None:
     fields = {field.name for field in dataclasses.fields(config_class(family))}
-    windows = set(QWEN2_WINDOW) if family == "qwen2" else set()
+    windows = set(QWEN_WINDOW) if family in WINDOWED else set()
     # Every configuration may have a head_dim and these two: the class is asked for attributes that it does not list.
     assert fields | {"head_dim"} <= set(USED) | set(OF_FAMILY[family]) | set(IRRELEVANT) | windows
     assert set(OF_FAMILY[family]) | windows <= fields
@@ -89,11 +91,11 @@ def test_every_field_has_its_place(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fields_that_are_used(family: str) -> None:
     parse, before = architecture(family).parse, raw_config(family)
-    if family == "qwen2":
+    if family in WINDOWED:
         before.pop("layer_types")  # transformers writes what follows from the other fields
     changes = USED | OF_FAMILY[family] | {"architectures": [f"{STEMS[family]}Model"]}
-    changes |= {"layer_types": ["sliding_attention", "full_attention"]} if family == "qwen2" else {}
-    window = QWEN2_WINDOW if family == "qwen2" else {}
+    changes |= {"layer_types": ["sliding_attention", "full_attention"]} if family in WINDOWED else {}
+    window = QWEN_WINDOW if family in WINDOWED else {}
     for name, value in changes.items():
         base = before | (
             window if name == "layer_types" else {name: w for name, w in window.items() if "use" not in name}
@@ -107,12 +109,13 @@ def test_fields_that_are_irrelevant(family: str) -> None:
     assert all(parse(before | {name: value}) == parse(before) for name, value in IRRELEVANT.items())
 
 
-def test_windows_of_qwen2() -> None:
-    parse, before = architecture("qwen2").parse, raw_config("qwen2", num_hidden_layers=3, layer_types=None)
+@pytest.mark.parametrize("family", WINDOWED)
+def test_windows_of_qwen(family: str) -> None:
+    parse, before = architecture(family).parse, raw_config(family, num_hidden_layers=3, layer_types=None)
     assert parse(before).windows == (None, None, None)
-    assert parse(before | QWEN2_WINDOW).windows == (None, 3, 3)
-    assert parse(before | QWEN2_WINDOW | {"max_window_layers": 3}).windows == (None, None, None)
-    assert parse(before | QWEN2_WINDOW | {"sliding_window": None}).windows == (None, None, None)
+    assert parse(before | QWEN_WINDOW).windows == (None, 3, 3)
+    assert parse(before | QWEN_WINDOW | {"max_window_layers": 3}).windows == (None, None, None)
+    assert parse(before | QWEN_WINDOW | {"sliding_window": None}).windows == (None, None, None)
     assert parse(before | {"use_sliding_window": False, "sliding_window": 3}).windows == (None, None, None)
 
 
@@ -132,7 +135,7 @@ REFUSED: list[tuple[str, str, Any]] = [
             ("architectures", ["GPT2LMHeadModel"]),
             ("hidden_act", "mish"),
             ("hidden_act", None),
-            ("hidden_size", 25),
+            *([("hidden_size", 25)] if family != "qwen3" else []),  # its heads are as wide as head_dim says
             ("hidden_size", 0),
             ("vocab_size", None),
             ("rms_norm_eps", 0),
@@ -156,12 +159,19 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("mistral", "layer_types", ["full_attention", "sliding_attention"]),
     ("mistral", "use_sliding_window", False),
     ("qwen2", "attention_bias", True),
-    ("qwen2", "mlp_bias", True),
-    ("qwen2", "use_sliding_window", "yes"),
-    ("qwen2", "layer_types", ["sliding_attention", "full_attention"]),  # with use_sliding_window false
-    ("qwen2", "layer_types", ["full_attention"]),
-    ("qwen2", "layer_types", ["full_attention", "linear_attention"]),
-    ("qwen2", "layer_types", "full_attention"),
+    ("qwen3", "attention_bias", 1),
+    *(
+        (family, field, value)
+        for family in WINDOWED
+        for field, value in (
+            ("mlp_bias", True),
+            ("use_sliding_window", "yes"),
+            ("layer_types", ["sliding_attention", "full_attention"]),  # with use_sliding_window false
+            ("layer_types", ["full_attention"]),
+            ("layer_types", ["full_attention", "linear_attention"]),
+            ("layer_types", "full_attention"),
+        )
+    ),
 ]
 
 
@@ -177,6 +187,7 @@ def test_fields_that_are_refused(family: str, field: str, value: Any) -> None:
     [
         ("mistral", "num_key_value_heads"),
         ("qwen2", "num_key_value_heads"),
+        ("qwen3", "num_key_value_heads"),
         ("mistral", "sliding_window"),
         ("llama", "rms_norm_eps"),
         ("llama", "max_position_embeddings"),
@@ -190,13 +201,19 @@ def test_fields_that_may_not_be_missing(family: str, field: str) -> None:
         architecture(family).parse(raw)
 
 
+def test_heads_of_qwen3_are_as_wide_as_transformers_takes_them() -> None:
+    raw = raw_config("qwen3")
+    del raw["head_dim"]
+    assert architecture("qwen3").parse(raw).head_width == config_class("qwen3")().head_dim
+
+
 @pytest.mark.parametrize("changes", [{"sliding_window": None}, {"sliding_window": "wide"}, {"max_window_layers": None}])
 def test_windows_of_qwen2_that_are_refused(changes: dict[str, Any]) -> None:
     layers = ["full_attention", "sliding_attention"]
     kinds = {"layer_types": layers} if changes.get("sliding_window", 0) is None else {"layer_types": None}
     field = "layer_types" if kinds["layer_types"] else next(iter(changes))
     with pytest.raises(CheckpointError, match=field):
-        architecture("qwen2").parse(raw_config("qwen2", **QWEN2_WINDOW | kinds | changes))
+        architecture("qwen2").parse(raw_config("qwen2", **QWEN_WINDOW | kinds | changes))
 
 
 # -- rotary positions

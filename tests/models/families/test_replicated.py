@@ -99,10 +99,10 @@ def test_vit_agrees_with_transformers(weights: Any, tmp_path: Path) -> None:
     assert float((found["logits"] - plain_vit(reference, images)["logits"]).abs().max()) < VIT_ERROR
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
-def test_llama_steps_with_a_cache(weights: Any, tmp_path: Path) -> None:
-    """RMSNorm, SiLU, rotations and grouped heads."""
-    reference = save_decoder(tmp_path, "llama", spread=LLAMA_SPREAD)
+@pytest.mark.parametrize(("name", "weights"), [("llama", "private"), ("llama", "public"), ("qwen3", "private")])
+def test_llama_steps_with_a_cache(name: str, weights: Any, tmp_path: Path) -> None:
+    """RMSNorm, SiLU, rotations and grouped heads; Qwen3's have norms of their own."""
+    reference = save_decoder(tmp_path, name, spread=LLAMA_SPREAD)
     checkpoint = read_checkpoint(tmp_path, weights=weights)
     ids, mask = padded_at_the_start(words(2, 5))
     steps, due = several_steps(reference, ids, mask, 3)

@@ -17,7 +17,7 @@ from secure.models.families.residual_range import StreamRange, stream_range
 from secure.protocols.core.errors import CheckpointError
 from tests.families import REPLICATED
 from tests.in_process import BEAVER, Family
-from tests.models.decoders import plain, save_decoder, words
+from tests.models.decoders import SIZES, plain, save_decoder, words
 from tests.models.kin import save_model
 from tests.models.runs import secure_steps
 from tests.sampling import product_of
@@ -25,7 +25,7 @@ from tests.sampling import product_of
 ERROR = 8e-3  # of logits of two to three, as in test_llama and test_gpt2; 3.7e-3 is the most that was seen
 WRITERS = ("embed_tokens", "o_proj", "down_proj", "wte", "wpe", "c_proj")
 SMALL = slice(1, None, 3)
-FAMILIES = ("gpt2", "llama", "mistral", "qwen2")
+FAMILIES = tuple(SIZES)
 
 
 def save_scaled(folder: Path, family: str, power: int) -> torch.nn.Module:
@@ -89,6 +89,18 @@ def test_the_other_protocol_takes_the_same_scale(power: int, tmp_path: Path) -> 
 def test_an_ordinary_stream_is_left_as_it_is(family: str, tmp_path: Path) -> None:
     save_decoder(tmp_path, family)
     assert read_checkpoint(tmp_path).manifest.config["stream_exponent"] == 0
+
+
+def test_norms_of_heads_are_no_part_of_the_stream(tmp_path: Path) -> None:
+    """What they see is as large as it is, whatever the stream's scale: it calls for none."""
+    model = save_decoder(tmp_path, "qwen3", spread=0.12)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "q_proj" in name:
+                parameter *= 256.0
+    model.save_pretrained(tmp_path)
+    assert read_checkpoint(tmp_path).manifest.config["stream_exponent"] == 0
+    assert error_of(tmp_path, model, None, BEAVER, "private") < ERROR
 
 
 def test_a_scale_may_be_chosen(tmp_path: Path) -> None:

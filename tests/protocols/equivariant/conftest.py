@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.utils import logging
 
 
@@ -22,7 +23,7 @@ def _exact(self: LlamaRMSNorm, hidden_states: Tensor) -> Tensor:
 @pytest.fixture
 def exact_norms(monkeypatch: pytest.MonkeyPatch) -> None:
     """RMSNorm in float64 for float64 models."""
-    for norm in (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm):
+    for norm in (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm):
         monkeypatch.setattr(norm, "forward", _exact)
 
 

@@ -9,11 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
-    BertConfig,
     BertForMaskedLM,
-    GPT2Config,
     GPT2LMHeadModel,
-    LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
 )
@@ -41,9 +38,19 @@ FLOAT32 = 2e-5
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in EVERY),
     *((name, {"permutations": True}) for name in EVERY),
-    *((name, {"keep_tie": True}) for name in ("llama tied", "qwen2 tied", "gpt2")),
+    *((name, {"keep_tie": True}) for name in ("llama tied", "qwen2 tied", "qwen3 tied", "gpt2")),
 ]
-ONE_OF_A_KIND = ("llama biases", "qwen2 tied", "gpt2", "bert words", "bert sequence", "vit", "vit body", "resnet basic")
+ONE_OF_A_KIND = (
+    "llama biases",
+    "qwen2 tied",
+    "qwen3 tied",
+    "gpt2",
+    "bert words",
+    "bert sequence",
+    "vit",
+    "vit body",
+    "resnet basic",
+)
 
 
 def mask() -> Tensor:
@@ -194,7 +201,6 @@ _WIDE = {"num_hidden_layers": 2, "vocab_size": 2000, "max_position_embeddings": 
 REAL_SHAPES = {
     "llama 1B": Variant(
         LlamaForCausalLM,
-        LlamaConfig,
         {
             "hidden_size": 2048,
             "intermediate_size": 8192,
@@ -205,11 +211,10 @@ REAL_SHAPES = {
         },
     ),
     "gpt2-xl": Variant(
-        GPT2LMHeadModel, GPT2Config, {"n_embd": 1600, "n_head": 25, "n_layer": 2, "vocab_size": 2000, "n_positions": 64}
+        GPT2LMHeadModel, {"n_embd": 1600, "n_head": 25, "n_layer": 2, "vocab_size": 2000, "n_positions": 64}
     ),
     "bert-base": Variant(
         BertForMaskedLM,
-        BertConfig,
         {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, **_WIDE},
     ),
 }

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from secure.models.families.registry import encrypted_family
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
-from secure.protocols.equivariant import plan
+from secure.protocols.equivariant import Transform, plan
 from tests.protocols.equivariant.tiny import EVERY, KEY
 
 LLAMA, BERT, GPT2, VIT, RESNET = "llama", "bert body", "gpt2", "vit", "resnet basic"
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    (LLAMA, {"architectures": ["Qwen3ForCausalLM"]}, "architectures: Qwen3ForCausalLM is not supported"),
+    (LLAMA, {"architectures": ["Gemma3ForCausalLM"]}, "architectures: Gemma3ForCausalLM is not supported"),
     (LLAMA, {"architectures": None}, "architectures: nothing"),
     (LLAMA, {"architectures": ["LlamaForCausalLM", "LlamaModel"]}, "architectures: LlamaForCausalLM, LlamaModel"),
     (LLAMA, {"architectures": "LlamaForCausalLM"}, "architectures"),
@@ -64,15 +65,19 @@ def configuration(name: str) -> dict[str, Any]:
     return {**variant.build().config.to_dict(), "architectures": [variant.model.__name__]}
 
 
+def planned(config: dict[str, Any], **options: Any) -> Transform:
+    return plan(encrypted_family(config), config, KEY, **options)
+
+
 @pytest.mark.parametrize(("name", "change", "message"), REFUSED)
 def test_refused(name: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        plan({**configuration(name), **change}, KEY)
+        planned({**configuration(name), **change})
 
 
 @pytest.mark.parametrize("change", ACCEPTED)
 def test_accepted(change: dict[str, Any]) -> None:
-    assert plan({**configuration(LLAMA), **change}, KEY).family == "llama"
+    assert planned({**configuration(LLAMA), **change}).family == "llama"
 
 
 @pytest.mark.parametrize(
@@ -87,4 +92,4 @@ def test_accepted(change: dict[str, Any]) -> None:
 )
 def test_factors_that_do_not_apply_are_refused(name: str, factors: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        plan(configuration(name), KEY, factors=factors)
+        planned(configuration(name), factors=factors)

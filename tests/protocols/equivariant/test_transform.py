@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError
 from secure.protocols.equivariant import FACTORS, Key, plan
+from secure.protocols.equivariant.families.gpt2 import GPT2
 from tests.protocols.equivariant.tiny import EVERY, KEY, LANGUAGE, encrypt, ids, load, relative, save
 
 BIT_FOR_BIT: list[tuple[str, dict[str, Any]]] = [
@@ -101,7 +102,7 @@ def test_noise_is_relative_and_the_same_at_every_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("noise", [-0.1, 1.5, float("nan")])
 def test_noise_out_of_range_is_refused(noise: float) -> None:
     with pytest.raises(ConfigurationError, match="noise"):
-        plan({}, KEY, noise=noise)
+        plan(GPT2, {}, KEY, noise=noise)
 
 
 @pytest.mark.parametrize("name", ["llama", "llama tied", "gpt2", "bert words"])
@@ -215,3 +216,23 @@ def test_factors_are_listed_in_order(name: str, tmp_path: Path) -> None:
     assert checkpoint.plan().factors == FACTORS[:6]
     assert checkpoint.plan(factors=["ffn", "vocabulary", "ffn"]).factors == ("vocabulary", "ffn")
     assert checkpoint.plan(factors=["ffn"]).vocabulary is None
+
+
+def test_qk_passes_the_norms_of_heads(tmp_path: Path) -> None:
+    """Of W_Q it exchanges and negates columns, the same in every head but for the sign; gains take the scales."""
+    checkpoint = save(EVERY["qwen3"], tmp_path / "base")
+    transform = checkpoint.plan(factors=("qk",))
+    prefix, base = "model.layers.0.self_attn", checkpoint.tensors
+    queries, keys = (base[f"{prefix}.{x}_norm.weight"] for x in "qk")
+    new_queries, new_keys = (transform.encrypt(f"{prefix}.{x}_norm.weight", base.__getitem__) for x in "qk")
+    order = (new_queries * new_keys)[:, None].sub(queries * keys).abs().argmin(-1)
+    pairs = torch.stack((order[:6], order[6:]))
+    assert torch.equal(pairs.sort(0).values, torch.arange(12).reshape(2, 6))
+    assert bool((pairs[0] < 6).any()) and bool((pairs[0] >= 6).any())
+    assert float((new_queries / queries[order] * (new_keys / keys[order]) - 1).abs().max()) < 1e-12
+    assert float((new_queries / queries[order]).log().abs().min()) > 1e-3
+    for name, heads in (("q_proj", 4), ("k_proj", 2)):
+        found = transform.encrypt(f"{prefix}.{name}.weight", base.__getitem__).reshape(heads, 12, -1)
+        ratio = found / base[f"{prefix}.{name}.weight"].reshape(heads, 12, -1)[:, order]
+        assert torch.equal(ratio.abs(), torch.ones_like(ratio))
+        assert bool((ratio < 0).any()) and bool((ratio > 0).any())

@@ -12,34 +12,30 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
-    BertConfig,
     BertForMaskedLM,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
-    GPT2Config,
     GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     GPT2Model,
-    LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
-    MistralConfig,
     MistralForCausalLM,
-    PretrainedConfig,
     PreTrainedModel,
-    Qwen2Config,
     Qwen2ForCausalLM,
-    ResNetConfig,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+    Qwen3Model,
     ResNetForImageClassification,
     ResNetModel,
-    ViTConfig,
     ViTForImageClassification,
     ViTModel,
 )
 
+from secure.models.families.registry import encrypted_family
 from secure.protocols.equivariant import Key, Transform, plan
 
 KEY = Key(bytes(range(32)))
@@ -73,6 +69,8 @@ _VIT = {
     "patch_size": 4,
 }
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 2], "num_labels": 5}
+_DEFAULTS: dict[str, dict[str, Any]] = {"gpt2": _GPT2, "bert": _BERT, "vit": _VIT, "resnet": _RESNET}
+"""By model_type; the others are LLaMA's kin."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,6 @@ class Variant:
     """One configuration that must be exact."""
 
     model: type[PreTrainedModel]
-    config: type[PretrainedConfig]
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, spread: float = 0.2) -> PreTrainedModel:
@@ -89,16 +86,9 @@ class Variant:
         spread: standard deviation of what is added to every value that transformers initialised.
         """
         torch.manual_seed(7)
-        defaults = {
-            LlamaConfig: _LLAMA,
-            MistralConfig: _LLAMA,
-            Qwen2Config: _LLAMA,
-            GPT2Config: _GPT2,
-            BertConfig: _BERT,
-            ViTConfig: _VIT,
-            ResNetConfig: _RESNET,
-        }[self.config]
-        model = self.model(self.config(**{**defaults, **self.values})).eval()
+        config = self.model.config_class
+        defaults = _DEFAULTS.get(config.model_type, _LLAMA)
+        model = self.model(config(**{**defaults, **self.values})).eval()
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
                 if tensor.is_floating_point():
@@ -115,69 +105,71 @@ _LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "orig
 _LONG = {"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 3.0, 4.0, 5.0], "factor": 4.0}
 
 LANGUAGE = {
-    "llama": Variant(LlamaForCausalLM, LlamaConfig),
-    "llama tied": Variant(LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": True}),
-    "llama biases": Variant(LlamaForCausalLM, LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
-    "llama without groups": Variant(LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 4}),
-    "llama one kv head": Variant(LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 1}),
-    "llama wide heads": Variant(LlamaForCausalLM, LlamaConfig, {"head_dim": 12}),
-    "llama gelu": Variant(LlamaForCausalLM, LlamaConfig, {"hidden_act": "gelu"}),
-    "llama rope linear": Variant(LlamaForCausalLM, LlamaConfig, _rope(rope_type="linear", factor=2.0)),
-    "llama rope dynamic": Variant(LlamaForCausalLM, LlamaConfig, _rope(rope_type="dynamic", factor=2.0)),
+    "llama": Variant(LlamaForCausalLM),
+    "llama tied": Variant(LlamaForCausalLM, {"tie_word_embeddings": True}),
+    "llama biases": Variant(LlamaForCausalLM, {"attention_bias": True, "mlp_bias": True}),
+    "llama without groups": Variant(LlamaForCausalLM, {"num_key_value_heads": 4}),
+    "llama one kv head": Variant(LlamaForCausalLM, {"num_key_value_heads": 1}),
+    "llama wide heads": Variant(LlamaForCausalLM, {"head_dim": 12}),
+    "llama gelu": Variant(LlamaForCausalLM, {"hidden_act": "gelu"}),
+    "llama rope linear": Variant(LlamaForCausalLM, _rope(rope_type="linear", factor=2.0)),
+    "llama rope dynamic": Variant(LlamaForCausalLM, _rope(rope_type="dynamic", factor=2.0)),
     "llama rope yarn": Variant(
-        LlamaForCausalLM, LlamaConfig, _rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+        LlamaForCausalLM, _rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
     ),
     "llama rope longrope": Variant(
         LlamaForCausalLM,
-        LlamaConfig,
         _rope(rope_type="longrope", original_max_position_embeddings=16, **_LONG),
     ),
-    "llama rope llama3": Variant(LlamaForCausalLM, LlamaConfig, _rope(rope_type="llama3", **_LLAMA3)),
-    "mistral": Variant(MistralForCausalLM, MistralConfig, {"head_dim": 8}),
-    "mistral window": Variant(MistralForCausalLM, MistralConfig, {"sliding_window": 5, "head_dim": 8}),
-    "qwen2": Variant(Qwen2ForCausalLM, Qwen2Config),
-    "qwen2 tied": Variant(Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
+    "llama rope llama3": Variant(LlamaForCausalLM, _rope(rope_type="llama3", **_LLAMA3)),
+    "mistral": Variant(MistralForCausalLM, {"head_dim": 8}),
+    "mistral window": Variant(MistralForCausalLM, {"sliding_window": 5, "head_dim": 8}),
+    "qwen2": Variant(Qwen2ForCausalLM),
+    "qwen2 tied": Variant(Qwen2ForCausalLM, {"tie_word_embeddings": True}),
     "qwen2 window": Variant(
-        Qwen2ForCausalLM, Qwen2Config, {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
+        Qwen2ForCausalLM, {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
     ),
-    "gpt2": Variant(GPT2LMHeadModel, GPT2Config),
-    "gpt2 untied": Variant(GPT2LMHeadModel, GPT2Config, {"tie_word_embeddings": False}),
-    "gpt2 inner": Variant(GPT2LMHeadModel, GPT2Config, {"n_inner": 48, "scale_attn_by_inverse_layer_idx": True}),
-    "bert words": Variant(BertForMaskedLM, BertConfig),
-    "bert words untied": Variant(BertForMaskedLM, BertConfig, {"tie_word_embeddings": False}),
+    "qwen3": Variant(Qwen3ForCausalLM, {"head_dim": 12}),
+    "qwen3 tied": Variant(Qwen3ForCausalLM, {"head_dim": 8, "tie_word_embeddings": True, "attention_bias": True}),
+    "gpt2": Variant(GPT2LMHeadModel),
+    "gpt2 untied": Variant(GPT2LMHeadModel, {"tie_word_embeddings": False}),
+    "gpt2 inner": Variant(GPT2LMHeadModel, {"n_inner": 48, "scale_attn_by_inverse_layer_idx": True}),
+    "bert words": Variant(BertForMaskedLM),
+    "bert words untied": Variant(BertForMaskedLM, {"tie_word_embeddings": False}),
 }
 """Logits over the vocabulary."""
 
 LABELS = {
-    "llama score": Variant(LlamaForSequenceClassification, LlamaConfig, {"num_labels": 3}),
-    "gpt2 score": Variant(GPT2ForSequenceClassification, GPT2Config, {"num_labels": 3}),
-    "bert sequence": Variant(BertForSequenceClassification, BertConfig, {"num_labels": 3}),
-    "bert sequence relu": Variant(BertForSequenceClassification, BertConfig, {"hidden_act": "relu"}),
-    "bert tokens": Variant(BertForTokenClassification, BertConfig, {"num_labels": 5}),
-    "bert answers": Variant(BertForQuestionAnswering, BertConfig),
+    "llama score": Variant(LlamaForSequenceClassification, {"num_labels": 3}),
+    "qwen3 score": Variant(Qwen3ForSequenceClassification, {"num_labels": 3, "head_dim": 8}),
+    "gpt2 score": Variant(GPT2ForSequenceClassification, {"num_labels": 3}),
+    "bert sequence": Variant(BertForSequenceClassification, {"num_labels": 3}),
+    "bert sequence relu": Variant(BertForSequenceClassification, {"hidden_act": "relu"}),
+    "bert tokens": Variant(BertForTokenClassification, {"num_labels": 5}),
+    "bert answers": Variant(BertForQuestionAnswering),
 }
 """Logits that no key moves."""
 
 HIDDEN = {
-    "llama body": Variant(LlamaModel, LlamaConfig),
-    "gpt2 body": Variant(GPT2Model, GPT2Config),
-    "bert body": Variant(BertModel, BertConfig),
+    "llama body": Variant(LlamaModel),
+    "qwen3 body": Variant(Qwen3Model, {"head_dim": 8}),
+    "gpt2 body": Variant(GPT2Model),
+    "bert body": Variant(BertModel),
 }
 """Hidden states, which the client turns back."""
 
 IMAGES = {
-    "vit": Variant(ViTForImageClassification, ViTConfig, {"num_labels": 3}),
-    "vit without biases": Variant(ViTForImageClassification, ViTConfig, {"qkv_bias": False}),
-    "vit oblong": Variant(ViTForImageClassification, ViTConfig, {"image_size": [8, 12], "patch_size": [4, 3]}),
-    "vit body": Variant(ViTModel, ViTConfig),
-    "resnet basic": Variant(ResNetForImageClassification, ResNetConfig, {"layer_type": "basic"}),
-    "resnet bottleneck": Variant(ResNetForImageClassification, ResNetConfig),
+    "vit": Variant(ViTForImageClassification, {"num_labels": 3}),
+    "vit without biases": Variant(ViTForImageClassification, {"qkv_bias": False}),
+    "vit oblong": Variant(ViTForImageClassification, {"image_size": [8, 12], "patch_size": [4, 3]}),
+    "vit body": Variant(ViTModel),
+    "resnet basic": Variant(ResNetForImageClassification, {"layer_type": "basic"}),
+    "resnet bottleneck": Variant(ResNetForImageClassification),
     "resnet downsampling": Variant(
         ResNetForImageClassification,
-        ResNetConfig,
         {"downsample_in_first_stage": True, "downsample_in_bottleneck": True, "num_channels": 4},
     ),
-    "resnet body": Variant(ResNetModel, ResNetConfig),
+    "resnet body": Variant(ResNetModel),
 }
 
 EVERY = {**LANGUAGE, **LABELS, **HIDDEN, **IMAGES}
@@ -192,7 +184,7 @@ class Checkpoint:
         self.tensors: dict[str, Tensor] = load_file(folder / "model.safetensors")
 
     def plan(self, key: Key = KEY, **options: Any) -> Transform:
-        return plan(self.config, key, **options)
+        return plan(encrypted_family(self.config), self.config, key, **options)
 
 
 def save(variant: Variant, folder: Path, dtype: torch.dtype = torch.float64, *, spread: float = 0.2) -> Checkpoint:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from secure.ee.files.folder import TensorFolder, file_digest, new_folder, write_tensors
+from secure.ee.files.folder import TensorFolder, new_folder, write_tensors
+from secure.models.checkpoint.folder import file_digest
 from secure.models.contract.tensor_file import TensorFile, TensorSpec
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, ProtocolError
 
@@ -149,7 +150,7 @@ def test_broken_folders_are_named(tmp_path: Path) -> None:
     save_file(tensors(), tmp_path / "model.safetensors")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:-3])
-    with pytest.raises(CheckpointError, match="no whole safetensors file"):
+    with pytest.raises(CheckpointError, match="no safetensors file, or not a whole one"):
         TensorFolder(tmp_path)
 
 
