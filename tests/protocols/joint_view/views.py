@@ -48,8 +48,8 @@ def generator_of(*names: object) -> torch.Generator:
 
 def uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """Uniform elements of Z_2^64. Shapes: -> int64 `shape`."""
-    high, low = torch.randint(1 << 32, (2, *shape), generator=generator)
-    return (high << 32) ^ low
+    halves = torch.randint(1 << 32, (2, *shape), generator=generator)
+    return (halves[0] << 32) + halves[1]
 
 
 class Setting(ABC):
