@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from secure.models.contract.manifest import Manifest, ParameterSpec
-from secure.models.contract.tensor_file import TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec
 from secure.models.storage.weight_file import BLOCK_BYTES, FEWEST_BUFFERS, Room
 from secure.protocols.beaver.protocol import OPENED_ELEMENTS
 from secure.protocols.core import ring
@@ -27,10 +27,10 @@ _SHORT_BYTES = 4
 """Bytes of a weight in the clear: with f = 16 it is below 2^29 in magnitude."""
 
 
-def file_specs(manifest: Manifest, role: str) -> dict[str, TensorSpec]:
+def file_specs(manifest: Manifest, role: str) -> dict[str, FileTensorSpec]:
     """Shapes and types of tensors in a computing role's share file."""
     return {
-        name: TensorSpec(
+        name: FileTensorSpec(
             (*manifest.parts, *spec.shape), torch.int32 if spec.bits <= ring.HALF_WORD_BITS else torch.int64
         )
         for name, spec in manifest.held_by(role).items()
