@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def environment(command: str | None = None, packages: Sequence[str] = _PACKAGES)
             "processor": processor(),
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "system": platform.platform(),
+            "system": system(),
         },
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
     }
@@ -71,6 +72,13 @@ def commit() -> str:
         return _git("rev-parse", "HEAD") + ("+changes" if _git(*_CHANGES) else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def system() -> str:
+    """The system with its version, and the C library's. What else a release is called names one machine's own build."""
+    version = re.match(r"\d+(\.\d+)?", platform.release())
+    name = f"{platform.system()} {version[0]}" if version else platform.system()
+    return ", ".join((name, platform.machine(), " ".join(platform.libc_ver()).strip())).removesuffix(", ")
 
 
 def processor() -> str:

@@ -23,10 +23,10 @@ from rich.text import Text
 
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
-from secure.parties.process.exit_codes import ExitCode, PortInUse
+from secure.parties.process.exit_codes import ExitCode
 from secure.parties.transport.ports import check_free, port_in_use
 from secure.parties.transport.tls import make_certificates
-from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, SessionError
+from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, PortInUse, SessionError
 from secure.protocols.core.transfer import find_device
 from secure.protocols.families import BEAVER, family
 

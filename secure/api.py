@@ -15,8 +15,9 @@ from transformers.generation.streamers import BaseStreamer
 from secure.arguments import checked
 from secure.connection import Parties
 from secure.generation.defaults import GenerationConfig, read_generation_config
+from secure.generation.options import GenerationOptions, GenerationSettings
+from secure.generation.prompts import Kind, pieces, prompt_ids, shown, whole
 from secure.generation.run import Generation
-from secure.generation.sampling import GenerationOptions, Sampling
 from secure.loaded_model import ResidentModel, load_model, load_split
 from secure.models.checkpoint.conversion import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
 from secure.models.contract.labels import read_labels
@@ -31,7 +32,7 @@ from secure.protocols.core.errors import CheckpointError, ConfigurationError, In
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.report.report import Report
 from secure.split import check_folder, read_client_tables, share_files
-from secure.tokens import batches, load_tokenizer, tokenize
+from secure.tokens import batches, load_tokenizer, required, tokenize
 
 
 class PrivateModel(ResidentModel):
@@ -58,7 +59,8 @@ class PrivateModel(ResidentModel):
         """
         super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
         self.id2label = dict(labels or {})
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        """None where the model's folder has none."""
         self._generation_config = generation_config
 
     @classmethod
@@ -254,20 +256,17 @@ class PrivateModel(ResidentModel):
         """
         if not isinstance(self._network, Encoder):
             raise InputError(f"a model of type {self.manifest.architecture!r} has no sentence embeddings")
-        if self._tokenizer is None:
-            raise CheckpointError(
-                "the model's folder has no tokenizer (tokenizer.json or vocab.txt); add it, or pass token ids"
-            )
+        tokenizer = required(self.tokenizer)
         config = self._network.config
         ids = tokenize(
-            self._tokenizer,
+            tokenizer,
             sentences,
             limit=config.max_position_embeddings,
             vocabulary=config.vocab_size,
             truncate=truncate,
         )
         one_hot = 1 if self.manifest.weights == "public" else config.table_rows
-        parts = batches(ids, batch_size, self._tokenizer.pad_token_id or 0, one_hot=one_hot)
+        parts = batches(ids, batch_size, tokenizer.pad_token_id or 0, one_hot=one_hot)
         embeddings = torch.empty(len(ids), config.hidden_size)
         reports = []
         with self._bar(len(parts), progress) as bar:
@@ -281,22 +280,22 @@ class PrivateModel(ResidentModel):
 
     def generate(
         self,
-        input_ids: Tensor,
+        input_ids: Kind,
         attention_mask: Tensor | None = None,
         *,
         streamer: BaseStreamer | None = None,
         progress: bool | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> Tensor:
-        """Prompts and the tokens that follow, as transformers' `generate` gives them.
+    ) -> Kind:
+        """Prompts and the tokens that follow, as transformers' `generate` gives them; or a text and the text after it.
 
         One session makes all tokens. Keys and values of earlier tokens stay with the parties, masked, so that a new
         token costs the same however long the text is, but for its scores. The parties learn the lengths of prompts and
         outputs.
 
         Args:
-            input_ids: the prompts. attention_mask: 0 marks padding, at the start of rows; without one every token
-                counts.
+            input_ids: the prompts; or one prompt as text. attention_mask: 0 marks padding, at the start of rows;
+                without one every token counts.
             padding: "secret" (the default) shares the mask, so that the parties learn that there is padding and not
                 where; "public" tells them how much of it each row has, which is a little faster.
             max_new_tokens: most tokens to add; the only option that must be given.
@@ -305,7 +304,7 @@ class PrivateModel(ResidentModel):
             repetition_penalty, no_repeat_ngram_size, suppress_tokens, begin_suppress_tokens: change the logits before
                 that, by transformers' own processors, at the client.
             eos_token_id: ends a row; None: nothing does. pad_token_id: what follows in it; None: the first eos.
-            stop_strings: texts after which a row ends.
+            stop_strings: texts after which a row ends; a prompt that is text gets a text that ends before the first.
                 All of these that are not given are what the checkpoint's generation_config.json says, or config.json
                 where there is none. Where neither names an eos or padding, the tokenizer's are taken. Other fields that
                 would change the result, such as num_beams, are refused by name.
@@ -314,43 +313,47 @@ class PrivateModel(ResidentModel):
             streamer: such as transformers' TextStreamer; for a batch of one.
             progress: show the layer at work; None does so when standard error is a terminal and there is no streamer.
 
-        Shapes: int64 [B, T] -> [B, T + N], N at most max_new_tokens.
+        Shapes: int64 [B, T] -> [B, T + N], N at most max_new_tokens; text -> text.
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        if streamer is None:
-            return torch.cat([input_ids, *self._columns(input_ids, attention_mask, progress, options)], 1)
-        columns = self._columns(input_ids, attention_mask, progress or False, options)
-        if len(input_ids) != 1:
-            raise InputError(f"a streamer takes one prompt, not {len(input_ids)}")
-        streamer.put(input_ids)
-        ids = [input_ids]
-        for column in columns:
-            streamer.put(column.squeeze(1))
-            ids.append(column)
-        streamer.end()
-        return torch.cat(ids, 1)
+        settings, columns = self._columns(input_ids, attention_mask, options, streamer, progress)
+        return whole(input_ids, columns, self.tokenizer, settings.stop_strings)
 
     def stream(
         self,
-        input_ids: Tensor,
+        input_ids: Kind,
         attention_mask: Tensor | None = None,
         *,
         progress: bool | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> Iterator[Tensor]:
-        """The tokens that `generate` appends, int64 [B], each as soon as it is there. Closing it ends the session."""
-        return (column.squeeze(1) for column in self._columns(input_ids, attention_mask, progress, options))
+    ) -> Iterator[Kind]:
+        """What `generate` appends, each as soon as it is there: tokens int64 [B], or of a text the pieces after it.
+
+        Arguments and errors as for `generate`. Closing the iterator ends the session.
+        """
+        settings, columns = self._columns(input_ids, attention_mask, options, None, progress)
+        return pieces(input_ids, columns, self.tokenizer, settings.stop_strings)
 
     def _columns(
-        self, input_ids: Tensor, mask: Tensor | None, progress: bool | None, options: GenerationOptions
-    ) -> Iterator[Tensor]:
-        """int64 [B, 1] each. What is wrong with the arguments is said here, before the first one is asked for."""
+        self,
+        prompt: Tensor | str,
+        mask: Tensor | None,
+        options: GenerationOptions,
+        streamer: BaseStreamer | None,
+        progress: bool | None,
+    ) -> tuple[GenerationSettings, Iterator[Tensor]]:
+        """Settings, and int64 [B, 1] at each step. What is wrong is said here, before the first one is asked for."""
         if not isinstance(self._network, Decoder):
             raise InputError(f"a model of type {self.manifest.architecture!r}: it does not generate")
         vocabulary = self._network.sizes.vocabulary
-        sampling = Sampling(self._tokenizer, options, self._generation_config, vocabulary=vocabulary)
-        generation = Generation(self._network, self._embeddings, sampling, input_ids, mask, self._tokenizer)
-        return self._generate(generation, progress)
+        settings = GenerationSettings(self.tokenizer, options, self._generation_config, vocabulary=vocabulary)
+        settings.config.check_served(do_sample=settings.do_sample)
+        ids = prompt_ids(prompt, self.tokenizer)
+        # In a text stop strings are looked for where it is decoded.
+        reader = None if isinstance(prompt, str) else self.tokenizer
+        generation = Generation(self._network, self._embeddings, settings, ids, mask, reader)
+        columns = self._generate(generation, progress if streamer is None else progress or False)
+        return settings, columns if streamer is None else shown(columns, ids, streamer)
 
     def _generate(self, generation: Generation, progress: bool | None) -> Iterator[Tensor]:
         request = generation.request

@@ -46,6 +46,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     return tokenizer
 
 
+def required(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    """The tokenizer that a text needs. Raises CheckpointError where a model has none."""
+    if tokenizer is None:
+        raise CheckpointError(
+            "the model's folder has no tokenizer (tokenizer.json or vocab.txt); add it, or pass token ids"
+        )
+    return tokenizer
+
+
 def tokenize(
     tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], *, limit: int, vocabulary: int, truncate: bool
 ) -> list[list[int]]:

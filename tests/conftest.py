@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.loops import LOOPS
+
 # Read by transformers and tokenizers when they are imported, which happens after this file.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -21,12 +23,12 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
-@pytest.fixture(params=["CPU", "card"])
+@pytest.fixture(params=LOOPS)
 def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compiled loops of both kinds, those for a card interpreted, which takes long."""
     if request.param == "card":
         pytest.importorskip("triton")
         if torch.cuda.is_available():
             pytest.skip("tests/gpu compares them on the card")
-        monkeypatch.setattr("secure.protocols.core.kernels.card.serve", lambda device: True)
+        monkeypatch.setattr("secure.protocols.core.kernels.dispatch.form_for", lambda device: "card")
     return str(request.param)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ EXACT = FixedPointPolicy(truncation="exact")
 ROLES = ("p0", "p1", "dealer")
 RoleProgram = Callable[[Protocol, Sequence[Tensor | None]], Tensor]
 Program = Callable[..., Secret]
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -75,6 +77,15 @@ class SendOnly(Channel):
         raise AssertionError("the dealer tried to receive")
 
 
+def closing(ends: Sequence[QueueChannel], run: Callable[[], Result]) -> Result:
+    """What a role's run gives; at its end, its ends of channels are closed."""
+    try:
+        return run()
+    finally:
+        for end in ends:
+            end.close()
+
+
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
     """Fresh additive shares in Z_2^64; an empty tensor has empty shares."""
     raw = bytearray(os.urandom(8 * max(x.numel(), 1)))
@@ -100,7 +111,8 @@ def run_roles(
     """Run `program(protocol, shares)` as p0, p1 and the dealer at once. Returns what the parties returned.
 
     `programs` replaces the program of single roles; `wrap` replaces the channel that a role sends to its peer by (for
-    the dealer, to P1). Raises what the one failing role raised, or RoleFailure where several failed.
+    the dealer, to P1). A role that ends, however it does, closes its channels, so its peers hear of it and need not
+    wait. Raises what the one failing role raised, or RoleFailure where several failed.
     """
     seeds, session = seeds or (os.urandom(16), os.urandom(16)), session or os.urandom(16)
     p0_end, p1_end = queue_channels("p0", "p1", timeout_seconds=timeout_seconds)
@@ -130,7 +142,11 @@ def run_roles(
         return result
 
     with ThreadPoolExecutor(3) as pool:
-        futures = {"dealer": pool.submit(dealer), "p0": pool.submit(party, 0), "p1": pool.submit(party, 1)}
+        futures = {
+            "dealer": pool.submit(closing, [dealer_end], dealer),
+            "p0": pool.submit(closing, [p0_end], lambda: party(0)),
+            "p1": pool.submit(closing, [p1_end], lambda: party(1)),
+        }
         errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
     if len(errors) == 1:
         raise next(iter(errors.values()))

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 import secure
 import secure.cli.main
 from tests.checkout import ROOT
-from tests.documents import read
+from tests.docs.pages import read
 
 
 def project() -> dict[str, Any]:

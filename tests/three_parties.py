@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.seeds import PartySeeds
 from secure.protocols.replicated.sharing import splitter
-from tests.in_process import POLICY, RoleFailure, RoleProgram
+from tests.in_process import POLICY, RoleFailure, RoleProgram, closing
 
 PARTIES = ("p0", "p1", "p2")
 
@@ -72,7 +73,10 @@ def run_parties(
         return result
 
     with ThreadPoolExecutor(len(PARTIES)) as pool:
-        futures = {role: pool.submit(party, i) for i, role in enumerate(PARTIES)}
+        futures = {
+            role: pool.submit(closing, [to_next[i], to_previous[i]], partial(party, i))
+            for i, role in enumerate(PARTIES)
+        }
         errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
     if len(errors) == 1:
         raise next(iter(errors.values()))

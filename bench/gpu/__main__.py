@@ -17,7 +17,8 @@ from bench import results
 from bench.gpu import equality, machine, products
 from bench.gpu.model import Setting, measure_model
 from secure.protocols.core import factor
-from secure.protocols.core.kernels import card, cpu
+from secure.protocols.core.kernels.dispatch import form_for
+from secure.protocols.core.transfer import CPU
 
 KEPT = results.FOLDER
 TRIED = results.FOLDER.with_name("out")  # of trials, which are no results: not kept in the repository
@@ -108,11 +109,11 @@ def _degraded(device: torch.device) -> list[str]:
     if device.type == "cuda" and (reason := products.bytes_fail(device)):
         factor.multiplies_bytes = lambda where: False  # type: ignore[assignment]
         found.append(f"products of bytes fail on this card ({reason}): linear layers go by float64 limbs")
-    if device.type == "cuda" and not card.serve(device):
+    if device.type == "cuda" and form_for(device) != "card":
         found.append("Triton cannot be used: local steps of gates are many small kernels of torch")
-    if not cpu.HAS_COMPILER:
+    if form_for(CPU) != "cpu":
         found.append("numba is missing: figures of the CPU are those of plain torch")
-    if not factor.multiplies_bytes(torch.device("cpu")):
+    if not factor.multiplies_bytes(CPU):
         found.append("no AMX: the CPU multiplies words, not bytes")
     return found
 

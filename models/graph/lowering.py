@@ -17,13 +17,10 @@ from secure.models.graph.arithmetic import Add, AddNumber, Function, Matmul, Mul
 from secure.models.graph.builder import GraphBuilder, Indices, Value
 from secure.models.graph.layers import LinearLayer
 from secure.models.graph.views import PermuteAxes, Reshape
+from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
 Operand = Value | Tensor | float
-
-
-class Unsupported(Exception):
-    """An operator that is in the table, with arguments that are not served."""
 
 
 def add(b: GraphBuilder, x: Operand, y: Operand, alpha: float = 1) -> Value:
@@ -76,17 +73,17 @@ def negate(b: GraphBuilder, x: Value) -> Value:
 
 def divide(b: GraphBuilder, x: Operand, y: Operand, rounding_mode: str | None = None) -> Value:
     if rounding_mode is not None:
-        raise Unsupported(f"division with rounding_mode {rounding_mode!r}")
+        raise UnsupportedOperator(f"division with rounding_mode {rounding_mode!r}")
     if isinstance(y, Value):
-        raise Unsupported("division by something that depends on the input")
+        raise UnsupportedOperator("division by something that depends on the input")
     if not isinstance(y, Tensor) and y == 0:
-        raise Unsupported("division by zero")
+        raise UnsupportedOperator("division by zero")
     return multiply(b, x, 1 / y)
 
 
 def power(b: GraphBuilder, x: Value, exponent: float) -> Value:
     if exponent not in (1, 2, 3):
-        raise Unsupported(f"a power of {exponent}; 1, 2 and 3 are served")
+        raise UnsupportedOperator(f"a power of {exponent}; 1, 2 and 3 are served")
     result = x
     for _ in range(int(exponent) - 1):
         result = b.add(Multiply(), result, x)
@@ -110,7 +107,7 @@ def gelu(b: GraphBuilder, x: Value, approximate: str = "none") -> Value:
 def elu(b: GraphBuilder, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
     """scale x above zero, scale alpha (e^(input_scale x) - 1) below."""
     if not input_scale > 0:
-        raise Unsupported(f"ELU with input_scale {input_scale}; positive ones are served")
+        raise UnsupportedOperator(f"ELU with input_scale {input_scale}; positive ones are served")
     # With y = input_scale x, ELU(y) - ReLU(y) is what is below zero.
     below = number_times(b, b.add(Function("elu"), number_times(b, x, input_scale)), scale * alpha)
     left = scale - scale * alpha * input_scale
@@ -160,11 +157,11 @@ def is_mask(x: Tensor) -> bool:
 def masked(b: GraphBuilder, scores: Value, mask: Tensor) -> Value:
     """Scores with an additive mask, for a softmax: what counts as minus infinity becomes MASKED."""
     if not b.for_softmax:
-        raise Unsupported(f"constants of {MASKED:g} or less, such as minus infinity, where no softmax follows")
+        raise UnsupportedOperator(f"constants of {MASKED:g} or less, such as minus infinity, where no softmax follows")
     if bool(torch.isposinf(mask).any()) or bool(torch.isnan(mask).any()):
-        raise Unsupported("a mask with NaN or positive infinity")
+        raise UnsupportedOperator("a mask with NaN or positive infinity")
     if bool((mask <= MASKED).all(-1).any()):
-        raise Unsupported("a mask that leaves a row of scores empty")
+        raise UnsupportedOperator("a mask that leaves a row of scores empty")
     finite = mask.to(torch.float64).clamp(min=MASKED)
     return b.add(Add(), scores, b.offset(b.name_tensor(finite, b.names.get(id(mask), f"{b.layer}.mask"))))
 
@@ -213,5 +210,5 @@ def add_product(
 
 def embedding(b: GraphBuilder, table: Value | Tensor, indices: Indices | Value | Tensor, *_: Any) -> Value:
     if not isinstance(table, Tensor) or not isinstance(indices, Indices):
-        raise Unsupported("an embedding of something else than an input of indices, in a table of the module")
+        raise UnsupportedOperator("an embedding of something else than an input of indices, in a table of the module")
     return b.embed(indices, table)

@@ -12,7 +12,8 @@ from torch import Tensor
 from secure.models.graph.arithmetic import Add, MultiplyNumber, Softmax
 from secure.models.graph.builder import GraphBuilder, Value
 from secure.models.graph.layers import Offset
-from secure.models.graph.lowering import Unsupported, add, masked, matmul, number_times, permute
+from secure.models.graph.lowering import add, masked, matmul, number_times, permute
+from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
 
@@ -63,7 +64,7 @@ def attention(
 ) -> Value:
     """softmax(q k^T scale + mask) v. Shapes: [..., T, E], [..., S, E], [..., S, V] -> [..., T, V]."""
     if dropout_p or enable_gqa or not all(isinstance(x, Value) for x in (q, k, v)):
-        raise Unsupported("attention with dropout (call module.eval()), with grouped heads, or of a constant")
+        raise UnsupportedOperator("attention with dropout (call module.eval()), with grouped heads, or of a constant")
     assert isinstance(k, Value) and isinstance(v, Value)
     axes = list(range(len(k.shape)))
     scores = matmul(b, q, permute(b, k, [*axes[:-2], axes[-1], axes[-2]]))

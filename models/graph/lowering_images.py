@@ -12,9 +12,10 @@ from torch import Tensor
 from secure.models.graph.arithmetic import Maximum, Sum
 from secure.models.graph.builder import GraphBuilder, Step, Value
 from secure.models.graph.layers import Convolution, LayerNorm, LinearLayer
-from secure.models.graph.lowering import Unsupported, add, multiply, number_times, reshape
+from secure.models.graph.lowering import add, multiply, number_times, reshape
 from secure.models.graph.lowering_views import mean
 from secure.models.graph.views import Reshape, Window, Windows
+from secure.protocols.core.errors import UnsupportedOperator
 
 
 def _pair(x: int | Sequence[int]) -> tuple[int, int]:
@@ -38,7 +39,9 @@ def convolution(
 ) -> Value:
     """Of sequences or images. Shapes: [B, C, L] or [B, C, H, W], weight [N, C/G, kernel] -> [B, N, ...]."""
     if transposed or not isinstance(weight, Tensor) or isinstance(bias, Value) or weight.dim() not in (3, 4):
-        raise Unsupported("a transposed or three-dimensional convolution, or one with kernels that are no constants")
+        raise UnsupportedOperator(
+            "a transposed or three-dimensional convolution, or one with kernels that are no constants"
+        )
     original, flat = weight, weight.dim() == 3
     shape = x.shape
     if flat:
@@ -93,7 +96,7 @@ def batch_norm(
 
 def _check_constants(*tensors: object) -> None:
     if any(isinstance(tensor, Value) for tensor in tensors):
-        raise Unsupported("a norm whose gain, offset or statistics depend on the input")
+        raise UnsupportedOperator("a norm whose gain, offset or statistics depend on the input")
 
 
 def _foldable(b: GraphBuilder, x: Value) -> Step | None:
@@ -158,7 +161,7 @@ def _windows(
         (n + 2 * p - d * (k - 1) - 1) % s
         for n, k, s, p, d in zip(x.shape[2:], size, window.stride, window.padding, window.dilation, strict=True)
     ):
-        raise Unsupported("pooling with ceil_mode and windows that leave the image")
+        raise UnsupportedOperator("pooling with ceil_mode and windows that leave the image")
     return b.add(Windows(size, window.stride, window.padding, window.dilation, edge), x)
 
 
@@ -173,7 +176,7 @@ def max_pool(
 ) -> Value:
     image = _image(b, x)
     if _pair(padding) != (0, 0) and _pair(dilation) != (1, 1):
-        raise Unsupported("max pooling with padding and dilation together")
+        raise UnsupportedOperator("max pooling with padding and dilation together")
     windows = _windows(b, image, kernel, stride, padding, dilation, ceil_mode=ceil_mode, edge=True)
     return _pooled(b, x, b.add(Maximum(), windows))
 
@@ -209,7 +212,7 @@ def adaptive_average_pool(b: GraphBuilder, x: Value, output_size: Sequence[int])
     image = _image(b, x)
     sizes = [given or length for given, length in zip(output_size, image.shape[2:], strict=True)]
     if any(length % size for length, size in zip(image.shape[2:], sizes, strict=True)):
-        raise Unsupported(f"adaptive pooling of {list(image.shape[2:])} to {sizes}, which does not divide it")
+        raise UnsupportedOperator(f"adaptive pooling of {list(image.shape[2:])} to {sizes}, which does not divide it")
     if sizes == [1, 1]:
         return mean(b, x, [-2, -1], keepdim=True)
     kernel = [length // size for length, size in zip(image.shape[2:], sizes, strict=True)]

@@ -13,7 +13,6 @@ from secure.models.graph.arithmetic import Maximum, Sum
 from secure.models.graph.builder import GraphBuilder, Indices, Value
 from secure.models.graph.lowering import (
     Operand,
-    Unsupported,
     add,
     is_mask,
     masked,
@@ -24,6 +23,7 @@ from secure.models.graph.lowering import (
 )
 from secure.models.graph.operation import MOST_SUMMED
 from secure.models.graph.views import Concatenate, Expand, Pad, Slice
+from secure.protocols.core.errors import UnsupportedOperator
 
 
 def same(b: GraphBuilder, x: Value, *_: Any, **__: Any) -> Value:
@@ -35,7 +35,7 @@ def to_copy(b: GraphBuilder, x: Value | Indices, *, dtype: torch.dtype | None = 
     """Another type or device. Real numbers stay real: fixed point has one type of them."""
     whole = dtype is not None and not dtype.is_floating_point
     if dtype is not None and whole != isinstance(x, Indices):
-        raise Unsupported(f"a conversion to {dtype}")
+        raise UnsupportedOperator(f"a conversion to {dtype}")
     return x
 
 
@@ -78,7 +78,7 @@ def slice_of(
     if len(places) == x.shape[dim]:
         return x
     if not places:
-        raise Unsupported("an empty slice")
+        raise UnsupportedOperator("an empty slice")
     return b.add(Slice(dim, places[0], places[-1] + 1, step), x)
 
 
@@ -100,7 +100,7 @@ def concatenate(b: GraphBuilder, parts: Sequence[Value | Tensor], dim: int = 0) 
 
 def pad(b: GraphBuilder, x: Value, amounts: Sequence[int], value: float = 0.0) -> Value:
     if value != 0 or min(amounts) < 0:
-        raise Unsupported("padding with another number than zero, or by less than nothing")
+        raise UnsupportedOperator("padding with another number than zero, or by less than nothing")
     return b.add(Pad(tuple(amounts)), x)
 
 
@@ -143,7 +143,7 @@ def largest(b: GraphBuilder, x: Value, dims: Sequence[int] | None = None, keepdi
 def where(b: GraphBuilder, condition: Value | Tensor, x: Operand, y: Operand) -> Value:
     """x where a constant condition holds, else y; what is minus infinity there is for a softmax, which follows."""
     if isinstance(condition, Value):
-        raise Unsupported("a choice that depends on the input")
+        raise UnsupportedOperator("a choice that depends on the input")
     if isinstance(x, Value) and not isinstance(y, Value):
         return where(b, ~condition, y, x)
     assert isinstance(y, Value)

@@ -14,9 +14,8 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from secure.models.graph.builder import GraphBuilder, Indices, Value, plain_name
-from secure.models.graph.lowering import Unsupported
 from secure.models.graph.operators import BATCH_NORM, OPERATORS, SOFTMAXES, THROUGH
-from secure.protocols.core.errors import CheckpointError
+from secure.protocols.core.errors import CheckpointError, UnsupportedOperator
 
 _TORCH = str(Path(torch.__file__).parent)
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
@@ -128,9 +127,11 @@ class Tracer:
         given = list(_indices([*args, *kwargs.values()]))
         try:
             if given and node.target not in _TAKES_INDICES:
-                raise Unsupported(f"input {given[0].input.name!r} holds integers, which only embeddings may look up")
+                raise UnsupportedOperator(
+                    f"input {given[0].input.name!r} holds integers, which only embeddings may look up"
+                )
             self._found[node] = lower(self.builder, *args, **kwargs)
-        except (Unsupported, CheckpointError) as error:
+        except CheckpointError as error:
             self._problem(node, str(error))
 
     def _arguments(self, node: Node) -> tuple[list[Any], dict[str, Any]]:

@@ -23,11 +23,11 @@ from secure.parties.encrypted.generation_pb2 import (
     Tokens,
     Values,
 )
-from secure.parties.encrypted.service import SERVICE, VERSION, ServerUnreachable, rebuilt, with_large_messages
+from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.dialer import CHANNEL_OPTIONS, check_certificates_were_taken
 from secure.parties.transport.tls import channel_credentials, channel_name_options
-from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SessionError
+from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerUnreachable, SessionError
 
 
 class GenerationClient:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from secure.protocols.core.errors import InputError, SessionError
+from secure.protocols.core.errors import InputError, ServerBusy
 
 if TYPE_CHECKING:
     from torch import Tensor  # The command line reads the limits below and does without torch.
@@ -19,10 +19,6 @@ Finish = Literal["stop", "length"]
 """Why a generation ended: a stop id, or no room for more."""
 Pooling = Literal["mean", "first", "last", "none"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "first", "last", "none")
-
-
-class ServerBusy(SessionError):
-    """The server computes as many requests as it may; the same request can succeed a little later."""
 
 
 @dataclass(frozen=True)

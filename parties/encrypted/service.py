@@ -8,7 +8,6 @@ from typing import NoReturn
 
 import grpc
 
-from secure.parties.encrypted.engine import ServerBusy
 from secure.parties.transport.failures import failure_frame, rebuild
 from secure.parties.transport.tls import make_certificates
 from secure.parties.transport.wire_pb2 import Failure
@@ -24,7 +23,7 @@ MOST_MESSAGE_BYTES = 1 << 30
 
 _FAILURE = "secure-failure-bin"
 _STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
-    (ServerBusy, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.ServerBusy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.HandshakeError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.SecureInferenceError, grpc.StatusCode.UNAVAILABLE),
@@ -56,19 +55,9 @@ def rebuilt(error: grpc.RpcError, step: str) -> errors.SecureInferenceError:
         return errors.PartyLost("server", step)
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC refuses by itself, too, when too many calls are open.
-        return ServerBusy(error.details() or "the server computes as many requests as it may; try again a little later")
+        message = error.details() or "the server computes as many requests as it may; try again a little later"
+        return errors.ServerBusy(message)
     for key, value in error.trailing_metadata() or ():
         if key == _FAILURE and isinstance(value, bytes):
             return rebuild(Failure.FromString(value))
     return errors.PartyLost("server", step, f"{error.code().name.lower()} {error.details() or ''}".strip())
-
-
-class ServerUnreachable(errors.PartyUnreachable):
-    """The party that holds the checkpoint does not answer."""
-
-    def __init__(self, address: str, seconds: float, detail: str) -> None:
-        super().__init__("server", address, seconds)
-        self.args = (
-            f"the server at {address} did not answer within {seconds:.1f} s; check that it runs (secure ee serve) "
-            f"and that the address is right{f' ({detail})' if detail else ''}",
-        )

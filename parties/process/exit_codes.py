@@ -1,4 +1,4 @@
-"""Exit codes of the processes, each with a sentence that says what to do."""
+"""Exit codes of the processes, each with a sentence that says what to do, and a section of docs/errors.md."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from secure.protocols.core import errors
+
+PAGE = "docs/errors.md"
+"""Where each code has a section: causes and remedies."""
 
 
 class ExitCode(IntEnum):
@@ -24,6 +27,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 21
     PARTY_LOST = 22
     SESSION = 23
+    BUSY = 24
     INTERRUPTED = 130
 
 
@@ -41,30 +45,38 @@ HELP: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.UNREACHABLE: "A party does not answer; check that it runs and that its address is right.",
         ExitCode.PARTY_LOST: "A party went away while a session ran; start it again and repeat the call.",
         ExitCode.SESSION: "A session ended early; repeat the call.",
+        ExitCode.BUSY: "The server computes as many requests as it may; repeat the call a little later.",
         ExitCode.INTERRUPTED: "Stopped from the keyboard.",
     }
 )
 
-# The most special class first.
-_BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
-    (errors.HandshakeError, ExitCode.HANDSHAKE),
-    (errors.PartyUnreachable, ExitCode.UNREACHABLE),
-    (errors.PartyLost, ExitCode.PARTY_LOST),
-    (errors.SessionError, ExitCode.SESSION),
-    (errors.InputError, ExitCode.INPUT),
-    (errors.CheckpointError, ExitCode.CHECKPOINT),
-    (errors.BoundError, ExitCode.BOUND),
-    (errors.ConfigurationError, ExitCode.CONFIGURATION),
-    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+_BY_ERROR: Mapping[type[BaseException], ExitCode] = MappingProxyType(
+    {
+        errors.ConfigurationError: ExitCode.CONFIGURATION,
+        errors.PortInUse: ExitCode.PORT_IN_USE,
+        errors.InputError: ExitCode.INPUT,
+        errors.CheckpointError: ExitCode.CHECKPOINT,
+        errors.BoundError: ExitCode.BOUND,
+        errors.SessionError: ExitCode.SESSION,
+        errors.HandshakeError: ExitCode.HANDSHAKE,
+        errors.PartyUnreachable: ExitCode.UNREACHABLE,
+        errors.PartyLost: ExitCode.PARTY_LOST,
+        errors.ServerBusy: ExitCode.BUSY,
+        KeyboardInterrupt: ExitCode.INTERRUPTED,
+    }
 )
 
 
-class PortInUse(errors.ConfigurationError):
-    """A role's port cannot be bound."""
-
-
 def exit_code(error: BaseException) -> ExitCode:
-    """The code that a process ends with after `error`."""
-    if isinstance(error, PortInUse):
-        return ExitCode.PORT_IN_USE
-    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.DEFECT)
+    """The code that a process ends with after `error`: that of the nearest class above it that has one."""
+    return next((_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR), ExitCode.DEFECT)
+
+
+def section(code: ExitCode) -> str:
+    """The title of the code's section in the page of errors, which also makes its anchor."""
+    return f"{code.value} {code.name.lower().replace('_', ' ')}"
+
+
+def explained(code: ExitCode) -> str:
+    """The line that a process ends with: the code, what to do, and where more is said."""
+    return f"exit code {code.value}: {HELP[code]} More: {PAGE}#{section(code).replace(' ', '-')}"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from secure.parties.config import ALL_PARTIES, Limits, load_settings
-from secure.parties.process.exit_codes import HELP, ExitCode, exit_code
+from secure.parties.process.exit_codes import ExitCode, exit_code, explained
 from secure.parties.process.server import PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     except SecureInferenceError as error:
         code = exit_code(error)
         _LOG.error("%s", error)
-        _LOG.error("exit code %d: %s", code, HELP[code])
+        _LOG.error("%s", explained(code))
         return code
     wait_until_set(stopping)
     _LOG.info("stopping")

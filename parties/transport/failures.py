@@ -5,19 +5,12 @@ from __future__ import annotations
 from secure.parties.transport.wire_pb2 import Failure, Frame
 from secure.protocols.core import errors
 
-_TREE: tuple[type[errors.SecureInferenceError], ...] = (
-    errors.HandshakeError,
-    errors.PartyUnreachable,
-    errors.PartyLost,
-    errors.SessionError,
-    errors.ConfigurationError,
-    errors.InputError,
-    errors.CheckpointError,
-    errors.BoundError,
-    errors.ProtocolError,
-    errors.SecureInferenceError,
-)
-_BY_CODE = {kind.__name__: kind for kind in _TREE}
+_BY_CODE = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.SecureInferenceError)
+}
+"""The classes that travel: those of `errors`. Another class of the tree travels as the nearest of them above it."""
 
 
 def failure_frame(error: Exception, role: str, step: str) -> Frame:
@@ -27,7 +20,7 @@ def failure_frame(error: Exception, role: str, step: str) -> Frame:
     hold a value.
     """
     failure = Failure(role=role, step=step)
-    code = next((kind.__name__ for kind in _TREE if isinstance(error, kind)), None)
+    code = next((kind.__name__ for kind in type(error).__mro__ if _BY_CODE.get(kind.__name__) is kind), None)
     if code is None:
         failure.code = errors.ProtocolError.__name__
         failure.message = f"{role} failed during {step} with {type(error).__name__}; its own log says more"

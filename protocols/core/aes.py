@@ -9,13 +9,17 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from secure.protocols.core import transfer
 from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.kernels.dispatch import step
 
 NONCE_BYTES = 12
 _COUNTER = bytes(4)
@@ -61,6 +65,27 @@ class CounterMode(ABC):
 def counter_mode(key: bytes) -> CounterMode:
     """Streams under a key of 16 bytes. Raises ConfigurationError where OpenSSL is missing."""
     return PackageCounterMode(key) if HAS_PACKAGE else LibraryCounterMode(key)
+
+
+Keystream = Callable[[int, int, int], Tensor]
+
+
+@step
+def keystream(key: bytes, device: torch.device) -> Keystream:
+    """A key's streams as tensors: called with a gate, a label and a count, they give the first `count` bytes of one.
+
+    Its nonce is the gate in 64 bits and the label in 32. As secret as the key, and for one thread at a time. A card
+    makes its own in `kernels/card/aes.py`. Shapes: 16 bytes -> uint8 [count].
+    Raises ConfigurationError where OpenSSL is missing.
+    """
+    cipher = counter_mode(key)
+
+    def stream(gate: int, label: int, count: int) -> Tensor:
+        host = transfer.host_bytes(count, device)
+        cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), host.numpy())
+        return transfer.to_device(host, device)
+
+    return stream
 
 
 class PackageCounterMode(CounterMode):

@@ -36,7 +36,11 @@ class QueueChannel(Channel):
     """One end of an in-memory link. For tests only: both ends live in one process."""
 
     def __init__(
-        self, peer: str, outgoing: queue.Queue[bytes], incoming: queue.Queue[bytes], timeout_seconds: float
+        self,
+        peer: str,
+        outgoing: queue.Queue[bytes | None],
+        incoming: queue.Queue[bytes | None],
+        timeout_seconds: float,
     ) -> None:
         self.peer = peer
         self.sent: list[bytes] | None = None
@@ -52,9 +56,17 @@ class QueueChannel(Channel):
 
     def receive(self) -> memoryview:
         try:
-            return memoryview(self._incoming.get(timeout=self._timeout_seconds))
+            message = self._incoming.get(timeout=self._timeout_seconds)
         except queue.Empty:
             raise PartyLost(self.peer, "receive", f"no message for {self._timeout_seconds:.0f} s") from None
+        if message is None:
+            self._incoming.put(None)  # for whoever asks again
+            raise PartyLost(self.peer, "receive", "it closed the channel")
+        return memoryview(message)
+
+    def close(self) -> None:
+        """Send no more: once the peer has received all that was sent, it hears that this end is gone."""
+        self._outgoing.put(None)
 
     def record(self) -> list[bytes]:
         """Keep a copy of every message sent from now on, for tests that look at traffic."""
@@ -64,8 +76,8 @@ class QueueChannel(Channel):
 
 def queue_channels(first: str, second: str, *, timeout_seconds: float = 60.0) -> tuple[QueueChannel, QueueChannel]:
     """A connected pair: the end that `first` holds, then the end that `second` holds."""
-    forward: queue.Queue[bytes] = queue.Queue()
-    backward: queue.Queue[bytes] = queue.Queue()
+    forward: queue.Queue[bytes | None] = queue.Queue()
+    backward: queue.Queue[bytes | None] = queue.Queue()
     return (
         QueueChannel(second, forward, backward, timeout_seconds),
         QueueChannel(first, backward, forward, timeout_seconds),

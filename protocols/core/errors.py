@@ -1,15 +1,20 @@
 """Every error of this project, in one tree.
 
     SecureInferenceError
-    ├── ConfigurationError      a setting, certificate, port or installation is wrong; nothing was started
-    ├── InputError              the client's input cannot be computed on; nothing was sent
-    ├── CheckpointError         the checkpoint or share file is not one we can serve; nothing was shared
-    ├── BoundError              a value leaves the range that its op declares; names the layer
-    ├── SessionError            a session ended early; the processes that are still alive serve the next one
-    │   ├── HandshakeError      two roles disagree on a field; names the field and both values
-    │   ├── PartyUnreachable    no connection to a role within the time limit; names role, address, seconds
-    │   └── PartyLost           a connected role went away; names the role and the step
-    └── ProtocolError           roles fell out of step or a gate was misused: a defect, please report it
+    ├── ConfigurationError          a setting, certificate or installation is wrong; nothing was started
+    │   └── PortInUse               another program listens where a server should
+    ├── InputError                  the client's input cannot be computed on; nothing was sent
+    │   └── RequestRefused          an HTTP request that is not computed, with its status (in secure.http)
+    ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared
+    │   └── UnsupportedOperator     a module's operator that we know, with arguments that are not served
+    ├── BoundError                  a value leaves the range that its op declares; names the layer
+    ├── SessionError                a session ended early; the processes that are still alive serve the next one
+    │   ├── HandshakeError          two roles disagree on a field; names the field and both values
+    │   ├── PartyUnreachable        no connection to a role within the time limit; names role, address, seconds
+    │   │   └── ServerUnreachable   the same of the server of an encrypted checkpoint
+    │   ├── PartyLost               a connected role went away; names the role and the step
+    │   └── ServerBusy              the server computes as many requests as it may; the same one can succeed later
+    └── ProtocolError               roles fell out of step or a gate was misused: a defect, please report it
 
 Each message says what happened, where, and what to do. No message holds a share, a seed or a tensor's value.
 """
@@ -22,7 +27,11 @@ class SecureInferenceError(Exception):
 
 
 class ConfigurationError(SecureInferenceError):
-    """A setting, certificate, port or installation is wrong."""
+    """A setting, certificate, address or installation is wrong."""
+
+
+class PortInUse(ConfigurationError):
+    """Another program listens on the port that a server should listen on."""
 
 
 class InputError(SecureInferenceError, ValueError):
@@ -31,6 +40,10 @@ class InputError(SecureInferenceError, ValueError):
 
 class CheckpointError(SecureInferenceError):
     """A checkpoint or share file is missing, malformed or of an unsupported kind."""
+
+
+class UnsupportedOperator(CheckpointError):
+    """A captured module calls an operator that we know with arguments that are not served."""
 
 
 class BoundError(SecureInferenceError):
@@ -60,6 +73,17 @@ class PartyUnreachable(SessionError):
         self.role = role
 
 
+class ServerUnreachable(PartyUnreachable):
+    """The party that holds an encrypted checkpoint does not answer."""
+
+    def __init__(self, address: str, seconds: float, detail: str) -> None:
+        super().__init__("server", address, seconds)
+        self.args = (
+            f"the server at {address} did not answer within {seconds:.1f} s; check that it runs (secure ee serve) "
+            f"and that the address is right{f' ({detail})' if detail else ''}",
+        )
+
+
 class PartyLost(SessionError):
     """A role that was connected went away while a session ran."""
 
@@ -67,6 +91,10 @@ class PartyLost(SessionError):
         super().__init__(f"{role} went away during {step}" + (f": {detail}" if detail else ""))
         self.role = role
         self.step = step
+
+
+class ServerBusy(SessionError):
+    """The server computes as many requests as it may; the same request can succeed a little later."""
 
 
 class ProtocolError(SecureInferenceError):

@@ -20,8 +20,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from secure.protocols.core import integer_functions, ring
-from secure.protocols.core.kernels import card, cpu
+from secure.protocols.core import ring
+from secure.protocols.core.kernels.dispatch import step
 
 _DIGIT_BITS = 8
 _MOST_TERMS = (1 << 17) - 1
@@ -29,7 +29,8 @@ _ALIGNMENT = 16  # bytes: a graphics card asks for 8 of the inner and the right 
 _FEWEST_ROWS_CUDA = 32  # it asks for more than 16
 _FEW_ROWS = 64  # up to this many rows of x, reading y once counts for more than few passes over the result
 _HALF_WORD = 1 << (ring.HALF_WORD_BITS - 1)
-_BALANCE = int.from_bytes(b"\x80" * 8, "little", signed=True)
+BALANCE = int.from_bytes(b"\x80" * 8, "little", signed=True)
+"""0x80...80: added and taken away bit by bit, it turns bytes into balanced digits."""
 
 
 class Factor(ABC):
@@ -217,44 +218,34 @@ def to_digits(x: Tensor, count: int) -> Tensor:
     return _digits_of([x], 0, count, x.shape[1])
 
 
+@step
 def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
     """Digits of some columns of x, written to digits from column `at` on. Shapes: int64 [R, K], int8 [R, count, L]."""
-    if card.serve(x.device):
-        card.split_digits(x, columns, _BALANCE, digits, at)
-    elif cpu.serve(x.device):
-        cpu.split_digits(x.numpy(), columns, _BALANCE, digits.numpy(), at)
-    else:
-        stop = at + columns.stop - columns.start
-        digits[:, :, at:stop] = to_digits_reference(x[:, columns], digits.shape[1])
+    digits[:, :, at : at + columns.stop - columns.start] = _digits_as_planes(x[:, columns], digits.shape[1])
 
 
+@step
 def write_transposed_digits(y: Tensor, rows: slice, digits: Tensor, at: int) -> None:
-    """The same of some rows of y as columns, highest digit first. Shapes: int64, int32 [K, N], int8 [N, count, L]."""
-    if cpu.serve(y.device):
-        cpu.split_transposed(y.numpy(), rows, _BALANCE, digits.numpy(), at)
-    else:
-        stop = at + rows.stop - rows.start
-        columns = y[rows].T.to(torch.int64)
-        digits[: columns.shape[0], :, at:stop] = to_digits_reference(columns, digits.shape[1]).flip(1)
+    """Digits of some rows of y, written as columns, highest digit first.
+
+    Shapes: int64 or int32 [K, N], int8 [N, count, L].
+    """
+    columns = y[rows].T.to(torch.int64)
+    planes = _digits_as_planes(columns, digits.shape[1]).flip(1)
+    digits[: columns.shape[0], :, at : at + columns.shape[1]] = planes
 
 
-def to_digits_reference(x: Tensor, count: int) -> Tensor:
-    """`to_digits` in plain torch. Adding 0x80...80 carries into the next digit exactly where a byte is above 127."""
-    balanced = (x + _BALANCE) ^ _BALANCE
+def _digits_as_planes(x: Tensor, count: int) -> Tensor:
+    """The lowest digits, lowest first. Shapes: int64 [R, K] -> int8 [R, count, K].
+
+    Adding 0x80...80 carries into the next digit exactly where a byte is above 127.
+    """
+    balanced = (x + BALANCE) ^ BALANCE
     return balanced.contiguous().view(torch.int8).reshape(*x.shape, 8)[..., :count].transpose(1, 2).contiguous()
 
 
+@step
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
     """total[r] += sum_p parts[r, p] 2^shifts[p]. Shapes: int32 [R, P, n], int64 [R, n]."""
-    if card.serve(total.device):
-        card.add_shifted(parts, integer_functions.numbers(tuple(shifts), total.device), total)
-    elif cpu.serve(total.device):
-        cpu.add_shifted(parts.numpy(), shifts, total.numpy())
-    else:
-        add_shifted_reference(parts, shifts, total)
-
-
-def add_shifted_reference(parts: Tensor, shifts: list[int], total: Tensor) -> None:
-    """`add_shifted` in plain torch."""
     for p, shift in enumerate(shifts):
         total.add_(parts[:, p], alpha=1 << shift)

@@ -18,15 +18,15 @@ from torch import Tensor
 
 SCALE_BITS = 26
 ANGLE_BITS = 24
-_HALF_ANGLE = ANGLE_BITS // 2
+HALF_ANGLE = ANGLE_BITS // 2
 FRACTION_BITS = 16
-_HALF_FRACTION = FRACTION_BITS // 2
+HALF_FRACTION = FRACTION_BITS // 2
 
 
 @functools.cache
 def angles(device: torch.device) -> Tensor:
     """cos and sin of the upper half of an angle's bits, then of the lower half. Shapes: -> int64 [4, 2^12]."""
-    size = 1 << _HALF_ANGLE
+    size = 1 << HALF_ANGLE
     rows = []
     for turn in (size, 1 << ANGLE_BITS):
         for function in (math.cos, math.sin):
@@ -37,7 +37,7 @@ def angles(device: torch.device) -> Tensor:
 @functools.cache
 def powers(device: torch.device) -> tuple[Tensor, Tensor]:
     """2^(i / 2^8), then 2^(i / 2^16), times 2^26. Shapes: -> two of int64 [2^8]."""
-    size = 1 << _HALF_FRACTION
+    size = 1 << HALF_FRACTION
     rows = [[round(2.0 ** (i / turn) * 2**SCALE_BITS) for i in range(size)] for turn in (size, 1 << FRACTION_BITS)]
     coarse, fine = (torch.tensor(row, dtype=torch.int64, device=device) for row in rows)
     return coarse, fine
@@ -57,8 +57,8 @@ def rounded(product: Tensor, drop_bits: int) -> Tensor:
 def phasor(angle: Tensor) -> tuple[Tensor, Tensor]:
     """cos and sin of 2 pi angle / 2^24, times 2^26. Shapes: int64 any -> two of the same. Error: 2 units."""
     coarse_cos, coarse_sin, fine_cos, fine_sin = angles(angle.device)
-    high = (angle >> _HALF_ANGLE) & ((1 << _HALF_ANGLE) - 1)
-    small = angle & ((1 << _HALF_ANGLE) - 1)
+    high = (angle >> HALF_ANGLE) & ((1 << HALF_ANGLE) - 1)
+    small = angle & ((1 << HALF_ANGLE) - 1)
     return rotate((coarse_cos[high], coarse_sin[high]), (fine_cos[small], fine_sin[small]))
 
 
@@ -72,7 +72,7 @@ def rotate(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, 
 def power_of_two(fraction: Tensor) -> Tensor:
     """2^(fraction / 2^16) times 2^26, for 0 <= fraction < 2^16. Shapes: int64 any -> same. Error: 2 units."""
     coarse, fine = powers(fraction.device)
-    product = coarse[fraction >> _HALF_FRACTION] * fine[fraction & ((1 << _HALF_FRACTION) - 1)]
+    product = coarse[fraction >> HALF_FRACTION] * fine[fraction & ((1 << HALF_FRACTION) - 1)]
     return rounded(product, SCALE_BITS)
 
 

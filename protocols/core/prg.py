@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import ring, transfer
-from secure.protocols.core.aes import counter_mode
+from secure.protocols.core.aes import keystream
 from secure.protocols.core.errors import ProtocolError
-from secure.protocols.core.kernels import card
 
 SEED_BYTES = 16
 _DOMAIN = b"secure-inference prg 1"
@@ -32,8 +31,7 @@ class Prg:
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"a seed has {SEED_BYTES} bytes, this one has {len(seed)}")
         self._key = hashlib.sha256(_DOMAIN + seed + session).digest()[:16]
-        self._cipher = counter_mode(self._key)
-        self._round_keys: Tensor | None = None  # on a card, once one computes
+        self._streams = {transfer.CPU: keystream(self._key, transfer.CPU)}
         self._last = (-1, -1)
 
     def __repr__(self) -> str:
@@ -64,10 +62,6 @@ class Prg:
         if (gate, label) <= self._last:
             raise ProtocolError(f"address ({gate}, {label}) of the generator was already used in this session")
         self._last = (gate, label)
-        if card.serve(device):
-            if self._round_keys is None:
-                self._round_keys = card.round_keys(self._key, device)
-            return card.counter_mode(self._round_keys, gate, label, count)
-        host = transfer.host_bytes(count, device)
-        self._cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), host.numpy())
-        return transfer.to_device(host, device)
+        if device not in self._streams:
+            self._streams[device] = keystream(self._key, device)
+        return self._streams[device](gate, label, count)

@@ -4,6 +4,8 @@ A tensor of "k-bit ring elements" has its value in the low k bits; the bits abov
 Z_2^64 → Z_2^k is a ring homomorphism, so sums and products need no reduction; only a value that becomes public, or is
 shifted right, is reduced first.
 
+What is marked as a step has compiled loops in `kernels/cpu/ring.py` and `kernels/card/ring.py`.
+
 The wire format of a k-bit element is its ceil(k / 8) low bytes, little endian.
 """
 
@@ -12,13 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from secure.protocols.core import transfer
 from secure.protocols.core.channel import Payload
-from secure.protocols.core.kernels import card, cpu
+from secure.protocols.core.kernels.dispatch import step
 
 WORD_BITS = 64
 HALF_WORD_BITS = 32
@@ -78,18 +79,10 @@ def signed(x: Tensor, bits: int) -> Tensor:
     return x if gap == 0 else (x << gap) >> gap
 
 
+@step
 def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
     """floor(x / 2^shift) of the unsigned k-bit representative."""
-    if shift == 0:
-        return low(x, bits)
-    if not cpu.serve(x.device):
-        return shift_right_reference(x, shift, bits)
-    return torch.from_numpy(cpu.shift_right(_flat(x), shift, bits)).reshape(x.shape)
-
-
-def shift_right_reference(x: Tensor, shift: int, bits: int) -> Tensor:
-    """`shift_right` in plain torch, for shift > 0."""
-    return (x >> shift) & ((1 << (bits - shift)) - 1)
+    return low(x >> shift, bits - shift)
 
 
 def top_bit(x: Tensor, bits: int) -> Tensor:
@@ -97,26 +90,11 @@ def top_bit(x: Tensor, bits: int) -> Tensor:
     return shift_right(x, bits - 1, bits)
 
 
+@step
 def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
-    """a @ b mod 2^bits, with torch's broadcasting. b may be int32: its numbers, or what they are mod 2^32 >= 2^bits."""
-    if card.serve(a.device):
-        return _batched(card.matmul, a, b)
-    if not cpu.serve(a.device):
-        return matmul_limbs(a, b, bits)
-    if bits <= HALF_WORD_BITS:
-        # The result is wanted mod 2^32 only, and torch is fast in 32 bits.
-        return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(torch.int64)
-    return _matmul_cpu(a, b)
+    """a @ b mod 2^bits, with torch's broadcasting. b may be int32: its numbers, or what they are mod 2^32 >= 2^bits.
 
-
-def matmul_reference(a: Tensor, b: Tensor) -> Tensor:
-    """`matmul` in plain torch, which has no products of integers on graphics cards."""
-    return torch.matmul(a, b)
-
-
-def matmul_limbs(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
-    """`matmul` by products of float64 matrices, which every device has.
-
+    The plain form multiplies float64 matrices, which every device can, while cards have no products of integers.
     x = sum_i x_i 2^(16 i) with 0 <= x_i < 2^16; limbs i and j with i + j = s are multiplied for each s at once, side by
     side along the inner dimension. A sum of fewer than 2^21 terms below 2^32 is exact in the 53 bits of a float64.
     """
@@ -134,68 +112,38 @@ def matmul_limbs(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
     return total
 
 
-def _matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
-    if b.dim() == 2:  # one matrix for the whole batch
-        rows = a.reshape(1, -1, a.shape[-1])
-        product = torch.from_numpy(cpu.matmul(rows.numpy(), b.unsqueeze(0).numpy()))
-        return product.reshape(*a.shape[:-1], b.shape[-1])
-    return _batched(lambda x, y: torch.from_numpy(cpu.matmul(x.numpy(), y.numpy())), a, b)
-
-
-def _batched(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+def batched(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
     """a @ b with torch's broadcasting, by a product of [B, M, K] and [B, K, N]."""
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     left, right = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
     return multiply(left, right).reshape(*batch, a.shape[-2], b.shape[-1])
 
 
+@step
 def pack(x: Tensor, bits: int) -> Tensor:
-    """Wire bytes of k-bit elements. Shapes: any -> uint8 [numel * element_bytes(bits)]."""
-    width = element_bytes(bits)
-    words = x.reshape(-1).contiguous()
-    if width == 8:
-        return _bytes_of(words).reshape(-1)
-    if card.serve(x.device):
-        return card.pack(words, width)
-    return torch.from_numpy(cpu.pack(words.numpy(), width)) if cpu.serve(x.device) else pack_reference(words, bits)
+    """Wire bytes of k-bit elements; of whole words it is a view. Shapes: any -> uint8 [numel * element_bytes(bits)]."""
+    # A new last axis has stride one, which a view wants; a slice of no more than one element may have any.
+    raw = x.reshape(-1).contiguous().unsqueeze(-1).view(torch.uint8)
+    return raw[:, : element_bytes(bits)].reshape(-1).contiguous()
 
 
-def pack_reference(x: Tensor, bits: int) -> Tensor:
-    """`pack` in plain torch."""
-    return _bytes_of(x.reshape(-1).contiguous())[:, : element_bytes(bits)].reshape(-1)
-
-
-def _bytes_of(words: Tensor) -> Tensor:
-    """Shapes: int64 [n] -> uint8 [n, 8].
-
-    A new last axis has stride one, which a view wants; a slice of no more than one element may have any.
-    """
-    return words.unsqueeze(-1).view(torch.uint8)
-
-
+@step
 def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """x + y, and its wire bytes. Shapes: int64, both the same -> the same, uint8 [numel * element_bytes(bits)]."""
-    if card.serve(x.device):
-        return card.pack_sum(x, y, element_bytes(bits))
-    if not cpu.serve(x.device) or element_bytes(bits) == 8:
-        total = x + y
-        return total, pack(total, bits)
-    words, packed = cpu.pack_sum(_flat(x), _flat(y), element_bytes(bits))
-    return torch.from_numpy(words).reshape(x.shape), torch.from_numpy(packed)
+    total = x + y
+    return total, pack.plain(total, bits)
 
 
+@step
 def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> Tensor:
     """Wire bytes of x - y. Shapes: as `pack_sum`, but y may be int32 where bits are no more than it has.
 
     y's memory may be used for the result, unless it is to be kept.
     """
-    if card.serve(x.device):
-        return card.pack_difference(x, y.to(torch.int64), element_bytes(bits))
-    if not cpu.serve(x.device) or element_bytes(bits) == 8:
-        return pack(torch.sub(x, y, out=None if keep or y.dtype != x.dtype else y), bits)
-    return torch.from_numpy(cpu.pack_difference(_flat(x), _flat(y), element_bytes(bits)))
+    return pack.plain(torch.sub(x, y, out=None if keep or y.dtype != x.dtype else y), bits)
 
 
+@step
 def unpack(
     payload: Payload,
     shape: tuple[int, ...],
@@ -204,33 +152,14 @@ def unpack(
     dtype: torch.dtype = torch.int64,
 ) -> Tensor:
     """Inverse of `pack`. Shapes: bytes [numel * element_bytes(bits)] -> `shape`, int64, or int32 if it is asked for."""
-    if cpu.serve(device):
-        half = dtype == torch.int32
-        found = cpu.unpack(np.frombuffer(payload, dtype=np.uint8), element_bytes(bits), half=half)
-        return torch.from_numpy(found).reshape(shape)
+    width = element_bytes(bits)
     raw = transfer.received(payload, device)
-    words = card.unpack(raw, shape, element_bytes(bits)) if card.serve(device) else unpack_reference(raw, shape, bits)
-    return words.to(dtype)
+    wide = torch.zeros((math.prod(shape), 8), dtype=torch.uint8, device=device)
+    wide[:, :width] = raw.reshape(-1, width)
+    return wide.reshape(-1).view(torch.int64).reshape(shape).to(dtype)
 
 
+@step
 def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
     """The representative in [0, 2^bits) of x plus what the bytes hold. Shapes: bytes, int64 any -> same."""
-    mask = -1 if bits >= WORD_BITS else (1 << bits) - 1
-    if card.serve(x.device):
-        return card.unpack_added(transfer.received(payload, x.device), x, element_bytes(bits), mask)
-    if cpu.serve(x.device):
-        words = cpu.unpack_added(np.frombuffer(payload, dtype=np.uint8), _flat(x), element_bytes(bits), mask)
-        return torch.from_numpy(words).reshape(x.shape)
-    return low(x + unpack_reference(transfer.received(payload, x.device), tuple(x.shape), bits), bits)
-
-
-def unpack_reference(raw: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
-    """`unpack` in plain torch, of bytes that are on the device already."""
-    width = element_bytes(bits)
-    wide = torch.zeros((math.prod(shape), 8), dtype=torch.uint8, device=raw.device)
-    wide[:, :width] = raw.reshape(-1, width)
-    return wide.reshape(-1).view(torch.int64).reshape(shape)
-
-
-def _flat(x: Tensor) -> cpu.Array:
-    return x.reshape(-1).contiguous().numpy()
+    return low(x + unpack.plain(payload, tuple(x.shape), bits, x.device), bits)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secure.protocols.core import local, ring
+from secure.protocols.core import ring
+from secure.protocols.core.kernels import selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Pair:
         if at_dealer:
             assert self.mask is not None
             return Pair(self.opened, ring.shift_right(self.mask, shift, self.bits), self.bits - shift, dealt=False)
-        return Pair(local.shift_opened(self.opened, shift, self.bits), None, self.bits - shift, dealt=False)
+        return Pair(selection.shift_opened(self.opened, shift, self.bits), None, self.bits - shift, dealt=False)
 
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""

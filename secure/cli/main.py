@@ -20,7 +20,7 @@ import secure
 from secure.cli import certs, demo, doctor, launch, party, predict, split
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
-from secure.parties.process.exit_codes import HELP, exit_code
+from secure.parties.process.exit_codes import exit_code, explained
 from secure.protocols.core.errors import SecureInferenceError
 
 app = typer.Typer(
@@ -76,7 +76,7 @@ def main() -> None:
             traceback.print_exception(error)
         console, code = Console(stderr=True), exit_code(error)
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        console.print(f"[dim]exit code {code.value}: {escape(HELP[code])}[/dim]", soft_wrap=True)
+        console.print(f"[dim]{escape(explained(code))}[/dim]", soft_wrap=True)
         sys.exit(code)
 
 

@@ -64,11 +64,18 @@ class GenerationConfig:
 
 
 def read_generation_config(folder: Path) -> GenerationConfig:
+    """What the files in a checkpoint's folder say. Raises CheckpointError as `generation_config` does."""
+    return generation_config({name: read_json(folder / name) for name in _FILES if (folder / name).is_file()})
+
+
+def generation_config(documents: Mapping[str, Mapping[str, Any]]) -> GenerationConfig:
     """As transformers does, the first file that is there; but where it lacks eos or padding, config.json is asked.
 
-    Raises CheckpointError when a file cannot be read, or one of these two is no token id and, of eos, no list of them.
+    documents: by file name.
+
+    Raises CheckpointError when one of these two is no token id and, of eos, no list of them.
     """
-    read = [(name, read_json(folder / name)) for name in _FILES if (folder / name).is_file()]
+    read = [(name, documents[name]) for name in _FILES if name in documents]
     values = {name: value for _, fields in read[:1] for name, value in fields.items() if value is not None}
     for file, fields in reversed(read):
         for name in ("eos_token_id", "pad_token_id"):

@@ -19,21 +19,18 @@ from transformers.generation.logits_process import (
 )
 from transformers.generation.stopping_criteria import StopStringCriteria
 
-from secure.generation.sampling import Sampling
+from secure.generation.options import GenerationSettings
 
 
-class Choice:
-    """Picks every row's next token and remembers which rows have ended."""
+class GeneratedRows:
+    """The tokens of every row so far, and which rows have ended: by an eos, or a stop string."""
 
-    def __init__(
-        self, sampling: Sampling, ids: Tensor, mask: Tensor | None, tokenizer: PreTrainedTokenizerBase | None
-    ) -> None:
-        """ids, mask: the prompts and what counts of them, integer [B, T]."""
+    def __init__(self, settings: GenerationSettings, ids: Tensor, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """ids: the prompts, integer [B, T]. tokenizer: None leaves stop strings to whoever reads the text."""
         self.ids = ids.to(torch.int64)
-        self._sampling = sampling
+        self._settings = settings
         self._ended = torch.zeros(len(ids), dtype=torch.bool)
-        self._processors = _processors(sampling, ids, mask)
-        stops = list(sampling.stop_strings)
+        stops = list(settings.stop_strings)
         self._stops = StopStringCriteria(tokenizer, stops) if stops and tokenizer is not None else None
 
     @property
@@ -41,40 +38,49 @@ class Choice:
         """Whether every row has."""
         return bool(self._ended.all())
 
-    def of_logits(self, logits: Tensor) -> Tensor:
-        """The next token of each row. Shapes: float32 [B, V] -> int64 [B]."""
-        scores = self._processors(cast("LongTensor", self.ids), cast("FloatTensor", logits))
-        if not self._sampling.do_sample:
-            return self.of_tokens(scores.argmax(-1))
-        return self.of_tokens(torch.multinomial(torch.softmax(scores, -1), 1).squeeze(1))
-
-    def of_tokens(self, tokens: Tensor) -> Tensor:
-        """The same where the parties have chosen. Shapes: int64 [B] -> [B]; padding for rows that had ended."""
-        tokens = torch.where(self._ended, self._sampling.pad_token, tokens)
+    def append(self, tokens: Tensor) -> Tensor:
+        """Tokens that were chosen. Shapes: int64 [B] -> [B]; padding for rows that had ended."""
+        tokens = torch.where(self._ended, self._settings.pad_token, tokens)
         self.ids = torch.cat([self.ids, tokens.unsqueeze(1)], 1)
-        self._ended |= torch.isin(tokens, torch.tensor(self._sampling.eos, dtype=torch.int64))
+        self._ended |= torch.isin(tokens, torch.tensor(self._settings.eos, dtype=torch.int64))
         if self._stops is not None:
             self._ended |= self._stops(cast("LongTensor", self.ids), cast("FloatTensor", torch.empty(0)))
         return tokens
 
 
-def _processors(sampling: Sampling, ids: Tensor, mask: Tensor | None) -> LogitsProcessorList:
+class NextToken:
+    """Chooses each row's next token from logits."""
+
+    def __init__(self, settings: GenerationSettings, ids: Tensor, mask: Tensor | None) -> None:
+        """ids, mask: the prompts and what counts of them, integer [B, T]."""
+        self._do_sample = settings.do_sample
+        self._processors = _processors(settings, ids, mask)
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        """Shapes: the rows so far int64 [B, T], float32 [B, V] -> int64 [B]."""
+        scores = self._processors(cast("LongTensor", ids), cast("FloatTensor", logits))
+        if not self._do_sample:
+            return scores.argmax(-1)
+        return torch.multinomial(torch.softmax(scores, -1), 1).squeeze(1)
+
+
+def _processors(settings: GenerationSettings, ids: Tensor, mask: Tensor | None) -> LogitsProcessorList:
     """What changes logits, in transformers' order."""
     found = LogitsProcessorList()
-    if sampling.repetition_penalty != 1.0:
+    if settings.repetition_penalty != 1.0:
         padding = None if mask is None or bool(mask.all()) else (mask == 0).sum(1)
-        found.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty, prompt_ignore_length=padding))
-    if sampling.no_repeat_ngram_size:
-        found.append(NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram_size))
-    if sampling.suppress_tokens:
-        found.append(SuppressTokensLogitsProcessor(sampling.suppress_tokens))
-    if sampling.begin_suppress_tokens:
-        found.append(SuppressTokensAtBeginLogitsProcessor(sampling.begin_suppress_tokens, ids.shape[1]))
-    if sampling.do_sample:
-        if sampling.temperature != 1.0:
-            found.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k:
-            found.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1:
-            found.append(TopPLogitsWarper(sampling.top_p))
+        found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty, prompt_ignore_length=padding))
+    if settings.no_repeat_ngram_size:
+        found.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
+    if settings.suppress_tokens:
+        found.append(SuppressTokensLogitsProcessor(settings.suppress_tokens))
+    if settings.begin_suppress_tokens:
+        found.append(SuppressTokensAtBeginLogitsProcessor(settings.begin_suppress_tokens, ids.shape[1]))
+    if settings.do_sample:
+        if settings.temperature != 1.0:
+            found.append(TemperatureLogitsWarper(settings.temperature))
+        if settings.top_k:
+            found.append(TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1:
+            found.append(TopPLogitsWarper(settings.top_p))
     return found

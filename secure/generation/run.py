@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from secure.generation.next_token import Choice
-from secure.generation.sampling import Sampling
+from secure.generation.next_token import GeneratedRows, NextToken
+from secure.generation.options import GenerationSettings
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.network import Network
 from secure.models.contract.request import Output
@@ -25,40 +25,45 @@ class Generation:
         self,
         network: Network,
         tables: Mapping[str, Tensor],
-        sampling: Sampling,
+        settings: GenerationSettings,
         input_ids: Tensor,
         attention_mask: Tensor | None,
         tokenizer: PreTrainedTokenizerBase | None,
     ) -> None:
-        """tables: what the client looks up with public weights. Raises InputError for prompts that are wrong."""
+        """For prompts of ids.
+
+        tables: what the client looks up with public weights. tokenizer: as for `GeneratedRows`.
+
+        Raises InputError for prompts that are wrong.
+        """
         self._network = network
         self._tables = tables
         self._inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        output: Output = "next_token" if sampling.reveal == "token" else "next_logits"
-        self.request = network.request(output, self._inputs, steps=sampling.max_new_tokens)
-        if sampling.public_padding:
+        output: Output = "next_token" if settings.reveal == "token" else "next_logits"
+        self.request = network.request(output, self._inputs, steps=settings.max_new_tokens)
+        if settings.public_padding:
             self.request = with_public_padding(self.request, attention_mask)
         self._payloads = input_payloads(network, self.request, self._inputs, tables)
-        self._choice = Choice(sampling, input_ids, attention_mask, tokenizer)
+        self._rows = GeneratedRows(settings, input_ids, tokenizer)
+        self._next_token = NextToken(settings, input_ids, attention_mask)
         self._step = 0
 
     @property
     def done(self) -> bool:
         """Whether every row has ended, or no step is left."""
-        return self._choice.ended or self._step == self.request.steps
+        return self._rows.ended or self._step == self.request.steps
 
     @property
     def tokens(self) -> int:
-        """Of each row, that the parties took in."""
+        """How many tokens of each row the parties took in."""
         return self.request.tokens + max(self._step - 1, 0)
 
     def step(self, exchange: Exchange) -> Tensor:
         """The next token of every row. Shapes: -> int64 [B, 1]."""
         outputs = step_outputs(self._network, self.request, exchange(self._payloads), self._step)
-        of_logits = "logits" in outputs
-        token = self._choice.of_logits(outputs["logits"]) if of_logits else self._choice.of_tokens(outputs["token"])
+        chosen = self._next_token(self._rows.ids, outputs["logits"]) if "logits" in outputs else outputs["token"]
+        column = self._rows.append(chosen).unsqueeze(1)
         self._step += 1
-        column = token.unsqueeze(1)
         if not self.done:
             inputs = {**self._inputs, "input_ids": column}
             self._payloads = input_payloads(self._network, self.request, inputs, self._tables, self._step)

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from secure.http.app import LOOPBACK
 from secure.parties.config import split_address
-from secure.parties.process.exit_codes import PortInUse
+from secure.parties.transport.ports import cannot_listen
 from secure.parties.transport.tls import AUTHORITY
 from secure.protocols.core.errors import ConfigurationError, SessionError
 
@@ -48,14 +48,12 @@ class HttpServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> int:
-        """Bind the port and serve; the port's number. Raises PortInUse."""
+        """Bind the port and serve; the port's number. Raises PortInUse, or ConfigurationError about the address."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             self._socket = socket.create_server((self._host, self._port), family=family, backlog=128)
         except OSError as error:
-            raise PortInUse(
-                f"cannot listen on {self._address} ({error.strerror}); stop the other program or choose another address"
-            ) from None
+            raise cannot_listen("the HTTP server", self._address, error) from None
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
         )

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from secure.parties.encrypted.engine import ServerBusy
-from secure.protocols.core.errors import CheckpointError, HandshakeError, InputError, SecureInferenceError, SessionError
+from secure.protocols.core.errors import (
+    CheckpointError,
+    HandshakeError,
+    InputError,
+    SecureInferenceError,
+    ServerBusy,
+    SessionError,
+)
 
 
 class RequestRefused(InputError):

@@ -186,3 +186,10 @@ def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dic
 @pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics"])
 def test_every_kind_is_known(kind: str) -> None:
     assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}
+
+
+def test_results_record_system_and_version_and_no_machines_own_build() -> None:
+    recorded = {record["machine"]["system"] for record in results.load_all()}
+    assert recorded
+    for system in (*recorded, results.environment()["machine"]["system"]):
+        assert re.fullmatch(r"\w+( \d+(\.\d+)?)?, \w+(, \w+ [\d.]+)?", system), system

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import torch
 from bench.gpu import equality
 from bench.gpu.roles import Outcome
 from secure.protocols.core import factor, ring
-from secure.protocols.core.kernels import card
+from secure.protocols.core.kernels import dispatch
 from secure.protocols.core.prg import SEED_BYTES, Prg
 from secure.protocols.masked import small_gates_on_host
 from secure.protocols.masked.gate import Gate
@@ -26,7 +26,7 @@ PROGRAMS = equality.cases()
 
 
 def test_loops_serve_where_triton_is_installed() -> None:
-    assert card.serve(CUDA) == (importlib.util.find_spec("triton") is not None)
+    assert dispatch.form_for(CUDA) == ("card" if find_spec("triton") else "plain")
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 100_003, 5_000_000])
@@ -66,7 +66,7 @@ def test_products_are_exact(shape: tuple[int, int, int], bits: int) -> None:
     due = ring.low(torch.matmul(a, b), bits)
     for found in (
         factor.prepare([b.to(CUDA)], bits, digits=True).product([a.to(CUDA)], bits),
-        ring.matmul_limbs(a.to(CUDA), b.to(CUDA), bits),
+        ring.matmul.plain(a.to(CUDA), b.to(CUDA), bits),
     ):
         assert torch.equal(ring.low(found.cpu(), bits), due)
 

@@ -23,7 +23,7 @@ from bench.gpu.roles import ROLES, Session
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core import factor, integer_functions, ring, transfer
 from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.kernels import cpu
+from secure.protocols.core.kernels import dispatch
 from secure.protocols.core.prg import Prg
 from secure.protocols.masked import small_gates_on_host
 from secure.protocols.masked.gate import Gate
@@ -138,7 +138,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         return memoryview(bytes(sum(part.numel() for part in parts)))
 
     monkeypatch.setattr(small_gates_on_host, "MOST_ELEMENTS", -1)  # loops on the host want contents
-    monkeypatch.setattr("secure.protocols.core.kernels.card.serve", lambda device: False)  # and so do those on a card
+    monkeypatch.setattr(dispatch, "form_for", lambda device: "plain")  # and so do those on a card
     monkeypatch.setattr(Prg, "words", words)
     monkeypatch.setattr(Prg, "planes", planes)
     monkeypatch.setattr(transfer, "received", received)
@@ -193,7 +193,6 @@ def test_a_small_gate_runs_on_the_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(small_gates_on_host, "MOST_ELEMENTS", 1 << 13)
-    monkeypatch.setattr(cpu, "serve", lambda device: False)
     outcome = run_gate(gate, label, shapes, CUDA, around=fake)
     for role in ("p0", "p1"):
         assert all(tensor.device == CUDA for tensor in outcome.results[role])

@@ -13,14 +13,15 @@ import torch
 
 from bench.gpu import equality
 from secure.protocols.core import factor
-from secure.protocols.core.aes import CounterMode, counter_mode
-from secure.protocols.core.kernels import card
-from secure.protocols.core.kernels.card import aes, compiler, harmonics_loops, matrices, planes, steps, words
+from secure.protocols.core.aes import keystream
+from secure.protocols.core.kernels import dispatch
 from secure.protocols.core.prg import SEED_BYTES, Prg
 from secure.protocols.masked.gate import Gate
 from tests.gpu.gates import CASES, run_gate
 
 pytest.importorskip("triton", reason="Triton is not installed")
+
+from secure.protocols.core.kernels.card import compiler
 
 CPU = torch.device("cpu")
 
@@ -40,30 +41,19 @@ def test_every_loop_compiles_for_a_card() -> None:
 def test_masks_are_the_same_interpreted(gate: int, label: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     key = bytes(range(SEED_BYTES))
     due = Prg(key, b"one session").words(gate, label, (count,), CPU)
-    monkeypatch.setattr(card, "serve", lambda device: True)
+    monkeypatch.setattr(dispatch, "form_for", lambda device: "card")
     assert torch.equal(Prg(key, b"one session").words(gate, label, (count,), CPU), due)
 
 
 def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def fails(*arguments: Any, **options: Any) -> None:
+    def fails(*arguments: Any) -> None:
         raise RuntimeError("Failed to find C compiler.\nMore.")
 
-    compiler.runs.cache_clear()
-    try:
-        assert compiler.runs(CPU)  # interpreted
-        compiler.runs.cache_clear()
-        monkeypatch.setattr(compiler, "launch", fails)
-        assert not compiler.runs(CPU)
-    finally:
-        compiler.runs.cache_clear()
+    assert compiler.runs(CPU)  # interpreted
+    monkeypatch.setattr(compiler, "start", fails)
+    assert not compiler.runs(CPU)
     assert "Triton cannot be used on cpu" in caplog.text
     assert caplog.text.rstrip().endswith("RuntimeError: Failed to find C compiler.")
-
-
-def by_the_host(cipher: CounterMode, gate: int, label: int, count: int) -> torch.Tensor:
-    stream = torch.empty(count, dtype=torch.uint8)
-    cipher.fill(gate.to_bytes(8, "big") + label.to_bytes(4, "big"), stream.numpy())
-    return stream
 
 
 @pytest.mark.slow
@@ -75,15 +65,14 @@ def test_a_gate_is_the_same_interpreted(
     due = run_gate(gate, label, shapes, CPU)
     one_at_a_time = threading.Lock()  # the interpreter is not made for three roles
 
-    def launch(*arguments: Any, **options: Any) -> None:
+    def start(*arguments: Any) -> None:
         with one_at_a_time:
-            compiler.launch(*arguments, **options)
+            interpret(*arguments)
 
-    for module in (aes, matrices, planes, steps, harmonics_loops, words):
-        monkeypatch.setattr(module, "launch", launch)
-    monkeypatch.setattr(card, "serve", lambda device: True)
+    interpret = compiler.start
+    monkeypatch.setattr(compiler, "start", start)
+    monkeypatch.setattr(dispatch, "form_for", lambda device: "card")
     # Masks, which have a test of their own, take the interpreter longer than all the rest.
-    monkeypatch.setattr(card, "round_keys", lambda key, device: counter_mode(key))
-    monkeypatch.setattr(card, "counter_mode", by_the_host)
+    monkeypatch.setitem(keystream.forms, "card", keystream.plain)
     monkeypatch.setattr(factor, "multiplies_bytes", lambda device: True)
     assert equality.compared("", [due], [run_gate(gate, label, shapes, CPU)]).equal

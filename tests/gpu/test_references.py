@@ -13,7 +13,7 @@ from bench.gpu.reference import last_hidden_state
 from bench.gpu.roles import Outcome
 from secure.models.families.bert import BertConfig
 from secure.protocols.core import factor, ring
-from secure.protocols.core.kernels import cpu
+from secure.protocols.core.kernels import dispatch
 from secure.protocols.masked.gate import Gate
 from tests.gpu.gates import CASES, run_gate
 from tests.protocols.core.test_ring import random_words
@@ -27,7 +27,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From here on as on a card: no compiled loops, matrices as digits."""
 
     def change() -> None:
-        monkeypatch.setattr(cpu, "serve", lambda device: False)
+        monkeypatch.setattr(dispatch, "form_for", lambda device: "plain")
         monkeypatch.setattr(factor, "multiplies_bytes", lambda device: True)
 
     return change
@@ -76,14 +76,14 @@ def test_the_programs_run_every_gate() -> None:
 @pytest.mark.parametrize("bits", [64, 48, 47, 32, 20])
 def test_products_by_limbs(left: tuple[int, ...], right: tuple[int, ...], bits: int) -> None:
     a, b = random_words(*left), random_words(*right, seed=1)
-    assert torch.equal(ring.low(ring.matmul_limbs(a, b, bits), bits), ring.low(ring.matmul_reference(a, b), bits))
+    assert torch.equal(ring.low(ring.matmul.plain(a, b, bits), bits), ring.low(torch.matmul(a, b), bits))
 
 
 def test_long_sums_of_limbs_are_exact() -> None:
     """The largest limbs, in more terms than a float64 adds up without rounding."""
     inner = 2**19 + 5
     a, b = torch.full((2, inner), -1), torch.full((inner, 3), -1)
-    assert torch.equal(ring.matmul_limbs(a, b), torch.full((2, 3), inner))
+    assert torch.equal(ring.matmul.plain(a, b), torch.full((2, 3), inner))
 
 
 def test_the_float_model_is_transformers_own() -> None:

@@ -39,8 +39,8 @@ for name in {missing}:
 import torch
 from bench.gpu import __main__, equality
 from secure.protocols.core import aes
-from secure.protocols.core.kernels import cpu
-assert not cpu.HAS_COMPILER and not aes.HAS_PACKAGE
+from secure.protocols.core.kernels import dispatch
+assert dispatch.form_for(torch.device("cpu")) == "plain" and not aes.HAS_PACKAGE
 name, run = equality.cases()[-1]
 assert equality.compare(name, run, torch.device("cpu")).equal
 print("done")

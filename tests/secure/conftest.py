@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import BertConfig, BertModel
 
 from secure.connection import Parties
 from tests.secure.fakes import InProcessClient
+from tests.secure.running import Running, running
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "sun", "is", "warm", "rain", "cold", "##s", "##ing", ".", "é")
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
@@ -43,6 +45,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(checkpoint: Path) -> BertModel:
     """The same model in the clear."""
     return BertModel.from_pretrained(checkpoint).eval()
+
+
+@pytest.fixture(scope="session")
+def beaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Processes of p0, p1 and the dealer. Tests that take these share them, and are in the group `parties`."""
+    with running("beaver", tmp_path_factory.mktemp("beaver")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Processes of p0, p1 and p2; as for `beaver`."""
+    with running("replicated", tmp_path_factory.mktemp("replicated")) as found:
+        yield found
 
 
 @pytest.fixture

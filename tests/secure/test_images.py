@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClass
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from secure.api import PrivateModel
-from secure.connection import Parties, launch
+from secure.connection import Parties
 from secure.models.checkpoint.conversion import CLIENT_NAME
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core.errors import CheckpointError, InputError
@@ -22,6 +22,7 @@ from secure.split import split
 from tests.models.images import pixels, plain, save_vit
 from tests.models.kin import save_model
 from tests.secure.fakes import InProcessClient
+from tests.secure.running import Running
 
 LOGITS_ERROR = 2e-3
 WEIGHTS: tuple[WeightVisibility, ...] = ("private", "public", "server")
@@ -130,11 +131,11 @@ def test_images_for_a_model_of_text(arguments: Any, client: InProcessClient, tmp
 
 
 @pytest.mark.processes
-def test_a_classifier_of_images_by_three_processes(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("parties")
+def test_a_classifier_of_images_by_three_processes(tmp_path: Path, beaver: Running) -> None:
     reference = save_vit(tmp_path, id2label=LABELS)
     images = pixels(2, reference)
     expected = plain(reference, images)["logits"]
-    with launch() as parties:
-        for weights in WEIGHTS:
-            model = PrivateModel.from_pretrained(tmp_path, parties=parties, weights=weights)
-            assert float((model(pixel_values=images).logits - expected).abs().max()) < LOGITS_ERROR, weights
+    for weights in WEIGHTS:
+        model = PrivateModel.from_pretrained(tmp_path, parties=beaver.parties, weights=weights)
+        assert float((model(pixel_values=images).logits - expected).abs().max()) < LOGITS_ERROR, weights

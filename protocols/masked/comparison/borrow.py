@@ -30,7 +30,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from secure.protocols.core import bits, local
+from secure.protocols.core import bits
+from secure.protocols.core.kernels import comparison
 from secure.protocols.masked.comparison.digits import Group, Plan, plan_of
 from secure.protocols.masked.roles import Dealer, Party
 
@@ -57,7 +58,7 @@ def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
     row = bits.plane_bytes(elements)
     products = [party.correlation_planes((plan.monomials, plan.digits, row)) for plan in plans]
     leaves = [
-        local.leaves(digits_of(c, width, plan).bitwise_not_(), own, first=party.index == 0)
+        comparison.leaves(digits_of(c, width, plan).bitwise_not_(), own, first=party.index == 0)
         for plan, (width, c), own in zip(plans, numbers, products, strict=True)
     ]
     for level in range(max(len(plan.levels) for plan in plans)):
@@ -88,7 +89,7 @@ def bit_products(digits: Tensor) -> Tensor:
 def deal_merge(dealer: Dealer, group: Group, numbers: int, elements: int) -> None:
     """The dealer's side of one group's merge."""
     planes = dealer.mask_planes((group.variables, numbers, bits.plane_bytes(elements)))
-    dealer.share_planes(local.merge_products(planes, needs_equal=group.needs_equal))
+    dealer.share_planes(comparison.merge_products(planes, needs_equal=group.needs_equal))
 
 
 def merge_level(
@@ -126,7 +127,7 @@ class _Merge:
     def finish(self, opened: Tensor) -> tuple[Tensor, Tensor]:
         """(G, P) of the group; P is of no use where the group does not need it."""
         group = self._group
-        return local.merge(
+        return comparison.merge(
             opened, self._masks, self._shared, self._highest, needs_equal=group.needs_equal, first=self._first
         )
 

@@ -113,7 +113,7 @@ def deal_bit_masks(dealer: Dealer, count: int, elements: int) -> Tensor:
 
 
 def open_bits(party: Party, shares: Tensor, elements: int) -> Tensor:
-    """Open v = b ⊕ ρ. Then b w = v w + (1 - 2 v) ρ w for anything w whose [w] and [ρ w] are shared: `local.select`.
+    """Open v = b ⊕ ρ. Then b w = v w + (1 - 2 v) ρ w for anything w whose [w] and [ρ w] are shared: `selection.select`.
 
     Shapes: XOR shares uint8 [count, row] -> 0 / 1 in uint8 [count, elements].
     """

@@ -15,8 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from secure.protocols.core import bits, local
+from secure.protocols.core import bits
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels import comparison
 from secure.protocols.masked.comparison.borrow import bit_products, deal_merge, digits_of, merge_level
 from secure.protocols.masked.comparison.digits import DIGIT_BITS, Group, Plan
 from secure.protocols.masked.roles import Dealer, Party
@@ -52,7 +53,7 @@ def window(party: Party, opened: Tensor, lowest: int) -> Tensor:
     def leaves(not_c: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """(less, equal) of digits from `first` on. Shapes: [J, digits, 4, row] -> two of [digits, J, row]."""
         digits = slice(first, first + not_c.shape[1])
-        return local.leaves(not_c, products[:, digits], first=party.index == 0)
+        return comparison.leaves(not_c, products[:, digits], first=party.index == 0)
 
     lowest_less, _ = leaves(not_a[:1, :1], 0)
     # At the window's end: the digit as it is, and with the lowest and the highest number in its lower part.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secure.protocols.core import local, ring
+from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels import selection
 from secure.protocols.masked.comparison.borrow import borrows, deal_borrows
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.comparison.digits import BorrowCost
@@ -51,5 +52,5 @@ class Carry(Gate[Tensor]):
         (borrow,) = borrows(party, [(self.pair.bits, opened)])
         (opened_bit,) = open_bits(party, borrow, opened.numel())
         mask = party.correlation((opened.numel(),), ring.WORD_BITS)
-        share = local.select(opened_bit, torch.full_like(mask, int(party.index == 0)), mask)
+        share = selection.select(opened_bit, torch.full_like(mask, int(party.index == 0)), mask)
         return share.reshape(tuple(self.pair.opened.shape))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 
-from secure.protocols.core import bits, local, ring
+from secure.protocols.core import bits, ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels import selection
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
@@ -24,12 +26,12 @@ class _Level:
     places: int
     half: int
 
-    @property
+    @cached_property
     def high(self) -> list[int]:
         """The places that are joined."""
         return [i for i in range(self.places) if i & self.half]
 
-    @property
+    @cached_property
     def low(self) -> list[int]:
         """For each of them the place below."""
         return [i // self.half * self.half - 1 for i in self.high]
@@ -39,12 +41,12 @@ class _Level:
         """How many of them are in the lowest block, below which nothing can be passed on: their p is not needed."""
         return min(self.half, self.places - self.half)
 
-    @property
+    @cached_property
     def blocks(self) -> list[int]:
         """The places below, each once."""
         return sorted(set(self.low))
 
-    @property
+    @cached_property
     def block_of(self) -> list[int]:
         """For each joined place the position in `blocks`."""
         return [self.blocks.index(place) for place in self.low]
@@ -71,9 +73,10 @@ class _Level:
         return self.products(upper, lower_mask) ^ self.products(upper_mask, lower)
 
 
-def levels(places: int) -> list[_Level]:
+@cache
+def levels(places: int) -> tuple[_Level, ...]:
     """The tree, lowest level first."""
-    return [_Level(places, 1 << i) for i in range(max(places - 1, 0).bit_length())]
+    return tuple(_Level(places, 1 << i) for i in range(max(places - 1, 0).bit_length()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +139,7 @@ class Decompose(Gate[Tensor]):
         opened_bits = open_bits(party, differ, opened.numel())
         mask = party.correlation((self.count, opened.numel()), self.bits)
         ones = torch.full_like(mask, int(party.index == 0))
-        share = local.select(*(t.reshape(-1) for t in (opened_bits, ones, mask)))
+        share = selection.select(*(t.reshape(-1) for t in (opened_bits, ones, mask)))
         return share.reshape(self.count, *self.pair.opened.shape).movedim(0, -1)
 
     def _joined(self, party: Party, level: _Level, generated: Tensor, passed: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from secure.protocols.core import local, ring
+from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels import powers
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.comparison.window import WINDOW_BITS, deal_window, window, window_cost
 from secure.protocols.masked.gate import Gate
@@ -61,7 +62,7 @@ class Exp2Negative(Gate[Tensor]):
         mask = self.pair.mask.reshape(-1)
         deal_window(dealer, mask, _DROPPED)
         bit_masks = deal_bit_masks(dealer, 2, mask.numel())
-        power = local.power_of_mask(mask, RANGE_BITS, FACTOR_BITS)
+        power = powers.power_of_mask(mask, RANGE_BITS, FACTOR_BITS)
         for factor in (power, *(power * bit for bit in bit_masks)):
             dealer.share(factor, RING_BITS)
         return unknown(self.pair.opened.shape)
@@ -73,5 +74,5 @@ class Exp2Negative(Gate[Tensor]):
         shares = [party.correlation((opened.numel(),), RING_BITS) for _ in range(_WORDS)]
         # 2^(-c), corrected for the guard; 2^-16 of it where u + r wrapped.
         exponent = _GUARD - ring.low(opened, _WIDTH)
-        result = local.power_products(exponent, bits, shares, PUBLIC_BITS, RANGE_BITS)
+        result = powers.power_products(exponent, bits, shares, PUBLIC_BITS, RANGE_BITS)
         return result.reshape(tuple(self.pair.opened.shape))

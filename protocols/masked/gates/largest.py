@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secure.protocols.core import bits, local, ring
+from secure.protocols.core import bits, ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.kernels import selection
 from secure.protocols.masked.comparison.comparing import (
     Thresholds,
     compare,
@@ -79,7 +80,7 @@ class Largest(Gate[Tensor]):
         return Thresholds((0,), self.width)
 
     def cost(self) -> Cost:
-        pairs, subsets = len(local.pairs_of(self.count)), 1 << (self.count - 1)
+        pairs, subsets = len(selection.pairs_of(self.count)), 1 << (self.count - 1)
         words = pairs + self.count * (subsets - self.count) + self.count * (subsets - 1)
         cost = thresholds_cost(self._thresholds, pairs * self._groups) + opened_bits_cost(1, pairs * self._groups)
         return cost + Cost(dealer_bytes=words * self._groups * ring.element_bytes(self.pair.bits))
@@ -90,7 +91,7 @@ class Largest(Gate[Tensor]):
         differences = _differences(masks)
         deal_comparison(dealer, Pair(unknown(differences.shape), differences, self.pair.bits, True), self._thresholds)
         bit_masks = deal_bit_masks(dealer, 1, differences.numel()).reshape(-1, self._groups)
-        tables = [bits.products(bit_masks[local.positions(self.count, i)], 1) for i in range(self.count)]
+        tables = [bits.products(bit_masks[selection.positions(self.count, i)], 1) for i in range(self.count)]
         several = [subset for subset in range(1 << (self.count - 1)) if subset.bit_count() > 1]
         dealer.share(bit_masks, self.pair.bits)
         dealer.share(torch.stack([table[several] for table in tables]), self.pair.bits)
@@ -107,7 +108,7 @@ class Largest(Gate[Tensor]):
         bit_masks = party.correlation(tuple(found.shape), width)
         several = party.correlation((self.count, subsets - self.count, self._groups), width)
         masked = party.correlation((self.count, subsets - 1, self._groups), width)
-        result = local.largest(opened, masks, found, bit_masks, several, masked, first=party.index == 0)
+        result = selection.largest(opened, masks, found, bit_masks, several, masked, first=party.index == 0)
         return result.reshape(tuple(self.pair.opened.shape[:-1]))
 
 
@@ -118,5 +119,5 @@ def _by_number(x: Tensor) -> Tensor:
 
 def _differences(x: Tensor) -> Tensor:
     """x_i - x_j of every pair. Shapes: [k, n] -> [pairs * n]."""
-    first, second = zip(*local.pairs_of(x.shape[0]), strict=True)
+    first, second = zip(*selection.pairs_of(x.shape[0]), strict=True)
     return (x[list(first)] - x[list(second)]).reshape(-1)

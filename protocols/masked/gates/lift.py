@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from secure.protocols.core import local, ring
+from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels import selection
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -51,4 +52,4 @@ class Lift(Gate[Tensor]):
         shape = tuple(self.pair.opened.shape)
         mask = party.correlation(shape, self.bits)
         mask_top = party.correlation(shape, self._gap, short=True)
-        return local.lift(self.pair.opened, mask, mask_top, self.pair.bits, first=party.index == 0)
+        return selection.lift(self.pair.opened, mask, mask_top, self.pair.bits, first=party.index == 0)

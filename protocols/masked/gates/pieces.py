@@ -11,7 +11,7 @@ from torch import Tensor
 
 from secure.protocols.core import integer_functions
 from secure.protocols.core.errors import ProtocolError
-from secure.protocols.core.harmonics import Harmonics
+from secure.protocols.core.kernels.harmonics import Harmonics
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.masked.comparison.comparing import Thresholds
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secure.protocols.core import harmonics, integer_functions, local, ring
+from secure.protocols.core import integer_functions, ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.kernels import harmonics, selection
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.masked.comparison.comparing import (
     compare,
@@ -96,7 +97,7 @@ class EvaluatePiecewise(Gate[Tensor]):
             integer_functions.numbers(table.constants, opened.device),
             integer_functions.numbers(table.slopes, opened.device),
         )
-        result = local.lines(opened, mask, bits, bit_masks, masked, sloped, *factors, first=party.index == 0)
+        result = selection.lines(opened, mask, bits, bit_masks, masked, sloped, *factors, first=party.index == 0)
         if table.waved:
             chosen = bits[integer_functions.numbers(table.waved, opened.device)]
             shares = party.correlation((len(table.waves[0].harmonics), 4, *chosen.shape), self.bits)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import bits as planes
-from secure.protocols.core import harmonics, integer_functions, local, ring
+from secure.protocols.core import integer_functions, ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
-from secure.protocols.core.local import Straight
+from secure.protocols.core.kernels import harmonics, selection
+from secure.protocols.core.kernels.selection import Straight
 from secure.protocols.core.piecewise import Piecewise, Smooth
 from secure.protocols.masked.comparison.comparing import (
     Thresholds,
@@ -142,10 +143,10 @@ class EvaluateSmooth(Gate[Tensor]):
         bit_masks = party.correlation((2, count), self.bits)
         of_series, masked = (party.correlation((count,), self.bits) for _ in range(2))
         top, masked_top = (party.correlation((count,), self.bits - self._kept_bits, short=True) for _ in range(2))
-        result = local.smooth(
+        result = selection.smooth(
             opened,
             self.pair.mask.reshape(-1) if self.function.sloped and self.pair.mask is not None else None,
-            local.shift_opened(found, self.shift, self._series_bits),
+            selection.shift_opened(found, self.shift, self._series_bits),
             planes.from_planes(bits, count, torch.uint8),
             bit_masks,
             (of_series, masked, top, masked_top),

@@ -13,7 +13,9 @@ def as_rows(ids: Tensor, mask: Tensor | None) -> list[list[int]]:
 
     Raises InputError for other shapes and types, a mask with gaps, and rows of nothing.
     """
-    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
+    if isinstance(ids, Tensor) and ids.dim() == 2 and not ids.numel():
+        raise InputError("the prompt is empty; it must have one token or more")
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
         raise InputError("ids must be an integer tensor of shape [batch, tokens]")
     if mask is None:
         return [[int(token) for token in row] for row in ids.tolist()]

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
+from transformers import PreTrainedTokenizerBase
+from transformers.generation.streamers import BaseStreamer
+from transformers.modeling_outputs import BaseModelOutput, ImageClassifierOutput, SequenceClassifierOutput
 
 from secure.arguments import checked
 from secure.ee.client.client import Client, open_client
+from secure.ee.client.generation import EncryptedGeneration
 from secure.ee.client.inputs import as_rows, as_tensor
 from secure.ee.client.reader import Reader
 from secure.ee.client.runner import Runner, open_runner
 from secure.ee.client.split import SplitTables, is_split_client
-from secure.ee.client.text_stream import StopStrings, TextStream
 from secure.ee.files import claims
 from secure.ee.files.keyfile import read_key
 from secure.ee.files.manifest import Assumption, EncryptionManifest
-from secure.parties.encrypted.engine import GenerationLimits, Pooling, Sampling
+from secure.generation.options import GenerationOptions
+from secure.generation.prompts import Kind, pieces, shown, whole
+from secure.parties.encrypted.engine import GenerationLimits, Pooling
+from secure.progress import layer_bar
 from secure.protocols.core.errors import InputError
 from secure.protocols.equivariant.fields import label_count
 from secure.protocols.equivariant.key import Key
@@ -35,14 +39,17 @@ _Inputs = tuple[list[list[int]], list[list[int]] | None, Tensor | None]
 class EncryptedModel:
     """A checkpoint made by `secure ee encrypt`, used with its key. Make one with `from_pretrained`.
 
-    Ids are encrypted and outputs decrypted here; only encrypted ids reach what runs the model.
+    Ids are encrypted and outputs decrypted here; only encrypted ids reach what runs the model. The verbs, their
+    arguments and results are those of `secure.PrivateModel`.
     """
 
-    def __init__(self, client: Client, runner: Runner) -> None:
+    def __init__(self, client: Client, runner: Runner, *, head: bool = True) -> None:
+        """head: whether a classifier's is used."""
         self._client = client
         self._runner = runner
         self._reader = Reader(client)
         self._tables = SplitTables(client) if is_split_client(client.folder) else None
+        self._classifies = head and _architecture(client).endswith("Classification")
 
     @classmethod
     @checked
@@ -56,6 +63,7 @@ class EncryptedModel:
         certificates: Path | str | None = None,
         device: str = "cpu",
         assume: Assumption | None = None,
+        head: bool = True,
     ) -> EncryptedModel:
         """Open an encrypted checkpoint.
 
@@ -68,6 +76,7 @@ class EncryptedModel:
             device: with a folder, where it runs: "cpu", "cuda", "cuda:1".
             assume: the threat tier that you need; None takes the manifest's, "none" needs nothing. Refused when the red
                 team has broken it for this configuration.
+            head: whether a classifier's head is used; without it, calling the model gives hidden states.
 
         Raises CheckpointError for a wrong key or changed files, ConfigurationError for a tier that does not hold,
         SessionError and its kinds for the server; all before any id is sent.
@@ -76,7 +85,7 @@ class EncryptedModel:
         secret = key if isinstance(key, Key) else read_key(Path(key), passphrase)
         client = open_client(folder, secret)
         claims.require(assume or client.manifest.tier, client.manifest.configuration)
-        return cls(client, open_runner(client, server, certificates, device))
+        return cls(client, open_runner(client, server, certificates, device), head=head)
 
     @property
     def manifest(self) -> EncryptionManifest:
@@ -89,85 +98,75 @@ class EncryptedModel:
         return claims.require(self.manifest.tier, self.manifest.configuration)
 
     @property
-    def labels(self) -> list[str]:
-        """Names of a classifier's classes, in the order of its logits."""
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The base's, with plain ids; None where the checkpoint was encrypted without one."""
+        return self._client.tokenizer
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Names of a classifier's classes, by their numbers; the server does not have them."""
         config = self._client.config
         names = config.get("id2label") or {}
-        if not names and str((config.get("architectures") or [""])[0]).endswith("Classification"):
+        if not names and _architecture(self._client).endswith("Classification"):
             # transformers leaves out the names that it gives to two classes.
-            return [f"LABEL_{number}" for number in range(label_count(config))]
-        return [str(names[number]) for number in sorted(names, key=int)]
+            names = {number: f"LABEL_{number}" for number in range(label_count(config))}
+        return {int(number): str(names[number]) for number in sorted(names, key=int)}
 
     def generate(
         self,
-        input_ids: Tensor,
-        *,
+        input_ids: Kind,
         attention_mask: Tensor | None = None,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Prompts and the tokens that follow, as transformers' `generate` gives them; each row by itself, at once.
+        *,
+        streamer: BaseStreamer | None = None,
+        progress: bool | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Kind:
+        """Prompts and the tokens that follow, as transformers' `generate` gives them; or a text and the text after it.
+
+        Each row is a request of its own. Without a streamer and stop strings its tokens travel together, so that the
+        wire does not show the pace at which they came.
 
         Args:
-            input_ids: plain ids, int64 [B, T]. attention_mask: 0 marks padding, on either side.
-            temperature: 0 takes the likeliest token each time. top_p, seed: of the draws.
+            input_ids: the prompts as plain ids; or one prompt as text. attention_mask: 0 marks padding, on either side;
+                without one every token counts.
+            max_new_tokens: most tokens to add; the only option that must be given.
+            do_sample: let the server draw, with a seed from torch's global generator; otherwise the likeliest token is
+                taken. temperature and top_p shape the distribution.
+            eos_token_id: ends a row. It must hold the checkpoint's own, at which the server ends rows, too; in split
+                mode it may be any, or None. pad_token_id: what follows in it; None: the first eos.
+            stop_strings: texts after which a row ends; a prompt that is text gets a text that ends before the first.
+                All of these that are not given are what the base's generation_config.json says, or config.json where
+                there is none. What else it says is the server's to follow. The other options of
+                `secure.PrivateModel.generate` are refused by name: they need logits, or shares.
+            streamer: such as transformers' TextStreamer; for a batch of one.
+            progress: show which token is made; None does so when standard error is a terminal and there is no streamer.
 
-        Shapes: int64 [B, T + N]; rows that end early are padded at the end. Raises InputError before anything is sent.
+        Shapes: int64 [B, T] -> [B, T + N], N at most max_new_tokens; text -> text.
+        Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-        rows = as_rows(input_ids, attention_mask)
-        made = [list(self._ids(row, sampling, at_once=True)) for row in rows]
-        longest = max(map(len, made))
-        padding = self._reader.padding
-        tails = [row + [padding] * (longest - len(row)) for row in made]
-        return torch.cat([input_ids.cpu().long(), torch.tensor(tails, dtype=torch.int64)], dim=1)
+        generation = self._generation(input_ids, attention_mask, options)
+        at_once = streamer is None and not generation.settings.stop_strings
+        columns = generation.columns(progress if streamer is None else progress or False, at_once=at_once)
+        if streamer is not None:
+            columns = shown(columns, generation.ids, streamer)
+        return whole(input_ids, columns, self.tokenizer, generation.settings.stop_strings)
 
     def stream(
         self,
-        prompt: str | Sequence[int],
+        input_ids: Kind,
+        attention_mask: Tensor | None = None,
         *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """The text that follows a prompt, piece by piece as it is made. Closing the iterator stops the server.
+        progress: bool | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Iterator[Kind]:
+        """What `generate` appends, each as soon as it is there: tokens int64 [B], or of a text the pieces after it.
 
-        Args:
-            prompt: text, or plain ids, for instance from the tokenizer's chat template.
-            stop: texts before which to end; they are looked for here and never leave.
+        Arguments and errors as for `generate`. Closing the iterator stops the server. Several rows are as many requests
+        at a time, of which a server takes a few.
         """
-        tokenizer = self._reader.tokenizer
-        ids = self._reader.prompt(prompt)
-        decoder, stops = TextStream(tokenizer), StopStrings(stop)
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-        with closing(self._ids(ids, sampling, at_once=False)) as tokens:
-            for token in tokens:
-                if text := stops.feed(decoder.feed(token)):
-                    yield text
-                if stops.stopped:
-                    return
-        if text := stops.feed(decoder.flush()) + stops.flush():
-            yield text
-
-    def complete(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-    ) -> str:
-        """The whole text that follows a prompt. Arguments as for `stream`."""
-        pieces = self.stream(
-            prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop
-        )
-        return "".join(pieces)
+        generation = self._generation(input_ids, attention_mask, options)
+        columns = generation.columns(progress, at_once=False)
+        return pieces(input_ids, columns, self.tokenizer, generation.settings.stop_strings)
 
     def __call__(
         self,
@@ -176,16 +175,29 @@ class EncryptedModel:
         token_type_ids: Tensor | None = None,
         *,
         pixel_values: Tensor | None = None,
-    ) -> BaseModelOutput:
-        """The last hidden states, in the base's basis. Padding gets zeros.
+        progress: bool | None = None,
+    ) -> Any:
+        """The model's outputs for token ids or images, in the class that transformers returns.
 
-        Shapes: input_ids int64 [B, T] or pixel_values [B, C, H, W] -> last_hidden_state [B, T, D].
+        Shapes: input_ids int64 [B, T] or pixel_values [B, C, H, W] -> a classifier's logits [B, labels] of a
+        SequenceClassifierOutput or an ImageClassifierOutput, which the server sees, too; `id2label` names them. Any
+        other model, and one opened with head=False: last_hidden_state [B, T, D] of a BaseModelOutput, in the base's
+        basis, with zeros at padding. A language model's logits stay at the server.
+
+        Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        self._whole("hidden states")
-        if self.manifest.family == "cnn":
-            raise InputError("a ResNet has feature maps, no hidden states of tokens; classify is what there is for it")
-        rows, types, pixels = self._inputs(input_ids, attention_mask, token_type_ids, pixel_values)
-        parts = [self._runner.embed(*part, "none") for part in _requests(rows, types, pixels)]
+        self._whole("classes" if self._classifies else "hidden states")
+        if self.manifest.family == "cnn" and not self._classifies:
+            raise InputError("a ResNet has feature maps, no hidden states of tokens; open it with its head for classes")
+        given = list(_requests(*self._inputs(input_ids, attention_mask, token_type_ids, pixel_values)))
+        if self._classifies:
+            logits = torch.cat(self._each(given, lambda part: self._runner.classify(*part), progress))
+            return (
+                SequenceClassifierOutput(logits=logits)
+                if pixel_values is None
+                else ImageClassifierOutput(logits=logits)
+            )
+        parts = self._each(given, lambda part: self._runner.embed(*part, "none"), progress)
         hidden = self._reader.plain_hidden(pad_sequence([row for part in parts for row in part], batch_first=True))
         if input_ids is not None:
             hidden = as_tensor(hidden, input_ids, attention_mask)
@@ -197,16 +209,21 @@ class EncryptedModel:
         *,
         batch_size: int = 8,
         truncate: bool = False,
+        progress: bool | None = None,
         pooling: Pooling = "mean",
         normalize: bool = True,
     ) -> Tensor:
         """Sentence embeddings. The server learns the number of sentences and their lengths in tokens.
 
         Args:
+            sentences: a list of strings.
+            batch_size: most sentences in one request.
             truncate: cut sentences that are too long, instead of refusing them.
+            progress: show which batch is at work; None does so when standard error is a terminal.
             pooling: "mean" over tokens, or the "first" or "last" one. normalize: to length 1.
 
-        Shapes: float32 [sentences, D]. Raises InputError before anything is sent.
+        Shapes: float32 [sentences, D], in the order of the sentences.
+        Raises InputError before anything is sent, and SessionError and its kinds.
         """
         self._whole("embeddings")
         if pooling == "none":
@@ -214,58 +231,35 @@ class EncryptedModel:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
         rows = self._reader.encrypted(self._reader.tokenized(sentences, truncate))
-        parts = [self._runner.embed(*part, pooling) for part in _requests(rows, None, None, batch_size)]
+        given = list(_requests(rows, None, None, batch_size))
+        parts = self._each(given, lambda part: self._runner.embed(*part, pooling), progress)
         embeddings = self._reader.plain_hidden(torch.cat(parts)).float()
         return torch.nn.functional.normalize(embeddings) if normalize else embeddings
 
-    def classify(
-        self,
-        inputs: Sequence[str] | Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        pixel_values: Tensor | None = None,
-        truncate: bool = False,
-    ) -> SequenceClassifierOutput:
-        """A classifier's logits for sentences, plain ids or images; `labels` has the names. The server sees logits.
-
-        Shapes: a list of strings, int64 [B, T] or pixel_values [B, C, H, W] -> logits [B, classes].
-        """
-        self._whole("classes")
-        if inputs is not None and not isinstance(inputs, Tensor):
-            given: _Inputs = self._reader.encrypted(self._reader.tokenized(inputs, truncate)), None, None
-        else:
-            given = self._inputs(inputs, attention_mask, token_type_ids, pixel_values)
-        return SequenceClassifierOutput(logits=torch.cat([self._runner.classify(*part) for part in _requests(*given)]))
-
-    def close(self) -> None:
-        """End the connection, if there is one."""
+    def unload(self) -> None:
+        """Free what the model takes here: the connection, or the engine of this process."""
         self._runner.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.unload()
 
-    def _ids(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool) -> Generator[int, None, None]:
-        """Plain ids in, plain ids out, one by one. at_once: they travel together, 4 bytes each, and show no pace."""
-        (encrypted,) = self._reader.encrypted([list(ids)])
-        room = self._runner.context_tokens()
-        if len(ids) + sampling.max_new_tokens > room:
-            raise InputError(
-                f"the prompt's {len(ids)} tokens and max_new_tokens {sampling.max_new_tokens} do not fit; this model "
-                f"has room for {room} together"
-            )
-        if self._tables is None:
-            tokens = self._runner.generate(encrypted, sampling, at_once=at_once)
-        else:
-            stops = set(self._reader.encrypted([self._reader.stop_ids])[0])
-            tokens = self._tables.generate(self._runner, encrypted, sampling, stops)
-        for token in tokens:
-            yield self._reader.plain_id(token)
+    def _generation(self, prompt: Tensor | str, mask: Tensor | None, options: GenerationOptions) -> EncryptedGeneration:
+        return EncryptedGeneration(self._reader, self._runner, self._tables, prompt, mask, options)
+
+    def _each(
+        self, given: Sequence[_Inputs], compute: Callable[[_Inputs], Tensor], progress: bool | None
+    ) -> list[Tensor]:
+        with layer_bar(len(given), 1, progress) as bar:
+            found = []
+            for part in given:
+                found.append(compute(part))
+                bar.session_done()
+        return found
 
     def _inputs(self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, pixels: Tensor | None) -> _Inputs:
         if (ids is None) == (pixels is None):
@@ -278,6 +272,10 @@ class EncryptedModel:
     def _whole(self, what: str) -> None:
         if self._tables is not None:
             raise InputError(f"a split checkpoint generates; for {what}, encrypt without --split")
+
+
+def _architecture(client: Client) -> str:
+    return str((client.config.get("architectures") or [""])[0])
 
 
 def _requests(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from secure.ee.client.client import Client
+from secure.ee.files.base import CONFIG_NAME, GENERATION_NAME
+from secure.generation.defaults import GenerationConfig, generation_config
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.tokens import tokenize
 
@@ -34,30 +36,35 @@ class Reader:
         return self._client.tokenizer
 
     @property
-    def stop_ids(self) -> list[int]:
-        """Plain ids that end a generation."""
-        return _as_list(self._setting("eos_token_id"))
+    def found_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """None where the checkpoint had none."""
+        return self._client.tokenizer
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """What the base says of generation, with plain ids. Raises CheckpointError for ids that are none."""
+        documents = {GENERATION_NAME: self._client.generation_config, CONFIG_NAME: self._client.config}
+        return generation_config({name: document for name, document in documents.items() if document})
 
     @property
-    def padding(self) -> int:
-        """A plain id for what follows the end of a row."""
-        pad = self._setting("pad_token_id")
-        return pad if isinstance(pad, int) and pad >= 0 else next(iter(self.stop_ids), 0)
+    def stop_ids(self) -> list[int]:
+        """Plain ids at which the base ends a row."""
+        return _as_list(self.generation_config.values.get("eos_token_id"))
 
-    def prompt(self, prompt: str | Sequence[int]) -> list[int]:
-        """Plain ids of a prompt. Raises InputError when it is empty."""
-        ids = list(self.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
-        if not ids:
-            raise InputError("the prompt is empty; it must have one token or more")
-        return ids
+    @property
+    def vocabulary_size(self) -> int:
+        """Plain ids are below it. Raises InputError for a model that takes none."""
+        vocabulary = self._client.vocabulary
+        size = self._client.config.get("vocab_size") if vocabulary is None else vocabulary.size
+        if not isinstance(size, int):
+            raise InputError("this checkpoint takes no token ids: it computes on images")
+        return size
 
     def tokenized(self, sentences: Sequence[str], truncate: bool) -> list[list[int]]:
         """Plain ids of sentences. Raises InputError by a sentence's number."""
         config = self._client.config
         limit = int(config.get("max_position_embeddings") or config.get("n_positions") or _NO_LIMIT)
-        vocabulary = self._client.vocabulary
-        size = int(config["vocab_size"]) if vocabulary is None else vocabulary.size
-        return tokenize(self.tokenizer, sentences, limit=limit, vocabulary=size, truncate=truncate)
+        return tokenize(self.tokenizer, sentences, limit=limit, vocabulary=self.vocabulary_size, truncate=truncate)
 
     def encrypted(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
         """Plain ids as the server's. Raises InputError for an id that the model does not know."""
@@ -79,11 +86,6 @@ class Reader:
         """Hidden states of the server in the base's basis. Shapes: [B, T, D] or pooled [B, D] -> same."""
         act = self._transform.unembed if hidden.dim() == 2 else self._transform.decrypt_hidden
         return self._client.final_norm(act(hidden))
-
-    def _setting(self, name: str) -> Any:
-        """A generation setting of the base, which may be in either of its two files."""
-        found = self._client.generation_config.get(name)
-        return self._client.config.get(name) if found is None else found
 
 
 def _as_list(ids: int | Sequence[int] | None) -> list[int]:

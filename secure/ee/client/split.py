@@ -47,8 +47,8 @@ class SplitTables:
         """Shapes: [D] -> float32 [V], in the encrypted order."""
         return torch.nn.functional.linear(hidden.float(), self._head, self._bias)
 
-    def generate(self, runner: Runner, ids: Sequence[int], sampling: Sampling, stops: set[int]) -> Iterator[int]:
-        """As `Runner.generate`; `stops` are encrypted ids that end the generation."""
+    def generate(self, runner: Runner, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+        """As `Runner.generate`; the sampling's stop ids alone end it early."""
         draw = _Draw(sampling)
         with runner.sequence() as sequence, torch.inference_mode():
             known = torch.tensor(list(ids))
@@ -56,7 +56,7 @@ class SplitTables:
                 hidden = sequence.extend(self.embedding[known])
                 token = draw(self.logits(hidden[-1]))
                 yield token
-                if token in stops:
+                if token in sampling.stop_ids:
                     return
                 known = torch.tensor([token])
 

@@ -11,8 +11,8 @@ import httpx
 from secure.ee.client.client import Client
 from secure.ee.http.backends import Backend, Offer, Piece, Pieces
 from secure.http.openai_errors import RequestRefused
-from secure.parties.encrypted.engine import Sampling, ServerBusy
-from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SessionError
+from secure.parties.encrypted.engine import Sampling
+from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerBusy, SessionError
 
 KEY_CHECK_HEADER = "secure-key-check"
 """Names the checkpoint that a request is for, so that a server which has another one by now refuses."""

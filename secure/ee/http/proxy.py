@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from secure.ee.client.text_stream import StopStrings, TextStream
 from secure.ee.http.backends import Backend
+from secure.generation.text_stream import StopStrings, TextStream
 from secure.http.app import LOOPBACK, Chunks, EventStream, make_app, read_body, unless_gone
 from secure.http.openai_answers import Answer, Kind, models, usage
 from secure.http.openai_errors import RequestRefused

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from secure.parties.client.root_cause import awaited, root_cause
-from secure.parties.process.exit_codes import HELP, ExitCode, PortInUse, exit_code
+from secure.parties.process.exit_codes import HELP, ExitCode, exit_code
 from secure.parties.transport.failures import failure_frame, rebuild
 from secure.protocols.core import errors
-from secure.protocols.core.errors import InputError, PartyLost, PartyUnreachable, SecureInferenceError
+from secure.protocols.core.errors import InputError, PartyLost, PartyUnreachable, PortInUse, SecureInferenceError
 
 
 def lost(role: str) -> PartyLost:

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from secure.parties.config import ROLES, PartiesSettings
-from secure.parties.process.exit_codes import PortInUse
 from secure.parties.process.server import SERVER_OPTIONS, PartyServer
 from secure.parties.session.handshake import PROTOCOL_VERSION
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.tls import certificate_role, check_certificates, make_certificates, server_credentials
 from secure.parties.transport.wire_pb2 import Hello
-from secure.protocols.core.errors import ConfigurationError, HandshakeError
+from secure.protocols.core.errors import ConfigurationError, HandshakeError, PortInUse
 from tests.parties.fakes import FakeEngine
 from tests.parties.local import LocalParties
 

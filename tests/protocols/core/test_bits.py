@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure.protocols.core import bits
+from tests.loops import with_both_loops
 from tests.protocols.core.test_ring import WORDS, random_words
 
 COUNTS = [1, 2, 7, 8, 9, 20, 31, 32, 33, 63, 64]
@@ -15,16 +16,15 @@ ELEMENTS = [1, 2, 7, 8, 9, 15, 16, 17, 1001]
 
 
 @pytest.mark.usefixtures("loops")
-@pytest.mark.parametrize("elements", ELEMENTS)
-@pytest.mark.parametrize("count", COUNTS)
+@with_both_loops(elements=ELEMENTS, count=COUNTS)
 def test_kernels_equal_references(elements: int, count: int) -> None:
     x = random_words(elements)
     planes = bits.to_planes(x, count)
     assert planes.shape == (count, bits.plane_bytes(elements))
-    assert torch.equal(planes, bits.to_planes_reference(x, count))
+    assert torch.equal(planes, bits.to_planes.plain(x, count))
     back = bits.from_planes(planes, elements)
     assert back.dtype == torch.int64
-    assert torch.equal(back, bits.from_planes_reference(planes, elements))
+    assert torch.equal(back, bits.from_planes.plain(planes, elements))
     assert torch.equal(back, torch.stack([x >> j & 1 for j in range(count)]))
 
 
@@ -42,7 +42,7 @@ def test_leading_axes_are_kept(shape: tuple[int, ...]) -> None:
     planes = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = bits.from_planes(planes, 5)
     assert found.shape == (*shape[:-1], 5)
-    assert torch.equal(found, bits.from_planes_reference(planes, 5))
+    assert torch.equal(found, bits.from_planes.plain(planes, 5))
 
 
 @pytest.mark.usefixtures("loops")
@@ -50,7 +50,7 @@ def test_leading_axes_are_kept(shape: tuple[int, ...]) -> None:
 def test_rows_become_planes_of_their_own(shape: tuple[int, ...]) -> None:
     x = random_words(*shape)
     planes = bits.to_planes(x, 13)
-    assert torch.equal(planes, bits.to_planes_reference(x, 13))
+    assert torch.equal(planes, bits.to_planes.plain(x, 13))
     rows = [bits.to_planes(row, 13) for row in x.reshape(-1, shape[-1])]
     assert torch.equal(planes, torch.stack(rows).reshape(*shape[:-1], 13, -1))
 
@@ -58,5 +58,5 @@ def test_rows_become_planes_of_their_own(shape: tuple[int, ...]) -> None:
 @pytest.mark.usefixtures("loops")
 def test_views_and_padding() -> None:
     x = random_words(10, 3)
-    assert torch.equal(bits.to_planes(x[:, 1], 9), bits.to_planes_reference(x[:, 1].contiguous(), 9))
+    assert torch.equal(bits.to_planes(x[:, 1], 9), bits.to_planes.plain(x[:, 1].contiguous(), 9))
     assert int(bits.to_planes(torch.full((3,), -1, dtype=torch.int64), 1)[0, 0]) == 0b111

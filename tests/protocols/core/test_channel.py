@@ -47,6 +47,16 @@ def test_silence_is_an_error() -> None:
     assert (caught.value.role, caught.value.step) == ("p1", "receive")
 
 
+def test_what_was_sent_arrives_before_the_end() -> None:
+    first, second = queue_channels("p0", "p1")
+    first.send(b"last")
+    first.close()
+    assert second.receive() == b"last"
+    for _ in range(2):
+        with pytest.raises(PartyLost, match="p0 went away during receive: it closed the channel"):
+            second.receive()
+
+
 @pytest.mark.parametrize("at_message", [0, 2])
 def test_lose(at_message: int) -> None:
     broken, other = pair("lose", at_message)

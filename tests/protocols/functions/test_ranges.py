@@ -96,7 +96,7 @@ def test_a_mask_for_several_values_is_refused_before_anything_is_sent() -> None:
     shapes = (3, 1), (3, 4), (4,)
     values = [torch.ones(shape, dtype=torch.float64) for shape in shapes]
     with pytest.raises(RoleFailure, match=r"values of shape \(3, 4\) and masks of \(3, 1\)"):
-        secure(lambda x, y, z: x.protocol.multiply_three(x, y, z), *values, timeout_seconds=2.0)
+        secure(lambda x, y, z: x.protocol.multiply_three(x, y, z), *values)
 
 
 @families

@@ -71,7 +71,7 @@ def test_the_last_token_of_a_short_row_is_found(name: str, padding: int | None, 
     ids, mask = rows(9, 5, 3)
     with torch.no_grad():
         due = torch.cat([plain(row[keep.bool()][None]).logits for row, keep in zip(ids, mask, strict=True)])
-    torch.testing.assert_close(model.classify(ids, mask).logits, due, rtol=0, atol=2e-5 * float(due.abs().max()))
+    torch.testing.assert_close(model(ids, mask).logits, due, rtol=0, atol=2e-5 * float(due.abs().max()))
 
 
 def test_token_types_of_rows_that_run_one_by_one(tmp_path: Path, key: Key) -> None:
@@ -81,7 +81,7 @@ def test_token_types_of_rows_that_run_one_by_one(tmp_path: Path, key: Key) -> No
     types = (torch.arange(7) > 2).long().expand(2, 7)
     with torch.no_grad():
         due = plain(ids, attention_mask=mask, token_type_ids=types).logits
-    found = EncryptedModel.from_pretrained(tmp_path / "out", key=key).classify(ids, mask, types).logits
+    found = EncryptedModel.from_pretrained(tmp_path / "out", key=key)(ids, mask, types).logits
     torch.testing.assert_close(found, due, rtol=0, atol=2e-5 * float(due.abs().max()))
 
 
@@ -103,10 +103,10 @@ def test_a_resnet_from_encryption_to_decryption(dtype: torch.dtype | None, tmp_p
     with torch.no_grad():
         due, decrypted = plain(images).logits, again(images.to(again.dtype)).logits
     model = EncryptedModel.from_pretrained(tmp_path / "out", key=key)
-    for found in (model.classify(pixel_values=images).logits, decrypted):
+    for found in (model(pixel_values=images).logits, decrypted):
         torch.testing.assert_close(found.float(), due, rtol=0, atol=1e-4 * float(due.abs().max()))
     with pytest.raises(InputError, match="feature maps, no hidden states"):
-        model(pixel_values=images)
+        EncryptedModel.from_pretrained(tmp_path / "out", key=key, head=False)(pixel_values=images)
     with pytest.raises(InputError, match="feature maps, no hidden states"):
         TransformersEngine(tmp_path / "out").embed([], None, images, "mean")
 
@@ -118,7 +118,7 @@ def test_oblong_images(tmp_path: Path, key: Key) -> None:
     images = torch.rand(2, 3, 8, 12)
     with torch.no_grad():
         due = plain(images).logits
-    found = model.classify(pixel_values=images).logits
+    found = model(pixel_values=images).logits
     torch.testing.assert_close(found, due, rtol=0, atol=1e-4 * float(due.abs().max()))
     with pytest.raises(InputError, match=r"images must be \[3, 8, 12\]"):
         TransformersEngine(tmp_path / "out").classify([], None, images.transpose(2, 3))
@@ -136,10 +136,14 @@ def test_more_rows_than_a_server_takes_at_a_time(tmp_path: Path, key: Key) -> No
     with torch.no_grad():
         classes = plain(ids, attention_mask=mask, token_type_ids=types).logits
         hidden = plain.bert(ids, attention_mask=mask, token_type_ids=types).last_hidden_state * mask[..., None]
-    with EncryptedModel.from_pretrained(tmp_path / "out", key=key, server=where, certificates=certificates) as model:
-        found = model.classify(ids, mask, types).logits, model(ids, mask, types).last_hidden_state
+    there: dict[str, Any] = {"key": key, "server": where, "certificates": certificates}
+    with (
+        EncryptedModel.from_pretrained(tmp_path / "out", **there) as model,
+        EncryptedModel.from_pretrained(tmp_path / "out", **there, head=False) as body,
+    ):
+        found = model(ids, mask, types).logits, body(ids, mask, types).last_hidden_state
         # The names that transformers leaves out of the configuration.
-        assert model.labels == ["LABEL_0", "LABEL_1"]
+        assert model.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     server.stop()
     for got, due in zip(found, (classes, hidden), strict=True):
         torch.testing.assert_close(got, due, rtol=0, atol=2e-5 * float(due.abs().max()))

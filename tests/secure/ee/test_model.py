@@ -101,11 +101,11 @@ def test_text_in_text_out(model: EncryptedModel, plain: LlamaForCausalLM) -> Non
     tokenizer = make_tokenizer()
     ids = torch.tensor([tokenizer(TEXT)["input_ids"]])
     due = tokenizer.decode(greedy(plain, ids, 20)[0, ids.shape[1] :], skip_special_tokens=True)
-    assert model.complete(TEXT, max_new_tokens=20) == due
-    pieces = list(model.stream(ids[0].tolist(), max_new_tokens=20))
+    assert model.generate(TEXT, max_new_tokens=20) == TEXT + due
+    pieces = list(model.stream(TEXT, max_new_tokens=20))
     assert "".join(pieces) == due and len(pieces) > 3
     stop = due[8:11]
-    assert model.complete(TEXT, max_new_tokens=20, stop=[stop]) == due[: due.index(stop)]
+    assert model.generate(TEXT, max_new_tokens=20, stop_strings=[stop]) == TEXT + due[: due.index(stop)]
 
 
 @pytest.mark.parametrize("fields", [{"num_beams": 3}, {"penalty_alpha": 0.6, "top_k": 4}, {"dola_layers": "low"}])
@@ -120,7 +120,11 @@ def test_other_ways_of_searching_are_left_out(
 
 
 def test_draws_are_repeatable_and_differ_from_the_likeliest(model: EncryptedModel) -> None:
-    drawn = [model.generate(prompts(), max_new_tokens=12, temperature=1.5, top_p=0.95, seed=seed) for seed in (1, 1, 2)]
+    def draw(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return model.generate(prompts(), max_new_tokens=12, do_sample=True, temperature=1.5, top_p=0.95)
+
+    drawn = [draw(seed) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], model.generate(prompts(), max_new_tokens=12))
@@ -166,7 +170,7 @@ def test_ids_that_are_wanted_together_travel_together(
         received = [len(relay.received)]
         assert torch.equal(remote.generate(ids, max_new_tokens=40), due)
         received.append(len(relay.received))
-        list(remote.stream(ids[0].tolist(), max_new_tokens=40))
+        list(remote.stream(ids, max_new_tokens=40))
         received.append(len(relay.received))
     relay.close()
     count = due.shape[1] - ids.shape[1]
@@ -219,8 +223,11 @@ def test_split_mode_at_a_server(
 ) -> None:
     with EncryptedModel.from_pretrained(split[1], key=key, server=split_address, certificates=certificates) as model:
         assert torch.equal(model.generate(prompts(), max_new_tokens=12), greedy(plain, prompts(), 12))
-        drawn = [model.complete(TEXT, max_new_tokens=12, temperature=1.5, top_p=0.9, seed=4) for _ in range(2)]
-        assert drawn[0] == drawn[1] != model.complete(TEXT, max_new_tokens=12)
+        drawn = []
+        for _ in range(2):
+            torch.manual_seed(4)
+            drawn.append(model.generate(TEXT, max_new_tokens=12, do_sample=True, temperature=1.5, top_p=0.9))
+        assert drawn[0] == drawn[1] != model.generate(TEXT, max_new_tokens=12)
 
 
 def test_split_mode_leaves_the_server_no_ids_and_no_tables(split: tuple[Path, Path]) -> None:
@@ -241,7 +248,7 @@ def test_split_mode_says_what_it_does_not_do(split: tuple[Path, Path], key: Key)
     with pytest.raises(CheckpointError, match="layers alone"):
         EncryptedModel.from_pretrained(server, key=key)
     model = EncryptedModel.from_pretrained(client, key=key, server=server)
-    for call in (lambda: model(prompts()), lambda: model.encode([TEXT]), lambda: model.classify([TEXT])):
+    for call in (lambda: model(prompts()), lambda: model.encode([TEXT])):
         with pytest.raises(InputError, match="a split checkpoint generates"):
             call()
 
@@ -317,11 +324,14 @@ def test_classification(tmp_path: Path, key: Key) -> None:
     types = torch.zeros_like(prompts())
     types[:, 5:] = 1
     due = plain(prompts(), token_type_ids=types).logits.detach()
-    found = model.classify(prompts(), token_type_ids=types).logits
+    found = model(prompts(), token_type_ids=types).logits
     assert torch.allclose(found, due, atol=2e-5 * float(due.abs().max()))
     text = plain(torch.tensor([make_tokenizer()(TEXT)["input_ids"]])).logits.detach()
-    assert torch.allclose(model.classify([TEXT]).logits, text, atol=2e-5 * float(due.abs().max()))
-    assert model.labels == ["spam", "ham", "eggs"]
+    assert model.tokenizer is not None
+    assert torch.allclose(
+        model(**model.tokenizer([TEXT], return_tensors="pt")).logits, text, atol=2e-5 * float(due.abs().max())
+    )
+    assert model.id2label == names
 
 
 def test_images(tmp_path: Path, key: Key) -> None:
@@ -336,12 +346,12 @@ def test_images(tmp_path: Path, key: Key) -> None:
     model = EncryptedModel.from_pretrained(tmp_path / "out", key=key)
     images = torch.rand(2, 3, 16, 16)
     due = plain(images).logits.detach()
-    found = model.classify(pixel_values=images).logits
+    found = model(pixel_values=images).logits
     assert torch.allclose(found, due, atol=1e-4 * float(due.abs().max()))
     with pytest.raises(InputError, match="one of them"):
-        model.classify()
+        model()
     with pytest.raises(InputError, match="floating-point"):
-        model.classify(pixel_values=images.int())
+        model(pixel_values=images.int())
 
 
 def test_mistakes_are_told_before_anything_runs(model: EncryptedModel, encrypted: Path, key: Key) -> None:
@@ -358,9 +368,9 @@ def test_mistakes_are_told_before_anything_runs(model: EncryptedModel, encrypted
     with pytest.raises(InputError, match="has room for 64 together"):
         model.generate(prompts(), max_new_tokens=60)
     with pytest.raises(InputError, match="temperature"):
-        model.complete(TEXT, temperature=-1)
+        model.generate(TEXT, max_new_tokens=2, do_sample=True, temperature=-1)
     with pytest.raises(InputError, match="prompt is empty"):
-        model.complete([])
+        model.generate(torch.empty(1, 0, dtype=torch.int64), max_new_tokens=2)
     with pytest.raises(ConfigurationError, match="needs certificates"):
         EncryptedModel.from_pretrained(encrypted, key=key, server="example.org:7110")
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -375,4 +385,4 @@ def test_without_a_tokenizer_ids_still_work(tmp_path: Path, base: Path, key: Key
     model = EncryptedModel.from_pretrained(tmp_path / "out", key=key)
     assert torch.equal(model.generate(prompts(), max_new_tokens=5), greedy(plain, prompts(), 5))
     with pytest.raises(CheckpointError, match="encrypted without a tokenizer"):
-        model.complete(TEXT)
+        model.generate(TEXT, max_new_tokens=2)

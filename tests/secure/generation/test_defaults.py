@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from secure.api import PrivateModel
 from secure.connection import Parties
 from secure.generation.defaults import NOT_SERVED, NOT_SERVED_OF_SAMPLING
-from secure.generation.sampling import GenerationOptions
+from secure.generation.options import GenerationOptions
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words

@@ -12,12 +12,13 @@ from transformers import PreTrainedTokenizerFast, TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
 from secure.api import PrivateModel
-from secure.connection import Parties, launch
+from secure.connection import Parties
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.secure.fakes import InProcessClient
 from tests.secure.letters import LETTERS, due, save_tokenizer
+from tests.secure.running import Running
 
 
 @pytest.fixture(scope="module")
@@ -250,34 +251,36 @@ def test_prompts_that_are_no_tensor_are_refused(model: PrivateModel) -> None:
 
 
 @pytest.mark.processes
-def test_generation_by_three_processes(folder: Path, reference: Any) -> None:
+@pytest.mark.xdist_group("parties")
+def test_generation_by_three_processes(folder: Path, reference: Any, beaver: Running) -> None:
     ids = words(1, 4)
-    with launch() as parties:
-        expected = due(reference, ids, max_new_tokens=8, eos_token_id=60)
-        held = PrivateModel.from_pretrained(folder, parties=parties, weights="server")
-        assert torch.equal(held.generate(ids, max_new_tokens=8, eos_token_id=60), expected)
-        report = held.report
-        assert sum(row.online_bytes for row in report.rows) == report.online_bytes
-        # P0 alone sends what P1 multiplies: one-hot vectors as long as the table, and in two layers what GELU gave and
-        # what queries, keys and values are made of.
-        sent = {role: report.roles[role].bytes_sent[peer] for role, peer in (("p0", "p1"), ("p1", "p0"))}
-        assert sent["p0"] - sent["p1"] == (4 + 7) * (3 * (61 + 20) + 8 * 2 * (96 + 24))
-        model = PrivateModel.from_pretrained(folder, parties=parties)
-        assert torch.equal(model.generate(ids, max_new_tokens=8, eos_token_id=60), expected)
-        # The same parties after a session that ended early.
-        first = next(iter(model.stream(ids, max_new_tokens=12, eos_token_id=60)))
-        assert model.generate(ids, max_new_tokens=1, eos_token_id=60)[0, -1] == first[0]
+    parties = beaver.parties
+    expected = due(reference, ids, max_new_tokens=8, eos_token_id=60)
+    held = PrivateModel.from_pretrained(folder, parties=parties, weights="server")
+    assert torch.equal(held.generate(ids, max_new_tokens=8, eos_token_id=60), expected)
+    report = held.report
+    assert sum(row.online_bytes for row in report.rows) == report.online_bytes
+    # P0 alone sends what P1 multiplies: one-hot vectors as long as the table, and in two layers what GELU gave and
+    # what queries, keys and values are made of.
+    sent = {role: report.roles[role].bytes_sent[peer] for role, peer in (("p0", "p1"), ("p1", "p0"))}
+    assert sent["p0"] - sent["p1"] == (4 + 7) * (3 * (61 + 20) + 8 * 2 * (96 + 24))
+    model = PrivateModel.from_pretrained(folder, parties=parties)
+    assert torch.equal(model.generate(ids, max_new_tokens=8, eos_token_id=60), expected)
+    # The same parties after a session that ended early.
+    first = next(iter(model.stream(ids, max_new_tokens=12, eos_token_id=60)))
+    assert model.generate(ids, max_new_tokens=1, eos_token_id=60)[0, -1] == first[0]
 
 
 @pytest.mark.processes
-def test_generation_by_three_processes_without_a_dealer(folder: Path, reference: Any) -> None:
+@pytest.mark.xdist_group("parties")
+def test_generation_by_three_processes_without_a_dealer(folder: Path, reference: Any, replicated: Running) -> None:
     ids, mask = padded_at_the_start(words(2, 5))
     expected = due(reference, ids, mask, max_new_tokens=6)
-    with launch(protocol="replicated") as parties:
-        model = PrivateModel.from_pretrained(folder, parties=parties)
-        assert torch.equal(model.generate(ids, mask, max_new_tokens=6), expected)
-        assert torch.equal(model.generate(ids, mask, max_new_tokens=6, reveal="token"), expected)
-        assert model.report.dealer_bytes == 0 and model.report.rounds > 0
+    parties = replicated.parties
+    model = PrivateModel.from_pretrained(folder, parties=parties)
+    assert torch.equal(model.generate(ids, mask, max_new_tokens=6), expected)
+    assert torch.equal(model.generate(ids, mask, max_new_tokens=6, reveal="token"), expected)
+    assert model.report.dealer_bytes == 0 and model.report.rounds > 0
 
 
 def test_a_scale_of_the_stream_is_that_of_the_split_folder(folder: Path, parties: Parties, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from secure.parties.transport.tls import make_certificates
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.families import family
 from tests.models.decoders import save_decoder, words
+from tests.secure.running import Running, peak_bytes
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("parties")]
 
 WIDTH, LAYERS = 512, 10
 LAYER_BYTES = 12 * WIDTH**2 * 16
@@ -47,21 +48,10 @@ def served_from(folder: Path, protocol: str) -> Path:
     return path
 
 
-def peak_bytes(process: int) -> int:
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-@pytest.fixture(scope="module")
-def idle_bytes() -> int:
-    """The peak of a party without a model."""
-    with launch() as launcher:
-        return max(peak_bytes(process) for process in launcher.process_ids.values())
-
-
-@pytest.mark.parametrize("protocol", ["beaver", pytest.param("replicated", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["beaver", "replicated"])
 def test_peak_memory_is_what_is_allowed(
-    protocol: str, model: tuple[Path, Any], idle_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    protocol: str, model: tuple[Path, Any], beaver: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, reference = model
     split_checkpoint(folder, tmp_path / "split", protocol=protocol)
@@ -72,7 +62,7 @@ def test_peak_memory_is_what_is_allowed(
     (tmp_path / "disk").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "disk"))
     lines: list[str] = []
-    allowed = idle_bytes + LEFT_BYTES + LOADING_BYTES + VECTOR_BYTES
+    allowed = beaver.idle_bytes + LEFT_BYTES + LOADING_BYTES + VECTOR_BYTES
     with (
         launch(
             served_from(tmp_path, protocol), log=lambda role, line: lines.append(f"{role} {line}"), memory_bytes=allowed
@@ -97,9 +87,9 @@ def test_peak_memory_is_what_is_allowed(
     assert {role.strip("'") for role, *_ in told} == set(peaks)
 
 
-def test_an_upload_beyond_the_limit_is_refused(model: tuple[Path, Any], idle_bytes: int) -> None:
+def test_an_upload_beyond_the_limit_is_refused(model: tuple[Path, Any], beaver: Running) -> None:
     with (
-        secure.launch(memory_bytes=idle_bytes + LEFT_BYTES + LOADING_BYTES + VECTOR_BYTES) as parties,
+        secure.launch(memory_bytes=beaver.idle_bytes + LEFT_BYTES + LOADING_BYTES + VECTOR_BYTES) as parties,
         pytest.raises(CheckpointError, match=r"the share of p\d has 2\d\d MB, .* of its memory are free .*dir instead"),
     ):
         secure.PrivateModel.from_pretrained(model[0], parties=parties)

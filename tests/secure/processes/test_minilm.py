@@ -22,54 +22,35 @@ from secure.protocols.core.errors import PartyUnreachable
 from secure.tokens import load_tokenizer
 from tests.checkout import ROOT
 from tests.secure.conftest import VOCABULARY, plain_embeddings, plain_outputs
+from tests.secure.running import Running, processes_with
 
 HIDDEN_ERROR = 5e-3
 
 pytestmark = pytest.mark.processes
 
 
-def processes_with(argument: str) -> list[int]:
-    """Ids of the running processes that have `argument` in their command line."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if argument.encode() in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it has ended
-    return found
-
-
-def test_private_model_on_three_processes(
-    checkpoint: Path, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    logged: list[tuple[str, str]] = []
-    with secure.launch(log=lambda role, line: logged.append((role, line))) as parties:
-        assert len(processes_with(str(tmp_path))) == 3
-        model = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="private")
-        ids = torch.randint(0, len(VOCABULARY), (2, 6), generator=torch.Generator().manual_seed(1))
-        mask = torch.ones_like(ids)
-        mask[0, 4:] = 0
-        ours, theirs = model(input_ids=ids, attention_mask=mask), plain_outputs(reference, ids, mask)
-        assert float((ours.last_hidden_state - theirs.last_hidden_state)[mask.bool()].abs().max()) < HIDDEN_ERROR
-        assert float((ours.pooler_output - theirs.pooler_output).abs().max()) < HIDDEN_ERROR
-        check_report(model.report)
-        sentences = ["the cat sat", "rain", "a dog is warm ."]
-        embeddings = model.encode(sentences, batch_size=2)
-        expected = plain_embeddings(reference, load_tokenizer(checkpoint), sentences)
-        assert float((embeddings - expected).abs().max()) < HIDDEN_ERROR
-        assert model.report.sessions == 2
-        public = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="public")
-        assert float((public.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
-        held = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="server")
-        assert float((held.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
-        assert sum(row.online_bytes for row in held.report.rows) == held.report.online_bytes > 0
-        model.unload()
-    assert {role for role, _ in logged} == {"p0", "p1", "dealer"}
-    assert processes_with(str(tmp_path)) == []
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.xdist_group("parties")
+def test_private_model_on_three_processes(checkpoint: Path, reference: Any, beaver: Running) -> None:
+    parties = beaver.parties
+    model = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="private")
+    ids = torch.randint(0, len(VOCABULARY), (2, 6), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, 4:] = 0
+    ours, theirs = model(input_ids=ids, attention_mask=mask), plain_outputs(reference, ids, mask)
+    assert float((ours.last_hidden_state - theirs.last_hidden_state)[mask.bool()].abs().max()) < HIDDEN_ERROR
+    assert float((ours.pooler_output - theirs.pooler_output).abs().max()) < HIDDEN_ERROR
+    check_report(model.report)
+    sentences = ["the cat sat", "rain", "a dog is warm ."]
+    embeddings = model.encode(sentences, batch_size=2)
+    expected = plain_embeddings(reference, load_tokenizer(checkpoint), sentences)
+    assert float((embeddings - expected).abs().max()) < HIDDEN_ERROR
+    assert model.report.sessions == 2
+    public = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="public")
+    assert float((public.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
+    held = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="server")
+    assert float((held.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
+    assert sum(row.online_bytes for row in held.report.rows) == held.report.online_bytes > 0
+    model.unload()
 
 
 def check_report(report: secure.Report) -> None:

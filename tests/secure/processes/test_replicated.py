@@ -15,10 +15,10 @@ from secure.connection import Parties
 from secure.models.checkpoint.conversion import split_checkpoint
 from secure.parties.config import settings_toml
 from secure.parties.launcher import free_addresses, launch
-from secure.parties.transport.tls import make_certificates
 from secure.split import share_files
 from secure.tokens import load_tokenizer
 from tests.secure.conftest import VOCABULARY, plain_embeddings, plain_outputs
+from tests.secure.running import Running
 
 HIDDEN_ERROR = 5e-3
 ROLES = ("p0", "p1", "p2")
@@ -26,29 +26,28 @@ ROLES = ("p0", "p1", "p2")
 pytestmark = pytest.mark.processes
 
 
-def test_private_model_on_three_computing_processes(checkpoint: Path, reference: Any, tmp_path: Path) -> None:
-    logged: list[tuple[str, str]] = []
-    with secure.launch(protocol="replicated", log=lambda role, line: logged.append((role, line))) as parties:
-        model = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, protocol="replicated")
-        ids = torch.randint(0, len(VOCABULARY), (2, 6), generator=torch.Generator().manual_seed(1))
-        mask = torch.ones_like(ids)
-        mask[0, 4:] = 0
-        ours, theirs = model(input_ids=ids, attention_mask=mask), plain_outputs(reference, ids, mask)
-        assert float((ours.last_hidden_state - theirs.last_hidden_state)[mask.bool()].abs().max()) < HIDDEN_ERROR
-        check_report(model.report)
-        sentences = ["the cat sat", "rain", "a dog is warm ."]
-        expected = plain_embeddings(reference, load_tokenizer(checkpoint), sentences)
-        assert float((model.encode(sentences, batch_size=2) - expected).abs().max()) < HIDDEN_ERROR
-        public = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="public")
-        assert float((public.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
-        with pytest.raises(
-            secure.errors.ConfigurationError, match="these parties compute by the protocol 'replicated'"
-        ):
-            secure.PrivateModel.from_pretrained(checkpoint, parties=parties, protocol="beaver")
-        split_checkpoint(checkpoint, tmp_path / "two")
-        with pytest.raises(secure.errors.CheckpointError, match=r"was split for the protocol 'beaver'"):
-            secure.PrivateModel.from_pretrained(tmp_path / "two", parties=parties)
-    assert {role for role, _ in logged} == set(ROLES)
+@pytest.mark.xdist_group("parties")
+def test_private_model_on_three_computing_processes(
+    checkpoint: Path, reference: Any, tmp_path: Path, replicated: Running
+) -> None:
+    parties = replicated.parties
+    model = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, protocol="replicated")
+    ids = torch.randint(0, len(VOCABULARY), (2, 6), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, 4:] = 0
+    ours, theirs = model(input_ids=ids, attention_mask=mask), plain_outputs(reference, ids, mask)
+    assert float((ours.last_hidden_state - theirs.last_hidden_state)[mask.bool()].abs().max()) < HIDDEN_ERROR
+    check_report(model.report)
+    sentences = ["the cat sat", "rain", "a dog is warm ."]
+    expected = plain_embeddings(reference, load_tokenizer(checkpoint), sentences)
+    assert float((model.encode(sentences, batch_size=2) - expected).abs().max()) < HIDDEN_ERROR
+    public = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="public")
+    assert float((public.encode(sentences) - expected).abs().max()) < HIDDEN_ERROR
+    with pytest.raises(secure.errors.ConfigurationError, match="these parties compute by the protocol 'replicated'"):
+        secure.PrivateModel.from_pretrained(checkpoint, parties=parties, protocol="beaver")
+    split_checkpoint(checkpoint, tmp_path / "two")
+    with pytest.raises(secure.errors.CheckpointError, match=r"was split for the protocol 'beaver'"):
+        secure.PrivateModel.from_pretrained(tmp_path / "two", parties=parties)
 
 
 def check_report(report: secure.Report) -> None:
@@ -72,18 +71,13 @@ def test_a_killed_party_is_named(checkpoint: Path, victim: str) -> None:
             model.encode(["the cat sat"])
 
 
-def test_parties_of_another_protocol_refuse(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("parties")
+def test_parties_of_another_protocol_refuse(checkpoint: Path, tmp_path: Path, replicated: Running) -> None:
     """A client whose settings name the other protocol, at the same addresses, with the same authority's certificate."""
-    addresses = free_addresses((*ROLES, "dealer"))
-    make_certificates(tmp_path / "certs", roles=(*ROLES, "dealer", "client", "owner"))
-    for name in ("replicated", "beaver"):
-        text = settings_toml(addresses, tmp_path / "certs", protocol=name)
-        (tmp_path / f"{name}.toml").write_text(text)
-    with (
-        secure.launch(tmp_path / "replicated.toml"),
-        secure.connect(tmp_path / "beaver.toml") as parties,
-        pytest.raises(secure.errors.SessionError) as caught,
-    ):
+    settings = replicated.settings
+    addresses = {role: settings.parties[role].address for role in ("p0", "p1")} | free_addresses(["dealer"])
+    (tmp_path / "beaver.toml").write_text(settings_toml(addresses, settings.tls_dir))
+    with secure.connect(tmp_path / "beaver.toml") as parties, pytest.raises(secure.errors.SessionError) as caught:
         secure.PrivateModel.from_pretrained(checkpoint, parties=parties)
     # The dealer is not there at all; p0 and p1 are, and say why they refuse.
     assert "dealer" in str(caught.value) or "protocol differs" in str(caught.value)

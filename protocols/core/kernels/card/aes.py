@@ -10,20 +10,20 @@ from __future__ import annotations
 from functools import cache, partial
 
 import torch
+import triton.language as tl
 from torch import Tensor
 
-from secure.protocols.core.kernels.card.compiler import HAS_TRITON, Block, Number, Pointer, launch, loop, places
-
-if HAS_TRITON:
-    import triton.language as tl
+from secure.protocols.core import aes
+from secure.protocols.core.aes import Keystream
+from secure.protocols.core.kernels.card.compiler import Block, Number, Pointer, launch, loop, places
 
 _ROUNDS = 10
 _BLOCK = 256
 _BLOCK_BYTES = 16
 
 
-def round_keys(key: bytes, device: torch.device) -> Tensor:
-    """What `counter_mode` takes of a key. Shapes: 16 bytes -> int32 [44]. As secret as the key."""
+def _round_keys(key: bytes, device: torch.device) -> Tensor:
+    """The keys of all rounds. Shapes: 16 bytes -> int32 [44]. As secret as the key."""
     box = _substitution()
     words = [key[i : i + 4] for i in range(0, len(key), 4)]
     constant = 1
@@ -37,8 +37,14 @@ def round_keys(key: bytes, device: torch.device) -> Tensor:
     return torch.frombuffer(bytearray(b"".join(words)), dtype=torch.int32).to(device)
 
 
-def counter_mode(keys: Tensor, gate: int, label: int, count: int) -> Tensor:
-    """`count` bytes of the stream whose nonce is the gate in 64 bits and the label in 32. Shapes: -> uint8 [count]."""
+@aes.keystream.on_card
+def keystream(key: bytes, device: torch.device) -> Keystream:
+    """As `aes.keystream`."""
+    return partial(_stream, _round_keys(key, device))
+
+
+def _stream(keys: Tensor, gate: int, label: int, count: int) -> Tensor:
+    """`count` bytes of a nonce's stream, from round keys. Shapes: int32 [44] -> uint8 [count]."""
     blocks = -(-count // _BLOCK_BYTES)
     stream = torch.empty(blocks * _BLOCK_BYTES, dtype=torch.uint8, device=keys.device)
     if blocks:

@@ -1,24 +1,17 @@
-"""Triton, the compiler of loops for graphics cards, and whether this machine has it."""
+"""Triton, the compiler of loops for graphics cards, and whether it can be used on this machine."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # PyTorch for CPUs comes without it
-    HAS_TRITON = False
-else:
-    HAS_TRITON = True
-
-if TYPE_CHECKING or not HAS_TRITON:
+if TYPE_CHECKING:
     Pointer = Any
     Number = Any
     Block = Any
@@ -28,15 +21,11 @@ else:  # what loops take and give, in words that Triton accepts in their signatu
 BLOCK = 512
 """Elements that one program of a loop works on."""
 
-
 _LOG = logging.getLogger("protocols")
 
 
-@cache
 def runs(device: torch.device) -> bool:
-    """Whether a loop runs on a card, tried once: Triton wants a C compiler on the host, and a card of some age."""
-    if not HAS_TRITON:
-        return False
+    """Whether a loop runs on a card, by trying: Triton wants a C compiler on the host, and a card of some age."""
     try:
         launch(_copied, 1, torch.ones(1, device=device), torch.empty(1, device=device))
     except Exception as error:  # of many kinds, and none is worth more than to do without
@@ -51,7 +40,7 @@ def loop(function: Callable[..., Any], *, any_value: tuple[str, ...] = ()) -> An
 
     any_value: arguments for which the number one and multiples of 16 are not kinds of their own.
     """
-    return triton.jit(function, do_not_specialize=any_value) if HAS_TRITON else function
+    return triton.jit(function, do_not_specialize=any_value)
 
 
 def launch(
@@ -69,7 +58,12 @@ def launch(
     block: elements that one program works on. constants: what the loop is compiled for.
     """
     with torch.cuda.device_of(first):  # of several cards, the one where the tensors are
-        kernel[(-(-count // block), *others)](first, *arguments, count, **constants, block=block)
+        start(kernel, (-(-count // block), *others), (first, *arguments, count), constants | {"block": block})
+
+
+def start(kernel: Any, grid: tuple[int, ...], arguments: tuple[Tensor | int, ...], constants: dict[str, int]) -> None:
+    """Start a loop's programs, as many as the grid has."""
+    kernel[grid](*arguments, **constants)
 
 
 @loop

@@ -1,4 +1,4 @@
-"""The compiler of loops, and whether this machine has it."""
+"""The compiler of loops for the CPU, and how steps call what it made of them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,26 @@ import platform
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
+import numba
+import numpy as np
 import torch
-from numpy.typing import NDArray
+from numba.extending import register_jitable
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
 
 Loop = Callable[..., Any]
-
-try:
-    import llvmlite.binding as llvm
-    import numba
-    from numba.extending import register_jitable
-except ImportError:  # missing, or not made for this numpy
-    HAS_COMPILER = False
-else:
-    HAS_COMPILER = True
-
 Array = NDArray[Any]
+Input = Tensor | Array | int | np.uint8
+
 SPAN = 2048
 """Elements of a result that are worked on in one go: they stay in the first-level cache."""
 
 
-def serve(device: torch.device) -> bool:
-    """Whether the loops here compute on this device. Where they do not, the plain torch form of each does."""
-    return HAS_COMPILER and device.type == "cpu"
-
-
 def part(function: Loop) -> Loop:
     """What loops call. What was kept on disk does not notice a change of a part in another file: rename it then."""
-    return register_jitable(function) if HAS_COMPILER else function
+    found: Loop = register_jitable(function)
+    return found
 
 
 @functools.cache
@@ -46,3 +39,30 @@ def compiled(function: Loop) -> Loop:
         vars(numba.config).update(CPU_NAME="sapphirerapids", CPU_FEATURES=features)
     found: Loop = numba.njit(nogil=True, cache=True)(function)
     return found
+
+
+def array(x: Tensor) -> Array:
+    """A tensor's memory as a loop reads it, in the order of its elements; copied where they lie in another order."""
+    found: Array = x.contiguous().numpy()
+    return found
+
+
+def elements(x: Tensor) -> Array:
+    """What `array` gives, without its shape. Shapes: any -> [numel]."""
+    return array(x).reshape(-1)
+
+
+def run(loop: Loop, *inputs: Input, into: tuple[Tensor | Array, ...]) -> None:
+    """Run a loop over its inputs and what it writes to, which it takes last."""
+    read = (array(x) if isinstance(x, Tensor) else x for x in inputs)
+    compiled(loop)(*read, *(x.numpy() if isinstance(x, Tensor) else x for x in into))
+
+
+def computed(loop: Loop, *inputs: Input, shape: tuple[int, ...], dtype: DTypeLike = np.int64) -> Tensor:
+    """What a loop writes to a result of this shape, element by element.
+
+    numpy allocates it: unlike torch, it asks for huge pages where a result is large.
+    """
+    out: Array = np.empty(shape, dtype=dtype)
+    run(loop, *inputs, into=(out,))
+    return torch.from_numpy(out)

@@ -11,13 +11,20 @@ import torch
 
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import GenerationLimits, Sampling, ServerBusy
+from secure.parties.encrypted.engine import GenerationLimits, Sampling
 from secure.parties.encrypted.server import GenerationServer
-from secure.parties.encrypted.service import ServerUnreachable, make_generation_certificates
+from secure.parties.encrypted.service import make_generation_certificates
 from secure.parties.launcher import free_addresses
-from secure.parties.process.exit_codes import PortInUse
 from secure.parties.transport import tls
-from secure.protocols.core.errors import ConfigurationError, HandshakeError, InputError, PartyLost
+from secure.protocols.core.errors import (
+    ConfigurationError,
+    HandshakeError,
+    InputError,
+    PartyLost,
+    PortInUse,
+    ServerBusy,
+    ServerUnreachable,
+)
 from tests.secure.ee.serving.conftest import Start, drain
 from tests.secure.ee.serving.fakes import KEY_CHECK, FakeEngine, Relay
 from tests.secure.ee.serving.tiny import Tiny

@@ -14,8 +14,7 @@ from secure.ee.http.server import ids_app
 from secure.http.api_keys import find_api_key
 from secure.http.host import HttpServer, authority_file, check_exposure
 from secure.parties.encrypted.engine import Admission, GenerationEngine, GenerationLimits
-from secure.parties.process.exit_codes import PortInUse
-from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.errors import ConfigurationError, PortInUse
 from tests.secure.ee.serving.fakes import FakeEngine
 
 ServeHttp = Callable[..., int]

@@ -27,8 +27,8 @@ from secure.ee.http.backends import GrpcBackend, Offer
 from secure.ee.http.server import ids_app
 from secure.ee.http.serving import make_backend
 from secure.parties.encrypted.engine import Admission, GenerationLimits
-from secure.parties.process.exit_codes import ExitCode, PortInUse
-from secure.protocols.core.errors import CheckpointError, ConfigurationError, SecureInferenceError
+from secure.parties.process.exit_codes import ExitCode
+from secure.protocols.core.errors import CheckpointError, ConfigurationError, PortInUse, SecureInferenceError
 from secure.protocols.equivariant.key import Key
 from tests.secure.ee.serving.fakes import Relay
 from tests.secure.ee.serving.tiny import POSITIONS, Tiny

@@ -14,7 +14,7 @@ import secure
 import secure.cli.main
 from secure.parties.config import parse_settings
 from tests.checkout import ROOT
-from tests.documents import DOCUMENTS, anchors, blocks, inline_commands, links, read, shell_commands
+from tests.docs.pages import DOCUMENTS, anchors, blocks, inline_commands, links, read, shell_commands
 
 README_BYTES = 8000
 PROGRAMS = {"secure": secure.cli.main.app, "bench": bench.__main__.app}

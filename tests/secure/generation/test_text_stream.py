@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure.ee.client.text_stream import StopStrings, TextStream
+from secure.generation.text_stream import StopStrings, TextStream
 from tests.secure.ee.serving.tiny import make_tokenizer
 
 TOKENIZER = make_tokenizer()

@@ -1,25 +1,28 @@
-"""Local steps of gates on a card, as `secure.protocols.core.local` explains them."""
+"""Local steps of gates on a card: shifts, lifts, and what opened bits select."""
 
 from __future__ import annotations
 
 import torch
+import triton.language as tl
 from torch import Tensor
 
-from secure.protocols.core.kernels.card.compiler import HAS_TRITON, Block, Number, Pointer, launch, loop, places
+from secure.protocols.core import integer_functions
+from secure.protocols.core.kernels import selection
+from secure.protocols.core.kernels.card.compiler import Block, Number, Pointer, launch, loop, places
+from secure.protocols.core.kernels.selection import Straight
 
-if HAS_TRITON:
-    import triton.language as tl
 
-
+@selection.select.on_card
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
-    """As `local.select`."""
+    """As `selection.select`."""
     result = torch.empty_like(masked)
     launch(_select, result.numel(), bit.contiguous(), shared.contiguous(), masked.contiguous(), result)
     return result
 
 
+@selection.shift_opened.on_card
 def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
-    """As `local.shift_opened`."""
+    """As `selection.shift_opened`."""
     opened = opened.contiguous()
     result = torch.empty_like(opened)
     kept = (1 << (bits - shift)) - 1 if shift else -1
@@ -27,49 +30,55 @@ def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
     return result
 
 
+@selection.lift.on_card
 def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bool) -> Tensor:
-    """As `local.lift`."""
+    """As `selection.lift`."""
     opened = opened.contiguous()
     result = torch.empty_like(opened)
     launch(_lift, result.numel(), opened, mask.contiguous(), mask_top.contiguous(), result, bits, first=first)
     return result
 
 
+@selection.lines.on_card
 def lines(
     opened: Tensor,
-    mask: Tensor,
+    mask: Tensor | None,
     bits: Tensor,
     bit_masks: Tensor,
-    masked: Tensor,
-    place: Tensor,
+    masked: Tensor | None,
+    sloped: list[int],
     constants: Tensor,
     slopes: Tensor,
     *,
     first: bool,
 ) -> Tensor:
-    """As `local.lines`; place: of each piece, its position in masked, or -1. Without slopes mask is not read."""
+    """As `selection.lines`. Without slopes neither mask nor masked is read."""
     result = torch.empty_like(opened, memory_format=torch.contiguous_format)
-    tensors = (t.contiguous() for t in (opened, mask, bits, bit_masks, masked, place, constants, slopes))
+    place = integer_functions.numbers(selection.places_of(sloped, len(bits)), opened.device)
+    read = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
+    tensors = (t.contiguous() for t in (opened, *read, place, constants, slopes))
     launch(_lines, result.numel(), *tensors, result, len(bits), first=first)
     return result
 
 
+@selection.smooth.on_card
 def smooth(
     opened: Tensor,
-    mask: Tensor,
+    mask: Tensor | None,
     series: Tensor,
     bits: Tensor,
     bit_masks: Tensor,
     of_middle: tuple[Tensor, Tensor, Tensor, Tensor],
-    of_upper: Tensor,
-    lines: tuple[int, int, int, int],
+    of_upper: Tensor | None,
+    lines: Straight,
     series_bits: int,
     *,
     first: bool,
 ) -> Tensor:
-    """As `local.smooth`; where the slopes are zero, of mask and of_upper anything that can be read."""
+    """As `selection.smooth`. What a slope of zero multiplies may be anything."""
+    own, above = (opened if missing is None else missing for missing in (mask, of_upper))
     result = torch.empty_like(opened, memory_format=torch.contiguous_format)
-    tensors = (t.contiguous() for t in (opened, mask, series, bits, bit_masks, *of_middle, of_upper))
+    tensors = (t.contiguous() for t in (opened, own, series, bits, bit_masks, *of_middle, above))
     launch(_smooth, result.numel(), *tensors, result, *lines, series_bits, first=first)
     return result
 

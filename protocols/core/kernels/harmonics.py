@@ -1,9 +1,9 @@
 """Trigonometric sums of a masked number, in integers: cosines and sines of multiples of its angle.
 
 With c = x + r public, cos(w x) is cos(w c) cos(w r) + sin(w c) sin(w r). The dealer shares cosines and sines of r, the
-parties multiply them by those of c. Both come from here, from the tables of `tables` and repeated rotation, so that
-every machine finds the same integers. There is one compiled loop for each side, on the CPU and on graphics cards, and
-the same in plain torch.
+parties multiply them by those of c. Both come from here, from the tables of `integer_functions` and repeated rotation,
+so that every machine finds the same integers. Each side is a step with compiled loops in `cpu/harmonics.py` and
+`card/harmonics.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import integer_functions
-from secure.protocols.core.kernels import card, cpu
+from secure.protocols.core.kernels.dispatch import step
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,13 @@ class Harmonics:
         )
 
 
+@step
 def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
     """cos and sin of every harmonic of x, times 2^(26 - less), rounded. Shapes: int64 [n] -> [H, 2, J, n]."""
-    count = len(harmonics.numbers)
-    if card.serve(x.device):
-        periods, rows, step, angles = _arguments(x, harmonics)
-        return card.harmonics(x, periods, rows, count, step, angles, integer_functions.SCALE_BITS, less)
-    if not cpu.serve(x.device):
-        return basis_reference(x, harmonics, less)
-    return torch.from_numpy(cpu.harmonics(count, *_arrays(x, harmonics), integer_functions.SCALE_BITS, less))
-
-
-def basis_reference(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
-    """`basis` in plain torch."""
     return integer_functions.rounded(torch.stack([torch.stack(wave) for wave in _waves(x, harmonics)]), less)
 
 
+@step
 def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor) -> None:
     """result += sum over J and harmonics of a cos(w (x - r)) + b sin(w (x - r)), where a bit of J chooses one or none.
 
@@ -67,19 +58,6 @@ def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, va
     ρ sin wr; or of cos wr and sin wr alone, where every sum is taken: then value is zero.
     Shapes: result, x int64 [n]; factors int64 [H, 2, J]; value uint8 [J, n]; shares int64 [H, 4 or 2, J, n].
     """
-    if card.serve(x.device):
-        card.add_harmonics(x, *_arguments(x, harmonics), integer_functions.SCALE_BITS, factors, value, shares, result)
-    elif cpu.serve(x.device):
-        others = factors.numpy(), value.contiguous().numpy(), shares.contiguous().numpy(), result.numpy()
-        cpu.add_harmonics(*_arrays(x, harmonics), integer_functions.SCALE_BITS, *others)
-    else:
-        add_sum_reference(result, x, harmonics, factors, value, shares)
-
-
-def add_sum_reference(
-    result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor
-) -> None:
-    """`add_sum` in plain torch."""
     chosen = value.to(torch.bool)
     for (cos, sin), (a, b), of_harmonic in zip(_waves(x, harmonics), factors.unsqueeze(-1), shares, strict=True):
         pairs = of_harmonic.reshape(2, -1, *value.shape)
@@ -102,13 +80,7 @@ def _waves(x: Tensor, harmonics: Harmonics) -> list[tuple[Tensor, Tensor]]:
     return waves
 
 
-def _arguments(x: Tensor, harmonics: Harmonics) -> tuple[Tensor, Tensor, int, Tensor]:
-    """What the loops take beside x, on its device: periods, rows, step, angles."""
-    periods, rows = (integer_functions.numbers(values, x.device) for values in (harmonics.periods, harmonics.rows))
-    return periods, rows, harmonics.step, integer_functions.angles(x.device)
-
-
-def _arrays(x: Tensor, harmonics: Harmonics) -> tuple[cpu.Array, cpu.Array, cpu.Array, int, cpu.Array]:
-    """What both loops on the CPU take first."""
-    periods, rows, step, angles = _arguments(x, harmonics)
-    return x.contiguous().numpy(), periods.numpy(), rows.numpy(), step, angles.numpy()
+def loop_arguments(harmonics: Harmonics, device: torch.device) -> tuple[Tensor, Tensor, int, Tensor]:
+    """What the compiled loops take of harmonics, on their device: periods, rows, step, the tables of angles."""
+    periods, rows = (integer_functions.numbers(values, device) for values in (harmonics.periods, harmonics.rows))
+    return periods, rows, harmonics.step, integer_functions.angles(device)

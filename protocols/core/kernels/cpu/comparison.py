@@ -1,43 +1,15 @@
-"""Bit planes: transposition, and the two steps of a comparison."""
+"""The two steps of a comparison on the CPU, on bit planes."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from secure.protocols.core.kernels.cpu.compiler import SPAN, Array, compiled
+from secure.protocols.core.kernels import comparison
+from secure.protocols.core.kernels.cpu.compiler import SPAN, Array, array, elements, run
 
 _USUAL_DIGIT_BITS = 4
-
-
-def _transpose_bits(x: Array, lowest: int, planes: Array) -> None:
-    """Bit lowest + j of element i to bit i of plane j. Shapes: uint64 [R, n], uint8 [R, count, ceil(n / 8)]."""
-    rows, elements = x.shape
-    count = planes.shape[1]
-    # Eight bytes, one of each element: an 8 x 8 matrix of bits in a word.
-    words = np.empty(SPAN, dtype=np.uint64)
-    members = words.view(np.uint8)
-    for r in range(rows):
-        for first in range(0, count, 8):
-            for start in range(0, planes.shape[2], SPAN):
-                width = min(SPAN, planes.shape[2] - start)
-                present = min(8 * width, elements - 8 * start)
-                source, shift = x[r, 8 * start : 8 * start + present], np.uint64(lowest + first)
-                for k in range(present):
-                    members[k] = source[k] >> shift
-                members[present : 8 * width] = 0
-                for i in range(width):
-                    # Transposed by swapping ever larger blocks.
-                    t = words[i]
-                    u = (t ^ (t >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
-                    t ^= u ^ (u << np.uint64(7))
-                    u = (t ^ (t >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
-                    t ^= u ^ (u << np.uint64(14))
-                    u = (t ^ (t >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
-                    words[i] = t ^ u ^ (u << np.uint64(28))
-                for j in range(min(8, count - first)):
-                    out, shift = planes[r, first + j, start : start + width], np.uint64(8 * j)
-                    for i in range(width):
-                        out[i] = words[i] >> shift
 
 
 def _leaves_of_four_bits(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
@@ -77,7 +49,7 @@ def _leaves_of_four_bits(not_c: Array, products: Array, one: int, less: Array, e
 
 
 def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) -> None:
-    """See `local.leaves`. Shapes: uint8 [J, digits, b, row], [2^b - 1, digits, row], two of [digits, J, row]."""
+    """See `comparison.leaves`. Shapes: uint8 [J, digits, b, row], [2^b - 1, digits, row], two of [digits, J, row]."""
     numbers, digits, bits, row = not_c.shape
     below = np.empty((1 << bits, row), dtype=np.uint8)
     same = np.empty((1 << bits, row), dtype=np.uint8)
@@ -103,7 +75,7 @@ def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) 
 def _merge(
     opened: Array, masks: Array, shared: Array, highest: Array, lowest: int, one: int, less: Array, equal: Array
 ) -> None:
-    """See `local.merge`; lowest is the first digit whose p was opened. Shapes: uint8 [.., n], [n] for the last two."""
+    """See `comparison.merge`; lowest is the first digit whose p was opened. Shapes: uint8 [.., n], [n] the last two."""
     size = (opened.shape[0] + 1 + lowest) // 2
     of_p = size - lowest
     count = 1 << of_p
@@ -162,26 +134,24 @@ def _merge(
         equal[span] = table[0, :length]
 
 
-def transpose_bits(x: Array, count: int, lowest: int) -> Array:
-    """Bit planes, from bit `lowest` on. Shapes: int64 [R, n] -> uint8 [R, count, ceil(n / 8)]."""
-    planes = np.empty((x.shape[0], count, (x.shape[1] + 7) // 8), dtype=np.uint8)
-    compiled(_transpose_bits)(np.ascontiguousarray(x).view(np.uint64), lowest, planes)
-    return planes
-
-
-def leaves(not_c: Array, products: Array, one: int) -> tuple[Array, Array]:
-    """`_leaves`, or the loop for four bits, compiled."""
+@comparison.leaves.on_cpu
+def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
+    """As `comparison.leaves`."""
     shape = products.shape[1], not_c.shape[0], products.shape[2]
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
     loop = _leaves_of_four_bits if not_c.shape[2] == _USUAL_DIGIT_BITS else _leaves
-    compiled(loop)(not_c, products, np.uint8(one), less, equal)
-    return less, equal
+    run(loop, not_c, products, np.uint8(comparison.share_of_ones(first=first)), into=(less, equal))
+    return torch.from_numpy(less), torch.from_numpy(equal)
 
 
+@comparison.merge.on_cpu
 def merge(
-    opened: Array, masks: Array, shared: Array, highest: Array, *, needs_equal: bool, one: int
-) -> tuple[Array, Array]:
-    """`_merge`, compiled; highest is [1, n]."""
-    less, equal = np.empty_like(highest[0]), np.empty_like(highest[0])
-    compiled(_merge)(opened, masks, shared, highest[0], 0 if needs_equal else 1, one, less, equal)
-    return less, equal
+    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
+) -> tuple[Tensor, Tensor]:
+    """As `comparison.merge`."""
+    less, equal = np.empty(highest.shape, dtype=np.uint8), np.empty(highest.shape, dtype=np.uint8)
+    count, lowest = highest.numel(), 0 if needs_equal else 1
+    planes = (array(t).reshape(-1, count) for t in (opened, masks, shared))
+    results = less.reshape(-1), equal.reshape(-1)
+    run(_merge, *planes, elements(highest), lowest, comparison.share_of_ones(first=first), into=results)
+    return torch.from_numpy(less), torch.from_numpy(equal)

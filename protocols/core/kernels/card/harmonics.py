@@ -1,87 +1,69 @@
-"""Trigonometric sums and powers of two on a card, as `secure.protocols.core.harmonics` and `tables` explain them."""
+"""Trigonometric sums on a card."""
 
 from __future__ import annotations
 
 import torch
+import triton.language as tl
 from torch import Tensor
 
-from secure.protocols.core.kernels.card.compiler import HAS_TRITON, Block, Number, Pointer, launch, loop, places
-from secure.protocols.core.kernels.card.steps import chosen
-
-if HAS_TRITON:
-    import triton.language as tl
+from secure.protocols.core.integer_functions import HALF_ANGLE, SCALE_BITS
+from secure.protocols.core.kernels import harmonics
+from secure.protocols.core.kernels.card.compiler import Block, Number, Pointer, launch, loop, places
+from secure.protocols.core.kernels.card.selection import chosen
+from secure.protocols.core.kernels.harmonics import Harmonics, loop_arguments
 
 _BLOCK = 128
 """Elements of one program: each of them takes many steps."""
 
 
-def harmonics(
-    x: Tensor, periods: Tensor, rows: Tensor, count: int, step: int, angles: Tensor, scale_bits: int, less: int
-) -> Tensor:
-    """As `harmonics.basis`, for `count` harmonics."""
-    result = torch.empty((count, 2, len(periods), x.numel()), dtype=torch.int64, device=x.device)
+@harmonics.basis.on_card
+def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
+    """As `harmonics.basis`."""
+    periods, rows, step, angles = loop_arguments(harmonics, x.device)
+    result = torch.empty((len(harmonics.numbers), 2, len(periods), len(x)), dtype=torch.int64, device=x.device)
     arguments = x.contiguous(), periods, rows, angles, result, len(rows), 1 << less >> 1, less
-    half = angles.shape[1].bit_length() - 1
-    others = (len(periods),)
-    launch(_harmonics, x.numel(), *arguments, others=others, block=_BLOCK, step=step, half_angle=half, scale=scale_bits)
+    launch(
+        _harmonics,
+        len(x),
+        *arguments,
+        others=(len(periods),),
+        block=_BLOCK,
+        step=step,
+        half_angle=HALF_ANGLE,
+        scale=SCALE_BITS,
+    )
     return result
 
 
-def add_harmonics(
-    x: Tensor,
-    periods: Tensor,
-    rows: Tensor,
-    step: int,
-    angles: Tensor,
-    scale_bits: int,
-    factors: Tensor,
-    value: Tensor,
-    shares: Tensor,
-    result: Tensor,
-) -> None:
+@harmonics.add_sum.on_card
+def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor) -> None:
     """As `harmonics.add_sum`, to a result that is contiguous."""
+    periods, rows, step, angles = loop_arguments(harmonics, x.device)
     tensors = x.contiguous(), periods, rows, angles, factors.contiguous(), value.contiguous(), shares.contiguous()
-    half, always = angles.shape[1].bit_length() - 1, shares.shape[1] == 2
-    arguments = *tensors, result, len(rows), len(periods)
     launch(
         _add_harmonics,
-        x.numel(),
-        *arguments,
+        len(x),
+        *tensors,
+        result,
+        len(rows),
+        len(periods),
         block=_BLOCK,
         step=step,
-        half_angle=half,
-        scale=scale_bits,
-        always=always,
+        half_angle=HALF_ANGLE,
+        scale=SCALE_BITS,
+        always=shares.shape[1] == 2,
     )
 
 
-def power_products(
-    negative: Tensor,
-    bits: Tensor,
-    shares: list[Tensor],
-    power_tables: tuple[Tensor, Tensor],
-    scale_bits: int,
-    public_bits: int,
-    range_size: int,
-) -> Tensor:
-    """As `local.power_products`; range_size: the exponent is less by it where it wrapped around."""
-    result = torch.empty_like(negative, memory_format=torch.contiguous_format)
-    tensors = (t.contiguous() for t in (negative, bits, *shares, *power_tables))
-    half = len(power_tables[0]).bit_length() - 1
-    up = public_bits - scale_bits
-    launch(_power_products, result.numel(), *tensors, result, up=up, half=half, scale=scale_bits, range_size=range_size)
-    return result
-
-
 @loop
-def _rounded(product: Block, drop: tl.constexpr) -> Block:
+def rounded(product: Block, drop: tl.constexpr) -> Block:
     half: tl.constexpr = 1 << (drop - 1)
     return (product + half) >> drop
 
 
 @loop
 def _rotated(a_cos: Block, a_sin: Block, b_cos: Block, b_sin: Block, scale: tl.constexpr) -> Block:
-    return _rounded(a_cos * b_cos - a_sin * b_sin, scale), _rounded(a_cos * b_sin + a_sin * b_cos, scale)
+    return rounded(a_cos * b_cos - a_sin * b_sin, scale), rounded(a_cos * b_sin + a_sin * b_cos, scale)
 
 
 @loop
@@ -187,44 +169,6 @@ def _add_harmonics(
                 masked_cos = tl.load(share + period_count * count, mask=kept, other=0).to(tl.int64)
                 masked_sin = tl.load(share + 3 * period_count * count, mask=kept, other=0).to(tl.int64)
                 for_cos, for_sin = chosen(bit, for_cos, masked_cos), chosen(bit, for_sin, masked_sin)
-            total += _rounded(a * cos + b * sin, scale) * for_cos + _rounded(a * sin - b * cos, scale) * for_sin
+            total += rounded(a * cos + b * sin, scale) * for_cos + rounded(a * sin - b * cos, scale) * for_sin
             cos, sin = _rotated(cos, sin, by_cos, by_sin, scale)
     tl.store(result + i, total, mask=inside)
-
-
-@loop
-def _times_power(x: Block, up: Block) -> Block:
-    """x 2^up, rounded where that is no integer."""
-    down = tl.maximum(-up, 0)
-    return ((((x << 1) >> down) + 1) >> 1) << tl.maximum(up, 0)
-
-
-@loop
-def _power_products(
-    negative: Pointer,
-    bits: Pointer,
-    power: Pointer,
-    by_first: Pointer,
-    by_second: Pointer,
-    coarse: Pointer,
-    fine: Pointer,
-    result: Pointer,
-    count: Number,
-    up: tl.constexpr,
-    half: tl.constexpr,
-    scale: tl.constexpr,
-    range_size: tl.constexpr,
-    block: tl.constexpr,
-) -> None:
-    i, inside = places(count, block)
-    exponent = tl.load(negative + i, mask=inside, other=0)
-    low: tl.constexpr = (1 << half) - 1
-    fraction = tl.load(coarse + ((exponent >> half) & low)) * tl.load(fine + (exponent & low))
-    fraction = _rounded(fraction, scale)
-    whole = tl.load(power + i, mask=inside)
-    here = chosen(tl.load(bits + i, mask=inside), whole, tl.load(by_first + i, mask=inside))
-    wrapped = chosen(tl.load(bits + count + i, mask=inside), whole, tl.load(by_second + i, mask=inside))
-    shift = (exponent >> (2 * half)) + up
-    public = _times_power(fraction, shift)
-    public_wrapped = _times_power(fraction, shift - range_size)
-    tl.store(result + i, public * here + public_wrapped * wrapped, mask=inside)

@@ -57,8 +57,8 @@ _LOGITS: Mapping[str, Any] = {
 """What needs logits, unless it is None or as here."""
 
 
-class Sampling:
-    """The options of one generation."""
+class GenerationSettings:
+    """The options of one generation, checked, with what the checkpoint and the tokenizer add to them."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Sampling:
         Raises InputError naming the first option that is missing, unknown or wrong, or field that is not served.
         """
         self._options: Mapping[str, Any] = dict(options)
-        self._config = config or GenerationConfig()
+        self.config = config or GenerationConfig()
         unknown = sorted(set(options) - set(GenerationOptions.__annotations__))
         if unknown:
             raise InputError(
@@ -105,12 +105,11 @@ class Sampling:
             raise InputError(f"pad_token_id is {pad}; the model knows tokens 0 to {vocabulary - 1}")
         if self.stop_strings and tokenizer is None:
             raise InputError("stop_strings need the tokenizer, which the model's folder lacks")
-        self._config.check_served(do_sample=self.do_sample)
         self._check_revealed(chosen)
 
     def _chosen(self, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int) -> dict[str, Any]:
         """Every option that has a value, None included: the caller's, the checkpoint's, the tokenizer's, ours."""
-        config = {name: value for name, value in self._config.values.items() if name in _RULES and name not in _OURS}
+        config = {name: value for name, value in self.config.values.items() if name in _RULES and name not in _OURS}
         if not self._options.get("do_sample", config.get("do_sample")):
             config = {name: value for name, value in config.items() if name not in _SHAPES}  # they do nothing
         ends: dict[str, Any] = {}
@@ -134,8 +133,8 @@ class Sampling:
                 )
 
     def _where(self, name: str) -> str:
-        given = name in self._options or name not in self._config.values
-        return "" if given else f" in the checkpoint's {self._config.file}"
+        given = name in self._options or name not in self.config.values
+        return "" if given else f" in the checkpoint's {self.config.file}"
 
 
 def _is_number(value: object) -> bool:

@@ -1,13 +1,16 @@
-"""Local steps of gates: shifts, lifts, and what opened bits select."""
+"""Local steps of gates on the CPU: shifts, lifts, and what opened bits select."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from secure.protocols.core.kernels.cpu.compiler import Array, compiled, part
+from secure.protocols.core import integer_functions
+from secure.protocols.core.kernels import selection
+from secure.protocols.core.kernels.cpu.compiler import Array, computed, elements, part
+from secure.protocols.core.kernels.selection import Straight
 
 
 @part
@@ -18,19 +21,19 @@ def choose(bit: Any, shared: Any, masked: Any) -> Any:
 
 
 def _select(bit: Array, shared: Array, masked: Array, out: Array) -> None:
-    """See `local.select`. Shapes: uint8 [n], int64 [n] each."""
+    """See `selection.select`. Shapes: uint8 [n], int64 [n] each."""
     for i in range(len(bit)):
         out[i] = choose(bit[i], shared[i], masked[i])
 
 
 def _shift_opened(opened: Array, shift: int, offset: int, low: int, out: Array) -> None:
-    """See `local.shift_opened`; `low` masks the bits that are left. Shapes: int64 [n] each."""
+    """See `selection.shift_opened`; `low` masks the bits that are left. Shapes: int64 [n] each."""
     for i in range(len(opened)):
         out[i] = (((opened[i] + offset) >> shift) & low) - (offset >> shift)
 
 
 def _lift(opened: Array, mask: Array, mask_top: Array, bits: int, first: int, out: Array) -> None:
-    """See `local.lift`. Shapes: int64 [n] each."""
+    """See `selection.lift`. Shapes: int64 [n] each."""
     offset, low = 1 << (bits - 2), (1 << bits) - 1
     for i in range(len(opened)):
         shifted = (opened[i] + offset) & low
@@ -50,7 +53,8 @@ def _lines(
     first: int,
     out: Array,
 ) -> None:
-    """See `local.lines`. Shapes: [n], [n], [K, n], [K, n], [S, n], [K], [K], [K], [n]."""
+    """See `selection.lines`. Shapes: [n], [n], [K, n], [K, n], [S, n], [K], [K], [K], [n]."""
+    out[:] = 0
     for k in range(bits.shape[0]):
         v, rho, constant, slope = bits[k], bit_masks[k], constants[k], slopes[k]
         if slope:
@@ -83,7 +87,7 @@ def _smooth(
     first: int,
     out: Array,
 ) -> None:
-    """See `local.smooth`. Shapes: int64 [n], but bits uint8 [2, n], bit_masks [2, n]."""
+    """See `selection.smooth`. Shapes: int64 [n], but bits uint8 [2, n], bit_masks [2, n]."""
     offset, low = 1 << (series_bits - 2), (1 << series_bits) - 1
     for i in range(len(opened)):
         shifted = (series[i] + offset) & low
@@ -108,7 +112,7 @@ def _largest(
     first: int,
     out: Array,
 ) -> None:
-    """See `local.largest`; places[i, k], int64 [k, k - 1]: pair of number i and its k-th other. Shapes: as there."""
+    """See `selection.largest`; places[i, k], int64 [k, k - 1]: pair of number i and its k-th other."""
     others = opened.shape[0] - 1
     chosen, with_mask = np.empty(1 << others, dtype=np.int64), np.empty(1 << others, dtype=np.int64)
     for e in range(len(out)):
@@ -131,65 +135,72 @@ def _largest(
         out[e] = total
 
 
-def select(bit: Array, shared: Array, masked: Array) -> Array:
-    """`_select`, compiled."""
-    out = np.empty_like(shared)
-    compiled(_select)(bit, shared, masked, out)
-    return out
+@selection.select.on_cpu
+def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
+    """As `selection.select`."""
+    return computed(_select, bit, shared, masked, shape=masked.shape)
 
 
-def shift_opened(opened: Array, shift: int, bits: int) -> Array:
-    """`_shift_opened`, compiled."""
-    out = np.empty(len(opened), dtype=np.int64)
-    compiled(_shift_opened)(opened, shift, 1 << (bits - 2), (1 << (bits - shift)) - 1, out)
-    return out
+@selection.shift_opened.on_cpu
+def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
+    """As `selection.shift_opened`."""
+    low = (1 << (bits - shift)) - 1 if shift else -1
+    inputs = elements(opened), shift, 1 << (bits - 2), low
+    return computed(_shift_opened, *inputs, shape=(opened.numel(),)).reshape(opened.shape)
 
 
-def lift(opened: Array, mask: Array, mask_top: Array, bits: int, first: bool) -> Array:
-    """`_lift`, compiled."""
-    out = np.empty_like(opened)
-    compiled(_lift)(opened, mask, mask_top, bits, int(first), out)
-    return out
+@selection.lift.on_cpu
+def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bool) -> Tensor:
+    """As `selection.lift`."""
+    inputs = elements(opened), elements(mask), elements(mask_top), bits, int(first)
+    return computed(_lift, *inputs, shape=(opened.numel(),)).reshape(opened.shape)
 
 
+@selection.lines.on_cpu
 def lines(
-    opened: Array,
-    mask: Array,
-    bits: Array,
-    bit_masks: Array,
-    masked: Array,
-    place: Sequence[int],
-    constants: Array,
-    slopes: Array,
-    first: bool,
-) -> Array:
-    """`_lines`, compiled."""
-    out = np.zeros(len(opened), dtype=np.int64)
-    places = np.array(place, dtype=np.int64)
-    compiled(_lines)(opened, mask, bits, bit_masks, masked, places, constants, slopes, int(first), out)
-    return out
-
-
-def smooth(*arguments: Any) -> Array:
-    """`_smooth`, compiled."""
-    out: Array = np.empty_like(arguments[0])
-    compiled(_smooth)(*arguments, out)
-    return out
-
-
-def largest(
-    opened: Array,
-    masks: Array,
-    bits: Array,
-    bit_masks: Array,
-    several: Array,
-    masked: Array,
+    opened: Tensor,
+    mask: Tensor | None,
+    bits: Tensor,
+    bit_masks: Tensor,
+    masked: Tensor | None,
+    sloped: list[int],
+    constants: Tensor,
+    slopes: Tensor,
     *,
-    places: Sequence[Sequence[int]],
     first: bool,
-) -> Array:
-    """`_largest`, compiled."""
-    out = np.empty(opened.shape[1], dtype=np.int64)
-    arguments = opened, masks, bits, bit_masks, several, masked, np.array(places, dtype=np.int64), int(first), out
-    compiled(_largest)(*arguments)
-    return out
+) -> Tensor:
+    """As `selection.lines`. Without slopes neither mask nor masked is read."""
+    places = integer_functions.numbers(selection.places_of(sloped, len(bits)), opened.device)
+    read = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
+    return computed(_lines, opened, *read, places, constants, slopes, int(first), shape=opened.shape)
+
+
+@selection.smooth.on_cpu
+def smooth(
+    opened: Tensor,
+    mask: Tensor | None,
+    series: Tensor,
+    bits: Tensor,
+    bit_masks: Tensor,
+    of_middle: tuple[Tensor, Tensor, Tensor, Tensor],
+    of_upper: Tensor | None,
+    lines: Straight,
+    series_bits: int,
+    *,
+    first: bool,
+) -> Tensor:
+    """As `selection.smooth`. What a slope of zero multiplies may be anything."""
+    own, above = (opened if missing is None else missing for missing in (mask, of_upper))
+    inputs = opened, own, series, bits, bit_masks, *of_middle, above, *lines, series_bits, int(first)
+    return computed(_smooth, *inputs, shape=opened.shape)
+
+
+@selection.largest.on_cpu
+def largest(
+    opened: Tensor, masks: Tensor, bits: Tensor, bit_masks: Tensor, several: Tensor, masked: Tensor, *, first: bool
+) -> Tensor:
+    """As `selection.largest`."""
+    count, row = opened.shape
+    places = integer_functions.numbers(tuple(tuple(selection.positions(count, i)) for i in range(count)), opened.device)
+    inputs = opened, masks, bits, bit_masks, several, masked, places, int(first)
+    return computed(_largest, *inputs, shape=(row,))

@@ -1,4 +1,4 @@
-"""Bit planes on a card: to and from elements, products of them, and the two folds of a comparison.
+"""The two folds of a comparison on a card, on bit planes, and the products of masks that the second one takes.
 
 The CPU's folds halve a table for every variable. Here a program adds up what the table would come to: each product of
 masks times the public numbers that are no part of it.
@@ -6,68 +6,46 @@ masks times the public numbers that are no part of it.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import torch
+import triton.language as tl
 from torch import Tensor
 
-from secure.protocols.core import integer_functions
-from secure.protocols.core.kernels.card.compiler import HAS_TRITON, Number, Pointer, launch, loop, places
-
-if HAS_TRITON:
-    import triton.language as tl
-
-_ROW_BLOCK = 128
-"""Bytes of a plane that one program makes, each of eight elements."""
+from secure.protocols.core import bits, integer_functions
+from secure.protocols.core.kernels import comparison
+from secure.protocols.core.kernels.card.bits import ROW_BLOCK, subset_products
+from secure.protocols.core.kernels.card.compiler import Number, Pointer, launch, loop, places
 
 
-def to_planes(x: Tensor, count: int, lowest: int) -> Tensor:
-    """As `bits.to_planes`."""
-    x = x.contiguous()
-    elements = x.shape[-1]
-    row, rows = (elements + 7) // 8, math.prod(x.shape[:-1])
-    planes = torch.empty((*x.shape[:-1], count, row), dtype=torch.uint8, device=x.device)
-    launch(_to_planes, row, x, planes, elements, count, lowest, others=(rows,), block=_ROW_BLOCK)
-    return planes
+@comparison.merge_products.on_card
+def merge_products(masks: Tensor, *, needs_equal: bool) -> Tensor:
+    """As `comparison.merge_products`."""
+    size, lowest = comparison.merged_digits(len(masks), needs_equal)
+    return subset_products(masks, _shared(size, lowest), bits.ALL_ONES)
 
 
-def from_planes(planes: Tensor, elements: int, dtype: torch.dtype) -> Tensor:
-    """As `bits.from_planes`."""
-    planes = planes.contiguous()
-    bits = torch.empty((*planes.shape[:-1], elements), dtype=dtype, device=planes.device)
-    launch(_from_planes, elements, planes, bits, planes.shape[-1], others=(math.prod(planes.shape[:-1]),))
-    return bits
-
-
-def products(factors: Tensor, one: int) -> Tensor:
-    """As `bits.products`."""
-    return _products(factors, tuple(range(1 << len(factors))), one)
-
-
-def merge_products(masks: Tensor, size: int, lowest: int) -> Tensor:
-    """As `local.merge_products`, of `size` digits; lowest: the first whose p is opened."""
-    return _products(masks, _shared(size, lowest), 255)
-
-
+@comparison.leaves.on_card
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-    """As `local.leaves`."""
+    """As `comparison.leaves`."""
     numbers, digits, digit_bits, row = not_c.shape
     less, equal = (torch.empty((digits, numbers, row), dtype=torch.uint8, device=not_c.device) for _ in range(2))
     arguments = not_c.contiguous(), products.contiguous(), less, equal, digit_bits
-    launch(_leaves, row, *arguments, others=(digits, numbers), first=first, block=_ROW_BLOCK)
+    launch(_leaves, row, *arguments, others=(digits, numbers), first=first, block=ROW_BLOCK)
     return less, equal
 
 
+@comparison.merge.on_card
 def merge(
-    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, size: int, lowest: int, *, first: bool
+    opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """As `local.merge`, of `size` digits; lowest: the first whose p is opened, 0 where P is needed."""
+    """As `comparison.merge`."""
+    size, lowest = comparison.merged_digits(len(opened), needs_equal)
     terms = integer_functions.numbers(_terms(size, lowest), opened.device)
     less, equal = (torch.empty(highest.shape, dtype=torch.uint8, device=highest.device) for _ in range(2))
     tensors = tuple(t.contiguous() for t in (opened, masks, shared, highest))
     counts = len(terms), len(opened), size - lowest
-    launch(_merge, highest.numel(), *tensors, terms, less, equal, *counts, first=first, block=_ROW_BLOCK)
+    launch(_merge, highest.numel(), *tensors, terms, less, equal, *counts, first=first, block=ROW_BLOCK)
     return less, equal
 
 
@@ -103,63 +81,6 @@ def _terms(size: int, lowest: int) -> tuple[tuple[int, int, int, int], ...]:
         every = (1 << p_count) - 1
         terms += [(-1, place[masks], -1, every ^ masks) for masks in range(1 << p_count)]
     return tuple(terms)
-
-
-def _products(factors: Tensor, subsets: tuple[int, ...], one: int) -> Tensor:
-    factors = factors.contiguous()
-    result = torch.empty((len(subsets), *factors.shape[1:]), dtype=factors.dtype, device=factors.device)
-    chosen = integer_functions.numbers(subsets, factors.device)
-    launch(_subset_products, factors[0].numel(), factors, chosen, result, len(factors), one, others=(len(subsets),))
-    return result
-
-
-@loop
-def _to_planes(
-    x: Pointer,
-    planes: Pointer,
-    elements: Number,
-    count: Number,
-    lowest: Number,
-    row: Number,
-    block: tl.constexpr,
-) -> None:
-    byte, inside = places(row, block)
-    number = tl.program_id(1).to(tl.int64)
-    bit = tl.arange(0, 8)[None, :]
-    element = byte[:, None] * 8 + bit
-    word = tl.load(x + number * elements + element, mask=element < elements, other=0)
-    for j in range(count):
-        packed = tl.sum((((word >> (lowest + j)) & 1) << bit).to(tl.int32), axis=1)
-        tl.store(planes + (number * count + j) * row + byte, packed.to(tl.uint8), mask=inside)
-
-
-@loop
-def _from_planes(planes: Pointer, bits: Pointer, row: Number, elements: Number, block: tl.constexpr) -> None:
-    i, inside = places(elements, block)
-    plane = tl.program_id(1).to(tl.int64)
-    byte = tl.load(planes + plane * row + (i >> 3), mask=inside, other=0).to(tl.int64)
-    bit = (byte >> (i & 7)) & 1
-    tl.store(bits + plane * elements + i, bit.to(bits.dtype.element_ty), mask=inside)
-
-
-@loop
-def _subset_products(
-    factors: Pointer,
-    subsets: Pointer,
-    result: Pointer,
-    variables: Number,
-    one: Number,
-    count: Number,
-    block: tl.constexpr,
-) -> None:
-    i, inside = places(count, block)
-    number = tl.program_id(1).to(tl.int64)
-    subset = tl.load(subsets + number)
-    product = tl.zeros((block,), tl.int64) + one
-    for k in range(variables):
-        factor = tl.load(factors + k * count + i, mask=inside, other=0).to(tl.int64)
-        product &= factor | (((subset >> k) & 1) - 1)
-    tl.store(result + number * count + i, product.to(result.dtype.element_ty), mask=inside)
 
 
 @loop

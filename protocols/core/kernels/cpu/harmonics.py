@@ -1,23 +1,22 @@
-"""Cosines, sines and powers in integers, and sums of their products with shares."""
+"""Cosines and sines in integers on the CPU, and sums of their products with shares."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from torch import Tensor
 
-from secure.protocols.core.integer_functions import FRACTION_BITS
-from secure.protocols.core.kernels.cpu.compiler import Array, compiled, part
-from secure.protocols.core.kernels.cpu.steps import choose
+from secure.protocols.core.integer_functions import SCALE_BITS
+from secure.protocols.core.kernels import harmonics
+from secure.protocols.core.kernels.cpu.compiler import Array, computed, part, run
+from secure.protocols.core.kernels.cpu.selection import choose
+from secure.protocols.core.kernels.harmonics import Harmonics, loop_arguments
 
 _TURNED = 1024  # angles that are multiplied in one go: cosines and sines of two of them stay in the first-level cache
-_HALF_FRACTION = FRACTION_BITS // 2  # bits that each table of powers is for
-_FRACTION = (1 << FRACTION_BITS) - 1
 
 
 @part
 def _phasors(x: Array, low: int, down: int, up: int, angles: Array, drop: int, cos: Array, sin: Array) -> None:
-    """cos and sin of x's angle, as `tables.phasor` has them; `angles` are its tables. Shapes: [n] each, [4, size]."""
+    """cos and sin of x's angle, as `integer_functions.phasor` has them, and its tables. Shapes: [n] each, [4, size]."""
     half, bits = 1 << (drop - 1), 0
     while 1 << bits < angles.shape[1]:
         bits += 1
@@ -110,70 +109,15 @@ def _add_harmonics(
                     _turn(c, s, p, q, drop)
 
 
-@part
-def _power_of_two(fraction: int, coarse: Array, fine: Array, scale: int) -> int:
-    """As `tables.power_of_two`; coarse and fine are its tables."""
-    half = 1 << (scale - 1)
-    power: int = (coarse[fraction >> _HALF_FRACTION] * fine[fraction & ((1 << _HALF_FRACTION) - 1)] + half) >> scale
-    return power
+@harmonics.basis.on_cpu
+def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
+    """As `harmonics.basis`."""
+    shape = len(harmonics.numbers), 2, len(harmonics.periods), len(x)
+    return computed(_harmonics, x, *loop_arguments(harmonics, x.device), SCALE_BITS, less, shape=shape)
 
 
-def _power_of_mask(mask: Array, coarse: Array, fine: Array, scale: int, range_bits: int, drop: int, out: Array) -> None:
-    """See `local.power_of_mask`. Shapes: [n] each, but [2^8] the tables."""
-    for i in range(len(out)):
-        power = _power_of_two(mask[i] & _FRACTION, coarse, fine, scale)
-        whole = (mask[i] >> FRACTION_BITS) & ((1 << range_bits) - 1)
-        out[i] = ((power << whole) + (1 << (drop - 1))) >> drop
-
-
-@part
-def _times_power(double: int, up: int) -> int:
-    """Half of double times 2^up, rounded where that is no integer."""
-    return (((double >> max(0, -up)) + 1) >> 1) << max(0, up)
-
-
-def _power_products(
-    negative: Array,
-    bits: Array,
-    power: Array,
-    by_first: Array,
-    by_second: Array,
-    coarse: Array,
-    fine: Array,
-    scale: int,
-    up: int,
-    period: int,
-    out: Array,
-) -> None:
-    """See `local.power_products`. Shapes: [n] each, but bits [2, n] and [2^8] the tables."""
-    for i in range(len(out)):
-        double = _power_of_two(negative[i] & _FRACTION, coarse, fine, scale) << 1
-        shift = up + (negative[i] >> FRACTION_BITS)
-        out[i] = _times_power(double, shift) * choose(bits[0, i], power[i], by_first[i])
-        out[i] += _times_power(double, shift - period) * choose(bits[1, i], power[i], by_second[i])
-
-
-def harmonics(count: int, x: Array, periods: Array, *others: Any) -> Array:
-    """`_harmonics`, compiled, for `count` of them. Shapes: int64 [n], [J, 3] -> [count, 2, J, n]."""
-    out = np.empty((count, 2, len(periods), len(x)), dtype=np.int64)
-    compiled(_harmonics)(x, periods, *others, out)
-    return out
-
-
-def add_harmonics(*arguments: Any) -> None:
-    """`_add_harmonics`, compiled."""
-    compiled(_add_harmonics)(*arguments)
-
-
-def power_of_mask(*arguments: Any) -> Array:
-    """`_power_of_mask`, compiled."""
-    out: Array = np.empty_like(arguments[0])
-    compiled(_power_of_mask)(*arguments, out)
-    return out
-
-
-def power_products(*arguments: Any) -> Array:
-    """`_power_products`, compiled."""
-    out: Array = np.empty_like(arguments[0])
-    compiled(_power_products)(*arguments, out)
-    return out
+@harmonics.add_sum.on_cpu
+def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor) -> None:
+    """As `harmonics.add_sum`."""
+    inputs = x, *loop_arguments(harmonics, x.device), SCALE_BITS, factors, value, shares
+    run(_add_harmonics, *inputs, into=(result,))

@@ -1,0 +1,41 @@
+"""Private generation: a language model continues a text that the parties never see.
+
+    python examples/generation.py                   # a tiny random GPT-2: its text means nothing
+    python examples/generation.py path/to/checkpoint
+
+The client gets the logits of each next token and chooses. With reveal="token" the parties find the likeliest one inside
+the protocol, and the client learns nothing else of the logits.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tiny_models import save_language_model
+from transformers import AutoTokenizer
+
+import secure
+
+PROMPT = "Once upon a time"
+
+
+def main(checkpoint: str | None = None) -> tuple[str, str]:
+    """The prompt and what follows it, chosen by the client and inside the protocol: the two are the same."""
+    with tempfile.TemporaryDirectory() as folder, secure.launch() as parties:
+        path = Path(checkpoint) if checkpoint else save_language_model(Path(folder))
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        ids = tokenizer(PROMPT, return_tensors="pt").input_ids
+        model = secure.PrivateModel.from_pretrained(path, parties=parties)
+        for token in model.stream(ids, max_new_tokens=8, do_sample=False):  # each as soon as it is there
+            print(tokenizer.decode(token), end="", flush=True)
+        print()
+        at_client = model.generate(ids, max_new_tokens=8, do_sample=False)
+        print(model.report)
+        inside = model.generate(ids, max_new_tokens=8, do_sample=False, reveal="token")
+    return tokenizer.decode(at_client[0]), tokenizer.decode(inside[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

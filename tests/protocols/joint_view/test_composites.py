@@ -1,0 +1,74 @@
+"""What each party sees of each function of the conformance table is uniform, jointly.
+
+Every row is looked at in the slow run, with values at the edges of its range. Functions are made of gates, one after
+the other: what counts here is that none uses what another one has used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Protocol
+from tests.in_process import EXACT, POLICY, RoleProgram, encode
+from tests.protocols.arguments import Shape
+from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, generator_of, observe
+from tests.protocols.ops import FORMS, Op, obtain
+from tests.protocols.table import OPS
+
+DEFAULT = {
+    ("linear-server", "probabilistic"),
+    ("append-and-multiply", "probabilistic"),
+    ("multiply", "exact"),
+}
+TRUNCATED_EXACTLY = ("truncate", "scale-up", "multiply", "square", "linear", "linear-server", "gelu", "softmax")
+"""Functions that are looked at with exact truncation, too: it is the same step in all."""
+SHAPED = ("multiply-public-factor", "rotate")
+"""Functions that take rows of one length."""
+
+
+def small(op: Op) -> tuple[Shape, ...]:
+    """The second case of a row, which has several elements, with no axis longer than two."""
+    if op.name in SHAPED:
+        return op.shapes[0]
+    return tuple(tuple(min(length, 2) for length in shape) for shape in op.shapes[1])
+
+
+def program_of(op: Op, values: Sequence[Tensor]) -> RoleProgram:
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        given = zip(op.arguments, shares, values, strict=True)
+        arguments = [obtain(protocol, argument, share, value, FORMS["share"]) for argument, share, value in given]
+        return protocol.reveal(op.function(*arguments))
+
+    return program
+
+
+def _cases() -> list[Any]:
+    return [
+        pytest.param(
+            op,
+            setting,
+            receiver,
+            policy,
+            id=f"{op.name}-{name}-{setting.parties[receiver]}-{policy.truncation}",
+            marks=[] if (op.name, policy.truncation) in DEFAULT else [pytest.mark.slow],
+        )
+        for op in OPS
+        for name, setting in (("beaver", BEAVER), ("replicated", REPLICATED))
+        for receiver in range(len(setting.parties))
+        for policy in (POLICY, EXACT)
+        if policy is POLICY or op.name in TRUNCATED_EXACTLY
+        if setting is BEAVER or not any(argument.kind.startswith("server") for argument in op.arguments)
+    ]
+
+
+@pytest.mark.parametrize(("op", "setting", "receiver", "policy"), _cases())
+def test_a_function(op: Op, setting: Setting, receiver: int, policy: FixedPointPolicy) -> None:
+    values = op.fill(small(op), generator_of(op.name))
+    inputs = [encode(value, argument.fraction_bits) for value, argument in zip(values, op.arguments, strict=True)]
+    samples = observe(setting, program_of(op, values), inputs, receiver, policy=policy)
+    assert samples is None or samples.findings() == []

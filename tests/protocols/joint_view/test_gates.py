@@ -1,0 +1,126 @@
+"""What each party sees of each gate of its family is uniform, jointly: see `finding` for what that means.
+
+Every row of both tables of gates is looked at, the first one of each kind in the default run. All inputs and shares are
+zero there, so that sums have no carries which hide a relation; `test_secrets` has others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.secret import Protocol
+from secure.protocols.masked.gate import Gate
+from secure.protocols.replicated.gates.resharing import ReplicatedGate, Rescale
+from secure.protocols.replicated.protocol import ReplicatedParty
+from secure.protocols.replicated.secret import ReplicatedSecret
+from tests.in_process import RoleProgram
+from tests.protocols.gates import GATES, Build, Shape, every_gate
+from tests.protocols.joint_view.views import BEAVER, REPLICATED, observe
+from tests.protocols.replicated_gates import ROWS, Row
+
+HELPER, FIRST, SECOND = range(3)
+"""The parties of the replicated family in these tests."""
+
+SEEN_AGAIN = {
+    "reshare-21",
+    "truncate-32-19",
+    "lift-19-48",
+    "product-48",
+    "product-unscaled",
+    "matmul",
+    "silu-exact",
+    "tanh",
+    "reciprocal",
+}
+"""Rows of the replicated family whose gates other rows have, too: left to the slow run."""
+
+
+def small(shapes: tuple[tuple[Shape, ...], ...]) -> tuple[Shape, ...]:
+    """The second case of a row, which has several elements, with no axis longer than two."""
+    return tuple(tuple(min(length, 2) for length in shape) for shape in shapes[1])
+
+
+def zeros(shapes: Sequence[Shape]) -> list[Tensor]:
+    return [torch.zeros(shape, dtype=torch.int64) for shape in shapes]
+
+
+def beaver_program(build: Build, shapes: Sequence[Shape]) -> RoleProgram:
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, BeaverProtocol)
+        held = [
+            torch.empty(shape, dtype=torch.int64, device="meta") if share is None else share
+            for share, shape in zip(shares, shapes, strict=True)
+        ]
+        protocol.run(build(protocol, held))
+        return torch.zeros(1)
+
+    return program
+
+
+def replicated_program(row: Row, shapes: Sequence[Shape], kinds: set[type[Gate[Any]]]) -> RoleProgram:
+    """kinds: where the classes of the gates are collected."""
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, ReplicatedParty)
+        secrets = [protocol.input(*given) for given in zip(shares, shapes, (16,) * 3, row.bits, strict=False)]
+        role = protocol.role(HELPER)
+        gate = row.build(role, [s.shares for s in secrets if isinstance(s, ReplicatedSecret)])
+        kinds.update({type(gate), type(gate.opening)} if isinstance(gate, Rescale) else {type(gate)})
+        protocol.run(role, gate)
+        return torch.zeros(1)
+
+    return program
+
+
+def _beaver_cases() -> list[Any]:
+    seen: set[type[Gate[Any]]] = set()
+    cases = []
+    for gate, variant, build, shapes in GATES:
+        marks = [pytest.mark.slow] if gate in seen else []
+        cases += [
+            pytest.param(build, small(shapes), receiver, id=f"{gate.__name__}-{variant}-{party}", marks=marks)
+            for receiver, party in enumerate(BEAVER.parties)
+        ]
+        seen.add(gate)
+    return cases
+
+
+def _replicated_cases() -> list[Any]:
+    """The default run looks at second alone, who hears more; first hears from second what second hears from first."""
+    return [
+        pytest.param(row, receiver, id=f"{row.name}-{REPLICATED.parties[receiver]}", marks=marks)
+        for row in ROWS
+        for receiver in (FIRST, SECOND)
+        for marks in [[pytest.mark.slow] if row.name in SEEN_AGAIN or receiver == FIRST else []]
+    ]
+
+
+def test_every_gate_has_a_view() -> None:
+    assert every_gate() <= {gate for gate, *_ in GATES}
+    every, found = set(ReplicatedGate.__subclasses__()), set[type[Gate[Any]]]()
+    for row in ROWS:
+        shapes = small(row.shapes)
+        program = replicated_program(row, shapes, every if row.name in SEEN_AGAIN else found)
+        assert observe(REPLICATED, program, zeros(shapes), HELPER) is None, "a helper hears nothing"
+    assert every <= found
+
+
+@pytest.mark.parametrize(("build", "shapes", "receiver"), _beaver_cases())
+def test_a_gate_of_two_parties(build: Build, shapes: tuple[Shape, ...], receiver: int) -> None:
+    program = beaver_program(build, shapes)
+    samples = observe(BEAVER, program, zeros(shapes), receiver)
+    assert samples is None or samples.findings() == []
+
+
+@pytest.mark.parametrize(("row", "receiver"), _replicated_cases())
+def test_a_gate_of_three_parties(row: Row, receiver: int) -> None:
+    shapes = small(row.shapes)
+    program = replicated_program(row, shapes, set())
+    samples = observe(REPLICATED, program, zeros(shapes), receiver)
+    assert samples is None or samples.findings() == []
