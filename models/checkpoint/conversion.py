@@ -23,7 +23,7 @@ from secure.models.contract.deferred import computed
 from secure.models.contract.labels import LABELS_NAME, parse_labels, write_labels
 from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from secure.models.contract.rehearsal import Rehearsal, rehearse
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.models.families.registry import architecture
 from secure.models.storage.capacity import check_disk, file_specs
 from secure.protocols.core.errors import BoundError, CheckpointError
@@ -215,7 +215,7 @@ def write_split(
         check_disk(manifest, out_dir)
         digests = _write_shares(manifest, checkpoint.tensors, out_dir)
         if checkpoint.embeddings:
-            specs = {name: TensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
+            specs = {name: FileTensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
             with TensorFile(out_dir / CLIENT_NAME, specs) as tables:
                 for name in specs:
                     tables.write(name, checkpoint.embeddings[name])
