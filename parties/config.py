@@ -5,7 +5,7 @@
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
     address = "127.0.0.1:7101"
-    listen = "0.0.0.0:7101"         # optional: where it binds, when that differs
+    listen = "0.0.0.0:7101"         # optional: where it binds, when that differs, as behind NAT or in a container
     device = "cuda"                 # optional: what it computes on; cpu by default, or a graphics card
     [dealer]
     address = "127.0.0.1:7102"
@@ -13,8 +13,8 @@
     dir = "certificates"            # relative paths start at this file's folder
     [models]                        # optional: share files that parties serve from their own disk
     dir = "models"
-    [limits]                        # optional
-    threads = 1
+    [limits]                        # optional, see `Limits`
+    threads = 1                     # of the tensor library in each party's process
     memory_bytes = 8_000_000_000    # of each party's process; the weights that do not fit are read from disk
     [measure]                       # optional, for measurements only
     delay_seconds = 0.02
