@@ -1,4 +1,4 @@
-"""The same programs on the CPU and on the card: every message and every share must be the same, bit for bit."""
+"""Programs on the CPU and again on the card: every message and every share must be the same, bit for bit."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Step:
     line: str
 
 
-class Builder:
+class GraphBuilder:
     """private: whether parameters will be. layer, line, for_softmax: where the next node is, and who alone reads it."""
 
     def __init__(self, *, private: bool) -> None:

@@ -31,7 +31,7 @@ class Reshape(Operation):
 
 
 @dataclass(frozen=True)
-class Permute(Operation):
+class PermuteAxes(Operation):
     """Axes in another order."""
 
     dims: Shape

@@ -151,6 +151,7 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Carry, "16", lambda p, s: _low(p, s, 16), _ONE),
     (Carry, "33", lambda p, s: _low(p, s, 33), _ONE),
     (Carry, "4", lambda p, s: _low(p, s, 4), _ONE),
+    (Decompose, "5", lambda p, s: Decompose(opened(p, s[0], 47), 5, 31), _ONE),
     (Decompose, "31", lambda p, s: Decompose(opened(p, s[0], 47), 31, 31), _ONE),
     (Decompose, "1", lambda p, s: Decompose(opened(p, s[0]), 1, 64), _ONE),
     (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),

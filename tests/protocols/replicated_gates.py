@@ -93,6 +93,7 @@ ROWS = (
     Row("linear", _linear, _BIASED),
     Row("triple-product", lambda r, s: Rescale(TripleProduct(*_pairs(r, s)), 64, 33), _THREE),
     Row("carry-16", lambda r, s: Carry(pair_of(r, s[0]).low_part(16, at_dealer=isinstance(r, Helper))), _ONE),
+    Row("decompose-5", lambda r, s: Decompose(pair_of(r, s[0]), 5, 31), _ONE, (48,)),
     Row("decompose-31", lambda r, s: Decompose(pair_of(r, s[0]), 31, 31), _ONE, (48,)),
     Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), compare.NEGATIVE, 16, 32), _ONE, (32,)),
     Row("gelu", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),

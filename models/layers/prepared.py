@@ -10,7 +10,7 @@ from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.policy_functions import layer_norm
 
 
-class Layers:
+class PreparedLayers:
     """Layers by name. `weights` maps parameter names to what the protocol prepared."""
 
     def __init__(self, protocol: Protocol, weights: Mapping[str, Any], layer_norm_eps: float) -> None:
