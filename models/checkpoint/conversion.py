@@ -245,7 +245,7 @@ def _write_shares(manifest: Manifest, tensors: Mapping[str, Tensor], out_dir: Pa
         ]
 
         def write(number: int, name: str, tensor: Tensor) -> None:
-            """In a function of its own, so that nothing of a tensor is left when the next one is read."""
+            """Write one tensor. It is a function so that nothing of a tensor is left when the next one is read."""
             # Where a role holds several shares of a tensor, they lie whole, one behind the other, in its file.
             for part_number, part in enumerate((tensor,) if manifest.parts else _parts(tensor)):
                 for file, held in zip(files, share(number, part_number, part), strict=True):

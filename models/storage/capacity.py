@@ -31,7 +31,7 @@ def file_specs(manifest: Manifest, role: str) -> dict[str, FileTensorSpec]:
 
 
 def share_bytes(manifest: Manifest, role: str) -> int:
-    """Of the tensors in a party's share file."""
+    """Bytes of the tensors in a party's share file."""
     return sum(spec.size_bytes for spec in file_specs(manifest, role).values())
 
 
