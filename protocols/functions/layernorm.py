@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from secure.protocols.core import ring
-from secure.protocols.core.primitives import multiply_three, square_sum
+from secure.protocols.core.primitives import square_sum
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.reciprocal_and_root import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
 from secure.protocols.masked.gates.piecewise import piecewise
+from secure.protocols.masked.gates.triple_product import multiply_three
 
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
