@@ -18,7 +18,7 @@ from secure.models.families.registry import architecture
 from secure.models.graph.network import GraphNetwork
 from secure.protocols.core import factor
 from secure.protocols.core.factor import Keep
-from secure.protocols.core.secret import Protocol
+from secure.protocols.core.secret import Protocol, Visibility
 from secure.protocols.families import family
 
 
@@ -62,13 +62,8 @@ def load(
     weights, keep = {}, keep or partial(factor.prepare, few_rows=network(manifest).few_rows)
     for name, spec in sorted(manifest.parameters.items()):
         share = None if not shares else shares[name].to(torch.int64)
-        shape, scale = spec.shape, spec.fraction_bits
         with protocol.layer("load"):
-            if manifest.weights == "public":
-                weights[name] = protocol.prepare_public(share, shape, scale, opened=spec.opened, keep=keep)
-                continue
-            prepare = protocol.prepare_server if manifest.weights == "server" else protocol.prepare
-            weights[name] = prepare(share, shape, scale, bits=spec.bits, opened=spec.opened, keep=keep)
+            weights[name] = protocol.prepare(spec.parameter, share, Visibility(manifest.weights), keep)
     return LoadedModel(manifest, weights)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from secure.protocols.beaver import sharing as beaver
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.core.secret import TensorSpec
+from secure.protocols.core.secret import SecretSpec
 from secure.protocols.replicated import sharing as replicated
 
 Payload = bytes | memoryview
@@ -36,10 +36,10 @@ class Family:
     computing: tuple[str, ...]
     roles: tuple[str, ...]
     parts: tuple[int, ...]
-    share: Callable[[Mapping[str, Tensor], Mapping[str, TensorSpec]], tuple[bytes, ...]]
-    open_payload: Callable[[int, Payload, Mapping[str, TensorSpec]], dict[str, Tensor]]
-    pack_shares: Callable[[Mapping[str, Tensor], Mapping[str, TensorSpec]], bytes]
-    reconstruct: Callable[[Sequence[Payload], Mapping[str, TensorSpec]], dict[str, Tensor]]
+    share: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], tuple[bytes, ...]]
+    open_payload: Callable[[int, Payload, Mapping[str, SecretSpec]], dict[str, Tensor]]
+    pack_shares: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], bytes]
+    reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
     splitter: Callable[[], Splitter]
 
 

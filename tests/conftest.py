@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 
-import pytest
 import torch
 from hypothesis import settings
-
-from tests.loops import LOOPS
 
 # Read by transformers and tokenizers when they are imported, which happens after this file.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,14 +18,3 @@ if not torch.cuda.is_available():
 # No deadline: how long an example takes says more about the machine than about the code.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
-
-
-@pytest.fixture(params=LOOPS)
-def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Compiled loops of both kinds, those for a card interpreted, which takes long."""
-    if request.param == "card":
-        pytest.importorskip("triton")
-        if torch.cuda.is_available():
-            pytest.skip("tests/gpu compares them on the card")
-        monkeypatch.setattr("secure.protocols.core.kernels.dispatch.form_for", lambda device: "card")
-    return str(request.param)

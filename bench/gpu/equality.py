@@ -16,7 +16,8 @@ from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from secure.models.contract.manifest import VISIBILITIES, WeightVisibility
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.primitives import append, linear, multiply_three, square_sum, truncate
+from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
 from secure.protocols.functions.argmax import argmax
 from secure.protocols.functions.bits import from_bits, to_bits
@@ -68,9 +69,9 @@ def arithmetic(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
         x * x,
         x @ y.transpose(0, 1),
         x.reshape(3, 7, _WIDTH) @ y.reshape(3, 7, _WIDTH).transpose(1, 2),
-        protocol.square_sum(x),
-        protocol.multiply_three(x, small, y[:1]),
-        protocol.truncate(x, 10),
+        square_sum(x),
+        multiply_three(x, small, y[:1]),
+        truncate(x, 10),
         x.sum(0),
         from_bits(to_bits(x, 30), 16),
     ]
@@ -80,17 +81,18 @@ def weighted(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
     """Linear layers by a private matrix, the second argument again, and by one that P1 holds; what was kept."""
     revealed = protocol.reveal(y.transpose(0, 1))
     share = None if protocol.at_dealer else revealed
-    prepared = protocol.prepare(share, (_WIDTH, _ROWS), 16, opened=True)
+    parameter = Parameter((_WIDTH, _ROWS), 16, opened=True)
+    prepared = protocol.prepare(parameter, share)
     assert isinstance(prepared, Matrix)
-    kept = protocol.append(protocol.append(None, y, 0), x * 0.5, 0)
+    kept = append(x * 0.5, append(y, None, 0), 0)
     at_owner = isinstance(protocol.role, Party) and protocol.role.index == 1
-    held = protocol.prepare_server(share if at_owner else None, (_WIDTH, _ROWS), 16, opened=True)
+    held = protocol.prepare(parameter, share if at_owner else None, Visibility.SERVER)
     return [
-        protocol.linear(x, prepared, y[0, :_ROWS]),
-        protocol.linear(x[:1], prepared, None),
-        protocol.linear(x[:1], prepared, None, truncated=False),
-        protocol.linear(protocol.truncate(x * 0.5, 10), prepared, None, wide=True),
-        protocol.linear(protocol.truncate(x * 0.5, 10), held, y[0, :_ROWS]),
+        linear(x, prepared, y[0, :_ROWS]),
+        linear(x[:1], prepared, None),
+        linear(x[:1], prepared, None, truncated=False),
+        linear(truncate(x * 0.5, 10), prepared, None, wide=True),
+        linear(truncate(x * 0.5, 10), held, y[0, :_ROWS]),
         x @ kept.transpose(0, 1),
     ]
 

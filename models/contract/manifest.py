@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Parameter
 from secure.protocols.families import BEAVER, FAMILIES, family
 
 WeightVisibility = Literal["private", "public", "server"]
@@ -43,6 +44,11 @@ class ParameterSpec:
     def opened(self) -> bool:
         """Whether it is opened under a mask when the model is loaded."""
         return self.kind != "offset"
+
+    @property
+    def parameter(self) -> Parameter:
+        """What a protocol needs to know of it."""
+        return Parameter(self.shape, self.fraction_bits, self.bits, self.opened)
 
     def bound_bits(self, policy: FixedPointPolicy) -> int:
         """Its numbers are of magnitude less than 2^that."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secure.models.contract.manifest import Manifest
 from secure.models.contract.request import Output, Request
-from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 
 Inputs = Mapping[str, Tensor | None]
 """What a user calls a model with, by transformers' names: input_ids, attention_mask, pixel_values, ..."""
@@ -42,11 +42,11 @@ class Network(ABC):
         """Raises InputError when the model cannot serve this request."""
 
     @abstractmethod
-    def input_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def input_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         """What the client shares at one step."""
 
     @abstractmethod
-    def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         """What the client gets back."""
 
     # The parties' side.

@@ -18,12 +18,14 @@ from secure.models.contract.deferred import computed
 from secure.models.contract.manifest import ParameterSpec
 from secure.models.contract.network import Inputs, Network
 from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from secure.protocols.core import primitives, secret
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.piecewise import Piecewise
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.secret import P, Primitive, Secret, row, table
 from secure.protocols.functions.reciprocal_and_root import INVERSE_ROOT
 from secure.protocols.functions.softmax import MASKED
+from secure.protocols.masked.gates.piecewise import piecewise
 
 _MOST_SPREAD = -MASKED - 16
 """Of a row of scores. A masked one may be so far above the largest that counts, and gets probability zero still."""
@@ -66,56 +68,87 @@ class Rehearsal(CleartextProtocol):
             )
         bits = spec.bound_bits(self.policy)
         if largest >= 2.0**bits:
-            self._note(f"parameter {name!r} has entries of magnitude 2^{bits} or more")
-        return self._secret(values, spec.fraction_bits)
+            self.note(f"parameter {name!r} has entries of magnitude 2^{bits} or more")
+        return self.secret(values, spec.fraction_bits)
 
-    def _note(self, what: str) -> None:
+    def note(self, what: str) -> None:
+        """Keep what was out of range first, and where."""
         if self.wrong is None:
             self.wrong = f"layer {self.layer_name} leaves the range at or after {self._weight}: {what}"
 
-    def _secret(self, value: Tensor, fraction_bits: int) -> ClearSecret:
-        return super()._secret(value.to(torch.float32), fraction_bits)
+    def secret(self, value: Tensor, fraction_bits: int) -> ClearSecret:
+        return super().secret(value.to(torch.float32), fraction_bits)
 
-    def _bounded(self, op: str, x: Tensor, limit: float | None = None) -> Tensor:
+    def bounded(self, op: str, x: Tensor, limit: float | None = None) -> Tensor:
         limit, largest = 2.0**self.policy.value_bits if limit is None else limit, _largest(x)
         if not largest < limit:
-            self._note(f"{op} has magnitude {largest:.6g}, the declared bound is {limit:.6g}")
+            self.note(f"{op} has magnitude {largest:.6g}, the declared bound is {limit:.6g}")
         return x
 
-    def add(self, x: Secret, y: Secret | Tensor | float) -> Secret:
-        mask = self._value(y) if isinstance(y, Secret) else y
-        if isinstance(mask, Tensor) and float(mask.min()) == MASKED:
-            scores = self._value(x)
-            spread = float((scores.amax(-1) - scores.amin(-1)).max())
-            if not spread < _MOST_SPREAD:
-                self._note(
-                    f"attention scores of one token, times log2(e), are {spread:.6g} apart; with a mask they may be "
-                    f"{_MOST_SPREAD:.6g} at the most"
-                )
-        return super().add(x, y)
+    def refuse(self, what: str) -> None:
+        self.note(what)
 
-    def square_sum(self, x: Secret) -> Secret:
-        value = self._value(x)
-        self.norms.append(NormInput(value.square().mean(-1).flatten(), _largest(value)))
-        return super().square_sum(x)
+    def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
+        program = _NOTING.get(primitive)
+        return super().apply(primitive, x, *args, **kwargs) if program is None else program(self, x, *args, **kwargs)
 
-    def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        value = self._value(x)
-        if function.name == INVERSE_ROOT:
-            return self._secret(self._inverse_root(value, function), function.output_bits)
-        (low, high), (least, most) = function.domain, torch.aminmax(value)
-        if not (low <= float(least) and float(most) <= high):
-            self._note(f"{function.name} takes {low:g} to {high:g}, not {float(least):.6g} to {float(most):.6g}")
-        return self._secret(function.reference(value), function.output_bits)
 
-    def _inverse_root(self, sums: Tensor, function: Piecewise) -> Tensor:
-        """Exact outside of the octaves of the function, too: what comes after a norm does not depend on its scale."""
-        low, high = function.thresholds[0], function.thresholds[-1]
-        typical, most = float(sums.median()), float(sums.max())
-        if not (low <= typical and most <= high):
-            self._note(f"a norm takes sums of squares from {low:g} to {high:g}, not {typical:.6g} to {most:.6g}")
-        inside = sums.clamp(low, high)
-        return function.reference(inside) * (inside / sums).sqrt()
+def _add(rehearsal: Rehearsal, x: Secret, y: Secret) -> Secret:
+    _note_spread(rehearsal, x, rehearsal.value(y))
+    return secret.add.reference(rehearsal, x, y)
+
+
+def _add_public(rehearsal: Rehearsal, x: Secret, y: Tensor | float) -> Secret:
+    if isinstance(y, Tensor):
+        _note_spread(rehearsal, x, y)
+    return secret.add_public.reference(rehearsal, x, y)
+
+
+def _note_spread(rehearsal: Rehearsal, x: Secret, mask: Tensor) -> None:
+    """Note where a mask is added to scores that are too far apart for one."""
+    if float(mask.min()) != MASKED:
+        return
+    scores = rehearsal.value(x)
+    spread = float((scores.amax(-1) - scores.amin(-1)).max())
+    if not spread < _MOST_SPREAD:
+        rehearsal.note(
+            f"attention scores of one token, times log2(e), are {spread:.6g} apart; with a mask they may be "
+            f"{_MOST_SPREAD:.6g} at the most"
+        )
+
+
+def _square_sum(rehearsal: Rehearsal, x: Secret) -> Secret:
+    value = rehearsal.value(x)
+    rehearsal.norms.append(NormInput(value.square().mean(-1).flatten(), _largest(value)))
+    return primitives.square_sum.reference(rehearsal, x)
+
+
+def _piecewise(rehearsal: Rehearsal, x: Secret, function: Piecewise) -> Secret:
+    value = rehearsal.value(x)
+    if function.name == INVERSE_ROOT:
+        return rehearsal.secret(_inverse_root(rehearsal, value, function), function.output_bits)
+    (low, high), (least, most) = function.domain, torch.aminmax(value)
+    if not (low <= float(least) and float(most) <= high):
+        rehearsal.note(f"{function.name} takes {low:g} to {high:g}, not {float(least):.6g} to {float(most):.6g}")
+    return rehearsal.secret(function.reference(value), function.output_bits)
+
+
+def _inverse_root(rehearsal: Rehearsal, sums: Tensor, function: Piecewise) -> Tensor:
+    """Exact outside of the octaves of the function, too: what comes after a norm does not depend on its scale."""
+    low, high = function.thresholds[0], function.thresholds[-1]
+    typical, most = float(sums.median()), float(sums.max())
+    if not (low <= typical and most <= high):
+        rehearsal.note(f"a norm takes sums of squares from {low:g} to {high:g}, not {typical:.6g} to {most:.6g}")
+    inside = sums.clamp(low, high)
+    return function.reference(inside) * (inside / sums).sqrt()
+
+
+_NOTING = table(
+    row(secret.add, _add),
+    row(secret.add_public, _add_public),
+    row(primitives.square_sum, _square_sum),
+    row(piecewise, _piecewise),
+)
 
 
 def _largest(x: Tensor) -> float:

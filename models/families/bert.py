@@ -26,6 +26,7 @@ from secure.models.families.bert_config import BertConfig
 from secure.models.layers.attention import self_attention
 from secure.models.layers.folding import centred, mean_of, reading, with_mean, writing
 from secure.models.layers.prepared import PreparedLayers
+from secure.protocols.core.primitives import multiply_weight, truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.embedding import embedding
 from secure.protocols.functions.layernorm import VARIANCE_POWERS, rms_normalise
@@ -164,7 +165,7 @@ class Bert:
             x = self._normalised(embeddings)
             if mask is not None:
                 # Masked once, in a form that scores can be added to in every layer without being opened again.
-                mask = self.protocol.truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
+                mask = truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
         layers, norm = self._layers, "embeddings.norm"
         for i in range(self.config.num_hidden_layers):
             name, last = f"layer.{i}", i == self.config.num_hidden_layers - 1
@@ -185,7 +186,7 @@ class Bert:
         Shapes: [B, T, D] -> [B, T, N], [B, T, D].
         """
         # First the product: it puts x in a form that the matrix takes, too.
-        stream = self.protocol.multiply_weight(x, self._layers.factor(f"{norm}.gain"))
+        stream = multiply_weight(x, self._layers.factor(f"{norm}.gain"))
         read = self._layers.dense(reader, x, wide=True)
         return read[..., :-1], stream - mean_of(read[..., -1:], x.shape[-1])
 

@@ -31,7 +31,8 @@ from secure.models.inputs.token_inputs import (
 from secure.models.layers.attention import mixture
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
-from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.core.primitives import append, truncate
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.argmax import argmax
 from secure.protocols.functions.softmax import MASKED
 
@@ -115,28 +116,28 @@ class Decoder(Network):
             more = f" and {request.steps} new ones" if request.steps > 1 else ""
             raise InputError(f"{request.tokens} tokens{more}; this model has room for {limit} together")
 
-    def input_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def input_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         f, shape = self.manifest.policy.fraction_bits, (request.batch, request.step_tokens(step))
         specs = {}
         if self.manifest.weights == "public":
-            specs["embeddings"] = TensorSpec((*shape, self.sizes.width), f)
+            specs["embeddings"] = SecretSpec((*shape, self.sizes.width), f)
         else:
-            specs["one_hot"] = TensorSpec((*shape, self.sizes.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = SecretSpec((*shape, self.sizes.table_rows), 0, TABLE_BITS)
         if request.masked and step == 0:
-            specs["mask"] = TensorSpec(shape, f)
+            specs["mask"] = SecretSpec(shape, f)
         return specs
 
-    def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         policy, sizes = self.manifest.policy, self.sizes
         batch, tokens = request.batch, request.step_tokens(step)
         if request.output == "hidden":
-            return {"last_hidden_state": TensorSpec((batch, tokens, sizes.width), policy.fraction_bits)}
+            return {"last_hidden_state": SecretSpec((batch, tokens, sizes.width), policy.fraction_bits)}
         if request.output == "next_token":
-            return {"token": TensorSpec((batch,), 0, bits=32)}
+            return {"token": SecretSpec((batch,), 0, bits=32)}
         # Logits leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
         scale = 2 * policy.fraction_bits
         shape = (batch, sizes.vocabulary) if request.output == "next_logits" else (batch, tokens, sizes.vocabulary)
-        return {"logits": TensorSpec(shape, scale, policy.ring_bits(scale))}
+        return {"logits": SecretSpec(shape, scale, policy.ring_bits(scale))}
 
     # The parties' side.
 
@@ -154,7 +155,7 @@ class Decoder(Network):
             mask = inputs.get("mask")
             if mask is not None:
                 # Masked once, in a form that scores can be added to in every layer without being opened again.
-                cache.mask = protocol.truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
+                cache.mask = truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
         tokens = x.shape[1]
         x = self.decode(protocol, weights, x, cache)
         cache.tokens += tokens
@@ -166,19 +167,18 @@ class Decoder(Network):
             logits = self.finish(protocol, weights, x[:, -1], head=True)
             if request.output == "next_logits":
                 return {"logits": logits}, cache
-            return {"token": argmax(protocol.truncate(logits, protocol.policy.fraction_bits))}, cache
+            return {"token": argmax(truncate(logits, protocol.policy.fraction_bits))}, cache
 
     def attend(self, name: str, q: Secret, k: Secret, v: Secret, cache: Cache, *, window: int | None = None) -> Secret:
         """Causal attention over all tokens so far, or the last `window`. q is scaled by log2(e) / sqrt(D/H) already.
 
         Shapes: [B, H, T, D/H], [B, G, T, D/H] twice -> [B, T, D]. Query head i reads key head i G / H.
         """
-        protocol = q.protocol
         batch, heads, tokens, width = q.shape
         # What is too old for the first query of this step is so for all that follow.
         recent = slice(None) if window is None else slice(-(window + tokens - 1), None)
-        k = cache.keys[name] = protocol.append(cache.keys.get(name), k, 2)[:, :, recent]
-        v = cache.values[name] = protocol.append(cache.values.get(name), v, 2)[:, :, recent]
+        k = cache.keys[name] = append(k, cache.keys.get(name), 2)[:, :, recent]
+        v = cache.values[name] = append(v, cache.values.get(name), 2)[:, :, recent]
         groups, total = k.shape[1], k.shape[2]
         # The query heads that share a key head are more rows of one product.
         q = q.reshape(batch, groups, heads // groups * tokens, width)

@@ -24,7 +24,7 @@ from secure.models.inputs.token_inputs import (
 )
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
-from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.layernorm import l2_normalise
 
 _OTHER_LAYERS = 4  # beside the encoder's own: embeddings twice, pooling or head, reveal
@@ -78,29 +78,29 @@ class Encoder(Network):
         if request.tokens > limit:
             raise InputError(f"{request.tokens} tokens; this model takes 1 to {limit}")
 
-    def input_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def input_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         f, shape = self.manifest.policy.fraction_bits, (request.batch, request.tokens)
         specs = {}
         if self.manifest.weights == "public":
-            specs["embeddings"] = TensorSpec((*shape, self.config.hidden_size), f)
+            specs["embeddings"] = SecretSpec((*shape, self.config.hidden_size), f)
         else:
-            specs["one_hot"] = TensorSpec((*shape, self.config.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = SecretSpec((*shape, self.config.table_rows), 0, TABLE_BITS)
         if request.masked:
-            specs["mask"] = TensorSpec(shape, f)
+            specs["mask"] = SecretSpec(shape, f)
         if request.output == "embedding":
-            specs["pooling"] = TensorSpec(shape, f)
+            specs["pooling"] = SecretSpec(shape, f)
         return specs
 
-    def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         config, f = self.config, self.manifest.policy.fraction_bits
         width = config.hidden_size
         if request.output == "embedding":
-            return {"embedding": TensorSpec((request.batch, width), f)}
+            return {"embedding": SecretSpec((request.batch, width), f)}
         if request.output == "logits":
-            return {"logits": TensorSpec(logits_shape(config, request.batch, request.tokens), f)}
-        specs = {"last_hidden_state": TensorSpec((request.batch, request.tokens, width), f)}
+            return {"logits": SecretSpec(logits_shape(config, request.batch, request.tokens), f)}
+        specs = {"last_hidden_state": SecretSpec((request.batch, request.tokens, width), f)}
         if config.pooler:
-            specs["pooler_output"] = TensorSpec((request.batch, width), f)
+            specs["pooler_output"] = SecretSpec((request.batch, width), f)
         return specs
 
     def forward(

@@ -88,7 +88,7 @@ class Gpt2(Decoder):
         return [ids, positions + self.config.vocab_size]
 
     def embed(self, protocol: Protocol, weights: Mapping[str, Any], one_hot: Secret) -> Secret:
-        return embedding(one_hot, protocol.factor(weights["embeddings.table"]))
+        return embedding(one_hot, weights["embeddings.table"])
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         layers, x = PreparedLayers(protocol, weights, self.config.epsilon), embeddings

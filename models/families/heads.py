@@ -15,6 +15,7 @@ from secure.models.contract.manifest import Kind
 from secure.models.families.bert_config import BertConfig, Head
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions.policy_functions import gelu
 from secure.protocols.functions.relu import relu
@@ -101,7 +102,7 @@ def logits(layers: PreparedLayers, head: Head, x: Secret) -> Secret:
             inner = x
         case "masked_lm":
             # GeLU's extra fraction bit, for which the three factors of a norm have no room, is dropped.
-            inner = layers.protocol.truncate(gelu(layers.dense("head.dense", x)), x.fraction_bits)
+            inner = truncate(gelu(layers.dense("head.dense", x)), x.fraction_bits)
             inner = layers.norm("head.norm", inner)
         case _:
             raise ProtocolError("the model has no head")

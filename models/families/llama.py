@@ -34,7 +34,8 @@ from secure.models.families.llama_config import (
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.prepared import PreparedLayers
-from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.primitives import concatenate
+from secure.protocols.core.secret import Protocol, Secret, multiply
 from secure.protocols.functions.embedding import embedding
 from secure.protocols.functions.layernorm import rms_norm, rms_normalise
 from secure.protocols.functions.rotary import rotate, rotations
@@ -56,7 +57,7 @@ class Llama(Decoder):
         return [ids]
 
     def embed(self, protocol: Protocol, weights: Mapping[str, Any], one_hot: Secret) -> Secret:
-        return embedding(one_hot, protocol.factor(weights["embeddings.table"]))
+        return embedding(one_hot, weights["embeddings.table"])
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         config, x = self.config, embeddings
@@ -91,7 +92,7 @@ class Llama(Decoder):
         if c.head_norms:
             compared, values = joined[:, : -c.groups], joined[:, -c.groups :]
             compared = rms_norm(compared, layers.bound(f"{name}.attention.norm.gain"), c.epsilon)
-            joined = layers.protocol.concatenate([compared, values], 1)
+            joined = concatenate(compared, [values], 1)
         turned = rotate(joined, *turns)
         q, k, v = turned[:, : c.heads], turned[:, c.heads : -c.groups], turned[:, -c.groups :]
         return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache, window=window))
@@ -113,7 +114,7 @@ class Llama(Decoder):
         inner = self.config.inner
         joined = layers.dense(f"{name}.feedforward.gate_up", x, wide=True)
         gate, up = ACTIVATIONS[self.config.activation](joined[..., :inner]), joined[..., inner:]
-        product = layers.protocol.multiply(gate, up, fraction_bits=up.fraction_bits)
+        product = multiply(gate, up, fraction_bits=up.fraction_bits)
         return layers.dense(f"{name}.feedforward.down", product)
 
 

@@ -27,7 +27,7 @@ from secure.models.layers.attention import self_attention
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
-from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.layernorm import rms_normalise
 from secure.protocols.functions.tanh import tanh
 
@@ -95,20 +95,20 @@ class Vit(Network):
         if request.tokens != self.config.images.patches:
             raise InputError(f"{request.tokens} patches; this model takes {self.config.images.patches}")
 
-    def input_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def input_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         images = self.config.images
         shape = (request.batch, images.patches, images.patch_elements)
-        return {"patches": TensorSpec(shape, self.manifest.policy.fraction_bits)}
+        return {"patches": SecretSpec(shape, self.manifest.policy.fraction_bits)}
 
-    def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         config, f, batch = self.config, self.manifest.policy.fraction_bits, request.batch
         if request.output == "logits":
             # They leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
             bits = self.manifest.policy.ring_bits(2 * f)
-            return {"logits": TensorSpec((batch, config.labels), 2 * f, bits)}
-        specs = {"last_hidden_state": TensorSpec((batch, config.images.patches + 1, config.width), f)}
+            return {"logits": SecretSpec((batch, config.labels), 2 * f, bits)}
+        specs = {"last_hidden_state": SecretSpec((batch, config.images.patches + 1, config.width), f)}
         if config.pooler:
-            specs["pooler_output"] = TensorSpec((batch, config.pooler), f)
+            specs["pooler_output"] = SecretSpec((batch, config.pooler), f)
         return specs
 
     def forward(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.elu import elu
@@ -179,4 +180,4 @@ class Function(Operation):
         result = FUNCTIONS[self.name](values[0])
         # Some give a fraction bit more. Opening it here serves the next product, which would have to open it itself.
         scale = protocol.policy.fraction_bits
-        return result if result.fraction_bits == scale else protocol.truncate(result, scale)
+        return result if result.fraction_bits == scale else truncate(result, scale)

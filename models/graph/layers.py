@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
 from secure.models.graph.views import Window
+from secure.protocols.core.primitives import append, concatenate, linear, truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.policy_functions import layer_norm
 
@@ -43,8 +44,8 @@ class LinearLayer(Operation):
     def _product(
         self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any], *, truncated: bool
     ) -> Secret:
-        weight, bias = (protocol.factor(parameter) for parameter in parameters)
-        return protocol.linear(values[0], weight, bias, truncated=truncated)
+        weight, bias = parameters
+        return linear(values[0], weight, bias, truncated=truncated)
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Convolution(Operation):
         (x,) = values
         # An element is in many windows: what a product needs of it is made here, before it is many elements.
         if self.private:
-            x = protocol.truncate(protocol.append(None, x, 0), x.fraction_bits)
+            x = truncate(append(x, None, 0), x.fraction_bits)
         else:
-            x = protocol.concatenate([x], 0)
-        weight, bias = (protocol.factor(parameter) for parameter in parameters)
+            x = concatenate(x, [], 0)
+        weight, bias = parameters
         batch, (rows, columns) = x.shape[0], self._window().shape(x.shape, "convolution")
-        result = protocol.linear(x.map(self._rows), weight, bias)
+        result = linear(x.map(self._rows), weight, bias)
         return result.transpose(1, 2).reshape(batch, result.shape[-1], rows, columns)
 
     def _rows(self, image: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from secure.models.graph.description import Embedding, Graph, Node, read_graph
 from secure.models.graph.layers import LinearLayer
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
-from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.embedding import embedding
 
 
@@ -59,13 +59,13 @@ class GraphNetwork(Network):
         lengths = {given.shape[0] if given.shape else 1 for given in self.graph.inputs}
         return lengths.pop() if len(lengths) == 1 else 1
 
-    def input_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def input_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         f = self.manifest.policy.fraction_bits
-        specs = {given.name: TensorSpec(given.shape, f) for given in self.graph.reals}
+        specs = {given.name: SecretSpec(given.shape, f) for given in self.graph.reals}
         for name, (shape, entry) in self._lookups.items():
             public = self.manifest.weights == "public"
             specs[name] = (
-                TensorSpec((*shape, entry.width), f) if public else TensorSpec((*shape, entry.rows), 0, TABLE_BITS)
+                SecretSpec((*shape, entry.width), f) if public else SecretSpec((*shape, entry.rows), 0, TABLE_BITS)
             )
         return specs
 
@@ -75,11 +75,11 @@ class GraphNetwork(Network):
         shapes = {given.name: given.shape for given in self.graph.inputs}
         return {f"embedding/{i}": (shapes[e.input], e) for i, e in enumerate(self.graph.embeddings)}
 
-    def output_specs(self, request: Request, step: int) -> dict[str, TensorSpec]:
+    def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         shapes, f = self.graph.shapes, self.manifest.policy.fraction_bits
         products = self._products
         return {
-            _output_name(i): TensorSpec(shapes[n], 2 * f, bits=48) if n in products else TensorSpec(shapes[n], f)
+            _output_name(i): SecretSpec(shapes[n], 2 * f, bits=48) if n in products else SecretSpec(shapes[n], f)
             for i, n in enumerate(self.graph.outputs)
         }
 
@@ -118,7 +118,7 @@ class GraphNetwork(Network):
 
     def _embed(self, protocol: Protocol, weights: Mapping[str, Any], given: Secret, entry: Embedding) -> Secret:
         """Rows, from one-hot vectors or from the rows that the client looked up."""
-        return given if self.manifest.weights == "public" else embedding(given, protocol.factor(weights[entry.table]))
+        return given if self.manifest.weights == "public" else embedding(given, weights[entry.table])
 
     # The client's side.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from secure.models.graph.operation import Operation, Shape, broadcast, check_dim, check_size, require
+from secure.protocols.core.primitives import concatenate
 from secure.protocols.core.secret import Protocol, Secret
 
 
@@ -97,7 +98,7 @@ class Concatenate(Operation):
         return (*first[:dim], sum(x[dim] for x in values), *first[dim + 1 :])
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return protocol.concatenate(values, self.dim)
+        return concatenate(values[0], values[1:], self.dim)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
 
 _UNHALVED = 128  # tokens whose values, up to 58 each, may add up: powers are at most 2^(1/8)
@@ -25,7 +25,7 @@ def mixture(scores: Secret, values: Secret) -> Secret:
         return softmax(scores, base_two=True) @ values
     halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
     powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
-    return values.protocol.multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
+    return multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from secure.protocols.core.primitives import halve
 from secure.protocols.core.secret import Secret
 
 MOST_WIDTH = 4096
@@ -52,7 +53,7 @@ def with_mean(gain: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
 
 def mean_of(column: Secret, width: int) -> Secret:
     """The mean of gain * x from the last column of such a layer's result. Shapes: [..., 1] -> the same."""
-    return column.protocol.halve(column, mean_bits(width))
+    return halve(column, mean_bits(width))
 
 
 def mean_bits(width: int) -> int:

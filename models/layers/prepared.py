@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from secure.protocols.core.primitives import linear
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.policy_functions import layer_norm
 
@@ -20,13 +21,13 @@ class PreparedLayers:
     def dense(self, name: str, x: Secret, *, residual: Secret | None = None, wide: bool = False) -> Secret:
         """x @ weight + bias, if there is one. Shapes: [..., in] -> [..., out].
 
-        residual, wide: as for `Protocol.linear`.
+        residual, wide: as for `linear`.
         """
-        return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), residual=residual, wide=wide)
+        return linear(x, self.factor(f"{name}.weight"), self._bias(name), residual=residual, wide=wide)
 
     def logits(self, name: str, x: Secret) -> Secret:
         """The same as an output for the client, not truncated: as many fraction bits as both factors together."""
-        return self.protocol.linear(x, self.factor(f"{name}.weight"), self._bias(name), truncated=False)
+        return linear(x, self.factor(f"{name}.weight"), self._bias(name), truncated=False)
 
     def norm(self, name: str, x: Secret, *, zero_mean: bool = False) -> Secret:
         """Layer norm over the last axis. Shapes: any -> same. zero_mean: as for `layer_norm`."""
@@ -38,8 +39,8 @@ class PreparedLayers:
         return self.protocol.bind(self._weights[name])
 
     def factor(self, name: str) -> Any:
-        """A weight as `Protocol.linear` takes it."""
-        return self.protocol.factor(self._weights[name])
+        """A weight as `linear` takes it."""
+        return self._weights[name]
 
     def _bias(self, name: str) -> Any:
         return self.factor(f"{name}.bias") if f"{name}.bias" in self._weights else None

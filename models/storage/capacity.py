@@ -11,7 +11,7 @@ import torch
 from secure.models.contract.manifest import Manifest, ParameterSpec
 from secure.models.contract.tensor_file import FileTensorSpec
 from secure.models.storage.weight_file import BLOCK_BYTES, FEWEST_BUFFERS, Room
-from secure.protocols.beaver.protocol import OPENED_ELEMENTS
+from secure.protocols.beaver.preparing import OPENED_ELEMENTS
 from secure.protocols.core import ring
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.families import REPLICATED, family

@@ -6,6 +6,8 @@ import threading
 
 import grpc
 
+from secure.parties.encrypted.tokens import TokenPieces
+
 
 class Idle:
     """Ends a call whose client has sent nothing for some time."""
@@ -27,9 +29,7 @@ class Idle:
             self._timer.cancel()
 
 
-def cancelled_with(context: grpc.ServicerContext) -> threading.Event:
-    """An event that is set when the call ends, for whatever reason."""
-    cancelled = threading.Event()
-    if not context.add_callback(cancelled.set):
-        cancelled.set()
-    return cancelled
+def close_with(context: grpc.ServicerContext, pieces: TokenPieces) -> None:
+    """Close the pieces when the call ends, for whatever reason."""
+    if not context.add_callback(pieces.close):
+        pieces.close()

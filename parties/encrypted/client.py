@@ -5,14 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 from torch import Tensor
 
-from secure.parties.encrypted.engine import Finish, Pooling, Sampling
+from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.generation_pb2 import (
     DescribeRequest,
     Description,
@@ -23,20 +23,33 @@ from secure.parties.encrypted.generation_pb2 import (
     Tokens,
     Values,
 )
+from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
+from secure.parties.encrypted.tokens import Finish, Pieces, Room, SamplingParameters, TokenPiece
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.dialer import CHANNEL_OPTIONS, check_certificates_were_taken
 from secure.parties.transport.tls import channel_credentials, channel_name_options
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerUnreachable, SessionError
 
 
-class GenerationClient:
+class GenerationClient(Runner):
     """A connection to one generation party, opened at first use. Safe to use from several threads at a time."""
 
-    def __init__(self, address: str, certificates: Path, key_check: str, connect_seconds: float = 5.0) -> None:
-        """key_check: the key's check value. Raises ConfigurationError when the client's certificate is wrong."""
+    def __init__(
+        self,
+        address: str,
+        certificates: Path,
+        key_check: str,
+        connect_seconds: float = 5.0,
+        check_manifest: Callable[[str], None] | None = None,
+    ) -> None:
+        """key_check: the key's check value. check_manifest: raises an error for a checkpoint that is not the client's.
+
+        Raises ConfigurationError when the client's certificate is wrong.
+        """
         self._address = address
         self._key_check = key_check
+        self._check_manifest = check_manifest
         self._seconds = connect_seconds
         options = [*with_large_messages(CHANNEL_OPTIONS), *channel_name_options("server")]
         self._channel = grpc.secure_channel(address, channel_credentials(certificates, "client"), options=options)
@@ -44,7 +57,10 @@ class GenerationClient:
         self._lock = threading.Lock()
 
     def describe(self) -> Description:
-        """What the party serves, asked once. Raises HandshakeError unless it was encrypted with the client's key."""
+        """What the party serves, asked once.
+
+        Raises HandshakeError unless it was encrypted with the client's key, and what `check_manifest` does.
+        """
         with self._lock:
             if self._description is None:
                 description = self._ask()
@@ -52,14 +68,19 @@ class GenerationClient:
                     raise HandshakeError(
                         "key check value", self._key_check, description.key_check[:64], "before the first token"
                     )
+                if self._check_manifest is not None:
+                    self._check_manifest(description.manifest)
                 self._description = description
             return self._description
 
-    def generate(self, ids: Sequence[int], sampling: Sampling, *, at_once: bool = False) -> TokenStream:
-        """The ids that follow encrypted `ids`, as they arrive.
+    def room(self) -> Room:
+        description = self.describe()
+        return Room(description.context_tokens, description.most_new_tokens)
 
-        at_once: all in one message at the end, which costs 4 bytes a token and hides the pace at which they came.
-        Errors are raised while the stream is read: InputError, ServerBusy, SessionError and its kinds.
+    def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenStream:
+        """As in Runner. at_once: all in one message, which costs 4 bytes a token and hides the pace of their coming.
+
+        Errors of the server are raised while the stream is read: InputError, ServerBusy, SessionError and its kinds.
         """
         vocabulary = self.describe().vocabulary
         request = GenerateRequest(
@@ -77,26 +98,11 @@ class GenerationClient:
         )
         return TokenStream(method(request), vocabulary, sampling.max_new_tokens)
 
-    def embed(
-        self,
-        rows: Sequence[Sequence[int]] = (),
-        *,
-        token_types: Sequence[Sequence[int]] = (),
-        pixels: Tensor | None = None,
-        pooling: Pooling = "mean",
-    ) -> Tensor:
-        """Last hidden states in the encrypted basis. Shapes: [rows, D]; with pooling "none" [rows, T, D]."""
-        return self._encode("Embed", rows, token_types, pixels, pooling)
+    def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
+        return self._encode("Embed", inputs, pooling)
 
-    def classify(
-        self,
-        rows: Sequence[Sequence[int]] = (),
-        *,
-        token_types: Sequence[Sequence[int]] = (),
-        pixels: Tensor | None = None,
-    ) -> Tensor:
-        """A classifier's logits. Shapes: [rows, classes]."""
-        return self._encode("Classify", rows, token_types, pixels, "")
+    def classify(self, inputs: EncoderInputs) -> Tensor:
+        return self._encode("Classify", inputs, "")
 
     def sequence(self) -> RemoteSequence:
         """Split mode: a sequence whose embeddings this side computes. A context manager."""
@@ -108,26 +114,13 @@ class GenerationClient:
         """Close the connection; calls that still run are cancelled."""
         self._channel.close()
 
-    def __enter__(self) -> GenerationClient:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _encode(
-        self,
-        step: str,
-        rows: Sequence[Sequence[int]],
-        token_types: Sequence[Sequence[int]],
-        pixels: Tensor | None,
-        pooling: str,
-    ) -> Tensor:
+    def _encode(self, step: str, inputs: EncoderInputs, pooling: str) -> Tensor:
         vocabulary = self.describe().vocabulary
         request = EncodeRequest(
             key_check=self._key_check,
-            rows=[Row(ids=_checked(row, vocabulary)) for row in rows],
-            token_types=[Row(ids=row) for row in token_types],
-            pixels=None if pixels is None else to_values(pixels),
+            rows=[Row(ids=_checked(row, vocabulary)) for row in inputs.rows],
+            token_types=[Row(ids=row) for row in inputs.token_types or ()],
+            pixels=None if inputs.pixels is None else to_values(inputs.pixels),
             pooling=pooling,
         )
         method = self._channel.unary_unary(f"/{SERVICE}/{step}", EncodeRequest.SerializeToString, Values.FromString)
@@ -158,52 +151,46 @@ class GenerationClient:
         raise ServerUnreachable(self._address, time.monotonic() - started, detail[:300])
 
 
-class TokenStream(Iterator[list[int]]):
-    """Encrypted ids as they arrive, one or more at a time. `cancel` ends the generation at the server, too."""
-
-    finish: Finish | None = None
-    """Why it ended, once it has."""
+class TokenStream(Pieces[TokenPiece]):
+    """Encrypted ids as messages bring them. Closing it ends the generation at the server, too."""
 
     def __init__(self, call: Any, vocabulary: int, most: int) -> None:
         self._call = call
         self._vocabulary = vocabulary
         self._room = most
+        self._finish: Finish | None = None
+        self._closed = False
 
-    def __next__(self) -> list[int]:
-        while self.finish is None:
-            try:
-                message: Tokens = next(self._call)
-            except StopIteration:
-                raise PartyLost("server", "Generate", "it ended the stream without a reason") from None
-            except grpc.RpcError as error:
-                raise rebuilt(error, "Generate") from None
-            if message.finish:
-                self.finish = "stop" if message.finish == "stop" else "length"
-            ids = list(message.ids)
-            if ids:
-                self._check(ids)
-                return ids
-        raise StopIteration
+    def __next__(self) -> TokenPiece:
+        if self._finish is not None or self._closed:
+            raise StopIteration
+        try:
+            message: Tokens = next(self._call)
+        except StopIteration:
+            raise PartyLost("server", "Generate", "it ended the stream without a reason") from None
+        except grpc.RpcError as error:
+            if self._closed:
+                raise StopIteration from None
+            raise rebuilt(error, "Generate") from None
+        if message.finish:
+            self._finish = "stop" if message.finish == "stop" else "length"
+        ids = list(message.ids)
+        self._check(ids)
+        return TokenPiece(ids, self._finish)
 
-    def cancel(self) -> None:
-        """Tell the server to stop."""
+    def close(self) -> None:
+        self._closed = True
         self._call.cancel()
-
-    def __enter__(self) -> TokenStream:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.cancel()
 
     def _check(self, ids: list[int]) -> None:
         """The server is not trusted to keep to the request."""
         self._room -= len(ids)
-        if self._room < 0 or max(ids) >= self._vocabulary:
-            self.cancel()
+        if self._room < 0 or max(ids, default=0) >= self._vocabulary:
+            self.close()
             raise SessionError("the server sent more tokens than were asked for, or ids that the model does not have")
 
 
-class RemoteSequence:
+class RemoteSequence(HiddenSequence):
     """Split mode: embeddings out, hidden states back, and the key-value cache at the server."""
 
     def __init__(self, method: Any, key_check: str) -> None:
@@ -212,7 +199,7 @@ class RemoteSequence:
         self._call = method(iter(self._outgoing.get, None))
 
     def extend(self, embeddings: Tensor) -> Tensor:
-        """The last hidden states of further positions. Shapes: [T, D] -> [T, D]. Raises SessionError and its kinds."""
+        """As in HiddenSequence. Raises SessionError and its kinds."""
         self._outgoing.put(Positions(key_check=self._key_check, embeddings=to_values(embeddings.cpu())))
         self._key_check = ""
         try:

@@ -6,11 +6,9 @@ The log has counts and times. It never has an id, a hidden state or a logit.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from itertools import chain
@@ -19,11 +17,9 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from torch import Tensor
 
-from secure.parties.encrypted import run
-from secure.parties.encrypted.calls import Idle, cancelled_with
-from secure.parties.encrypted.engine import POOLINGS, Admission, GenerationEngine, GenerationLimits, Sampling
+from secure.parties.encrypted.calls import Idle, close_with
+from secure.parties.encrypted.engine import POOLINGS, EncoderInputs, GenerationEngine
 from secure.parties.encrypted.generation_pb2 import (
     DescribeRequest,
     Description,
@@ -33,8 +29,10 @@ from secure.parties.encrypted.generation_pb2 import (
     Tokens,
     Values,
 )
-from secure.parties.encrypted.run import Ended
+from secure.parties.encrypted.limits import Admission, GenerationLimits
+from secure.parties.encrypted.runner import EngineRunner
 from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, with_large_messages
+from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.process.server import SERVER_OPTIONS
 from secure.parties.transport.ports import bind
@@ -61,6 +59,7 @@ class GenerationServer:
         self._certificates = certificates
         self._engine = engine
         self.admission = admission or Admission(engine.served, limits or GenerationLimits())
+        self._runner = EngineRunner(engine, self.admission)
         self._limits = self.admission.limits
         # Calls beyond the limit need a thread, too, to be told so.
         workers = self._limits.requests + 8
@@ -111,65 +110,42 @@ class GenerationServer:
     def _generate(self, request: GenerateRequest, context: grpc.ServicerContext) -> Iterator[Tokens]:
         with self._reported(context, "Generate"):
             self._check_caller(context, request.key_check)
-            sampling = Sampling(
+            sampling = SamplingParameters(
                 max_new_tokens=request.max_new_tokens,
                 temperature=request.temperature,
                 top_p=request.top_p,
                 seed=request.seed if request.HasField("seed") else None,
                 stop_ids=tuple(request.stop_ids),
             )
-            ids = list(request.ids)
-            self.admission.check_prompt(ids, sampling)
-            messages = self._run(ids, sampling, cancelled_with(context))
-            if request.at_once:
-                yield _merged(messages)
-            else:
-                yield from messages
-
-    def _run(self, ids: Sequence[int], sampling: Sampling, cancelled: threading.Event) -> Iterator[Tokens]:
-        """The engine's tokens as messages. The slot is the engine's thread's, and free only when that has ended."""
-        messages: queue.SimpleQueue[Tokens | Ended] = queue.SimpleQueue()
-
-        def work(deliver: run.Deliver[Tokens]) -> None:
-            with self.admission.slot():
-                finish = self._engine.generate(ids, sampling, lambda token: deliver(Tokens(ids=[token])), cancelled)
-            deliver(Tokens(finish=finish))
-
-        started, count = time.monotonic(), 0
-        run.start(work, messages.put)
-        while not isinstance(message := messages.get(), Ended):
-            count += len(message.ids)
-            yield message
-        if message.error is not None:
-            raise message.error
-        how = "cancelled" if cancelled.is_set() else "done"
-        _LOG.info("Generate: %d tokens in, %d out, %.3f s, %s", len(ids), count, time.monotonic() - started, how)
+            started, count = time.monotonic(), 0
+            pieces = self._runner.generate(list(request.ids), sampling, at_once=request.at_once)
+            close_with(context, pieces)
+            for piece in pieces:
+                count += len(piece.ids)
+                yield Tokens(ids=piece.ids, finish=piece.finish or "")
+            how, seconds = "done" if context.is_active() else "cancelled", time.monotonic() - started
+            _LOG.info("Generate: %d tokens in, %d out, %.3f s, %s", len(request.ids), count, seconds, how)
 
     def _embed(self, request: EncodeRequest, context: grpc.ServicerContext) -> Values:
         with self._reported(context, "Embed"):
             pooling = next((known for known in POOLINGS if known == request.pooling), None)
             if pooling is None:
                 raise InputError(f"pooling must be one of {', '.join(POOLINGS)}")
-            with self._encode(request, context) as (rows, types):
-                return to_values(self._engine.embed(rows, types, _pixels(request), pooling))
+            with self._inputs(request, context) as inputs:
+                return to_values(self._runner.embed(inputs, pooling))
 
     def _classify(self, request: EncodeRequest, context: grpc.ServicerContext) -> Values:
-        with self._reported(context, "Classify"), self._encode(request, context) as (rows, types):
-            return to_values(self._engine.classify(rows, types, _pixels(request)))
+        with self._reported(context, "Classify"), self._inputs(request, context) as inputs:
+            return to_values(self._runner.classify(inputs))
 
     @contextmanager
-    def _encode(
-        self, request: EncodeRequest, context: grpc.ServicerContext
-    ) -> Iterator[tuple[list[list[int]], list[list[int]] | None]]:
-        """The request's rows and token types, checked, and a slot to compute in."""
+    def _inputs(self, request: EncodeRequest, context: grpc.ServicerContext) -> Iterator[EncoderInputs]:
+        """The request's inputs, and a line for the log once they have been computed on."""
         self._check_caller(context, request.key_check)
-        rows = [list(row.ids) for row in request.rows]
-        types = [list(row.ids) for row in request.token_types] or None
-        if rows or not request.HasField("pixels"):
-            self.admission.check_rows(rows, types)
+        rows, types = ([list(row.ids) for row in each] for each in (request.rows, request.token_types))
+        pixels = from_values(request.pixels) if request.HasField("pixels") else None
         started = time.monotonic()
-        with self.admission.slot():
-            yield rows, types
+        yield EncoderInputs(rows, types or None, pixels)
         _LOG.info("%d rows, %d tokens in, %.3f s", len(rows), sum(map(len, rows)), time.monotonic() - started)
 
     def _continue(self, incoming: Iterator[Positions], context: grpc.ServicerContext) -> Iterator[Values]:
@@ -181,8 +157,7 @@ class GenerationServer:
                 if first is None:
                     return
                 self._check_caller(context, first.key_check)
-                with self.admission.slot():
-                    sequence = self._engine.begin()
+                with self._runner.sequence() as sequence:
                     for message in chain([first], incoming):
                         timer.stop()  # from here on the client waits for us
                         embeddings = from_values(message.embeddings)
@@ -238,14 +213,3 @@ class GenerationServer:
             "Classify": grpc.unary_unary_rpc_method_handler(self._classify, EncodeRequest.FromString, values),
             "Continue": grpc.stream_stream_rpc_method_handler(self._continue, Positions.FromString, values),
         }
-
-
-def _merged(messages: Iterator[Tokens]) -> Tokens:
-    merged = Tokens()
-    for message in messages:
-        merged.MergeFrom(message)
-    return merged
-
-
-def _pixels(request: EncodeRequest) -> Tensor | None:
-    return from_values(request.pixels) if request.HasField("pixels") else None

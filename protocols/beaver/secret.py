@@ -9,11 +9,12 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
-from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.protocol import MaskedSecret
 
 
-class BeaverSecret(Secret):
+class BeaverSecret(MaskedSecret):
     """x = share_0 + share_1 in Z_2^share_bits, or the pair of an opening, or both.
 
     A gate asks the protocol for the form that it needs; the protocol makes it at the lowest cost and keeps it here.
@@ -45,6 +46,19 @@ class BeaverSecret(Secret):
             return tuple(self.share.shape)
         assert self.pair is not None
         return tuple(self.pair.opened.shape)
+
+    @property
+    def bits(self) -> int:
+        rings = [] if self.share is None else [self.share_bits]
+        return min(rings + ([] if self.pair is None else [self.pair.bits]))
+
+    def carries(self, bits: int) -> bool:
+        """Whether it has a pair in a ring of at least `bits` bits."""
+        return self.pair is not None and self.pair.bits >= bits
+
+    def opening_bits(self, needed: int) -> int:
+        """The ring that it is opened in where at least `needed` bits are wanted."""
+        return self.share_bits if self.share is not None and needed <= self.share_bits else ring.WORD_BITS
 
     def shifted_left(self, shift: int) -> BeaverSecret:
         """x 2^shift with as many more fraction bits: what is equal mod 2^k becomes equal mod 2^(k + shift)."""

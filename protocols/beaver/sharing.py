@@ -15,13 +15,13 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import SEED_BYTES, Prg
-from secure.protocols.core.secret import TensorSpec
+from secure.protocols.core.secret import SecretSpec
 from secure.protocols.core.transfer import CPU
 
 _SESSION = b"client input"
 
 
-def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tuple[bytes, bytes]:
+def share(tensors: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -> tuple[bytes, bytes]:
     """Payloads for P0 and P1. Shapes: int64 tensors as in `specs`. Raises ProtocolError when names or shapes differ."""
     if set(tensors) != set(specs):
         raise ProtocolError(f"inputs are {sorted(tensors)}, due are {sorted(specs)}")
@@ -34,7 +34,7 @@ def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tup
     return seed, torch.cat(corrections).numpy().tobytes()
 
 
-def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     """A party's shares of the client's input. Raises ProtocolError when the payload has another size."""
     expected = SEED_BYTES if index == 0 else payload_bytes(specs)
     if len(payload) != expected:
@@ -42,12 +42,12 @@ def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, Te
     return _expand(bytes(payload), specs) if index == 0 else unpack_shares(payload, specs)
 
 
-def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> bytes:
+def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -> bytes:
     """A party's payload for the client."""
     return torch.cat([ring.pack(shares[name], specs[name].bits) for name in sorted(specs)]).cpu().numpy().tobytes()
 
 
-def unpack_shares(payload: bytes | memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def unpack_shares(payload: bytes | memoryview, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     """Inverse of `pack_shares`."""
     if len(payload) != payload_bytes(specs):
         raise ProtocolError(f"a payload of shares has {len(payload)} bytes, due are {payload_bytes(specs)}")
@@ -61,7 +61,7 @@ def unpack_shares(payload: bytes | memoryview, specs: Mapping[str, TensorSpec]) 
 
 
 def reconstruct(
-    payload0: bytes | memoryview, payload1: bytes | memoryview, specs: Mapping[str, TensorSpec]
+    payload0: bytes | memoryview, payload1: bytes | memoryview, specs: Mapping[str, SecretSpec]
 ) -> dict[str, Tensor]:
     """The outputs as signed ring elements. Shapes: int64 as in `specs`."""
     first, second = unpack_shares(payload0, specs), unpack_shares(payload1, specs)
@@ -79,11 +79,11 @@ def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor], tuple[Tensor
     return split
 
 
-def payload_bytes(specs: Mapping[str, TensorSpec]) -> int:
+def payload_bytes(specs: Mapping[str, SecretSpec]) -> int:
     """Size of P1's input payload, or of an output payload."""
     return sum(math.prod(spec.shape) * ring.element_bytes(spec.bits) for spec in specs.values())
 
 
-def _expand(seed: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def _expand(seed: bytes, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     generator = Prg(seed, _SESSION)
     return {name: generator.words(i, 0, specs[name].shape, CPU) for i, name in enumerate(sorted(specs))}

@@ -124,7 +124,8 @@ def pack(x: Tensor, bits: int) -> Tensor:
     """Wire bytes of k-bit elements; of whole words it is a view. Shapes: any -> uint8 [numel * element_bytes(bits)]."""
     # A new last axis has stride one, which a view wants; a slice of no more than one element may have any.
     raw = x.reshape(-1).contiguous().unsqueeze(-1).view(torch.uint8)
-    return raw[:, : element_bytes(bits)].reshape(-1).contiguous()
+    width = element_bytes(bits)
+    return raw.reshape(-1) if width == raw.shape[1] else raw[:, :width].reshape(-1).contiguous()
 
 
 @step

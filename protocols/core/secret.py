@@ -1,22 +1,26 @@
-"""Secret tensors, and the interface that every protocol offers to functions and models.
+"""Secret tensors, the primitives over them, and what an execution of a program is.
 
-Model code is written once against these two classes and runs in every execution: at a computing party a `Secret` holds
-that party's share, at the dealer its shape and mask, in the cleartext protocol plain floats.
+Model code is written once against secrets and primitives and runs in every execution: at a computing party a `Secret`
+holds that party's share, at the dealer its shape and mask, in the cleartext protocol plain floats.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor
 
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.piecewise import Piecewise
+
+P = ParamSpec("P")
+Execution = TypeVar("Execution", contravariant=True)
 
 
 class Secret(ABC):
@@ -39,26 +43,26 @@ class Secret(ABC):
         """Apply a linear map with small integer coefficients (a view, a sign) to everything held inside."""
 
     def __add__(self, other: Secret | Tensor | float) -> Secret:
-        return self.protocol.add(self, other)
+        return add(self, other) if isinstance(other, Secret) else add_public(self, other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Secret | float) -> Secret:
-        return self.protocol.add(self, -other)
+        return self + -other
 
     def __rsub__(self, other: float) -> Secret:
-        return self.protocol.add(-self, other)
+        return -self + other
 
     def __neg__(self) -> Secret:
         return self.map(lambda t: -t)
 
     def __mul__(self, other: Secret | float) -> Secret:
-        return self.protocol.multiply(self, other) if isinstance(other, Secret) else self.protocol.scale(self, other)
+        return multiply(self, other) if isinstance(other, Secret) else scale(self, other)
 
     __rmul__ = __mul__
 
     def __matmul__(self, other: Secret) -> Secret:
-        return self.protocol.matmul(self, other)
+        return matmul(self, other)
 
     def __getitem__(self, index: Any) -> Secret:
         return self.map(lambda t: t[index])
@@ -85,11 +89,11 @@ class Secret(ABC):
 
     def sum(self, dim: int, *, keepdim: bool = False) -> Secret:
         """Sum along one axis."""
-        return self.protocol.sum(self, dim, keepdim=keepdim)
+        return sum_along(self, dim, keepdim=keepdim)
 
 
 @dataclass(frozen=True)
-class TensorSpec:
+class SecretSpec:
     """Public facts of one input or output: its shape, scale and ring."""
 
     shape: tuple[int, ...]
@@ -97,10 +101,35 @@ class TensorSpec:
     bits: int = 64
 
 
-class Protocol(ABC):
-    """The primitives. Every op keeps the same order at every party; each docstring of a family states cost and leakage.
+class Visibility(StrEnum):
+    """Who sees a model's weights: nobody, every computing party, or P1 alone, who is the model's owner."""
 
-    Values are bounded by the policy: |x| < 2^value_bits for what is compared, truncated or multiplied.
+    PRIVATE = "private"
+    PUBLIC = "public"
+    SERVER = "server"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Public facts of one tensor of a model. opened: whether products take it, elementwise or as a matrix."""
+
+    shape: tuple[int, ...]
+    fraction_bits: int
+    bits: int = 64
+    opened: bool = False
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is kept as a right factor of matrix products."""
+        return self.opened and len(self.shape) == 2
+
+
+class Protocol(ABC):
+    """An execution of a program at one role: how primitives are computed, and the two ends of the program.
+
+    Every primitive keeps the same order at every role. Values are bounded by the policy: |x| < 2^value_bits for what
+    is compared, truncated or multiplied. Tensors at the ends are ring elements (int64), as clients and model owners
+    make them.
     """
 
     def __init__(self, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None = None) -> None:
@@ -121,116 +150,8 @@ class Protocol(ABC):
             self.layer_name = outer
 
     @abstractmethod
-    def add(self, x: Secret, y: Secret | Tensor | float) -> Secret:
-        """x + y, with broadcasting; y is secret, a public float tensor or a public number. Local."""
-
-    @abstractmethod
-    def scale(self, x: Secret, factor: float) -> Secret:
-        """x * factor for a public factor, at x's scale. Local for integers, one truncation otherwise."""
-
-    @abstractmethod
-    def halve(self, x: Secret, times: int) -> Secret:
-        """x / 2^times, exactly: the same ring elements, with as many more fraction bits. Local if x's ring has room."""
-
-    @abstractmethod
-    def multiply_public(self, x: Secret, factor: Tensor) -> Secret:
-        """Elementwise x * factor for a public float tensor, with broadcasting; not truncated. No round.
-
-        The factor is rounded to the policy's fraction bits, which add to x's.
-        """
-
-    @abstractmethod
-    def sum(self, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
-        """Sum along one axis. Local. Raises ProtocolError where no ring holds the sum of so many values."""
-
-    @abstractmethod
-    def truncate(self, x: Secret, fraction_bits: int) -> Secret:
-        """x at a smaller scale."""
-
-    @abstractmethod
-    def multiply(
-        self, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
-    ) -> Secret:
-        """Elementwise x * y, with broadcasting, truncated to `fraction_bits` (x's by default).
-
-        value_bits: where |x y| < 2^value_bits is known, and less than the policy's, the scales of both may add up to
-        62 - value_bits.
-        """
-
-    @abstractmethod
-    def multiply_weight(self, x: Secret, weight: Any) -> Secret:
-        """Elementwise x * weight, as `factor` returns it, with broadcasting; not truncated, as a share to be added."""
-
-    @abstractmethod
-    def multiply_three(self, x: Secret, y: Secret, z: Secret) -> Secret:
-        """Elementwise x * y * z with one truncation, back to x's scale. Broadcasting."""
-
-    @abstractmethod
-    def square_sum(self, x: Secret) -> Secret:
-        """Sum of x^2 along the last axis (kept, length one), not truncated: twice the fraction bits."""
-
-    @abstractmethod
-    def matmul(self, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-        """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
-
-    @abstractmethod
-    def linear(
-        self,
-        x: Secret,
-        weight: Any,
-        bias: Any,
-        *,
-        residual: Secret | None = None,
-        truncated: bool = True,
-        wide: bool = False,
-    ) -> Secret:
-        """x @ weight + bias, both as `factor` returns them; the bias may be None.
-
-        residual: added before the truncation; of the result's shape, with no more fraction bits than the product has.
-        truncated: to the policy's fraction bits; an output for the client needs no truncation, hence no round.
-        wide: the result goes on into products or functions, and is put in a form in which they take it as it is.
-        """
-
-    @abstractmethod
-    def piecewise(self, x: Secret, function: Piecewise) -> Secret:
-        """A function of one variable, elementwise."""
-
-    @abstractmethod
-    def largest_of_few(self, x: Secret) -> Secret:
-        """The largest of two to four numbers along the last axis (kept, length one), which differ by less than 2^13."""
-
-    @abstractmethod
-    def exp2_negative(self, u: Secret) -> Secret:
-        """2^(-u) elementwise for -1/4 <= u < 2^14 - 1; zero from u = 15.5 on, and zero or not from u = 15.25 on."""
-
-    @abstractmethod
-    def decompose(self, x: Secret, count: int) -> Secret:
-        """The `count` lowest bits of x in two's complement, each 0 or 1 with no fraction bits, on a new last axis."""
-
-    @abstractmethod
-    def compose(self, bits: Secret, fraction_bits: int) -> Secret:
-        """The number whose bits lie along the last axis, lowest first, in two's complement. Local."""
-
-    @abstractmethod
-    def concatenate(self, parts: Sequence[Secret], dim: int) -> Secret:
-        """Secrets joined along an axis. Local."""
-
-    @abstractmethod
-    def as_factor(self, x: Secret) -> Secret:
-        """x in the form that products take, made once: what else uses that form costs no opening of its own."""
-
-    @abstractmethod
-    def append(self, kept: Secret | None, rows: Secret, dim: int) -> Secret:
-        """What earlier calls kept, and new rows behind it along an axis: a factor of products again and again.
-
-        The rows are put in the form that products take, once; what was kept is not touched. Costs depend on `rows`.
-        """
-
-    @abstractmethod
-    def end_step(self) -> None:
-        """A client will see what was revealed so far before it goes on: nothing may be held back."""
-
-    # The ends of a program. Tensors here are ring elements (int64) as clients and model owners make them.
+    def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
+        """The primitive's result. Programs call the primitive itself, which comes here."""
 
     @abstractmethod
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> Secret:
@@ -243,48 +164,147 @@ class Protocol(ABC):
     @abstractmethod
     def prepare(
         self,
-        share: Tensor | None,
-        shape: tuple[int, ...],
-        fraction_bits: int,
-        *,
-        bits: int = 64,
-        opened: bool,
+        parameter: Parameter,
+        given: Tensor | None,
+        visibility: Visibility = Visibility.PRIVATE,
         keep: Keep = IN_MEMORY,
     ) -> Any:
-        """Load a model's private tensor, once per model; `opened` for factors of products.
+        """Load a model's tensor, once per model, into what `bind`, `linear` and `multiply_weight` take.
 
-        keep: how a matrix is kept; it must own the tensors that it keeps.
+        given: what this role has of it, or None: a share of a private one, a public one itself; of one that P1 alone
+        sees the tensor at P1. keep: how a matrix is kept; it must own the tensors that it keeps.
+
+        Raises ProtocolError where the family has no such weights.
         """
 
     @abstractmethod
-    def prepare_server(
-        self,
-        values: Tensor | None,
-        shape: tuple[int, ...],
-        fraction_bits: int,
-        *,
-        bits: int = 64,
-        opened: bool,
-        keep: Keep = IN_MEMORY,
-    ) -> Any:
-        """Load a tensor that P1, the model's owner, holds in the clear; every other role passes None."""
+    def bind(self, prepared: Any) -> Secret:
+        """A prepared tensor, no matrix of a product, as a secret of this session."""
+
+    def end_step(self) -> None:  # noqa: B027 - most executions hold nothing back
+        """A client will see what was revealed so far before it goes on: nothing may be held back."""
+
+
+class Reference(ABC):
+    """What a primitive's meaning is written over: plain numbers, under the policy's bounds."""
+
+    policy: FixedPointPolicy
 
     @abstractmethod
-    def prepare_public(
-        self,
-        values: Tensor | None,
-        shape: tuple[int, ...],
-        fraction_bits: int,
-        *,
-        opened: bool,
-        keep: Keep = IN_MEMORY,
-    ) -> Any:
-        """Load a model's public tensor, once per model; `opened` and `keep` as for `prepare`."""
+    def value(self, x: Secret) -> Tensor:
+        """The numbers of a secret. Raises ProtocolError for a secret of another protocol."""
 
     @abstractmethod
-    def bind(self, weight: Any) -> Secret:
-        """A prepared private or public tensor, no matrix of a product, as a secret of this session."""
+    def secret(self, value: Tensor, fraction_bits: int) -> Secret:
+        """Numbers as a result."""
 
     @abstractmethod
-    def factor(self, weight: Any) -> Any:
-        """A prepared matrix or bias in the form that `linear` takes."""
+    def bounded(self, op: str, x: Tensor, limit: float | None = None) -> Tensor:
+        """x, if its magnitude is below the limit, or the policy's. Raises BoundError otherwise."""
+
+    @abstractmethod
+    def refuse(self, what: str) -> None:
+        """Raises BoundError, which names the layer."""
+
+
+class Primitive(Generic[P]):
+    """One operation on secrets. It is declared by its meaning in plain numbers, which is the reference for tests.
+
+    The signature is the reference's, without the first parameter. The docstring says what it computes and in which
+    range. How an execution computes it is a row of that execution's table.
+    """
+
+    def __init__(self, reference: Callable[Concatenate[Reference, Secret, P], Secret]) -> None:
+        self.reference = reference
+        self.name = reference.__name__
+        self.__doc__ = reference.__doc__
+
+    def __repr__(self) -> str:
+        return f"Primitive({self.name})"
+
+    def __call__(self, x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
+        return x.protocol.apply(self, x, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Row(Generic[Execution]):
+    """How one kind of execution computes one primitive."""
+
+    primitive: Primitive[Any]
+    program: Callable[..., Secret]
+
+
+def row(primitive: Primitive[P], program: Callable[Concatenate[Execution, Secret, P], Secret]) -> Row[Execution]:
+    """A row of a table of operations; the program takes the execution, and then what the primitive takes."""
+    return Row(primitive, program)
+
+
+Table = Mapping[Primitive[Any], Callable[..., Secret]]
+"""The programs of one execution, by primitive."""
+
+
+def table(*rows: Row[Any]) -> Table:
+    """The rows as a table. A later row for the same primitive takes the place of an earlier one."""
+    return {each.primitive: each.program for each in rows}
+
+
+# What operators stand for. The other primitives are in `primitives`, and with their gates.
+
+
+@Primitive
+def add(clear: Reference, x: Secret, y: Secret) -> Secret:
+    """x + y, with broadcasting. Local."""
+    return clear.secret(clear.value(x) + clear.value(y), max(x.fraction_bits, y.fraction_bits))
+
+
+@Primitive
+def add_public(clear: Reference, x: Secret, y: Tensor | float) -> Secret:
+    """x + y, with broadcasting, for a public float tensor or number. Local."""
+    return clear.secret(clear.value(x) + torch.as_tensor(y, dtype=torch.float64), x.fraction_bits)
+
+
+@Primitive
+def scale(clear: Reference, x: Secret, factor: float) -> Secret:
+    """x * factor for a public factor, at x's scale. Local for integers, one truncation otherwise."""
+    product = clear.value(x) * factor
+    if factor != int(factor):  # that takes a truncation
+        clear.bounded("scale", product)
+    return clear.secret(product, x.fraction_bits)
+
+
+@Primitive
+def multiply(
+    clear: Reference, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+) -> Secret:
+    """Elementwise x * y, with broadcasting, truncated to `fraction_bits` (x's by default).
+
+    value_bits: where |x y| < 2^value_bits is known, and less than the policy's, the scales of both may add up to
+    62 - value_bits.
+    """
+    product = clear.value(x) * clear.value(y)
+    if value_bits is not None:
+        clear.bounded("multiply", product, 2.0**value_bits)
+    return bounded_product(clear, "multiply", x, y, product, fraction_bits)
+
+
+@Primitive
+def matmul(clear: Reference, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """Matrix product with torch's batch broadcasting, truncated to `fraction_bits` (x's by default)."""
+    return bounded_product(clear, "matmul", x, y, clear.value(x) @ clear.value(y), fraction_bits)
+
+
+@Primitive
+def sum_along(clear: Reference, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:
+    """Sum along one axis. Local. Raises ProtocolError where no ring holds the sum of so many values."""
+    clear.policy.sum_bits(x.fraction_bits, x.shape[dim])  # which refuses what does not fit
+    return clear.secret(clear.value(x).sum(dim, keepdim=keepdim), x.fraction_bits)
+
+
+def bounded_product(
+    clear: Reference, op: str, x: Secret, y: Secret, product: Tensor, fraction_bits: int | None
+) -> Secret:
+    """The result of a product whose factors and value are in the policy's range."""
+    for factor in (x, y):
+        clear.bounded(op, clear.value(factor))
+    kept = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
+    return clear.secret(clear.bounded(op, product), kept)

@@ -6,9 +6,11 @@ import math
 
 import torch
 
+from secure.protocols.core.primitives import concatenate
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions.compare import less_than, select
 from secure.protocols.functions.relu import maximum
+from secure.protocols.masked.gates.largest import largest_of_few
 
 _MOST_COMPARED = 4
 _FEW_ELEMENTS = 1 << 13
@@ -41,11 +43,11 @@ def maximum_along(x: Secret) -> Secret:
     """
     while x.shape[-1] > 1:
         if math.prod(x.shape) <= _FEW_ELEMENTS:
-            x = x.protocol.largest_of_few(_grouped(x)).squeeze(-1)
+            x = largest_of_few(_grouped(x)).squeeze(-1)
             continue
         first, second, rest = _halves(x)
         winner = maximum(first, second)
-        x = winner if rest is None else x.protocol.concatenate([winner, rest], -1)
+        x = winner if rest is None else concatenate(winner, [rest], -1)
     return x
 
 
@@ -63,6 +65,6 @@ def argmax(x: Secret) -> Secret:
         if rest is None or rest_index is None:
             x, index = x_winner, index_winner
         else:
-            x = x.protocol.concatenate([x_winner, rest], -1)
-            index = x.protocol.concatenate([index_winner, rest_index], -1)
+            x = concatenate(x_winner, [rest], -1)
+            index = concatenate(index_winner, [rest_index], -1)
     return index[..., 0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.primitives import compose
 from secure.protocols.core.secret import Secret
+from secure.protocols.masked.gates.decompose import decompose
 
 
 def to_bits(x: Secret, count: int) -> Secret:
@@ -15,7 +17,7 @@ def to_bits(x: Secret, count: int) -> Secret:
     most = x.protocol.policy.ring_bits(x.fraction_bits)
     if not 1 <= count <= most:
         raise ProtocolError(f"a number with {x.fraction_bits} fraction bits has 1 to {most} bits, not {count}")
-    return x.protocol.decompose(x, count)
+    return decompose(x, count)
 
 
 def from_bits(bits: Secret, fraction_bits: int) -> Secret:
@@ -30,4 +32,4 @@ def from_bits(bits: Secret, fraction_bits: int) -> Secret:
             f"a number with {fraction_bits} fraction bits has 1 to {most} bits without fraction bits of their own, "
             f"not {bits.shape[-1]} with {bits.fraction_bits}"
         )
-    return bits.protocol.compose(bits, fraction_bits)
+    return compose(bits, fraction_bits)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.piecewise import Piece, Piecewise
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.secret import Secret, multiply
+from secure.protocols.masked.gates.piecewise import piecewise
 
 
 def _is_negative(x: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ NEGATIVE = Piecewise(
 
 def less_than(x: Secret, y: Secret | float) -> Secret:
     """[x < y] as 0 or 1 with no fraction bits; y secret or public. Shapes: broadcast. Exact. Reveals nothing."""
-    return x.protocol.piecewise(x - y, NEGATIVE)
+    return piecewise(x - y, NEGATIVE)
 
 
 @functools.cache
@@ -49,10 +50,10 @@ def _equality(fraction_bits: int) -> Piecewise:
 def equal(x: Secret, y: Secret | float) -> Secret:
     """[x == y] as 0 or 1 with no fraction bits; y secret or public. Shapes: broadcast. Exact. Reveals nothing."""
     difference = x - y
-    return difference.protocol.piecewise(difference, _equality(difference.fraction_bits))
+    return piecewise(difference, _equality(difference.fraction_bits))
 
 
 def select(condition: Secret, x: Secret, y: Secret) -> Secret:
     """x where condition is 1, y where it is 0: y + condition * (x - y). Shapes: broadcast. Exact. Reveals nothing."""
     difference = x - y
-    return y + difference.protocol.multiply(condition, difference, fraction_bits=difference.fraction_bits)
+    return y + multiply(condition, difference, fraction_bits=difference.fraction_bits)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from secure.protocols.core.primitives import concatenate, linear
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions.compare import equal
 
@@ -31,10 +32,8 @@ def embedding(one_hot: Secret, table: Any) -> Secret:
     Shapes: one_hot [..., V] with no fraction bits, table [V, D] -> [..., D] at the table's scale. Exact.
     Reveals nothing: neither the index nor the row.
     """
-    protocol, shape = one_hot.protocol, one_hot.shape
+    shape = one_hot.shape
     flat = one_hot.reshape(math.prod(shape[:-1]), shape[-1])
-    parts = [
-        protocol.linear(flat[start : start + _MOST_ROWS], table, None) for start in range(0, flat.shape[0], _MOST_ROWS)
-    ]
-    rows = parts[0] if len(parts) == 1 else protocol.concatenate(parts, 0)
+    parts = [linear(flat[start : start + _MOST_ROWS], table, None) for start in range(0, flat.shape[0], _MOST_ROWS)]
+    rows = parts[0] if len(parts) == 1 else concatenate(parts[0], parts[1:], 0)
     return rows.reshape(*shape[:-1], rows.shape[-1])

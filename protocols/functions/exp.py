@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from secure.protocols.core.secret import Secret
+from secure.protocols.masked.gates.exponential import exp2_negative
 
 
 def exp_negative(x: Secret) -> Secret:
@@ -12,4 +13,4 @@ def exp_negative(x: Secret) -> Secret:
 
     Shapes: any -> same. Error: 1e-4. Reveals nothing.
     """
-    return x.protocol.exp2_negative(x * math.log2(math.e))
+    return exp2_negative(x * math.log2(math.e))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.core.secret import Secret
+from secure.protocols.masked.gates.piecewise import piecewise
 
 _CUT = 4.25
 
@@ -55,7 +56,7 @@ GELU = Piecewise(
 
 def gelu(x: Secret) -> Secret:
     """x Φ(x) elementwise, with 17 fraction bits. Shapes: any -> same. Error: 4e-4 for |x| <= 4096. Reveals nothing."""
-    return x.protocol.piecewise(x, GELU)
+    return piecewise(x, GELU)
 
 
 def tanh_reference(x: Tensor) -> Tensor:
@@ -92,4 +93,4 @@ def gelu_tanh(x: Secret) -> Secret:
 
     Reveals nothing. Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
     """
-    return x.protocol.piecewise(x, GELU_TANH)
+    return piecewise(x, GELU_TANH)

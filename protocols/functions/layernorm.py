@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from secure.protocols.core import ring
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.primitives import multiply_three, square_sum
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.reciprocal_and_root import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
+from secure.protocols.masked.gates.piecewise import piecewise
 
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
@@ -52,11 +54,11 @@ def rms_norm(x: Secret, gain: Secret, epsilon: float, *, powers: tuple[int, int]
     Error, with s its root, for gains of magnitude one: 2^-17 |x| + 4e-5 |x| / s + 2^-16. Reveals nothing.
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
-    protocol, width = x.protocol, x.shape[-1]
-    squares = protocol.square_sum(x) + width * epsilon
+    width = x.shape[-1]
+    squares = square_sum(x) + width * epsilon
     lowest, highest = sum_powers(width, powers)
-    inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
-    return protocol.multiply_three(x, inverse, gain)
+    inverse = piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
+    return multiply_three(x, inverse, gain)
 
 
 def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE_POWERS, wide: bool = False) -> Secret:
@@ -70,17 +72,16 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
     The gain that follows is left to whatever multiplies next: the product then serves there without an opening.
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
-    protocol = x.protocol
     width = x.shape[-1]
-    squares = protocol.square_sum(x) + width * epsilon
+    squares = square_sum(x) + width * epsilon
     lowest, highest = sum_powers(width, powers)
     if not wide:
-        inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
-        return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits)
+        inverse = piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
+        return multiply(x, inverse, fraction_bits=x.fraction_bits)
     value_bits = math.floor(math.log2(_SLACK * math.sqrt(width))) + 1
     fine_bits = min(ring.WORD_BITS - 2 - value_bits - x.fraction_bits, MOST_FINE_BITS)
-    inverse = protocol.piecewise(squares, fine_inverse_root(width, lowest, highest, fine_bits))
-    return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits, value_bits=value_bits)
+    inverse = piecewise(squares, fine_inverse_root(width, lowest, highest, fine_bits))
+    return multiply(x, inverse, fraction_bits=x.fraction_bits, value_bits=value_bits)
 
 
 def l2_normalise(x: Secret) -> Secret:
@@ -88,6 +89,5 @@ def l2_normalise(x: Secret) -> Secret:
 
     Error: 4e-5 of each entry, 2^-22 |x| of rounding in the inverse, and one unit. Reveals nothing.
     """
-    protocol = x.protocol
-    inverse = protocol.piecewise(protocol.square_sum(x), inverse_root_function(1, -8, 16, _NORM_BITS))
-    return protocol.multiply(x, inverse, fraction_bits=x.fraction_bits)
+    inverse = piecewise(square_sum(x), inverse_root_function(1, -8, 16, _NORM_BITS))
+    return multiply(x, inverse, fraction_bits=x.fraction_bits)

@@ -23,12 +23,14 @@ from dataclasses import dataclass
 
 import torch
 
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.primitives import concatenate, multiply_public, square_sum
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.compare import less_than
 from secure.protocols.functions.layernorm import VARIANCE_POWERS, sum_powers
 from secure.protocols.functions.reciprocal_and_root import inverse_root_function
 from secure.protocols.functions.softmax import divided, halved, inverse_sum
+from secure.protocols.masked.gates.piecewise import piecewise
 
 LOWEST_EXPONENT = 14.0
 """PUMA's threshold: exp is zero below minus this."""
@@ -79,11 +81,11 @@ def _four_pieces(x: Secret, function: _FourPieces) -> Secret:
     Three comparisons, as PUMA. The polynomials are of half of x, clamped between the outer cuts: so the sixth power
     stays in the range of the policy, and coefficients keep more digits.
     """
-    protocol, scale, ones = x.protocol, x.fraction_bits, (1,) * len(x.shape)
+    scale, ones = x.fraction_bits, (1,) * len(x.shape)
     above = x.unsqueeze(0).expand(3, *x.shape) + -_double(function.cuts).reshape(3, *ones)
     reached = 1.0 - less_than(above, 0.0)
-    halves = protocol.multiply_public(reached[::2], torch.full((2, *ones), 0.5))
-    beyond = protocol.multiply(halves, above[::2], fraction_bits=scale)  # (x - cut) / 2 from each outer cut on
+    halves = multiply_public(reached[::2], torch.full((2, *ones), 0.5))
+    beyond = multiply(halves, above[::2], fraction_bits=scale)  # (x - cut) / 2 from each outer cut on
     first = beyond[0] - beyond[1] + function.cuts[0] / 2
     second = first * first
     fourth = second * second
@@ -92,10 +94,11 @@ def _four_pieces(x: Secret, function: _FourPieces) -> Secret:
         powers[3] = second * first
     pieces = (function.low, function.middle)
     factors = _double([[piece.get(power, 0.0) * 2.0**power for power in powers] for piece in pieces])
-    stacked = protocol.concatenate([power.unsqueeze(0) for power in powers.values()], 0)
-    terms = protocol.multiply_public(stacked.unsqueeze(0), factors.reshape(*factors.shape, *ones))
+    first, *others = (power.unsqueeze(0) for power in powers.values())
+    stacked = concatenate(first, others, 0)
+    terms = multiply_public(stacked.unsqueeze(0), factors.reshape(*factors.shape, *ones))
     polynomials = terms.sum(1) + _double([piece[0] for piece in pieces]).reshape(2, *ones)
-    chosen = protocol.multiply(polynomials, reached[:2] - reached[1:], fraction_bits=scale)
+    chosen = multiply(polynomials, reached[:2] - reached[1:], fraction_bits=scale)
     return chosen.sum(0) + beyond[1] * 2 + reached[2] * function.cuts[2]
 
 
@@ -125,14 +128,13 @@ def exp_negative(u: Secret) -> Secret:
 
 def _power_negative(u: Secret, exponent: float) -> Secret:
     """e^(-exponent u) by PUMA's formula, u >= 0: for one comparison, a product and the squarings."""
-    protocol = u.protocol
     inside = less_than(u, LOWEST_EXPONENT / exponent)
     # Outside the base is one, so that no power leaves the range.
-    factor = protocol.multiply_public(inside, _double(-exponent / 2**SQUARINGS))
-    power = protocol.multiply(u, factor, fraction_bits=u.fraction_bits) + 1.0
+    factor = multiply_public(inside, _double(-exponent / 2**SQUARINGS))
+    power = multiply(u, factor, fraction_bits=u.fraction_bits) + 1.0
     for _ in range(SQUARINGS):
         power = power * power
-    return protocol.multiply(power, inside)
+    return multiply(power, inside)
 
 
 def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> tuple[Secret, Secret]:
@@ -157,10 +159,10 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
     Shapes, range and zero_mean: as ours. Error: twice ours, with a unit in place of 2^-16, and one more
     truncation times the gain. Reveals nothing.
     """
-    protocol, width = x.protocol, x.shape[-1]
+    width = x.shape[-1]
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
-    squares = protocol.square_sum(centred) + width * epsilon
+    squares = square_sum(centred) + width * epsilon
     lowest, highest = sum_powers(width, VARIANCE_POWERS)
-    inverse = protocol.piecewise(squares, inverse_root_function(width, lowest, highest))
-    normal = protocol.multiply(centred, inverse, fraction_bits=x.fraction_bits)
-    return protocol.multiply(normal, gain) + offset
+    inverse = piecewise(squares, inverse_root_function(width, lowest, highest))
+    normal = multiply(centred, inverse, fraction_bits=x.fraction_bits)
+    return multiply(normal, gain) + offset

@@ -11,6 +11,7 @@ import torch
 from secure.protocols.core import integer_functions, ring
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.core.secret import Secret
+from secure.protocols.masked.gates.piecewise import piecewise
 
 INVERSE_ROOT = "rsqrt"
 """Name of what norms evaluate."""
@@ -121,7 +122,7 @@ def reciprocal(x: Secret, *, lowest: int = -4, highest: int = 13, output_bits: i
 
     Shapes: any -> same. Error: 4e-5 relative, 2^-output_bits, and 2^-20 of the largest result. Reveals nothing.
     """
-    return x.protocol.piecewise(x, reciprocal_function(lowest, highest, output_bits, input_bits=x.fraction_bits))
+    return piecewise(x, reciprocal_function(lowest, highest, output_bits, input_bits=x.fraction_bits))
 
 
 def rsqrt(x: Secret, *, lowest: int = -8, highest: int = 13) -> Secret:
@@ -129,4 +130,4 @@ def rsqrt(x: Secret, *, lowest: int = -8, highest: int = 13) -> Secret:
 
     Shapes: any -> same. Error: 4e-5 relative, and the ring's resolution. Reveals nothing.
     """
-    return x.protocol.piecewise(x, inverse_root_function(1, lowest, highest, input_bits=x.fraction_bits))
+    return piecewise(x, inverse_root_function(1, lowest, highest, input_bits=x.fraction_bits))

@@ -8,6 +8,7 @@ import torch
 
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.core.secret import Secret
+from secure.protocols.masked.gates.piecewise import piecewise
 
 _LARGEST_BITS = 13  # |x| < 2^13
 
@@ -29,7 +30,7 @@ def relu_function(fraction_bits: int) -> Piecewise:
 
 def relu(x: Secret) -> Secret:
     """max(x, 0) elementwise. Shapes: any -> same. Exact. Reveals nothing."""
-    return x.protocol.piecewise(x, relu_function(x.fraction_bits))
+    return piecewise(x, relu_function(x.fraction_bits))
 
 
 def maximum(x: Secret, y: Secret) -> Secret:

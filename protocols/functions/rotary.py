@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import integer_functions
+from secure.protocols.core.primitives import multiply_public, truncate
 from secure.protocols.core.secret import Secret
 
 
@@ -36,7 +37,7 @@ def rotate(x: Secret, cos: Tensor, sin: Tensor) -> Secret:
     Reveals nothing. Both products are added up as shares: one truncation.
     Source: Su et al., RoFormer: enhanced transformer with rotary position embedding, 2021; halves as in GPT-NeoX.
     """
-    protocol, half = x.protocol, x.shape[-1] // 2
-    kept = protocol.multiply_public(x, torch.cat([cos, cos], -1))
-    crossed = protocol.multiply_public(x.map(lambda t: t.roll(half, -1)), torch.cat([-sin, sin], -1))
-    return protocol.truncate(kept + crossed, x.fraction_bits)
+    half = x.shape[-1] // 2
+    kept = multiply_public(x, torch.cat([cos, cos], -1))
+    crossed = multiply_public(x.map(lambda t: t.roll(half, -1)), torch.cat([-sin, sin], -1))
+    return truncate(kept + crossed, x.fraction_bits)

@@ -10,6 +10,7 @@ from torch import Tensor
 from secure.protocols.core.piecewise import Piece
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions.gelu import GELU
+from secure.protocols.masked.gates.piecewise import piecewise
 
 _CUT = 16.25
 
@@ -59,4 +60,4 @@ def silu(x: Secret) -> Secret:
 
     Reveals nothing. Source: Elfwing et al., Sigmoid-weighted linear units, 2017.
     """
-    return x.protocol.piecewise(x, SILU)
+    return piecewise(x, SILU)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.primitives import as_factor, halve, truncate
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.reciprocal_and_root import reciprocal
+from secure.protocols.masked.gates.exponential import exp2_negative
 
 _COARSE_BITS = 3
 _SHORT_POWER = 10
@@ -28,14 +30,13 @@ def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -
     unmasked element, and before MASKED is added no masked one is 2032 or more above the largest of those.
     Error: 1e-4 in each exponential. Reveals nothing.
     """
-    protocol = scores.protocol
     if not base_two:
         scores = scores * math.log2(math.e)
     # Whatever is subtracted cancels, and a maximum of numbers with three fraction bits takes less comparing. It is off
     # by an eighth at the most: that much below the true one is what the exponential takes.
-    highest_score = maximum_along(protocol.truncate(scores, _COARSE_BITS))
+    highest_score = maximum_along(truncate(scores, _COARSE_BITS))
     # The opening that the product with the values needs serves the sum, too.
-    powers = protocol.as_factor(halved(protocol.exp2_negative(highest_score - scores), halvings))
+    powers = as_factor(halved(exp2_negative(highest_score - scores), halvings))
     return powers, inverse_sum(powers, halvings)
 
 
@@ -51,16 +52,15 @@ def inverse_sum(powers: Secret, halvings: int) -> Secret:
 
 def divided(powers: Secret, inverse: Secret) -> Secret:
     """powers * inverse at the scale of the powers, both undivided as `exponentials` gives them. Shapes: as there."""
-    return powers.protocol.multiply(powers, inverse, fraction_bits=powers.fraction_bits, value_bits=_SHARE_VALUE_BITS)
+    return multiply(powers, inverse, fraction_bits=powers.fraction_bits, value_bits=_SHARE_VALUE_BITS)
 
 
 def halved(powers: Secret, halvings: int) -> Secret:
     """powers / 2^halvings, with one fraction bit more: above one halving their unit is a coarser one than before."""
     if halvings == 0:
         return powers
-    protocol = powers.protocol
     kept = powers.fraction_bits + 1 - halvings
-    return protocol.halve(protocol.truncate(powers, kept) if halvings > 1 else powers, halvings)
+    return halve(truncate(powers, kept) if halvings > 1 else powers, halvings)
 
 
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:

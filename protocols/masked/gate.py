@@ -34,3 +34,7 @@ class Gate(ABC, Generic[Result]):
     @abstractmethod
     def evaluate(self, party: Party) -> Result:
         """A computing party's side."""
+
+    def run(self, role: Party | Dealer) -> Result:
+        """The side of that role."""
+        return self.deal(role) if isinstance(role, Dealer) else self.evaluate(role)

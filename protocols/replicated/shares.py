@@ -9,6 +9,7 @@ from torch import Tensor
 
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.roles import Dealer, Party
 from secure.protocols.replicated.roles import Evaluator, Helper
 
 Role = Evaluator | Helper
@@ -38,17 +39,17 @@ class Shares:
         return Shares(self.own, self.following, min(bits, self.bits))
 
 
-def pair_of(role: Role, shares: Shares) -> Pair:
+def pair_of(role: Party | Dealer, shares: Shares) -> Pair:
     """x = c - r as this role sees it: c at first and second with a share of r, r at the helper."""
-    if isinstance(role, Helper):
+    if isinstance(role, Dealer):
         return Pair(unknown(shares.own.shape), -(shares.own + shares.following), shares.bits, dealt=True)
     opened, other = (shares.following, shares.own) if role.index == 0 else (shares.own, shares.following)
     return Pair(opened, -other, shares.bits, dealt=True)
 
 
-def additive(role: Role, shares: Shares) -> Tensor:
+def additive(role: Party | Dealer, shares: Shares) -> Tensor:
     """A share of x = z_first + z_second; at the helper a shape."""
-    if isinstance(role, Helper):
+    if isinstance(role, Dealer):
         return unknown(shares.own.shape)
     return shares.own + shares.following if role.index == 0 else shares.following
 

@@ -16,14 +16,14 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import SEED_BYTES, Prg
-from secure.protocols.core.secret import TensorSpec
+from secure.protocols.core.secret import SecretSpec
 from secure.protocols.core.transfer import CPU
 
 _SESSION = b"client input, part "
 _PARTIES = 3
 
 
-def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tuple[bytes, bytes, bytes]:
+def share(tensors: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -> tuple[bytes, bytes, bytes]:
     """Payloads for P0, P1 and P2. Shapes: int64 as in `specs`. Raises ProtocolError when names or shapes differ."""
     if set(tensors) != set(specs):
         raise ProtocolError(f"inputs are {sorted(tensors)}, due are {sorted(specs)}")
@@ -38,7 +38,7 @@ def share(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> tup
     return seeds[0] + seeds[1], seeds[1] + packed, packed + seeds[0]
 
 
-def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     """A party's parts of the client's input. Shapes: int64 [2, *shape] each.
 
     Raises ProtocolError when the payload has another size.
@@ -68,13 +68,13 @@ def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor, Tensor], ...]
     return split
 
 
-def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> bytes:
+def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -> bytes:
     """A party's payload for the client: its own part of everything, then the following one. Shapes: [2, *shape]."""
     packed = [ring.pack(shares[name][part], specs[name].bits) for part in range(2) for name in sorted(specs)]
     return torch.cat(packed).cpu().numpy().tobytes()
 
 
-def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     """The outputs as signed ring elements. Shapes: int64 as in `specs`.
 
     Every part comes from two parties. Raises ProtocolError where they disagree: one of them computed something else.
@@ -92,22 +92,22 @@ def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, Tens
     return {name: ring.signed(own[0][name] + own[1][name] + own[2][name], specs[name].bits) for name in specs}
 
 
-def part_bytes(specs: Mapping[str, TensorSpec]) -> int:
+def part_bytes(specs: Mapping[str, SecretSpec]) -> int:
     """Size of one part of everything."""
     return sum(math.prod(spec.shape) * ring.element_bytes(spec.bits) for spec in specs.values())
 
 
-def input_bytes(index: int, specs: Mapping[str, TensorSpec]) -> int:
+def input_bytes(index: int, specs: Mapping[str, SecretSpec]) -> int:
     """Size of a party's input payload."""
     return 2 * SEED_BYTES if index == 0 else SEED_BYTES + part_bytes(specs)
 
 
-def _expand(seed: bytes, part: int, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def _expand(seed: bytes, part: int, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     generator = Prg(seed, _SESSION + bytes([part]))
     return {name: generator.words(i, 0, specs[name].shape, CPU) for i, name in enumerate(sorted(specs))}
 
 
-def _unpack(payload: memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+def _unpack(payload: memoryview, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     found, start = {}, 0
     for name in sorted(specs):
         count = math.prod(specs[name].shape) * ring.element_bytes(specs[name].bits)

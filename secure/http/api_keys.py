@@ -7,11 +7,6 @@ from pathlib import Path
 
 from secure.protocols.core.errors import ConfigurationError
 
-API_KEY = "SECURE_EE_API_KEY"
-"""The variable with the key that callers must send."""
-BACKEND_API_KEY = "SECURE_EE_BACKEND_API_KEY"
-"""The variable with the key that the proxy sends to its backend."""
-
 
 def find_api_key(file: Path | None, variable: str) -> str | None:
     """A key: the first line of `file`, else the variable; None where there is neither.

@@ -1,4 +1,4 @@
-"""What the endpoint of ids and the proxy have in common: routes, keys, errors, streams, and callers that go away.
+"""What every application has in common: routes, keys, errors, streams, and callers that go away.
 
 The log has the route, the status and the time. Bodies, headers and unknown paths never reach it.
 """
@@ -26,7 +26,7 @@ from secure.protocols.core.errors import SecureInferenceError
 
 MOST_BODY_BYTES = 16 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_LOG = logging.getLogger("secure.ee")
+_LOG = logging.getLogger("secure.http")
 _T = TypeVar("_T")
 
 Handler = Callable[[Request], Awaitable[Response]]

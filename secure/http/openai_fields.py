@@ -36,7 +36,7 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
 """Fields of OpenAI's that are not supported → the values that ask for nothing, which are let through."""
 
 
-class Fields:
+class RequestFields:
     """The fields of one JSON object. A field that is null counts as absent."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -76,11 +76,11 @@ class Fields:
             raise wrong(name, "a finite number is needed")
         return float(value)
 
-    def object(self, name: str) -> Fields:
+    def object(self, name: str) -> RequestFields:
         value = self.take(name)
         if value is not None and not isinstance(value, dict):
             raise wrong(name, "an object is needed")
-        return Fields(value or {})
+        return RequestFields(value or {})
 
     def strings(self, name: str, most: int) -> tuple[str, ...]:
         """One string, or a list of at most `most`."""
@@ -109,7 +109,7 @@ class Fields:
                 raise RequestRefused(f"{path!r} is not a parameter known here", param=path, code="unknown_parameter")
 
 
-def parse(body: bytes) -> Fields:
+def parse(body: bytes) -> RequestFields:
     """The object in a request's body. Raises RequestRefused, without quoting the body."""
     try:
         value = json.loads(body)
@@ -119,7 +119,7 @@ def parse(body: bytes) -> Fields:
         raise RequestRefused("the body is not valid JSON in Unicode", code="invalid_json") from None
     if not isinstance(value, dict):
         raise RequestRefused("the body must be a JSON object", code="invalid_json")
-    return Fields(value)
+    return RequestFields(value)
 
 
 def is_ids(value: object) -> bool:

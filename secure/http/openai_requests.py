@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from secure.http.openai_fields import Fields, check_model, is_ids, wrong
-from secure.parties.encrypted.engine import Sampling
+from secure.http.openai_fields import RequestFields, check_model, is_ids, wrong
+from secure.parties.encrypted.tokens import SamplingParameters
 
 MOST_TOKENS = 1 << 20
 MOST_STOPS = 16
@@ -30,9 +30,9 @@ class Wishes:
     stream: bool
     include_usage: bool
 
-    def sampling(self, room: int, stop_ids: tuple[int, ...]) -> Sampling:
+    def sampling(self, room: int, stop_ids: tuple[int, ...]) -> SamplingParameters:
         """room: most new tokens, where the request names no number."""
-        return Sampling(self.max_tokens or room, self.temperature, self.top_p, self.seed, stop_ids)
+        return SamplingParameters(self.max_tokens or room, self.temperature, self.top_p, self.seed, stop_ids)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Chat:
     messages: list[dict[str, str]]
 
 
-def completion(fields: Fields, names: Sequence[str], *, text: bool) -> Completion:
+def completion(fields: RequestFields, names: Sequence[str], *, text: bool) -> Completion:
     """text: whether the prompt may be text. Raises RequestRefused."""
     wishes = _wishes(fields, names, text=text, default_tokens=DEFAULT_TOKENS)
     prompts = _prompts(fields.take("prompt"), text)
@@ -59,7 +59,7 @@ def completion(fields: Fields, names: Sequence[str], *, text: bool) -> Completio
     return Completion(wishes, prompts)
 
 
-def chat(fields: Fields, names: Sequence[str]) -> Chat:
+def chat(fields: RequestFields, names: Sequence[str]) -> Chat:
     """Raises RequestRefused."""
     newer = fields.integer("max_completion_tokens", 1, MOST_TOKENS)
     wishes = _wishes(fields, names, text=True, default_tokens=newer)
@@ -73,7 +73,7 @@ def chat(fields: Fields, names: Sequence[str]) -> Chat:
     return Chat(wishes, checked)
 
 
-def _wishes(fields: Fields, names: Sequence[str], *, text: bool, default_tokens: int | None) -> Wishes:
+def _wishes(fields: RequestFields, names: Sequence[str], *, text: bool, default_tokens: int | None) -> Wishes:
     model = fields.string("model")
     check_model(model, names)
     max_tokens = fields.integer("max_tokens", 1, MOST_TOKENS) or default_tokens
@@ -122,7 +122,7 @@ def _prompts(value: Any, text: bool) -> list[str] | list[list[int]]:
 def _message(value: object, path: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise wrong(path, "an object is needed")
-    fields = Fields(value)
+    fields = RequestFields(value)
     role, content = fields.take("role"), _content(fields.take("content"), f"{path}.content")
     if not isinstance(role, str):
         raise wrong(f"{path}.role", "a string is needed")

@@ -33,8 +33,8 @@ class LocalParties:
             self.stop(role)
 
 
-def eventually(predicate: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until `predicate` holds; fail after `seconds`."""
+def eventually(predicate: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until `predicate` holds. `seconds` is no measure of anything, but when to give up on a busy machine."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not predicate():
         assert time.monotonic() < deadline, "the condition did not come about"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.core.secret import Parameter, Visibility
 from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu, tanh
 from secure.protocols.masked import gates
 from secure.protocols.masked.gate import Gate
@@ -59,7 +60,7 @@ def _product_share(bits: int) -> Build:
 def _linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Linear) -> Build:
     def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
         given = None if protocol.at_dealer else shares[1]
-        matrix = protocol.prepare(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
+        matrix = protocol.prepare(Parameter(tuple(shares[1].shape), 16, matrix_bits, opened=True), given)
         assert isinstance(matrix, Matrix)
         return kind(opened(protocol, shares[0], bits), matrix, shares[2])
 
@@ -72,7 +73,8 @@ def _server_linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare]
     def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
         at_owner = isinstance(protocol.role, Party) and protocol.role.index == 1
         given = shares[1] if at_owner else None
-        matrix = protocol.prepare_server(given, tuple(shares[1].shape), 16, bits=matrix_bits, opened=True)
+        parameter = Parameter(tuple(shares[1].shape), 16, matrix_bits, opened=True)
+        matrix = protocol.prepare(parameter, given, Visibility.SERVER)
         assert isinstance(matrix, ServerMatrix)
         return kind(opened(protocol, shares[0], bits), matrix, shares[2])
 

@@ -13,7 +13,8 @@ from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.piecewise import Piecewise
-from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.primitives import truncate
+from secure.protocols.core.secret import Parameter, Protocol, Secret, Visibility
 from tests.in_process import BEAVER, Family, Run, encode
 from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 
@@ -74,25 +75,25 @@ def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values:
             shared_scale = input_scale(argument, form, protocol.policy)
             bits = max(form.bits, min(64, scale + protocol.policy.value_bits + 3)) if form.bits < 64 else 64
             secret = protocol.input(share, shape, shared_scale, bits)
-            return secret if shared_scale == scale else protocol.truncate(secret, scale)
+            return secret if shared_scale == scale else truncate(secret, scale)
         case "weight":
-            return protocol.factor(protocol.prepare(share, shape, scale, opened=True))
+            return protocol.prepare(Parameter(shape, scale, opened=True), share)
         case "bias":
-            return protocol.bind(protocol.prepare(share, shape, scale, opened=False))
+            return protocol.bind(protocol.prepare(Parameter(shape, scale), share))
         case "table":
-            return protocol.factor(protocol.prepare(share, shape, scale, bits=32, opened=True))
+            return protocol.prepare(Parameter(shape, scale, bits=32, opened=True), share)
         case "server weight" | "server bias" | "server gain" | "server table":
             # P1 alone has the values.
             given = values_at_the_owner(protocol, share, values, scale)
             opened, bits = argument.kind != "server bias", 32 if argument.kind == "server table" else 64
-            prepared = protocol.prepare_server(given, shape, scale, bits=bits, opened=opened)
+            prepared = protocol.prepare(Parameter(shape, scale, bits, opened), given, Visibility.SERVER)
             matrix = argument.kind in ("server weight", "server table")
-            return protocol.factor(prepared) if matrix else protocol.bind(prepared)
+            return prepared if matrix else protocol.bind(prepared)
         case "public" | "bound public":
             number = None if share is None else torch.round(values * 2.0**scale).to(torch.int64)
             public = argument.kind == "public"
-            prepared = protocol.prepare_public(number, shape, scale, opened=public)
-            return protocol.factor(prepared) if public else protocol.bind(prepared)
+            prepared = protocol.prepare(Parameter(shape, scale, opened=public), number, Visibility.PUBLIC)
+            return prepared if public else protocol.bind(prepared)
     raise AssertionError(argument.kind)
 
 

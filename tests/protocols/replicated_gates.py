@@ -125,11 +125,12 @@ def run_gate(row: Row, shapes: tuple[Shape, ...], helper: int) -> GateRun:
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         assert isinstance(protocol, ReplicatedParty)
         secrets = [protocol.input(s, x, 16, b) for s, x, b in zip(shares, shapes, row.bits, strict=False)]
-        role = protocol.role(helper)
+        protocol.helper = helper
+        role = protocol.role
         gate = row.build(role, [s.shares for s in secrets if isinstance(s, ReplicatedSecret)])
         kinds.append(type(gate))
         with protocol.layer("tested"):
-            protocol.run(role, gate)
+            protocol.run(gate)
         (found,) = protocol.meter.rows.values()
         declared.append(found.declared)
         return torch.zeros(1)

@@ -10,7 +10,19 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.piecewise import Piecewise
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.primitives import (
+    append,
+    as_factor,
+    concatenate,
+    halve,
+    linear,
+    multiply_public,
+    multiply_three,
+    multiply_weight,
+    square_sum,
+    truncate,
+)
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions import (
     argmax,
     bits,
@@ -29,6 +41,9 @@ from secure.protocols.functions import (
     softmax,
     tanh,
 )
+from secure.protocols.masked.gates.exponential import exp2_negative
+from secure.protocols.masked.gates.largest import largest_of_few
+from secure.protocols.masked.gates.piecewise import piecewise
 from tests.protocols.arguments import (
     LARGEST,
     ULP,
@@ -132,7 +147,7 @@ _WHOLE = ("share", "share32", "pair48")  # for ranges beyond the policy's
 
 
 def _to_22_bits(x: Secret, y: Secret) -> Secret:
-    return x.protocol.multiply(x, y, fraction_bits=22)
+    return multiply(x, y, fraction_bits=22)
 
 
 def _add_column(x: Secret) -> Secret:
@@ -152,11 +167,11 @@ def _puma_layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
 
 
 def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
-    return x.protocol.linear(x, weight, bias)
+    return linear(x, weight, bias)
 
 
 def _times_factors(x: Secret) -> Secret:
-    return x.protocol.multiply_public(x, torch.tensor([[2.7], [-1 / 384], [0.0]], dtype=torch.float64))
+    return multiply_public(x, torch.tensor([[2.7], [-1 / 384], [0.0]], dtype=torch.float64))
 
 
 def _public_factor(reference: Tensor, x: Tensor) -> Tensor:
@@ -175,46 +190,46 @@ def _rotated(reference: Tensor, x: Tensor) -> Tensor:
 
 
 def _untruncated(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
-    return x.protocol.linear(x, weight, bias, truncated=False)
+    return linear(x, weight, bias, truncated=False)
 
 
 def _halved(x: Secret) -> Secret:
-    return x.protocol.halve(x, 5)
+    return halve(x, 5)
 
 
 def _weighed(x: Secret, weight: Any) -> Secret:
-    return x.protocol.multiply_weight(x, weight)
+    return multiply_weight(x, weight)
 
 
 def _added_to(x: Secret, weight: Any, bias: Any, residual: Secret) -> Secret:
-    return x.protocol.linear(x, weight, bias, residual=residual)
+    return linear(x, weight, bias, residual=residual)
 
 
 def _added_untruncated(x: Secret, weight: Any, bias: Any, residual: Secret) -> Secret:
-    return x.protocol.linear(x, weight, bias, residual=residual, truncated=False)
+    return linear(x, weight, bias, residual=residual, truncated=False)
 
 
 def _added_product(x: Secret, weight: Any, bias: Any, y: Secret, gain: Any, mean: Secret) -> Secret:
     """As an encoder's layers add to the residual stream."""
-    residual = x.protocol.multiply_weight(y, gain) - _halved(mean)
-    return x.protocol.linear(x, weight, bias, residual=residual)
+    residual = multiply_weight(y, gain) - _halved(mean)
+    return linear(x, weight, bias, residual=residual)
 
 
 def _summed_factor(x: Secret, y: Secret) -> Secret:
     """A sum and a product of what was opened once."""
-    factor = x.protocol.as_factor(x)
+    factor = as_factor(x)
     return factor @ y + factor.sum(-1, keepdim=True)
 
 
 def _append(x: Secret, y: Secret) -> Secret:
-    return x.protocol.append(x.protocol.append(None, x, -1), y, -1)
+    return append(y, append(x, None, -1), -1)
 
 
 def _appended_factor(x: Secret, y: Secret, z: Secret) -> Secret:
     """A product with what was kept, which then is kept on and multiplied again."""
-    kept = x.protocol.append(None, y, -1)
+    kept = append(y, None, -1)
     first = x @ kept
-    return x.protocol.concatenate([first, x @ x.protocol.append(kept, z, -1)], -1)
+    return concatenate(first, [x @ append(z, kept, -1)], -1)
 
 
 def _rms(x: Secret) -> Secret:
@@ -238,7 +253,7 @@ def _rms_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
 
 
 def _join(x: Secret, y: Secret) -> Secret:
-    return x.protocol.concatenate([x, y], -1)
+    return concatenate(x, [y], -1)
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
@@ -292,7 +307,7 @@ def _puma_softmax_base_two(x: Secret) -> Secret:
 
 
 def _exp2(u: Secret) -> Secret:
-    return u.protocol.exp2_negative(u)
+    return exp2_negative(u)
 
 
 OPS: tuple[Op, ...] = (
@@ -317,7 +332,7 @@ OPS: tuple[Op, ...] = (
     Op("scale-far-down", lambda x: x * 1e-6, (ANY,), ONE, scaled),
     Op("multiply-public-factor", _times_factors, (ROTATED,), (((1, 1),), ((3, 7),), ((2, 3, 5),)), _public_factor),
     Op("rotate", _rotate, (ROTATED,), (((1, 6),), ((7, 6),), ((2, 3, 5, 6),)), _rotated),
-    Op("truncate", lambda x: x.protocol.truncate(x, 12), (ANY,), ONE, at_most(2.0**-12)),
+    Op("truncate", lambda x: truncate(x, 12), (ANY,), ONE, at_most(2.0**-12)),
     # products of secrets
     Op("multiply", lambda x, y: x * y, (LEFT, RIGHT), TWO, one_unit, product_below(LARGEST, _product, LEFT, RIGHT)),
     Op("multiply-large", lambda x, y: x * y, (LARGE, UNIT), TWO, one_unit),
@@ -328,8 +343,8 @@ OPS: tuple[Op, ...] = (
     Op("multiply-weight-server", _weighed, (LEFT, SERVER_GAIN), VECTORS, exactly),
     Op("multiply-weight-public", _weighed, (LEFT, PUBLIC_WEIGHT), VECTORS, exactly),
     Op("square", lambda x: x * x, (Argument(-90.5, 90.5, (0.0, ULP, -ULP, 90.5, -90.5)),), ONE, one_unit),
-    Op("square-sum", lambda x: x.protocol.square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
-    Op("multiply-three", lambda x, y, z: x.protocol.multiply_three(x, y, z), (THIRD, THIRD, THIRD), THREE, one_unit),
+    Op("square-sum", lambda x: square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
+    Op("multiply-three", lambda x, y, z: multiply_three(x, y, z), (THIRD, THIRD, THIRD), THREE, one_unit),
     Op(
         "matmul",
         lambda x, y: x @ y,
@@ -392,7 +407,7 @@ OPS: tuple[Op, ...] = (
     Op("one-hot", lambda index: embedding.one_hot(index, 9), (INDEX,), (((1,),), ((11,),), ((2, 5),)), exactly),
     Op("maximum", relu.maximum, (HALF, OTHER_HALF), TWO, exactly),
     Op("maximum-along", argmax.maximum_along, (HALF,), (*ROWS, ((3, 131),), ((130, 64),)), exactly),
-    Op("largest", lambda x: x.protocol.largest_of_few(x), (TIES,), FEW, exactly),
+    Op("largest", lambda x: largest_of_few(x), (TIES,), FEW, exactly),
     Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
     _elementwise(relu.relu_function(16), relu.relu),
     # PUMA's own formulas, against themselves on plain floats: what is left is rounding
@@ -425,7 +440,7 @@ OPS: tuple[Op, ...] = (
     _elementwise(reciprocal_and_root.inverse_root_function(1, -8, 13), reciprocal_and_root.rsqrt),
     Op(
         "rsqrt-of-sums",
-        lambda x: x.protocol.piecewise(x, SUMS),
+        lambda x: piecewise(x, SUMS),
         (_argument_of(SUMS, 32, SUMS.domain[1]),),
         ONE,
         as_declared(SUMS),

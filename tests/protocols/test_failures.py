@@ -16,9 +16,11 @@ from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core.channel import FaultyChannel, queue_channels
 from secure.protocols.core.errors import PartyLost, ProtocolError
 from secure.protocols.core.piecewise import Piece, Piecewise
-from secure.protocols.core.secret import Protocol, Secret, TensorSpec
+from secure.protocols.core.primitives import multiply_public, multiply_three, square_sum, truncate
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec, multiply
 from secure.protocols.functions import compare, gelu, layernorm, reciprocal_and_root, relu, tanh
-from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
+from secure.protocols.masked.gates.exponential import exp2_negative
+from secure.protocols.masked.gates.piecewise import EvaluatePiecewise, piecewise
 from tests.families import FAMILIES, REPLICATED
 from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 
@@ -116,7 +118,7 @@ def _foreign(x: Secret) -> Secret:
 
 
 def _finer(x: Secret, fraction_bits: int) -> Secret:
-    return x.protocol.multiply(x, x, fraction_bits=fraction_bits)
+    return multiply(x, x, fraction_bits=fraction_bits)
 
 
 ODD = Piecewise("odd", (0.0,), (None, Piece(period=3.0, sines=((1, 1.0),))), torch.sin, (0.0, 1.0))
@@ -124,14 +126,14 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
     ("foreign-secret", _foreign, "another protocol or session"),
     (
         "three-too-fine",
-        lambda x: x.protocol.multiply_three(x, x, x.protocol.multiply(x, x, fraction_bits=18)),
+        lambda x: multiply_three(x, x, multiply(x, x, fraction_bits=18)),
         "50 fraction bits; at most 49",
     ),
-    ("truncate-upwards", lambda x: x.protocol.truncate(x, 20), "cannot truncate from 16 to 20"),
-    ("exponent-scale", lambda x: x.protocol.exp2_negative(x.protocol.truncate(x, 12)), "takes 16 fraction bits"),
+    ("truncate-upwards", lambda x: truncate(x, 20), "cannot truncate from 16 to 20"),
+    ("exponent-scale", lambda x: exp2_negative(truncate(x, 12)), "takes 16 fraction bits"),
     (
         "slope-scale",
-        lambda x: x.protocol.piecewise(x.protocol.multiply(x, x, fraction_bits=20), relu.relu_function(16)),
+        lambda x: piecewise(multiply(x, x, fraction_bits=20), relu.relu_function(16)),
         "not exact",
     ),
     ("fine-comparison", lambda x: compare.less_than(_finer(x, 20), 0.0), "less-than compares 32 bits.*truncate"),
@@ -140,7 +142,7 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
     ("fine-norm", lambda x: layernorm.l2_normalise(_finer(x, 18)), "rsqrt compares .* with 36 fraction bits"),
     (
         "period",
-        lambda x: x.protocol.piecewise(x, ODD),
+        lambda x: piecewise(x, ODD),
         "period is not a power of two",
     ),
 ]
@@ -158,7 +160,7 @@ def test_a_comparison_wider_than_its_ring_is_refused() -> None:
         assert isinstance(protocol, BeaverProtocol)
         x = protocol.input(shares[0], (6,), 16)
         assert isinstance(x, BeaverSecret)
-        pair = protocol.pair_of(x, 30)
+        pair = protocol.pair(x, 30)
         return protocol.run(EvaluatePiecewise(pair, reciprocal_and_root.reciprocal_function(-4, 13), 16, 64))
 
     with pytest.raises(RoleFailure, match="compares 31 bits of a smaller ring"):
@@ -180,7 +182,7 @@ def test_a_secret_needs_content_and_hides_it() -> None:
     assert "1234567" not in shown and "(1,)" in shown
 
 
-SPECS = {"x": TensorSpec((2, 3), 16), "y": TensorSpec((5,), 0, bits=32)}
+SPECS = {"x": SecretSpec((2, 3), 16), "y": SecretSpec((5,), 0, bits=32)}
 TENSORS = {"x": torch.arange(6).reshape(2, 3) - 3, "y": torch.tensor([0, 1, -1, 7, -(2**31)])}
 
 
@@ -215,7 +217,7 @@ def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None, fami
 
 
 def _sum_of_products(x: Secret) -> Secret:
-    return x.protocol.multiply_public(x, torch.ones(1)).sum(0)
+    return multiply_public(x, torch.ones(1)).sum(0)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -230,7 +232,7 @@ def test_as_many_products_as_the_ring_holds_add_up(family: Family) -> None:
     [
         pytest.param(gelu.gelu, (0, 3), "no elements", id="empty"),
         pytest.param(lambda x: x * 1e-14, (3,), "leaves nothing", id="tiny-factor"),
-        pytest.param(lambda x: x.protocol.square_sum(x) * 0.3, (3,), "no room for a factor", id="fine-number"),
+        pytest.param(lambda x: square_sum(x) * 0.3, (3,), "no room for a factor", id="fine-number"),
         pytest.param(_sum_of_products, (2**17 + 1,), "takes 65 bits.*truncate them first", id="long-sum"),
     ],
 )

@@ -27,6 +27,7 @@ Model = PrivateModel | EncryptedModel
 VERBS = ("generate", "stream", "encode", "__call__", "unload", "__enter__", "__exit__")
 OWN = {"encode": {"pooling", "normalize"}}
 """What EncryptedModel has beyond: the parties compute the mean, of length 1."""
+REPORTED = ("seconds", "sessions", "sequences", "tokens", "input_bytes", "output_bytes")
 CLOSE = 1e-2
 
 
@@ -107,6 +108,11 @@ def test_generation_is_the_same(decoder: Path, tmp_path: Path, capsys: pytest.Ca
         assert same(*results), name
         assert printed[0] == printed[1], name
         assert bool(printed[0]) == name.startswith("a streamer"), name
+        costs, due = encrypted.report, private.report
+        assert costs.sequences == due.sequences, name
+        assert costs.sessions == costs.sequences
+        assert all(getattr(costs, field) > 0 for field in REPORTED), name
+        assert all(getattr(due, field) > 0 for field in REPORTED), name
     # What `generate` adds is what `stream` gives.
     assert CALLS["a text"](private) == "abc" + "".join(CALLS["a text in a stream"](private))
 
@@ -122,6 +128,24 @@ REFUSED: dict[str, Callable[[Model], Any]] = {
         IDS, MASK, max_new_tokens=2, streamer=TextStreamer(model.tokenizer)
     ),
 }
+
+
+def test_a_report_counts_what_went_out_and_came_back(decoder: Path, tmp_path: Path) -> None:
+    private, encrypted = both(decoder, tmp_path)
+    for model in (private, encrypted):
+        with pytest.raises(InputError, match="there is no report yet"):
+            _ = model.report
+    encrypted.generate(ONE, max_new_tokens=3, eos_token_id=[0, 5])
+    report = encrypted.report
+    assert (report.tokens, report.input_bytes, report.output_bytes) == (4, 4 * (4 + 1), 4 * 3)
+    encrypted(ONE)
+    # Hidden states of four tokens, in 32 bits.
+    assert encrypted.report.output_bytes == 4 * 4 * encrypted(ONE).last_hidden_state.shape[-1]
+    assert str(report).startswith("Input    1 sequence in 1 request, 4 tokens\n")
+    stream = encrypted.stream(ONE, max_new_tokens=6)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert encrypted.report.tokens == 4
 
 
 def test_what_is_wrong_is_said_in_the_same_words(decoder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ class Step(Generic[Arguments, Result]):
         functools.update_wrapper(self, plain)
 
     def __call__(self, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
-        device = _device_of(arguments) or _device_of(options.values()) or _CPU
+        first = arguments[0]  # nearly always a tensor: this is called for every small step
+        device = first.device if isinstance(first, Tensor) else _device_of((*arguments, *options.values()))
         return self.forms.get(form_for(device), self.plain)(*arguments, **options)
 
     def on_cpu(self, form: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -78,10 +79,11 @@ def step(plain: Callable[Arguments, Result]) -> Step[Arguments, Result]:
     return declared
 
 
-def _device_of(arguments: Iterable[object]) -> torch.device | None:
+def _device_of(arguments: Iterable[object]) -> torch.device:
+    """The device of the first tensor, or the first device itself; the CPU where there is neither."""
     for argument in arguments:
         if isinstance(argument, Tensor):
             return argument.device
         if isinstance(argument, torch.device):
             return argument
-    return None
+    return _CPU

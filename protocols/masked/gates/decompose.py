@@ -11,10 +11,12 @@ from torch import Tensor
 from secure.protocols.core import bits, ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels import selection
+from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 
@@ -162,3 +164,17 @@ class Decompose(Gate[Tensor]):
     @staticmethod
     def _parts(level: _Level) -> list[int]:
         return [len(level.high), level.opened_planes - len(level.high)]
+
+
+@Primitive
+def decompose(clear: Reference, x: Secret, count: int) -> Secret:
+    """The `count` lowest bits of x in two's complement, each 0 or 1 with no fraction bits, on a new last axis."""
+    number = torch.round(clear.bounded("decompose", clear.value(x)) * 2.0**x.fraction_bits).to(torch.int64)
+    return clear.secret(ring.to_bits(number, count).to(torch.float64), 0)
+
+
+def find_bits(masked: Masked, x: Secret, count: int) -> Secret:
+    """`decompose` by this gate."""
+    bits = masked.policy.ring_bits(x.fraction_bits)
+    share = masked.run(Decompose(masked.pair(x, count, dealt=False), count, bits))
+    return masked.of_share(share, bits, 0)

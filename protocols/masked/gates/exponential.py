@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import powers
+from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.comparison.window import WINDOW_BITS, deal_window, window, window_cost
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 FRACTION_BITS = 16  # of u
@@ -26,6 +30,7 @@ _WIDTH = RANGE_BITS + FRACTION_BITS
 _DROPPED = _WIDTH - WINDOW_BITS  # bits of u + 1/2 that are not compared
 _GUARD = (1 << _DROPPED) - round(LOWEST * 2**FRACTION_BITS)
 _WORDS = 3
+_ZERO_FROM = 15.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +81,20 @@ class Exp2Negative(Gate[Tensor]):
         exponent = _GUARD - ring.low(opened, _WIDTH)
         result = powers.power_products(exponent, bits, shares, PUBLIC_BITS, RANGE_BITS)
         return result.reshape(tuple(self.pair.opened.shape))
+
+
+@Primitive
+def exp2_negative(clear: Reference, u: Secret) -> Secret:
+    """2^(-u) elementwise for -1/4 <= u < 2^14 - 1; zero from u = 15.5 on, and zero or not from u = 15.25 on."""
+    value = clear.bounded("exp2_negative", clear.value(u), 2.0 ** (clear.policy.value_bits + 1) - 1)
+    if value.numel() and float(value.min()) < LOWEST:
+        clear.refuse(f"exp2_negative takes u >= {LOWEST:g}")
+    return clear.secret(torch.where(value < _ZERO_FROM, 2.0**-value, 0.0), u.fraction_bits)
+
+
+def exponentiate(masked: Masked, u: Secret) -> Secret:
+    """`exp2_negative` by this gate."""
+    if u.fraction_bits != FRACTION_BITS:
+        raise ProtocolError(f"exp2_negative takes {FRACTION_BITS} fraction bits")
+    share = masked.run(Exp2Negative(masked.pair(u, ring.HALF_WORD_BITS, dealt=False)))
+    return masked.result(share, RING_BITS, Exp2Negative.SCALE, u.fraction_bits)

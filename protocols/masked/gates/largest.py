@@ -12,6 +12,7 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.kernels import selection
+from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import (
     Thresholds,
     compare,
@@ -22,8 +23,9 @@ from secure.protocols.masked.comparison.comparing import (
     thresholds_cost,
 )
 from secure.protocols.masked.gate import Gate
-from secure.protocols.masked.gates.opening import unknown
+from secure.protocols.masked.gates.opening import ShareMask, unknown
 from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 MOST = 4  # numbers: words grow as 2^k
@@ -121,3 +123,23 @@ def _differences(x: Tensor) -> Tensor:
     """x_i - x_j of every pair. Shapes: [k, n] -> [pairs * n]."""
     first, second = zip(*selection.pairs_of(x.shape[0]), strict=True)
     return (x[list(first)] - x[list(second)]).reshape(-1)
+
+
+@Primitive
+def largest_of_few(clear: Reference, x: Secret) -> Secret:
+    """The largest of two to four numbers along the last axis (kept, length one), which differ by less than 2^13."""
+    value = clear.value(x)
+    if value.numel():
+        clear.bounded("largest_of_few", value.amax(-1) - value.amin(-1), 2.0**_VALUE_BITS)
+    return clear.secret(value.amax(-1, keepdim=True), x.fraction_bits)
+
+
+def find_largest(masked: Masked, x: Secret) -> Secret:
+    """`largest_of_few` by this gate."""
+    bits = ring_bits(masked.policy, x.fraction_bits)
+    # In no larger ring than it takes: the words that are dealt are as long as that.
+    pair = masked.pair(x, bits, dealt=False).low_part(bits, at_dealer=masked.at_dealer)
+    if not pair.dealt:
+        pair = masked.run(ShareMask(pair))
+    share = masked.run(Largest(pair, compared_bits(x.fraction_bits))).unsqueeze(-1)
+    return masked.of_share(share, bits, x.fraction_bits)

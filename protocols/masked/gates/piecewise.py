@@ -12,6 +12,7 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import harmonics, selection
 from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import (
     compare,
     deal_bit_masks,
@@ -24,7 +25,9 @@ from secure.protocols.masked.comparison.comparing import (
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.pieces import Table, factors_of, harmonics_of, table_of
+from secure.protocols.masked.gates.smooth import evaluate_smooth
 from secure.protocols.masked.pair import Pair
+from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 
@@ -105,3 +108,26 @@ class EvaluatePiecewise(Gate[Tensor]):
             waves = harmonics_of(table.waves, self.input_bits)
             harmonics.add_sum(result, opened, waves, amplitudes, chosen, shares)
         return result.reshape(tuple(self.pair.opened.shape))
+
+
+@Primitive
+def piecewise(clear: Reference, x: Secret, function: Piecewise) -> Secret:
+    """A function of one variable, elementwise."""
+    function.check_scale(x.fraction_bits)
+    value = clear.value(x)
+    low, high = function.domain
+    if value.numel() and not (float(value.min()) >= low and float(value.max()) <= high):
+        clear.refuse(f"{function.name} takes {low:g} to {high:g}, got {float(value.min()):g} to {float(value.max()):g}")
+    return clear.secret(function.reference(value), function.output_bits)
+
+
+def evaluate(masked: Masked, x: Secret, function: Piecewise) -> Secret:
+    """`piecewise` by this gate, or by a series where the function is smooth between two thresholds."""
+    if function.smooth is not None:
+        return evaluate_smooth(masked, x, function, function.smooth)
+    bits = min(function.scale + function.integer_bits + 2, ring.WORD_BITS)
+    compared = min(function.compare_bits, ring.WORD_BITS)
+    pair = masked.pair(x, max(bits, compared) if function.sloped else compared, dealt=function.sloped)
+    bits = pair.bits if function.sloped else bits
+    share = masked.run(EvaluatePiecewise(pair, function, x.fraction_bits, bits))
+    return masked.result(share, bits, function.scale, function.output_bits)

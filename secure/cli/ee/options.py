@@ -20,6 +20,11 @@ with lazy_imports(__name__):
     from secure.ee.files import folder, keyfile
     from secure.protocols.equivariant import key as keys
 
+API_KEY = "SECURE_EE_API_KEY"
+"""The variable with the key that callers must send."""
+BACKEND_API_KEY = "SECURE_EE_BACKEND_API_KEY"
+"""The variable with the key that the proxy sends to its backend."""
+
 # The threat tiers stand here again, as text that needs no torch.
 AssumedTier = Literal["none", "T0", "T1", "T2"]
 

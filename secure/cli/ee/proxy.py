@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
-from secure.cli.ee.options import AssumedTier, KeyOption, PassphraseOption, check_serving_is_installed, key_from
+from secure.cli.ee.options import (
+    API_KEY,
+    BACKEND_API_KEY,
+    AssumedTier,
+    KeyOption,
+    PassphraseOption,
+    check_serving_is_installed,
+    key_from,
+)
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import examples
-from secure.http.api_keys import API_KEY, BACKEND_API_KEY, find_api_key
+from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):
-    from secure.ee.client import client
-    from secure.ee.files import claims
+    from secure.ee.files import checkpoint, claims
     from secure.ee.http import serving
 
 EXAMPLES = examples(
@@ -65,19 +72,19 @@ def proxy(
     go to the backend.
     """
     check_serving_is_installed()
-    owner = client.open_client(folder, key_from(key, passphrase_file))
-    claims.require(assume or owner.manifest.tier, owner.manifest.configuration)
-    computing = serving.make_backend(
+    opened = checkpoint.open_checkpoint(folder, key_from(key, passphrase_file))
+    claims.require(assume or opened.manifest.tier, opened.manifest.configuration)
+    runner = serving.runner_at(
         backend,
-        owner,
+        opened,
         certificates=certificates,
         api_key=find_api_key(backend_api_key_file, BACKEND_API_KEY),
         model=backend_model,
         unchecked=unchecked_backend,
     )
     serving.run_proxy(
-        owner,
-        computing,
+        opened,
+        runner,
         listen=listen,
         names=name or [folder.resolve().name],
         api_key=find_api_key(api_key_file, API_KEY),

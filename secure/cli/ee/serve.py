@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from secure.cli.ee.options import check_serving_is_installed
+from secure.cli.ee.options import API_KEY, check_serving_is_installed
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import examples
-from secure.http.api_keys import API_KEY, find_api_key
-from secure.parties.encrypted.engine import GenerationLimits
+from secure.http.api_keys import find_api_key
+from secure.parties.encrypted.limits import GenerationLimits
 
 with lazy_imports(__name__):
     from secure.ee.http import serving

@@ -9,7 +9,7 @@ from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import examples
 
 with lazy_imports(__name__):
-    from secure.ee.client import client
+    from secure.ee.files import checkpoint
     from secure.ee.owner import tokenizer_files
 
 EXAMPLES = examples("secure ee tokenizer encrypted --key model.key --out client-tokenizer")
@@ -22,5 +22,5 @@ def tokenizer(
 
     It spells the permutation out: whoever reads it reads the traffic. The folder is for you only, and never the server.
     """
-    tokenizer_files.write_encrypted_tokenizer(client.open_client(folder, key_from(key, passphrase_file)), out)
+    tokenizer_files.write_encrypted_tokenizer(checkpoint.open_checkpoint(folder, key_from(key, passphrase_file)), out)
     typer.echo(f"{out} has a tokenizer with encrypted ids. It is as secret as the key.")

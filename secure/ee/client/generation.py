@@ -10,14 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secure.ee.client.cipher import Cipher
 from secure.ee.client.inputs import as_rows
-from secure.ee.client.reader import Reader
-from secure.ee.client.runner import Runner
-from secure.ee.client.split import SplitTables
 from secure.generation.next_token import GeneratedRows
 from secure.generation.options import GenerationOptions, GenerationSettings
 from secure.generation.prompts import prompt_ids
-from secure.parties.encrypted.engine import Sampling
+from secure.parties.encrypted.tokens import SamplingParameters, TokenGenerator
 from secure.progress import layer_bar
 from secure.protocols.core.errors import InputError
 
@@ -40,35 +38,38 @@ class EncryptedGeneration:
 
     def __init__(
         self,
-        reader: Reader,
-        runner: Runner,
-        tables: SplitTables | None,
+        cipher: Cipher,
+        tokens: TokenGenerator,
+        own_ends: set[int],
         prompt: Tensor | str,
         mask: Tensor | None,
         options: GenerationOptions,
     ) -> None:
-        """tables: of split mode. Raises InputError for prompts and options that are wrong, before any id is sent."""
-        tokenizer = reader.tokenizer if isinstance(prompt, str) else reader.found_tokenizer
+        """For a prompt as a caller gave it.
+
+        tokens: of plain ids. own_ends: plain ids at which whatever makes the tokens ends a row by itself.
+
+        Raises InputError for prompts and options that are wrong, before any id is sent.
+        """
         _check_served(options)
-        self.settings = GenerationSettings(
-            tokenizer, options, reader.generation_config, vocabulary=reader.vocabulary_size
-        )
+        tokenizer = cipher.tokenizer if isinstance(prompt, str) else cipher.found_tokenizer
+        size = cipher.vocabulary_size
+        self.settings = GenerationSettings(tokenizer, options, cipher.generation_config, vocabulary=size)
         self.ids = prompt_ids(prompt, tokenizer)
         self._rows = as_rows(self.ids, mask)
-        self._encrypted = reader.encrypted(self._rows)
-        self._reader, self._runner, self._tables = reader, runner, tables
+        self._tokens = tokens
         # In a text stop strings are looked for where it is decoded.
         self._tokenizer = None if isinstance(prompt, str) else tokenizer
-        ends = {token for token in self.settings.eos if 0 <= token < reader.vocabulary_size}
-        own = set() if tables is not None else set(reader.stop_ids)
-        if not own <= ends:
+        ends = {token for token in self.settings.eos if 0 <= token < size}
+        if not own_ends <= ends:
             raise InputError(
-                f"eos_token_id must hold the checkpoint's own, {', '.join(map(str, sorted(own)))}: its server ends a "
-                "row there, too"
+                f"eos_token_id must hold the checkpoint's own, {', '.join(map(str, sorted(own_ends)))}: its server "
+                "ends a row there, too"
             )
-        self._stop_ids = tuple(reader.encrypted([sorted(ends - own)])[0])
-        self._sampling()
-        room, longest = runner.context_tokens(), max(map(len, self._rows))
+        self._stop_ids = tuple(sorted(ends - own_ends))
+        self._sampling()  # what is out of range is said now
+        cipher.encrypted(self._rows)
+        room, longest = tokens.room().context_tokens, max(map(len, self._rows))
         if longest + self.settings.max_new_tokens > room:
             raise InputError(
                 f"the prompt's {longest} tokens and max_new_tokens {self.settings.max_new_tokens} do not fit; this "
@@ -84,8 +85,8 @@ class EncryptedGeneration:
         count = len(self._rows) if at_once else self.settings.max_new_tokens
         with layer_bar(count, 1, progress) as bar, ExitStack() as stack:
             rows: list[Iterator[int]] = []
-            for number in range(len(self._rows)):
-                row = stack.enter_context(closing(self._row(number, at_once=at_once)))
+            for ids in self._rows:
+                row = stack.enter_context(closing(self._row(ids, at_once=at_once)))
                 rows.append(iter(list(row)) if at_once else row)
                 if at_once:
                     bar.session_done()
@@ -94,28 +95,23 @@ class EncryptedGeneration:
                     bar.session_done()
                 yield torch.tensor(tokens)[:, None]
 
-    def _row(self, number: int, *, at_once: bool) -> Generator[int, None, None]:
-        """The plain tokens of one row, one by one."""
-        row = GeneratedRows(self.settings, torch.tensor([self._rows[number]]), self._tokenizer)
-        encrypted, sampling = self._encrypted[number], self._sampling()
-        if self._tables is None:
-            tokens = self._runner.generate(encrypted, sampling, at_once=at_once)
-        else:
-            tokens = self._tables.generate(self._runner, encrypted, sampling)
-        with closing(tokens):  # type: ignore[type-var]
-            for token in tokens:
-                plain = self._reader.plain_id(token)
-                row.append(torch.tensor([plain]))
-                yield plain
-                if row.ended:
-                    return
+    def _row(self, ids: list[int], *, at_once: bool) -> Generator[int, None, None]:
+        """The tokens that follow one prompt, one by one."""
+        row = GeneratedRows(self.settings, torch.tensor([ids]), self._tokenizer)
+        with self._tokens.generate(ids, self._sampling(), at_once=at_once) as pieces:
+            for piece in pieces:
+                for token in piece.ids:
+                    row.append(torch.tensor([token]))
+                    yield token
+                    if row.ended:
+                        return
 
-    def _sampling(self) -> Sampling:
+    def _sampling(self) -> SamplingParameters:
         settings = self.settings
         if not settings.do_sample:
-            return Sampling(settings.max_new_tokens, stop_ids=self._stop_ids)
+            return SamplingParameters(settings.max_new_tokens, stop_ids=self._stop_ids)
         seed = int(torch.randint(_SEEDS, ()))
-        return Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, seed, self._stop_ids)
+        return SamplingParameters(settings.max_new_tokens, settings.temperature, settings.top_p, seed, self._stop_ids)
 
 
 def _check_served(options: GenerationOptions) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from secure.parties.encrypted.engine import EncoderInputs
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.protocols.core.errors import InputError
 
 
@@ -45,3 +49,14 @@ def as_tensor(hidden: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
     for i, keep in enumerate(mask.bool().cpu()):
         placed[i, keep] = hidden[i, : int(keep.sum())]
     return placed
+
+
+def requests(inputs: EncoderInputs, size: int = GenerationLimits.rows) -> Iterator[EncoderInputs]:
+    """The inputs in parts of `size`: by default as many as a server takes in one request."""
+    rows, types, pixels = inputs.rows, inputs.token_types, inputs.pixels
+    count = len(rows) if pixels is None else len(pixels)
+    for start in range(0, max(count, 1), size):
+        part = slice(start, start + size)
+        yield EncoderInputs(
+            rows[part], None if types is None else types[part], None if pixels is None else pixels[part]
+        )

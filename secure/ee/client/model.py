@@ -15,25 +15,25 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutput, ImageClassifierOutput, SequenceClassifierOutput
 
 from secure.arguments import checked
-from secure.ee.client.client import Client, open_client
+from secure.ee.client.cipher import Cipher
+from secure.ee.client.counted import CountedRunner, EncryptedReport
 from secure.ee.client.generation import EncryptedGeneration
-from secure.ee.client.inputs import as_rows, as_tensor
-from secure.ee.client.reader import Reader
-from secure.ee.client.runner import Runner, open_runner
-from secure.ee.client.split import SplitTables, is_split_client
+from secure.ee.client.inputs import as_rows, as_tensor, requests
+from secure.ee.client.open_runner import open_runner
+from secure.ee.client.plain_tokens import PlainTokens
+from secure.ee.client.split import SplitTokens, is_split_client
 from secure.ee.files import claims
+from secure.ee.files.checkpoint import OpenedCheckpoint, open_checkpoint
 from secure.ee.files.keyfile import read_key
 from secure.ee.files.manifest import Assumption, EncryptionManifest
 from secure.generation.options import GenerationOptions
 from secure.generation.prompts import Kind, pieces, shown, whole
-from secure.parties.encrypted.engine import GenerationLimits, Pooling
+from secure.parties.encrypted.engine import EncoderInputs, Pooling
+from secure.parties.encrypted.runner import Runner
 from secure.progress import layer_bar
 from secure.protocols.core.errors import InputError
 from secure.protocols.equivariant.fields import label_count
 from secure.protocols.equivariant.key import Key
-
-_Inputs = tuple[list[list[int]], list[list[int]] | None, Tensor | None]
-"""Encrypted rows of ids with their token types, or no rows and images."""
 
 
 class EncryptedModel:
@@ -43,13 +43,16 @@ class EncryptedModel:
     arguments and results are those of `secure.PrivateModel`.
     """
 
-    def __init__(self, client: Client, runner: Runner, *, head: bool = True) -> None:
-        """head: whether a classifier's is used."""
-        self._client = client
-        self._runner = runner
-        self._reader = Reader(client)
-        self._tables = SplitTables(client) if is_split_client(client.folder) else None
-        self._classifies = head and _architecture(client).endswith("Classification")
+    def __init__(self, checkpoint: OpenedCheckpoint, runner: Runner, *, head: bool = True) -> None:
+        """runner: whatever runs the checkpoint; it is closed by `unload`. head: whether a classifier's is used."""
+        self._checkpoint = checkpoint
+        self._runner = CountedRunner(runner)
+        self._cipher = Cipher(checkpoint)
+        self._split = is_split_client(checkpoint.folder)
+        encrypted = SplitTokens(checkpoint, self._runner) if self._split else self._runner
+        self._tokens = PlainTokens(self._cipher, encrypted)
+        self._classifies = head and _architecture(checkpoint).endswith("Classification")
+        self._report: EncryptedReport | None = None
 
     @classmethod
     @checked
@@ -83,14 +86,14 @@ class EncryptedModel:
         """
         folder = Path(path)
         secret = key if isinstance(key, Key) else read_key(Path(key), passphrase)
-        client = open_client(folder, secret)
-        claims.require(assume or client.manifest.tier, client.manifest.configuration)
-        return cls(client, open_runner(client, server, certificates, device), head=head)
+        checkpoint = open_checkpoint(folder, secret)
+        claims.require(assume or checkpoint.manifest.tier, checkpoint.manifest.configuration)
+        return cls(checkpoint, open_runner(checkpoint, server, certificates, device), head=head)
 
     @property
     def manifest(self) -> EncryptionManifest:
         """What was done to the checkpoint."""
-        return self._client.manifest
+        return self._checkpoint.manifest
 
     @property
     def claim(self) -> claims.Claim:
@@ -100,17 +103,24 @@ class EncryptedModel:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The base's, with plain ids; None where the checkpoint was encrypted without one."""
-        return self._client.tokenizer
+        return self._checkpoint.tokenizer
 
     @property
     def id2label(self) -> dict[int, str]:
         """Names of a classifier's classes, by their numbers; the server does not have them."""
-        config = self._client.config
+        config = self._checkpoint.config
         names = config.get("id2label") or {}
-        if not names and _architecture(self._client).endswith("Classification"):
+        if not names and _architecture(self._checkpoint).endswith("Classification"):
             # transformers leaves out the names that it gives to two classes.
             names = {number: f"LABEL_{number}" for number in range(label_count(config))}
         return {int(number): str(names[number]) for number in sorted(names, key=int)}
+
+    @property
+    def report(self) -> EncryptedReport:
+        """What the last call cost. Raises InputError before the first one."""
+        if self._report is None:
+            raise InputError("there is no report yet: make a prediction first")
+        return self._report
 
     def generate(
         self,
@@ -147,6 +157,7 @@ class EncryptedModel:
         generation = self._generation(input_ids, attention_mask, options)
         at_once = streamer is None and not generation.settings.stop_strings
         columns = generation.columns(progress if streamer is None else progress or False, at_once=at_once)
+        columns = self._reported(columns, len(generation.ids))
         if streamer is not None:
             columns = shown(columns, generation.ids, streamer)
         return whole(input_ids, columns, self.tokenizer, generation.settings.stop_strings)
@@ -165,7 +176,7 @@ class EncryptedModel:
         at a time, of which a server takes a few.
         """
         generation = self._generation(input_ids, attention_mask, options)
-        columns = generation.columns(progress, at_once=False)
+        columns = self._reported(generation.columns(progress, at_once=False), len(generation.ids))
         return pieces(input_ids, columns, self.tokenizer, generation.settings.stop_strings)
 
     def __call__(
@@ -189,16 +200,16 @@ class EncryptedModel:
         self._whole("classes" if self._classifies else "hidden states")
         if self.manifest.family == "cnn" and not self._classifies:
             raise InputError("a ResNet has feature maps, no hidden states of tokens; open it with its head for classes")
-        given = list(_requests(*self._inputs(input_ids, attention_mask, token_type_ids, pixel_values)))
+        given = list(requests(self._inputs(input_ids, attention_mask, token_type_ids, pixel_values)))
         if self._classifies:
-            logits = torch.cat(self._each(given, lambda part: self._runner.classify(*part), progress))
+            logits = torch.cat(self._each(given, self._runner.classify, progress))
             return (
                 SequenceClassifierOutput(logits=logits)
                 if pixel_values is None
                 else ImageClassifierOutput(logits=logits)
             )
-        parts = self._each(given, lambda part: self._runner.embed(*part, "none"), progress)
-        hidden = self._reader.plain_hidden(pad_sequence([row for part in parts for row in part], batch_first=True))
+        parts = self._each(given, lambda inputs: self._runner.embed(inputs, "none"), progress)
+        hidden = self._cipher.plain_hidden(pad_sequence([row for part in parts for row in part], batch_first=True))
         if input_ids is not None:
             hidden = as_tensor(hidden, input_ids, attention_mask)
         return BaseModelOutput(last_hidden_state=hidden)
@@ -230,10 +241,10 @@ class EncryptedModel:
             raise InputError('pooling "none" gives no sentence embedding; call the model for hidden states')
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
-        rows = self._reader.encrypted(self._reader.tokenized(sentences, truncate))
-        given = list(_requests(rows, None, None, batch_size))
-        parts = self._each(given, lambda part: self._runner.embed(*part, pooling), progress)
-        embeddings = self._reader.plain_hidden(torch.cat(parts)).float()
+        rows = self._cipher.encrypted(self._cipher.tokenized(sentences, truncate))
+        given = list(requests(EncoderInputs(rows), batch_size))
+        parts = self._each(given, lambda inputs: self._runner.embed(inputs, pooling), progress)
+        embeddings = self._cipher.plain_hidden(torch.cat(parts)).float()
         return torch.nn.functional.normalize(embeddings) if normalize else embeddings
 
     def unload(self) -> None:
@@ -249,40 +260,47 @@ class EncryptedModel:
         self.unload()
 
     def _generation(self, prompt: Tensor | str, mask: Tensor | None, options: GenerationOptions) -> EncryptedGeneration:
-        return EncryptedGeneration(self._reader, self._runner, self._tables, prompt, mask, options)
+        # In split mode this side draws the tokens, so nothing else ends a row.
+        own_ends = set() if self._split else set(self._cipher.stop_ids)
+        return EncryptedGeneration(self._cipher, self._tokens, own_ends, prompt, mask, options)
+
+    def _reported(self, columns: Iterator[Tensor], sequences: int) -> Iterator[Tensor]:
+        self._runner.begin(sequences)
+        try:
+            yield from columns
+        finally:
+            self._report = self._runner.report()
 
     def _each(
-        self, given: Sequence[_Inputs], compute: Callable[[_Inputs], Tensor], progress: bool | None
+        self, given: Sequence[EncoderInputs], compute: Callable[[EncoderInputs], Tensor], progress: bool | None
     ) -> list[Tensor]:
+        """The answers to requests, one after the other."""
+        count = sum(len(each.rows) if each.pixels is None else len(each.pixels) for each in given)
+        self._runner.begin(count)
         with layer_bar(len(given), 1, progress) as bar:
             found = []
-            for part in given:
-                found.append(compute(part))
+            for inputs in given:
+                found.append(compute(inputs))
                 bar.session_done()
+        self._report = self._runner.report()
         return found
 
-    def _inputs(self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, pixels: Tensor | None) -> _Inputs:
+    def _inputs(
+        self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, pixels: Tensor | None
+    ) -> EncoderInputs:
         if (ids is None) == (pixels is None):
             raise InputError("give token ids or pixel_values, one of them")
         if ids is None:
             assert pixels is not None
-            return [], None, self._reader.encrypted_pixels(pixels)
-        return self._reader.encrypted(as_rows(ids, mask)), None if types is None else as_rows(types, mask), None
+            return EncoderInputs(pixels=self._cipher.encrypted_pixels(pixels))
+        return EncoderInputs(
+            self._cipher.encrypted(as_rows(ids, mask)), None if types is None else as_rows(types, mask)
+        )
 
     def _whole(self, what: str) -> None:
-        if self._tables is not None:
+        if self._split:
             raise InputError(f"a split checkpoint generates; for {what}, encrypt without --split")
 
 
-def _architecture(client: Client) -> str:
-    return str((client.config.get("architectures") or [""])[0])
-
-
-def _requests(
-    rows: list[list[int]], types: list[list[int]] | None, pixels: Tensor | None, size: int = GenerationLimits.rows
-) -> Iterator[_Inputs]:
-    """The inputs in parts of `size`: by default as many as a server takes in one request."""
-    count = len(rows) if pixels is None else len(pixels)
-    for start in range(0, max(count, 1), size):
-        part = slice(start, start + size)
-        yield rows[part], None if types is None else types[part], None if pixels is None else pixels[part]
+def _architecture(checkpoint: OpenedCheckpoint) -> str:
+    return str((checkpoint.config.get("architectures") or [""])[0])

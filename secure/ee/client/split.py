@@ -10,53 +10,78 @@ sees many of can be matched (SECURITY.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
 
-from secure.ee.client.client import Client
-from secure.ee.client.runner import Runner
+from secure.ee.engine.token_draw import TokenDraw
+from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.files.folder import TensorFolder
 from secure.ee.files.transforms import vocabulary_tables
 from secure.ee.files.writer import CLIENT_TENSORS
-from secure.parties.encrypted.engine import Sampling
+from secure.parties.encrypted.runner import Runner
+from secure.parties.encrypted.tokens import (
+    Finish,
+    GeneratedPieces,
+    Room,
+    SamplingParameters,
+    TokenGenerator,
+    TokenPiece,
+    TokenPieces,
+)
 from secure.protocols.core.errors import CheckpointError
 
 
-class SplitTables:
-    """The client's embedding and head."""
+class SplitTokens(TokenGenerator):
+    """Encrypted tokens from the client's embedding and head, and the server's layers."""
 
-    def __init__(self, client: Client) -> None:
-        """Raises CheckpointError when they are missing or changed."""
-        client.manifest.check_file(client.folder, CLIENT_TENSORS)
-        tensors = TensorFolder(client.folder, CLIENT_TENSORS)
-        self._tables = {name: tensors(name) for name in vocabulary_tables(client.transform)}
+    def __init__(self, checkpoint: OpenedCheckpoint, layers: Runner) -> None:
+        """Raises CheckpointError when the client's tensors are missing or changed."""
+        checkpoint.manifest.check_file(checkpoint.folder, CLIENT_TENSORS)
+        tensors = TensorFolder(checkpoint.folder, CLIENT_TENSORS)
+        self._tables = {name: tensors(name) for name in vocabulary_tables(checkpoint.transform)}
         embedding = next((table for name, table in self._tables.items() if _is_embedding(name)), None)
         if embedding is None:
-            raise CheckpointError(f"{client.folder / CLIENT_TENSORS} has no embedding")
+            raise CheckpointError(f"{checkpoint.folder / CLIENT_TENSORS} has no embedding")
         self.embedding = embedding
         head = self._tables.get("lm_head.weight", embedding)
         self._head = head.float()
         bias = self._tables.get("lm_head.bias")
         self._bias = None if bias is None else bias.float()
+        self._layers = layers
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Shapes: [D] -> float32 [V], in the encrypted order."""
         return torch.nn.functional.linear(hidden.float(), self._head, self._bias)
 
-    def generate(self, runner: Runner, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        """As `Runner.generate`; the sampling's stop ids alone end it early."""
-        draw = _Draw(sampling)
-        with runner.sequence() as sequence, torch.inference_mode():
+    def room(self) -> Room:
+        return self._layers.room()
+
+    def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
+        """As in TokenGenerator; tokens come one by one, as they are drawn here. The stop ids alone end them early."""
+        closed = threading.Event()
+        return GeneratedPieces(self._drawn(ids, sampling, closed), closed.set)
+
+    def close(self) -> None:
+        self._layers.close()
+
+    def _drawn(
+        self, ids: Sequence[int], sampling: SamplingParameters, closed: threading.Event
+    ) -> Generator[TokenPiece, None, None]:
+        draw = TokenDraw(sampling)
+        with self._layers.sequence() as sequence:
             known = torch.tensor(list(ids))
-            for _ in range(sampling.max_new_tokens):
-                hidden = sequence.extend(self.embedding[known])
-                token = draw(self.logits(hidden[-1]))
-                yield token
-                if token in sampling.stop_ids:
+            for number in range(sampling.max_new_tokens):
+                with torch.inference_mode():
+                    hidden = sequence.extend(self.embedding[known])
+                    token = int(draw(self.logits(hidden[-1])[None]))
+                last = number + 1 == sampling.max_new_tokens
+                finish: Finish | None = "stop" if token in sampling.stop_ids else "length" if last else None
+                yield TokenPiece([token], finish)
+                if finish is not None or closed.is_set():
                     return
                 known = torch.tensor([token])
 
@@ -68,28 +93,3 @@ def is_split_client(folder: Path) -> bool:
 
 def _is_embedding(name: str) -> bool:
     return not name.startswith("lm_head")
-
-
-class _Draw:
-    """One token after the other. The choice is the client's own, so its randomness is no secret of the protocol."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self._greedy = sampling.temperature == 0
-        self._generator = torch.Generator()
-        if sampling.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(sampling.seed)
-        self._warpers: list[LogitsProcessor] = (
-            [] if self._greedy else [TemperatureLogitsWarper(float(sampling.temperature))]
-        )
-        if not self._greedy and sampling.top_p < 1:
-            self._warpers.append(TopPLogitsWarper(sampling.top_p))
-
-    def __call__(self, logits: Tensor) -> int:
-        if self._greedy:
-            return int(logits.argmax())
-        scores = logits[None]
-        for warper in self._warpers:
-            scores = warper(None, scores)
-        return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))

@@ -18,14 +18,14 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     StoppingCriteria,
-    TemperatureLogitsWarper,
-    TopPLogitsWarper,
 )
 from transformers.generation.streamers import BaseStreamer
 
 from secure.ee.engine.server_model import load_model, padded, pool
+from secure.ee.engine.token_draw import TokenDraw
 from secure.ee.files.manifest import MANIFEST_NAME, read_manifest
-from secure.parties.encrypted.engine import Finish, GenerationEngine, HiddenSequence, Pooling, Sampling, Served
+from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, HiddenSequence, Pooling, Served
+from secure.parties.encrypted.tokens import Finish, SamplingParameters
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.transfer import find_device
 
@@ -64,7 +64,7 @@ class TransformersEngine(GenerationEngine):
         self._padding = None if padding is None or padding < 0 else int(padding)
 
     def generate(
-        self, ids: Sequence[int], sampling: Sampling, emit: Callable[[int], None], cancelled: threading.Event
+        self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
     ) -> Finish:
         """As in GenerationEngine."""
         if not self._generates:
@@ -72,7 +72,7 @@ class TransformersEngine(GenerationEngine):
         stops = {*_as_list(self._model.generation_config.eos_token_id), *sampling.stop_ids}
         settings = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
-            # Draws come from `_Draw`: transformers' own use one generator for all threads.
+            # Draws come from `TokenDraw`: transformers' own use one generator for all threads.
             do_sample=False,
             eos_token_id=sorted(stops) or None,
             pad_token_id=min(stops, default=0),
@@ -84,42 +84,36 @@ class TransformersEngine(GenerationEngine):
                 prompt,
                 attention_mask=torch.ones_like(prompt),
                 generation_config=settings,
-                logits_processor=_processors(sampling, self._device),
+                logits_processor=[_DrawnAlone(TokenDraw(sampling, self._device))] if sampling.temperature else [],
                 stopping_criteria=[_Cancelled(cancelled)],
                 streamer=streamer,
             )
         return "stop" if streamer.last in stops else "length"
 
-    def embed(
-        self,
-        rows: Sequence[Sequence[int]],
-        token_types: Sequence[Sequence[int]] | None,
-        pixels: Tensor | None,
-        pooling: Pooling,
-    ) -> Tensor:
+    def embed(self, inputs: EncoderInputs, pooling: Pooling) -> Tensor:
         """As in GenerationEngine."""
-        inputs = self._inputs(rows, token_types, pixels)
+        tensors = self._tensors(inputs)
         with torch.inference_mode():
-            hidden = self._model.base_model(**inputs).last_hidden_state
+            hidden = self._model.base_model(**tensors).last_hidden_state
         if hidden.dim() != 3:
             raise InputError("this model has feature maps, no hidden states of tokens; ask for classes")
-        mask = inputs.get("attention_mask")
+        mask = tensors.get("attention_mask")
         mask = torch.ones(hidden.shape[:2], device=self._device) if mask is None else mask
         return pool(hidden, mask, pooling).cpu()
 
-    def classify(
-        self, rows: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None, pixels: Tensor | None
-    ) -> Tensor:
+    def classify(self, inputs: EncoderInputs) -> Tensor:
         """As in GenerationEngine."""
         if not type(self._model).__name__.endswith("Classification"):
             raise InputError("this checkpoint is no classifier")
-        if self._padding is None and len(rows) > 1:
+        if self._padding is None and len(inputs.rows) > 1:
             # Without an id for padding a causal classifier cannot tell where a row ends, unless it is alone.
-            kinds = [None] * len(rows) if token_types is None else [[kind] for kind in token_types]
-            return torch.cat([self.classify([row], kind, pixels) for row, kind in zip(rows, kinds, strict=True)])
-        inputs = self._inputs(rows, token_types, pixels)
+            types = inputs.token_types
+            kinds = [None] * len(inputs.rows) if types is None else [[kind] for kind in types]
+            alone = (EncoderInputs([row], kind) for row, kind in zip(inputs.rows, kinds, strict=True))
+            return torch.cat([self.classify(each) for each in alone])
+        tensors = self._tensors(inputs)
         with torch.inference_mode():
-            logits: Tensor = self._model(**inputs).logits
+            logits: Tensor = self._model(**tensors).logits
         return logits.cpu()
 
     def begin(self) -> HiddenSequence:
@@ -128,10 +122,9 @@ class TransformersEngine(GenerationEngine):
             raise InputError("this checkpoint does not generate, so there is no sequence to continue")
         return _Sequence(self._model.base_model, self._device, self._model.dtype)
 
-    def _inputs(
-        self, rows: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None, pixels: Tensor | None
-    ) -> dict[str, Tensor]:
-        """The model's inputs, padded at the end. Raises InputError when they are not what the model takes."""
+    def _tensors(self, inputs: EncoderInputs) -> dict[str, Tensor]:
+        """What the model takes, padded at the end. Raises InputError when the inputs are something else."""
+        rows, token_types, pixels = inputs.rows, inputs.token_types, inputs.pixels
         if self._model.main_input_name == "pixel_values":
             if pixels is None or rows:
                 raise InputError("this model takes images, not token ids")
@@ -139,7 +132,7 @@ class TransformersEngine(GenerationEngine):
             return {"pixel_values": pixels.to(self._device, self._model.dtype)}
         if pixels is not None or not rows:
             raise InputError("this model takes token ids, not images")
-        inputs = {
+        tensors = {
             # Causal classifiers take a row to end before this id, whatever the mask says.
             "input_ids": padded(rows, self._device, self._padding or 0),
             "attention_mask": padded([[1] * len(row) for row in rows], self._device),
@@ -148,8 +141,8 @@ class TransformersEngine(GenerationEngine):
             kinds = int(getattr(self._model.config, "type_vocab_size", 0))
             if max(map(max, token_types)) >= kinds:
                 raise InputError(f"this model has {kinds} token types")
-            inputs["token_type_ids"] = padded(token_types, self._device)
-        return inputs
+            tensors["token_type_ids"] = padded(token_types, self._device)
+        return tensors
 
 
 _NO_LIMIT = 1 << 20
@@ -208,32 +201,14 @@ class _Cancelled(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self._cancelled.is_set(), device=input_ids.device)
 
 
-class _Draw(LogitsProcessor):
+class _DrawnAlone(LogitsProcessor):
     """Draws a token, and leaves it as the only one possible."""
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
+    def __init__(self, draw: TokenDraw) -> None:
+        self._draw = draw
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        token = torch.multinomial(scores.float().softmax(-1), 1, generator=self._generator)
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
-
-
-def _processors(sampling: Sampling, device: torch.device) -> list[LogitsProcessor]:
-    """None for temperature 0. Else in the order of transformers: temperature, top_p, draw."""
-    if sampling.temperature == 0:
-        return []
-    generator = torch.Generator(device)
-    if sampling.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(sampling.seed)
-    steps: list[LogitsProcessor] = []
-    if sampling.temperature != 1:
-        steps.append(TemperatureLogitsWarper(sampling.temperature))
-    if sampling.top_p < 1:
-        steps.append(TopPLogitsWarper(sampling.top_p))
-    return [*steps, _Draw(generator)]
+        return torch.full_like(scores, -torch.inf).scatter(1, self._draw(scores)[:, None], 0.0)
 
 
 def _as_list(ids: int | Sequence[int] | None) -> list[int]:

@@ -10,26 +10,27 @@ import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
 import torch
 from transformers.utils import logging as transformers_logging
 
-from secure.ee.client.client import Client
 from secure.ee.engine.server_engine import TransformersEngine
-from secure.ee.http.backend import HttpBackend
-from secure.ee.http.backends import Backend, GrpcBackend
-from secure.ee.http.proxy import Reader, proxy_app
-from secure.ee.http.server import ids_app
+from secure.ee.files.checkpoint import OpenedCheckpoint
+from secure.ee.http.ids_server import ids_app
+from secure.ee.http.proxy import proxy_app
+from secure.ee.http.runner import HttpRunner
 from secure.http.app import LOOPBACK
 from secure.http.host import HttpServer, authority_file, check_exposure, is_loopback, parsed
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import Admission, GenerationLimits
+from secure.parties.encrypted.limits import Admission, GenerationLimits
+from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.process.main import end_what_computes, stop_on_signals, wait_until_set
 from secure.parties.roles import memory
-from secure.protocols.core.errors import CheckpointError, ConfigurationError
+from secure.protocols.core.errors import ConfigurationError
 
 _BACKEND_SECONDS = httpx.Timeout(10.0, read=None)
 """A prompt may take long until its first token; a connection must not."""
@@ -87,8 +88,8 @@ def run_server(
 
 
 def run_proxy(
-    client: Client,
-    backend: Backend,
+    checkpoint: OpenedCheckpoint,
+    runner: Runner,
     *,
     listen: str,
     names: Sequence[str],
@@ -97,19 +98,12 @@ def run_proxy(
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises CheckpointError for a checkpoint that text cannot be sent to."""
     check_exposure(listen, api_key, "the proxy")
-    if client.tokenizer is None:
-        raise CheckpointError(f"{client.folder} was encrypted without a tokenizer, so text cannot become ids")
-    if client.vocabulary is None or client.manifest.mode != "checkpoint":
-        raise CheckpointError(
-            f"{client.folder} is of mode {client.manifest.mode!r} with factors {', '.join(client.manifest.factors)}; "
-            "the proxy needs a whole checkpoint whose token ids are permuted"
-        )
-    _log_to_stderr()
-    stopping = stop_on_signals(parent_on_stdin)
-    reader = Reader(client.tokenizer, client.vocabulary, names)
     # Behind another address the proxy may have any name; a key keeps web pages out there.
     hosts = LOOPBACK if is_loopback(listen) else ()
-    server = HttpServer(proxy_app(reader, backend, api_key=api_key, hosts=hosts), listen)
+    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts)
+    _log_to_stderr()
+    stopping = stop_on_signals(parent_on_stdin)
+    server = HttpServer(app, listen)
     port = server.start()
     if not is_loopback(listen):
         _LOG.warning("text crosses the network in clear between programs and this proxy")
@@ -121,22 +115,24 @@ def run_proxy(
         server.stop()
 
 
-def make_backend(
+def runner_at(
     url: str,
-    client: Client,
+    checkpoint: OpenedCheckpoint,
     *,
     certificates: Path | None,
     api_key: str | None,
     model: str | None,
     unchecked: bool,
-) -> Backend:
-    """The backend at a URL. Raises ConfigurationError; nothing is connected yet."""
+) -> Runner:
+    """What runs the checkpoint at a URL. Raises ConfigurationError; nothing is connected yet."""
     scheme, separator, address = url.partition("://")
     if scheme == "grpc" and separator:
         if certificates is None:
             raise ConfigurationError("a grpc backend needs --certificates DIR (authority.crt, client.crt, client.key)")
         parsed(address)
-        return GrpcBackend(GenerationClient(address, certificates, client.manifest.key_check), client)
+        return GenerationClient(
+            address, certificates, checkpoint.manifest.key_check, check_manifest=checkpoint.check_served
+        )
     if scheme not in ("http", "https") or not address:
         raise ConfigurationError(f"--backend {url}: expected grpc://HOST:PORT, https://HOST:PORT or http://HOST:PORT")
     parts = httpx.URL(url)
@@ -149,15 +145,19 @@ def make_backend(
     authority = None if certificates is None else authority_file(certificates)
     if authority is not None and not authority.is_file():
         raise ConfigurationError(f"{authority} is missing; make certificates with: secure ee certs --out DIR")
-    http = httpx.AsyncClient(
+    connect = partial(
+        httpx.Client,
         base_url=base,
         headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
         timeout=_BACKEND_SECONDS,
-        verify=True if authority is None else ssl.create_default_context(cafile=str(authority)),
+        # Made once: a context reads every authority of the system.
+        verify=httpx.create_ssl_context(trust_env=False)
+        if authority is None
+        else ssl.create_default_context(cafile=str(authority)),
         # HTTP_PROXY and the like would have API key and ids pass through somebody else.
         trust_env=False,
     )
-    return HttpBackend(http, client, model, unchecked=unchecked)
+    return HttpRunner(connect, checkpoint, model, unchecked=unchecked)
 
 
 def _log_to_stderr() -> None:

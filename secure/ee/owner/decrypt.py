@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from secure.ee.client.client import ClientFiles
 from secure.ee.files.base import CONFIG_NAME, FINAL_NORM_NAME, GENERATION_NAME, base_seal
+from secure.ee.files.checkpoint import SealedFiles
 from secure.ee.files.folder import (
     SHARD_BYTES,
     Step,
@@ -51,7 +51,7 @@ def decrypt_checkpoint(
         raise CheckpointError(
             f"{folder} is of mode {manifest.mode!r} and holds a part of the model only; keep the base"
         )
-    client = ClientFiles.open(folder, key)
+    client = SealedFiles.open(folder, key)
     transform = planned(manifest, client.config, key)
     tensors = TensorFolder(folder)
     largest = max(tensors.specs.values(), key=lambda spec: spec.size_bytes)
@@ -90,7 +90,7 @@ def rekey_checkpoint(
     manifest = opened(folder, key)
     if manifest.mode != "checkpoint" or "vocabulary" not in manifest.factors:
         raise CheckpointError(f"{folder} has no encrypted vocabulary that could be rekeyed")
-    config, new_key = ClientFiles.open(folder, key).config, key.rekeyed()
+    config, new_key = SealedFiles.open(folder, key).config, key.rekeyed()
     before, after = (planned(manifest, config, each) for each in (key, new_key))
     tensors, tables = TensorFolder(folder), set(vocabulary_tables(after))
     total, done = sum(spec.size_bytes for spec in tensors.specs.values()), 0

@@ -31,7 +31,7 @@ _GENERATIVE = ("ForCausalLM", "LMHeadModel")
 
 
 @dataclass(frozen=True)
-class Options:
+class EncryptionOptions:
     """How to encrypt."""
 
     assume: Assumption | None = None
@@ -72,14 +72,14 @@ def encrypt_checkpoint(
     """Encrypt the checkpoint folder `base` into a new folder `out`.
 
     Args:
-        assume, factors, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes: as in `Options`.
+        assume, factors, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes: as in `EncryptionOptions`.
         split: a second new folder, for a client that keeps embedding and head.
 
     Raises CheckpointError for a base that cannot be encrypted, and ConfigurationError for a tier that does not hold and
     for an output that exists. Nothing is left behind then.
     """
     chosen = None if factors is None else tuple(factors)
-    options = Options(assume, chosen, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes)
+    options = EncryptionOptions(assume, chosen, permutations, keep_tie, noise, fine_tuned, dtype, shard_bytes)
     for folder in (out, split):
         if folder is not None:
             check_is_new(folder)
@@ -146,7 +146,9 @@ def _stored_as(config: Mapping[str, Any], transform: Transform, dtype: torch.dty
     return changed
 
 
-def configuration_of(config: Mapping[str, Any], key: Key, transform: Transform, options: Options, split: bool) -> str:
+def configuration_of(
+    config: Mapping[str, Any], key: Key, transform: Transform, options: EncryptionOptions, split: bool
+) -> str:
     """The row of the red team's results for this transform."""
     every = set(transform.factors) == set(plan(encrypted_family(config), config, key).factors)
     full = every and not options.permutations and not options.keep_tie

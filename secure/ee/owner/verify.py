@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from secure.ee.client.client import ClientFiles
 from secure.ee.files.base import check_base, open_base, read_config
+from secure.ee.files.checkpoint import SealedFiles
 from secure.ee.files.folder import Step, TensorFolder, no_progress
 from secure.ee.files.manifest import MANIFEST_NAME, read_manifest
 from secure.ee.files.transforms import planned
@@ -21,7 +21,7 @@ _UNITS = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Verified:
     """One thing that was checked and holds."""
 
     what: str
@@ -30,7 +30,7 @@ class Finding:
 
 def verify_checkpoint(
     folder: Path, *, key: Key | None = None, base: Path | None = None, progress: Step = no_progress
-) -> list[Finding]:
+) -> list[Verified]:
     """Check a folder. Without a key, a folder that was replaced together with its manifest goes unnoticed.
 
     Args:
@@ -43,18 +43,20 @@ def verify_checkpoint(
     manifest.check_files(folder)
     tensors = TensorFolder(folder) if manifest.mode in ("checkpoint", "split") else None
     count = "" if tensors is None else f", {len(tensors.specs)} tensors"
-    findings = [Finding("files", f"{len(manifest.files)} files as their digests say{count}")]
+    findings = [Verified("files", f"{len(manifest.files)} files as their digests say{count}")]
     findings.append(
-        Finding("manifest", f"{manifest.family}, {', '.join(manifest.factors)}, tier {manifest.tier}, {manifest.dtype}")
+        Verified(
+            "manifest", f"{manifest.family}, {', '.join(manifest.factors)}, tier {manifest.tier}, {manifest.dtype}"
+        )
     )
     if key is not None:
         manifest.check_key(key)
-        ClientFiles.open(folder, key)
+        SealedFiles.open(folder, key)
         findings.append(
-            Finding("key", f"is this folder's (check value {key.check_value[:8]}…); the manifest is sealed")
+            Verified("key", f"is this folder's (check value {key.check_value[:8]}…); the manifest is sealed")
         )
     else:
-        findings.append(Finding("key", f"not given, so {MANIFEST_NAME} itself is taken on trust"))
+        findings.append(Verified("key", f"not given, so {MANIFEST_NAME} itself is taken on trust"))
     if base is not None:
         if key is None:
             raise CheckpointError("comparing with the base needs the key")
@@ -64,7 +66,7 @@ def verify_checkpoint(
     return findings
 
 
-def _compare(tensors: TensorFolder, folder: Path, base: Path, key: Key, progress: Step) -> Finding:
+def _compare(tensors: TensorFolder, folder: Path, base: Path, key: Key, progress: Step) -> Verified:
     manifest = read_manifest(folder)
     transform = planned(manifest, read_config(base), key)
     plain = open_base(base, transform)
@@ -80,4 +82,4 @@ def _compare(tensors: TensorFolder, folder: Path, base: Path, key: Key, progress
             raise CheckpointError(f"tensor {name!r} of {folder} is not what the key makes of {base}")
         done += spec.size_bytes
     progress("done", total, total)
-    return Finding("base", f"every tensor is what the key makes of {base}")
+    return Verified("base", f"every tensor is what the key makes of {base}")

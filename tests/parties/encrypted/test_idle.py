@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import GenerationLimits, HiddenSequence
+from secure.parties.encrypted.engine import HiddenSequence
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
 from tests.secure.ee.serving.fakes import KEY_CHECK, FakeEngine

@@ -21,7 +21,8 @@ from secure.protocols.core import ring
 from secure.protocols.core.channel import queue_channels
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.prg import Prg
-from secure.protocols.core.secret import Protocol, TensorSpec
+from secure.protocols.core.primitives import concatenate, linear, multiply_three, square_sum, truncate
+from secure.protocols.core.secret import Parameter, Protocol, SecretSpec, Visibility
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.product import Product
@@ -115,7 +116,7 @@ def test_openings_of_47_bits_are_uniform_in_their_unused_bit() -> None:
     """Elements travel in whole bytes; bit 47 of a 47-bit element is as random as the others."""
 
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
-        protocol.truncate(protocol.input(shares[0], (count,), 16, 47), 0)
+        truncate(protocol.input(shares[0], (count,), 16, 47), 0)
         return torch.zeros(1)
 
     count = ENOUGH_BYTES
@@ -134,10 +135,10 @@ def every_op(count: int) -> Any:
         x = protocol.input(shares[0], (count // 4, 4), 16)
         for op in chosen:
             op.function(x)
-        table = protocol.prepare(shares[1], (4, 4), 16, opened=True)
-        y = protocol.linear(x, protocol.factor(table), None)
-        z = protocol.multiply_three(y, x, x) + x @ x[:4]
-        return protocol.reveal(protocol.concatenate([z, protocol.square_sum(x).reshape(1, -1)[:, :4]], 0))
+        table = protocol.prepare(Parameter((4, 4), 16, opened=True), shares[1])
+        y = linear(x, table, None)
+        z = multiply_three(y, x, x) + x @ x[:4]
+        return protocol.reveal(concatenate(z, [square_sum(x).reshape(1, -1)[:, :4]], 0))
 
     return program
 
@@ -229,14 +230,16 @@ def server_program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tenso
 
     def held(number: int, **kind: Any) -> Any:
         values, at_owner = shares[number], isinstance(protocol, BeaverParty) and protocol.role.index == 1
-        return protocol.prepare_server(values if at_owner else None, SERVER_SHAPES[number], 16, **kind)
+        return protocol.prepare(
+            Parameter(SERVER_SHAPES[number], 16, **kind), values if at_owner else None, Visibility.SERVER
+        )
 
     one_hot = protocol.input(shares[0], SERVER_SHAPES[0], 0, 24)
     table, weight = held(1, bits=24, opened=True), held(2, opened=True)
     bias, gain = held(3, opened=False), held(4, opened=True)
-    rows = protocol.linear(one_hot, protocol.factor(table), None)
-    hidden = protocol.linear(rows, protocol.factor(weight), protocol.factor(bias))
-    return protocol.reveal(protocol.linear(hidden * protocol.bind(gain), protocol.factor(weight), None))
+    rows = linear(one_hot, table, None)
+    hidden = linear(rows, weight, bias)
+    return protocol.reveal(linear(hidden * protocol.bind(gain), weight, None))
 
 
 SERVER_SHAPES = ((600, 40), (40, 64), (64, 64), (64,), (64,))
@@ -288,11 +291,12 @@ def test_what_p1_learns_of_an_input_is_one_time_padded_by_p0() -> None:
     def message(value: int, fill: int) -> bytes:
         def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
             at_owner = isinstance(protocol, BeaverParty) and protocol.role.index == 1
-            weight = protocol.prepare_server(weights if at_owner else None, (4, 3), 16, opened=True)
+            parameter = Parameter((4, 3), 16, opened=True)
+            weight = protocol.prepare(parameter, weights if at_owner else None, Visibility.SERVER)
             # P1's share of the input is zero here, so that P0's is the input.
             at_p0 = isinstance(protocol, BeaverParty) and protocol.role.index == 0
             x = protocol.input(inputs if at_p0 else None if protocol.at_dealer else inputs * 0, (5, 4), 16)
-            return protocol.reveal(protocol.linear(x, weight, None))
+            return protocol.reveal(linear(x, weight, None))
 
         weights, inputs = torch.full((4, 3), fill), torch.full((5, 4), value)
         _, _, sent = run_roles(program, [], seeds=(bytes(16), bytes([1]) * 16), session=b"one use")
@@ -312,7 +316,7 @@ def test_revealed_shares_are_uniform_each(last: str) -> None:
 
 
 def test_client_payloads_are_uniform_each() -> None:
-    specs = {"x": TensorSpec((ENOUGH_BYTES,), 16), "one_hot": TensorSpec((7, 1001), 0, bits=32)}
+    specs = {"x": SecretSpec((ENOUGH_BYTES,), 16), "one_hot": SecretSpec((7, 1001), 0, bits=32)}
     tensors = {name: torch.zeros(spec.shape, dtype=torch.int64) for name, spec in specs.items()}
     seed, corrections = sharing.share(tensors, specs)
     assert_uniform(corrections[-8 * ENOUGH_BYTES :], 8, "p1's payload")

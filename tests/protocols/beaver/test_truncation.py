@@ -14,6 +14,7 @@ from torch import Tensor
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core import ring
 from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.opening import Open
@@ -106,7 +107,7 @@ def test_exact_mode_is_the_floor() -> None:
 
         def program(protocol: Protocol, shares: Sequence[Tensor | None], bits: int = bits) -> Tensor:
             secret = protocol.input(shares[0], (CHUNK,), 32, bits)
-            return protocol.reveal(protocol.truncate(secret, 16))
+            return protocol.reveal(truncate(secret, 16))
 
         (first, second), _, _ = run_roles(program, [x], policy=EXACT)
         assert torch.equal(first + second, x >> 16)

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from secure.protocols.core.errors import BoundError, ProtocolError
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.primitives import linear, multiply_public, multiply_three, square_sum, truncate
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions import (
     argmax,
     compare,
@@ -24,6 +25,7 @@ from secure.protocols.functions import (
     softmax,
     tanh,
 )
+from secure.protocols.masked.gates.exponential import exp2_negative
 from tests.in_process import POLICY, encode
 from tests.protocols.arguments import on_grid
 
@@ -86,20 +88,20 @@ BOUNDS: list[tuple[str, Callable[[Secret], Secret]]] = [
     ("multiply", lambda x: x * x),
     ("multiply", lambda x: (x + 300.0) * (x - 7999.0)),
     ("matmul", lambda x: x @ x.transpose(0, 1)),
-    ("linear", lambda x: x.protocol.linear(x, x.transpose(0, 1), None)),
-    ("truncate", lambda x: x.protocol.truncate(x + x, 12)),
-    ("multiply_three", lambda x: x.protocol.multiply_three(x, x, x)),
-    ("square_sum", lambda x: x.protocol.square_sum(x + x + x)),
+    ("linear", lambda x: linear(x, x.transpose(0, 1), None)),
+    ("truncate", lambda x: truncate(x + x, 12)),
+    ("multiply_three", lambda x: multiply_three(x, x, x)),
+    ("square_sum", lambda x: square_sum(x + x + x)),
     ("gelu", gelu.gelu),
     ("relu", lambda x: relu.relu(x + x)),
     ("less-than", lambda x: compare.less_than(x, -400.0)),
-    ("exp2_negative", lambda x: x.protocol.exp2_negative(x + x + x)),
-    ("exp2_negative", lambda x: x.protocol.exp2_negative(-x)),
+    ("exp2_negative", lambda x: exp2_negative(x + x + x)),
+    ("exp2_negative", lambda x: exp2_negative(-x)),
     ("reciprocal", lambda x: reciprocal_and_root.reciprocal(-x)),
     ("reciprocal", lambda x: reciprocal_and_root.reciprocal(x, highest=12)),
     ("rsqrt", lambda x: reciprocal_and_root.rsqrt(x, highest=12)),
     ("scale", lambda x: x * 1.5),
-    ("multiply_public", lambda x: x.protocol.multiply_public(x, torch.tensor([1.5]))),
+    ("multiply_public", lambda x: multiply_public(x, torch.tensor([1.5]))),
 ]
 
 
@@ -117,9 +119,9 @@ def test_layers_report_themselves_and_their_largest_value() -> None:
     x = clear(protocol, X)
     with protocol.layer("encoder"):
         with protocol.layer("attention"):
-            protocol.multiply(x, x)
+            multiply(x, x)
         with protocol.layer("output"):
-            protocol.truncate(x, 12)
+            truncate(x, 12)
     assert layers == ["encoder", "encoder.attention", "encoder.output"]
     assert protocol.largest["encoder.attention"] == float((X * X).max())
     assert protocol.layer_name == ""
@@ -129,4 +131,4 @@ def test_secrets_of_other_protocols_are_refused() -> None:
     protocol, other = CleartextProtocol(POLICY), CleartextProtocol(POLICY)
     with pytest.raises(ProtocolError, match="needs values"):
         protocol.input(None, (1,), 16)
-    assert isinstance(protocol.add(clear(protocol, X), clear(other, X)), ClearSecret)
+    assert isinstance(clear(protocol, X) + clear(other, X), ClearSecret)

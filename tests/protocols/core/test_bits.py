@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure.protocols.core import bits
-from tests.loops import with_both_loops
 from tests.protocols.core.test_ring import WORDS, random_words
 
 COUNTS = [1, 2, 7, 8, 9, 20, 31, 32, 33, 63, 64]
 ELEMENTS = [1, 2, 7, 8, 9, 15, 16, 17, 1001]
 
 
-@pytest.mark.usefixtures("loops")
-@with_both_loops(elements=ELEMENTS, count=COUNTS)
+@pytest.mark.parametrize("elements", ELEMENTS)
+@pytest.mark.parametrize("count", COUNTS)
 def test_kernels_equal_references(elements: int, count: int) -> None:
     x = random_words(elements)
     planes = bits.to_planes(x, count)
@@ -36,7 +35,6 @@ def test_element_i_is_bit_i_of_a_plane(values: list[int], count: int) -> None:
         assert number == sum((v >> j & 1) << i for i, v in enumerate(values))
 
 
-@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("shape", [(1,), (3, 1), (2, 4, 1)])
 def test_leading_axes_are_kept(shape: tuple[int, ...]) -> None:
     planes = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -45,7 +43,6 @@ def test_leading_axes_are_kept(shape: tuple[int, ...]) -> None:
     assert torch.equal(found, bits.from_planes.plain(planes, 5))
 
 
-@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("shape", [(1, 1), (3, 9), (2, 3, 17), (4, 8)])
 def test_rows_become_planes_of_their_own(shape: tuple[int, ...]) -> None:
     x = random_words(*shape)
@@ -55,7 +52,6 @@ def test_rows_become_planes_of_their_own(shape: tuple[int, ...]) -> None:
     assert torch.equal(planes, torch.stack(rows).reshape(*shape[:-1], 13, -1))
 
 
-@pytest.mark.usefixtures("loops")
 def test_views_and_padding() -> None:
     x = random_words(10, 3)
     assert torch.equal(bits.to_planes(x[:, 1], 9), bits.to_planes.plain(x[:, 1].contiguous(), 9))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.functions import compare, elu, gelu, reciprocal_and_root, relu, silu, softmax, tanh
+from secure.protocols.masked.gates.piecewise import piecewise
 from tests.in_process import secure
 from tests.protocols.arguments import on_grid
 
@@ -149,7 +150,7 @@ def test_declared_error_of_the_gate_on_a_dense_grid(function: Piecewise) -> None
             [torch.linspace(max(low, -6.0), 6.0, 20_001, dtype=torch.float64), sample(function, low, high)[::211]]
         )
     )
-    run = secure(lambda s: s.protocol.piecewise(s, function), x)
+    run = secure(lambda s: piecewise(s, function), x)
     reference = function.reference(x)
     error = (run.real - reference).abs()
     assert float((error - function.max_error - function.relative_error * reference.abs()).max()) <= 0

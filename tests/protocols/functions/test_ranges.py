@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.primitives import multiply_three, truncate
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions import exp, layernorm, puma, reciprocal_and_root
 from secure.protocols.functions.argmax import maximum_along
@@ -84,7 +85,7 @@ def test_a_number_is_whole_after_its_low_bits_were_asked_for(family: Family) -> 
     def function(x: Secret) -> Secret:
         to_bits(x, 5)
         reciprocal_and_root.reciprocal(x, lowest=-1, highest=3)
-        return x.protocol.truncate(x, 12)
+        return truncate(x, 12)
 
     x = torch.tensor([3.75, 12.5, -2.25, -4000.0], dtype=torch.float64).repeat(COUNT)
     for bits in (32, 64):
@@ -96,7 +97,7 @@ def test_a_mask_for_several_values_is_refused_before_anything_is_sent() -> None:
     shapes = (3, 1), (3, 4), (4,)
     values = [torch.ones(shape, dtype=torch.float64) for shape in shapes]
     with pytest.raises(RoleFailure, match=r"values of shape \(3, 4\) and masks of \(3, 1\)"):
-        secure(lambda x, y, z: x.protocol.multiply_three(x, y, z), *values)
+        secure(multiply_three, *values)
 
 
 @families

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions.rotary import rotate, rotations
 from tests.in_process import secure
@@ -51,7 +52,7 @@ def test_one_opening_leaves_enough_for_a_product() -> None:
 
     def turned(x: Secret) -> Secret:
         with x.protocol.layer("before"):
-            x = x.protocol.truncate(x, 16)
+            x = truncate(x, 16)
         with x.protocol.layer("turned"):
             x = rotate(x, *places)
         with x.protocol.layer("scores"):

@@ -125,10 +125,11 @@ def program_of(kind: type[Broken]) -> RoleProgram:
             protocol.run(kind(x, y))
         else:
             assert isinstance(protocol, ReplicatedParty)
-            role = protocol.role(0)
+            protocol.helper = 0
+            role = protocol.role
             secrets = [protocol.input(share, SHAPE, 16) for share in shares]
             x, y = (additive(role, s.shares) for s in secrets if isinstance(s, ReplicatedSecret))
-            protocol.run(role, kind(x, y))
+            protocol.run(kind(x, y))
         return torch.zeros(1)
 
     return program

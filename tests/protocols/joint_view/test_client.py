@@ -15,6 +15,7 @@ from torch import Tensor
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core import ring
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.seeds import PartySeeds
@@ -70,7 +71,7 @@ FAMILIES = [pytest.param(beaver_parts, id="beaver"), pytest.param(replicated_par
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("function", [lambda x: x, lambda x: x.protocol.truncate(x, 0)], ids=["input", "truncated"])
+@pytest.mark.parametrize("function", [lambda x: x, lambda x: truncate(x, 0)], ids=["input", "truncated"])
 @pytest.mark.parametrize("parts_of", FAMILIES)
 def test_an_output_tells_a_client_nothing_else(
     parts_of: Callable[[RoleProgram, int], list[Tensor]], function: Callable[[Secret], Secret], bits: int
@@ -90,7 +91,7 @@ def test_an_output_without_a_fresh_zero_is_found(parts_of: Callable[[RoleProgram
         if isinstance(x, ReplicatedSecret):
             return torch.stack([x.shares.own, x.shares.following])
         assert isinstance(protocol, BeaverProtocol) and isinstance(x, BeaverSecret)
-        return protocol.share_of(x, 64)
+        return protocol.share(x, 64)[0]
 
     found = findings(parts_of, program, 64)
     assert {f"always part 0 element 1 bit {k}" for k in range(64)} <= set(found)

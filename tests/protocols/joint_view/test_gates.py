@@ -69,10 +69,11 @@ def replicated_program(row: Row, shapes: Sequence[Shape], kinds: set[type[Gate[A
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         assert isinstance(protocol, ReplicatedParty)
         secrets = [protocol.input(*given) for given in zip(shares, shapes, (16,) * 3, row.bits, strict=False)]
-        role = protocol.role(HELPER)
+        protocol.helper = HELPER
+        role = protocol.role
         gate = row.build(role, [s.shares for s in secrets if isinstance(s, ReplicatedSecret)])
         kinds.update({type(gate), type(gate.opening)} if isinstance(gate, Rescale) else {type(gate)})
-        protocol.run(role, gate)
+        protocol.run(gate)
         return torch.zeros(1)
 
     return program

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import Prg
-from secure.protocols.core.secret import Protocol, TensorSpec
+from secure.protocols.core.primitives import square_sum
+from secure.protocols.core.secret import Protocol, SecretSpec
+from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.replicated import sharing
 from secure.protocols.replicated.secret import ReplicatedSecret
 from tests.families import REPLICATED
@@ -20,7 +22,7 @@ from tests.in_process import EXACT, POLICY, secure
 from tests.protocols.beaver.test_security import ENOUGH_BYTES, assert_uniform, every_op
 from tests.three_parties import party_seeds, run_parties
 
-SPECS = {"x": TensorSpec((2, 3), 16), "y": TensorSpec((5,), 0, bits=32)}
+SPECS = {"x": SecretSpec((2, 3), 16), "y": SecretSpec((5,), 0, bits=32)}
 TENSORS = {"x": torch.arange(6).reshape(2, 3) - 3, "y": torch.tensor([0, 1, -1, 7, -(2**31)])}
 
 
@@ -72,7 +74,7 @@ def test_what_two_parties_hold_agrees_after_every_op() -> None:
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         x = protocol.input(shares[0], (7, 5), 16)
         y = x * x * 0.3
-        results = [x, y, x + y, x @ y.transpose(0, 1), protocol.square_sum(x), protocol.exp2_negative(y)]
+        results = [x, y, x + y, x @ y.transpose(0, 1), square_sum(x), exp2_negative(y)]
         parts = []
         for result in results:
             assert isinstance(result, ReplicatedSecret)
@@ -113,7 +115,7 @@ def test_revealed_parts_are_fresh() -> None:
 
 
 def test_client_payloads_are_uniform_each() -> None:
-    specs = {"x": TensorSpec((ENOUGH_BYTES,), 16), "one_hot": TensorSpec((7, 1001), 0, bits=32)}
+    specs = {"x": SecretSpec((ENOUGH_BYTES,), 16), "one_hot": SecretSpec((7, 1001), 0, bits=32)}
     tensors = {name: torch.zeros(spec.shape, dtype=torch.int64) for name, spec in specs.items()}
     first, second, third = sharing.share(tensors, specs)
     assert len(first) == 32 and first[16:] == second[:16] and first[:16] == third[-16:] and first[:16] != first[16:]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.replicated.gates.resharing import Lift, Reshare, Truncate
@@ -35,7 +36,8 @@ def on_shares(x: Tensor, step: Step, bits: int, helper: int = 0) -> Tensor:
         assert isinstance(protocol, ReplicatedParty)
         secret = protocol.input(shares[0], tuple(x.shape), 16, bits)
         assert isinstance(secret, ReplicatedSecret)
-        found = step(protocol, protocol.role(helper), secret.shares)
+        protocol.helper = helper
+        found = step(protocol, protocol.role, secret.shares)
         rings.append(found.bits)
         return ring.low(torch.stack([found.own, found.following]), found.bits)
 
@@ -43,8 +45,8 @@ def on_shares(x: Tensor, step: Step, bits: int, helper: int = 0) -> Tensor:
     return ring.signed(combine(results), rings[0])
 
 
-def truncate(shift: int) -> Step:
-    return lambda protocol, role, shares: protocol.run(role, Truncate(pair_of(role, shares), shift))
+def dropping(shift: int) -> Step:
+    return lambda protocol, role, shares: protocol.run(Truncate(pair_of(role, shares), shift))
 
 
 @pytest.mark.parametrize(
@@ -52,20 +54,20 @@ def truncate(shift: int) -> Step:
 )
 def test_truncations_are_off_by_a_unit_at_most(shift: int, bits: int) -> None:
     x = numbers(1 << (bits - 2), CHUNK)
-    off = units_off(on_shares(x, truncate(shift), bits, helper=shift % 3), x, shift)
+    off = units_off(on_shares(x, dropping(shift), bits, helper=shift % 3), x, shift)
     assert int(off.min()) >= 0 and int(off.max()) <= 1
 
 
 def test_exact_multiples_are_truncated_exactly() -> None:
     x = numbers(1 << 46, CHUNK) << 16
-    assert torch.equal(on_shares(x, truncate(16), 64), x >> 16)
+    assert torch.equal(on_shares(x, dropping(16), 64), x >> 16)
 
 
 def test_the_unit_is_added_as_often_as_it_should() -> None:
     """With the probability of the dropped fraction, so the result is unbiased."""
     for low in (0, 1 << 14, 1 << 15, (1 << 16) - 1):
         x = (numbers(1 << 46, CHUNK) << 16) + low
-        off = units_off(on_shares(x, truncate(16), 64), x, 16)
+        off = units_off(on_shares(x, dropping(16), 64), x, 16)
         assert abs(float(off.to(torch.float64).mean()) - low / 2**16) < 6 * 0.5 / CHUNK**0.5
 
 
@@ -75,7 +77,7 @@ def test_lift_is_exact_at_the_bounds(bits: int, larger: int) -> None:
     x[0] = 1 << (bits - 2)  # what a truncation of the largest value may leave
 
     def step(protocol: ReplicatedParty, role: Role, shares: Shares) -> Shares:
-        return protocol.run(role, Lift(shares, pair_of(role, shares), larger))
+        return protocol.run(Lift(shares, pair_of(role, shares), larger))
 
     assert torch.equal(on_shares(x, step, bits, helper=bits % 3), x)
 
@@ -83,7 +85,7 @@ def test_lift_is_exact_at_the_bounds(bits: int, larger: int) -> None:
 def below(threshold: float, bits: int) -> Step:
     def step(protocol: ReplicatedParty, role: Role, shares: Shares) -> Shares:
         gate = EvaluatePiecewise(pair_of(role, shares), sign_function(threshold, bits), 16, bits)
-        return protocol.run(role, Reshare(protocol.run(role, gate), bits))
+        return protocol.run(Reshare(protocol.run(gate), bits))
 
     return step
 
@@ -119,7 +121,7 @@ def test_exact_mode_is_the_floor() -> None:
         x = numbers(bound, CHUNK)
 
         def program(protocol: Protocol, shares: Sequence[Tensor | None], bits: int = bits) -> Tensor:
-            return protocol.reveal(protocol.truncate(protocol.input(shares[0], (CHUNK,), 32, bits), 16))
+            return protocol.reveal(truncate(protocol.input(shares[0], (CHUNK,), 32, bits), 16))
 
         results, _, _ = run_parties(program, [x], policy=EXACT)
         assert torch.equal(combine(results), x >> 16)
@@ -129,7 +131,7 @@ def test_exact_mode_is_the_floor() -> None:
 def test_ten_million_truncations_from_64_to_48_bits() -> None:
     for seed in range(CHUNKS):
         x = numbers(1 << 62, CHUNK, seed)
-        off = units_off(on_shares(x, truncate(16), 64, helper=seed % 3), x, 16)
+        off = units_off(on_shares(x, dropping(16), 64, helper=seed % 3), x, 16)
         assert int(off.min()) == 0 and int(off.max()) == 1, "the floor, or one unit more"
 
 

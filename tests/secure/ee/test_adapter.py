@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from secure.ee.client.client import open_client
+from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.owner.adapter import encrypt_adapter
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.ee.owner.verify import verify_checkpoint
@@ -66,7 +66,7 @@ def test_peft_loads_it_onto_the_encrypted_base(
     plain = save_adapter(base, tmp_path / "adapter", **settings)
     encrypt_adapter(tmp_path / "adapter", base, encrypted, key, tmp_path / "out")
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(encrypted), tmp_path / "out").eval()
-    vocabulary = open_client(encrypted, key).vocabulary
+    vocabulary = open_checkpoint(encrypted, key).vocabulary
     assert vocabulary is not None
     due = logits(plain, prompts())
     with plain.disable_adapter():
@@ -89,7 +89,7 @@ def test_gpt2_whose_layer_norms_have_biases(tmp_path: Path, key: Key) -> None:
     encrypt_adapter(tmp_path / "adapter", tmp_path / "base", tmp_path / "encrypted", key, tmp_path / "out")
     served = AutoModelForCausalLM.from_pretrained(tmp_path / "encrypted")
     model = PeftModel.from_pretrained(served, tmp_path / "out").eval()
-    vocabulary = open_client(tmp_path / "encrypted", key).vocabulary
+    vocabulary = open_checkpoint(tmp_path / "encrypted", key).vocabulary
     assert vocabulary is not None
     due = logits(plain, prompts())
     found = vocabulary.decrypt_logits(logits(model, vocabulary.encrypt_ids(prompts())))

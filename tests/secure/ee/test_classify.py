@@ -31,7 +31,8 @@ from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.owner.decrypt import decrypt_checkpoint
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.ee.owner.verify import verify_checkpoint
-from secure.parties.encrypted.engine import GenerationLimits
+from secure.parties.encrypted.engine import EncoderInputs
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
 from secure.protocols.core.errors import InputError
@@ -108,7 +109,7 @@ def test_a_resnet_from_encryption_to_decryption(dtype: torch.dtype | None, tmp_p
     with pytest.raises(InputError, match="feature maps, no hidden states"):
         EncryptedModel.from_pretrained(tmp_path / "out", key=key, head=False)(pixel_values=images)
     with pytest.raises(InputError, match="feature maps, no hidden states"):
-        TransformersEngine(tmp_path / "out").embed([], None, images, "mean")
+        TransformersEngine(tmp_path / "out").embed(EncoderInputs(pixels=images), "mean")
 
 
 def test_oblong_images(tmp_path: Path, key: Key) -> None:
@@ -121,7 +122,7 @@ def test_oblong_images(tmp_path: Path, key: Key) -> None:
     found = model(pixel_values=images).logits
     torch.testing.assert_close(found, due, rtol=0, atol=1e-4 * float(due.abs().max()))
     with pytest.raises(InputError, match=r"images must be \[3, 8, 12\]"):
-        TransformersEngine(tmp_path / "out").classify([], None, images.transpose(2, 3))
+        TransformersEngine(tmp_path / "out").classify(EncoderInputs(pixels=images.transpose(2, 3)))
 
 
 def test_more_rows_than_a_server_takes_at_a_time(tmp_path: Path, key: Key) -> None:

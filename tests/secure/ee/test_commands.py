@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from secure.cli import main
 from secure.cli.ee.group import app
-from secure.ee.client.client import open_client
+from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.files.keyfile import needs_passphrase, read_key, write_key
 from secure.ee.files.passphrase import VARIABLE
 from secure.ee.owner import decrypt
@@ -100,7 +100,7 @@ def test_permutations_come_back_bit_for_bit(
 def test_split_and_options(run: Run, base: Path, key_file: Path, key: Key, tmp_path: Path) -> None:
     folders = ("--out", tmp_path / "server", "--split", tmp_path / "client")
     assert run("encrypt", base, "--key", key_file, *folders, "--dtype", "bfloat16", "--factor", "vocabulary") == 0
-    manifest = open_client(tmp_path / "client", key).manifest
+    manifest = open_checkpoint(tmp_path / "client", key).manifest
     assert (manifest.mode, manifest.dtype, manifest.factors) == ("client", "BF16", ("vocabulary",))
     assert load_file(tmp_path / "server" / "model.safetensors")["lm_head.weight"].shape[0] == 1
 

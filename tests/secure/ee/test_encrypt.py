@@ -21,8 +21,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from secure.ee.client.client import open_client
 from secure.ee.files import writer
+from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.files.folder import TensorFolder
 from secure.ee.files.manifest import read_manifest
 from secure.ee.owner.decrypt import decrypt_checkpoint, rekey_checkpoint
@@ -48,7 +48,7 @@ def prompts(rows: int = 3) -> Tensor:
 
 
 def vocabulary_of(folder: Path, key: Key) -> Vocabulary:
-    vocabulary = open_client(folder, key).vocabulary
+    vocabulary = open_checkpoint(folder, key).vocabulary
     assert vocabulary is not None
     return vocabulary
 
@@ -179,9 +179,9 @@ def test_rekeying_moves_rows_and_ids_and_nothing_else(
     found = vocabulary.decrypt_logits(logits(model, vocabulary.encrypt_ids(prompts())))
     assert relative(found, logits(plain, prompts())) < 2e-5
     with pytest.raises(CheckpointError, match=r"its epoch is 1, the key's is 0"):
-        open_client(tmp_path / "new", key)
+        open_checkpoint(tmp_path / "new", key)
     with pytest.raises(CheckpointError, match="wrong key"):
-        open_client(encrypted, new_key)
+        open_checkpoint(encrypted, new_key)
 
 
 def test_rekeying_copies_the_files_that_have_no_table(base: Path, key: Key, tmp_path: Path) -> None:

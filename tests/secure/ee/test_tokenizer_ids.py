@@ -11,7 +11,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
-from secure.ee.client.client import open_client
+from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.files.tokenizer_ids import encrypt_tokenizer, largest_id
 from secure.ee.owner.tokenizer_files import write_encrypted_tokenizer
 from secure.protocols.core.errors import CheckpointError
@@ -60,7 +60,7 @@ def test_ids_are_the_plain_ones_permuted(make: Callable[[], Tokenizer], key: Key
 
 
 def test_a_folder_for_clients_without_this_package(encrypted: Path, key: Key, tmp_path: Path) -> None:
-    client = open_client(encrypted, key)
+    client = open_checkpoint(encrypted, key)
     write_encrypted_tokenizer(client, tmp_path / "out")
     moved, plain = AutoTokenizer.from_pretrained(tmp_path / "out"), client.tokenizer
     assert plain is not None and client.vocabulary is not None

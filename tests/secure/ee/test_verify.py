@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from secure.ee.client.client import open_client
+from secure.ee.files.checkpoint import open_checkpoint
 from secure.ee.files.manifest import read_manifest
 from secure.ee.files.sealing import decrypt_files, encrypt_files
 from secure.ee.owner.encrypt import encrypt_checkpoint
@@ -75,7 +75,7 @@ def test_a_manifest_that_was_made_to_fit_needs_the_key_to_be_noticed(copy: Path,
 def test_a_wrong_key_is_told_by_its_check_value(encrypted: Path, key: Key) -> None:
     other = Key(key.secret[::-1])
     with pytest.raises(CheckpointError, match=f"wrong key: .*{key.check_value[:8]}.*{other.check_value[:8]}"):
-        open_client(encrypted, other)
+        open_checkpoint(encrypted, other)
 
 
 def test_another_base_is_told(encrypted: Path, key: Key, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from secure.protocols.core import integer_functions
+from secure.protocols.core import integer_functions, ring
 from secure.protocols.core.kernels import selection
 from secure.protocols.core.kernels.card.compiler import Block, Number, Pointer, launch, loop, places
 from secure.protocols.core.kernels.selection import Straight
@@ -25,8 +25,8 @@ def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
     """As `selection.shift_opened`."""
     opened = opened.contiguous()
     result = torch.empty_like(opened)
-    kept = (1 << (bits - shift)) - 1 if shift else -1
-    launch(_shift_opened, result.numel(), opened, result, 1 << (bits - 2), shift, kept)
+    low = (1 << kept) - 1 if (kept := bits - shift) < ring.WORD_BITS else -1
+    launch(_shift_opened, result.numel(), opened, result, 1 << (bits - 2), shift, low)
     return result
 
 

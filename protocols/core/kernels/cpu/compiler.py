@@ -54,8 +54,9 @@ def elements(x: Tensor) -> Array:
 
 def run(loop: Loop, *inputs: Input, into: tuple[Tensor | Array, ...]) -> None:
     """Run a loop over its inputs and what it writes to, which it takes last."""
-    read = (array(x) if isinstance(x, Tensor) else x for x in inputs)
-    compiled(loop)(*read, *(x.numpy() if isinstance(x, Tensor) else x for x in into))
+    arguments = [array(x) if isinstance(x, Tensor) else x for x in inputs]
+    arguments += [x.numpy() if isinstance(x, Tensor) else x for x in into]
+    compiled(loop)(*arguments)
 
 
 def computed(loop: Loop, *inputs: Input, shape: tuple[int, ...], dtype: DTypeLike = np.int64) -> Tensor:
@@ -64,5 +65,5 @@ def computed(loop: Loop, *inputs: Input, shape: tuple[int, ...], dtype: DTypeLik
     numpy allocates it: unlike torch, it asks for huge pages where a result is large.
     """
     out: Array = np.empty(shape, dtype=dtype)
-    run(loop, *inputs, into=(out,))
+    compiled(loop)(*[array(x) if isinstance(x, Tensor) else x for x in inputs], out)
     return torch.from_numpy(out)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from secure.protocols.core import integer_functions
+from secure.protocols.core import integer_functions, ring
 from secure.protocols.core.kernels import selection
 from secure.protocols.core.kernels.cpu.compiler import Array, computed, elements, part
 from secure.protocols.core.kernels.selection import Straight
@@ -144,7 +144,7 @@ def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
 @selection.shift_opened.on_cpu
 def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
     """As `selection.shift_opened`."""
-    low = (1 << (bits - shift)) - 1 if shift else -1
+    low = (1 << kept) - 1 if (kept := bits - shift) < ring.WORD_BITS else -1
     inputs = elements(opened), shift, 1 << (bits - 2), low
     return computed(_shift_opened, *inputs, shape=(opened.numel(),)).reshape(opened.shape)
 

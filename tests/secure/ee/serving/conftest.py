@@ -12,9 +12,11 @@ from starlette.applications import Starlette
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.http.host import HttpServer
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import GenerationEngine, GenerationLimits, Sampling
+from secure.parties.encrypted.engine import GenerationEngine
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
+from secure.parties.encrypted.tokens import SamplingParameters
 from secure.protocols.equivariant.key import Key
 from tests.secure.ee.serving.fakes import FakeEngine
 from tests.secure.ee.serving.tiny import Tiny, make_tiny
@@ -102,6 +104,6 @@ def openai_client() -> Iterator[Callable[..., openai.OpenAI]]:
         client.close()
 
 
-def drain(client: GenerationClient, ids: list[int], sampling: Sampling, **options: bool) -> list[int]:
+def drain(client: GenerationClient, ids: list[int], sampling: SamplingParameters, **options: bool) -> list[int]:
     """All ids of a stream."""
-    return [token for part in client.generate(ids, sampling, **options) for token in part]
+    return [token for piece in client.generate(ids, sampling, **options) for token in piece.ids]

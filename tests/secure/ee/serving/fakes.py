@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from secure.parties.encrypted.engine import Finish, GenerationEngine, HiddenSequence, Pooling, Sampling, Served
+from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, HiddenSequence, Pooling, Served
+from secure.parties.encrypted.tokens import Finish, SamplingParameters
 
 KEY_CHECK = "00ff" * 8
 
@@ -27,7 +28,7 @@ class FakeEngine(GenerationEngine):
         self.error: Exception | None = None
 
     def generate(
-        self, ids: Sequence[int], sampling: Sampling, emit: Callable[[int], None], cancelled: threading.Event
+        self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
     ) -> Finish:
         self.prompts.append(list(ids))
         try:
@@ -47,19 +48,11 @@ class FakeEngine(GenerationEngine):
         finally:
             self.ended.set()
 
-    def embed(
-        self,
-        rows: Sequence[Sequence[int]],
-        token_types: Sequence[Sequence[int]] | None,
-        pixels: Tensor | None,
-        pooling: Pooling,
-    ) -> Tensor:
-        return torch.tensor([[float(sum(row))] for row in rows])
+    def embed(self, inputs: EncoderInputs, pooling: Pooling) -> Tensor:
+        return torch.tensor([[float(sum(row))] for row in inputs.rows])
 
-    def classify(
-        self, rows: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None, pixels: Tensor | None
-    ) -> Tensor:
-        return self.embed(rows, token_types, pixels, "mean")
+    def classify(self, inputs: EncoderInputs) -> Tensor:
+        return self.embed(inputs, "mean")
 
     def begin(self) -> HiddenSequence:
         return _Sum()

@@ -11,8 +11,9 @@ from transformers import LlamaForCausalLM
 
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import Sampling
+from secure.parties.encrypted.engine import EncoderInputs
 from secure.parties.encrypted.generation_pb2 import GenerateRequest, Tokens
+from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
 from secure.protocols.core.errors import InputError, ProtocolError
 from tests.secure.ee.serving.conftest import Start, drain
@@ -31,7 +32,7 @@ def test_greedy_equals_plain_generation(
 ) -> None:
     client = connect(start(tiny_engine), tiny.key.check_value)
     prompt = tiny.tokenizer("the cat sat")["input_ids"]
-    received = drain(client, tiny.vocabulary.encrypt_ids(prompt), Sampling(40), at_once=at_once)
+    received = drain(client, tiny.vocabulary.encrypt_ids(prompt), SamplingParameters(40), at_once=at_once)
     assert tiny.vocabulary.decrypt_ids(received) == tiny.greedy(prompt, 40)
     assert received != tiny.greedy(prompt, 40)
 
@@ -42,21 +43,23 @@ def test_a_seed_repeats_a_draw_and_seeds_differ(
     client = connect(start(tiny_engine), tiny.key.check_value)
 
     def draw(seed: int | None, **sampling: float) -> list[int]:
-        return drain(client, [5, 6, 7], Sampling(24, temperature=2.0, seed=seed, **sampling))
+        return drain(client, [5, 6, 7], SamplingParameters(24, temperature=2.0, seed=seed, **sampling))
 
     assert draw(1) == draw(1)
     assert len({tuple(draw(seed)) for seed in (1, 2, 3, None)}) == 4
     # So small a nucleus holds the likeliest token alone.
-    assert draw(1, top_p=1e-6) == drain(client, [5, 6, 7], Sampling(24))
+    assert draw(1, top_p=1e-6) == drain(client, [5, 6, 7], SamplingParameters(24))
 
 
 def test_a_stop_id_ends_the_stream_and_is_its_last_id(start: Start, connect: Connect, engine: FakeEngine) -> None:
-    stream = connect(start(engine), KEY_CHECK).generate([10], Sampling(100, stop_ids=(14, 20)))
-    assert [token for part in stream for token in part] == [11, 12, 13, 14]
-    assert stream.finish == "stop"
-    stream = connect(start(engine), KEY_CHECK).generate([10], Sampling(3))
-    assert list(stream) == [[11], [12], [13]]
-    assert stream.finish == "length"
+    stream = connect(start(engine), KEY_CHECK).generate([10], SamplingParameters(100, stop_ids=(14, 20)))
+    pieces = list(stream)
+    assert [token for piece in pieces for token in piece.ids] == [11, 12, 13, 14]
+    assert pieces[-1].finish == "stop"
+    stream = connect(start(engine), KEY_CHECK).generate([10], SamplingParameters(3))
+    pieces = list(stream)
+    assert [piece.ids for piece in pieces] == [[11], [12], [13], []]
+    assert pieces[-1].finish == "length"
 
 
 def test_embeddings_and_split_mode_equal_the_model(
@@ -69,17 +72,17 @@ def test_embeddings_and_split_mode_equal_the_model(
         expected = [body(torch.tensor([row])).last_hidden_state[0] for row in rows]
         embedded = body.embed_tokens(torch.tensor(rows[0]))
     for pooling, reduce in (("mean", lambda h: h.mean(0)), ("first", lambda h: h[0]), ("last", lambda h: h[-1])):
-        result = client.embed(rows, pooling=pooling)
+        result = client.embed(EncoderInputs(rows), pooling)
         torch.testing.assert_close(result, torch.stack([reduce(hidden) for hidden in expected]))
-    padded = client.embed(rows, pooling="none")
+    padded = client.embed(EncoderInputs(rows), "none")
     torch.testing.assert_close(padded[0], expected[0])
     torch.testing.assert_close(padded[1, :2], expected[1])
     assert not padded[1, 2:].any()
     with client.sequence() as sequence:
-        pieces = [sequence.extend(embedded[:3]), sequence.extend(embedded[3:])]
-    torch.testing.assert_close(torch.cat(pieces), expected[0])
+        hidden = [sequence.extend(embedded[:3]), sequence.extend(embedded[3:])]
+    torch.testing.assert_close(torch.cat(hidden), expected[0])
     with pytest.raises(InputError, match="no classifier"):
-        client.classify(rows)
+        client.classify(EncoderInputs(rows))
 
 
 # the wire
@@ -108,7 +111,7 @@ def test_bytes_on_the_socket_grow_by_four_a_token(start: Start, connect: Connect
 
     def transfer(ids_in: int, ids_out: int) -> tuple[int, int]:
         before = len(relay.sent), len(relay.received)
-        assert len(drain(client, [1] * ids_in, Sampling(ids_out), at_once=True)) == ids_out
+        assert len(drain(client, [1] * ids_in, SamplingParameters(ids_out), at_once=True)) == ids_out
         return len(relay.sent) - before[0], len(relay.received) - before[1]
 
     def least(ids_in: int, ids_out: int) -> tuple[int, int]:
@@ -130,10 +133,10 @@ def test_neither_log_nor_wire_has_ids(
     ids = list(range(700_001, 700_041))
     with caplog.at_level(logging.DEBUG):
         client = connect(relay.port, KEY_CHECK)
-        drain(client, ids, Sampling(8))
+        drain(client, ids, SamplingParameters(8))
         engine.error = ValueError(f"value {ids}")
         with pytest.raises(ProtocolError, match="failed during Generate with ValueError"):
-            drain(client, ids, Sampling(8))
+            drain(client, ids, SamplingParameters(8))
     relay.close()
     assert "Generate: 40 tokens in, 8 out" in caplog.text
     assert "ValueError" in caplog.text

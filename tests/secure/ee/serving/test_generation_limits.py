@@ -11,9 +11,11 @@ import torch
 
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import GenerationLimits, Sampling
+from secure.parties.encrypted.engine import EncoderInputs
+from secure.parties.encrypted.limits import GenerationLimits
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
+from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.launcher import free_addresses
 from secure.parties.transport import tls
 from secure.protocols.core.errors import (
@@ -39,9 +41,9 @@ SECONDS = 10.0
 def test_a_wrong_key_is_found_before_an_id_is_sent(start: Start, connect: Connect, engine: FakeEngine) -> None:
     client = connect(start(engine), "ab" * 16)
     with pytest.raises(HandshakeError, match="before the first token: key check value differs"):
-        client.generate([1, 2, 3], Sampling(4))
+        client.generate([1, 2, 3], SamplingParameters(4))
     with pytest.raises(HandshakeError, match="key check value"):
-        client.embed([[1, 2]])
+        client.embed(EncoderInputs([[1, 2]]))
     with pytest.raises(HandshakeError, match="key check value"):
         client.sequence()
     assert engine.prompts == []
@@ -52,7 +54,7 @@ def test_a_server_whose_checkpoint_changed_refuses(start: Start, connect: Connec
     client.describe()
     engine.served = FakeEngine("cd" * 16).served  # as after a restart with another checkpoint
     with pytest.raises(HandshakeError, match="key check value differs"):
-        drain(client, [1, 2], Sampling(4))
+        drain(client, [1, 2], SamplingParameters(4))
     with client.sequence() as sequence, pytest.raises(HandshakeError, match="key check value differs"):
         sequence.extend(torch.zeros(1, 4))
     assert engine.prompts == []
@@ -109,15 +111,15 @@ def test_certificates_are_needed(engine: FakeEngine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "sampling", "message"),
     [
-        ([], Sampling(1), "prompt is empty"),
-        ([1] * 21, Sampling(1), "prompt has 21 tokens; this server takes at most 20"),
-        ([1], Sampling(31), "max_tokens is 31; this server gives at most 30"),
-        ([1, 1 << 20], Sampling(1), "must be from 0 to 1048575"),
-        ([1], Sampling(1, stop_ids=(1 << 20,)), "must be from 0 to 1048575"),
+        ([], SamplingParameters(1), "prompt is empty"),
+        ([1] * 21, SamplingParameters(1), "prompt has 21 tokens; this server takes at most 20"),
+        ([1], SamplingParameters(31), "max_tokens is 31; this server gives at most 30"),
+        ([1, 1 << 20], SamplingParameters(1), "must be from 0 to 1048575"),
+        ([1], SamplingParameters(1, stop_ids=(1 << 20,)), "must be from 0 to 1048575"),
     ],
 )
 def test_prompts_beyond_the_limits(
-    start: Start, connect: Connect, engine: FakeEngine, ids: list[int], sampling: Sampling, message: str
+    start: Start, connect: Connect, engine: FakeEngine, ids: list[int], sampling: SamplingParameters, message: str
 ) -> None:
     client = connect(start(engine, GenerationLimits(prompt_tokens=20, new_tokens=30)), KEY_CHECK)
     with pytest.raises(InputError, match=message):
@@ -130,7 +132,7 @@ def test_a_prompt_and_its_tokens_must_fit_the_model(
 ) -> None:
     client = connect(start(tiny_engine), tiny.key.check_value)
     with pytest.raises(InputError, match="are 257 together; this model has room for 256"):
-        drain(client, [5] * 200, Sampling(57))
+        drain(client, [5] * 200, SamplingParameters(57))
 
 
 @pytest.mark.parametrize(
@@ -148,13 +150,13 @@ def test_a_prompt_and_its_tokens_must_fit_the_model(
 )
 def test_sampling_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong)).replace("max_new_tokens", "max_tokens")):
-        Sampling(**{"max_new_tokens": 1, **wrong})  # type: ignore[arg-type]
+        SamplingParameters(**{"max_new_tokens": 1, **wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [0, 65])
 def test_rows_beyond_the_limit(start: Start, connect: Connect, engine: FakeEngine, count: int) -> None:
     with pytest.raises(InputError, match=f"{count} rows; this server takes 1 to 64"):
-        connect(start(engine), KEY_CHECK).embed([[1]] * count)
+        connect(start(engine), KEY_CHECK).embed(EncoderInputs([[1]] * count))
 
 
 def test_requests_beyond_the_limit_are_refused_and_later_ones_served(
@@ -162,15 +164,15 @@ def test_requests_beyond_the_limit_are_refused_and_later_ones_served(
 ) -> None:
     engine.hold = threading.Event()
     client = connect(start(engine, GenerationLimits(requests=1)), KEY_CHECK)
-    held = client.generate([1], Sampling(3))
-    assert next(held) == [2]
+    held = client.generate([1], SamplingParameters(3))
+    assert next(held).ids == [2]
     with pytest.raises(ServerBusy, match="computes 1 requests already"):
-        drain(client, [1], Sampling(1))
+        drain(client, [1], SamplingParameters(1))
     with pytest.raises(ServerBusy):
-        client.embed([[1]])
+        client.embed(EncoderInputs([[1]]))
     engine.hold.set()
-    assert list(held) == [[3], [4]]
-    assert client.embed([[1, 2]]).tolist() == [[3.0]]
+    assert [piece.ids for piece in held] == [[3], [4], []]
+    assert client.embed(EncoderInputs([[1, 2]])).tolist() == [[3.0]]
 
 
 # clients that go away
@@ -179,8 +181,8 @@ def test_requests_beyond_the_limit_are_refused_and_later_ones_served(
 def test_a_cancelled_generation_stops_the_engine(start: Start, connect: Connect, engine: FakeEngine) -> None:
     engine.hold = threading.Event()
     client = connect(start(engine, GenerationLimits(requests=1)), KEY_CHECK)
-    with client.generate([1], Sampling(4000)) as stream:
-        assert next(stream) == [2]
+    with client.generate([1], SamplingParameters(4000)) as stream:
+        assert next(stream).ids == [2]
         assert not engine.ended.is_set()
     assert engine.ended.wait(SECONDS)
 
@@ -188,8 +190,8 @@ def test_a_cancelled_generation_stops_the_engine(start: Start, connect: Connect,
 def test_a_lost_connection_stops_the_engine(start: Start, connect: Connect, engine: FakeEngine) -> None:
     engine.hold = threading.Event()
     relay = Relay(start(engine))
-    stream = connect(relay.port, KEY_CHECK).generate([1], Sampling(4000))
-    assert next(stream) == [2]
+    stream = connect(relay.port, KEY_CHECK).generate([1], SamplingParameters(4000))
+    assert next(stream).ids == [2]
     relay.close()
     assert engine.ended.wait(SECONDS)
     with pytest.raises(PartyLost, match="server went away during Generate"):
@@ -199,8 +201,8 @@ def test_a_lost_connection_stops_the_engine(start: Start, connect: Connect, engi
 def test_a_stopped_server_ends_its_streams(certificates: Path, connect: Connect, engine: FakeEngine) -> None:
     engine.hold = threading.Event()
     server = GenerationServer("127.0.0.1:0", certificates, engine)
-    stream = connect(server.start(), KEY_CHECK).generate([1], Sampling(4000))
-    assert next(stream) == [2]
+    stream = connect(server.start(), KEY_CHECK).generate([1], SamplingParameters(4000))
+    assert next(stream).ids == [2]
     server.stop(0)
     assert engine.ended.is_set()
     with pytest.raises(PartyLost):
@@ -216,7 +218,7 @@ def test_an_idle_sequence_frees_its_slot(certificates: Path, connect: Connect, e
         assert server.admission.wait_until_idle(SECONDS)
         with pytest.raises(PartyLost):
             sequence.extend(torch.ones(1, 4))
-    assert client.embed([[1]]).tolist() == [[1.0]]
+    assert client.embed(EncoderInputs([[1]])).tolist() == [[1.0]]
     server.stop(0)
 
 

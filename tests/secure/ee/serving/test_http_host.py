@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from secure.ee.http.server import ids_app
+from secure.ee.http.ids_server import ids_app
 from secure.http.api_keys import find_api_key
 from secure.http.host import HttpServer, authority_file, check_exposure
-from secure.parties.encrypted.engine import Admission, GenerationEngine, GenerationLimits
+from secure.parties.encrypted.engine import GenerationEngine
+from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.protocols.core.errors import ConfigurationError, PortInUse
 from tests.secure.ee.serving.fakes import FakeEngine
 

@@ -14,10 +14,11 @@ import openai
 import pytest
 
 from secure.ee.engine.server_engine import TransformersEngine
-from secure.ee.http.server import ids_app
+from secure.ee.http.ids_server import ids_app
 from secure.http.app import MOST_BODY_BYTES
 from secure.http.openai_fields import ONLY
-from secure.parties.encrypted.engine import Admission, GenerationEngine, GenerationLimits
+from secure.parties.encrypted.engine import GenerationEngine
+from secure.parties.encrypted.limits import Admission, GenerationLimits
 from tests.secure.ee.serving.fakes import FakeEngine
 from tests.secure.ee.serving.tiny import Tiny
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import openai
 import pytest
 
 from secure.ee.engine.server_engine import TransformersEngine
-from secure.ee.http.backend import HttpBackend
-from secure.ee.http.backends import Backend, GrpcBackend, Offer
+from secure.ee.http.ids_server import ids_app
 from secure.ee.http.proxy import proxy_app
-from secure.ee.http.server import ids_app
+from secure.ee.http.runner import HttpRunner
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import Admission, GenerationLimits
+from secure.parties.encrypted.limits import Admission, GenerationLimits
+from secure.parties.encrypted.runner import Runner
+from secure.parties.encrypted.tokens import Room
 from tests.secure.ee.serving.conftest import Start
 from tests.secure.ee.serving.fakes import FakeEngine, Relay
-from tests.secure.ee.serving.scripted import MODEL, Scripted, reader
+from tests.secure.ee.serving.scripted import MODEL, Scripted
 from tests.secure.ee.serving.tiny import Tiny
 
 ServeHttp = Callable[..., int]
@@ -43,17 +45,15 @@ def real(
     certificates: Path,
 ) -> tuple[openai.OpenAI, Relay]:
     """A proxy over the encrypted model; gives the client, and what passes between proxy and server."""
-    backend: Backend
+    runner: Runner
     if request.param == "grpc":
         relay = Relay(start(tiny_engine))
-        party = GenerationClient(f"127.0.0.1:{relay.port}", certificates, tiny.key.check_value)
-        backend = GrpcBackend(party, tiny.client)
+        runner = grpc_runner(tiny, relay.port, certificates)
     else:
         relay = Relay(serve_http(ids_app(tiny_engine, Admission(tiny_engine.served, LIMITS))))
-        http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}", timeout=30)
-        backend = HttpBackend(http, tiny.client, None, unchecked=False)
+        runner = http_runner(tiny, relay.port, unchecked=False)
     request.addfinalizer(relay.close)
-    return openai_client(serve_http(proxy_app(reader(tiny), backend))), relay
+    return openai_client(serve_http(proxy_app(tiny.checkpoint, runner, [MODEL]))), relay
 
 
 # equality with plain generation
@@ -141,27 +141,28 @@ def test_a_defect_shows_its_place_and_nothing_else(
     tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Scripted):
-        async def offer(self) -> Offer:
+        def room(self) -> Room:
             raise ValueError("zxq" + "vj")
 
-    client = openai_client(serve_http(proxy_app(reader(tiny), Broken(tiny, []))))
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, Broken(tiny, []), [MODEL])))
     with pytest.raises(openai.InternalServerError, match=r"defect of this program \(ValueError\)"):
         client.completions.create(model=MODEL, prompt="secret")
-    own = [record.getMessage() for record in caplog.records if record.name == "secure.ee"]
-    assert any("failed with ValueError" in line and "offer" in line for line in own)
+    own = [record.getMessage() for record in caplog.records if record.name == "secure.http"]
+    assert any("failed with ValueError" in line and "room" in line for line in own)
     assert not any("zxqvj" in line or "secret" in line for line in own)
 
 
 # the key
 
 
-def grpc_backend(tiny: Tiny, port: int, certificates: Path) -> GrpcBackend:
-    return GrpcBackend(GenerationClient(f"127.0.0.1:{port}", certificates, tiny.key.check_value), tiny.client)
+def grpc_runner(tiny: Tiny, port: int, certificates: Path) -> Runner:
+    check = tiny.checkpoint.check_served
+    return GenerationClient(f"127.0.0.1:{port}", certificates, tiny.key.check_value, check_manifest=check)
 
 
-def http_backend(tiny: Tiny, port: int, *, unchecked: bool) -> HttpBackend:
-    http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}")
-    return HttpBackend(http, tiny.client, None, unchecked=unchecked)
+def http_runner(tiny: Tiny, port: int, *, unchecked: bool) -> Runner:
+    connect = partial(httpx.Client, base_url=f"http://127.0.0.1:{port}", timeout=30)
+    return HttpRunner(connect, tiny.checkpoint, None, unchecked=unchecked)
 
 
 def refused(client: openai.OpenAI, why: str) -> None:
@@ -182,14 +183,14 @@ def test_a_wrong_key_sends_no_id(
     openai_client: MakeClient,
     certificates: Path,
 ) -> None:
-    backend: Backend
+    runner: Runner
     relay = None
     if kind == "grpc":
-        backend = grpc_backend(tiny, start(engine), certificates)
+        runner = grpc_runner(tiny, start(engine), certificates)
     else:
         relay = Relay(serve_http(ids_app(engine, Admission(engine.served, LIMITS))))
-        backend = http_backend(tiny, relay.port, unchecked=False)
-    client = openai_client(serve_http(proxy_app(reader(tiny), backend)))
+        runner = http_runner(tiny, relay.port, unchecked=False)
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, runner, [MODEL])))
     refused(client, "before the first token: key check value differs")
     assert engine.prompts == []
     if relay is not None:
@@ -207,21 +208,21 @@ def test_another_checkpoint_under_the_same_key_sends_no_id(
     openai_client: MakeClient,
     certificates: Path,
 ) -> None:
-    other = dataclasses.replace(tiny.client.manifest, base_seal="ab" * 32).sealed(tiny.key)
+    other = dataclasses.replace(tiny.checkpoint.manifest, base_seal="ab" * 32).sealed(tiny.key)
     manifest = json.dumps(dataclasses.asdict(other))
     engine.served = dataclasses.replace(engine.served, key_check=other.key_check, manifest=manifest)
-    backend: Backend
+    runner: Runner
     if kind == "grpc":
-        backend = grpc_backend(tiny, start(engine), certificates)
+        runner = grpc_runner(tiny, start(engine), certificates)
     else:
         # A backend that tells its key is checked, whatever else may be let in.
-        backend = http_backend(tiny, serve_http(ids_app(engine, Admission(engine.served, LIMITS))), unchecked=True)
-    client = openai_client(serve_http(proxy_app(reader(tiny), backend)))
+        runner = http_runner(tiny, serve_http(ids_app(engine, Admission(engine.served, LIMITS))), unchecked=True)
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, runner, [MODEL])))
     refused(client, "the server has another checkpoint")
     assert engine.prompts == []
 
 
-def foreign(key_check: str | None, seen: list[Any]) -> httpx.AsyncClient:
+def foreign(key_check: str | None, seen: list[Any]) -> Callable[[], httpx.Client]:
     """Another engine: no key check value, no limits of ours, a last chunk without ids."""
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -238,7 +239,7 @@ def foreign(key_check: str | None, seen: list[Any]) -> httpx.AsyncClient:
         lines = [f"data: {json.dumps(event)}\n\n" for event in events]
         return httpx.Response(200, text=": a comment\n\n" + "".join(lines) + "data: [DONE]\n\n")
 
-    return httpx.AsyncClient(base_url="http://engine", transport=httpx.MockTransport(handle))
+    return lambda: httpx.Client(base_url="http://engine", transport=httpx.MockTransport(handle))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -246,13 +247,13 @@ def test_another_engine_must_be_let_in_by_name(
     tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient, stream: bool
 ) -> None:
     seen: list[Any] = []
-    strict = HttpBackend(foreign(None, seen), tiny.client, None, unchecked=False)
-    client = openai_client(serve_http(proxy_app(reader(tiny), strict)))
+    strict = HttpRunner(foreign(None, seen), tiny.checkpoint, None, unchecked=False)
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, strict, [MODEL])))
     with pytest.raises(openai.InternalServerError, match="key check value differs"):
         client.completions.create(model=MODEL, prompt="the cat", stream=stream)
     assert seen == []
-    trusting = HttpBackend(foreign(None, seen), tiny.client, None, unchecked=True)
-    client = openai_client(serve_http(proxy_app(reader(tiny), trusting)))
+    trusting = HttpRunner(foreign(None, seen), tiny.checkpoint, None, unchecked=True)
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, trusting, [MODEL])))
     answer: Any = client.completions.create(
         model=MODEL, prompt="the cat", stream=stream, max_tokens=5, seed=4, extra_body={"stop_token_ids": [1]}
     )
@@ -270,8 +271,8 @@ def test_another_engine_must_be_let_in_by_name(
         "stop_token_ids": tiny.vocabulary.encrypt_ids([1]),
     }
     # One that names another key is never let in.
-    wrong = HttpBackend(foreign("ab" * 16, seen), tiny.client, None, unchecked=True)
-    client = openai_client(serve_http(proxy_app(reader(tiny), wrong)))
+    wrong = HttpRunner(foreign("ab" * 16, seen), tiny.checkpoint, None, unchecked=True)
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, wrong, [MODEL])))
     with pytest.raises(openai.InternalServerError, match="key check value differs"):
         client.completions.create(model=MODEL, prompt="the cat", stream=stream)
     assert len(seen) == 1

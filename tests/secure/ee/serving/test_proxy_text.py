@@ -6,7 +6,7 @@ import dataclasses
 import http.client
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ import httpx
 import openai
 import pytest
 
-from secure.ee.http.backends import GrpcBackend, Piece
 from secure.ee.http.proxy import proxy_app
+from secure.http.completions import completions_app
+from secure.http.text_backend import TextBackend
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import Sampling
+from secure.parties.encrypted.tokens import SamplingParameters, TokenPiece
 from secure.protocols.core.errors import PartyLost
 from tests.secure.ee.serving.conftest import Start
 from tests.secure.ee.serving.fakes import FakeEngine
-from tests.secure.ee.serving.scripted import MODEL, Scripted, reader
+from tests.secure.ee.serving.scripted import MODEL, Scripted
 from tests.secure.ee.serving.tiny import TEMPLATE, Tiny
 
 ServeHttp = Callable[..., int]
@@ -36,7 +37,7 @@ def scripted(tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient) -> Ca
 
     def make(ids: Sequence[int], **options: Any) -> tuple[openai.OpenAI, Scripted]:
         backend = Scripted(tiny, ids, **options)
-        return openai_client(serve_http(proxy_app(reader(tiny), backend))), backend
+        return openai_client(serve_http(proxy_app(tiny.checkpoint, backend, [MODEL]))), backend
 
     return make
 
@@ -75,7 +76,7 @@ def test_chats_have_the_room_that_is_left_and_completions_sixteen(scripted: Call
     client.completions.create(model=MODEL, prompt="x", stop="y", stream=False)
     (_, chat, _), (_, completion, at_once), (_, _, not_at_once) = backend.asked
     assert chat.max_new_tokens == 100
-    assert completion == Sampling(16, 0.5, 0.25, 3)
+    assert completion == SamplingParameters(16, 0.5, 0.25, 3)
     assert (at_once, not_at_once) == (True, False)
 
 
@@ -111,7 +112,9 @@ def test_usage_in_a_stream_is_told_on_request(scripted: Callable[..., Any]) -> N
 )
 def test_half_a_character_is_refused(tiny: Tiny, serve_http: ServeHttp, path: str, fields: str) -> None:
     backend = Scripted(tiny, [10])
-    with httpx.Client(base_url=f"http://127.0.0.1:{serve_http(proxy_app(reader(tiny), backend))}") as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{serve_http(proxy_app(tiny.checkpoint, backend, [MODEL]))}"
+    ) as client:
         body = f'{{"model": "{MODEL}", {fields}}}'
         response = client.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
@@ -159,9 +162,7 @@ def test_too_long_a_prompt(scripted: Callable[..., Any]) -> None:
 
 def test_templates_that_refuse_and_are_missing(tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient) -> None:
     picky = type(tiny.tokenizer)(tokenizer_object=tiny.tokenizer.backend_tokenizer)
-    client = openai_client(
-        serve_http(proxy_app(dataclasses.replace(reader(tiny), tokenizer=picky), Scripted(tiny, [10])))
-    )
+    client = openai_client(serve_http(completions_app(TextBackend(picky, Scripted(tiny, [10]), [MODEL]))))
     with pytest.raises(openai.BadRequestError, match="no chat template"):
         client.chat.completions.create(model=MODEL, messages=MESSAGES)
     picky.chat_template = "{{ raise_exception('roles must alternate') }}" + TEMPLATE
@@ -174,21 +175,21 @@ def test_a_backend_that_does_not_keep_to_the_request(
     tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient, ids: list[int]
 ) -> None:
     class Raw(Scripted):
-        async def generate(self, prompt: Any, sampling: Any, at_once: bool) -> AsyncGenerator[Piece, None]:
-            yield Piece(self.ids)
+        def pieces(self) -> Generator[TokenPiece, None, None]:
+            yield TokenPiece(self.ids)
 
-    client = openai_client(serve_http(proxy_app(reader(tiny), Raw(tiny, ids))))
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, Raw(tiny, ids), [MODEL])))
     with pytest.raises(openai.InternalServerError, match="the backend sent"):
         client.completions.create(model=MODEL, prompt="x", max_tokens=5)
 
 
 def test_a_backend_that_goes_away(tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient) -> None:
     class Lost(Scripted):
-        async def generate(self, prompt: Any, sampling: Any, at_once: bool) -> AsyncGenerator[Piece, None]:
-            yield Piece(self._tiny.vocabulary.encrypt_ids([10]))
+        def pieces(self) -> Generator[TokenPiece, None, None]:
+            yield TokenPiece(self._tiny.vocabulary.encrypt_ids([10]))
             raise PartyLost("server", "Generate")
 
-    client = openai_client(serve_http(proxy_app(reader(tiny), Lost(tiny, []))))
+    client = openai_client(serve_http(proxy_app(tiny.checkpoint, Lost(tiny, []), [MODEL])))
     with pytest.raises(openai.InternalServerError, match="server went away during Generate") as gone:
         client.completions.create(model=MODEL, prompt="x")
     assert gone.value.status_code == 503
@@ -208,7 +209,7 @@ def test_a_caller_that_goes_away_stops_the_server(
         manifest=(tiny.encrypted / "encryption.json").read_text(),
     )
     party = GenerationClient(f"127.0.0.1:{start(engine)}", certificates, engine.served.key_check)
-    port = serve_http(proxy_app(reader(tiny), GrpcBackend(party, tiny.client)))
+    port = serve_http(proxy_app(tiny.checkpoint, party, [MODEL]))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     body = json.dumps({"model": MODEL, "prompt": "x", "max_tokens": 4000})
     connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
@@ -220,7 +221,7 @@ def test_a_caller_that_goes_away_stops_the_server(
 
 def test_a_name_that_merely_points_here_is_refused(tiny: Tiny, serve_http: ServeHttp) -> None:
     """A web page whose name was made to resolve to this machine could otherwise read answers."""
-    port = serve_http(proxy_app(reader(tiny), Scripted(tiny, [10])))
+    port = serve_http(proxy_app(tiny.checkpoint, Scripted(tiny, [10]), [MODEL]))
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         assert client.get("/v1/models", headers={"host": f"evil.example:{port}"}).status_code == 403
         assert client.get("/v1/models", headers={"host": f"localhost:{port}"}).json()["data"][0]["id"] == MODEL

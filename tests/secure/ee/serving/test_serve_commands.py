@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -23,10 +22,10 @@ from secure.cli import main
 from secure.cli.ee import options
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.keyfile import write_key
-from secure.ee.http.backends import GrpcBackend, Offer
-from secure.ee.http.server import ids_app
-from secure.ee.http.serving import make_backend
-from secure.parties.encrypted.engine import Admission, GenerationLimits
+from secure.ee.http.ids_server import ids_app
+from secure.ee.http.serving import runner_at
+from secure.parties.encrypted.client import GenerationClient
+from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, PortInUse, SecureInferenceError
 from secure.protocols.equivariant.key import Key
@@ -180,10 +179,10 @@ def test_missing_packages_are_named(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_grpc_backend_is_made_from_its_url(tiny: Tiny, certificates: Path) -> None:
-    backend = make_backend(
-        "grpc://127.0.0.1:7110", tiny.client, certificates=certificates, api_key=None, model=None, unchecked=False
+    runner = runner_at(
+        "grpc://127.0.0.1:7110", tiny.checkpoint, certificates=certificates, api_key=None, model=None, unchecked=False
     )
-    assert isinstance(backend, GrpcBackend)
+    assert isinstance(runner, GenerationClient)
 
 
 def test_no_proxy_of_the_environment_gets_the_api_key(
@@ -196,15 +195,8 @@ def test_no_proxy_of_the_environment_gets_the_api_key(
         monkeypatch.delenv(name, raising=False)
     app = ids_app(tiny_engine, Admission(tiny_engine.served, GenerationLimits()), api_key="word")
     url = f"http://127.0.0.1:{serve_http(app)}"
-    backend = make_backend(url, tiny.client, certificates=None, api_key="word", model=None, unchecked=False)
-
-    async def ask() -> Offer:
-        try:
-            return await backend.offer()
-        finally:
-            await backend.close()
-
-    assert asyncio.run(ask()).context_tokens == POSITIONS
+    with runner_at(url, tiny.checkpoint, certificates=None, api_key="word", model=None, unchecked=False) as runner:
+        assert runner.room().context_tokens == POSITIONS
     assert not third.sent
     third.close()
 

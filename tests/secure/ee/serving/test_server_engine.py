@@ -27,7 +27,9 @@ from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.manifest import read_manifest
 from secure.models.checkpoint.folder import file_digest
 from secure.parties.encrypted.client import GenerationClient
-from secure.parties.encrypted.engine import Admission, GenerationLimits, Sampling
+from secure.parties.encrypted.engine import EncoderInputs
+from secure.parties.encrypted.limits import Admission, GenerationLimits
+from secure.parties.encrypted.tokens import SamplingParameters
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.secure.ee.serving.conftest import Start
 from tests.secure.ee.serving.tiny import Tiny
@@ -60,9 +62,9 @@ def test_a_classifier_of_text(tiny: Tiny, tmp_path: Path, dial: Callable[..., Ge
             for row, kind in zip(rows, kinds, strict=True)
         ]
         hidden = [model.bert(torch.tensor([row])).last_hidden_state[0] for row in rows]
-    logits = client.classify(rows, token_types=kinds)
+    logits = client.classify(EncoderInputs(rows, kinds))
     torch.testing.assert_close(logits, torch.cat([output.logits for output in expected]))
-    torch.testing.assert_close(client.embed(rows), torch.stack([states.mean(0) for states in hidden]))
+    torch.testing.assert_close(client.embed(EncoderInputs(rows)), torch.stack([states.mean(0) for states in hidden]))
     for wrong, message in (
         ({"rows": [[40]]}, "token ids must be from 0 to 39"),
         ({"rows": [[1] * 13]}, "prompt has 13 tokens; this server takes at most 12"),
@@ -71,9 +73,9 @@ def test_a_classifier_of_text(tiny: Tiny, tmp_path: Path, dial: Callable[..., Ge
         ({"pixels": torch.ones(1, 3, 8, 8)}, "takes token ids, not images"),
     ):
         with pytest.raises(InputError, match=message):
-            client.classify(**wrong)  # type: ignore[arg-type]
+            client.classify(EncoderInputs(**wrong))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="does not generate"):
-        list(client.generate([1], Sampling(1)))
+        list(client.generate([1], SamplingParameters(1)))
     with pytest.raises(InputError, match="does not generate"), client.sequence() as sequence:
         sequence.extend(torch.ones(1, 16))
 
@@ -87,13 +89,13 @@ def test_a_classifier_of_images(tiny: Tiny, tmp_path: Path, dial: Callable[..., 
     with torch.no_grad():
         expected = model(images)
         states = model.vit(images).last_hidden_state
-    torch.testing.assert_close(client.classify(pixels=images), expected.logits)
-    torch.testing.assert_close(client.embed(pixels=images, pooling="first"), states[:, 0])
-    torch.testing.assert_close(client.embed(pixels=images, pooling="none"), states)
+    torch.testing.assert_close(client.classify(EncoderInputs(pixels=images)), expected.logits)
+    torch.testing.assert_close(client.embed(EncoderInputs(pixels=images), "first"), states[:, 0])
+    torch.testing.assert_close(client.embed(EncoderInputs(pixels=images), "none"), states)
     with pytest.raises(InputError, match=r"images must be \[3, 8, 8\]"):
-        client.classify(pixels=images[..., :7])
+        client.classify(EncoderInputs(pixels=images[..., :7]))
     with pytest.raises(InputError, match="takes no token ids"):
-        client.classify([[1, 2]])
+        client.classify(EncoderInputs([[1, 2]]))
 
 
 def test_in_split_mode_ids_are_refused(tiny: Tiny, tmp_path: Path, dial: Callable[..., GenerationClient]) -> None:
@@ -101,12 +103,12 @@ def test_in_split_mode_ids_are_refused(tiny: Tiny, tmp_path: Path, dial: Callabl
     client = dial(engine)
     with client.sequence() as sequence:
         assert sequence.extend(torch.ones(2, 32)).shape == (2, 32)
-    for call in (lambda: client.generate([1], Sampling(1)), lambda: client.embed([[1]])):
+    for call in (lambda: client.generate([1], SamplingParameters(1)), lambda: client.embed(EncoderInputs([[1]]))):
         with pytest.raises(InputError, match="takes no token ids"):
             call()
     # The endpoint over HTTP has no client of ours before it.
     with pytest.raises(InputError, match="takes no token ids"):
-        Admission(engine.served, GenerationLimits()).check_prompt([1], Sampling(1))
+        Admission(engine.served, GenerationLimits()).check_prompt([1], SamplingParameters(1))
 
 
 def test_requests_side_by_side_do_not_disturb_each_other(tiny: Tiny, tiny_engine: TransformersEngine) -> None:
@@ -114,12 +116,12 @@ def test_requests_side_by_side_do_not_disturb_each_other(tiny: Tiny, tiny_engine
 
     def run(ids: list[int]) -> list[int]:
         out: list[int] = []
-        tiny_engine.generate(tiny.vocabulary.encrypt_ids(ids), Sampling(24), out.append, threading.Event())
+        tiny_engine.generate(tiny.vocabulary.encrypt_ids(ids), SamplingParameters(24), out.append, threading.Event())
         return tiny.vocabulary.decrypt_ids(out)
 
     def draw(seed: int) -> list[int]:
         out: list[int] = []
-        sampling = Sampling(24, temperature=1.5, seed=seed)
+        sampling = SamplingParameters(24, temperature=1.5, seed=seed)
         tiny_engine.generate([5, 6], sampling, out.append, threading.Event())
         return out
 
@@ -170,13 +172,15 @@ def test_sequences_of_several_lengths_keep_their_rotations(kind: str, tiny: Tiny
 def test_a_card_gives_what_the_processor_gives(tiny: Tiny, tiny_engine: TransformersEngine) -> None:
     card = TransformersEngine(tiny.encrypted, "cuda")
     ids = tiny.vocabulary.encrypt_ids(tiny.tokenizer("the cat")["input_ids"])
-    for sampling in (Sampling(24), Sampling(24, temperature=1.5, top_p=0.9, seed=3)):
+    for sampling in (SamplingParameters(24), SamplingParameters(24, temperature=1.5, top_p=0.9, seed=3)):
         out: list[int] = []
         card.generate(ids, sampling, out.append, threading.Event())
         assert len(out) == 24 or out[-1] == tiny.vocabulary.encrypt_ids([1])[0]
         if not sampling.temperature:
             assert tiny.vocabulary.decrypt_ids(out) == tiny.greedy(tiny.vocabulary.decrypt_ids(ids), 24)
-    torch.testing.assert_close(card.embed([ids], None, None, "mean"), tiny_engine.embed([ids], None, None, "mean"))
+    torch.testing.assert_close(
+        card.embed(EncoderInputs([ids]), "mean"), tiny_engine.embed(EncoderInputs([ids]), "mean")
+    )
     embeddings = torch.ones(3, 32)
     torch.testing.assert_close(card.begin().extend(embeddings), tiny_engine.begin().extend(embeddings))
 
@@ -190,7 +194,7 @@ def test_samples_follow_the_models_distribution(tiny: Tiny, tiny_engine: Transfo
     counts, draws = torch.zeros_like(expected), 400
     for seed in range(draws):
         tiny_engine.generate(
-            prompt, Sampling(1, 1.5, seed=seed), lambda token: counts[token].add_(1), threading.Event()
+            prompt, SamplingParameters(1, 1.5, seed=seed), lambda token: counts[token].add_(1), threading.Event()
         )
     # E|n_i/n - p_i| is at most sqrt(p_i / n): the sum over i bounds the mean of the total distance.
     assert (counts / draws - expected).abs().sum() <= (expected / draws).sqrt().sum()

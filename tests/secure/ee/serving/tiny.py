@@ -9,7 +9,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from secure.ee.client.client import Client, open_client
+from secure.ee.files.checkpoint import OpenedCheckpoint, open_checkpoint
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.key import Key
@@ -32,7 +32,7 @@ class Tiny:
     model: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerFast
     key: Key
-    client: Client
+    checkpoint: OpenedCheckpoint
     vocabulary: Vocabulary
 
     def greedy(self, ids: list[int], count: int) -> list[int]:
@@ -68,9 +68,9 @@ def make_tiny(folder: Path, key: Key) -> Tiny:
     tokenizer.save_pretrained(plain)
     encrypted = folder / "encrypted"
     encrypt_checkpoint(plain, key, encrypted, assume="T0")
-    client = open_client(encrypted, key)
-    assert client.vocabulary is not None
-    return Tiny(plain, encrypted, model, tokenizer, key, client, client.vocabulary)
+    checkpoint = open_checkpoint(encrypted, key)
+    assert checkpoint.vocabulary is not None
+    return Tiny(plain, encrypted, model, tokenizer, key, checkpoint, checkpoint.vocabulary)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -1,4 +1,4 @@
-"""What a client knows of an encrypted checkpoint: manifest, tokenizer, configuration, and the transform of its key."""
+"""An encrypted checkpoint opened with its key: manifest, tokenizer, configuration, and the transform of the key."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from secure.tokens import load_tokenizer
 
 
 @dataclass(frozen=True)
-class ClientFiles:
+class SealedFiles:
     """The plain files that were sealed with a checkpoint, by name."""
 
     files: Mapping[str, bytes]
 
     @classmethod
-    def open(cls, folder: Path, key: Key) -> ClientFiles:
+    def open(cls, folder: Path, key: Key) -> SealedFiles:
         """Raises CheckpointError when they are missing, changed, or under another key."""
         try:
             data = (folder / SEALED_NAME).read_bytes()
@@ -67,12 +67,12 @@ class ClientFiles:
 
 
 @dataclass(frozen=True)
-class Client:
-    """One key's view of one encrypted checkpoint. Make it with `open_client`."""
+class OpenedCheckpoint:
+    """One key's view of one encrypted checkpoint. Make it with `open_checkpoint`."""
 
     folder: Path
     manifest: EncryptionManifest
-    files: ClientFiles
+    files: SealedFiles
     key: Key
 
     @cached_property
@@ -125,7 +125,7 @@ class Client:
         return self.transform.vocabulary
 
 
-def open_client(folder: Path, key: Key) -> Client:
+def open_checkpoint(folder: Path, key: Key) -> OpenedCheckpoint:
     """What a client needs of an encrypted folder: encryption.json and client.sealed; the tensors are not read.
 
     Raises CheckpointError for a folder that is not encrypted, a wrong key, and changed files.
@@ -135,4 +135,4 @@ def open_client(folder: Path, key: Key) -> Client:
     manifest = read_manifest(folder)
     manifest.check_key(key)
     manifest.check_file(folder, SEALED_NAME)
-    return Client(folder, manifest, ClientFiles.open(folder, key), key)
+    return OpenedCheckpoint(folder, manifest, SealedFiles.open(folder, key), key)

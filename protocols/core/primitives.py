@@ -1,0 +1,114 @@
+"""The primitives beside those that operators stand for: numbers with public ones, products, forms for products.
+
+Functions of one variable, and what else is a gate of its own, are declared with their gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secure.protocols.core import ring
+from secure.protocols.core.secret import Primitive, Reference, Secret, bounded_product
+
+
+@Primitive
+def halve(clear: Reference, x: Secret, times: int) -> Secret:
+    """x / 2^times, exactly: the same ring elements, with as many more fraction bits. Local if x's ring has room."""
+    return clear.secret(clear.value(x) * 2.0**-times, x.fraction_bits + times)
+
+
+@Primitive
+def multiply_public(clear: Reference, x: Secret, factor: Tensor) -> Secret:
+    """Elementwise x * factor for a public float tensor, with broadcasting; not truncated. No round.
+
+    The factor is rounded to the policy's fraction bits, which add to x's.
+    """
+    product = clear.value(x) * factor.to(torch.float64)
+    return clear.secret(clear.bounded("multiply_public", product), x.fraction_bits + clear.policy.fraction_bits)
+
+
+@Primitive
+def truncate(clear: Reference, x: Secret, fraction_bits: int) -> Secret:
+    """x at a smaller scale."""
+    return clear.secret(clear.bounded("truncate", clear.value(x)), fraction_bits)
+
+
+@Primitive
+def compose(clear: Reference, bits: Secret, fraction_bits: int) -> Secret:
+    """The number whose bits lie along the last axis, lowest first, in two's complement. Local."""
+    number = ring.from_bits(clear.value(bits).to(torch.int64)).to(torch.float64)
+    return clear.secret(clear.bounded("compose", number / 2.0**fraction_bits), fraction_bits)
+
+
+@Primitive
+def concatenate(clear: Reference, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
+    """x and others, joined along an axis. Local."""
+    parts = [x, *others]
+    values = torch.cat([clear.value(part) for part in parts], dim)
+    return clear.secret(values, max(part.fraction_bits for part in parts))
+
+
+@Primitive
+def multiply_weight(clear: Reference, x: Secret, weight: Any) -> Secret:
+    """Elementwise x * weight, as it was prepared, with broadcasting; not truncated, as a share to be added."""
+    product = clear.value(x) * clear.value(weight)
+    return bounded_product(clear, "multiply_weight", x, weight, product, x.fraction_bits + weight.fraction_bits)
+
+
+@Primitive
+def multiply_three(clear: Reference, x: Secret, y: Secret, z: Secret) -> Secret:
+    """Elementwise x * y * z with one truncation, back to x's scale. Broadcasting."""
+    product = clear.value(x) * clear.value(y) * clear.value(z)
+    return clear.secret(clear.bounded("multiply_three", product, 2.0**12), x.fraction_bits)
+
+
+@Primitive
+def square_sum(clear: Reference, x: Secret) -> Secret:
+    """Sum of x^2 along the last axis (kept, length one), not truncated: twice the fraction bits."""
+    total = (clear.value(x) ** 2).sum(-1, keepdim=True)
+    limit = 2.0 ** (62 - 2 * x.fraction_bits)
+    return clear.secret(clear.bounded("square_sum", total, limit), 2 * x.fraction_bits)
+
+
+@Primitive
+def linear(
+    clear: Reference,
+    x: Secret,
+    weight: Any,
+    bias: Any,
+    *,
+    residual: Secret | None = None,
+    truncated: bool = True,
+    wide: bool = False,
+) -> Secret:
+    """x @ weight + bias, both as they were prepared; the bias may be a secret, too, or None.
+
+    residual: added before the truncation; of the result's shape, with no more fraction bits than the product has.
+    truncated: to the policy's fraction bits; an output for the client needs no truncation, hence no round.
+    wide: the result goes on into products or functions, and is put in a form in which they take it as it is.
+    """
+    product = clear.value(x) @ clear.value(weight)
+    if residual is not None:
+        product = product + clear.bounded("linear", clear.value(residual))
+    scale = clear.policy.fraction_bits if truncated else x.fraction_bits + weight.fraction_bits
+    total = product if bias is None else product + clear.value(bias)
+    return bounded_product(clear, "linear", x, weight, total, scale)
+
+
+@Primitive
+def as_factor(clear: Reference, x: Secret) -> Secret:
+    """x in the form that products take, made once: what else uses that form costs no opening of its own."""
+    return x
+
+
+@Primitive
+def append(clear: Reference, rows: Secret, kept: Secret | None, dim: int) -> Secret:
+    """What earlier calls kept, and new rows behind it along an axis: a factor of products again and again.
+
+    The rows are put in the form that products take, once; what was kept is not touched. Costs depend on `rows`.
+    """
+    return rows if kept is None else concatenate.reference(clear, kept, [rows], dim)

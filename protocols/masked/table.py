@@ -1,0 +1,29 @@
+"""The table of operations on masked pairs: which program computes which primitive. A gate of its own is one line.
+
+A family passes this table to its protocol, with rows of its own for what it does in another way.
+"""
+
+from __future__ import annotations
+
+from secure.protocols.core import primitives, secret
+from secure.protocols.core.secret import row
+from secure.protocols.masked.gates import decompose, exponential, largest, piecewise
+from secure.protocols.masked.programs import arithmetic, linear, products
+
+ROWS = (
+    row(secret.add_public, arithmetic.add_public),
+    row(secret.scale, arithmetic.scale),
+    row(secret.sum_along, arithmetic.sum_along),
+    row(secret.multiply, products.multiply),
+    row(secret.matmul, products.matmul),
+    row(primitives.halve, arithmetic.halve),
+    row(primitives.multiply_public, arithmetic.multiply_public),
+    row(primitives.compose, arithmetic.compose),
+    row(primitives.multiply_weight, products.multiply_weight),
+    row(primitives.multiply_three, products.multiply_three),
+    row(primitives.linear, linear.linear),
+    row(piecewise.piecewise, piecewise.evaluate),
+    row(largest.largest_of_few, largest.find_largest),
+    row(exponential.exp2_negative, exponential.exponentiate),
+    row(decompose.decompose, decompose.find_bits),
+)

@@ -1,0 +1,216 @@
+"""A checkpoint that runs at an HTTP endpoint: our own of ids, or any engine that returns `token_ids`, as vLLM does."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NoReturn
+
+import httpx
+from torch import Tensor
+
+from secure.ee.files.checkpoint import OpenedCheckpoint
+from secure.ee.http.ids_server import KEY_CHECK_HEADER
+from secure.http.openai_errors import RequestRefused
+from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
+from secure.parties.encrypted.runner import Runner
+from secure.parties.encrypted.tokens import GeneratedPieces, Room, SamplingParameters, TokenPiece, TokenPieces
+from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerBusy, SessionError
+
+
+class HttpRunner(Runner):
+    """Generates. An endpoint of ids has neither embeddings nor classes, nor split mode."""
+
+    def __init__(
+        self, connect: Callable[[], httpx.Client], checkpoint: OpenedCheckpoint, model: str | None, *, unchecked: bool
+    ) -> None:
+        """For an endpoint; nothing is connected yet.
+
+        connect: gives a client with base URL, API key and certificates, a new one for each request, so that one can
+        be cut off alone. model: its name there; None takes the only one. unchecked: whether an endpoint may say nothing
+        of its key.
+        """
+        self._connect = connect
+        self._checkpoint = checkpoint
+        self._key_check = checkpoint.manifest.key_check
+        self._model = model
+        self._unchecked = unchecked
+        self._room: Room | None = None
+
+    def room(self) -> Room:
+        """As in Runner. Raises HandshakeError or CheckpointError for another key or model."""
+        if self._room is None:
+            entry = self._entry(self._get_models())
+            theirs = entry.get("key_check")
+            if theirs is not None or not self._unchecked:
+                if theirs != self._key_check:
+                    raise HandshakeError("key check value", self._key_check, str(theirs)[:64], "before the first token")
+                self._checkpoint.check_served(str(entry.get("manifest")))
+            self._model = str(entry["id"])
+            context, most = entry.get("max_model_len"), entry.get("most_new_tokens")
+            if not isinstance(context, int):
+                raise SessionError("the backend does not say how long its context is (max_model_len)")
+            self._room = Room(context, most if isinstance(most, int) else None)
+        return self._room
+
+    def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
+        self.room()
+        body = {
+            "model": self._model,
+            "prompt": list(ids),
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "stream": not at_once,
+            "return_token_ids": True,
+        }
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if sampling.stop_ids:
+            body["stop_token_ids"] = list(sampling.stop_ids)
+        call = _Call()
+        return GeneratedPieces(self._pieces(body, at_once, call), call.cut_off)
+
+    def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
+        _refuse("embeddings")
+
+    def classify(self, inputs: EncoderInputs) -> Tensor:
+        _refuse("classes")
+
+    def sequence(self) -> AbstractContextManager[HiddenSequence]:
+        _refuse("split mode")
+
+    def close(self) -> None:
+        """Nothing stays open between requests."""
+
+    def _pieces(self, body: Mapping[str, Any], at_once: bool, call: _Call) -> Generator[TokenPiece, None, None]:
+        headers, extensions = {KEY_CHECK_HEADER: self._key_check}, {"trace": call.trace}
+        try:
+            with (
+                self._connect() as http,
+                http.stream("POST", "/v1/completions", json=body, headers=headers, extensions=extensions) as response,
+            ):
+                if response.status_code != 200:
+                    response.read()
+                    raise _backend_error(response.status_code, response.content)
+                for document in _documents(response, at_once):
+                    yield _piece(document)
+        except (httpx.HTTPError, PartyLost) as error:
+            if call.is_cut_off:
+                return
+            if isinstance(error, PartyLost):
+                raise
+            raise PartyLost("the backend", "generation", type(error).__name__) from None
+
+    def _get_models(self) -> list[dict[str, Any]]:
+        with self._connect() as http:
+            where = http.base_url
+            try:
+                response = http.get("/v1/models")
+            except httpx.HTTPError as error:
+                raise SessionError(
+                    f"the backend at {where} does not answer ({type(error).__name__}); check that it runs "
+                    "and that the address is right"
+                ) from None
+        if response.status_code != 200:
+            raise _backend_error(response.status_code, response.content)
+        return [entry for entry in _json(response.content).get("data", []) if isinstance(entry, dict)]
+
+    def _entry(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
+        names = [str(entry.get("id"))[:100] for entry in entries]
+        if self._model is None and len(entries) == 1:
+            return entries[0]
+        if self._model not in names:
+            raise SessionError(
+                f"the backend serves {', '.join(names) or 'nothing'}; name one of its models (--backend-model)"
+            )
+        return entries[names.index(self._model)]
+
+
+class _Call:
+    """One request, which another thread may cut off while this one waits for its answer."""
+
+    def __init__(self) -> None:
+        self.is_cut_off = False
+        self._socket: socket.socket | None = None
+
+    def trace(self, event: str, details: Mapping[str, Any]) -> None:
+        """Called by the HTTP client at each of its steps; the socket that it has connected is what can be shut."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = details["return_value"].get_extra_info("socket")
+            if self.is_cut_off:
+                self.cut_off()
+
+    def cut_off(self) -> None:
+        self.is_cut_off = True
+        if self._socket is not None:
+            # A socket under TLS would end that first, under the feet of the thread that reads.
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise InputError(f"an HTTP endpoint of ids has no {what}; use the server's gRPC")
+
+
+def _documents(response: httpx.Response, at_once: bool) -> Iterator[dict[str, Any]]:
+    """The JSON objects of an answer: one, or server-sent events until [DONE]."""
+    if at_once:
+        response.read()
+        yield _json(response.content)
+        return
+    for line in response.iter_lines():
+        if line.startswith("data:"):
+            data = line[5:].strip()
+            if data == "[DONE]":
+                return
+            yield _json(data.encode())
+    raise PartyLost("the backend", "generation", "it ended the stream early")
+
+
+def _piece(document: dict[str, Any]) -> TokenPiece:
+    if "error" in document:
+        raise _backend_error(500, json.dumps(document).encode())
+    choices = document.get("choices")
+    if not choices:
+        return TokenPiece([])  # a chunk with usage alone
+    ids = choices[0].get("token_ids") if isinstance(choices[0], dict) else None
+    finish = choices[0].get("finish_reason")
+    # An engine may give the last chunk no ids.
+    if ids is None and finish is not None and document.get("object") == "text_completion":
+        ids = []
+    if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids):
+        raise SessionError("the backend's answer has no token_ids; it must return the ids of its tokens")
+    return TokenPiece(ids, None if finish is None else "stop" if finish == "stop" else "length")
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise SessionError("the backend's answer is not in OpenAI's format")
+    return value
+
+
+def _backend_error(status: int, content: bytes) -> Exception:
+    """What a backend's error means here. Its message is about encrypted ids; only limits are worth repeating."""
+    try:
+        told = json.loads(content)["error"]
+        message = str(told["message"])[:300]
+    except (ValueError, KeyError, TypeError):
+        message = f"HTTP status {status}"
+    if status == 429:
+        return ServerBusy(message)
+    if status == 401:
+        return SessionError("the backend refuses the proxy's API key")
+    if status == 412:
+        return HandshakeError("key check value", "the client's", "another one", "the backend")
+    if status == 400:
+        return InputError(f"the backend refuses: {message}")
+    if status == 404:
+        return RequestRefused("the backend does not have this model or path", status=502, code="backend_error")
+    return SessionError(f"the backend failed: {message}")

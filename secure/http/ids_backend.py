@@ -1,0 +1,59 @@
+"""Prompts of ids, and answers of ids, over whatever generates tokens: this side has no tokenizer.
+
+An answer has `token_ids` and an empty text. The names of fields beyond OpenAI's (`token_ids`, `stop_token_ids`,
+`max_model_len`) are vLLM's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+from secure.http.backend import AnswerPiece, Backend
+from secure.http.openai_requests import Wishes
+from secure.parties.encrypted.tokens import (
+    GeneratedPieces,
+    Pieces,
+    SamplingParameters,
+    TokenGenerator,
+    TokenPieces,
+)
+
+
+class IdsBackend(Backend):
+    """Ids straight through."""
+
+    def __init__(
+        self,
+        tokens: TokenGenerator,
+        name: str,
+        about: Mapping[str, Any],
+        *,
+        check: Callable[[Mapping[str, str]], None],
+        check_prompt: Callable[[Sequence[int], SamplingParameters], None],
+    ) -> None:
+        """check: as in Backend. check_prompt: raises InputError for one that is wrong, before any is computed."""
+        super().__init__([name], about, takes_text=False)
+        self._tokens = tokens
+        self._check = check
+        self._check_prompt = check_prompt
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        self._check(headers)
+
+    def prompt(self, prompt: str | list[int], wishes: Wishes) -> list[int]:
+        ids = super().prompt(prompt, wishes)
+        self._check_prompt(ids, wishes.sampling(1, wishes.stop_ids))
+        return ids
+
+    def answer(self, ids: list[int], wishes: Wishes, *, at_once: bool) -> Pieces[AnswerPiece]:
+        pieces = self._tokens.generate(ids, wishes.sampling(1, wishes.stop_ids), at_once=at_once)
+        return GeneratedPieces(_answers(pieces), pieces.close)
+
+    def close(self) -> None:
+        self._tokens.close()
+
+
+def _answers(pieces: TokenPieces) -> Generator[AnswerPiece, None, None]:
+    for piece in pieces:
+        yield AnswerPiece(token_ids=piece.ids, tokens=len(piece.ids), finish=piece.finish)

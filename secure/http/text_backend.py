@@ -1,0 +1,86 @@
+"""Texts and chats over whatever generates tokens: the model's tokenizer and chat template before, decoding after."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from secure.generation.text_stream import StopStrings, TextStream
+from secure.http.backend import AnswerPiece, Backend
+from secure.http.openai_errors import RequestRefused
+from secure.http.openai_requests import Wishes
+from secure.parties.encrypted.tokens import Finish, GeneratedPieces, Pieces, TokenGenerator, TokenPieces
+from secure.protocols.core.errors import SessionError
+
+
+class TextBackend(Backend):
+    """Text never leaves this process but to its caller; the tokens' generator gets ids."""
+
+    def __init__(self, tokenizer: Any, tokens: TokenGenerator, names: Sequence[str]) -> None:
+        """tokenizer: of transformers, with the ids that `tokens` takes and gives."""
+        super().__init__(names, takes_text=True)
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+
+    def prompt(self, prompt: str | list[int], wishes: Wishes) -> list[int]:
+        """As in Backend: a text with the special tokens that the tokenizer puts round it."""
+        if not isinstance(prompt, str):
+            return prompt
+        ids: list[int] = self._tokenizer(prompt, verbose=False)["input_ids"]
+        if not ids:
+            raise RequestRefused("the prompt has no tokens", param="prompt", code="invalid_value")
+        return ids
+
+    def chat(self, messages: list[dict[str, str]]) -> list[int]:
+        """As in Backend, by the model's own template."""
+        if not self._tokenizer.chat_template:
+            raise RequestRefused("this model has no chat template; use /v1/completions", code="no_chat_template")
+        try:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            # To the caller alone, whose messages they are: templates tell which roles they take, in which order.
+            raise RequestRefused(
+                f"the model's chat template refuses these messages: {error}", param="messages"
+            ) from None
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def answer(self, ids: list[int], wishes: Wishes, *, at_once: bool) -> Pieces[AnswerPiece]:
+        """As in Backend. Raises RequestRefused for a prompt that leaves no room."""
+        limits = self._tokens.room()
+        room = limits.context_tokens - len(ids)
+        if room < (wishes.max_tokens or 1):
+            raise RequestRefused(
+                f"the prompt's {len(ids)} tokens and max_tokens {wishes.max_tokens or 1} do not fit; this model has "
+                f"room for {limits.context_tokens} together",
+                code="context_length_exceeded",
+            )
+        sampling = wishes.sampling(min(room, limits.most_new_tokens or room), wishes.stop_ids)
+        # With stop strings tokens must come one by one: what follows such a string need not be computed.
+        pieces = self._tokens.generate(ids, sampling, at_once=at_once and not wishes.stop)
+        return GeneratedPieces(self._texts(pieces, wishes.stop, sampling.max_new_tokens), pieces.close)
+
+    def close(self) -> None:
+        self._tokens.close()
+
+    def _texts(self, pieces: TokenPieces, stop_strings: Sequence[str], most: int) -> Generator[AnswerPiece, None, None]:
+        decoder, stops = TextStream(self._tokenizer), StopStrings(stop_strings)
+        total, finish = 0, None
+        for piece in pieces:
+            finish = piece.finish or finish
+            text, count = "", 0
+            for token in piece.ids:
+                count += 1
+                text += stops.feed(decoder.feed(token))
+                if stops.stopped:
+                    yield AnswerPiece(text, tokens=count, finish="stop")
+                    return
+            total += count
+            if total > most:
+                raise SessionError("the backend sent more tokens than were asked for")
+            yield AnswerPiece(text, tokens=count)
+        text = stops.feed(decoder.flush()) + stops.flush()
+        ended: Finish = "stop" if stops.stopped else finish or "length"
+        yield AnswerPiece(text, finish=ended)
