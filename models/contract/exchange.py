@@ -18,7 +18,7 @@ def input_payloads(
 ) -> tuple[bytes, ...]:
     """Fresh shares of the inputs, one payload for each computing party. As for `Network.client_inputs`."""
     specs = network.input_specs(request, step)
-    tensors = network.client_inputs(request, specs, inputs, tables, step)
+    tensors = network.client_inputs(request, inputs, tables, specs, step)
     return family(network.manifest.protocol).share(tensors, specs)
 
 

@@ -75,15 +75,16 @@ class Network(ABC):
     def client_inputs(
         self,
         request: Request,
-        specs: Mapping[str, SecretSpec],
         inputs: Inputs,
         tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
         step: int = 0,
     ) -> dict[str, Tensor]:
-        """Ring elements to share, named as in `specs`, which are the step's `input_specs`.
+        """Ring elements to share, one for each of the specs.
 
-        tables: of a public checkpoint, the float tables that the client looks its embeddings up in. At a later step
-        input_ids, [B, 1], are the tokens that every row goes on with, and everything else is as at the first one.
+        specs: of this step, as `input_specs` gives them. tables: of a public checkpoint, the float tables that the
+        client looks its embeddings up in. At a later step input_ids, [B, 1], are the tokens that every row goes on
+        with, and everything else is as at the first one.
 
         Raises InputError saying what is wrong with the input.
         """

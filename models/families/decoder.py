@@ -64,7 +64,7 @@ class Decoder(Network):
     @property
     @abstractmethod
     def sizes(self) -> DecoderSizes:
-        """Of the model."""
+        """The model's sizes."""
 
     @abstractmethod
     def rows_of_table(self, ids: Tensor, positions: Tensor) -> list[Tensor]:
@@ -199,9 +199,9 @@ class Decoder(Network):
     def client_inputs(
         self,
         request: Request,
-        specs: Mapping[str, SecretSpec],
         inputs: Inputs,
         tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
         step: int = 0,
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask: integer [B, T]."""

@@ -132,9 +132,9 @@ class Encoder(Network):
     def client_inputs(
         self,
         request: Request,
-        specs: Mapping[str, SecretSpec],
         inputs: Inputs,
         tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
         step: int = 0,
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask, token_type_ids: integer [B, T]."""

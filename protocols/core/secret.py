@@ -181,6 +181,9 @@ class Protocol(ABC):
     def bind(self, prepared: Any) -> Secret:
         """A prepared tensor, no matrix of a product, as a secret of this session."""
 
+    def finish(self) -> None:  # noqa: B027 - likewise
+        """The last act of a program. Raises ProtocolError when a peer sent more than the program used."""
+
     def end_step(self) -> None:  # noqa: B027 - most executions hold nothing back
         """A client will see what was revealed so far before it goes on: nothing may be held back."""
 
@@ -227,23 +230,23 @@ class Primitive(Generic[P]):
 
 
 @dataclass(frozen=True)
-class Row(Generic[Execution]):
+class TableRow(Generic[Execution]):
     """How one kind of execution computes one primitive."""
 
     primitive: Primitive[Any]
     program: Callable[..., Secret]
 
 
-def row(primitive: Primitive[P], program: Callable[Concatenate[Execution, Secret, P], Secret]) -> Row[Execution]:
+def row(primitive: Primitive[P], program: Callable[Concatenate[Execution, Secret, P], Secret]) -> TableRow[Execution]:
     """A row of a table of operations; the program takes the execution, and then what the primitive takes."""
-    return Row(primitive, program)
+    return TableRow(primitive, program)
 
 
 Table = Mapping[Primitive[Any], Callable[..., Secret]]
 """The programs of one execution, by primitive."""
 
 
-def table(*rows: Row[Any]) -> Table:
+def table(*rows: TableRow[Any]) -> Table:
     """The rows as a table. A later row for the same primitive takes the place of an earlier one."""
     return {each.primitive: each.program for each in rows}
 

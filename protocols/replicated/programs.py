@@ -9,7 +9,7 @@ import torch
 
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
-from secure.protocols.masked.gates.product import Bilinear, Product
+from secure.protocols.masked.gates.product import Bilinear, OpenedProduct
 from secure.protocols.masked.protocol import truncation_shift
 from secure.protocols.masked.table import ROWS
 from secure.protocols.replicated.forms import PRODUCT_BITS, Replicated, floor, scaled_shares, shares_in
@@ -21,7 +21,7 @@ _BROADCAST = 4  # times: a secret that is so much smaller than another one is ch
 
 
 def add(replicated: Replicated, x: Secret, y: Secret) -> Secret:
-    """In the smaller of the two rings."""
+    """The sum is in the smaller of the two rings."""
     scale = max(x.fraction_bits, y.fraction_bits)
     small, large = sorted((x, y), key=lambda s: math.prod(s.shape))
     addend = scaled_shares(replicated, large, scale)
@@ -60,12 +60,12 @@ def square_sum(replicated: Replicated, x: Secret) -> Secret:
     shares = shares_in(replicated, replicated.own(x), ring.WORD_BITS)
     left, right = shares.map(lambda t: t.unsqueeze(-2)), shares.map(lambda t: t.unsqueeze(-1))
     role, scale = replicated.role, 2 * x.fraction_bits
-    gate = Product(Bilinear.MATRIX, pair_of(role, left), pair_of(role, right), additive(role, right))
+    gate = OpenedProduct(Bilinear.MATRIX, pair_of(role, left), pair_of(role, right), additive(role, right))
     return replicated.opened(gate, gate.bits, scale, scale).squeeze(-1)
 
 
 def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
-    """In the smallest of the rings."""
+    """The parts are joined in the smallest of their rings."""
     parts = [x, *others]
     scale = max(part.fraction_bits for part in parts)
     shares = [scaled_shares(replicated, part, scale) for part in parts]
@@ -74,7 +74,7 @@ def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim
 
 
 def as_factor(replicated: Replicated, x: Secret) -> Secret:
-    """In a ring in which products take it."""
+    """x is lifted to a ring in which products take it."""
     needed = replicated.policy.ring_bits(x.fraction_bits + replicated.policy.fraction_bits)
     shares = shares_in(replicated, replicated.own(x), needed, larger=PRODUCT_BITS)
     return ReplicatedSecret(replicated, x.fraction_bits, shares)

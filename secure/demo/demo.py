@@ -103,7 +103,7 @@ def run_demo(folder: Path, query: str, console: Console, *, progress: bool | Non
 
 
 class PlainModel:
-    """The same model in the clear, by transformers, at the client."""
+    """The model in the clear, computed by transformers at the client."""
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError when the folder has no tokenizer."""
@@ -182,7 +182,7 @@ def _views(manifest: Manifest, message: Message, tokens: tuple[Tensor, Tensor], 
     net = network(manifest)
     specs = net.input_specs(message.request, 0)
     inputs = {"input_ids": tokens[0], "attention_mask": tokens[1]}
-    plain = pack_shares(net.client_inputs(message.request, specs, inputs, {}), specs)
+    plain = pack_shares(net.client_inputs(message.request, inputs, {}, specs), specs)
     seed, corrections = message.payloads
     expanded = pack_shares(open_payload(0, seed, specs), specs)
     table = Table(

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.equivariant.action import Action, Deferred, Identity, Stack
+from secure.protocols.equivariant.action import Action, DeferredAction, Identity, Stack
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.builder import LayoutBuilder
 from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, label_count, refuse_set
 from secure.protocols.equivariant.layout import Layout
@@ -34,7 +34,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     stream, folds = _residual(choice, width, keeps=(tied and choice.keep_tie) or not head)
     vocabulary = Vocabulary(choice.key, size) if choice.has("vocabulary") else None
     rows: Action = vocabulary.rows if vocabulary else Identity(size)
-    build, prefix = Builder(), "transformer." if head else ""
+    build, prefix = LayoutBuilder(), "transformer." if head else ""
     build.table(f"{prefix}wte.weight", rows, stream)
     build.moved(f"{prefix}wpe.weight", (integer(config, "n_positions"), None), (width, writes(stream)))
     inner = integer(config, "n_inner", 4 * width)
@@ -66,11 +66,11 @@ def _residual(choice: Choice, width: int, *, keeps: bool) -> tuple[Action, bool]
         return Identity(width), False
     if choice.permutations or keeps:
         return residual.permutation(choice.key, width, sign=not choice.permutations), False
-    return Deferred(width, lambda: residual.mean_preserving(choice.key, width)), True
+    return DeferredAction(width, lambda: residual.mean_preserving(choice.key, width)), True
 
 
 def _layer(
-    build: Builder,
+    build: LayoutBuilder,
     choice: Choice,
     layer: int,
     prefix: str,
@@ -89,7 +89,7 @@ def _layer(
     norm = build.norm(f"{prefix}.ln_2", stream, folds=folds, bias=True)
     neurons: Action = Identity(inner)
     if choice.has("ffn"):
-        neurons = Deferred(inner, lambda: ffn.neurons(choice.key, layer, inner))
+        neurons = DeferredAction(inner, lambda: ffn.neurons(choice.key, layer, inner))
     build.linear(f"{prefix}.mlp.c_fc", writes(neurons), stream, norm=norm, transposed=True)
     build.linear(f"{prefix}.mlp.c_proj", writes(stream), neurons, transposed=True)
 

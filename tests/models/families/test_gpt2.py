@@ -16,7 +16,8 @@ from secure.models.program import network
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.models.decoders import forward, padded_at_the_start, plain, save_decoder, words
-from tests.models.runs import clear_run, clear_steps, secure_run, secure_steps
+from tests.models.runs import clear_run, clear_steps, client_inputs, secure_run, secure_steps
+from tests.sampling import product_of
 
 SECURE_ERROR = 3e-3  # of logits of about three: two layers of GeLU, softmax and fixed point
 CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16 alone
@@ -38,8 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
-@pytest.mark.parametrize("case", CASES)
+@product_of(case=list(CASES), weights=["private", "public", "server"])
 def test_agrees_with_transformers(case: str, weights: Any, tmp_path: Path) -> None:
     changes, batch, tokens, padded = CASES[case]
     reference = save_decoder(tmp_path, "gpt2", **changes)
@@ -176,8 +176,7 @@ def test_token_types_are_refused(family: str, tmp_path: Path) -> None:
     net = network(read_checkpoint(tmp_path).manifest)
     inputs = {"input_ids": words(1, 4), "token_type_ids": torch.zeros(1, 4, dtype=torch.int64)}
     with pytest.raises(InputError, match="token_type_ids: this model has no token types"):
-        request = net.request("logits", inputs)
-        net.client_inputs(request, net.input_specs(request, 0), inputs, {})
+        client_inputs(net, net.request("logits", inputs), inputs)
 
 
 @pytest.mark.parametrize(
@@ -204,5 +203,4 @@ def test_a_prompt_with_padding_after_its_start_is_refused(row: list[int], family
     net = network(read_checkpoint(tmp_path).manifest)
     inputs = {"input_ids": words(2, 4), "attention_mask": torch.tensor([[1, 1, 1, 1], row])}
     with pytest.raises(InputError, match=r"attention_mask row 1: a prompt to go on from is padded at its start alone"):
-        request = net.request("next_logits", inputs, steps=2)
-        net.client_inputs(request, net.input_specs(request, 0), inputs, {})
+        client_inputs(net, net.request("next_logits", inputs, steps=2), inputs)
