@@ -23,7 +23,7 @@ from secure.models.contract.deferred import computed
 from secure.models.contract.labels import LABELS_NAME, parse_labels, write_labels
 from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from secure.models.contract.rehearsal import Rehearsal, rehearse
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.models.families.registry import architecture
 from secure.models.storage.capacity import check_disk, file_specs
 from secure.protocols.core.errors import BoundError, CheckpointError
@@ -215,7 +215,7 @@ def write_split(
         check_disk(manifest, out_dir)
         digests = _write_shares(manifest, checkpoint.tensors, out_dir)
         if checkpoint.embeddings:
-            specs = {name: TensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
+            specs = {name: FileTensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
             with TensorFile(out_dir / CLIENT_NAME, specs) as tables:
                 for name in specs:
                     tables.write(name, checkpoint.embeddings[name])
@@ -245,7 +245,7 @@ def _write_shares(manifest: Manifest, tensors: Mapping[str, Tensor], out_dir: Pa
         ]
 
         def write(number: int, name: str, tensor: Tensor) -> None:
-            """In a function of its own, so that nothing of a tensor is left when the next one is read."""
+            """Write one tensor. It is a function so that nothing of a tensor is left when the next one is read."""
             # Where a role holds several shares of a tensor, they lie whole, one behind the other, in its file.
             for part_number, part in enumerate((tensor,) if manifest.parts else _parts(tensor)):
                 for file, held in zip(files, share(number, part_number, part), strict=True):

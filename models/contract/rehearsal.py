@@ -28,7 +28,7 @@ from secure.protocols.functions.softmax import MASKED
 from secure.protocols.masked.gates.piecewise import piecewise
 
 _MOST_SPREAD = -MASKED - 16
-"""Of a row of scores. A masked one may be so far above the largest that counts, and gets probability zero still."""
+"""How far a masked score may be above the largest one that counts, and get probability zero still."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,9 @@ def rehearse(net: Network, tensors: Mapping[str, Tensor], inputs: Inputs) -> Reh
     """The whole model on some inputs. net: with private weights; tensors: the model's, by name."""
     protocol = Rehearsal(net.manifest.policy)
     request = net.request(net.whole_output, inputs)
-    elements = net.client_inputs(request, inputs, {})
-    secrets = {
-        name: protocol.input(elements[name], spec.shape, spec.fraction_bits)
-        for name, spec in net.input_specs(request, 0).items()
-    }
+    specs = net.input_specs(request, 0)
+    elements = net.client_inputs(request, inputs, {}, specs)
+    secrets = {name: protocol.input(elements[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
     net.forward(protocol, _Weights(protocol, tensors, net.manifest.parameters), request, secrets)
     return protocol
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from secure.models.contract.manifest import Manifest, ParameterSpec
-from secure.models.contract.tensor_file import TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec
 from secure.models.storage.weight_file import BLOCK_BYTES, FEWEST_BUFFERS, Room
 from secure.protocols.core import ring
 from secure.protocols.core.errors import CheckpointError
@@ -20,10 +20,10 @@ _PART_AHEAD = 4  # one byte in so many of the memory for matrices is for those t
 _MOST_AHEAD_BYTES = 1 << 30  # a second's reading
 
 
-def file_specs(manifest: Manifest, role: str) -> dict[str, TensorSpec]:
+def file_specs(manifest: Manifest, role: str) -> dict[str, FileTensorSpec]:
     """Shapes and types of tensors in a computing role's share file."""
     return {
-        name: TensorSpec(
+        name: FileTensorSpec(
             (*manifest.parts, *spec.shape), torch.int32 if spec.bits <= ring.HALF_WORD_BITS else torch.int64
         )
         for name, spec in manifest.held_by(role).items()
@@ -31,7 +31,7 @@ def file_specs(manifest: Manifest, role: str) -> dict[str, TensorSpec]:
 
 
 def share_bytes(manifest: Manifest, role: str) -> int:
-    """Of the tensors in a party's share file."""
+    """Bytes of the tensors in a party's share file."""
     return sum(spec.size_bytes for spec in file_specs(manifest, role).values())
 
 

@@ -99,7 +99,7 @@ class ModelEngine(Engine):
         return model, meter.snapshot()
 
     def _weight_file(self, manifest: Manifest, role: str, share: Path | None) -> WeightFile | None:
-        """For the weights that do not fit in memory. Raises CheckpointError when there is no room for them, either."""
+        """A file for the weights that memory does not hold. Raises CheckpointError when it has no room, either."""
         uploaded = share.stat().st_size if share is not None and share.parent == memory.UPLOADS else 0
         free, few_rows = memory.free_bytes(self._memory_bytes, uploaded), program.network(manifest).few_rows
         if free is None:

@@ -21,7 +21,7 @@ def kept_bytes(parameter: Parameter, role: str, visibility: Visibility, *, digit
     """What a party keeps of it."""
     elements = math.prod(parameter.shape)
     if not parameter.is_matrix:
-        # As much as two parties and a dealer keep of a vector, which is more than two shares.
+        # This is as much as two parties and a dealer keep of a vector, which is more than two shares.
         return _WORD_BYTES * elements * (3 if parameter.opened else 1)
     # A share and an opened form at two parties; at the third, which helps, a mask.
     return _WORD_BYTES * elements * (1 if visibility is Visibility.PUBLIC else 2)

@@ -120,7 +120,7 @@ class Report:
         return grouped((replace(row, layer="") for row in self.rows), lambda row: ("", row.op))
 
     def to_json(self) -> str:
-        """The report as text for programs. `from_json` is the inverse; `schema` changes when a field does."""
+        """The report for programs. `from_json` is the inverse; `schema` changes when a field does."""
         value = {
             "schema": SCHEMA,
             "seconds": self.seconds,

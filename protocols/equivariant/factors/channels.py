@@ -38,5 +38,5 @@ def image(key: Key, size: int) -> Action:
 
 
 def image_order(key: Key, size: int) -> Permutation:
-    """The same as a permutation."""
+    """The order of an image's channels, as a permutation."""
     return Permutation(key.stream("channels", "image").permutation(size))

@@ -16,7 +16,7 @@ def multiply(
 
 
 def matmul(masked: Masked, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-    """As `multiply`."""
+    """One opening of the product of matrices, which its truncation uses."""
     return _product(masked, Bilinear.MATRIX, x, y, fraction_bits)
 
 
@@ -39,7 +39,7 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     scale = x.fraction_bits + gain.fraction_bits
     needed = masked.policy.product_bits(scale)
     pair, other, share = masked.factors(x, gain, needed)
-    # In no larger ring than it takes: what is dealt, or opened, is as long as that.
+    # No larger ring than it takes: what is dealt, or opened, is as long as that.
     low = pair.low_part(needed, at_dealer=masked.at_dealer)
     opened = OpenedProduct(Bilinear.ELEMENTWISE, low, other, share)
     return masked.opened(opened, opened.bits, scale, scale, unopened=ProductShare(low, other, share))
