@@ -13,9 +13,9 @@ from torch import Tensor
 from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.sharing.three_parts import splitter
 from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.seeds import PartySeeds
-from secure.protocols.replicated.sharing import splitter
 from tests.in_process import POLICY, RoleFailure, RoleProgram, closing
 
 PARTIES = ("p0", "p1", "p2")

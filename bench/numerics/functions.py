@@ -12,8 +12,8 @@ from bench.numerics import parties
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions import exp, gelu, layernorm, puma, silu, softmax
+from secure.protocols.masked.sharing.three_parts import splitter
 from secure.protocols.replicated.protocol import ReplicatedParty
-from secure.protocols.replicated.sharing import splitter
 
 _COUNT = 1 << 14
 _WIDTH = 128

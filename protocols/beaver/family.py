@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from secure.protocols.beaver import footprint, sharing
+from secure.protocols.beaver import footprint
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
+from secure.protocols.masked.sharing import two_parts
 
 BEAVER = Family(
     name="beaver",
@@ -13,11 +14,11 @@ BEAVER = Family(
     weights=(Visibility.PRIVATE, Visibility.PUBLIC, Visibility.SERVER),
     on_cards=True,
     parts=(),
-    share=sharing.share,
-    open_payload=sharing.open_payload,
-    pack_shares=sharing.pack_shares,
-    reconstruct=lambda payloads, specs: sharing.reconstruct(payloads[0], payloads[1], specs),
-    splitter=sharing.splitter,
+    share=two_parts.share,
+    open_payload=two_parts.open_payload,
+    pack_shares=two_parts.pack_shares,
+    reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
+    splitter=two_parts.splitter,
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

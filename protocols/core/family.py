@@ -32,7 +32,7 @@ class Family:
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
-    share, open_payload, pack_shares, reconstruct: the client's input and output, as in the families' `sharing`.
+    share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
     splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
     kept_bytes: what loading leaves. loading_bytes: what it takes for one parameter, at most.
     """

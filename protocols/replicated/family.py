@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
-from secure.protocols.replicated import footprint, sharing
+from secure.protocols.masked.sharing import three_parts
+from secure.protocols.replicated import footprint
 
 REPLICATED = Family(
     name="replicated",
@@ -13,11 +14,11 @@ REPLICATED = Family(
     weights=(Visibility.PRIVATE, Visibility.PUBLIC),
     on_cards=False,
     parts=(2,),
-    share=sharing.share,
-    open_payload=sharing.open_payload,
-    pack_shares=sharing.pack_shares,
-    reconstruct=sharing.reconstruct,
-    splitter=sharing.splitter,
+    share=three_parts.share,
+    open_payload=three_parts.open_payload,
+    pack_shares=three_parts.pack_shares,
+    reconstruct=three_parts.reconstruct,
+    splitter=three_parts.splitter,
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

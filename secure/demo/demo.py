@@ -26,8 +26,8 @@ from secure.models.contract.request import Request
 from secure.models.program import network
 from secure.parties.client.client import Prediction
 from secure.parties.client.run import Progress
-from secure.protocols.beaver.sharing import open_payload, pack_shares
 from secure.protocols.core.errors import CheckpointError
+from secure.protocols.masked.sharing.two_parts import open_payload, pack_shares
 from secure.tokens import load_tokenizer, pad, tokenize
 
 LEAST_COSINE = 0.999

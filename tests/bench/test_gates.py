@@ -22,8 +22,8 @@ def test_results_have_the_elements_that_were_asked_for() -> None:
     for name in gate_names():
         shapes = shapes_of(name, 64)
         assert math.prod(shapes[0]) == 64, name
-    assert shapes_of("Product matrix", 64) == ((8, 8), (8, 8))
-    assert shapes_of("Product elementwise", 64) == ((64,), (64,))
+    assert shapes_of("OpenedProduct matrix", 64) == ((8, 8), (8, 8))
+    assert shapes_of("OpenedProduct elementwise", 64) == ((64,), (64,))
 
 
 @pytest.mark.parametrize("name", gate_names())

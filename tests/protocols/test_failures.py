@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from secure.protocols.beaver import sharing
 from secure.protocols.beaver.protocol import BeaverParty, BeaverProtocol
 from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core.channel import FaultyChannel, queue_channels
@@ -22,6 +21,7 @@ from secure.protocols.functions import compare, gelu, layernorm, reciprocal_and_
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise, piecewise
 from secure.protocols.masked.gates.triple_product import multiply_three
+from secure.protocols.masked.sharing import two_parts
 from tests.families import FAMILIES, REPLICATED
 from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 
@@ -188,24 +188,24 @@ TENSORS = {"x": torch.arange(6).reshape(2, 3) - 3, "y": torch.tensor([0, 1, -1, 
 
 
 def test_sharing_round_trip() -> None:
-    payloads = sharing.share(TENSORS, SPECS)
-    opened = [sharing.open_payload(i, payload, SPECS) for i, payload in enumerate(payloads)]
-    back = sharing.reconstruct(*(sharing.pack_shares(shares, SPECS) for shares in opened), SPECS)
+    payloads = two_parts.share(TENSORS, SPECS)
+    opened = [two_parts.open_payload(i, payload, SPECS) for i, payload in enumerate(payloads)]
+    back = two_parts.reconstruct(*(two_parts.pack_shares(shares, SPECS) for shares in opened), SPECS)
     assert back.keys() == TENSORS.keys()
     assert all(torch.equal(back[name], TENSORS[name]) for name in TENSORS)
 
 
 def test_sharing_refuses_what_does_not_fit() -> None:
     with pytest.raises(ProtocolError, match=r"inputs are \['x'\], due are \['x', 'y'\]"):
-        sharing.share({"x": TENSORS["x"]}, SPECS)
+        two_parts.share({"x": TENSORS["x"]}, SPECS)
     with pytest.raises(ProtocolError, match="'x' has shape"):
-        sharing.share({**TENSORS, "x": TENSORS["x"].T}, SPECS)
-    first, second = sharing.share(TENSORS, SPECS)
+        two_parts.share({**TENSORS, "x": TENSORS["x"].T}, SPECS)
+    first, second = two_parts.share(TENSORS, SPECS)
     for index, payload in ((0, first[:-1]), (1, second + b"\0"), (0, second), (1, first)):
         with pytest.raises(ProtocolError, match="bytes, due are"):
-            sharing.open_payload(index, payload, SPECS)
+            two_parts.open_payload(index, payload, SPECS)
     with pytest.raises(ProtocolError, match="bytes, due are"):
-        sharing.reconstruct(second, second[:-1], SPECS)
+        two_parts.reconstruct(second, second[:-1], SPECS)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from secure.protocols.beaver import sharing
 from secure.protocols.beaver.protocol import BeaverParty, BeaverProtocol
 from secure.protocols.core import ring
 from secure.protocols.core.channel import queue_channels
@@ -27,6 +26,7 @@ from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.product import OpenedProduct
 from secure.protocols.masked.gates.triple_product import multiply_three
+from secure.protocols.masked.sharing import two_parts
 from tests.families import FAMILIES
 from tests.in_process import BEAVER, EXACT, POLICY, ROLES, Family, SendOnly, run_roles, secure
 from tests.protocols.gates import GATES, Build, Shape
@@ -319,11 +319,11 @@ def test_revealed_shares_are_uniform_each(last: str) -> None:
 def test_client_payloads_are_uniform_each() -> None:
     specs = {"x": SecretSpec((ENOUGH_BYTES,), 16), "one_hot": SecretSpec((7, 1001), 0, bits=32)}
     tensors = {name: torch.zeros(spec.shape, dtype=torch.int64) for name, spec in specs.items()}
-    seed, corrections = sharing.share(tensors, specs)
+    seed, corrections = two_parts.share(tensors, specs)
     assert_uniform(corrections[-8 * ENOUGH_BYTES :], 8, "p1's payload")
-    again_seed, again = sharing.share(tensors, specs)
+    again_seed, again = two_parts.share(tensors, specs)
     assert len(seed) == 16 and seed != again_seed and corrections != again
-    assert len(corrections) == sharing.payload_bytes(specs) == 8 * ENOUGH_BYTES + 4 * 7007
+    assert len(corrections) == two_parts.payload_bytes(specs) == 8 * ENOUGH_BYTES + 4 * 7007
 
 
 def test_what_is_revealed_says_nothing_beyond_the_ring() -> None:

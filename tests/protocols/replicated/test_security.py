@@ -15,7 +15,8 @@ from secure.protocols.core.prg import Prg
 from secure.protocols.core.primitives import square_sum
 from secure.protocols.core.secret import Protocol, SecretSpec
 from secure.protocols.masked.gates.exponential import exp2_negative
-from secure.protocols.replicated import sharing
+from secure.protocols.masked.sharing import three_parts
+from secure.protocols.masked.sharing.payloads import payload_bytes
 from secure.protocols.replicated.secret import ReplicatedSecret
 from tests.families import REPLICATED
 from tests.in_process import EXACT, POLICY, secure
@@ -117,49 +118,53 @@ def test_revealed_parts_are_fresh() -> None:
 def test_client_payloads_are_uniform_each() -> None:
     specs = {"x": SecretSpec((ENOUGH_BYTES,), 16), "one_hot": SecretSpec((7, 1001), 0, bits=32)}
     tensors = {name: torch.zeros(spec.shape, dtype=torch.int64) for name, spec in specs.items()}
-    first, second, third = sharing.share(tensors, specs)
+    first, second, third = three_parts.share(tensors, specs)
     assert len(first) == 32 and first[16:] == second[:16] and first[:16] == third[-16:] and first[:16] != first[16:]
     assert second[16:] == third[:-16]
     assert_uniform(second[-8 * ENOUGH_BYTES :], 8, "the last part")
-    assert [len(p) for p in (first, second, third)] == [sharing.input_bytes(i, specs) for i in range(3)]
+    assert [len(p) for p in (first, second, third)] == [three_parts.input_bytes(i, specs) for i in range(3)]
 
 
 def test_sharing_round_trip() -> None:
-    opened = [sharing.open_payload(i, payload, SPECS) for i, payload in enumerate(sharing.share(TENSORS, SPECS))]
-    back = sharing.reconstruct([sharing.pack_shares(shares, SPECS) for shares in opened], SPECS)
+    opened = [
+        three_parts.open_payload(i, payload, SPECS) for i, payload in enumerate(three_parts.share(TENSORS, SPECS))
+    ]
+    back = three_parts.reconstruct([three_parts.pack_shares(shares, SPECS) for shares in opened], SPECS)
     assert back.keys() == TENSORS.keys()
     assert all(torch.equal(back[name], TENSORS[name]) for name in TENSORS)
 
 
 def test_a_share_that_differs_is_noticed() -> None:
     """The redundant third: whatever one party changes, the other one that holds the same part did not."""
-    opened = [sharing.open_payload(i, payload, SPECS) for i, payload in enumerate(sharing.share(TENSORS, SPECS))]
-    payloads = [bytearray(sharing.pack_shares(shares, SPECS)) for shares in opened]
+    opened = [
+        three_parts.open_payload(i, payload, SPECS) for i, payload in enumerate(three_parts.share(TENSORS, SPECS))
+    ]
+    payloads = [bytearray(three_parts.pack_shares(shares, SPECS)) for shares in opened]
     for index in range(3):
         for position in (0, len(payloads[index]) - 1):
             payloads[index][position] ^= 1
             with pytest.raises(ProtocolError, match="sent different shares"):
-                sharing.reconstruct(payloads, SPECS)
+                three_parts.reconstruct(payloads, SPECS)
             payloads[index][position] ^= 1
-    sharing.reconstruct(payloads, SPECS)
+    three_parts.reconstruct(payloads, SPECS)
 
 
 def test_sharing_refuses_what_does_not_fit() -> None:
     with pytest.raises(ProtocolError, match=r"inputs are \['x'\], due are \['x', 'y'\]"):
-        sharing.share({"x": TENSORS["x"]}, SPECS)
+        three_parts.share({"x": TENSORS["x"]}, SPECS)
     with pytest.raises(ProtocolError, match="'x' has shape"):
-        sharing.share({**TENSORS, "x": TENSORS["x"].T}, SPECS)
-    payloads = sharing.share(TENSORS, SPECS)
+        three_parts.share({**TENSORS, "x": TENSORS["x"].T}, SPECS)
+    payloads = three_parts.share(TENSORS, SPECS)
     for index in range(3):
         with pytest.raises(ProtocolError, match="bytes, due are"):
-            sharing.open_payload(index, payloads[index][:-1], SPECS)
+            three_parts.open_payload(index, payloads[index][:-1], SPECS)
     with pytest.raises(ProtocolError, match="p1's share of the output has"):
-        due = 2 * sharing.part_bytes(SPECS)
-        sharing.reconstruct([bytes(due), bytes(due - 1), bytes(due)], SPECS)
+        due = 2 * payload_bytes(SPECS)
+        three_parts.reconstruct([bytes(due), bytes(due - 1), bytes(due)], SPECS)
 
 
 def test_model_shares_are_uniform_and_add_up() -> None:
-    split, weights = sharing.splitter(), torch.full((ENOUGH_BYTES,), 7)
+    split, weights = three_parts.splitter(), torch.full((ENOUGH_BYTES,), 7)
     given = split(0, 0, weights)
     for share in (share for held in given for share in held):
         assert_uniform(share.numpy().tobytes(), share.element_size(), "part")

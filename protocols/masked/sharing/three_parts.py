@@ -6,7 +6,6 @@ and x_{i+1}: P0 both seeds, P1 the second seed and x_2, P2 x_2 and the first see
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,6 +17,14 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import SEED_BYTES, Prg
 from secure.protocols.core.secret import SecretSpec
 from secure.protocols.core.transfer import CPU
+from secure.protocols.masked.sharing.payloads import (
+    check_names,
+    check_size,
+    expand,
+    pack_difference,
+    payload_bytes,
+    unpack,
+)
 
 _SESSION = b"client input, part "
 _PARTIES = 3
@@ -25,16 +32,10 @@ _PARTIES = 3
 
 def share(tensors: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -> tuple[bytes, bytes, bytes]:
     """Payloads for P0, P1 and P2. Shapes: int64 as in `specs`. Raises ProtocolError when names or shapes differ."""
-    if set(tensors) != set(specs):
-        raise ProtocolError(f"inputs are {sorted(tensors)}, due are {sorted(specs)}")
+    check_names(tensors, specs)
     seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
-    first, second = (_expand(seed, part, specs) for part, seed in enumerate(seeds))
-    rest = []
-    for name in sorted(specs):
-        if tuple(tensors[name].shape) != specs[name].shape:
-            raise ProtocolError(f"input {name!r} has shape {tuple(tensors[name].shape)}, due is {specs[name].shape}")
-        rest.append(ring.pack_difference(tensors[name], first[name].add_(second[name]), specs[name].bits))
-    packed = torch.cat(rest).numpy().tobytes()
+    first, second = (_part(seed, part, specs) for part, seed in enumerate(seeds))
+    packed = pack_difference(tensors, {name: first[name].add_(second[name]) for name in specs}, specs)
     return seeds[0] + seeds[1], seeds[1] + packed, packed + seeds[0]
 
 
@@ -43,16 +44,14 @@ def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, Se
 
     Raises ProtocolError when the payload has another size.
     """
-    expected = input_bytes(index, specs)
-    if len(payload) != expected:
-        raise ProtocolError(f"the client's payload has {len(payload)} bytes, due are {expected}")
+    check_size(payload, input_bytes(index, specs))
     raw = memoryview(payload)
     if index == 0:
-        parts = _expand(bytes(raw[:SEED_BYTES]), 0, specs), _expand(bytes(raw[SEED_BYTES:]), 1, specs)
+        parts = _part(bytes(raw[:SEED_BYTES]), 0, specs), _part(bytes(raw[SEED_BYTES:]), 1, specs)
     elif index == 1:
-        parts = _expand(bytes(raw[:SEED_BYTES]), 1, specs), _unpack(raw[SEED_BYTES:], specs)
+        parts = _part(bytes(raw[:SEED_BYTES]), 1, specs), unpack(raw[SEED_BYTES:], specs)
     else:
-        parts = _unpack(raw[:-SEED_BYTES], specs), _expand(bytes(raw[-SEED_BYTES:]), 0, specs)
+        parts = unpack(raw[:-SEED_BYTES], specs), _part(bytes(raw[-SEED_BYTES:]), 0, specs)
     return {name: torch.stack([part[name] for part in parts]) for name in specs}
 
 
@@ -79,7 +78,7 @@ def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, Secr
 
     Every part comes from two parties. Raises ProtocolError where they disagree: one of them computed something else.
     """
-    due = 2 * part_bytes(specs)
+    due = 2 * payload_bytes(specs)
     for index, payload in enumerate(payloads):
         if len(payload) != due:
             raise ProtocolError(f"p{index}'s share of the output has {len(payload)} bytes, due are {due}")
@@ -88,29 +87,14 @@ def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, Secr
         after = (index + 1) % _PARTIES
         if halves[index][1] != halves[after][0]:
             raise ProtocolError(f"p{index} and p{after} sent different shares of the output where they must be equal")
-    own = [_unpack(half[0], specs) for half in halves]
+    own = [unpack(half[0], specs) for half in halves]
     return {name: ring.signed(own[0][name] + own[1][name] + own[2][name], specs[name].bits) for name in specs}
-
-
-def part_bytes(specs: Mapping[str, SecretSpec]) -> int:
-    """Size of one part of everything."""
-    return sum(math.prod(spec.shape) * ring.element_bytes(spec.bits) for spec in specs.values())
 
 
 def input_bytes(index: int, specs: Mapping[str, SecretSpec]) -> int:
     """Size of a party's input payload."""
-    return 2 * SEED_BYTES if index == 0 else SEED_BYTES + part_bytes(specs)
+    return 2 * SEED_BYTES if index == 0 else SEED_BYTES + payload_bytes(specs)
 
 
-def _expand(seed: bytes, part: int, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
-    generator = Prg(seed, _SESSION + bytes([part]))
-    return {name: generator.words(i, 0, specs[name].shape, CPU) for i, name in enumerate(sorted(specs))}
-
-
-def _unpack(payload: memoryview, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
-    found, start = {}, 0
-    for name in sorted(specs):
-        count = math.prod(specs[name].shape) * ring.element_bytes(specs[name].bits)
-        found[name] = ring.unpack(payload[start : start + count], specs[name].shape, specs[name].bits)
-        start += count
-    return found
+def _part(seed: bytes, part: int, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
+    return expand(seed, _SESSION + bytes([part]), specs)
