@@ -53,7 +53,7 @@ class DeferredTensor(Tensor):
             raise ProtocolError(f"{name} would change what others see of a deferred tensor; make a new one")
         with torch._C.DisableTorchFunctionSubclass():
             found = func(*_each(args, _shape_of), **_each(kwargs, _shape_of))
-        # As they are now: a later change in place is not for this result.
+        # The arguments count as they are now: a later change in place is not for this result.
         recipes, named = _each(args, _recipe), _each(kwargs, _recipe)
 
         def compute() -> Any:
@@ -94,7 +94,7 @@ def _item(compute: Callable[[], Any], index: int) -> Callable[[], Tensor]:
 
 
 def _shape_of(x: Any) -> Any:
-    """The same tensor without values: on the meta device."""
+    """A deferred tensor without values, on the meta device; all else as it is."""
     if isinstance(x, DeferredTensor):
         return x.as_subclass(Tensor)
     return x.to("meta") if isinstance(x, Tensor) else x

@@ -180,7 +180,7 @@ class LlamaArchitecture(Architecture):
 
     def stream_exponent(self, config: LlamaConfig, norms: Sequence[NormInput], value_bits: int) -> int:
         if config.head_norms:
-            # Of three norms in a layer, the second one is that of heads, which does not see the stream.
+            # A layer has three norms, and the second one is that of heads, which does not see the stream.
             norms = [norm for number, norm in enumerate(norms) if number % 3 != 1]
         return stream_range(norms, config.width).exponent(value_bits)
 

@@ -13,7 +13,7 @@ from secure.models.layers.rope import parse_rope
 from secure.protocols.core.errors import CheckpointError
 
 Windows = tuple[int | None, ...]
-"""Of every layer: how many tokens a query sees, itself among them; None where it sees all before it."""
+"""How many tokens a query of each layer sees, itself among them; None where it sees all before it."""
 
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -89,7 +89,7 @@ class LlamaConfig:
 
     @property
     def products(self) -> dict[str, JoinedProduct]:
-        """Of one layer, by our names."""
+        """The products of one layer, by our names."""
         queries, keys, gated = self.heads * self.head_width, self.groups * self.head_width, (self.inner,) * 2
         heads, ways = tuple(f"self_attn.{x}_proj" for x in "qkv"), ("mlp.gate_proj", "mlp.up_proj")
         output, down = ("self_attn.o_proj",), ("mlp.down_proj",)

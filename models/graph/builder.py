@@ -159,5 +159,5 @@ def plain_name(name: str) -> str:
 
 
 def specs_of(parameters: dict[str, tuple[Kind, Tensor]], fraction_bits: int) -> dict[str, ParameterSpec]:
-    """As a manifest has them."""
+    """The parameters as a manifest describes them."""
     return {name: ParameterSpec(tuple(t.shape), kind, fraction_bits) for name, (kind, t) in parameters.items()}

@@ -120,7 +120,7 @@ def _outputs(module: torch.nn.Module, examples: Sequence[Tensor]) -> tuple[list[
 
 
 def _export(module: torch.nn.Module, examples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """In ATen operators, without what torch.export warns about its own parts."""
+    """The module in ATen operators, without what torch.export warns about its own parts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

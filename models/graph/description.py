@@ -101,7 +101,7 @@ class Graph:
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Of all values."""
+        """The shapes of all values."""
         by_name = {given.name: given.shape for given in self.inputs}
         embedded = [(*by_name[e.input], e.width) for e in self.embeddings]
         return (*(given.shape for given in self.reals), *embedded, *(node.shape for node in self.nodes))

@@ -19,7 +19,7 @@ from secure.protocols.core.errors import UnsupportedOperator
 
 
 def _pair(x: int | Sequence[int]) -> tuple[int, int]:
-    """For height and width; of a sequence there is width alone."""
+    """One number for height and one for width; a sequence has width alone."""
     if isinstance(x, int):
         return x, x
     return (int(x[0]), int(x[-1])) if len(x) == 2 else (int(x[0]),) * 2
@@ -37,7 +37,7 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Value:
-    """Of sequences or images. Shapes: [B, C, L] or [B, C, H, W], weight [N, C/G, kernel] -> [B, N, ...]."""
+    """Sequences or images convolved. Shapes: [B, C, L] or [B, C, H, W], weight [N, C/G, kernel] -> [B, N, ...]."""
     if transposed or not isinstance(weight, Tensor) or isinstance(bias, Value) or weight.dim() not in (3, 4):
         raise UnsupportedOperator(
             "a transposed or three-dimensional convolution, or one with kernels that are no constants"

@@ -1,4 +1,4 @@
-"""The same elements in another order or shape: linear maps on shares, so nothing is sent."""
+"""Views put elements in another order or shape. They are linear maps on shares, so nothing is sent."""
 
 from __future__ import annotations
 

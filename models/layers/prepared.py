@@ -26,7 +26,7 @@ class PreparedLayers:
         return linear(x, self.factor(f"{name}.weight"), self._bias(name), residual=residual, wide=wide)
 
     def logits(self, name: str, x: Secret) -> Secret:
-        """The same as an output for the client, not truncated: as many fraction bits as both factors together."""
+        """The layer as an output for the client, not truncated: it has the fraction bits of both factors together."""
         return linear(x, self.factor(f"{name}.weight"), self._bias(name), truncated=False)
 
     def norm(self, name: str, x: Secret, *, zero_mean: bool = False) -> Secret:

@@ -92,7 +92,7 @@ def _cancel_all(links: list[Link]) -> None:
 
 
 @dataclass
-class Offer:
+class OfferedStream:
     """A stream that a peer opened for a session which this role may not have heard of yet."""
 
     link: Link
@@ -108,7 +108,7 @@ class Registry:
         self._max_sessions = max_sessions
         self._used: set[tuple[str, str]] = set()
         self._running = 0
-        self._offers: dict[tuple[str, str], Offer] = {}
+        self._offers: dict[tuple[str, str], OfferedStream] = {}
         self._changed = threading.Condition()
 
     def begin(self, session_id: str) -> None:
@@ -139,7 +139,7 @@ class Registry:
 
     def offer(self, stream: str, link: Link, hello: Hello, seconds: float) -> bool:
         """Hold a peer's stream until its session claims it; False when none did within `seconds`."""
-        offer = Offer(link, hello, threading.Event())
+        offer = OfferedStream(link, hello, threading.Event())
         key = (hello.session, stream)
         with self._changed:
             self._use(hello.session, stream)
@@ -150,7 +150,7 @@ class Registry:
         with self._changed:
             return self._offers.pop(key, None) is None
 
-    def claim(self, session: Session, stream: str, seconds: float) -> Offer | None:
+    def claim(self, session: Session, stream: str, seconds: float) -> OfferedStream | None:
         """The stream that a peer opened for `session`, waiting for it; None when it did not come within `seconds`."""
         key = (session.id, stream)
         session.on_failed = self._wake

@@ -41,7 +41,7 @@ def check_free(who: str, address: str) -> None:
     for family, kind, _, _, where in found:
         try:
             with socket.socket(family, kind) as probe:
-                # As gRPC does: connections that ended just now do not keep a port.
+                # gRPC asks for the same: connections that ended just now do not keep a port.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(where)
         except OSError as error:

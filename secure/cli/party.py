@@ -26,7 +26,12 @@ def party(
     memory_gb: MemoryOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Run one party in this process, until SIGTERM or Ctrl-C."""
+    """Run one party in this process, until SIGTERM or Ctrl-C.
+
+    It listens where the file says, at listen or else at address. Where others reach this host by an address that is not
+    its own, as behind NAT or in a container, the file has listen = "0.0.0.0:PORT" beside that address. Options here go
+    before the file's limits and device.
+    """
     given = {"--threads": threads, "--memory-bytes": memory_bytes(memory_gb), "--device": device}
     options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
     end(party_process.main([role, "--config", str(config), *options], model_engine.model_engine))

@@ -33,10 +33,14 @@ def split(
     """Split a checkpoint into one share file for each computing party. Any two together are the model.
 
     Copy p0.safetensors to P0 only, p1.safetensors to P1 only, p2.safetensors, if there is one, to P2 only, and
-    manifest.json to all. With --weights server, p1.safetensors has the weights in the clear and p0.safetensors nothing:
-    P1 is the model's owner.
+    manifest.json to all. The client gets every other file, too: config.json, the tokenizer's and, where there are any,
+    labels.json and client.safetensors. With that folder alone it loads the model.
+
+    With --weights server, p1.safetensors has the weights in the clear and p0.safetensors nothing: P1 is the model's
+    owner.
     """
     manifest = splitting.split(
         checkpoint, out, weights, head=not no_head, protocol=protocol, stream_exponent=stream_exponent
     )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
+    typer.echo("Each party gets its own share file and manifest.json, the client all that is no share file.")

@@ -103,7 +103,7 @@ def run_demo(folder: Path, query: str, console: Console, *, progress: bool | Non
 
 
 class PlainModel:
-    """The same model in the clear, by transformers, at the client."""
+    """The model in the clear, computed by transformers at the client."""
 
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError when the folder has no tokenizer."""

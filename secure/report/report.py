@@ -17,7 +17,7 @@ from rich.console import RenderableType
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
-from secure.report.report_parts import RoleTotals, Row, grouped
+from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_text, cost_table, view
 
 SCHEMA = 1
@@ -31,7 +31,7 @@ class Report:
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     roles: Mapping[str, RoleTotals]
     seconds: float
     load_seconds: float
@@ -47,9 +47,9 @@ class Report:
         keys = dict.fromkeys(key for found in by_role.values() for key in found)
         said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
         rows = tuple(
-            Row.merged(*key, roles["p0"], roles["p1"], roles["dealer"])
+            ReportRow.merged(*key, roles["p0"], roles["p1"], roles["dealer"])
             if "dealer" in roles
-            else Row.merged_of_three(*key, list(roles.values()))
+            else ReportRow.merged_of_three(*key, list(roles.values()))
             for key, roles in said
         )
         totals = {
@@ -111,16 +111,16 @@ class Report:
         """Sent by the computing parties to the client."""
         return sum(self._sent(role, "client") for role in self.computing)
 
-    def by_layer(self) -> tuple[Row, ...]:
+    def by_layer(self) -> tuple[ReportRow, ...]:
         """Every layer once, all its ops together."""
         return grouped((replace(row, op="") for row in self.rows), lambda row: (row.layer, ""))
 
-    def by_op(self) -> tuple[Row, ...]:
+    def by_op(self) -> tuple[ReportRow, ...]:
         """Every op once, over all layers."""
         return grouped((replace(row, layer="") for row in self.rows), lambda row: ("", row.op))
 
     def to_json(self) -> str:
-        """For programs. `from_json` is the inverse; `schema` changes when a field does."""
+        """The report for programs. `from_json` is the inverse; `schema` changes when a field does."""
         value = {
             "schema": SCHEMA,
             "seconds": self.seconds,
@@ -148,7 +148,7 @@ class Report:
             if value["schema"] != SCHEMA:
                 raise InputError(f"the report has schema {value['schema']!r}, this version reads {SCHEMA}")
             return cls(
-                tuple(Row(**row) for row in value["rows"]),
+                tuple(ReportRow(**row) for row in value["rows"]),
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
                 *(value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")),
             )

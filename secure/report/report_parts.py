@@ -11,7 +11,7 @@ MeterRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One op within one layer.
 
     online_bytes: sent by the computing parties to each other. dealer_bytes: sent by the dealer, if there is one.
@@ -29,7 +29,7 @@ class Row:
     dealer_seconds: float
 
     @classmethod
-    def merged(cls, layer: str, op: str, p0: MeterRow, p1: MeterRow, dealer: MeterRow) -> Row:
+    def merged(cls, layer: str, op: str, p0: MeterRow, p1: MeterRow, dealer: MeterRow) -> ReportRow:
         """Put together what the three roles say of one op of one layer; a role that says nothing passes {}."""
         return cls(
             layer,
@@ -43,8 +43,8 @@ class Row:
         )
 
     @classmethod
-    def merged_of_three(cls, layer: str, op: str, rows: Sequence[MeterRow]) -> Row:
-        """The same of three computing parties, who help each other in turn.
+    def merged_of_three(cls, layer: str, op: str, rows: Sequence[MeterRow]) -> ReportRow:
+        """Put together what three computing parties say, who help each other in turn.
 
         Two of them count a gate's rounds, the helper none; what a helper deals counts there and where it arrives.
         """
@@ -62,9 +62,9 @@ class Row:
             dealer_seconds=0.0,
         )
 
-    def plus(self, other: Row) -> Row:
+    def plus(self, other: ReportRow) -> ReportRow:
         """The sum of two rows, under this one's names."""
-        return Row(
+        return ReportRow(
             self.layer,
             self.op,
             self.calls + other.calls,
@@ -99,9 +99,9 @@ class RoleTotals:
         )
 
 
-def grouped(rows: Iterable[Row], key: Callable[[Row], tuple[str, str]]) -> tuple[Row, ...]:
+def grouped(rows: Iterable[ReportRow], key: Callable[[ReportRow], tuple[str, str]]) -> tuple[ReportRow, ...]:
     """Rows of equal key added up, in the order of their first appearance."""
-    groups: dict[tuple[str, str], Row] = {}
+    groups: dict[tuple[str, str], ReportRow] = {}
     for row in rows:
         place = key(row)
         groups[place] = groups[place].plus(row) if place in groups else row

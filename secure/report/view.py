@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from secure.models.storage.capacity import human_bytes
-from secure.report.report_parts import Row
+from secure.report.report_parts import ReportRow
 
 _NOTE = (
     "online: payload bytes sent by P0 plus by P1. dealer: payload bytes sent by the dealer, 16-byte seeds included in "
@@ -28,7 +28,7 @@ def view(summary: Mapping[str, str], tables: Sequence[RenderableType]) -> Render
     return Group(grid, Text(), *tables, Text(_NOTE, style="dim"))
 
 
-def cost_table(title: str, rows: Sequence[tuple[str, Row]]) -> Table:
+def cost_table(title: str, rows: Sequence[tuple[str, ReportRow]]) -> Table:
     """One line for each named row, and their sum."""
     table = Table(title=title, title_justify="left", show_footer=True, title_style="bold", box=box.SIMPLE)
     table.add_column("", footer="total", no_wrap=True)
@@ -49,7 +49,7 @@ def as_text(report: RenderableType, width: int) -> str:
     return captured.get().rstrip()
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ReportRow) -> tuple[str, ...]:
     return (
         f"{row.calls}",
         f"{row.rounds}",
@@ -60,8 +60,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _total(rows: Sequence[Row]) -> Row:
-    total = Row("", "", 0, 0, 0, 0, 0.0, 0.0)
+def _total(rows: Sequence[ReportRow]) -> ReportRow:
+    total = ReportRow("", "", 0, 0, 0, 0, 0.0, 0.0)
     for row in rows:
         total = total.plus(row)
     return total

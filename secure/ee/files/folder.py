@@ -62,7 +62,7 @@ def _spec(name: str, found: StoredTensor) -> FileTensorSpec:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """In the form that transformers uses."""
+    """Write a JSON object in the form that transformers uses."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

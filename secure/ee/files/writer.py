@@ -105,7 +105,7 @@ class Writer:
 
 
 def _encrypted(name: str, document: Mapping[str, Any], vocabulary: Vocabulary | None) -> dict[str, Any]:
-    """As `encrypt_config`, with the file's name in its errors."""
+    """What `encrypt_config` makes of a document, with the file's name in its errors."""
     try:
         return encrypt_config(document, vocabulary)
     except CheckpointError as error:

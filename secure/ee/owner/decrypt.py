@@ -77,7 +77,7 @@ def decrypt_checkpoint(
 def rekey_checkpoint(
     folder: Path, key: Key, out: Path, *, progress: Step = no_progress
 ) -> tuple[Key, EncryptionManifest]:
-    """The same encrypted checkpoint under the next vocabulary: embedding, head and ids move, all else is copied.
+    """Move an encrypted checkpoint to the next vocabulary: embedding, head and ids move, all else is copied.
 
     A server that keeps both folders can align them row by row, because rows keep their values: it learns how the two
     vocabularies map to each other, and what it knows of one it knows of the other. This ends the use of an id table
