@@ -78,7 +78,7 @@ FAMILIES: Mapping[str, ModelFamily] = {
     "vit": ModelFamily(VIT, vit.VIT),
     "xlm-roberta": ModelFamily(replace(ROBERTA, stem="XLMRoberta")),
 }
-"""By model_type."""
+"""Every architecture, by the model_type of its config.json."""
 
 
 def architecture(model_type: object) -> Architecture:

@@ -30,7 +30,7 @@ class Indices:
 
 
 @dataclass(eq=False)
-class Step:
+class TracedNode:
     """A node and the line of user code that it comes from."""
 
     operation: Operation
@@ -48,7 +48,7 @@ class GraphBuilder:
         self.private = private
         self.layer = self.line = ""
         self.for_softmax = False
-        self.steps: dict[Value, Step] = {}
+        self.steps: dict[Value, TracedNode] = {}
         self.names: dict[int, str] = {}
         self._inputs: list[Input] = []
         self._reals: list[Value] = []
@@ -78,7 +78,7 @@ class GraphBuilder:
         specs = [tuple(self._parameters[name][1].shape) for name in parameters]
         shape = check_size(operation.shape([value.shape for value in values], specs), type(operation).__name__)
         result = Value(shape)
-        self.steps[result] = Step(operation, values, tuple(parameters), result, self.layer, self.line)
+        self.steps[result] = TracedNode(operation, values, tuple(parameters), result, self.layer, self.line)
         return result
 
     def embed(self, indices: Indices, table: Tensor) -> Value:

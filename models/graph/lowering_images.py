@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from secure.models.graph.arithmetic import Maximum, Sum
-from secure.models.graph.builder import GraphBuilder, Step, Value
+from secure.models.graph.builder import GraphBuilder, TracedNode, Value
 from secure.models.graph.layers import Convolution, LayerNorm, LinearLayer
 from secure.models.graph.lowering import add, multiply, number_times, reshape
 from secure.models.graph.lowering_views import mean
@@ -99,7 +99,7 @@ def _check_constants(*tensors: object) -> None:
         raise UnsupportedOperator("a norm whose gain, offset or statistics depend on the input")
 
 
-def _foldable(b: GraphBuilder, x: Value) -> Step | None:
+def _foldable(b: GraphBuilder, x: Value) -> TracedNode | None:
     """The convolution or linear layer that made x, whose columns are x's channels; of sequences through a reshape."""
     step = b.steps.get(x)
     if step is not None and isinstance(step.operation, Reshape):

@@ -26,6 +26,7 @@ ADAPTED: list[tuple[str, dict[str, Any]]] = [
     ("gpt2", {"target_modules": ["c_attn", "c_fc", "c_proj"], "fan_in_fan_out": True}),
     ("bert sequence", {"target_modules": ["query", "value", "dense"], "modules_to_save": ["classifier"]}),
     ("bert sequence", {"target_modules": ["query"], "modules_to_save": ["LayerNorm", "classifier"]}),
+    ("qwen3", {"target_modules": "all-linear", "modules_to_save": ["q_norm"]}),
 ]
 
 

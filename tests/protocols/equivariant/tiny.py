@@ -70,7 +70,7 @@ _VIT = {
 }
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 2], "num_labels": 5}
 _DEFAULTS: dict[str, dict[str, Any]] = {"gpt2": _GPT2, "bert": _BERT, "vit": _VIT, "resnet": _RESNET}
-"""By model_type; the others are LLaMA's kin."""
+"""What a tiny configuration has, by model_type; all others are LLaMA's kin."""
 
 
 @dataclass(frozen=True)
