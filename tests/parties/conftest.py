@@ -15,8 +15,6 @@ from secure.parties.transport.tls import make_certificates
 from tests.parties.fakes import FakeManifest
 from tests.parties.local import LocalParties
 
-LIMITS = Limits(rendezvous_seconds=1.0, sessions=4)
-
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,10 +31,17 @@ def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(certificates: Path) -> PartiesSettings:
+def rendezvous_seconds() -> float:
+    """How long a party waits for the others, on a busy machine, too. A test in which nobody comes has less."""
+    return 60.0
+
+
+@pytest.fixture
+def settings(certificates: Path, rendezvous_seconds: float) -> PartiesSettings:
     addresses = free_addresses()
+    limits = Limits(rendezvous_seconds=rendezvous_seconds, sessions=4)
     return PartiesSettings(
-        {role: PartySettings(addresses[role], addresses[role]) for role in PARTIES}, certificates, limits=LIMITS
+        {role: PartySettings(addresses[role], addresses[role]) for role in PARTIES}, certificates, limits=limits
     )
 
 

@@ -132,6 +132,7 @@ def test_peers_that_disagree_are_told_at_both_sides(dialer_of: Callable[[str], D
         run.receive()
 
 
+@pytest.mark.parametrize("rendezvous_seconds", [2.0])
 def test_all_roles_must_have_the_same_request(
     client: Client, manifest: FakeManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def test_all_roles_must_have_the_same_request(
         client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(layers=3), (b"", b""))
 
 
+@pytest.mark.parametrize("rendezvous_seconds", [1.0])
 def test_a_stream_that_no_session_claims_is_released(dialer_of: Callable[[str], Dialer]) -> None:
     with pytest.raises(SecureInferenceError, match=r"p1 was not told of this session within 1\.0 s"):
         dialer_of("p0").dial("p1", "Exchange", hello("p0"))

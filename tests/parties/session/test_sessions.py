@@ -193,6 +193,7 @@ def test_an_unloaded_model_has_to_be_loaded_again(
     predict(client, manifest)
 
 
+@pytest.mark.parametrize("rendezvous_seconds", [2.0])
 def test_a_restarted_party_makes_all_load_again(
     client: Client, manifest: FakeManifest, local_parties: LocalParties, shares: dict[str, Path]
 ) -> None:
@@ -312,13 +313,14 @@ def test_more_sessions_than_allowed_are_refused(
         assert all(isinstance(run.exception(), InterruptedError) for run in runs)
 
 
+@pytest.mark.parametrize("rendezvous_seconds", [2.0])
 @pytest.mark.parametrize("role", PARTIES)
 def test_an_unreachable_party_is_named_with_address_and_time(
     client: Client, manifest: FakeManifest, local_parties: LocalParties, role: str
 ) -> None:
     local_parties.stop(role)
     address = local_parties.settings.parties[role].address
-    with pytest.raises(PartyUnreachable, match=rf"{role} at {address} did not answer within 1\.0 s"):
+    with pytest.raises(PartyUnreachable, match=rf"{role} at {address} did not answer within 2\.0 s"):
         predict(client, manifest)
     assert client.health(0.5)[role].startswith("unreachable: ")
 

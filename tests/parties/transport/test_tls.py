@@ -128,6 +128,7 @@ def test_a_certificate_of_another_authority_is_refused(local_parties: LocalParti
     dialer.close()
 
 
+@pytest.mark.parametrize("rendezvous_seconds", [1.0])
 def test_a_server_refuses_callers_of_another_authority(
     local_parties: LocalParties, copy_certificates: Callable[[], Path], other_certificates: Path
 ) -> None:

@@ -32,7 +32,7 @@ from secure.protocols.equivariant.key import Key
 from tests.secure.ee.fakes import Relay
 from tests.secure.ee.tiny import POSITIONS, Tiny
 
-SECONDS = 60.0
+SECONDS = 250.0
 
 
 def run(*arguments: str) -> Exception | None:
