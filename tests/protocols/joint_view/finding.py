@@ -19,7 +19,7 @@ Bits = NDArray[np.uint8]
 """0 or 1. Shapes: [samples, columns]."""
 
 EXTRA = 64
-"""More samples than columns."""
+"""There are so many more samples than columns."""
 _FALSE_ALARM = 2.0**-30
 _WORD_BITS = 64
 _BLOCK = 1024  # columns that are compared with all others at a time

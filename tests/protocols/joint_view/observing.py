@@ -22,7 +22,7 @@ from tests.protocols.joint_view.finding import EXTRA, Bits, leanings, relations
 from tests.protocols.joint_view.views import Setting, View, generator_of, seed_of, uniform
 
 LEAST_SAMPLES = 350
-"""Enough for a bit that is the same as another in three quarters of all runs, unless there are very many."""
+"""So many show a bit that is the same as another in three quarters of all runs, unless there are very many bits."""
 WHOLE_BITS = 256
 MOST_BYTES = 600
 """The longest view of which every byte is looked at."""
@@ -115,7 +115,7 @@ def _bits(data: NDArray[np.uint8], places: NDArray[np.int64]) -> Bits:
 def _columns(lengths: Mapping[str, Sequence[int]], whole_bits: int) -> list[tuple[str, int, int]]:
     """Name, byte and bit of what is looked at, for messages of these lengths one after the other.
 
-    Of a view beyond `MOST_BYTES` it is as many bytes of each sender, drawn at random.
+    A view beyond `MOST_BYTES` is looked at in as many bytes of each sender, drawn at random.
     """
     names = [
         [f"{sender}[{message}] byte {byte}" for message, length in enumerate(sent) for byte in range(length)]

@@ -39,7 +39,7 @@ class Broken(Gate[None]):
         return Cost()
 
     def deal(self, dealer: Dealer) -> None:
-        """Nothing."""
+        """The dealer sends nothing."""
 
 
 class MaskOfTwoValues(Broken):
@@ -175,7 +175,7 @@ ALWAYS: list[tuple[type[Broken], list[Tensor], list[str]]] = [
     (Bare, ODD, bits_of(0, 0, *WORD)),
 ]
 SETTINGS = [pytest.param(BEAVER, 0, id="beaver"), pytest.param(REPLICATED, 2, id="replicated")]
-"""With a receiver that hears from p1."""
+"""Both receivers hear from p1."""
 
 
 def findings(setting: Setting, kind: type[Broken], values: list[Tensor], receiver: int, **options: Any) -> set[str]:

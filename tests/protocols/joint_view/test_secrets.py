@@ -21,9 +21,9 @@ from tests.protocols.joint_view.views import BEAVER, REPLICATED, SESSION, seed_o
 from tests.protocols.replicated_gates import ROWS, Row
 
 ENDS = (-1, (1 << 63) - 1, -(1 << 63), 1, 0x5555555555555555, (1 << 32) - 1)
-"""Values that make many carries, or none."""
+"""These values make many carries, or none."""
 SAMPLES = 512
-"""Enough for a bit that is the same as another in three quarters of all runs."""
+"""So many show a bit that is the same as another in three quarters of all runs."""
 DEFAULT = ("Product-elementwise", "product")
 
 
