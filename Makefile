@@ -9,20 +9,25 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(CURDIR)/$(BIN)
 ROOMS := protocols models parties
+# Tests of one group share what took long to set up, so one worker runs them all.
+WORKERS := -n 2 --dist loadgroup
 # The four folders as they are installed, for tools that follow files.
 LAYOUT := build/package
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto layout install clean distclean
+.PHONY: help demo test test-all check format proto layout install clean distclean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED) ## private semantic search with three processes on this machine
 	$(BIN)/secure demo
 
 test: $(INSTALLED) ## the default test run (without the tests marked slow)
-	$(BIN)/python -m pytest -n 2 $(PYTEST)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST)
+
+test-all: $(INSTALLED) ## every test, the slow ones too
+	$(BIN)/python -m pytest $(WORKERS) -m "slow or not slow" $(PYTEST)
 
 check: $(INSTALLED) layout ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .

@@ -22,7 +22,7 @@ from bench.shapes import DECODERS, SHAPES
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
 from secure.protocols.core.transfer import find_device
-from secure.protocols.families import BEAVER
+from secure.protocols.families import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)
@@ -241,7 +241,7 @@ def _name_of(setting: Setting) -> str:
     """File name of a result: a setting measured again replaces its older result."""
     layers = f"{setting.layers}layers-" if setting.layers else ""
     hidden = f"{setting.hidden}wide-" if setting.hidden else ""
-    protocol = "" if setting.protocol == BEAVER.name else f"{setting.protocol}-"
+    protocol = "" if setting.protocol == DEFAULT.name else f"{setting.protocol}-"
     shape = f"{setting.weights}-{setting.batch}x{setting.tokens}"
     device = "" if setting.device == "cpu" else f"-{setting.device.replace(':', '')}"
     return f"{protocol}{setting.model}-{layers}{hidden}{shape}{device}{_suffix(setting.network)}"

@@ -28,6 +28,7 @@ from secure.models.checkpoint.conversion import read_share
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.contract.request import Request
+from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
 from secure.protocols.core.channel import Channel, Payload
 from secure.protocols.core.cost import Cost, Meter
@@ -35,7 +36,8 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.secret import Protocol
-from secure.protocols.families import BEAVER, REPLICATED, family
+from secure.protocols.families import family
+from secure.protocols.replicated.family import REPLICATED
 from secure.protocols.replicated.protocol import ReplicatedParty
 from tests.families import FAMILIES
 from tests.in_process import GivenSteps

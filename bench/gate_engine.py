@@ -14,11 +14,12 @@ from torch import Tensor
 
 from secure.models.program import ClientSteps
 from secure.parties.config import Limits
-from secure.parties.roles.engine import Digests, Engine, MeterRows, PartyTools, Tools
-from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty, BeaverProtocol
+from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
+from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.transfer import CPU
 from secure.protocols.masked.gates.largest import MOST, Largest
 from tests.protocols.gates import GATES
 
@@ -93,8 +94,9 @@ class GateEngine(Engine):
         assert isinstance(model, FixedPointPolicy)
         client.receive(0)
         meter = Meter()
-        at_dealer = not isinstance(tools, PartyTools)
-        protocol = _protocol(tools, model, meter)
+        at_dealer = tools.index is None
+        protocol = tools.protocol(model, meter, CPU)
+        assert isinstance(protocol, BeaverProtocol)
         with torch.inference_mode():
             shares = [_share(shape, at_dealer) for shape in shapes_of(request.gate, request.elements)]
             run_gate(protocol, request.gate, shares)
@@ -126,9 +128,3 @@ def _name(gate: type[Any], label: str) -> str:
 
 def _share(shape: tuple[int, ...], at_dealer: bool) -> Tensor:
     return torch.full(shape, _VALUE, dtype=torch.int64, device="meta" if at_dealer else "cpu")
-
-
-def _protocol(tools: Tools, policy: FixedPointPolicy, meter: Meter) -> BeaverParty | BeaverDealer:
-    if isinstance(tools, PartyTools):
-        return BeaverParty(tools.role, tools.seed, tools.session, tools.peer, tools.dealer, policy, meter=meter)
-    return BeaverDealer(tools.seeds, tools.session, tools.to_p1, policy, meter=meter)

@@ -33,7 +33,7 @@ from secure.parties.client.client import Client
 from secure.parties.client.conversation import RoleReport
 from secure.parties.client.run import Progress
 from secure.protocols.core.transfer import CPU, find_device
-from secure.protocols.families import BEAVER, family
+from secure.protocols.families import DEFAULT, family
 
 INCLUDES = (
     "three processes and the client on one machine, gRPC with mutual TLS, sharing the input, the dealer's work, "
@@ -65,7 +65,7 @@ class Setting:
     hidden: int | None = None
     network: str = "loopback"
     phases: bool = True
-    protocol: str = BEAVER.name
+    protocol: str = DEFAULT.name
     device: str = CPU.type
 
     @property

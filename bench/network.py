@@ -24,7 +24,7 @@ from secure.parties.config import CALLERS, PARTIES, Measure, settings_toml
 from secure.parties.launcher import Launcher, launch
 from secure.parties.transport.tls import make_certificates
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.families import BEAVER, family
+from secure.protocols.families import DEFAULT, family
 
 TBF_LABEL = "tc tbf in network namespaces: each party's link, each direction"
 CHANNEL_RATE_LABEL = (
@@ -68,7 +68,7 @@ def parties_on(
     *,
     offline_first: bool = False,
     module: str = "secure.parties",
-    protocol: str = BEAVER.name,
+    protocol: str = DEFAULT.name,
     models_dir: Path | None = None,
     memory_bytes: int | None = None,
     device: str | None = None,

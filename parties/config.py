@@ -36,9 +36,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.families import BEAVER, FAMILIES, Family, family
+from secure.protocols.core.family import Family
+from secure.protocols.families import DEFAULT, FAMILIES, family, those_with
 
-PARTIES = BEAVER.roles
+PARTIES = DEFAULT.roles
 """Roles that run a process, by default."""
 CALLERS = ("client", "owner")
 """Roles that ask for sessions."""
@@ -104,7 +105,7 @@ class PartiesSettings:
     models_dir: Path | None = None
     limits: Limits = field(default_factory=Limits)
     measure: Measure = field(default_factory=Measure)
-    protocol: str = BEAVER.name
+    protocol: str = DEFAULT.name
 
     @property
     def family(self) -> Family:
@@ -123,10 +124,10 @@ class PartiesSettings:
         a graphics card where the protocol has none.
         """
         name = given or self.party(role).device
-        if self.family is not BEAVER and name != PartySettings.device:
+        if not self.family.on_cards and name != PartySettings.device:
             raise ConfigurationError(
                 f"{role} is to compute on {name}: the protocol {self.protocol!r} computes on the CPU alone; "
-                f"leave the device out, or choose the protocol {BEAVER.name!r}"
+                f"leave the device out, or choose the protocol {those_with(lambda family: family.on_cards)}"
             )
         return name
 
@@ -162,7 +163,7 @@ class _MeasureLiteral(_Literal):
 
 
 class _SettingsLiteral(_Literal):
-    protocol: str = BEAVER.name
+    protocol: str = DEFAULT.name
     p0: _PartyLiteral
     p1: _PartyLiteral
     p2: _PartyLiteral | None = None
@@ -250,11 +251,11 @@ def settings_toml(
     tls_dir: Path,
     measure: Measure | None = None,
     *,
-    protocol: str = BEAVER.name,
+    protocol: str = DEFAULT.name,
     models_dir: Path | None = None,
 ) -> str:
     """The text of a `parties.toml` with these addresses, folders, and changes for measurements."""
-    lines = [] if protocol == BEAVER.name else [f'protocol = "{protocol}"\n']
+    lines = [] if protocol == DEFAULT.name else [f'protocol = "{protocol}"\n']
     lines += [f'[{role}]\naddress = "{addresses[role]}"\n' for role in family(protocol).roles]
     # A TOML literal string takes the path as it is, backslashes included.
     lines.append(f"[tls]\ndir = '{tls_dir}'\n")

@@ -28,7 +28,7 @@ from secure.parties.transport.ports import check_free, port_in_use
 from secure.parties.transport.tls import make_certificates
 from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, PortInUse, SessionError
 from secure.protocols.core.transfer import find_device
-from secure.protocols.families import BEAVER, family
+from secure.protocols.families import DEFAULT, family
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -54,7 +54,7 @@ def console_log(console: Console | None = None) -> Log:
 def launch(
     config: Path | None = None,
     *,
-    protocol: str = BEAVER.name,
+    protocol: str = DEFAULT.name,
     log: Log | None = None,
     module: str = "secure.parties",
     measure: Measure | None = None,
@@ -117,7 +117,7 @@ class Launcher:
         self,
         config: Path | None = None,
         *,
-        protocol: str = BEAVER.name,
+        protocol: str = DEFAULT.name,
         log: Log | None = None,
         module: str = "secure.parties",
         stop_when_one_ends: bool = True,

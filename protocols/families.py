@@ -1,71 +1,18 @@
-"""The families of secure computation, by name: who computes, and how clients and model owners share with them.
-
-Everything else of a family is behind `Protocol`. A family is one entry here.
-"""
+"""The families of secure computation, by name. A family is a folder, and one entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from torch import Tensor
-
-from secure.protocols.beaver import sharing as beaver
+from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.core.secret import SecretSpec
-from secure.protocols.replicated import sharing as replicated
+from secure.protocols.core.family import Family
+from secure.protocols.replicated.family import REPLICATED
 
-Payload = bytes | memoryview
-Splitter = Callable[[int, int, Tensor], tuple[tuple[Tensor, ...], ...]]
-"""(tensor number, part number, part) -> for each computing role what it keeps of this part, each shaped as the part.
-
-A pair of numbers names one part of one tensor in one sharing, and may be used once."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """One family, as those see it who take no part in the computation.
-
-    computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
-    share, open_payload, pack_shares, reconstruct: the client's input and output, as in the families' `sharing`.
-    splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
-    """
-
-    name: str
-    computing: tuple[str, ...]
-    roles: tuple[str, ...]
-    parts: tuple[int, ...]
-    share: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], tuple[bytes, ...]]
-    open_payload: Callable[[int, Payload, Mapping[str, SecretSpec]], dict[str, Tensor]]
-    pack_shares: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], bytes]
-    reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
-    splitter: Callable[[], Splitter]
-
-
-BEAVER = Family(
-    "beaver",
-    ("p0", "p1"),
-    ("p0", "p1", "dealer"),
-    (),
-    beaver.share,
-    beaver.open_payload,
-    beaver.pack_shares,
-    lambda payloads, specs: beaver.reconstruct(payloads[0], payloads[1], specs),
-    beaver.splitter,
-)
-REPLICATED = Family(
-    "replicated",
-    ("p0", "p1", "p2"),
-    ("p0", "p1", "p2"),
-    (2,),
-    replicated.share,
-    replicated.open_payload,
-    replicated.pack_shares,
-    replicated.reconstruct,
-    replicated.splitter,
-)
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (BEAVER, REPLICATED)})
+DEFAULT = BEAVER
+"""The family where none is named."""
 
 
 def family(name: str) -> Family:
@@ -73,3 +20,8 @@ def family(name: str) -> Family:
     if name not in FAMILIES:
         raise ConfigurationError(f"unknown protocol {name!r}; known are {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def those_with(feature: Callable[[Family], bool]) -> str:
+    """The names of the families that have a feature, for an error that says which ones do."""
+    return " or ".join(repr(each.name) for each in FAMILIES.values() if feature(each))

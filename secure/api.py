@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,20 +17,17 @@ from secure.generation.defaults import GenerationConfig, read_generation_config
 from secure.generation.options import GenerationOptions, GenerationSettings
 from secure.generation.prompts import Kind, pieces, prompt_ids, shown, whole
 from secure.generation.run import Generation
-from secure.loaded_model import ResidentModel, load_model, load_split
-from secure.models.checkpoint.conversion import MANIFEST_NAME, read_checkpoint, read_manifest, write_split
-from secure.models.contract.labels import read_labels
-from secure.models.contract.manifest import GRAPH, Manifest, WeightVisibility
+from secure.loaded_model import ResidentModel
+from secure.loading import Loaded, load_folder
+from secure.models.contract.manifest import WeightVisibility
 from secure.models.families.decoder import Decoder
 from secure.models.families.encoder import Encoder
 from secure.models.families.outputs import model_output
-from secure.models.program import network
 from secure.module import PrivateModule
-from secure.progress import status
-from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError
+from secure.protocols.core.errors import ConfigurationError, InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.report.report import Report
-from secure.split import check_folder, read_client_tables, share_files
+from secure.split import check_folder
 from secure.tokens import batches, load_tokenizer, required, tokenize
 
 
@@ -43,22 +39,15 @@ class PrivateModel(ResidentModel):
 
     def __init__(
         self,
-        manifest: Manifest,
+        loaded: Loaded,
         parties: Parties,
         *,
         tokenizer: PreTrainedTokenizerBase | None,
-        embeddings: Mapping[str, Tensor],
-        load_seconds: float,
-        labels: Mapping[int, str] | None = None,
         generation_config: GenerationConfig | None = None,
     ) -> None:
-        """For a model that is loaded already.
-
-        embeddings: with public weights, the tables that the client looks up. labels: a classifier's, by their numbers.
-        generation_config: what the checkpoint says about generation.
-        """
-        super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
-        self.id2label = dict(labels or {})
+        """A model that is loaded already. generation_config: what the checkpoint says about generation."""
+        super().__init__(loaded, parties)
+        self.id2label = dict(loaded.labels)
         self.tokenizer = tokenizer
         """None where the model's folder has none."""
         self._generation_config = generation_config
@@ -109,81 +98,16 @@ class PrivateModel(ResidentModel):
         # First: the tokenizer reads config.json, too, and would be blamed for it.
         generation_config = read_generation_config(folder)
         tokenizer = load_tokenizer(folder)
-        if (folder / MANIFEST_NAME).is_file():
-            return cls._from_split(
-                folder,
-                parties,
-                weights,
-                policy,
-                tokenizer,
-                generation_config,
-                head=head,
-                stream_exponent=stream_exponent,
-                progress=progress,
-            )
-        with status("reading and checking the checkpoint", progress):
-            checkpoint = read_checkpoint(
-                folder, weights=weights or "private", policy=policy, head=head, stream_exponent=stream_exponent
-            )
-        # Both share files together are the model: only this user may read them, and only while they are uploaded.
-        with tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary:
-            with status("splitting the weights", progress):
-                manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
-            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol), progress)
-        return cls(
-            manifest,
+        loaded = load_folder(
+            folder,
             parties,
-            tokenizer=tokenizer,
-            embeddings=checkpoint.embeddings,
-            load_seconds=load_seconds,
-            labels=checkpoint.labels,
-            generation_config=generation_config,
+            weights=weights,
+            policy=policy,
+            head=head,
+            stream_exponent=stream_exponent,
+            progress=progress,
         )
-
-    @classmethod
-    def _from_split(
-        cls,
-        folder: Path,
-        parties: Parties,
-        weights: WeightVisibility | None,
-        policy: FixedPointPolicy | None,
-        tokenizer: PreTrainedTokenizerBase | None,
-        generation_config: GenerationConfig,
-        *,
-        head: bool,
-        stream_exponent: int | None,
-        progress: bool | None,
-    ) -> PrivateModel:
-        manifest = read_manifest(folder)
-        if manifest.protocol != parties.protocol:
-            raise CheckpointError(
-                f"{folder} was split for the protocol {manifest.protocol!r}, these parties compute by "
-                f"{parties.protocol!r}; split it again"
-            )
-        if manifest.architecture == GRAPH:
-            raise CheckpointError(f"{folder} was split from a torch module; load it with PrivateModule.from_split")
-        if weights not in (None, manifest.weights):
-            raise CheckpointError(f"{folder} was split with {manifest.weights} weights, {weights} ones are asked for")
-        if policy not in (None, manifest.policy):
-            raise CheckpointError(f"{folder} was split for {manifest.policy}, not {policy}; split it again")
-        if not head and network(manifest).whole_output == "logits":
-            raise CheckpointError(f"{folder} was split with its head, the body alone is asked for; split it again")
-        exponent = manifest.config.get("stream_exponent", 0)
-        if stream_exponent not in (None, exponent):
-            raise CheckpointError(
-                f"{folder} was split with stream_exponent {exponent}, {stream_exponent} is asked for; split it again"
-            )
-        tables, labels = read_client_tables(folder, manifest), read_labels(folder, manifest.config.get("labels", 0))
-        load_seconds = load_split(parties, manifest, folder, progress)
-        return cls(
-            manifest,
-            parties,
-            tokenizer=tokenizer,
-            embeddings=tables,
-            load_seconds=load_seconds,
-            labels=labels,
-            generation_config=generation_config,
-        )
+        return cls(loaded, parties, tokenizer=tokenizer, generation_config=generation_config)
 
     @classmethod
     @checked
@@ -349,9 +273,9 @@ class PrivateModel(ResidentModel):
         settings = GenerationSettings(self.tokenizer, options, self._generation_config, vocabulary=vocabulary)
         settings.config.check_served(do_sample=settings.do_sample)
         ids = prompt_ids(prompt, self.tokenizer)
-        # In a text stop strings are looked for where it is decoded.
+        # Stop strings of a text are looked for where it is decoded.
         reader = None if isinstance(prompt, str) else self.tokenizer
-        generation = Generation(self._network, self._embeddings, settings, ids, mask, reader)
+        generation = Generation(self._network, self._tables, settings, ids, mask, reader)
         columns = self._generate(generation, progress if streamer is None else progress or False)
         return settings, columns if streamer is None else shown(columns, ids, streamer)
 

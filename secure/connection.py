@@ -17,7 +17,7 @@ from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
 from secure.parties.config import load_settings
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.families import BEAVER
+from secure.protocols.families import DEFAULT
 
 
 class Steps(Protocol):
@@ -69,7 +69,7 @@ class Parties:
     """
 
     def __init__(
-        self, client: SessionClient, stop: Callable[[], None] | None = None, *, protocol: str = BEAVER.name
+        self, client: SessionClient, stop: Callable[[], None] | None = None, *, protocol: str = DEFAULT.name
     ) -> None:
         self.client = client
         self.protocol = protocol
@@ -124,7 +124,9 @@ def launch(
     path = None if config is None else Path(config)
     if path is not None and protocol not in (None, given := load_settings(path).protocol):
         raise ConfigurationError(f"{path} is for the protocol {given!r}, {protocol!r} is asked for")
-    started = launcher.launch(path, protocol=protocol or BEAVER.name, log=log, memory_bytes=memory_bytes, device=device)
+    started = launcher.launch(
+        path, protocol=protocol or DEFAULT.name, log=log, memory_bytes=memory_bytes, device=device
+    )
     try:
         return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)
     except BaseException:

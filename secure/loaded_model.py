@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from torch import Tensor
 
 from secure.connection import Parties
+from secure.loading import Loaded
 from secure.models.contract.exchange import input_payloads, step_outputs
-from secure.models.contract.manifest import Manifest
 from secure.models.contract.network import Inputs
 from secure.models.contract.request import Output, Request
 from secure.models.program import network
 from secure.parties.client.conversation import Costs
 from secure.progress import LayerBar, layer_bar
-from secure.protocols.core.errors import CheckpointError, InputError, SessionError
+from secure.protocols.core.errors import InputError, SessionError
 from secure.report.report import Report
-from secure.split import share_files
 
 
 class ResidentModel:
     """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
-    def __init__(
-        self, manifest: Manifest, parties: Parties, *, embeddings: Mapping[str, Tensor], load_seconds: float
-    ) -> None:
-        """For a model that is loaded already. embeddings: with public weights, the tables that the client looks up."""
-        self.manifest = manifest
-        self.load_seconds = load_seconds
-        self._network = network(manifest)
+    def __init__(self, loaded: Loaded, parties: Parties) -> None:
+        """A model that is loaded already."""
+        self.manifest = loaded.manifest
+        self.load_seconds = loaded.load_seconds
+        self._network = network(loaded.manifest)
         self._parties = parties
-        self._embeddings = embeddings
+        self._tables = loaded.tables
         self._report: Report | None = None
 
     @property
@@ -67,7 +61,7 @@ class ResidentModel:
     ) -> tuple[dict[str, Tensor], Report]:
         """One prediction: encode, share, let the parties compute, reconstruct, decode."""
         request = self._network.request(output, inputs)
-        payloads = input_payloads(self._network, request, inputs, self._embeddings)
+        payloads = input_payloads(self._network, request, inputs, self._tables)
         prediction = self._parties.client.predict(*self._digests, request, payloads, bar.watch)
         bar.session_done()
         outputs = step_outputs(self._network, request, prediction.payloads)
@@ -85,24 +79,3 @@ class ResidentModel:
 
     def _bar(self, sessions: int, progress: bool | None) -> AbstractContextManager[LayerBar]:
         return layer_bar(sessions, self._network.layers, progress)
-
-
-def load_model(
-    parties: Parties, manifest: Manifest, shares: Mapping[str, Path] | None, progress: bool | None = None
-) -> float:
-    """Make the model resident at the parties, tensor by tensor. Returns the seconds that it took."""
-    started = time.monotonic()
-    with layer_bar(1, len(manifest.parameters), progress) as bar:
-        parties.client.load_model(manifest, shares, bar.watch)
-    return time.monotonic() - started
-
-
-def load_split(parties: Parties, manifest: Manifest, folder: Path, progress: bool | None = None) -> float:
-    """As `load_model`, for a split folder. Where it lacks the share files, each party serves its own."""
-    shares = share_files(folder, manifest.protocol)
-    try:
-        return load_model(parties, manifest, shares, progress)
-    except CheckpointError as error:
-        if shares is None:
-            raise
-        raise CheckpointError(f"{folder}: {error}") from None  # a party does not know where an upload is from

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,14 +10,15 @@ import torch
 from torch import Tensor
 
 from secure.connection import Parties
-from secure.loaded_model import ResidentModel, load_model, load_split
+from secure.loaded_model import ResidentModel
+from secure.loading import Loaded, load_checkpoint, load_split
 from secure.models.checkpoint.conversion import read_manifest, write_split
 from secure.models.contract.manifest import Manifest, WeightVisibility
 from secure.models.graph.capture import capture
 from secure.models.graph.network import GraphNetwork
 from secure.progress import status
 from secure.protocols.core.errors import CheckpointError, InputError
-from secure.split import check_empty, read_client_tables, share_files
+from secure.split import check_empty
 
 
 class PrivateModule(ResidentModel):
@@ -29,11 +29,9 @@ class PrivateModule(ResidentModel):
     in the code, are private or public, as `weights` says.
     """
 
-    def __init__(
-        self, manifest: Manifest, parties: Parties, *, embeddings: Mapping[str, Tensor], load_seconds: float
-    ) -> None:
-        """For a model that is loaded already. Raises CheckpointError when the manifest is not that of a module."""
-        super().__init__(manifest, parties, embeddings=embeddings, load_seconds=load_seconds)
+    def __init__(self, loaded: Loaded, parties: Parties) -> None:
+        """A model that is loaded already. Raises CheckpointError when the manifest is not that of a module."""
+        super().__init__(loaded, parties)
         if not isinstance(self._network, GraphNetwork):
             raise CheckpointError("this is no captured module; load it with PrivateModel.from_pretrained")
         self._module = self._network
@@ -63,11 +61,7 @@ class PrivateModule(ResidentModel):
         """
         with status("capturing the module", progress):
             checkpoint = capture(module, example_inputs, weights=weights)
-        with tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary:
-            with status("splitting the weights", progress):
-                manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
-            load_seconds = load_model(parties, manifest, share_files(Path(temporary), parties.protocol), progress)
-        return cls(manifest, parties, embeddings=checkpoint.embeddings, load_seconds=load_seconds)
+        return cls(load_checkpoint(checkpoint, parties, progress), parties)
 
     @classmethod
     def from_split(cls, folder: Path | str, *, parties: Parties, progress: bool | None = None) -> Self:
@@ -78,10 +72,7 @@ class PrivateModule(ResidentModel):
         Raises CheckpointError before anything is sent, and SessionError and its kinds.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder)
-        tables = read_client_tables(folder, manifest)
-        load_seconds = load_split(parties, manifest, folder, progress)
-        return cls(manifest, parties, embeddings=tables, load_seconds=load_seconds)
+        return cls(load_split(folder, read_manifest(folder), parties, progress), parties)
 
     @staticmethod
     def split(

@@ -13,7 +13,7 @@ from secure.models.checkpoint.conversion import CLIENT_NAME, split_checkpoint
 from secure.models.contract.manifest import Manifest, WeightVisibility
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.families import BEAVER, family
+from secure.protocols.families import DEFAULT, family
 
 
 def split(
@@ -22,7 +22,7 @@ def split(
     weights: WeightVisibility,
     *,
     head: bool = True,
-    protocol: str = BEAVER.name,
+    protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
 ) -> Manifest:
     """Write manifest.json, each computing party's share file, and for the client config.json, the tokenizer's files and
@@ -55,7 +55,7 @@ def check_empty(out_dir: Path) -> None:
         raise CheckpointError(f"{out_dir} is not empty; choose another folder, so that no share file is overwritten")
 
 
-def share_files(folder: Path, protocol: str = BEAVER.name) -> Mapping[str, Path] | None:
+def share_files(folder: Path, protocol: str = DEFAULT.name) -> Mapping[str, Path] | None:
     """The share files in a split folder; None when it has none, so that the parties serve their own.
 
     Raises CheckpointError when there are some of them only.

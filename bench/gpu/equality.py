@@ -1,4 +1,4 @@
-"""The same programs on the CPU and on the card: every message and every share must be the same, bit for bit."""
+"""Programs on the CPU and again on the card: every message and every share must be the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from secure.models.contract.manifest import VISIBILITIES, WeightVisibility
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.primitives import append, linear, multiply_three, square_sum, truncate
+from secure.protocols.core.primitives import append, linear, square_sum, truncate
 from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
 from secure.protocols.functions.argmax import argmax
@@ -30,6 +30,7 @@ from secure.protocols.functions.softmax import softmax
 from secure.protocols.functions.tanh import tanh
 from secure.protocols.masked import gates
 from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.triple_product import multiply_three
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix
 

@@ -141,5 +141,5 @@ def _on_stream(role: str, device: torch.device) -> AbstractContextManager[Any]:
 
 @cache
 def _stream(role: str, device: torch.device) -> torch.cuda.Stream:
-    """The same in every run: memory that a run has freed belongs to its stream."""
+    """A role's stream, one for all runs: memory that a run has freed belongs to its stream."""
     return torch.cuda.Stream(device)

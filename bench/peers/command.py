@@ -19,7 +19,8 @@ from bench.peers.ours import Ours
 from bench.peers.system import Peer, System
 from bench.peers.workload import workload
 from bench.shapes import checkpoint_folder
-from secure.protocols.families import BEAVER, REPLICATED
+from secure.protocols.beaver.family import BEAVER
+from secure.protocols.replicated.family import REPLICATED
 
 _OURS = {OURS: BEAVER.name, f"{OURS}-{REPLICATED.name}": REPLICATED.name}
 _DEFAULT = (OURS, "spu-memory", "spu-processes", "crypten")

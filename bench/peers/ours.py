@@ -18,8 +18,10 @@ from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.program import network
 from secure.parties.client.client import Client
 from secure.parties.launcher import Launcher, launch
+from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import SecureInferenceError
-from secure.protocols.families import BEAVER, REPLICATED, family
+from secure.protocols.families import family
+from secure.protocols.replicated.family import REPLICATED
 
 INCLUDES = (
     "three processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, sharing the "

@@ -23,12 +23,14 @@ from secure.models.contract.deferred import computed
 from secure.models.contract.labels import LABELS_NAME, parse_labels, write_labels
 from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
 from secure.models.contract.rehearsal import Rehearsal, rehearse
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.models.families.registry import architecture
 from secure.models.storage.capacity import check_disk, file_specs
 from secure.protocols.core.errors import BoundError, CheckpointError
+from secure.protocols.core.family import Splitter
 from secure.protocols.core.fixedpoint import FixedPointPolicy, encode
-from secure.protocols.families import BEAVER, Splitter, family
+from secure.protocols.core.secret import Visibility
+from secure.protocols.families import DEFAULT, family, those_with
 
 MANIFEST_NAME = "manifest.json"
 CLIENT_NAME = "client.safetensors"
@@ -184,7 +186,7 @@ def _shares(manifest: Manifest) -> Splitter:
 
 
 def write_split(
-    checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = (), protocol: str = BEAVER.name
+    checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = (), protocol: str = DEFAULT.name
 ) -> Manifest:
     """Write manifest.json and each computing party's ROLE.safetensors, readable by this user only.
 
@@ -199,8 +201,10 @@ def write_split(
     """
     out_dir = Path(out_dir)
     manifest = replace(checkpoint.manifest, protocol=family(protocol).name)
-    if manifest.weights == "server" and manifest.protocol != BEAVER.name:
-        raise CheckpointError(f"weights='server' is for the protocol {BEAVER.name!r}, not {protocol!r}")
+    visibility = Visibility(manifest.weights)
+    if visibility not in family(protocol).weights:
+        serving = those_with(lambda each: visibility in each.weights)
+        raise CheckpointError(f"weights={manifest.weights!r} is for the protocol {serving}, not {protocol!r}")
     shares = [f"{role}.safetensors" for role in family(protocol).computing]
     names = (MANIFEST_NAME, *shares, CLIENT_NAME, LABELS_NAME)
     written = [out_dir / name for name in (*names, *(path.name for path in copied))]
@@ -211,7 +215,7 @@ def write_split(
         check_disk(manifest, out_dir)
         digests = _write_shares(manifest, checkpoint.tensors, out_dir)
         if checkpoint.embeddings:
-            specs = {name: TensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
+            specs = {name: FileTensorSpec(tuple(t.shape), torch.float32) for name, t in checkpoint.embeddings.items()}
             with TensorFile(out_dir / CLIENT_NAME, specs) as tables:
                 for name in specs:
                     tables.write(name, checkpoint.embeddings[name])
@@ -241,7 +245,7 @@ def _write_shares(manifest: Manifest, tensors: Mapping[str, Tensor], out_dir: Pa
         ]
 
         def write(number: int, name: str, tensor: Tensor) -> None:
-            """In a function of its own, so that nothing of a tensor is left when the next one is read."""
+            """Write one tensor. It is a function so that nothing of a tensor is left when the next one is read."""
             # Where a role holds several shares of a tensor, they lie whole, one behind the other, in its file.
             for part_number, part in enumerate((tensor,) if manifest.parts else _parts(tensor)):
                 for file, held in zip(files, share(number, part_number, part), strict=True):
@@ -259,7 +263,7 @@ def split_checkpoint(
     *,
     weights: WeightVisibility = "private",
     head: bool = True,
-    protocol: str = BEAVER.name,
+    protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, what goes with tokens or images."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from secure.models.checkpoint.folder import CheckpointFolder, check_no_others
 from secure.models.contract.architecture import Architecture
-from secure.models.contract.deferred import Deferred
+from secure.models.contract.deferred import DeferredTensor
 from secure.models.contract.tensor_file import DTYPES
 from secure.protocols.core.errors import CheckpointError
 
@@ -35,7 +35,7 @@ class CheckpointReader:
         return name in self._folder.stored
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
-        """The tensor in that type, to be read when it is wanted: see `Deferred`.
+        """The tensor in that type, to be read when it is wanted: see `DeferredTensor`.
 
         Raises CheckpointError when it is missing or has another shape or type; the file's header tells.
         """
@@ -43,7 +43,7 @@ class CheckpointReader:
         if kind not in _FLOATS:
             raise CheckpointError(f"tensor {name!r} has type {kind}; floating point is supported")
         self._left.discard(name)
-        return Deferred.of(shape, lambda: self._folder(name).to(dtype), dtype)
+        return DeferredTensor.of(shape, lambda: self._folder(name).to(dtype), dtype)
 
     def check_copies(self, copies: Mapping[str, str]) -> None:
         """Raises CheckpointError for a stored copy, by the name of its original, that is none."""

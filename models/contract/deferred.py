@@ -16,7 +16,7 @@ from torch import Tensor
 from secure.protocols.core.errors import ProtocolError
 
 
-class Deferred(Tensor):
+class DeferredTensor(Tensor):
     """A tensor on the meta device, and how to compute it.
 
     Functions of torch on it give deferred tensors, computed anew each time. What needs values (a comparison, a number
@@ -28,12 +28,14 @@ class Deferred(Tensor):
     _view: bool
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], compute: Callable[[], Tensor], dtype: torch.dtype = torch.float64) -> Deferred:
+    def of(
+        cls, shape: tuple[int, ...], compute: Callable[[], Tensor], dtype: torch.dtype = torch.float64
+    ) -> DeferredTensor:
         """A tensor of that shape and type."""
         return cls._wrap(torch.empty(shape, dtype=dtype, device="meta"), compute)
 
     @classmethod
-    def _wrap(cls, meta: Tensor, compute: Callable[[], Tensor]) -> Deferred:
+    def _wrap(cls, meta: Tensor, compute: Callable[[], Tensor]) -> DeferredTensor:
         with torch._C.DisableTorchFunctionSubclass():
             deferred, view = meta.as_subclass(cls), meta._is_view()
         deferred._compute, deferred._view = compute, view
@@ -47,17 +49,17 @@ class Deferred(Tensor):
         name = getattr(func, "__name__", "")
         in_place = name.endswith("_") and not name.endswith("__")
         changed = args[0] if in_place else None
-        if name == "__setitem__" or (in_place and (not isinstance(changed, Deferred) or changed._view)):
+        if name == "__setitem__" or (in_place and (not isinstance(changed, DeferredTensor) or changed._view)):
             raise ProtocolError(f"{name} would change what others see of a deferred tensor; make a new one")
         with torch._C.DisableTorchFunctionSubclass():
             found = func(*_each(args, _shape_of), **_each(kwargs, _shape_of))
-        # As they are now: a later change in place is not for this result.
+        # The arguments count as they are now: a later change in place is not for this result.
         recipes, named = _each(args, _recipe), _each(kwargs, _recipe)
 
         def compute() -> Any:
             return func(*_each(recipes, _follow), **_each(named, _follow))
 
-        if isinstance(changed, Deferred):
+        if isinstance(changed, DeferredTensor):
             changed._compute = compute
             return changed
         if isinstance(found, Tensor):
@@ -69,7 +71,7 @@ class Deferred(Tensor):
 
 def computed(x: Any) -> Any:
     """The values of a deferred tensor; anything else as it is."""
-    return x._compute() if isinstance(x, Deferred) else x
+    return x._compute() if isinstance(x, DeferredTensor) else x
 
 
 class _Recipe:
@@ -80,7 +82,7 @@ class _Recipe:
 
 
 def _recipe(x: Any) -> Any:
-    return _Recipe(x._compute) if isinstance(x, Deferred) else x
+    return _Recipe(x._compute) if isinstance(x, DeferredTensor) else x
 
 
 def _follow(x: Any) -> Any:
@@ -92,8 +94,8 @@ def _item(compute: Callable[[], Any], index: int) -> Callable[[], Tensor]:
 
 
 def _shape_of(x: Any) -> Any:
-    """The same tensor without values: on the meta device."""
-    if isinstance(x, Deferred):
+    """A deferred tensor without values, on the meta device; all else as it is."""
+    if isinstance(x, DeferredTensor):
         return x.as_subclass(Tensor)
     return x.to("meta") if isinstance(x, Tensor) else x
 

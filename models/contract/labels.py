@@ -30,7 +30,7 @@ def parse_labels(config: Mapping[str, Any]) -> dict[int, str]:
 
 
 def write_labels(folder: Path, labels: Mapping[int, str]) -> None:
-    """For the client, in a split checkpoint's folder. Raises OSError."""
+    """Write the labels, which are for the client, into a split checkpoint's folder. Raises OSError."""
     text = json.dumps({str(number): label for number, label in labels.items()}, ensure_ascii=False, indent=1)
     (folder / LABELS_NAME).write_text(text + "\n", encoding="utf-8")
 

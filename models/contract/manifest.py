@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Parameter
-from secure.protocols.families import BEAVER, FAMILIES, family
+from secure.protocols.families import DEFAULT, FAMILIES, family
 
 WeightVisibility = Literal["private", "public", "server"]
 """Who sees the weights: nobody (P0 and P1 hold shares), both parties, or P1 alone, who is the model's owner."""
@@ -73,7 +73,7 @@ class Manifest:
     weights: WeightVisibility
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
-    protocol: str = BEAVER.name
+    protocol: str = DEFAULT.name
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
         """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
@@ -112,11 +112,11 @@ class Manifest:
                 )
             if value["weights"] not in VISIBILITIES:
                 raise CheckpointError(f"manifest has weights {value['weights']!r}; known: {', '.join(VISIBILITIES)}")
-            protocol = value.get("protocol", BEAVER.name)
+            protocol = value.get("protocol", DEFAULT.name)
             if protocol not in FAMILIES:
                 raise CheckpointError(f"manifest has protocol {protocol!r}; known: {', '.join(FAMILIES)}")
-            if value["weights"] == "server" and protocol != BEAVER.name:
-                raise CheckpointError(f"manifest has weights 'server' with the protocol {protocol!r}")
+            if value["weights"] not in FAMILIES[protocol].weights:
+                raise CheckpointError(f"manifest has weights {value['weights']!r} with the protocol {protocol!r}")
             parameters = {
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()

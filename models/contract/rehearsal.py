@@ -28,7 +28,7 @@ from secure.protocols.functions.softmax import MASKED
 from secure.protocols.masked.gates.piecewise import piecewise
 
 _MOST_SPREAD = -MASKED - 16
-"""Of a row of scores. A masked one may be so far above the largest that counts, and gets probability zero still."""
+"""How far a masked score may be above the largest one that counts, and get probability zero still."""
 
 
 @dataclass(frozen=True)

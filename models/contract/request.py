@@ -34,7 +34,7 @@ class Request:
     padding: tuple[int, ...] = ()
 
     def to_json(self) -> str:
-        """For the handshake."""
+        """The request as text, which the handshake compares."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod

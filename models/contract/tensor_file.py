@@ -35,7 +35,7 @@ _CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
-class TensorSpec:
+class FileTensorSpec:
     """One tensor of a file."""
 
     shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class TensorSpec:
 class TensorFile:
     """A context manager: `write` each tensor once, in the order of `specs`. `digest` afterwards."""
 
-    def __init__(self, path: Path, specs: Mapping[str, TensorSpec], *, private: bool = False) -> None:
+    def __init__(self, path: Path, specs: Mapping[str, FileTensorSpec], *, private: bool = False) -> None:
         """private: readable by this user only. Raises FileExistsError, on entering, for a file that is there."""
         self._path = path
         self._specs = specs

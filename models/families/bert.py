@@ -25,7 +25,7 @@ from secure.models.families import heads
 from secure.models.families.bert_config import BertConfig
 from secure.models.layers.attention import self_attention
 from secure.models.layers.folding import centred, mean_of, reading, with_mean, writing
-from secure.models.layers.weighted import Layers
+from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.primitives import multiply_weight, truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.embedding import embedding
@@ -152,7 +152,7 @@ class Bert:
     def __init__(self, config: BertConfig, protocol: Protocol, weights: Mapping[str, Any]) -> None:
         self.config = config
         self.protocol = protocol
-        self._layers = Layers(protocol, weights, config.layer_norm_eps)
+        self._layers = PreparedLayers(protocol, weights, config.layer_norm_eps)
 
     def embed(self, one_hot: Secret) -> Secret:
         """Word, token type and position embeddings. Shapes: one-hot [B, T, V] -> [B, T, D]."""

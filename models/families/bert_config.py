@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from secure.models.contract.config_fields import check_values, positive
+from secure.models.layers.folding import MOST_WIDTH
 from secure.protocols.core.errors import CheckpointError
 
 Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "masked_lm"]
 """What follows the encoder. A sequence is classified by its first token, after a dense layer and the function named."""
 
-MOST_WIDTH = 4096
-"""Of what a norm reads: the sum of its squares must fit."""
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -32,7 +32,7 @@ _ONLY = {
 
 
 @dataclass(frozen=True)
-class Fields:
+class BertFields:
     """How a family's config.json differs from ours.
 
     required: values that must be there. only: the one value that is supported where the field is there at all.
@@ -47,7 +47,7 @@ class Fields:
     padded_positions: bool = False
 
 
-BERT_FIELDS = Fields(required={"hidden_act": "gelu"})
+BERT_FIELDS = BertFields(required={"hidden_act": "gelu"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class BertConfig:
     padding_id: int | None = None
 
     @classmethod
-    def from_hugging_face(cls, config: Mapping[str, Any], fields: Fields = BERT_FIELDS) -> BertConfig:
+    def from_hugging_face(cls, config: Mapping[str, Any], fields: BertFields = BERT_FIELDS) -> BertConfig:
         """The encoder, without a head. Raises CheckpointError naming the first field that is missing or unsupported."""
         check_values(config, fields.required, fields.only)
         values = dict(fields.fixed)
@@ -110,26 +110,6 @@ class BertConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return asdict(self)
-
-
-def check_values(config: Mapping[str, Any], required: Mapping[str, Any], only: Mapping[str, Any]) -> None:
-    """required, only: as in `Fields`. Raises CheckpointError naming the first field with another value."""
-    for name, value in {**required, **only}.items():
-        found = config.get(name, value if name in only else None)
-        if found != value:
-            raise CheckpointError(f"config.json: {name} is {found!r}; supported is {value!r}")
-
-
-def positive(config: Mapping[str, Any], name: str, *, whole: bool) -> Any:
-    """A positive number of config.json. Raises CheckpointError when it is missing or something else."""
-    if name not in config:
-        raise CheckpointError(f"config.json: {name} is missing")
-    value = config[name]
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or value <= 0:
-        raise CheckpointError(
-            f"config.json: {name} is {value!r}; it must be a positive {'whole ' if whole else ''}number"
-        )
-    return value
 
 
 def _padding(config: Mapping[str, Any], vocabulary: int) -> int:

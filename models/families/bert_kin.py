@@ -14,7 +14,7 @@ from secure.models.contract.manifest import Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.families import bert, heads
 from secure.models.families.bert import BERT_NAMES, Names
-from secure.models.families.bert_config import BERT_FIELDS, BertConfig, Fields
+from secure.models.families.bert_config import BERT_FIELDS, BertConfig, BertFields
 from secure.models.families.encoder import Encoder, example_of_words
 from secure.models.families.heads import WORDS, HeadNames
 from secure.protocols.core.errors import CheckpointError
@@ -35,7 +35,7 @@ class BertKin(Architecture):
     heads: Mapping[str, HeadNames]
     body: str
     others: tuple[str, ...]
-    fields: Fields = BERT_FIELDS
+    fields: BertFields = BERT_FIELDS
     names: Names = field(default=BERT_NAMES)
     pools: bool = True
 
@@ -163,7 +163,7 @@ DISTILBERT = BertKin(
         "qa_outputs.",
         "embeddings.position_ids",
     ),
-    fields=Fields(
+    fields=BertFields(
         required={"activation": "gelu"},
         only={**BERT_FIELDS.only, "sinusoidal_pos_embds": False},
         renamed={

@@ -64,7 +64,7 @@ class Decoder(Network):
     @property
     @abstractmethod
     def sizes(self) -> DecoderSizes:
-        """Of the model."""
+        """The model's sizes."""
 
     @abstractmethod
     def rows_of_table(self, ids: Tensor, positions: Tensor) -> list[Tensor]:

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.config_fields import check_values, positive
 from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.contract.rehearsal import NormInput
-from secure.models.families.bert_config import check_values, positive
 from secure.models.families.decoder import Cache, Decoder, DecoderSizes
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS, check_activation
 from secure.models.layers.folding import centred, reading, writing
-from secure.models.layers.weighted import Layers
+from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.embedding import embedding
@@ -91,7 +91,7 @@ class Gpt2(Decoder):
         return embedding(one_hot, weights["embeddings.table"])
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
-        layers, x = Layers(protocol, weights, self.config.epsilon), embeddings
+        layers, x = PreparedLayers(protocol, weights, self.config.epsilon), embeddings
         activation = ACTIVATIONS[self.config.activation]
         for i in range(self.config.layers):
             name = f"layer.{i}"
@@ -103,12 +103,15 @@ class Gpt2(Decoder):
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
-        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.stream_epsilon)
+        layers, normal = (
+            PreparedLayers(protocol, weights, self.config.epsilon),
+            rms_normalise(x, self.config.stream_epsilon),
+        )
         if head:
             return layers.logits("head", normal)
         return normal * layers.bound("norm.gain") + layers.bound("norm.offset")
 
-    def _attention(self, name: str, layers: Layers, x: Secret, cache: Cache) -> Secret:
+    def _attention(self, name: str, layers: PreparedLayers, x: Secret, cache: Cache) -> Secret:
         batch, tokens, width = x.shape
         heads = self.config.heads
         joined = layers.dense(f"{name}.attention.qkv", x, wide=True).reshape(batch, tokens, 3, heads, width // heads)

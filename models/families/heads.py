@@ -13,7 +13,7 @@ from torch import Tensor
 from secure.models.contract.architecture import Take
 from secure.models.contract.manifest import Kind
 from secure.models.families.bert_config import BertConfig, Head
-from secure.models.layers.weighted import Layers
+from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Secret
@@ -91,7 +91,7 @@ def logits_shape(config: BertConfig, batch: int, tokens: int) -> tuple[int, ...]
     return (batch, outputs(config)) if of_sequence else (batch, tokens, outputs(config))
 
 
-def logits(layers: Layers, head: Head, x: Secret) -> Secret:
+def logits(layers: PreparedLayers, head: Head, x: Secret) -> Secret:
     """The head on the last hidden state. Shapes: [B, T, D] -> as `logits_shape` says."""
     match head:
         case "sequence_tanh":

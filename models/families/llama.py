@@ -27,13 +27,13 @@ from secure.models.contract.rehearsal import NormInput
 from secure.models.families.decoder import Cache, Decoder, DecoderSizes
 from secure.models.families.llama_config import (
     WRITERS,
+    JoinedProduct,
     LlamaConfig,
     LlamaFields,
-    Product,
 )
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS
-from secure.models.layers.weighted import Layers
+from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.primitives import concatenate
 from secure.protocols.core.secret import Protocol, Secret, multiply
 from secure.protocols.functions.embedding import embedding
@@ -61,7 +61,7 @@ class Llama(Decoder):
 
     def decode(self, protocol: Protocol, weights: Mapping[str, Any], embeddings: Secret, cache: Cache) -> Secret:
         config, x = self.config, embeddings
-        layers, epsilon = Layers(protocol, weights, config.epsilon), config.stream_epsilon
+        layers, epsilon = PreparedLayers(protocol, weights, config.epsilon), config.stream_epsilon
         turns = self._turns(torch.arange(cache.tokens, cache.tokens + x.shape[1]))
         for i, window in enumerate(config.windows):
             name = f"layer.{i}"
@@ -71,11 +71,20 @@ class Llama(Decoder):
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
-        layers, normal = Layers(protocol, weights, self.config.epsilon), rms_normalise(x, self.config.stream_epsilon)
+        layers, normal = (
+            PreparedLayers(protocol, weights, self.config.epsilon),
+            rms_normalise(x, self.config.stream_epsilon),
+        )
         return layers.logits("head", normal) if head else normal * layers.bound("norm.gain")
 
     def _attention(
-        self, name: str, layers: Layers, x: Secret, turns: tuple[Tensor, Tensor], window: int | None, cache: Cache
+        self,
+        name: str,
+        layers: PreparedLayers,
+        x: Secret,
+        turns: tuple[Tensor, Tensor],
+        window: int | None,
+        cache: Cache,
     ) -> Secret:
         c, (batch, tokens, _) = self.config, x.shape
         joined = layers.dense(f"{name}.attention.qkv", x)
@@ -101,7 +110,7 @@ class Llama(Decoder):
             torch.cat([sin.repeat(turned), torch.zeros_like(sin).repeat(kept)]),
         )
 
-    def _feed_forward(self, name: str, layers: Layers, x: Secret) -> Secret:
+    def _feed_forward(self, name: str, layers: PreparedLayers, x: Secret) -> Secret:
         inner = self.config.inner
         joined = layers.dense(f"{name}.feedforward.gate_up", x, wide=True)
         gate, up = ACTIVATIONS[self.config.activation](joined[..., :inner]), joined[..., inner:]
@@ -171,7 +180,7 @@ class LlamaArchitecture(Architecture):
 
     def stream_exponent(self, config: LlamaConfig, norms: Sequence[NormInput], value_bits: int) -> int:
         if config.head_norms:
-            # Of three norms in a layer, the second one is that of heads, which does not see the stream.
+            # A layer has three norms, and the second one is that of heads, which does not see the stream.
             norms = [norm for number, norm in enumerate(norms) if number % 3 != 1]
         return stream_range(norms, config.width).exponent(value_bits)
 
@@ -191,7 +200,7 @@ class LlamaArchitecture(Architecture):
         return Llama(manifest)
 
 
-def _joined(product: Product, layer: str, take: Take) -> dict[str, Tensor]:
+def _joined(product: JoinedProduct, layer: str, take: Take) -> dict[str, Tensor]:
     """Weight [rows, columns], with the gain of the norm before it absorbed, and bias [columns] if there is one."""
     parts = [(f"{layer}.{name}", count) for name, count in zip(product.names, product.columns, strict=True)]
     weight = torch.cat([take(f"{name}.weight", (count, product.rows)).T for name, count in parts], 1)

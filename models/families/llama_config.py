@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from secure.models.families.bert_config import check_values, positive
+from secure.models.contract.config_fields import check_values, flag, positive
 from secure.models.layers.activations import check_activation
 from secure.models.layers.rope import parse_rope
 from secure.protocols.core.errors import CheckpointError
 
 Windows = tuple[int | None, ...]
-"""Of every layer: how many tokens a query sees, itself among them; None where it sees all before it."""
+"""How many tokens a query of each layer sees, itself among them; None where it sees all before it."""
 
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -38,7 +38,7 @@ WRITERS = ("attention.output", "feedforward.down")
 
 
 @dataclass(frozen=True)
-class Product:
+class JoinedProduct:
     """A layer's product with matrices side by side: their names in a checkpoint, columns of each, the norm before."""
 
     rows: int
@@ -88,18 +88,20 @@ class LlamaConfig:
         return math.ldexp(self.epsilon, 2 * self.stream_exponent)
 
     @property
-    def products(self) -> dict[str, Product]:
-        """Of one layer, by our names."""
+    def products(self) -> dict[str, JoinedProduct]:
+        """The products of one layer, by our names."""
         queries, keys, gated = self.heads * self.head_width, self.groups * self.head_width, (self.inner,) * 2
         heads, ways = tuple(f"self_attn.{x}_proj" for x in "qkv"), ("mlp.gate_proj", "mlp.up_proj")
         output, down = ("self_attn.o_proj",), ("mlp.down_proj",)
         return {
-            "attention.qkv": Product(self.width, (queries, keys, keys), self.qkv_bias, heads, norm="input_layernorm"),
-            "attention.output": Product(queries, (self.width,), self.output_bias, output),
-            "feedforward.gate_up": Product(
+            "attention.qkv": JoinedProduct(
+                self.width, (queries, keys, keys), self.qkv_bias, heads, norm="input_layernorm"
+            ),
+            "attention.output": JoinedProduct(queries, (self.width,), self.output_bias, output),
+            "feedforward.gate_up": JoinedProduct(
                 self.width, gated, self.feedforward_bias, ways, norm="post_attention_layernorm"
             ),
-            "feedforward.down": Product(self.inner, (self.width,), self.feedforward_bias, down),
+            "feedforward.down": JoinedProduct(self.inner, (self.width,), self.feedforward_bias, down),
         }
 
 
@@ -149,7 +151,7 @@ class LlamaFields:
             windows=self.windows(raw, values["layers"]),
             frequencies=rope.frequencies,
             rotation_scale=rope.scale,
-            tied=_flag(raw, "tie_word_embeddings"),
+            tied=flag(raw, "tie_word_embeddings", default=False),
             head=head and named != [body],
             head_norms=self.head_norms,
         )
@@ -180,7 +182,7 @@ def one_window(raw: Mapping[str, Any], layers: int) -> Windows:
 def chosen_windows(raw: Mapping[str, Any], layers: int) -> Windows:
     """Qwen2's: one width, of the layers that layer_types names or, without it, of those from max_window_layers on."""
     window = None
-    if _flag(raw, "use_sliding_window") and raw.get("sliding_window", 0) is not None:
+    if flag(raw, "use_sliding_window", default=False) and raw.get("sliding_window", 0) is not None:
         window = positive(raw, "sliding_window", whole=True)
     kinds = raw.get("layer_types")
     if kinds is None:
@@ -212,11 +214,4 @@ def _head_width(raw: Mapping[str, Any], width: int, heads: int, default: int | N
 
 
 def _biased(raw: Mapping[str, Any], bias: bool | str) -> bool:
-    return _flag(raw, bias) if isinstance(bias, str) else bias
-
-
-def _flag(raw: Mapping[str, Any], name: str) -> bool:
-    value = raw.get(name, False)
-    if not isinstance(value, bool):
-        raise CheckpointError(f"config.json: {name} is {value!r}; it must be true or false")
-    return value
+    return flag(raw, bias, default=False) if isinstance(bias, str) else bias

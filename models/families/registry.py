@@ -33,7 +33,7 @@ class ModelFamily:
 
 
 def _llama(fields: LlamaFields) -> ModelFamily:
-    blocks = llama.Blocks(
+    blocks = llama.LlamaBlocks(
         fields.qkv_bias, fields.output_bias, fields.feedforward_bias, fields.head_norms, fields.head_dim
     )
     return ModelFamily(LlamaArchitecture(fields), llama.llama_family(fields.stem, blocks))

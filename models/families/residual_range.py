@@ -27,7 +27,7 @@ MOST_EXPONENT = 12
 SMALL_MEAN_SQUARE = 2.0**-12
 """Below this the first norm of a token loses precision: a unit is a thousandth of an entry."""
 _NEGLIGIBLE = 2.0**-16
-"""Of the median row's mean square: rows below are padding of the vocabulary, or words that training never saw."""
+"""A share of the median row's mean square: rows below it are padding, or words that training never saw."""
 _SPARE = 2.0  # other inputs' streams may be so much larger than what was seen
 _SEQUENCES, _TOKENS = 4, 32
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.inputs.pixel_inputs import ImageSizes, check_pixels, check_range, cut
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.attention import self_attention
-from secure.models.layers.weighted import Layers
+from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec
@@ -120,7 +120,7 @@ class Vit(Network):
         state: Any = None,
     ) -> tuple[dict[str, Secret], Any]:
         epsilon = self.config.epsilon
-        layers, classifies = Layers(protocol, weights, epsilon), request.output == "logits"
+        layers, classifies = PreparedLayers(protocol, weights, epsilon), request.output == "logits"
         with protocol.layer("embeddings"):
             x = layers.dense("embeddings", inputs["patches"].map(_with_class_row))
         for i in range(self.config.layers):
@@ -136,7 +136,7 @@ class Vit(Network):
                 outputs["pooler_output"] = tanh(layers.dense("pooler", normal[:, 0]))
             return outputs, None
 
-    def _layer(self, name: str, layers: Layers, x: Secret, *, queries: int) -> Secret:
+    def _layer(self, name: str, layers: PreparedLayers, x: Secret, *, queries: int) -> Secret:
         """What becomes of the first tokens. Shapes: [B, T, D] -> [B, queries, D]."""
         config = self.config
         normal = rms_normalise(x, config.epsilon)

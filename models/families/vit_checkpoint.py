@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.config_fields import check_values, flag, positive
 from secure.models.contract.labels import parse_labels
 from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
-from secure.models.families.bert_config import MOST_WIDTH, check_values, positive
 from secure.models.families.vit import Vit, VitConfig
 from secure.models.inputs.pixel_inputs import example_image
 from secure.models.layers.activations import check_activation
-from secure.models.layers.folding import reading, writing
+from secure.models.layers.folding import MOST_WIDTH, reading, writing
 from secure.protocols.core.errors import CheckpointError
 
 _CLASSIFIER, _BODY = ["ViTForImageClassification"], ["ViTModel"]
@@ -69,7 +69,7 @@ class VitArchitecture(Architecture):
             patch_width=patch_width,
             activation=check_activation("hidden_act", raw.get("hidden_act", "gelu")),
             epsilon=positive(raw, "layer_norm_eps", whole=False),
-            query_biases=_flag(raw, "qkv_bias"),
+            query_biases=flag(raw, "qkv_bias", default=True),
             pooler=0 if classifies else _pooler_width(raw, width),
             labels=len(parse_labels(raw)) if classifies else 0,
         )
@@ -175,14 +175,6 @@ def _extent(raw: Mapping[str, Any], name: str) -> tuple[int, int]:
     if len(value) != 2 or not all(type(part) is int and part > 0 for part in value):
         raise CheckpointError(f"config.json: {name} is {value!r}; it must be a positive whole number, or two of them")
     return value[0], value[1]
-
-
-def _flag(raw: Mapping[str, Any], name: str) -> bool:
-    """True where it is not there. Raises CheckpointError for what is neither true nor false."""
-    value = raw.get(name, True)
-    if not isinstance(value, bool):
-        raise CheckpointError(f"config.json: {name} is {value!r}; it must be true or false")
-    return value
 
 
 def _pooler_width(raw: Mapping[str, Any], width: int) -> int:

@@ -41,7 +41,7 @@ class Step:
     line: str
 
 
-class Builder:
+class GraphBuilder:
     """private: whether parameters will be. layer, line, for_softmax: where the next node is, and who alone reads it."""
 
     def __init__(self, *, private: bool) -> None:
@@ -159,5 +159,5 @@ def plain_name(name: str) -> str:
 
 
 def specs_of(parameters: dict[str, tuple[Kind, Tensor]], fraction_bits: int) -> dict[str, ParameterSpec]:
-    """As a manifest has them."""
+    """The parameters as a manifest describes them."""
     return {name: ParameterSpec(tuple(t.shape), kind, fraction_bits) for name, (kind, t) in parameters.items()}

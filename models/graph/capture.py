@@ -15,7 +15,7 @@ from torch import Tensor
 
 from secure.models.checkpoint.conversion import Checkpoint
 from secure.models.contract.manifest import GRAPH, TABLE_VALUE_BITS, Kind, Manifest, WeightVisibility
-from secure.models.graph.builder import Builder, specs_of
+from secure.models.graph.builder import GraphBuilder, specs_of
 from secure.models.graph.description import Structure
 from secure.models.graph.operators import KEPT
 from secure.models.graph.rehearsal import rehearse
@@ -48,7 +48,7 @@ def capture(
     _check_types(module)
     expected, structure, keys = _outputs(module, examples)
     program = _export(module, examples)
-    tracer = Tracer(program, Builder(private=weights == "private"))
+    tracer = Tracer(program, GraphBuilder(private=weights == "private"))
     outputs = tracer.trace()
     graph, lines, parameters = tracer.builder.finish(outputs, structure, keys)
     rehearse(graph, lines, parameters, policy, tracer.inputs(examples), expected)
@@ -120,7 +120,7 @@ def _outputs(module: torch.nn.Module, examples: Sequence[Tensor]) -> tuple[list[
 
 
 def _export(module: torch.nn.Module, examples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """In ATen operators, without what torch.export warns about its own parts."""
+    """The module in ATen operators, without what torch.export warns about its own parts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

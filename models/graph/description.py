@@ -26,14 +26,14 @@ OPERATIONS: Mapping[str, type[Operation]] = {
     "function": arithmetic.Function,
     "gain": layers.Gain,
     "layer_norm": layers.LayerNorm,
-    "linear": layers.Linear,
+    "linear": layers.LinearLayer,
     "matmul": arithmetic.Matmul,
     "maximum": arithmetic.Maximum,
     "multiply": arithmetic.Multiply,
     "multiply_number": arithmetic.MultiplyNumber,
     "offset": layers.Offset,
     "pad": views.Pad,
-    "permute": views.Permute,
+    "permute": views.PermuteAxes,
     "reshape": views.Reshape,
     "slice": views.Slice,
     "softmax": arithmetic.Softmax,
@@ -101,7 +101,7 @@ class Graph:
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Of all values."""
+        """The shapes of all values."""
         by_name = {given.name: given.shape for given in self.inputs}
         embedded = [(*by_name[e.input], e.width) for e in self.embeddings]
         return (*(given.shape for given in self.reals), *embedded, *(node.shape for node in self.nodes))

@@ -24,7 +24,7 @@ def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:
 
 
 @dataclass(frozen=True)
-class Linear(Operation):
+class LinearLayer(Operation):
     """x @ weight + bias. Shapes: [..., K], [K, N], [N] -> [..., N]."""
 
     kinds = ("factor", "offset")
@@ -113,7 +113,7 @@ class LayerNorm(Operation):
 
 @dataclass(frozen=True)
 class Gain(Operation):
-    """A parameter as a factor of elementwise and other products. It is stored flat: a matrix is for `Linear`."""
+    """A parameter as a factor of elementwise and other products. It is stored flat: a matrix is for `LinearLayer`."""
 
     values = 0
     kinds = ("gain",)

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from secure.models.graph.arithmetic import Add, AddNumber, Function, Matmul, Multiply, MultiplyNumber, Subtract
-from secure.models.graph.builder import Builder, Indices, Value
-from secure.models.graph.layers import Linear
-from secure.models.graph.views import Permute, Reshape
+from secure.models.graph.builder import GraphBuilder, Indices, Value
+from secure.models.graph.layers import LinearLayer
+from secure.models.graph.views import PermuteAxes, Reshape
 from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
 Operand = Value | Tensor | float
 
 
-def add(b: Builder, x: Operand, y: Operand, alpha: float = 1) -> Value:
+def add(b: GraphBuilder, x: Operand, y: Operand, alpha: float = 1) -> Value:
     if not isinstance(x, Value):
         x, y, alpha = scaled(b, y, alpha), x, 1
     return add(b, y, x) if not isinstance(x, Value) else _add(b, x, y, alpha)
 
 
-def _add(b: Builder, x: Value, y: Operand, alpha: float) -> Value:
+def _add(b: GraphBuilder, x: Value, y: Operand, alpha: float) -> Value:
     if isinstance(y, Value):
         return b.add(Add(), x, y if alpha == 1 else number_times(b, y, alpha))
     if isinstance(y, Tensor):
@@ -38,23 +38,23 @@ def _add(b: Builder, x: Value, y: Operand, alpha: float) -> Value:
     return x if y * alpha == 0 else b.add(AddNumber(float(y * alpha)), x)
 
 
-def scaled(b: Builder, x: Operand, factor: float) -> Operand:
+def scaled(b: GraphBuilder, x: Operand, factor: float) -> Operand:
     if factor == 1:
         return x
     return number_times(b, x, factor) if isinstance(x, Value) else x * factor
 
 
-def subtract(b: Builder, x: Operand, y: Operand, alpha: float = 1) -> Value:
+def subtract(b: GraphBuilder, x: Operand, y: Operand, alpha: float = 1) -> Value:
     if isinstance(x, Value) and isinstance(y, Value):
         return b.add(Subtract(), x, y if alpha == 1 else number_times(b, y, alpha))
     return add(b, x, scaled(b, y, -alpha))
 
 
-def reverse_subtract(b: Builder, x: Operand, y: Operand, alpha: float = 1) -> Value:
+def reverse_subtract(b: GraphBuilder, x: Operand, y: Operand, alpha: float = 1) -> Value:
     return subtract(b, y, x, alpha)
 
 
-def multiply(b: Builder, x: Operand, y: Operand) -> Value:
+def multiply(b: GraphBuilder, x: Operand, y: Operand) -> Value:
     if not isinstance(x, Value):
         x, y = y, x
     assert isinstance(x, Value)
@@ -63,15 +63,15 @@ def multiply(b: Builder, x: Operand, y: Operand) -> Value:
     return b.add(Multiply(), x, b.gain(y)) if isinstance(y, Tensor) else number_times(b, x, y)
 
 
-def number_times(b: Builder, x: Value, number: float) -> Value:
+def number_times(b: GraphBuilder, x: Value, number: float) -> Value:
     return x if number == 1 else b.add(MultiplyNumber(float(number)), x)
 
 
-def negate(b: Builder, x: Value) -> Value:
+def negate(b: GraphBuilder, x: Value) -> Value:
     return number_times(b, x, -1)
 
 
-def divide(b: Builder, x: Operand, y: Operand, rounding_mode: str | None = None) -> Value:
+def divide(b: GraphBuilder, x: Operand, y: Operand, rounding_mode: str | None = None) -> Value:
     if rounding_mode is not None:
         raise UnsupportedOperator(f"division with rounding_mode {rounding_mode!r}")
     if isinstance(y, Value):
@@ -81,7 +81,7 @@ def divide(b: Builder, x: Operand, y: Operand, rounding_mode: str | None = None)
     return multiply(b, x, 1 / y)
 
 
-def power(b: Builder, x: Value, exponent: float) -> Value:
+def power(b: GraphBuilder, x: Value, exponent: float) -> Value:
     if exponent not in (1, 2, 3):
         raise UnsupportedOperator(f"a power of {exponent}; 1, 2 and 3 are served")
     result = x
@@ -90,8 +90,8 @@ def power(b: Builder, x: Value, exponent: float) -> Value:
     return result
 
 
-def function(name: str) -> Callable[[Builder, Value], Value]:
-    def lower(b: Builder, x: Value) -> Value:
+def function(name: str) -> Callable[[GraphBuilder, Value], Value]:
+    def lower(b: GraphBuilder, x: Value) -> Value:
         return b.add(Function(name), x)
 
     return lower
@@ -100,11 +100,11 @@ def function(name: str) -> Callable[[Builder, Value], Value]:
 _relu = function("relu")
 
 
-def gelu(b: Builder, x: Value, approximate: str = "none") -> Value:
+def gelu(b: GraphBuilder, x: Value, approximate: str = "none") -> Value:
     return b.add(Function("gelu" if approximate == "none" else "gelu_tanh"), x)
 
 
-def elu(b: Builder, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
+def elu(b: GraphBuilder, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
     """scale x above zero, scale alpha (e^(input_scale x) - 1) below."""
     if not input_scale > 0:
         raise UnsupportedOperator(f"ELU with input_scale {input_scale}; positive ones are served")
@@ -114,36 +114,36 @@ def elu(b: Builder, x: Value, alpha: float = 1, scale: float = 1, input_scale: f
     return below if math.isclose(left, 0, abs_tol=2.0**-24) else add(b, below, number_times(b, _relu(b, x), left))
 
 
-def leaky_relu(b: Builder, x: Value, negative_slope: float = 0.01) -> Value:
+def leaky_relu(b: GraphBuilder, x: Value, negative_slope: float = 0.01) -> Value:
     return add(b, number_times(b, _relu(b, x), 1 - negative_slope), number_times(b, x, negative_slope))
 
 
-def absolute(b: Builder, x: Value) -> Value:
+def absolute(b: GraphBuilder, x: Value) -> Value:
     return subtract(b, number_times(b, _relu(b, x), 2), x)
 
 
-def maximum(b: Builder, x: Operand, y: Operand) -> Value:
+def maximum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
     return add(b, _relu(b, subtract(b, x, y)), y)
 
 
-def minimum(b: Builder, x: Operand, y: Operand) -> Value:
+def minimum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
     return subtract(b, x, _relu(b, subtract(b, x, y)))
 
 
-def clamp(b: Builder, x: Value, low: float | None = None, high: float | None = None) -> Value:
+def clamp(b: GraphBuilder, x: Value, low: float | None = None, high: float | None = None) -> Value:
     x = x if low is None else maximum(b, x, low)
     return x if high is None else minimum(b, x, high)
 
 
-def hard_tanh(b: Builder, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
+def hard_tanh(b: GraphBuilder, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
     return clamp(b, x, low, high)
 
 
-def permute(b: Builder, x: Value, dims: list[int]) -> Value:
-    return b.add(Permute(tuple(dim % len(dims) for dim in dims)), x)
+def permute(b: GraphBuilder, x: Value, dims: list[int]) -> Value:
+    return b.add(PermuteAxes(tuple(dim % len(dims) for dim in dims)), x)
 
 
-def reshape(b: Builder, x: Value, shape: list[int]) -> Value:
+def reshape(b: GraphBuilder, x: Value, shape: list[int]) -> Value:
     """At most one length is -1."""
     to = tuple(torch.empty(x.shape, device="meta").reshape(shape).shape)
     return x if to == x.shape else b.add(Reshape(to), x)
@@ -154,7 +154,7 @@ def is_mask(x: Tensor) -> bool:
     return x.is_floating_point() and bool((x <= MASKED).any())
 
 
-def masked(b: Builder, scores: Value, mask: Tensor) -> Value:
+def masked(b: GraphBuilder, scores: Value, mask: Tensor) -> Value:
     """Scores with an additive mask, for a softmax: what counts as minus infinity becomes MASKED."""
     if not b.for_softmax:
         raise UnsupportedOperator(f"constants of {MASKED:g} or less, such as minus infinity, where no softmax follows")
@@ -166,7 +166,7 @@ def masked(b: Builder, scores: Value, mask: Tensor) -> Value:
     return b.add(Add(), scores, b.offset(b.name_tensor(finite, b.names.get(id(mask), f"{b.layer}.mask"))))
 
 
-def matmul(b: Builder, x: Value | Tensor, y: Value | Tensor) -> Value:
+def matmul(b: GraphBuilder, x: Value | Tensor, y: Value | Tensor) -> Value:
     if isinstance(x, Value) and isinstance(y, Tensor) and y.dim() == 2 and len(x.shape) >= 2:
         return dense(b, x, y, None)
     x, y = (side if isinstance(side, Value) else b.gain(side) for side in (x, y))
@@ -178,7 +178,7 @@ def matmul(b: Builder, x: Value | Tensor, y: Value | Tensor) -> Value:
     return reshape(b, result, shape)
 
 
-def dense(b: Builder, x: Value, weight: Tensor, bias: Tensor | None, *, transposed: bool = False) -> Value:
+def dense(b: GraphBuilder, x: Value, weight: Tensor, bias: Tensor | None, *, transposed: bool = False) -> Value:
     """x @ weight + bias. Shapes: [..., K], [K, N], [N]; the weight transposed: [N, K]."""
     original, form = weight, "transposed" if transposed else ""
     weight = weight.T if transposed else weight
@@ -188,10 +188,10 @@ def dense(b: Builder, x: Value, weight: Tensor, bias: Tensor | None, *, transpos
         b.parameter(zeros, "offset", "bias"),
     ]
     rows = reshape(b, x, [1, *x.shape]) if len(x.shape) == 1 else x
-    return reshape(b, b.add(Linear(), rows, parameters=names), [*x.shape[:-1], weight.shape[1]])
+    return reshape(b, b.add(LinearLayer(), rows, parameters=names), [*x.shape[:-1], weight.shape[1]])
 
 
-def linear(b: Builder, x: Value | Tensor, weight: Value | Tensor, bias: Value | Tensor | None = None) -> Value:
+def linear(b: GraphBuilder, x: Value | Tensor, weight: Value | Tensor, bias: Value | Tensor | None = None) -> Value:
     """x @ weight^T + bias. Shapes: [..., K], [N, K], [N]."""
     if isinstance(x, Value) and isinstance(weight, Tensor) and not isinstance(bias, Value):
         return dense(b, x, weight, bias, transposed=True)
@@ -201,14 +201,14 @@ def linear(b: Builder, x: Value | Tensor, weight: Value | Tensor, bias: Value | 
 
 
 def add_product(
-    b: Builder, addend: Operand, x: Value | Tensor, y: Value | Tensor, beta: float = 1, alpha: float = 1
+    b: GraphBuilder, addend: Operand, x: Value | Tensor, y: Value | Tensor, beta: float = 1, alpha: float = 1
 ) -> Value:
     """addmm, baddbmm."""
     product = scaled(b, matmul(b, x, y), alpha)
     return add(b, product, scaled(b, addend, beta))
 
 
-def embedding(b: Builder, table: Value | Tensor, indices: Indices | Value | Tensor, *_: Any) -> Value:
+def embedding(b: GraphBuilder, table: Value | Tensor, indices: Indices | Value | Tensor, *_: Any) -> Value:
     if not isinstance(table, Tensor) or not isinstance(indices, Indices):
         raise UnsupportedOperator("an embedding of something else than an input of indices, in a table of the module")
     return b.embed(indices, table)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from secure.models.graph.arithmetic import Add, MultiplyNumber, Softmax
-from secure.models.graph.builder import Builder, Value
+from secure.models.graph.builder import GraphBuilder, Value
 from secure.models.graph.layers import Offset
 from secure.models.graph.lowering import add, masked, matmul, number_times, permute
 from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
 
-def last_axis(b: Builder, x: Value, dim: int, operation: Callable[[Value], Value]) -> Value:
+def last_axis(b: GraphBuilder, x: Value, dim: int, operation: Callable[[Value], Value]) -> Value:
     """An operation along the last axis, done along another one. The result has as many axes."""
     count = len(x.shape)
     dims = [i for i in range(count) if i != dim % count] + [dim % count]
@@ -27,17 +27,17 @@ def last_axis(b: Builder, x: Value, dim: int, operation: Callable[[Value], Value
     return permute(b, operation(permute(b, x, dims)), back)
 
 
-def softmax(b: Builder, x: Value, dim: int, dtype: Any = None) -> Value:
+def softmax(b: GraphBuilder, x: Value, dim: int, dtype: Any = None) -> Value:
     return last_axis(b, x, dim, lambda scores: probabilities(b, scores))
 
 
-def probabilities(b: Builder, scores: Value) -> Value:
+def probabilities(b: GraphBuilder, scores: Value) -> Value:
     """Softmax along the last axis, of powers of two where the scores can have the factor log2(e) for free."""
     exponents = _in_base_two(b, scores)
     return b.add(Softmax(base_two=exponents is not None), scores if exponents is None else exponents)
 
 
-def _in_base_two(b: Builder, scores: Value) -> Value | None:
+def _in_base_two(b: GraphBuilder, scores: Value) -> Value | None:
     """scores * log2(e), if they are multiplied by a number anyway; masks that are added later on are scaled, too."""
     step = b.steps.get(scores)
     if step is not None and isinstance(step.operation, MultiplyNumber):
@@ -52,7 +52,7 @@ def _in_base_two(b: Builder, scores: Value) -> Value | None:
 
 
 def attention(
-    b: Builder,
+    b: GraphBuilder,
     q: Value,
     k: Value | Tensor,
     v: Value | Tensor,

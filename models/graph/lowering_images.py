@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from secure.models.graph.arithmetic import Maximum, Sum
-from secure.models.graph.builder import Builder, Step, Value
-from secure.models.graph.layers import Convolution, LayerNorm, Linear
+from secure.models.graph.builder import GraphBuilder, Step, Value
+from secure.models.graph.layers import Convolution, LayerNorm, LinearLayer
 from secure.models.graph.lowering import add, multiply, number_times, reshape
 from secure.models.graph.lowering_views import mean
 from secure.models.graph.views import Reshape, Window, Windows
@@ -19,14 +19,14 @@ from secure.protocols.core.errors import UnsupportedOperator
 
 
 def _pair(x: int | Sequence[int]) -> tuple[int, int]:
-    """For height and width; of a sequence there is width alone."""
+    """One number for height and one for width; a sequence has width alone."""
     if isinstance(x, int):
         return x, x
     return (int(x[0]), int(x[-1])) if len(x) == 2 else (int(x[0]),) * 2
 
 
 def convolution(
-    b: Builder,
+    b: GraphBuilder,
     x: Value,
     weight: Value | Tensor,
     bias: Value | Tensor | None,
@@ -37,7 +37,7 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Value:
-    """Of sequences or images. Shapes: [B, C, L] or [B, C, H, W], weight [N, C/G, kernel] -> [B, N, ...]."""
+    """Sequences or images convolved. Shapes: [B, C, L] or [B, C, H, W], weight [N, C/G, kernel] -> [B, N, ...]."""
     if transposed or not isinstance(weight, Tensor) or isinstance(bias, Value) or weight.dim() not in (3, 4):
         raise UnsupportedOperator(
             "a transposed or three-dimensional convolution, or one with kernels that are no constants"
@@ -68,7 +68,7 @@ def _matrix(weight: Tensor, groups: int) -> Tensor:
 
 
 def batch_norm(
-    b: Builder,
+    b: GraphBuilder,
     x: Value,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -99,20 +99,20 @@ def _check_constants(*tensors: object) -> None:
         raise UnsupportedOperator("a norm whose gain, offset or statistics depend on the input")
 
 
-def _foldable(b: Builder, x: Value) -> Step | None:
+def _foldable(b: GraphBuilder, x: Value) -> Step | None:
     """The convolution or linear layer that made x, whose columns are x's channels; of sequences through a reshape."""
     step = b.steps.get(x)
     if step is not None and isinstance(step.operation, Reshape):
         step = b.steps.get(step.values[0])
         if step is None or not isinstance(step.operation, Convolution) or step.result.shape[:2] != x.shape[:2]:
             return None
-    if step is None or not isinstance(step.operation, Convolution | Linear):
+    if step is None or not isinstance(step.operation, Convolution | LinearLayer):
         return None
     return step if isinstance(step.operation, Convolution) or len(x.shape) == 2 else None
 
 
 def layer_norm(
-    b: Builder,
+    b: GraphBuilder,
     x: Value,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
@@ -133,7 +133,7 @@ def layer_norm(
 
 
 def group_norm(
-    b: Builder,
+    b: GraphBuilder,
     x: Value,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -152,7 +152,7 @@ def group_norm(
 
 
 def _windows(
-    b: Builder, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, *, ceil_mode: bool, edge: bool
+    b: GraphBuilder, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, *, ceil_mode: bool, edge: bool
 ) -> Value:
     """Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements]."""
     size = _pair(kernel)
@@ -166,7 +166,13 @@ def _windows(
 
 
 def max_pool(
-    b: Builder, x: Value, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    b: GraphBuilder,
+    x: Value,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
 ) -> Value:
     image = _image(b, x)
     if _pair(padding) != (0, 0) and _pair(dilation) != (1, 1):
@@ -175,12 +181,12 @@ def max_pool(
     return _pooled(b, x, b.add(Maximum(), windows))
 
 
-def max_pool_with_indices(b: Builder, x: Value, *arguments: Any, **named: Any) -> tuple[Value, None]:
+def max_pool_with_indices(b: GraphBuilder, x: Value, *arguments: Any, **named: Any) -> tuple[Value, None]:
     return max_pool(b, x, *arguments, **named), None
 
 
 def average_pool(
-    b: Builder,
+    b: GraphBuilder,
     x: Value,
     kernel: Any,
     stride: Any = (),
@@ -202,7 +208,7 @@ def average_pool(
     return multiply(b, summed, 1 / counts[0, 0])
 
 
-def adaptive_average_pool(b: Builder, x: Value, output_size: Sequence[int]) -> Value:
+def adaptive_average_pool(b: GraphBuilder, x: Value, output_size: Sequence[int]) -> Value:
     image = _image(b, x)
     sizes = [given or length for given, length in zip(output_size, image.shape[2:], strict=True)]
     if any(length % size for length, size in zip(image.shape[2:], sizes, strict=True)):
@@ -213,11 +219,11 @@ def adaptive_average_pool(b: Builder, x: Value, output_size: Sequence[int]) -> V
     return average_pool(b, x, kernel)
 
 
-def _image(b: Builder, x: Value) -> Value:
+def _image(b: GraphBuilder, x: Value) -> Value:
     """With a batch."""
     return reshape(b, x, [1, *x.shape]) if len(x.shape) == 3 else x
 
 
-def _pooled(b: Builder, x: Value, pooled: Value) -> Value:
+def _pooled(b: GraphBuilder, x: Value, pooled: Value) -> Value:
     """Without the axis of windows, and with a batch as x has it. Shapes: [B, C, rows, columns, 1]."""
     return reshape(b, pooled, list(pooled.shape[1 if len(x.shape) == 3 else 0 : 4]))

@@ -13,7 +13,7 @@ from secure.models.contract.manifest import TABLE_BITS, Manifest
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import Output, Request
 from secure.models.graph.description import Embedding, Graph, Node, read_graph
-from secure.models.graph.layers import Linear
+from secure.models.graph.layers import LinearLayer
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec
@@ -88,7 +88,7 @@ class GraphNetwork(Network):
         """Numbers of outputs that leave as the product of two factors, as nothing else reads them."""
         graph = self.graph
         first = len(graph.reals) + len(graph.embeddings)
-        linear = {i for i, node in enumerate(graph.nodes, first) if isinstance(node.operation, Linear)}
+        linear = {i for i, node in enumerate(graph.nodes, first) if isinstance(node.operation, LinearLayer)}
         return linear & set(graph.outputs) - {i for node in graph.nodes for i in node.values}
 
     # The parties' side.
@@ -191,7 +191,7 @@ def evaluate(
     """The value of one node; product: of a linear one, without its truncation."""
     arguments = [_kept(values, i) for i in node.values]
     parameters = [weights[name] for name in node.parameters]
-    if product and isinstance(node.operation, Linear):
+    if product and isinstance(node.operation, LinearLayer):
         return node.operation.run_untruncated(protocol, arguments, parameters)
     return node.operation.run(protocol, arguments, parameters)
 

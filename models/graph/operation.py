@@ -20,7 +20,7 @@ from secure.protocols.core.secret import Protocol, Secret
 
 Shape = tuple[int, ...]
 MOST_ELEMENTS = 1 << 26
-"""Of one secret tensor: half a gigabyte, in each of the forms that a party holds it in."""
+"""The most elements of one secret tensor: half a gigabyte, in each of the forms that a party holds it in."""
 MOST_SUMMED = 1 << 12
 """Terms of one sum: with 2^13 in magnitude each, their mean's truncation still fits the ring."""
 _MOST_INTEGER = 1 << 31
@@ -42,7 +42,7 @@ class Operation(ABC):
 
     @abstractmethod
     def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        """Of the result. Raises CheckpointError when the arguments' shapes or the settings do not fit."""
+        """The result's shape. Raises CheckpointError when the arguments' shapes or the settings do not fit."""
 
     @abstractmethod
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:

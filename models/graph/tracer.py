@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from secure.models.graph.builder import Builder, Indices, Value, plain_name
+from secure.models.graph.builder import GraphBuilder, Indices, Value, plain_name
 from secure.models.graph.operators import BATCH_NORM, OPERATORS, SOFTMAXES, THROUGH
 from secure.protocols.core.errors import CheckpointError, UnsupportedOperator
 
@@ -34,7 +34,7 @@ _TAKES_INDICES = frozenset(
 class Tracer:
     """Goes through an exported program, operator by operator."""
 
-    def __init__(self, program: torch.export.ExportedProgram, builder: Builder) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, builder: GraphBuilder) -> None:
         self.builder = builder
         self._program = program
         self._signature = program.graph_signature

@@ -1,4 +1,4 @@
-"""The same elements in another order or shape: linear maps on shares, so nothing is sent."""
+"""Views put elements in another order or shape. They are linear maps on shares, so nothing is sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reshape(Operation):
 
 
 @dataclass(frozen=True)
-class Permute(Operation):
+class PermuteAxes(Operation):
     """Axes in another order."""
 
     dims: Shape

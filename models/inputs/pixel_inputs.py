@@ -21,7 +21,7 @@ _OF_TEXT = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Of the images that a model takes, and of its patches; heights and widths in pixels."""
+    """Sizes of the images that a model takes, and of its patches; heights and widths in pixels."""
 
     channels: int
     height: int

@@ -78,7 +78,7 @@ def check_like(name: str, tensor: Tensor, ids: Tensor, limit: int) -> None:
 
 
 def check_ids(name: str, ids: object) -> Tensor:
-    """The same, a tensor. Raises InputError unless it is one of whole numbers with batch and tokens."""
+    """`ids` as a tensor. Raises InputError unless it is one of whole numbers with batch and tokens."""
     if not isinstance(ids, Tensor):
         raise InputError(f"{name} must be a torch tensor, not {type(ids).__name__}")
     if ids.is_floating_point() or ids.is_complex():

@@ -17,6 +17,9 @@ from torch import Tensor
 from secure.protocols.core.primitives import halve
 from secure.protocols.core.secret import Secret
 
+MOST_WIDTH = 4096
+"""The widest row that a norm with a mean reads: the sum of its squares must fit."""
+
 
 def centred(x: Tensor) -> Tensor:
     """Less its mean over the width that a norm will see. Shapes: [..., D] -> the same."""

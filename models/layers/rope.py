@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.families.bert_config import positive
+from secure.models.contract.config_fields import positive
 from secure.protocols.core.errors import CheckpointError
 
 _THETA = 10_000.0  # where config.json has no rope_theta

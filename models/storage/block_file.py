@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secure.models.contract.tensor_file import TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec
 from secure.protocols.core.aes import NONCE_BYTES, counter_mode
 from secure.protocols.core.errors import CheckpointError
 
@@ -40,7 +40,7 @@ class _Place:
 
     offset: int
     size_bytes: int
-    tensors: tuple[TensorSpec, ...]
+    tensors: tuple[FileTensorSpec, ...]
 
 
 class BlockFile:
@@ -73,7 +73,7 @@ class BlockFile:
 
     def write(self, tensors: Sequence[Tensor]) -> int:
         """Append a block. Returns its number. Raises CheckpointError when the disk fails."""
-        number, specs = self.blocks, tuple(TensorSpec(tuple(t.shape), t.dtype) for t in tensors)
+        number, specs = self.blocks, tuple(FileTensorSpec(tuple(t.shape), t.dtype) for t in tensors)
         offset = self._places[-1].offset + self._places[-1].size_bytes if self._places else 0
         size = sum(_rounded(spec.size_bytes, _TENSOR_ALIGNMENT) for spec in specs)
         self._places.append(_Place(offset, _rounded(size, _PAGE_BYTES), specs))

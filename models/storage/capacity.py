@@ -9,28 +9,21 @@ from pathlib import Path
 import torch
 
 from secure.models.contract.manifest import Manifest, ParameterSpec
-from secure.models.contract.tensor_file import TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec
 from secure.models.storage.weight_file import BLOCK_BYTES, FEWEST_BUFFERS, Room
-from secure.protocols.beaver.preparing import OPENED_ELEMENTS
 from secure.protocols.core import ring
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.families import REPLICATED, family
+from secure.protocols.core.secret import Visibility
+from secure.protocols.families import family
 
-_WORD_BYTES = 8
-_OPENING_WORDS = 7
-"""Of rows that are opened: a mask, the sum with it, a message there and one back (twice), their sum, its negative."""
-_HELD_WORDS = 5
-"""Of a tensor of which three parties hold shares: two shares, and three sums of them."""
 _PART_AHEAD = 4  # one byte in so many of the memory for matrices is for those that are on their way
 _MOST_AHEAD_BYTES = 1 << 30  # a second's reading
-_SHORT_BYTES = 4
-"""Bytes of a weight in the clear: with f = 16 it is below 2^29 in magnitude."""
 
 
-def file_specs(manifest: Manifest, role: str) -> dict[str, TensorSpec]:
+def file_specs(manifest: Manifest, role: str) -> dict[str, FileTensorSpec]:
     """Shapes and types of tensors in a computing role's share file."""
     return {
-        name: TensorSpec(
+        name: FileTensorSpec(
             (*manifest.parts, *spec.shape), torch.int32 if spec.bits <= ring.HALF_WORD_BITS else torch.int64
         )
         for name, spec in manifest.held_by(role).items()
@@ -38,7 +31,7 @@ def file_specs(manifest: Manifest, role: str) -> dict[str, TensorSpec]:
 
 
 def share_bytes(manifest: Manifest, role: str) -> int:
-    """Of the tensors in a party's share file."""
+    """Bytes of the tensors in a party's share file."""
     return sum(spec.size_bytes for spec in file_specs(manifest, role).values())
 
 
@@ -112,33 +105,18 @@ def _most_in_memory(manifest: Manifest, kept: Mapping[str, int], left_bytes: int
 
 def _is_matrix(spec: ParameterSpec) -> bool:
     """Whether it is kept as a factor of matrix products."""
-    return spec.opened and len(spec.shape) == 2
+    return spec.parameter.is_matrix
 
 
 def _loading_bytes(manifest: Manifest, spec: ParameterSpec) -> int:
     """What loading a tensor takes, at most."""
-    if manifest.protocol == REPLICATED.name:
-        return _WORD_BYTES * _HELD_WORDS * spec.elements
-    return _WORD_BYTES * (spec.elements + _OPENING_WORDS * min(spec.elements, OPENED_ELEMENTS))
+    return family(manifest.protocol).loading_bytes(spec.parameter)
 
 
 def _kept_bytes(manifest: Manifest, spec: ParameterSpec, role: str, *, digits: bool) -> int:
-    """What a role keeps of one parameter, as `Protocol.prepare` and its kin leave it."""
-    at_dealer, weights = role == "dealer", manifest.weights
-    if not _is_matrix(spec):
-        # Share, opened form and mask of a vector; the dealer has masks alone.
-        return _WORD_BYTES * spec.elements * (3 if spec.opened and not at_dealer else 1)
-    if weights == "public" and at_dealer:
-        return 0
-    if manifest.protocol == REPLICATED.name:
-        # A share and an opened form at two parties; at the third, which helps, a mask.
-        return _WORD_BYTES * spec.elements * (1 if weights == "public" else 2)
-    full = ring.element_bytes(spec.bits) if digits else 4 if spec.bits <= ring.HALF_WORD_BITS else _WORD_BYTES
-    in_clear = weights == "public" or (weights == "server" and role == "p1")
-    if in_clear:
-        full = min(full, _SHORT_BYTES)
-    forms = 2 if weights == "private" and not at_dealer else 1
-    return full * forms * spec.elements
+    """What a role keeps of one parameter."""
+    kept = family(manifest.protocol).kept_bytes
+    return kept(spec.parameter, role, Visibility(manifest.weights), digits=digits)
 
 
 def available_bytes(system: Path = Path("/")) -> int | None:

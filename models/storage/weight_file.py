@@ -19,9 +19,9 @@ from secure.models.storage.read_ahead import ReadAhead
 from secure.protocols.core.factor import Factor, Prepared, keep_rows, prepare
 
 BLOCK_BYTES = 1 << 24
-"""Of a block, about: much for a disk to read at once, little enough for a processor's cache."""
+"""A block's size, about: much for a disk to read at once, little enough for a processor's cache."""
 FEWEST_BUFFERS = 4
-"""For blocks that are read: the one in use and those that follow."""
+"""Buffers for blocks that are read: the one in use and those that follow."""
 _WORD_BYTES = 8
 _ROWS = 16  # digits of fewer rows are padded to as many
 
@@ -50,7 +50,7 @@ class WeightFile:
         self._ahead: ReadAhead
 
     def keep(self, ys: Sequence[Tensor], bits: int) -> Factor:
-        """As `secure.protocols.core.factor.Keep`. Raises CheckpointError when the disk fails."""
+        """Keep a matrix: `secure.protocols.core.factor.Keep`. Raises CheckpointError when the disk fails."""
 
         def block(parts: list[Tensor]) -> Factor:
             # A view of some rows would keep all of a matrix in memory.

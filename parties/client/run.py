@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from secure.parties.client.root_cause import awaited, root_cause
-from secure.parties.roles.party import OFFLINE_IS_DONE
+from secure.parties.roles.role import OFFLINE_IS_DONE
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.link import Link
@@ -25,7 +25,7 @@ from secure.protocols.core.errors import (
     ProtocolError,
     SecureInferenceError,
 )
-from secure.protocols.families import Family
+from secure.protocols.core.family import Family
 
 SILENCE_SECONDS = 10.0
 """How long to wait for the word of a role that another one has lost. The client's own stream to a role that is dead or

@@ -25,7 +25,7 @@ from secure.parties.encrypted.generation_pb2 import (
 )
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
-from secure.parties.encrypted.tokens import Finish, Pieces, Room, SamplingParameters, TokenPiece
+from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenPiece
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.dialer import CHANNEL_OPTIONS, check_certificates_were_taken
 from secure.parties.transport.tls import channel_credentials, channel_name_options
@@ -73,12 +73,12 @@ class GenerationClient(Runner):
                 self._description = description
             return self._description
 
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         description = self.describe()
-        return Room(description.context_tokens, description.most_new_tokens)
+        return ContextRoom(description.context_tokens, description.most_new_tokens)
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenStream:
-        """As in Runner. at_once: all in one message, which costs 4 bytes a token and hides the pace of their coming.
+        """The ids that follow; at_once in one message, which costs 4 bytes a token and hides the pace of their coming.
 
         Errors of the server are raised while the stream is read: InputError, ServerBusy, SessionError and its kinds.
         """
@@ -199,7 +199,7 @@ class RemoteSequence(HiddenSequence):
         self._call = method(iter(self._outgoing.get, None))
 
     def extend(self, embeddings: Tensor) -> Tensor:
-        """As in HiddenSequence. Raises SessionError and its kinds."""
+        """The last hidden states of further positions. Shapes: [T, D] -> [T, D]. Raises SessionError and its kinds."""
         self._outgoing.put(Positions(key_check=self._key_check, embeddings=to_values(embeddings.cpu())))
         self._key_check = ""
         try:

@@ -17,9 +17,9 @@ from torch import Tensor
 from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, HiddenSequence, Pooling
 from secure.parties.encrypted.limits import Admission
 from secure.parties.encrypted.tokens import (
+    ContextRoom,
     Finish,
     Pieces,
-    Room,
     SamplingParameters,
     TokenGenerator,
     TokenPiece,
@@ -61,9 +61,9 @@ class EngineRunner(Runner):
         self._engine = engine
         self._admission = admission
 
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         most = None if self._admission is None else self._admission.limits.new_tokens
-        return Room(self._engine.served.context_tokens, most)
+        return ContextRoom(self._engine.served.context_tokens, most)
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
         if self._admission is not None:
@@ -104,7 +104,7 @@ class EngineRunner(Runner):
         return self._admission.slot()
 
 
-class _Ended(NamedTuple):
+class _WorkEnded(NamedTuple):
     """The last thing that the engine's thread delivers: what ended it, None when it was done."""
 
     error: Exception | None
@@ -115,7 +115,7 @@ class _EnginePieces(Pieces[TokenPiece]):
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
-        self._arrived: queue.SimpleQueue[TokenPiece | _Ended] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[TokenPiece | _WorkEnded] = queue.SimpleQueue()
         self._ended = False
 
     def start(self, work: Callable[[], None]) -> None:
@@ -127,7 +127,7 @@ class _EnginePieces(Pieces[TokenPiece]):
                 work()
             except Exception as caught:
                 error = caught
-            self._arrived.put(_Ended(error))
+            self._arrived.put(_WorkEnded(error))
 
         threading.Thread(target=run, name="generation", daemon=True).start()
 
@@ -139,7 +139,7 @@ class _EnginePieces(Pieces[TokenPiece]):
         if self._ended:
             raise StopIteration
         piece = self._arrived.get()
-        if not isinstance(piece, _Ended):
+        if not isinstance(piece, _WorkEnded):
             return piece
         self._ended = True
         if piece.error is not None:

@@ -43,7 +43,7 @@ class SamplingParameters:
 
 
 @dataclass(frozen=True)
-class Room:
+class ContextRoom:
     """How much a model takes. None where it does not say."""
 
     context_tokens: int
@@ -98,7 +98,7 @@ class TokenGenerator(ABC):
     """Whatever makes tokens from a prompt's ids. Its methods are called from several threads at a time."""
 
     @abstractmethod
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         """How much the model takes."""
 
     @abstractmethod

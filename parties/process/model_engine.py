@@ -17,8 +17,8 @@ from secure.models.storage.capacity import human_bytes, needed_bytes, plan_room
 from secure.models.storage.weight_file import WeightFile
 from secure.parties.config import Limits
 from secure.parties.roles import memory
-from secure.parties.roles.engine import CircleTools, DealerTools, Digests, Engine, MeterRows, PartyTools, Tools
-from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
+from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
+from secure.protocols.beaver.protocol import BeaverDealer
 from secure.protocols.core.channel import Channel, Payload
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import CheckpointError, ProtocolError
@@ -26,8 +26,6 @@ from secure.protocols.core.factor import multiplies_bytes
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.transfer import CPU, find_device
-from secure.protocols.families import BEAVER, REPLICATED
-from secure.protocols.replicated.protocol import ReplicatedParty
 
 _LOG = logging.getLogger("parties")
 
@@ -76,12 +74,11 @@ class ModelEngine(Engine):
 
     def _load(self, tools: Tools, manifest: Manifest, share: Path | None) -> tuple[program.LoadedModel, MeterRows]:
         # Read first: a bad file is refused before any party sends a message about it.
-        shares, index = None, _index(tools)
-        family = REPLICATED if isinstance(tools, CircleTools) else BEAVER
-        if manifest.protocol != family.name:
+        shares, index = None, tools.index
+        if manifest.protocol != tools.family.name:
             raise CheckpointError(
-                f"the model was split for the protocol {manifest.protocol!r}, the parties compute by {family.name!r}; "
-                "split it again"
+                f"the model was split for the protocol {manifest.protocol!r}, the parties compute by "
+                f"{tools.family.name!r}; split it again"
             )
         role = "dealer" if index is None else f"p{index}"
         weight_file = None
@@ -94,7 +91,7 @@ class ModelEngine(Engine):
                 raise CheckpointError(f"{role} has no share of the model")
             shares = read_share(share, manifest, role)
         meter = Meter()
-        protocol = _protocol(tools, manifest.policy, meter, self._device)
+        protocol = tools.protocol(manifest.policy, meter, self._device)
         model = program.load(protocol, manifest, shares, None if weight_file is None else weight_file.keep)
         protocol.finish()
         if weight_file is not None:
@@ -102,7 +99,7 @@ class ModelEngine(Engine):
         return model, meter.snapshot()
 
     def _weight_file(self, manifest: Manifest, role: str, share: Path | None) -> WeightFile | None:
-        """For the weights that do not fit in memory. Raises CheckpointError when there is no room for them, either."""
+        """A file for the weights that memory does not hold. Raises CheckpointError when it has no room, either."""
         uploaded = share.stat().st_size if share is not None and share.parent == memory.UPLOADS else 0
         free, few_rows = memory.free_bytes(self._memory_bytes, uploaded), program.network(manifest).few_rows
         if free is None:
@@ -141,10 +138,9 @@ class ModelEngine(Engine):
         request = Request.from_json(request_json)
         program.network(model.manifest).validate(request)
         meter = Meter()
-        protocol = _protocol(tools, model.manifest.policy, meter, self._device)
-        index = _index(tools)
+        protocol = tools.protocol(model.manifest.policy, meter, self._device)
         with torch.inference_mode():
-            stopped = program.serve(protocol, model, request, client, index)
+            stopped = program.serve(protocol, model, request, client, tools.index)
         if not stopped:  # what the dealer had made for the next step is dropped with the links
             protocol.finish()
         return stopped, meter.snapshot()
@@ -198,43 +194,3 @@ def _warm_up(device: torch.device) -> None:
 
     model = program.load(dealer(), manifest, None)
     program.serve(dealer(), model, Request("embedding", 1, 2, True), _Nobody(), None)
-
-
-def _index(tools: Tools) -> int | None:
-    """Of a computing party; None at the dealer."""
-    match tools:
-        case CircleTools(index=index) | PartyTools(role=index):
-            return index
-    return None
-
-
-def _protocol(
-    tools: Tools, policy: FixedPointPolicy, meter: Meter, device: torch.device
-) -> BeaverParty | BeaverDealer | ReplicatedParty:
-    if isinstance(tools, CircleTools):
-        return ReplicatedParty(
-            tools.index,
-            tools.seeds,
-            tools.session,
-            tools.to_next,
-            tools.to_previous,
-            policy,
-            meter=meter,
-            on_layer=tools.on_layer,
-            device=device,
-        )
-    if isinstance(tools, DealerTools):
-        return BeaverDealer(
-            tools.seeds, tools.session, tools.to_p1, policy, meter=meter, on_layer=tools.on_layer, device=device
-        )
-    return BeaverParty(
-        tools.role,
-        tools.seed,
-        tools.session,
-        tools.peer,
-        tools.dealer,
-        policy,
-        meter=meter,
-        on_layer=tools.on_layer,
-        device=device,
-    )

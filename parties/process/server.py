@@ -13,10 +13,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from secure.parties.config import PartiesSettings
-from secure.parties.roles.dealer import Dealer
 from secure.parties.roles.engine import Engine
-from secure.parties.roles.party import ComputingParty, Role
-from secure.parties.roles.three_parties import Circle
+from secure.parties.roles.families import ROLES
 from secure.parties.roles.worker import Worker
 from secure.parties.session.handshake import (
     CALLERS,
@@ -65,8 +63,7 @@ class PartyServer:
         self._registry = Registry(role, settings.limits.sessions)
         settings.party(role)  # refuses a role of another protocol
         with_dealer = "dealer" in settings.parties
-        kind = Dealer if role == "dealer" else ComputingParty if with_dealer else Circle
-        self._peers: Role = kind(role, settings, self._registry)
+        self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
         self._worker = Worker(self._peers, engine)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
         self._server = grpc.server(

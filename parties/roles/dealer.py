@@ -6,14 +6,44 @@ It runs ahead of the parties as far as its send budget allows. Nothing comes bac
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from secure.parties.roles.engine import DealerTools, Tools
-from secure.parties.roles.party import SEED_BYTES, Role
+import torch
+
+from secure.parties.roles.engine import Tools
+from secure.parties.roles.role import SEED_BYTES, Role
 from secure.parties.session.session import Session
 from secure.parties.transport.link import GrpcChannel
+from secure.protocols.beaver.family import BEAVER
+from secure.protocols.beaver.protocol import BeaverDealer
+from secure.protocols.core.channel import Channel
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 
-class Dealer(Role):
+@dataclass(frozen=True)
+class DealerTools(Tools):
+    """What the dealer computes with in one session: the seeds of p0 and p1, and the way to p1."""
+
+    family = BEAVER
+
+    session: bytes
+    seeds: tuple[bytes, bytes]
+    to_p1: Channel
+    on_layer: Callable[[str], None]
+
+    @property
+    def index(self) -> None:
+        return None
+
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverDealer:
+        return BeaverDealer(
+            self.seeds, self.session, self.to_p1, policy, meter=meter, on_layer=self.on_layer, device=device
+        )
+
+
+class DealingRole(Role):
     """Draws fresh seeds for every session; they exist in memory and inside TLS only."""
 
     def join(self, session: Session) -> Tools:

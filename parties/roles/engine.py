@@ -6,14 +6,17 @@ Servers know sessions, streams and errors; an `Engine` knows manifests, shares a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
 
 from secure.models.program import ClientSteps
-from secure.protocols.core.channel import Channel
-from secure.protocols.replicated.seeds import PartySeeds
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.family import Family
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Protocol
 
 MeterRows = list[dict[str, Any]]
 
@@ -26,41 +29,20 @@ class Digests:
     policy: str
 
 
-@dataclass(frozen=True)
-class PartyTools:
-    """What p0 (role 0) or p1 (role 1) computes with in one session."""
+class Tools(ABC):
+    """What one role computes with in one session: seeds, and channels to its peers."""
 
-    role: int
-    session: bytes
-    seed: bytes
-    peer: Channel
-    dealer: Channel | None
-    on_layer: Callable[[str], None]
+    family: ClassVar[Family]
+    """The family whose protocol it is for."""
 
+    @property
+    @abstractmethod
+    def index(self) -> int | None:
+        """The number of a computing party; None for a role that holds no shares."""
 
-@dataclass(frozen=True)
-class DealerTools:
-    """What the dealer computes with in one session: the seeds of p0 and p1, and the way to p1."""
-
-    session: bytes
-    seeds: tuple[bytes, bytes]
-    to_p1: Channel
-    on_layer: Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class CircleTools:
-    """What party `index` of three computes with in one session: seeds that it shares, and the way to both others."""
-
-    index: int
-    session: bytes
-    seeds: PartySeeds
-    to_next: Channel
-    to_previous: Channel
-    on_layer: Callable[[str], None]
-
-
-Tools = PartyTools | DealerTools | CircleTools
+    @abstractmethod
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> Protocol:
+        """This role's execution."""
 
 
 class Engine(ABC):

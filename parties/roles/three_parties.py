@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from secure.parties.roles.engine import CircleTools, Tools
-from secure.parties.roles.party import SEED_BYTES, Role
+import torch
+
+from secure.parties.roles.engine import Tools
+from secure.parties.roles.role import SEED_BYTES, Role
 from secure.parties.session.session import Session
 from secure.parties.transport.link import GrpcChannel, Link
+from secure.protocols.core.channel import Channel
+from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.replicated.family import REPLICATED
+from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.seeds import PartySeeds
 
 
-class Circle(Role):
+@dataclass(frozen=True)
+class ThreePartyTools(Tools):
+    """What party `number` of three computes with in one session: seeds that it shares, and the way to both others."""
+
+    family = REPLICATED
+
+    number: int
+    session: bytes
+    seeds: PartySeeds
+    to_next: Channel
+    to_previous: Channel
+    on_layer: Callable[[str], None]
+
+    @property
+    def index(self) -> int:
+        return self.number
+
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> ReplicatedParty:
+        ends = self.to_next, self.to_previous
+        return ReplicatedParty(
+            self.number, self.seeds, self.session, *ends, policy, meter=meter, on_layer=self.on_layer, device=device
+        )
+
+
+class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
     def join(self, session: Session) -> Tools:
@@ -26,8 +59,8 @@ class Circle(Role):
         else:
             to_previous = self.claim(session, before, "Exchange")
             to_next = self.dial(session, after, "Exchange")
-        return CircleTools(
-            index=index,
+        return ThreePartyTools(
+            number=index,
             session=bytes.fromhex(session.id),
             seeds=_agree(index, to_next, to_previous),
             to_next=GrpcChannel(to_next),

@@ -15,7 +15,7 @@ from pathlib import Path
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MeterRows
-from secure.parties.roles.party import Role
+from secure.parties.roles.role import Role
 from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import KIND_NAMES, as_role

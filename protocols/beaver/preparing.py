@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from secure.protocols.beaver.footprint import OPENED_ELEMENTS
 from secure.protocols.beaver.forms import Beaver
 from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
@@ -15,9 +16,6 @@ from secure.protocols.core.secret import Parameter, Visibility
 from secure.protocols.masked.gates.opening import Open, OpenToOne
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
-
-OPENED_ELEMENTS = 1 << 23
-"""Of a weight matrix at a time: 67 MB in full words."""
 
 
 def share_given(beaver: Beaver, share: Tensor | None, shape: tuple[int, ...]) -> Tensor:

@@ -49,7 +49,7 @@ class CleartextProtocol(Protocol, Reference):
         return x.value
 
     def bounded(self, op: str, x: Tensor, limit: float | None = None) -> Tensor:
-        """As in `Reference`; notes the largest magnitude per layer."""
+        """The bound of `Reference`; the largest magnitude of each layer is noted, too."""
         limit = 2.0**self.policy.value_bits if limit is None else limit
         largest = float(x.abs().max()) if x.numel() else 0.0
         self.largest[self.layer_name] = max(largest, self.largest.get(self.layer_name, 0.0))

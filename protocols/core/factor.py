@@ -201,7 +201,7 @@ def _add_by_sum_of_digits(x: Tensor, y: Tensor, total: Tensor) -> None:
 
 
 def _add_by_digit_of_y(x: Tensor, y: Tensor, total: Tensor) -> None:
-    """The same transposed, total += (x y)^T, one product for each digit of y: y is read once, as it lies in memory.
+    """total += (x y)^T, one product for each digit of y, so that y is read once, as it lies in memory.
 
     Shapes: int64 [N, M], the others as before.
     """

@@ -18,7 +18,7 @@ _FACTOR_BITS = 20  # significant bits of a public factor that is no integer, aft
 _MOST_FACTOR_BITS = 60  # what a truncation in the ring can drop
 
 _OUR_FRACTION_BITS = 16
-"""Of what our exponential takes, whose window and powers are made for them."""
+"""Fraction bits of what our exponential takes, whose window and powers are made for them."""
 _PUMA_VALUE_BITS = 13
 """Half of -8, the lowest argument of its SiLU's polynomials, to the sixth power is 2^12."""
 

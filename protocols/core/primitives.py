@@ -60,13 +60,6 @@ def multiply_weight(clear: Reference, x: Secret, weight: Any) -> Secret:
 
 
 @Primitive
-def multiply_three(clear: Reference, x: Secret, y: Secret, z: Secret) -> Secret:
-    """Elementwise x * y * z with one truncation, back to x's scale. Broadcasting."""
-    product = clear.value(x) * clear.value(y) * clear.value(z)
-    return clear.secret(clear.bounded("multiply_three", product, 2.0**12), x.fraction_bits)
-
-
-@Primitive
 def square_sum(clear: Reference, x: Secret) -> Secret:
     """Sum of x^2 along the last axis (kept, length one), not truncated: twice the fraction bits."""
     total = (clear.value(x) ** 2).sum(-1, keepdim=True)

@@ -181,6 +181,9 @@ class Protocol(ABC):
     def bind(self, prepared: Any) -> Secret:
         """A prepared tensor, no matrix of a product, as a secret of this session."""
 
+    def finish(self) -> None:  # noqa: B027 - likewise
+        """The last act of a program. Raises ProtocolError when a peer sent more than the program used."""
+
     def end_step(self) -> None:  # noqa: B027 - most executions hold nothing back
         """A client will see what was revealed so far before it goes on: nothing may be held back."""
 

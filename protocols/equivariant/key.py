@@ -50,7 +50,7 @@ class Key:
         return cls(os.urandom(KEY_BYTES))
 
     def rekeyed(self) -> Key:
-        """The same key with the next vocabulary; all other factors stay."""
+        """This key with the next vocabulary; all other factors stay."""
         return replace(self, epoch=self.epoch + 1)
 
     def stream(self, *labels: str) -> Stream:

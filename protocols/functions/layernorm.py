@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 
 from secure.protocols.core import ring
-from secure.protocols.core.primitives import multiply_three, square_sum
+from secure.protocols.core.primitives import square_sum
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.reciprocal_and_root import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
 from secure.protocols.masked.gates.piecewise import piecewise
+from secure.protocols.masked.gates.triple_product import multiply_three
 
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 VARIANCE_POWERS = (-20, 12)
 SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
 LEAST_MEAN_SQUARE = 2.0 ** SQUARE_POWERS[0]
-"""Of a decoder's rows: smaller ones come out smaller than they should be."""
+"""The least mean square of a decoder's rows: smaller ones come out smaller than they should be."""
 _MOST_SUM_POWER = ring.WORD_BITS - 2 - 32  # with the 32 fraction bits of squares
 _SLACK = 1.01  # times sqrt(n), for errors of the inverse: what an entry of a normalised row is below
 
 
 def most_mean_square(width: int) -> float:
-    """Of a decoder's rows of that width: larger ones come out wrong."""
+    """The largest mean square of a decoder's rows of that width: larger ones come out wrong."""
     return min(2.0 ** SQUARE_POWERS[1], 2.0**_MOST_SUM_POWER / width)
 
 

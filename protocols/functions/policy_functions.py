@@ -21,7 +21,7 @@ Function = Callable[Concatenate[Secret, Parameters], Result]
 
 
 def _chosen(ours: Function[Parameters, Result], pumas: Function[Parameters, Result]) -> Function[Parameters, Result]:
-    """Of two ways to compute a function, the one that the policy of its first argument names."""
+    """Two ways to compute a function as one, which takes the way that the policy of its first argument names."""
 
     def function(x: Secret, /, *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
         chosen = pumas if x.protocol.policy.functions == "puma" else ours

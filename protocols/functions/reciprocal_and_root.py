@@ -17,7 +17,7 @@ INVERSE_ROOT = "rsqrt"
 """Name of what norms evaluate."""
 _AMPLITUDE_BITS = 22
 MOST_FINE_BITS = _AMPLITUDE_BITS + integer_functions.SCALE_BITS
-"""Of `fine_inverse_root`: what the tables of cosines have digits for."""
+"""The most fraction bits of `fine_inverse_root`: what the tables of cosines have digits for."""
 
 
 @dataclass(frozen=True)

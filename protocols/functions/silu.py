@@ -20,8 +20,9 @@ def reference(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-# As GeLU: SiLU(x) - x/2 is even, and |x|/2 up to 1.4e-6 outside the cuts. It bends less sharply for its width, so the
-# period is 64 and there are thirteen odd harmonics. Least largest error by linear programming on 1,600 points: 4.2e-4.
+# It is computed like GeLU: SiLU(x) - x/2 is even, and |x|/2 up to 1.4e-6 outside the cuts. It bends less sharply for
+# its width, so the period is 64 and there are thirteen odd harmonics. Least largest error by linear programming on 1,600
+# points: 4.2e-4.
 SILU = replace(
     GELU,
     name="silu",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from secure.protocols.core import primitives, secret
 from secure.protocols.core.secret import row
-from secure.protocols.masked.gates import decompose, exponential, largest, piecewise
+from secure.protocols.masked.gates import decompose, exponential, largest, piecewise, triple_product
 from secure.protocols.masked.programs import arithmetic, linear, products
 
 ROWS = (
@@ -20,7 +20,7 @@ ROWS = (
     row(primitives.multiply_public, arithmetic.multiply_public),
     row(primitives.compose, arithmetic.compose),
     row(primitives.multiply_weight, products.multiply_weight),
-    row(primitives.multiply_three, products.multiply_three),
+    row(triple_product.multiply_three, triple_product.compute),
     row(primitives.linear, linear.linear),
     row(piecewise.piecewise, piecewise.evaluate),
     row(largest.largest_of_few, largest.find_largest),

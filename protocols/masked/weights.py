@@ -38,7 +38,7 @@ class Matrix:
         return [x.opened, x.mask]
 
     def left_mask(self, x: Pair) -> Tensor:
-        """The same at the dealer."""
+        """The mask of the left factor, at the dealer."""
         assert x.mask is not None
         return x.mask
 

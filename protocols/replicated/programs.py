@@ -21,7 +21,7 @@ _BROADCAST = 4  # times: a secret that is so much smaller than another one is ch
 
 
 def add(replicated: Replicated, x: Secret, y: Secret) -> Secret:
-    """In the smaller of the two rings."""
+    """The sum is in the smaller of the two rings."""
     scale = max(x.fraction_bits, y.fraction_bits)
     small, large = sorted((x, y), key=lambda s: math.prod(s.shape))
     addend = scaled_shares(replicated, large, scale)
@@ -65,7 +65,7 @@ def square_sum(replicated: Replicated, x: Secret) -> Secret:
 
 
 def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
-    """In the smallest of the rings."""
+    """The parts are joined in the smallest of their rings."""
     parts = [x, *others]
     scale = max(part.fraction_bits for part in parts)
     shares = [scaled_shares(replicated, part, scale) for part in parts]
@@ -74,7 +74,7 @@ def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim
 
 
 def as_factor(replicated: Replicated, x: Secret) -> Secret:
-    """In a ring in which products take it."""
+    """x is lifted to a ring in which products take it."""
     needed = replicated.policy.ring_bits(x.fraction_bits + replicated.policy.fraction_bits)
     shares = shares_in(replicated, replicated.own(x), needed, larger=PRODUCT_BITS)
     return ReplicatedSecret(replicated, x.fraction_bits, shares)

@@ -168,7 +168,7 @@ class ReplicatedParty(MaskedProtocol[ReplicatedSecret]):
     ) -> SharedWeight | HelpedMatrix | PublicWeight | PublicMatrix:
         """Local: a factor of products is kept in the form that this party's role in them takes."""
         if visibility is Visibility.SERVER:
-            raise ProtocolError("weights='server' is for the protocol 'beaver'; split the model with private weights")
+            raise ProtocolError("of three equal parties none holds a model in the clear; split it with private weights")
         if visibility is Visibility.PUBLIC:
             return self._prepared_public(parameter, given, keep)
         shares = self.input(given, parameter.shape, parameter.fraction_bits, parameter.bits).shares

@@ -35,7 +35,7 @@ class Shares:
         return Shares(self.own + other.own, self.following + other.following, min(self.bits, other.bits))
 
     def low(self, bits: int) -> Shares:
-        """The same modulo 2^bits, which is free."""
+        """These shares modulo 2^bits, which is free."""
         return Shares(self.own, self.following, min(bits, self.bits))
 
 
@@ -60,5 +60,5 @@ def of_opened(party: Evaluator, opened: Tensor, mask: Tensor, bits: int) -> Shar
 
 
 def of_masks(masks: tuple[Tensor, Tensor], bits: int) -> Shares:
-    """The same at the helper, who knows both masks and not what was opened."""
+    """The helper's shares of what is opened: it knows both masks and not the opened value."""
     return Shares(-masks[1], -masks[0], bits)

@@ -69,7 +69,7 @@ def read_generation_config(folder: Path) -> GenerationConfig:
 
 
 def generation_config(documents: Mapping[str, Mapping[str, Any]]) -> GenerationConfig:
-    """As transformers does, the first file that is there; but where it lacks eos or padding, config.json is asked.
+    """The first file that is there counts, as in transformers; where it lacks eos or padding, config.json is asked.
 
     documents: by file name.
 

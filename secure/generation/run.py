@@ -30,7 +30,7 @@ class Generation:
         attention_mask: Tensor | None,
         tokenizer: PreTrainedTokenizerBase | None,
     ) -> None:
-        """For prompts of ids.
+        """One call, for prompts of ids.
 
         tables: what the client looks up with public weights. tokenizer: as for `GeneratedRows`.
 

@@ -18,7 +18,7 @@ class TextStream:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._known = 0
-        """Of `_ids`, how many have been given out as text. They stay as context: a decoder may drop a leading space."""
+        """How many of `_ids` have been given out as text. They stay as context: a decoder may drop a leading space."""
 
     def feed(self, token: int) -> str:
         """The text that became whole with this token."""

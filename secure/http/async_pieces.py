@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _PiecesEnded:
     """The last thing that arrives: what ended the pieces, None when they were all there."""
 
     error: Exception | None
@@ -26,11 +26,11 @@ async def async_pieces(begin: Callable[[], Pieces[T]]) -> AsyncGenerator[T, None
 
     Closing the generator closes the pieces, at whatever the thread is waiting.
     """
-    loop, arrived = asyncio.get_running_loop(), asyncio.Queue[T | _Ended]()
+    loop, arrived = asyncio.get_running_loop(), asyncio.Queue[T | _PiecesEnded]()
     begun: list[Pieces[T]] = []
     closed = threading.Event()
 
-    def deliver(item: T | _Ended) -> None:
+    def deliver(item: T | _PiecesEnded) -> None:
         # The loop is closed when the program ends before the thread does.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(arrived.put_nowait, item)
@@ -46,11 +46,11 @@ async def async_pieces(begin: Callable[[], Pieces[T]]) -> AsyncGenerator[T, None
                         deliver(piece)
         except Exception as caught:
             error = caught
-        deliver(_Ended(error))
+        deliver(_PiecesEnded(error))
 
     threading.Thread(target=read, name="answer", daemon=True).start()
     try:
-        while not isinstance(item := await arrived.get(), _Ended):
+        while not isinstance(item := await arrived.get(), _PiecesEnded):
             yield item
         if item.error is not None:
             raise item.error

@@ -25,7 +25,7 @@ class TextBackend(Backend):
         self._tokens = tokens
 
     def prompt(self, prompt: str | list[int], wishes: Wishes) -> list[int]:
-        """As in Backend: a text with the special tokens that the tokenizer puts round it."""
+        """The ids of a prompt, a text's with the special tokens that the tokenizer puts round it."""
         if not isinstance(prompt, str):
             return prompt
         ids: list[int] = self._tokenizer(prompt, verbose=False)["input_ids"]
@@ -34,7 +34,7 @@ class TextBackend(Backend):
         return ids
 
     def chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """As in Backend, by the model's own template."""
+        """The ids of a chat, by the model's own template."""
         if not self._tokenizer.chat_template:
             raise RequestRefused("this model has no chat template; use /v1/completions", code="no_chat_template")
         try:
@@ -48,7 +48,7 @@ class TextBackend(Backend):
         return ids
 
     def answer(self, ids: list[int], wishes: Wishes, *, at_once: bool) -> Pieces[AnswerPiece]:
-        """As in Backend. Raises RequestRefused for a prompt that leaves no room."""
+        """Text as it becomes whole. Raises RequestRefused for a prompt that leaves no room, and as Backend says."""
         limits = self._tokens.room()
         room = limits.context_tokens - len(ids)
         if room < (wishes.max_tokens or 1):

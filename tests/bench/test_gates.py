@@ -44,6 +44,7 @@ def test_an_unknown_gate_is_refused() -> None:
         measure_gates([64], 1, "loopback", "nonsense", Console(quiet=True))
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_gate_is_measured_by_element() -> None:
     record = measure_gates([64, 1024], 1, "loopback", "open 64", Console(quiet=True))
@@ -54,5 +55,3 @@ def test_a_gate_is_measured_by_element() -> None:
         # Eight bytes from each of the two parties.
         assert (row["rounds"], row["online_bytes"], row["dealer_bytes"]) == (1, 16.0, 0.0)
         assert row["microseconds"] > 0
-    # What a round takes is shared by more elements.
-    assert large["microseconds"] < small["microseconds"]

@@ -78,7 +78,7 @@ def listed(kind: str) -> str:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("permitted", [True, False])
+@pytest.mark.parametrize("permitted", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_parties_on_a_slow_network(permitted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if permitted and not may_make_namespaces():
         pytest.skip("network namespaces are not permitted here")

@@ -29,6 +29,7 @@ from secure.protocols.masked import small_gates_on_host
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.linear import Linear, LinearShare
 from tests.gpu.gates import CASES, run_gate
+from tests.sampling import product_of, sampled
 
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -173,7 +174,7 @@ def test_the_imitation_notices_what_a_card_refuses() -> None:
             words.cpu().numpy()
 
 
-@pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
+@pytest.mark.parametrize(("gate", "label", "shapes"), sampled(CASES, lambda gate, label, shapes: [(gate, label)]))
 def test_a_gate_stays_on_the_card(
     gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...], seen: set[str]
 ) -> None:
@@ -199,17 +200,17 @@ def test_a_small_gate_runs_on_the_host(
     assert seen <= ({"cuda", "cpu"} if issubclass(gate, Linear | LinearShare) else {"cpu"})
 
 
-@pytest.mark.parametrize(
-    "function", [function for _, function in equality.PROGRAMS], ids=[n for n, _ in equality.PROGRAMS]
-)
-@pytest.mark.parametrize("truncation", ["probabilistic", "exact"])
-def test_a_program_stays_on_the_card(function: Any, truncation: str) -> None:
+@product_of(name=list(dict(equality.PROGRAMS)), truncation=["probabilistic", "exact"])
+def test_a_program_stays_on_the_card(name: str, truncation: str) -> None:
     """Ops call gates in rings and on shapes that the table of gates has not."""
+    function = dict(equality.PROGRAMS)[name]
     outcome = equality.run_program(function, FixedPointPolicy(truncation=truncation), CUDA, around=fake)
     assert all(len(outcome.results[role]) == len(outcome.results["p0"]) for role in ("p0", "p1"))
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
+@pytest.mark.parametrize(
+    "weights", ["private", *(pytest.param(name, marks=pytest.mark.slow) for name in ("public", "server"))]
+)
 def test_a_model_stays_on_the_card(weights: WeightVisibility) -> None:
     """Loading and predicting: what one keeps for the other lies on the card."""
     tiny = model.make_model(equality.TINY, weights)

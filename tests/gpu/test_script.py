@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+import torch
 
 from bench.gpu import __main__ as script
 from bench.gpu import equality, products
@@ -30,6 +33,7 @@ MISSING = [
     "safetensors",
     "tokenizers",
     "transformers",
+    "triton",
     "typer",
 ]
 _ALONE = """
@@ -41,6 +45,7 @@ from bench.gpu import __main__, equality
 from secure.protocols.core import aes
 from secure.protocols.core.kernels import dispatch
 assert dispatch.form_for(torch.device("cpu")) == "plain" and not aes.HAS_PACKAGE
+assert aes.__file__ == {aes!r}
 name, run = equality.cases()[-1]
 assert equality.compare(name, run, torch.device("cpu")).equal
 print("done")
@@ -48,8 +53,17 @@ print("done")
 
 
 def test_nothing_is_imported_that_an_image_with_pytorch_lacks() -> None:
-    program = _ALONE.format(missing=MISSING)
-    found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    """Nor is our package installed there: -S leaves out what .pth files add, the checkout's own package included."""
+    program = _ALONE.format(missing=MISSING, aes=str(ROOT / "protocols" / "core" / "aes.py"))
+    packages = {str(Path(package.__file__).parents[1]) for package in (numpy, torch)}
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(packages)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (found.stdout, found.returncode) == ("done\n", 0), found.stderr
 
 

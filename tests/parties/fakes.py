@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secure.models.program import ClientSteps
-from secure.parties.roles.engine import DealerTools, Digests, Engine, MeterRows, Tools
+from secure.parties.roles.dealer import DealerTools
+from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 
 

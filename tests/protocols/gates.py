@@ -23,8 +23,9 @@ from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.linear import Linear, LinearShare
 from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square, TripleProduct
+from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
+from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix, ServerMatrix
@@ -150,6 +151,7 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Carry, "16", lambda p, s: _low(p, s, 16), _ONE),
     (Carry, "33", lambda p, s: _low(p, s, 33), _ONE),
     (Carry, "4", lambda p, s: _low(p, s, 4), _ONE),
+    (Decompose, "5", lambda p, s: Decompose(opened(p, s[0], 47), 5, 31), _ONE),
     (Decompose, "31", lambda p, s: Decompose(opened(p, s[0], 47), 31, 31), _ONE),
     (Decompose, "1", lambda p, s: Decompose(opened(p, s[0]), 1, 64), _ONE),
     (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),

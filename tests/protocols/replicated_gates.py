@@ -21,8 +21,9 @@ from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.linear import Linear
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, Product, TripleProduct
+from secure.protocols.masked.gates.product import Bilinear, Product
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
+from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.weights import Matrix
 from secure.protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
 from secure.protocols.replicated.protocol import ReplicatedParty
@@ -92,6 +93,7 @@ ROWS = (
     Row("linear", _linear, _BIASED),
     Row("triple-product", lambda r, s: Rescale(TripleProduct(*_pairs(r, s)), 64, 33), _THREE),
     Row("carry-16", lambda r, s: Carry(pair_of(r, s[0]).low_part(16, at_dealer=isinstance(r, Helper))), _ONE),
+    Row("decompose-5", lambda r, s: Decompose(pair_of(r, s[0]), 5, 31), _ONE, (48,)),
     Row("decompose-31", lambda r, s: Decompose(pair_of(r, s[0]), 31, 31), _ONE, (48,)),
     Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), compare.NEGATIVE, 16, 32), _ONE, (32,)),
     Row("gelu", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),

@@ -17,7 +17,6 @@ from secure.protocols.core.primitives import (
     halve,
     linear,
     multiply_public,
-    multiply_three,
     multiply_weight,
     square_sum,
     truncate,
@@ -44,6 +43,7 @@ from secure.protocols.functions import (
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.largest import largest_of_few
 from secure.protocols.masked.gates.piecewise import piecewise
+from secure.protocols.masked.gates.triple_product import multiply_three
 from tests.protocols.arguments import (
     LARGEST,
     ULP,

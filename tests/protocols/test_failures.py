@@ -16,11 +16,12 @@ from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core.channel import FaultyChannel, queue_channels
 from secure.protocols.core.errors import PartyLost, ProtocolError
 from secure.protocols.core.piecewise import Piece, Piecewise
-from secure.protocols.core.primitives import multiply_public, multiply_three, square_sum, truncate
+from secure.protocols.core.primitives import multiply_public, square_sum, truncate
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec, multiply
 from secure.protocols.functions import compare, gelu, layernorm, reciprocal_and_root, relu, tanh
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise, piecewise
+from secure.protocols.masked.gates.triple_product import multiply_three
 from tests.families import FAMILIES, REPLICATED
 from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 

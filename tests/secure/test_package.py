@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 import secure
 from secure.protocols.core import errors
 from tests.checkout import ROOT
+from tests.sampling import product_of
 
 
 def test_errors_and_version_are_exports() -> None:
@@ -42,12 +42,14 @@ def have_module(folder: Path, name: str) -> None:
     (folder / f"{name}.py").write_text(MINE)
 
 
-@pytest.mark.parametrize("start", ["script", "module", "notebook"])
-@pytest.mark.parametrize("have", [have_package, have_checkpoints, have_module])
-def test_a_users_own_names_do_not_collide(tmp_path: Path, have: Callable[[Path, str], None], start: str) -> None:
+HAVE = {"package": have_package, "checkpoints": have_checkpoints, "module": have_module}
+
+
+@product_of(have=list(HAVE), start=["script", "module", "notebook"])
+def test_a_users_own_names_do_not_collide(tmp_path: Path, have: str, start: str) -> None:
     """A user's project has `models`, `parties` and `protocols` of its own, in the folder that Python starts from."""
     for name in NAMES:
-        have(tmp_path, name)
+        HAVE[have](tmp_path, name)
     program = "import secure.models, secure.parties, secure.protocols.core.ring\nprint(secure.__version__)\n"
     (tmp_path / "script.py").write_text(program)
     arguments = {"script": ["script.py"], "module": ["-m", "secure", "--version"], "notebook": ["-c", program]}[start]

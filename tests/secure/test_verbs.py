@@ -16,7 +16,7 @@ from secure.api import PrivateModel
 from secure.connection import Parties
 from secure.ee.client.model import EncryptedModel
 from secure.ee.owner.encrypt import encrypt_checkpoint
-from secure.protocols.core.errors import InputError
+from secure.protocols.core.errors import InputError, SessionError
 from secure.protocols.equivariant.key import Key
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.secure.conftest import VOCABULARY
@@ -175,6 +175,15 @@ def test_classes_embeddings_and_labels_are_the_same(classifier: Path, tmp_path: 
     with private, encrypted:
         found, expected = (model.encode(["rain", "the sun is warm"], batch_size=1) for model in (encrypted, private))
     assert found.dtype == expected.dtype and float((found - expected).abs().max()) < CLOSE
+
+
+def test_an_unloaded_model_says_so(decoder: Path, tmp_path: Path) -> None:
+    private, encrypted = both(decoder, tmp_path)
+    for model in (private, encrypted):
+        model.unload()
+        model.unload()
+    with pytest.raises(SessionError, match="the model is unloaded"):
+        encrypted.generate(ONE, max_new_tokens=1)
 
 
 def test_hidden_states_are_the_same(classifier: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Harmonics:
 
     @cached_property
     def rows(self) -> tuple[int, ...]:
-        """Of each multiple 1, 1 + step, ... its position among the numbers, or -1."""
+        """The position among the numbers of each multiple 1, 1 + step, ..., or -1."""
         return tuple(
             self.numbers.index(j) if j in self.numbers else -1 for j in range(1, self.numbers[-1] + 1, self.step)
         )

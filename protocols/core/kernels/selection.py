@@ -74,7 +74,7 @@ def lines(
 
 
 def places_of(sloped: list[int], count: int) -> tuple[int, ...]:
-    """For each of `count` pieces its position among those with slopes, or -1."""
+    """The position of each of `count` pieces among those with slopes, or -1."""
     return tuple(sloped.index(k) if k in sloped else -1 for k in range(count))
 
 

@@ -38,5 +38,5 @@ def image(key: Key, size: int) -> Action:
 
 
 def image_order(key: Key, size: int) -> Permute:
-    """The same as a permutation."""
+    """The order of an image's channels, as a permutation."""
     return Permute(key.stream("channels", "image").permutation(size))

@@ -17,7 +17,7 @@ from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.builder import LayoutBuilder
 from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, label_count, refuse_set
 from secure.protocols.equivariant.layout import Layout
@@ -45,7 +45,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
         pooled = residual.pooled(choice.key, width, signs=not choice.permutations)
     vocabulary = Vocabulary(choice.key, size) if choice.has("vocabulary") else None
     rows: Action = vocabulary.rows if vocabulary else Identity(size)
-    build, prefix = Builder(), "bert." if head else ""
+    build, prefix = LayoutBuilder(), "bert." if head else ""
     build.table(f"{prefix}embeddings.word_embeddings.weight", rows, stream)
     for name, field in (("position", "max_position_embeddings"), ("token_type", "type_vocab_size")):
         table = f"{prefix}embeddings.{name}_embeddings.weight"
@@ -79,7 +79,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
 
 
 def _layer(
-    build: Builder, choice: Choice, layer: int, prefix: str, stream: Action, shape: AttentionShape, inner: int
+    build: LayoutBuilder, choice: Choice, layer: int, prefix: str, stream: Action, shape: AttentionShape, inner: int
 ) -> None:
     spaces, width = attention_spaces(choice, layer, shape), stream.size
     attention = f"{prefix}.attention"
@@ -97,7 +97,7 @@ def _layer(
     build.norm(f"{prefix}.output.LayerNorm", stream, folds=False, bias=True)
 
 
-def _words(build: Builder, rows: Action, stream: Permute | Identity, *, tied: bool) -> None:
+def _words(build: LayoutBuilder, rows: Action, stream: Permute | Identity, *, tied: bool) -> None:
     """The head of a masked language model: product, activation, LayerNorm, and the embedding or a matrix like it."""
     # No sign survives the activation, so the product writes the order alone and LayerNorm's gain puts the sign on.
     order = stream.without_signs() if isinstance(stream, Permute) else stream

@@ -7,7 +7,7 @@ from secure.protocols.equivariant.normal import DividedBias, FoldedBias, Norm, P
 from secure.protocols.equivariant.rule import Axis, Constant, Counter, Moved, Rule, reads, writes
 
 
-class Builder:
+class LayoutBuilder:
     """Rules by the names of the encrypted checkpoint's tensors, and those that decrypt differently."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.action import Action, Chain, Deferred, Identity
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import channels
-from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.builder import LayoutBuilder
 from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, integers, label_count
 from secure.protocols.equivariant.layout import Layout
@@ -43,7 +43,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     kind = config.get("layer_type", "bottleneck")
     if kind not in ("basic", "bottleneck"):
         raise CheckpointError(f"config.json: layer_type is {kind!r}; known are 'basic' and 'bottleneck'")
-    build, prefix = Builder(), "resnet." if head else ""
+    build, prefix = LayoutBuilder(), "resnet." if head else ""
     colours = integer(config, "num_channels", 3)
     image = _image(choice, colours)
     space = _space(choice, "stem", integer(config, "embedding_size", 64))
@@ -74,7 +74,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     )
 
 
-def _block(build: Builder, choice: Choice, name: str, before: Action, after: _Space, *, bottleneck: bool) -> None:
+def _block(build: LayoutBuilder, choice: Choice, name: str, before: Action, after: _Space, *, bottleneck: bool) -> None:
     size = after.order.size
     if not bottleneck:
         inside = _space(choice, f"{name} 0", size)
@@ -87,7 +87,7 @@ def _block(build: Builder, choice: Choice, name: str, before: Action, after: _Sp
     _convolution(build, f"{name}.layer.2", second.scaled, after, 1)
 
 
-def _convolution(build: Builder, name: str, before: Action, after: _Space, kernel: int) -> None:
+def _convolution(build: LayoutBuilder, name: str, before: Action, after: _Space, kernel: int) -> None:
     """A convolution without a bias, and the batch normalisation behind it."""
     output, size = writes(after.order), after.order.size
     sides = ((kernel, None), (kernel, None))

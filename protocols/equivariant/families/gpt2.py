@@ -16,7 +16,7 @@ from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.builder import LayoutBuilder
 from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import flag, integer, label_count, refuse_set
 from secure.protocols.equivariant.layout import Layout
@@ -34,7 +34,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     stream, folds = _residual(choice, width, keeps=(tied and choice.keep_tie) or not head)
     vocabulary = Vocabulary(choice.key, size) if choice.has("vocabulary") else None
     rows: Action = vocabulary.rows if vocabulary else Identity(size)
-    build, prefix = Builder(), "transformer." if head else ""
+    build, prefix = LayoutBuilder(), "transformer." if head else ""
     build.table(f"{prefix}wte.weight", rows, stream)
     build.moved(f"{prefix}wpe.weight", (integer(config, "n_positions"), None), (width, writes(stream)))
     inner = integer(config, "n_inner", 4 * width)
@@ -70,7 +70,7 @@ def _residual(choice: Choice, width: int, *, keeps: bool) -> tuple[Action, bool]
 
 
 def _layer(
-    build: Builder,
+    build: LayoutBuilder,
     choice: Choice,
     layer: int,
     prefix: str,

@@ -1,6 +1,6 @@
 """LLaMA and its relatives: RMSNorm before each block, rotary positions, grouped queries, a gated FFN.
 
-Mistral, Qwen2 and Qwen3 differ in biases and in norms of heads, as their `Blocks` say. Sliding windows,
+Mistral, Qwen2 and Qwen3 differ in biases and in norms of heads, as their `LlamaBlocks` say. Sliding windows,
 RoPE's scalings and the activation do not matter to any factor. Gains are folded into their readers and become 1, unless
 the residual factor keeps to permutations; those of heads take what qk asks of them. An embedding that is tied to the
 head is untied for the full residual factor, because the final gain then goes into the head alone; decryption finds that
@@ -20,7 +20,7 @@ from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.builder import LayoutBuilder
 from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import check_rotary, flag, integer, label_count
 from secure.protocols.equivariant.layout import Layout
@@ -30,7 +30,7 @@ _HEADS = {"ForCausalLM": "lm_head", "ForSequenceClassification": "score", "Model
 
 
 @dataclass(frozen=True)
-class Blocks:
+class LlamaBlocks:
     """How the blocks of LLaMA's relatives differ.
 
     *_bias: whether products have a bias, or the field of the configuration that says so. head_norms: whether each
@@ -45,7 +45,7 @@ class Blocks:
     head_dim: int | None = None
 
 
-def llama_family(stem: str, blocks: Blocks) -> EncryptedFamily:
+def llama_family(stem: str, blocks: LlamaBlocks) -> EncryptedFamily:
     """LLaMA or a relative. stem: how the names of transformers' classes begin."""
     return EncryptedFamily(
         name="llama",
@@ -56,7 +56,7 @@ def llama_family(stem: str, blocks: Blocks) -> EncryptedFamily:
     )
 
 
-def layout(config: Mapping[str, Any], choice: Choice, head: str, *, blocks: Blocks) -> Layout:
+def layout(config: Mapping[str, Any], choice: Choice, head: str, *, blocks: LlamaBlocks) -> Layout:
     """The rules for one configuration. head: "lm_head", "score" (sequence classification) or "" (none)."""
     return _Model(config, choice, blocks, head).layout()
 
@@ -64,7 +64,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str, *, blocks: Bloc
 class _Model:
     """One configuration, read and checked."""
 
-    def __init__(self, config: Mapping[str, Any], choice: Choice, blocks: Blocks, head: str) -> None:
+    def __init__(self, config: Mapping[str, Any], choice: Choice, blocks: LlamaBlocks, head: str) -> None:
         self.config = config
         self.choice = choice
         self.head = head
@@ -103,7 +103,7 @@ class _Model:
         return Deferred(width, lambda: residual.orthogonal(key, width)), True
 
     def layout(self) -> Layout:
-        build, prefix = Builder(), "model." if self.head else ""
+        build, prefix = LayoutBuilder(), "model." if self.head else ""
         embedding = f"{prefix}embed_tokens.weight"
         build.table(embedding, self.rows, self.residual)
         for layer in range(integer(self.config, "num_hidden_layers")):
@@ -125,7 +125,7 @@ class _Model:
             residual=self.residual,
         )
 
-    def _layer(self, build: Builder, layer: int, prefix: str) -> None:
+    def _layer(self, build: LayoutBuilder, layer: int, prefix: str) -> None:
         spaces, biases = attention_spaces(self.choice, layer, self.attention), self.biases
         norm = build.norm(f"{prefix}.input_layernorm", self.residual, folds=self.folds, bias=False)
         for name, space in (("q_proj", spaces.query), ("k_proj", spaces.key), ("v_proj", spaces.value)):

@@ -14,7 +14,7 @@ from secure.protocols.equivariant.action import Action, Deferred, Identity, Perm
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, patches, residual
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
-from secure.protocols.equivariant.families.builder import Builder
+from secure.protocols.equivariant.families.builder import LayoutBuilder
 from secure.protocols.equivariant.families.family import EncryptedFamily
 from secure.protocols.equivariant.fields import extent, flag, integer, label_count
 from secure.protocols.equivariant.layout import Layout
@@ -28,7 +28,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     if width % heads:
         raise CheckpointError(f"config.json: num_attention_heads is {heads}, which does not divide {width}")
     stream, folds = _residual(choice, width, keeps=not head)
-    build, prefix = Builder(), "vit." if head else ""
+    build, prefix = LayoutBuilder(), "vit." if head else ""
     tokens, pixels = _embeddings(build, config, choice, f"{prefix}embeddings", stream)
     shape = AttentionShape(heads, heads, width // heads, rotary=False)
     for layer in range(integer(config, "num_hidden_layers")):
@@ -70,7 +70,7 @@ def _pooled(config: Mapping[str, Any], choice: Choice, width: int) -> Action:
 
 
 def _embeddings(
-    build: Builder, config: Mapping[str, Any], choice: Choice, prefix: str, stream: Action
+    build: LayoutBuilder, config: Mapping[str, Any], choice: Choice, prefix: str, stream: Action
 ) -> tuple[Permute | None, MixedPatches | None]:
     """Class token, positions and the patch convolution; what acts on tokens and on images."""
     channels = integer(config, "num_channels", 3)
@@ -95,7 +95,7 @@ def _embeddings(
 
 
 def _layer(
-    build: Builder,
+    build: LayoutBuilder,
     config: Mapping[str, Any],
     choice: Choice,
     layer: int,

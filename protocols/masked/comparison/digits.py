@@ -114,7 +114,7 @@ class BorrowCost:
 
     @property
     def plans(self) -> list[Plan]:
-        """Of each job."""
+        """The plan of each job."""
         return [plan_of(width, numbers, self.elements) for width, numbers in self.jobs]
 
     @property
@@ -129,7 +129,7 @@ class BorrowCost:
 
     @property
     def dealer_bytes(self) -> int:
-        """For each job products of the bits of its r, and products of masks for each number."""
+        """What is dealt: each job's products of the bits of its r, and products of masks for each number."""
         return self._bytes(Plan.dealt_planes)
 
     def _bytes(self, planes_of: Callable[[Plan, int], int]) -> int:

@@ -35,7 +35,7 @@ class _Level:
 
     @cached_property
     def low(self) -> list[int]:
-        """For each of them the place below."""
+        """The place below each of them."""
         return [i // self.half * self.half - 1 for i in self.high]
 
     @property
@@ -50,7 +50,7 @@ class _Level:
 
     @cached_property
     def block_of(self) -> list[int]:
-        """For each joined place the position in `blocks`."""
+        """The position in `blocks` of each joined place."""
         return [self.blocks.index(place) for place in self.low]
 
     @property
@@ -71,7 +71,7 @@ class _Level:
         return torch.cat([with_g, upper[self.lowest :] & lower[of_p]])
 
     def crossed(self, upper: Tensor, lower: Tensor, upper_mask: Tensor, lower_mask: Tensor) -> Tensor:
-        """Of each product (v + a)(w + b) the part v b + a w, for public v and w."""
+        """The part v b + a w of each product (v + a)(w + b), for public v and w."""
         return self.products(upper, lower_mask) ^ self.products(upper_mask, lower)
 
 

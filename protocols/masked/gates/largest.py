@@ -137,7 +137,7 @@ def largest_of_few(clear: Reference, x: Secret) -> Secret:
 def find_largest(masked: Masked, x: Secret) -> Secret:
     """`largest_of_few` by this gate."""
     bits = ring_bits(masked.policy, x.fraction_bits)
-    # In no larger ring than it takes: the words that are dealt are as long as that.
+    # No larger ring than it takes: the words that are dealt are as long as that.
     pair = masked.pair(x, bits, dealt=False).low_part(bits, at_dealer=masked.at_dealer)
     if not pair.dealt:
         pair = masked.run(ShareMask(pair))

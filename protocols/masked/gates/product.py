@@ -1,4 +1,4 @@
-"""Products of secrets: elementwise, matrices, without an opening, squares, three factors."""
+"""Products of secrets: elementwise, matrices, without an opening, squares."""
 
 from __future__ import annotations
 
@@ -149,50 +149,3 @@ class Square(Gate[Tensor]):
         c = self.x.opened
         local = c * (c - 2 * self.x.mask) if party.index == 0 else c * self.x.mask * -2
         return self._reduce(local) + party.correlation(self._shape(), self.x.bits)
-
-
-@dataclass(frozen=True, eq=False)
-class TripleProduct(Gate[Pair]):
-    """x y z elementwise, opened under a mask: one round for two multiplications and their truncation.
-
-    (c - r)(d - s)(e - t) is expanded; the dealer shares rs, rt and st, and rst is part of the opening's mask.
-
-    Shapes: x any; y, z broadcast to it. Encoding: pairs in Z_2^64, masks dealt -> pair in Z_2^64, mask not dealt;
-    fraction bits add up. Cost: 1 round, 8 bytes per element; the dealer sends 16 bytes per element and 8 per element
-    of y z broadcast together. Error: none. Reveals: the masked product, which is uniform.
-    """
-
-    name = "triple-product"
-    x: Pair
-    y: Pair
-    z: Pair
-
-    def _pair_shape(self) -> tuple[int, ...]:
-        return Bilinear.ELEMENTWISE.shape(self.y.opened, self.z.opened)
-
-    def cost(self) -> Cost:
-        count = self.x.opened.numel()
-        return Cost(1, 8 * count, 16 * count + 8 * math.prod(self._pair_shape()))
-
-    def deal(self, dealer: Dealer) -> Pair:
-        r, s, t = self.x.mask, self.y.mask, self.z.mask
-        assert r is not None and s is not None and t is not None
-        shape = tuple(self.x.opened.shape)
-        rs, st = r * s, s * t
-        dealer.share(rs, 64)
-        dealer.share(r * t, 64)
-        dealer.share(st, 64)
-        mask = dealer.mask(shape).add_(rs * t)
-        return Pair(unknown(shape), mask, 64, dealt=False)
-
-    def evaluate(self, party: Party) -> Pair:
-        c, d, e = self.x.opened, self.y.opened, self.z.opened
-        r, s, t = self.x.mask, self.y.mask, self.z.mask
-        assert r is not None and s is not None and t is not None
-        shape = tuple(c.shape)
-        rs, rt = party.correlation(shape, 64), party.correlation(shape, 64)
-        st = party.correlation(self._pair_shape(), 64)
-        product = e * (rs - c * s) + c * st + d * rt - (d * e) * r - (c * d) * t
-        if party.index == 0:
-            product += c * d * e
-        return Pair(party.open(product, party.mask(shape), 64), None, 64, dealt=False)

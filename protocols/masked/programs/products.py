@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from secure.protocols.core import ring
-from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Secret
-from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, TripleProduct
+from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare
 from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.weights import PublicWeight
-
-_TRIPLE_FRACTION_BITS = 49  # most of three factors together, so that their truncation leaves a usable ring
 
 
 def multiply(
@@ -20,7 +16,7 @@ def multiply(
 
 
 def matmul(masked: Masked, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-    """As `multiply`."""
+    """One opening of the product of matrices, which its truncation uses."""
     return _product(masked, Bilinear.MATRIX, x, y, fraction_bits)
 
 
@@ -43,16 +39,7 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     scale = x.fraction_bits + gain.fraction_bits
     needed = masked.policy.product_bits(scale)
     pair, other, share = masked.factors(x, gain, needed)
-    # In no larger ring than it takes: what is dealt, or opened, is as long as that.
+    # No larger ring than it takes: what is dealt, or opened, is as long as that.
     low = pair.low_part(needed, at_dealer=masked.at_dealer)
     opened = Product(Bilinear.ELEMENTWISE, low, other, share)
     return masked.opened(opened, opened.bits, scale, scale, unopened=ProductShare(low, other, share))
-
-
-def multiply_three(masked: Masked, x: Secret, y: Secret, z: Secret) -> Secret:
-    """One opening for two products, in the full ring."""
-    scale = sum(s.fraction_bits for s in (x, y, z))
-    if scale > _TRIPLE_FRACTION_BITS:
-        raise ProtocolError(f"three factors with {scale} fraction bits; at most {_TRIPLE_FRACTION_BITS} fit")
-    pairs = [masked.pair(s, ring.WORD_BITS) for s in (x, y, z)]
-    return masked.opened(TripleProduct(*pairs), ring.WORD_BITS, scale, x.fraction_bits)

@@ -12,7 +12,8 @@ from torch import Tensor
 from secure.models.storage.capacity import human_bytes
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.tokens import GeneratedPieces, Room, SamplingParameters, TokenPiece, TokenPieces
+from secure.parties.encrypted.tokens import ContextRoom, GeneratedPieces, SamplingParameters, TokenPiece, TokenPieces
+from secure.protocols.core.errors import SessionError
 
 _ID_BYTES = 4
 
@@ -46,10 +47,10 @@ class EncryptedReport:
 
 
 class CountedRunner(Runner):
-    """A runner whose traffic is counted."""
+    """A runner whose traffic is counted. After `close` every call raises SessionError, and nothing holds the runner."""
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self._open: Runner | None = runner
         self.begin(0)
 
     def begin(self, sequences: int) -> None:
@@ -63,7 +64,7 @@ class CountedRunner(Runner):
         seconds = time.monotonic() - self._started
         return EncryptedReport(seconds, self._requests, self._sequences, self._tokens, self._sent, self._received)
 
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         return self._runner.room()
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
@@ -87,7 +88,15 @@ class CountedRunner(Runner):
             yield _CountedSequence(self, sequence)
 
     def close(self) -> None:
-        self._runner.close()
+        runner, self._open = self._open, None
+        if runner is not None:
+            runner.close()
+
+    @property
+    def _runner(self) -> Runner:
+        if self._open is None:
+            raise SessionError("the model is unloaded; open it again with from_pretrained")
+        return self._open
 
     def count(self, tokens: int, sent: int = 0, received: int = 0) -> None:
         """Add what passed: tokens and bytes that went out, bytes that came back."""

@@ -45,7 +45,7 @@ class EncryptedGeneration:
         mask: Tensor | None,
         options: GenerationOptions,
     ) -> None:
-        """For a prompt as a caller gave it.
+        """One call, for a prompt as its caller gave it.
 
         tokens: of plain ids. own_ends: plain ids at which whatever makes the tokens ends a row by itself.
 
@@ -58,7 +58,7 @@ class EncryptedGeneration:
         self.ids = prompt_ids(prompt, tokenizer)
         self._rows = as_rows(self.ids, mask)
         self._tokens = tokens
-        # In a text stop strings are looked for where it is decoded.
+        # Stop strings of a text are looked for where it is decoded.
         self._tokenizer = None if isinstance(prompt, str) else tokenizer
         ends = {token for token in self.settings.eos if 0 <= token < size}
         if not own_ends <= ends:

@@ -260,7 +260,7 @@ class EncryptedModel:
         self.unload()
 
     def _generation(self, prompt: Tensor | str, mask: Tensor | None, options: GenerationOptions) -> EncryptedGeneration:
-        # In split mode this side draws the tokens, so nothing else ends a row.
+        # Where this side draws the tokens, in split mode, nothing else ends a row.
         own_ends = set() if self._split else set(self._cipher.stop_ids)
         return EncryptedGeneration(self._cipher, self._tokens, own_ends, prompt, mask, options)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from secure.ee.client.cipher import Cipher
 from secure.parties.encrypted.tokens import (
+    ContextRoom,
     GeneratedPieces,
-    Room,
     SamplingParameters,
     TokenGenerator,
     TokenPiece,
@@ -24,11 +24,11 @@ class PlainTokens(TokenGenerator):
         self._cipher = cipher
         self._encrypted = encrypted
 
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         return self._encrypted.room()
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
-        """As in TokenGenerator. Raises InputError at once for an id that the model does not know."""
+        """Plain ids that follow plain ones. Raises InputError at once for an id that the model does not know."""
         row, stop_ids = self._cipher.encrypted([ids, sampling.stop_ids])
         pieces = self._encrypted.generate(row, replace(sampling, stop_ids=tuple(stop_ids)), at_once=at_once)
         return GeneratedPieces(self._decrypted(pieces), pieces.close)

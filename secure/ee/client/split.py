@@ -24,9 +24,9 @@ from secure.ee.files.transforms import vocabulary_tables
 from secure.ee.files.writer import CLIENT_TENSORS
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import (
+    ContextRoom,
     Finish,
     GeneratedPieces,
-    Room,
     SamplingParameters,
     TokenGenerator,
     TokenPiece,
@@ -57,11 +57,11 @@ class SplitTokens(TokenGenerator):
         """Shapes: [D] -> float32 [V], in the encrypted order."""
         return torch.nn.functional.linear(hidden.float(), self._head, self._bias)
 
-    def room(self) -> Room:
+    def room(self) -> ContextRoom:
         return self._layers.room()
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
-        """As in TokenGenerator; tokens come one by one, as they are drawn here. The stop ids alone end them early."""
+        """Tokens one by one, as they are drawn here; the stop ids alone end them early."""
         closed = threading.Event()
         return GeneratedPieces(self._drawn(ids, sampling, closed), closed.set)
 

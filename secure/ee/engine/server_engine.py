@@ -45,7 +45,7 @@ class TransformersEngine(GenerationEngine):
         self._model = load_model(folder).eval()
         self._model.to(device=self._device)
         config = self._model.config
-        # In split mode the client keeps embedding and head, and ids mean nothing here.
+        # The client of a split checkpoint keeps embedding and head, and ids mean nothing here.
         takes_ids = self._model.main_input_name == "input_ids" and manifest.mode != "split"
         self.served = Served(
             name=name or folder.resolve().name,
@@ -66,7 +66,7 @@ class TransformersEngine(GenerationEngine):
     def generate(
         self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
     ) -> Finish:
-        """As in GenerationEngine."""
+        """Tokens drawn by transformers' `generate`. Raises InputError as GenerationEngine says."""
         if not self._generates:
             raise InputError("this checkpoint does not generate; ask for embeddings or classes")
         stops = {*_as_list(self._model.generation_config.eos_token_id), *sampling.stop_ids}
@@ -91,7 +91,7 @@ class TransformersEngine(GenerationEngine):
         return "stop" if streamer.last in stops else "length"
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling) -> Tensor:
-        """As in GenerationEngine."""
+        """Hidden states of the model without its head. Raises InputError as GenerationEngine says."""
         tensors = self._tensors(inputs)
         with torch.inference_mode():
             hidden = self._model.base_model(**tensors).last_hidden_state
@@ -102,7 +102,7 @@ class TransformersEngine(GenerationEngine):
         return pool(hidden, mask, pooling).cpu()
 
     def classify(self, inputs: EncoderInputs) -> Tensor:
-        """As in GenerationEngine."""
+        """Logits of the model with its head. Raises InputError as GenerationEngine says."""
         if not type(self._model).__name__.endswith("Classification"):
             raise InputError("this checkpoint is no classifier")
         if self._padding is None and len(inputs.rows) > 1:
@@ -117,7 +117,7 @@ class TransformersEngine(GenerationEngine):
         return logits.cpu()
 
     def begin(self) -> HiddenSequence:
-        """As in GenerationEngine."""
+        """A sequence with a cache of its own. Raises InputError as GenerationEngine says."""
         if not self._generates:
             raise InputError("this checkpoint does not generate, so there is no sequence to continue")
         return _Sequence(self._model.base_model, self._device, self._model.dtype)

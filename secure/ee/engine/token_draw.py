@@ -19,7 +19,7 @@ class TokenDraw:
             self._generator.seed()
         else:
             self._generator.manual_seed(sampling.seed)
-        # In the order of transformers.
+        # The order is that of transformers.
         self._warpers: list[LogitsProcessor] = []
         if not self._greedy and sampling.temperature != 1:
             self._warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from secure.models.checkpoint.folder import INDEX_NAME, SINGLE_NAME, CheckpointFolder, StoredTensor, file_digest
-from secure.models.contract.tensor_file import DTYPES, TensorFile, TensorSpec
+from secure.models.contract.tensor_file import DTYPES, FileTensorSpec, TensorFile
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
 
 SHARD_BYTES = 5 * 10**9
@@ -51,24 +51,24 @@ class TensorFolder(CheckpointFolder):
                 self.specs[name], self.stored[name] = self.specs.pop(short), self.stored.pop(short)
 
 
-def _spec(name: str, found: StoredTensor) -> TensorSpec:
+def _spec(name: str, found: StoredTensor) -> FileTensorSpec:
     kind = torch.int64 if name.endswith(_COUNTER) and found.kind == "I64" else _BY_NAME.get(found.kind)
     if kind is None:
         raise CheckpointError(
             f"tensor {name!r} is stored as {found.kind}: a quantised checkpoint cannot be encrypted; encrypt the "
             "unquantised one first, then quantise"
         )
-    return TensorSpec(found.shape, kind)
+    return FileTensorSpec(found.shape, kind)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """In the form that transformers uses."""
+    """Write a JSON object in the form that transformers uses."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def write_tensors(
     folder: Path,
-    specs: Mapping[str, TensorSpec],
+    specs: Mapping[str, FileTensorSpec],
     compute: Callable[[str], Tensor],
     *,
     progress: Step = no_progress,
@@ -94,7 +94,7 @@ def write_tensors(
     return digests
 
 
-def _shards(specs: Mapping[str, TensorSpec], limit: int) -> list[list[str]]:
+def _shards(specs: Mapping[str, FileTensorSpec], limit: int) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     size = 0
     for name, spec in specs.items():

@@ -18,7 +18,7 @@ from secure.ee.files.manifest import SEALED_NAME
 from secure.ee.files.sealing import encrypt_files
 from secure.ee.files.transforms import vocabulary_tables
 from secure.models.checkpoint.folder import file_digest, read_json
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.key import Key
@@ -38,7 +38,7 @@ class Writer:
         key: Key,
         transform: Transform,
         tensors: TensorFolder,
-        specs: Mapping[str, TensorSpec],
+        specs: Mapping[str, FileTensorSpec],
         progress: Step,
     ) -> None:
         """config: of the encrypted checkpoint, with the base's ids. specs: of the encrypted tensors."""
@@ -69,7 +69,7 @@ class Writer:
         (client / CLIENT_TENSORS).chmod(0o600)
         tables_digest = file.digest
         specs = {
-            name: TensorSpec((1, *spec.shape[1:]), spec.dtype) if name in tables else spec
+            name: FileTensorSpec((1, *spec.shape[1:]), spec.dtype) if name in tables else spec
             for name, spec in self._specs.items()
         }
 
@@ -105,7 +105,7 @@ class Writer:
 
 
 def _encrypted(name: str, document: Mapping[str, Any], vocabulary: Vocabulary | None) -> dict[str, Any]:
-    """As `encrypt_config`, with the file's name in its errors."""
+    """What `encrypt_config` makes of a document, with the file's name in its errors."""
     try:
         return encrypt_config(document, vocabulary)
     except CheckpointError as error:

@@ -16,7 +16,7 @@ from secure.ee.http.ids_server import KEY_CHECK_HEADER
 from secure.http.openai_errors import RequestRefused
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.tokens import GeneratedPieces, Room, SamplingParameters, TokenPiece, TokenPieces
+from secure.parties.encrypted.tokens import ContextRoom, GeneratedPieces, SamplingParameters, TokenPiece, TokenPieces
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerBusy, SessionError
 
 
@@ -26,7 +26,7 @@ class HttpRunner(Runner):
     def __init__(
         self, connect: Callable[[], httpx.Client], checkpoint: OpenedCheckpoint, model: str | None, *, unchecked: bool
     ) -> None:
-        """For an endpoint; nothing is connected yet.
+        """Nothing is connected yet.
 
         connect: gives a client with base URL, API key and certificates, a new one for each request, so that one can
         be cut off alone. model: its name there; None takes the only one. unchecked: whether an endpoint may say nothing
@@ -37,10 +37,10 @@ class HttpRunner(Runner):
         self._key_check = checkpoint.manifest.key_check
         self._model = model
         self._unchecked = unchecked
-        self._room: Room | None = None
+        self._room: ContextRoom | None = None
 
-    def room(self) -> Room:
-        """As in Runner. Raises HandshakeError or CheckpointError for another key or model."""
+    def room(self) -> ContextRoom:
+        """How much the endpoint says its model takes. Raises HandshakeError or CheckpointError for another one."""
         if self._room is None:
             entry = self._entry(self._get_models())
             theirs = entry.get("key_check")
@@ -52,7 +52,7 @@ class HttpRunner(Runner):
             context, most = entry.get("max_model_len"), entry.get("most_new_tokens")
             if not isinstance(context, int):
                 raise SessionError("the backend does not say how long its context is (max_model_len)")
-            self._room = Room(context, most if isinstance(most, int) else None)
+            self._room = ContextRoom(context, most if isinstance(most, int) else None)
         return self._room
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:

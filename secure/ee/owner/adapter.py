@@ -16,7 +16,7 @@ from secure.ee.files.manifest import SEALED_NAME, EncryptionManifest, read_manif
 from secure.ee.files.sealing import encrypt_files
 from secure.ee.files.transforms import planned
 from secure.models.checkpoint.folder import file_digest, read_json
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.adapter import encrypt_adapter as encrypt_tensors
 from secure.protocols.equivariant.key import Key
@@ -84,7 +84,7 @@ def encrypt_adapter(adapter: Path, base: Path, encrypted: Path, key: Key, out: P
     made = encrypt_tensors(transform, key, {name: source(name) for name in source.specs}, plain)
     largest = max(source.specs.values(), key=lambda spec: spec.size_bytes)
     specs = {
-        name: TensorSpec(tuple(tensor.shape), source.specs.get(name, largest).dtype)
+        name: FileTensorSpec(tuple(tensor.shape), source.specs.get(name, largest).dtype)
         for name, tensor in made.tensors.items()
     }
     with new_folder(out) as folder:

@@ -22,7 +22,7 @@ from secure.ee.files.ids import decrypt_config, encrypt_config
 from secure.ee.files.manifest import EncryptionManifest, read_manifest
 from secure.ee.files.transforms import planned, vocabulary_tables
 from secure.models.checkpoint.folder import file_digest, read_json
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.key import Key
 
@@ -56,7 +56,7 @@ def decrypt_checkpoint(
     tensors = TensorFolder(folder)
     largest = max(tensors.specs.values(), key=lambda spec: spec.size_bytes)
     specs = {
-        name: TensorSpec(tuple(shape), tensors.specs.get(name, largest).dtype)
+        name: FileTensorSpec(tuple(shape), tensors.specs.get(name, largest).dtype)
         for name, shape in transform.base_tensors.items()
     }
     with new_folder(out, private=True) as target:
@@ -77,7 +77,7 @@ def decrypt_checkpoint(
 def rekey_checkpoint(
     folder: Path, key: Key, out: Path, *, progress: Step = no_progress
 ) -> tuple[Key, EncryptionManifest]:
-    """The same encrypted checkpoint under the next vocabulary: embedding, head and ids move, all else is copied.
+    """Move an encrypted checkpoint to the next vocabulary: embedding, head and ids move, all else is copied.
 
     A server that keeps both folders can align them row by row, because rows keep their values: it learns how the two
     vocabularies map to each other, and what it knows of one it knows of the other. This ends the use of an id table

@@ -21,7 +21,7 @@ from secure.ee.files.base import base_seal, check_tensors, check_tokenizer, open
 from secure.ee.files.folder import SHARD_BYTES, Step, TensorFolder, check_is_new, new_folder, no_progress
 from secure.ee.files.manifest import Assumption, EncryptionManifest
 from secure.ee.files.writer import Writer
-from secure.models.contract.tensor_file import DTYPES, TensorSpec
+from secure.models.contract.tensor_file import DTYPES, FileTensorSpec
 from secure.models.families.registry import encrypted_family
 from secure.protocols.core.errors import CheckpointError, ConfigurationError
 from secure.protocols.equivariant.key import Key
@@ -155,7 +155,7 @@ def configuration_of(
     return claims.configuration_name(full=full, noise=options.noise, fine_tuned=options.fine_tuned, split=split)
 
 
-def output_specs(transform: Transform, tensors: TensorFolder, dtype: torch.dtype | None) -> dict[str, TensorSpec]:
+def output_specs(transform: Transform, tensors: TensorFolder, dtype: torch.dtype | None) -> dict[str, FileTensorSpec]:
     """Shapes and types of the encrypted tensors: each one's own type, or that of the largest tensor for new ones.
 
     dtype: another type for all but whole numbers.
@@ -165,5 +165,5 @@ def output_specs(transform: Transform, tensors: TensorFolder, dtype: torch.dtype
     specs = {}
     for name, shape in transform.tensors.items():
         own = tensors.specs[name].dtype if name in tensors.specs else default
-        specs[name] = TensorSpec(tuple(shape), dtype if dtype is not None and own.is_floating_point else own)
+        specs[name] = FileTensorSpec(tuple(shape), dtype if dtype is not None and own.is_floating_point else own)
     return specs

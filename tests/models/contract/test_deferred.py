@@ -1,4 +1,4 @@
-"""Deferred tensors compute what the same code on plain tensors does, later and as often as they are asked."""
+"""DeferredTensor tensors compute what the same code on plain tensors does, later and as often as they are asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from secure.models.contract.deferred import Deferred, computed
+from secure.models.contract.deferred import DeferredTensor, computed
 from secure.protocols.core.errors import ProtocolError
 
 A = torch.arange(24, dtype=torch.float64).reshape(4, 6) / 7
@@ -42,15 +42,15 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def test_same_values(name: str) -> None:
     read = []
 
-    def deferred(tensor: Tensor) -> Deferred:
+    def deferred(tensor: Tensor) -> DeferredTensor:
         def compute() -> Tensor:
             read.append(1)
             return tensor.clone()
 
-        return Deferred.of(tuple(tensor.shape), compute)
+        return DeferredTensor.of(tuple(tensor.shape), compute)
 
     found, due = FUNCTIONS[name](deferred(A), deferred(B)), FUNCTIONS[name](A, B)
-    assert isinstance(found, Deferred) and not read, "nothing is read before it is wanted"
+    assert isinstance(found, DeferredTensor) and not read, "nothing is read before it is wanted"
     assert found.shape == due.shape and found.dtype == due.dtype
     for _ in range(2):
         assert torch.equal(computed(found), due)
@@ -60,9 +60,9 @@ def test_same_values(name: str) -> None:
 @pytest.mark.parametrize("change", [lambda a: a.T.mul_(2), lambda a: a.__setitem__(0, 1.0)])
 def test_what_would_change_another_tensor_is_refused(change: Callable[[Tensor], object]) -> None:
     with pytest.raises(ProtocolError, match="make a new one"):
-        change(Deferred.of((4, 6), A.clone))
+        change(DeferredTensor.of((4, 6), A.clone))
 
 
 def test_values_cannot_be_asked_for() -> None:
     with pytest.raises(RuntimeError, match="meta"):
-        float(Deferred.of((4, 6), A.clone).max())
+        float(DeferredTensor.of((4, 6), A.clone).max())

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from secure.models.checkpoint.conversion import read_checkpoint
 from secure.models.program import network
 from tests.models.runs import clear_run, secure_run
+from tests.sampling import product_of
 
 HIDDEN_ERROR = 3e-3  # two layers: GeLU 1.5e-4 and fixed point through two norms with gains about one
 CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16 alone
@@ -30,8 +30,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
-@pytest.mark.parametrize("case", CASES)
+@product_of(case=list(CASES), weights=["private", "public", "server"])
 def test_agrees_with_transformers(
     case: str, weights: str, save_bert: Callable[..., tuple[Path, Any]], tmp_path: Path
 ) -> None:

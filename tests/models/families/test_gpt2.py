@@ -17,6 +17,7 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.models.decoders import forward, padded_at_the_start, plain, save_decoder, words
 from tests.models.runs import clear_run, clear_steps, secure_run, secure_steps
+from tests.sampling import product_of
 
 SECURE_ERROR = 3e-3  # of logits of about three: two layers of GeLU, softmax and fixed point
 CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16 alone
@@ -38,8 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int, bool]] = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
-@pytest.mark.parametrize("case", CASES)
+@product_of(case=list(CASES), weights=["private", "public", "server"])
 def test_agrees_with_transformers(case: str, weights: Any, tmp_path: Path) -> None:
     changes, batch, tokens, padded = CASES[case]
     reference = save_decoder(tmp_path, "gpt2", **changes)

@@ -20,6 +20,7 @@ from tests.in_process import BEAVER, Family
 from tests.models.decoders import SIZES, plain, save_decoder, words
 from tests.models.kin import save_model
 from tests.models.runs import secure_steps
+from tests.sampling import product_of
 
 ERROR = 8e-3  # of logits of two to three, as in test_llama and test_gpt2; 3.7e-3 is the most that was seen
 WRITERS = ("embed_tokens", "o_proj", "down_proj", "wte", "wpe", "c_proj")
@@ -68,9 +69,7 @@ def error_of(
     return float((torch.cat([step["logits"] for step in found]).double() - due).abs().max())
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("power", [-9, 13])
+@product_of(power=[-9, 13], family=FAMILIES, weights=["private", "public"])
 def test_a_stream_out_of_range_is_scaled(power: int, family: str, weights: WeightVisibility, tmp_path: Path) -> None:
     model = save_scaled(tmp_path, family, power)
     exponent = read_checkpoint(tmp_path).manifest.config["stream_exponent"]

@@ -20,6 +20,7 @@ from secure.models.program import network
 from tests.models.families.test_golden import by_formula
 from tests.models.images import pixels, plain, save_vit
 from tests.models.runs import clear_run, secure_run, secure_steps
+from tests.sampling import product_of
 
 CLEAR_ERROR = 5e-4  # rounding of weights and inputs to 2^-16; 9.1e-5 of logits and 3.0e-4 is the most that was seen
 SECURE_ERROR = 2e-3  # activations, norms, tanh; 8.7e-4 of logits, 9.3e-4 of a pooler is the most that was seen
@@ -61,8 +62,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
-@pytest.mark.parametrize("case", CASES)
+@product_of(case=list(CASES), weights=["private", "public", "server"])
 def test_logits(case: str, weights: Any, tmp_path: Path) -> None:
     changes, batch = CASES[case]
     reference = save_vit(tmp_path, **changes)

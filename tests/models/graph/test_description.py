@@ -78,7 +78,7 @@ CHANGES: list[tuple[Change, str]] = [
     (field("linear", "layer", "../../etc"), "is no name of letters"),
     (field("linear", "layer", "x" * 1000), "is no name of letters"),
     (field("linear", "layer", 7), "is no name of letters"),
-    (field("linear", "settings", {"exec": "1"}), r"settings of Linear must be \[\]"),
+    (field("linear", "settings", {"exec": "1"}), r"settings of LinearLayer must be \[\]"),
     (field("linear", "code", "1"), "fields operation, settings"),
     (setting("convolution", "padding", [HUGE, HUGE]), "kernel, stride, padding"),
     (setting("convolution", "padding", [60_000, 60_000]), "its windows has .* elements; at most"),

@@ -17,6 +17,7 @@ from secure.models.program import load, network
 from secure.protocols.cleartext.protocol import CleartextProtocol
 from tests.models.graph.modules import EncoderBlock, Perceptron, Pictures, settled
 from tests.models.runs import clear_run, secure_run, secure_steps
+from tests.sampling import product_of
 
 WEIGHTS = ("private", "public")
 # SiLU is off by up to 1.5e-3, tanh by 8e-4, GeLU by 4e-4; the layers behind them add some of these up.
@@ -45,8 +46,7 @@ def run(module: nn.Module, inputs: tuple[Tensor, ...], weights: WeightVisibility
     return net.arrange(secure_run(checkpoint, folder, "hidden", named))
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("case", CASES)
+@product_of(case=list(CASES), weights=WEIGHTS)
 def test_on_shares(case: str, weights: WeightVisibility, tmp_path: Path) -> None:
     kind, example = CASES[case]
     torch.manual_seed(5)

@@ -24,7 +24,7 @@ from secure.models.checkpoint.conversion import (
     write_split,
 )
 from secure.models.contract.manifest import VISIBILITIES, WeightVisibility
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.models.families.bert_kin import BERT
 from secure.models.program import LoadedModel, load
 from secure.models.storage.capacity import check_disk, plan_room, share_bytes
@@ -81,7 +81,7 @@ def save_large(folder: Path, width: int, layers: int, dtype: torch.dtype, files:
     BERT.from_checkpoint(BERT.parse(raw), note)
     names = list(shapes)
     for i in range(files):
-        specs = {name: TensorSpec(shapes[name], dtype) for name in names[i::files]}
+        specs = {name: FileTensorSpec(shapes[name], dtype) for name in names[i::files]}
         with TensorFile(folder / f"{i}.safetensors", specs) as file:
             for name, spec in specs.items():
                 row = 0.02 * torch.linspace(-1, 1, spec.shape[-1], dtype=dtype)

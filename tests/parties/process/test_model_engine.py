@@ -16,7 +16,7 @@ from secure.models.families.bert_config import BertConfig
 from secure.models.storage.capacity import plan_room
 from secure.parties.process.model_engine import ModelEngine
 from secure.parties.roles import memory
-from secure.parties.roles.engine import DealerTools
+from secure.parties.roles.dealer import DealerTools
 from secure.protocols.core.channel import Channel, Payload
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy

@@ -21,11 +21,12 @@ from secure.protocols.core import ring
 from secure.protocols.core.channel import queue_channels
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.prg import Prg
-from secure.protocols.core.primitives import concatenate, linear, multiply_three, square_sum, truncate
+from secure.protocols.core.primitives import concatenate, linear, square_sum, truncate
 from secure.protocols.core.secret import Parameter, Protocol, SecretSpec, Visibility
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.product import Product
+from secure.protocols.masked.gates.triple_product import multiply_three
 from tests.families import FAMILIES
 from tests.in_process import BEAVER, EXACT, POLICY, ROLES, Family, SendOnly, run_roles, secure
 from tests.protocols.gates import GATES, Build, Shape

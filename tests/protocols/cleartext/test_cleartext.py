@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from secure.protocols.core.errors import BoundError, ProtocolError
-from secure.protocols.core.primitives import linear, multiply_public, multiply_three, square_sum, truncate
+from secure.protocols.core.primitives import linear, multiply_public, square_sum, truncate
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions import (
     argmax,
@@ -26,6 +26,7 @@ from secure.protocols.functions import (
     tanh,
 )
 from secure.protocols.masked.gates.exponential import exp2_negative
+from secure.protocols.masked.gates.triple_product import multiply_three
 from tests.in_process import POLICY, encode
 from tests.protocols.arguments import on_grid
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.primitives import multiply_three, truncate
+from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions import exp, layernorm, puma, reciprocal_and_root
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.bits import to_bits
 from secure.protocols.functions.tanh import tanh
+from secure.protocols.masked.gates.triple_product import multiply_three
 from tests.families import FAMILIES
 from tests.in_process import EXACT, POLICY, Family, RoleFailure, secure
 from tests.protocols.arguments import on_grid

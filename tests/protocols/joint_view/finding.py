@@ -62,7 +62,7 @@ def leanings(samples: Bits) -> list[tuple[int, ...]]:
     signs = 1 - 2 * samples.astype(np.float32)
     tried = columns * (columns + 1) // 2
     limit = math.sqrt(2 * math.log(2 * max(tried, 1) / _FALSE_ALARM) / count)
-    found = [(int(i),) for i in np.flatnonzero(np.abs(signs.mean(0)) > limit)]
+    found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(np.abs(signs.mean(0)) > limit)]
     for start in range(0, columns, _BLOCK):
         agreement = np.abs(signs[:, start : start + _BLOCK].T @ signs[:, start:] / count)
         first, second = np.nonzero(np.triu(agreement > limit, 1))

@@ -19,7 +19,8 @@ from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.shares import additive
 from tests.in_process import RoleProgram
-from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, observe
+from tests.protocols.joint_view.observing import observe
+from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting
 
 SHAPE = (1,)
 ZEROS = [torch.zeros(SHAPE, dtype=torch.int64)] * 2
@@ -107,6 +108,19 @@ class BareProduct(Broken):
         party.open(c * self.y - r * d, torch.zeros_like(r), 64)
 
 
+class BareAnd(Broken):
+    """A product of bits, by a triple, whose opening has no mask of its own."""
+
+    def deal(self, dealer: Dealer) -> None:
+        dealer.share_planes(dealer.mask_planes(SHAPE) & dealer.mask_planes(SHAPE))
+
+    def evaluate(self, party: Party) -> None:
+        a, b = party.mask_planes(SHAPE), party.mask_planes(SHAPE)
+        v, w = party.open_planes(_plane(self.x) ^ a, _plane(self.y) ^ b)
+        product = (v & b) ^ (w & a) ^ party.correlation_planes(SHAPE)
+        party.open_planes(product ^ (v & w) if party.index == 0 else product)
+
+
 class Bare(Broken):
     def evaluate(self, party: Party) -> None:
         party.open(self.x, torch.zeros_like(self.x), 64)
@@ -174,19 +188,26 @@ def findings(setting: Setting, kind: type[Broken], values: list[Tensor], receive
     ("kind", "values", "due"), [pytest.param(*row, id=f"{row[0].__name__}-{row[1][0].item()}") for row in ALWAYS]
 )
 def test_a_relation_is_found(kind: type[Broken], values: list[Tensor], due: list[str]) -> None:
-    assert {f"always {each}" for each in due} <= findings(BEAVER, kind, values, 0)
+    assert {f"received always {each}" for each in due} <= findings(BEAVER, kind, values, 0)
 
 
 @pytest.mark.parametrize(("kind", "values", "due"), [row for row in ALWAYS if row[0] is CorrelationOfTwoValues])
 def test_a_relation_is_found_among_three(kind: type[Broken], values: list[Tensor], due: list[str]) -> None:
-    assert {f"always {each}" for each in due} <= findings(REPLICATED, kind, values, 2)
+    assert {f"received always {each}" for each in due} <= findings(REPLICATED, kind, values, 2)
 
 
 def test_a_product_without_a_mask_is_found() -> None:
-    """No relation is affine: its lowest bit is the product of two that are known. But it is one in a quarter."""
+    """There is no affine relation: its lowest bit is the product of two others. But it is one in a quarter of runs."""
     found = findings(BEAVER, BareProduct, ZEROS, 0, least_samples=512)
-    assert f"mostly {bits_of(1, 0, 0)[0]}" in found
-    assert not any(each.startswith("always") for each in found)
+    assert f"received mostly {bits_of(1, 0, 0)[0]}" in found
+    assert not any(" always " in each for each in found)
+
+
+def test_a_bit_without_a_mask_is_found() -> None:
+    """The other's half is no affine function of what was received before, but with one's own half it is the bit."""
+    found = findings(BEAVER, BareAnd, ODD, 0)
+    assert {f"opened always {each}" for each in bits_of(1, 0, *range(8))} <= found
+    assert not any("received always" in each for each in found)
 
 
 @pytest.mark.parametrize(("setting", "receiver"), SETTINGS)
@@ -194,4 +215,4 @@ def test_a_secret_that_is_sent_is_found(setting: Setting, receiver: int) -> None
     """Where the secret changes from run to run, too, what is sent looks uniform by itself."""
     found = findings(setting, Bare, ZEROS, receiver, secret=True)
     sent, secret = bits_of(0, 0, *WORD), [f"secret 0 bit {bit}" for bit in WORD]
-    assert {f"always {each}" for each in same(sent, secret)} <= found
+    assert {f"received always {each}" for each in same(sent, secret)} <= found

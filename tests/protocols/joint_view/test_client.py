@@ -20,8 +20,8 @@ from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.seeds import PartySeeds
 from tests.in_process import RoleProgram, run_roles
-from tests.protocols.joint_view.finding import EXTRA
-from tests.protocols.joint_view.views import SESSION, Samples, seed_of
+from tests.protocols.joint_view.finding import EXTRA, leanings, relations
+from tests.protocols.joint_view.views import SESSION, seed_of
 from tests.three_parties import PARTIES, run_parties
 
 X = torch.tensor([5 << 16, -3 << 16])
@@ -64,7 +64,12 @@ def findings(parts_of: Callable[[RoleProgram, int], list[Tensor]], program: Role
         parts = torch.stack(parts_of(program, number))
         assert torch.equal(ring.low(parts, bits), parts)
         rows.append(ring.to_bits(parts, bits).reshape(-1).to(torch.uint8).numpy())
-    return Samples(np.stack(rows), names).findings()
+    bits_received = np.stack(rows)
+    return [
+        f"{how} {' ^ '.join(names[column] for column in columns)}"
+        for how, find in (("always", relations), ("mostly", leanings))
+        for columns in find(bits_received)
+    ]
 
 
 FAMILIES = [pytest.param(beaver_parts, id="beaver"), pytest.param(replicated_parts, id="replicated")]

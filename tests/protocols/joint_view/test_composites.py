@@ -16,7 +16,8 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Protocol
 from tests.in_process import EXACT, POLICY, RoleProgram, encode
 from tests.protocols.arguments import Shape
-from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, generator_of, observe
+from tests.protocols.joint_view.observing import observe
+from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, generator_of
 from tests.protocols.ops import FORMS, Op, obtain
 from tests.protocols.table import OPS
 

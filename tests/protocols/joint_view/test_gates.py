@@ -6,23 +6,31 @@ zero there, so that sums have no carries which hide a relation; `test_secrets` h
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from secure.protocols.beaver import protocol as beaver
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.gate import Gate
+from secure.protocols.replicated import protocol as replicated
 from secure.protocols.replicated.gates.resharing import ReplicatedGate, Rescale
 from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.secret import ReplicatedSecret
 from tests.in_process import RoleProgram
 from tests.protocols.gates import GATES, Build, Shape, every_gate
-from tests.protocols.joint_view.views import BEAVER, REPLICATED, observe
+from tests.protocols.joint_view.observing import WHOLE_BITS, observe
+from tests.protocols.joint_view.views import BEAVER, REPLICATED
 from tests.protocols.replicated_gates import ROWS, Row
+
+MODERATE_BITS = 1500
+"""The longest view of which the slow run looks at every bit."""
 
 HELPER, FIRST, SECOND = range(3)
 """The parties of the replicated family in these tests."""
@@ -34,6 +42,7 @@ SEEN_AGAIN = {
     "product-48",
     "product-unscaled",
     "matmul",
+    "decompose-31",
     "silu-exact",
     "tanh",
     "reciprocal",
@@ -79,32 +88,43 @@ def replicated_program(row: Row, shapes: Sequence[Shape], kinds: set[type[Gate[A
     return program
 
 
+def gates_in(module: ModuleType) -> set[type[Gate[Any]]]:
+    """The gates that a module makes use of."""
+    classes = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Gate)]
+    return {gate for gate in classes if not inspect.isabstract(gate)}
+
+
 def _beaver_cases() -> list[Any]:
     seen: set[type[Gate[Any]]] = set()
     cases = []
     for gate, variant, build, shapes in GATES:
-        marks = [pytest.mark.slow] if gate in seen else []
-        cases += [
-            pytest.param(build, small(shapes), receiver, id=f"{gate.__name__}-{variant}-{party}", marks=marks)
-            for receiver, party in enumerate(BEAVER.parties)
-        ]
+        for receiver, party in enumerate(BEAVER.parties):
+            given, name = (build, small(shapes), receiver), f"{gate.__name__}-{variant}-{party}"
+            cases += _by_length(given, name, in_default=gate not in seen)
         seen.add(gate)
     return cases
 
 
 def _replicated_cases() -> list[Any]:
     """The default run looks at second alone, who hears more; first hears from second what second hears from first."""
-    return [
-        pytest.param(row, receiver, id=f"{row.name}-{REPLICATED.parties[receiver]}", marks=marks)
-        for row in ROWS
-        for receiver in (FIRST, SECOND)
-        for marks in [[pytest.mark.slow] if row.name in SEEN_AGAIN or receiver == FIRST else []]
-    ]
+    cases = []
+    for row in ROWS:
+        for receiver in (FIRST, SECOND):
+            in_default = receiver == SECOND and row.name not in SEEN_AGAIN
+            cases += _by_length((row, receiver), f"{row.name}-{REPLICATED.parties[receiver]}", in_default=in_default)
+    return cases
+
+
+def _by_length(given: tuple[Any, ...], name: str, *, in_default: bool) -> list[Any]:
+    """Every bit of a view of moderate length in the slow run, and of a short one alone in the default run."""
+    found = [pytest.param(*given, MODERATE_BITS, id=f"{name}-whole", marks=[pytest.mark.slow])]
+    return [*found, pytest.param(*given, WHOLE_BITS, id=name)] if in_default else found
 
 
 def test_every_gate_has_a_view() -> None:
-    assert every_gate() <= {gate for gate, *_ in GATES}
-    every, found = set(ReplicatedGate.__subclasses__()), set[type[Gate[Any]]]()
+    assert every_gate() | gates_in(beaver) <= {gate for gate, *_ in GATES}
+    every = gates_in(replicated) | set(ReplicatedGate.__subclasses__())
+    found: set[type[Gate[Any]]] = set()
     for row in ROWS:
         shapes = small(row.shapes)
         program = replicated_program(row, shapes, every if row.name in SEEN_AGAIN else found)
@@ -112,16 +132,16 @@ def test_every_gate_has_a_view() -> None:
     assert every <= found
 
 
-@pytest.mark.parametrize(("build", "shapes", "receiver"), _beaver_cases())
-def test_a_gate_of_two_parties(build: Build, shapes: tuple[Shape, ...], receiver: int) -> None:
+@pytest.mark.parametrize(("build", "shapes", "receiver", "whole_bits"), _beaver_cases())
+def test_a_gate_of_two_parties(build: Build, shapes: tuple[Shape, ...], receiver: int, whole_bits: int) -> None:
     program = beaver_program(build, shapes)
-    samples = observe(BEAVER, program, zeros(shapes), receiver)
+    samples = observe(BEAVER, program, zeros(shapes), receiver, whole_bits=whole_bits)
     assert samples is None or samples.findings() == []
 
 
-@pytest.mark.parametrize(("row", "receiver"), _replicated_cases())
-def test_a_gate_of_three_parties(row: Row, receiver: int) -> None:
+@pytest.mark.parametrize(("row", "receiver", "whole_bits"), _replicated_cases())
+def test_a_gate_of_three_parties(row: Row, receiver: int, whole_bits: int) -> None:
     shapes = small(row.shapes)
     program = replicated_program(row, shapes, set())
-    samples = observe(REPLICATED, program, zeros(shapes), receiver)
+    samples = observe(REPLICATED, program, zeros(shapes), receiver, whole_bits=whole_bits)
     assert samples is None or samples.findings() == []

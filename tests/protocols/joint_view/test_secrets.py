@@ -15,8 +15,9 @@ from torch import Tensor
 
 from tests.in_process import run_roles
 from tests.protocols.gates import GATES, Build, Shape
+from tests.protocols.joint_view.observing import observe
 from tests.protocols.joint_view.test_gates import FIRST, SECOND, beaver_program, replicated_program, small
-from tests.protocols.joint_view.views import BEAVER, REPLICATED, SESSION, observe, seed_of
+from tests.protocols.joint_view.views import BEAVER, REPLICATED, SESSION, seed_of
 from tests.protocols.replicated_gates import ROWS, Row
 
 ENDS = (-1, (1 << 63) - 1, -(1 << 63), 1, 0x5555555555555555, (1 << 32) - 1)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,17 +19,21 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.replicated.seeds import PartySeeds
 from tests.in_process import POLICY, RoleProgram, run_roles
-from tests.protocols.joint_view.finding import EXTRA, Bits, leanings, relations
 from tests.three_parties import PARTIES, run_parties
 
-View = Mapping[str, Sequence[bytes]]
-"""What a party received in one run: messages in order, by sender."""
-
 SESSION = bytes(16)
-WHOLE_BITS = 256
-"""The longest view of which every bit is looked at."""
-MOST_BYTES = 1200
-"""The longest view of which every byte is looked at."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a party received, and what it sent in the same round where both sent as much: halves of what was opened."""
+
+    received: bytes
+    sent: bytes
+
+
+View = Mapping[str, Sequence[Message]]
+"""What a party received in one run: messages in order, by sender."""
 
 
 def seed_of(*names: object) -> bytes:
@@ -45,8 +48,8 @@ def generator_of(*names: object) -> torch.Generator:
 
 def uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """Uniform elements of Z_2^64. Shapes: -> int64 `shape`."""
-    high, low = torch.randint(1 << 32, (2, *shape), generator=generator)
-    return (high << 32) ^ low
+    halves = torch.randint(1 << 32, (2, *shape), generator=generator)
+    return (halves[0] << 32) + halves[1]
 
 
 class Setting(ABC):
@@ -99,7 +102,7 @@ class Beaver(Setting):
             role: [of_input[i] for of_input in parts] for i, role in enumerate(self.parties)
         }
         shares["dealer"] = [None] * len(parts)
-        own = seed_of("own")
+        own, role, heard = seed_of("own"), self.parties[receiver], list[Message]()
         _, _, sent = run_roles(
             program,
             [],
@@ -107,8 +110,10 @@ class Beaver(Setting):
             seeds=(own, seed) if receiver == 0 else (seed, own),
             session=SESSION,
             programs={role: _with_shares(program, held) for role, held in shares.items()},
+            wrap={role: lambda channel: _Listening(channel, heard)},
         )
-        return {role: sent[role] for role in (("p1",), ("p0", "dealer"))[receiver]}
+        peers = {self.parties[1 - receiver]: heard}
+        return peers if receiver == 0 else {**peers, "dealer": [Message(each, b"") for each in sent["dealer"]]}
 
 
 class Replicated(Setting):
@@ -130,7 +135,7 @@ class Replicated(Setting):
         count = len(PARTIES)
         # Number i is that of parties i and i + 1.
         pairwise = [seed if i == (receiver + 1) % count else seed_of("own", i) for i in range(count)]
-        received: dict[str, list[bytes]] = {}
+        heard: dict[str, list[Message]] = {}
         run_parties(
             program,
             [],
@@ -143,112 +148,33 @@ class Replicated(Setting):
                 )
                 for i, role in enumerate(PARTIES)
             },
-            wrap={PARTIES[receiver]: lambda channel: _Listening(channel, received.setdefault(channel.peer, []))},
+            wrap={PARTIES[receiver]: lambda channel: _Listening(channel, heard.setdefault(channel.peer, []))},
         )
-        return received
+        return heard
 
 
 BEAVER, REPLICATED = Beaver(), Replicated()
 
 
 class _Listening(Channel):
-    """A channel that keeps what it received."""
+    """A channel that keeps what it received, and what it sent just before."""
 
-    def __init__(self, inner: Channel, received: list[bytes]) -> None:
+    def __init__(self, inner: Channel, heard: list[Message]) -> None:
         self.peer = inner.peer
         self._inner = inner
-        self._received = received
+        self._heard = heard
+        self._sent = b""
 
     def send(self, payload: Payload) -> None:
+        self._sent = bytes(payload)
         self._inner.send(payload)
 
     def receive(self) -> memoryview:
         message = self._inner.receive()
-        self._received.append(bytes(message))
+        self._heard.append(Message(bytes(message), self._sent if len(self._sent) == len(message) else b""))
+        self._sent = b""
         return message
 
 
 def _with_shares(program: RoleProgram, shares: Sequence[Tensor | None]) -> RoleProgram:
     return lambda protocol, _: program(protocol, shares)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Columns that should be uniform and independent, and what each of them is. Shapes: bits [N, D], D names."""
-
-    bits: Bits
-    names: tuple[str, ...]
-
-    def findings(self) -> list[str]:
-        """Every set of columns that is not uniform, by the names of its columns."""
-        exact = [f"always {' ^ '.join(self._named(found))}" for found in relations(self.bits)]
-        return exact + [f"mostly {' ^ '.join(self._named(found))}" for found in leanings(self.bits)]
-
-    def _named(self, columns: Sequence[int]) -> list[str]:
-        return [self.names[column] for column in columns]
-
-
-def observe(
-    setting: Setting,
-    program: RoleProgram,
-    values: Sequence[Tensor],
-    receiver: int,
-    *,
-    secret: bool = False,
-    policy: FixedPointPolicy = POLICY,
-    least_samples: int = 0,
-) -> Samples | None:
-    """The view of one party, `EXTRA` times more often than it has bits; nothing where it receives nothing.
-
-    Inputs have these values; where all are zero, so are all parts, and sums have no carries that hide a relation.
-    secret: the part that the party does not hold is uniform instead, and its bits are further columns.
-    """
-    hidden = setting.hidden(receiver)
-    generator = generator_of("parts")
-    zero = not any(bool(value.any()) for value in values)
-    parts = [[value] * len(setting.parties) if zero else setting.split(value, hidden, generator) for value in values]
-
-    def view(number: int) -> tuple[View, Bits]:
-        if secret:
-            for of_input in parts:
-                of_input[hidden] = uniform(of_input[hidden].shape, generator)
-        found = setting.view(program, parts, receiver, seed_of("other", number), policy)
-        secrets = [of_input[hidden].numpy().tobytes() for of_input in parts if secret]
-        return found, np.unpackbits(np.frombuffer(b"".join(secrets), np.uint8), bitorder="little")
-
-    first, secrets = view(0)
-    if not any(map(any, first.values())):
-        return None
-    lengths = {sender: [len(message) for message in messages] for sender, messages in first.items()}
-    columns = _columns(lengths)
-    names = [name for name, *_ in columns] + [f"secret {i // 64} bit {i % 64}" for i in range(len(secrets))]
-    bytes_at, bits_at = (np.array(places) for places in zip(*(place for _, *place in columns), strict=True))
-    rows = np.empty((max(len(names) + EXTRA, least_samples), len(names)), np.uint8)
-    for number, row in enumerate(rows):
-        found, secrets = view(number)
-        assert {s: [len(m) for m in messages] for s, messages in found.items()} == lengths, "lengths tell of masks"
-        received = np.frombuffer(b"".join(message for messages in found.values() for message in messages), np.uint8)
-        row[: len(columns)] = received[bytes_at] >> bits_at & 1
-        row[len(columns) :] = secrets
-    return Samples(rows, tuple(names))
-
-
-def _columns(lengths: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int]]:
-    """Name, byte and bit of what is looked at, for messages of these lengths one after the other.
-
-    All bits of a short view, bit 0 of each byte of a longer one. If that is too much, it is so many bytes of each
-    sender, drawn at random.
-    """
-    names = [
-        [f"{sender}[{message}] byte {byte}" for message, length in enumerate(sent) for byte in range(length)]
-        for sender, sent in lengths.items()
-    ]
-    count = sum(map(len, names))
-    bits = range(8) if 8 * count <= WHOLE_BITS else range(1)
-    most = MOST_BYTES // sum(map(bool, names)) if count > MOST_BYTES else count
-    columns, start = [], 0
-    for of_sender in names:
-        drawn = torch.randperm(len(of_sender), generator=generator_of("bytes"))[:most].sort().values.tolist()
-        columns += [(f"{of_sender[byte]} bit {bit}", start + byte, bit) for byte in drawn for bit in bits]
-        start += len(of_sender)
-    return columns

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from secure.ee.files.folder import TensorFolder, new_folder, write_tensors
 from secure.models.checkpoint.folder import file_digest
-from secure.models.contract.tensor_file import TensorFile, TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, ProtocolError
 
 
@@ -29,8 +29,8 @@ def tensors() -> dict[str, torch.Tensor]:
     }
 
 
-def specs() -> dict[str, TensorSpec]:
-    return {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors().items()}
+def specs() -> dict[str, FileTensorSpec]:
+    return {name: FileTensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors().items()}
 
 
 @pytest.mark.parametrize("shard_bytes", [1 << 30, 70, 1])
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_by_safetensors_and_by_us(tmp_path: Path, shard_
 
 def test_values_are_rounded_once(tmp_path: Path) -> None:
     exact = torch.tensor([1 / 3, 1e-3], dtype=torch.float64)
-    write_tensors(tmp_path, {"a": TensorSpec((2,), torch.bfloat16)}, lambda _: exact)
+    write_tensors(tmp_path, {"a": FileTensorSpec((2,), torch.bfloat16)}, lambda _: exact)
     assert torch.equal(TensorFolder(tmp_path)("a"), exact.to(torch.bfloat16))
 
 
@@ -57,14 +57,14 @@ def test_a_type_that_cannot_hold_the_values_is_refused(tmp_path: Path) -> None:
         values = torch.tensor([0.0, value, 1.0])
         (tmp_path / str(number)).mkdir()
         with pytest.raises(CheckpointError, match="'a' is not finite in F16"):
-            write_tensors(tmp_path / str(number), {"a": TensorSpec((3,), torch.float16)}, lambda _, v=values: v)
+            write_tensors(tmp_path / str(number), {"a": FileTensorSpec((3,), torch.float16)}, lambda _, v=values: v)
 
 
 def test_a_tensor_file_takes_what_was_declared_and_all_of_it(tmp_path: Path) -> None:
     for number, (name, tensor) in enumerate({"b": torch.zeros(2), "a": torch.zeros(3)}.items()):
         with (
             pytest.raises(ProtocolError),
-            TensorFile(tmp_path / str(number), {"a": TensorSpec((2,), torch.float32)}) as file,
+            TensorFile(tmp_path / str(number), {"a": FileTensorSpec((2,), torch.float32)}) as file,
         ):
             file.write(name, tensor)
     with pytest.raises(ProtocolError, match="1 tensors"), TensorFile(tmp_path / "2", specs() | {}) as file:
@@ -131,7 +131,7 @@ def test_buffers_are_no_weights(tmp_path: Path) -> None:
 def test_counters_of_batches_stay_whole_numbers(tmp_path: Path) -> None:
     save_file({"bn.num_batches_tracked": torch.tensor(3)}, tmp_path / "model.safetensors")
     folder = TensorFolder(tmp_path)
-    assert folder.specs["bn.num_batches_tracked"] == TensorSpec((), torch.int64)
+    assert folder.specs["bn.num_batches_tracked"] == FileTensorSpec((), torch.int64)
     assert folder("bn.num_batches_tracked").equal(torch.tensor(3))
 
 
@@ -158,11 +158,11 @@ MEASURE = """
 import resource, sys, torch
 from pathlib import Path
 from secure.ee.files.folder import TensorFolder, write_tensors
-from secure.models.contract.tensor_file import TensorSpec
+from secure.models.contract.tensor_file import FileTensorSpec
 for count in (4, 36):
     before, after = (Path(sys.argv[1]) / f"{name}{count}" for name in ("before", "after"))
     before.mkdir(); after.mkdir()
-    specs = {f"w{i}": TensorSpec((1024, 1024), torch.float32) for i in range(count)}
+    specs = {f"w{i}": FileTensorSpec((1024, 1024), torch.float32) for i in range(count)}
     write_tensors(before, specs, lambda name: torch.ones(1024, 1024))
     source = TensorFolder(before)
     write_tensors(after, specs, lambda name: source(name).double() * 2)

@@ -18,6 +18,7 @@ from secure.generation.options import GenerationOptions
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
+from tests.sampling import product_of
 from tests.secure.fakes import InProcessClient
 from tests.secure.letters import LETTERS, due, save_tokenizer
 
@@ -188,9 +189,11 @@ def test_with_the_token_alone_what_needs_logits_is_refused(
     assert model.generate(words(1, 3), max_new_tokens=2, reveal="token", **options).shape == (1, 5)
 
 
-@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
-@pytest.mark.parametrize("tokenizer", [None, {}, {"eos_token": ".", "pad_token": "a"}])
-@pytest.mark.parametrize("cut", [False, True])
+@product_of(
+    file=["generation_config.json", "config.json"],
+    tokenizer=[None, {}, {"eos_token": ".", "pad_token": "a"}],
+    cut=[False, True],
+)
 def test_the_checkpoint_says_what_ends_a_row_and_what_follows(
     file: str, tokenizer: dict[str, str] | None, cut: bool, folder: Path, parties: Parties, tmp_path: Path
 ) -> None:

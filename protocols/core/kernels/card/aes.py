@@ -39,7 +39,7 @@ def _round_keys(key: bytes, device: torch.device) -> Tensor:
 
 @aes.keystream.on_card
 def keystream(key: bytes, device: torch.device) -> Keystream:
-    """As `aes.keystream`."""
+    """See `aes.keystream`."""
     return partial(_stream, _round_keys(key, device))
 
 

@@ -17,7 +17,7 @@ ROW_BLOCK = 128
 
 @bits.to_planes.on_card
 def to_planes(x: Tensor, count: int, lowest: int = 0) -> Tensor:
-    """As `bits.to_planes`."""
+    """See `bits.to_planes`."""
     x = x.contiguous()
     elements = x.shape[-1]
     row, rows = bits.plane_bytes(elements), math.prod(x.shape[:-1])
@@ -28,7 +28,7 @@ def to_planes(x: Tensor, count: int, lowest: int = 0) -> Tensor:
 
 @bits.from_planes.on_card
 def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64) -> Tensor:
-    """As `bits.from_planes`."""
+    """See `bits.from_planes`."""
     planes = planes.contiguous()
     found = torch.empty((*planes.shape[:-1], elements), dtype=dtype, device=planes.device)
     launch(_from_planes, elements, planes, found, planes.shape[-1], others=(math.prod(planes.shape[:-1]),))
@@ -37,7 +37,7 @@ def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64)
 
 @bits.products.on_card
 def products(factors: Tensor, one: int = bits.ALL_ONES) -> Tensor:
-    """As `bits.products`."""
+    """See `bits.products`."""
     return subset_products(factors, tuple(range(1 << len(factors))), one)
 
 

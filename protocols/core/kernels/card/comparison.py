@@ -20,14 +20,14 @@ from secure.protocols.core.kernels.card.compiler import Number, Pointer, launch,
 
 @comparison.merge_products.on_card
 def merge_products(masks: Tensor, *, needs_equal: bool) -> Tensor:
-    """As `comparison.merge_products`."""
+    """See `comparison.merge_products`."""
     size, lowest = comparison.merged_digits(len(masks), needs_equal)
     return subset_products(masks, _shared(size, lowest), bits.ALL_ONES)
 
 
 @comparison.leaves.on_card
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-    """As `comparison.leaves`."""
+    """See `comparison.leaves`."""
     numbers, digits, digit_bits, row = not_c.shape
     less, equal = (torch.empty((digits, numbers, row), dtype=torch.uint8, device=not_c.device) for _ in range(2))
     arguments = not_c.contiguous(), products.contiguous(), less, equal, digit_bits
@@ -39,7 +39,7 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
 def merge(
     opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """As `comparison.merge`."""
+    """See `comparison.merge`."""
     size, lowest = comparison.merged_digits(len(opened), needs_equal)
     terms = integer_functions.numbers(_terms(size, lowest), opened.device)
     less, equal = (torch.empty(highest.shape, dtype=torch.uint8, device=highest.device) for _ in range(2))
@@ -148,7 +148,7 @@ def _merge(
         own = tl.load(masks + of_masks * count + i, mask=inside & (of_masks >= 0) & (of_masks < variables), other=0)
         own |= tl.load(shared + (of_masks - variables) * count + i, mask=inside & (of_masks >= variables), other=0)
         share = tl.where(of_masks < 0, 255 if first else 0, own.to(tl.int32))
-        # In G: (w + b) a, w public, from the shares of a and b a.
+        # G has (w + b) a, w public, from the shares of a and b a.
         w = tl.load(opened + (p_count + g) * count + i, mask=inside & (g >= 0), other=255).to(tl.int32)
         share &= w
         own = tl.load(masks + with_g * count + i, mask=inside & (with_g >= 0) & (with_g < variables), other=0)

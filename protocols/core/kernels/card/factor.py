@@ -11,7 +11,7 @@ from secure.protocols.core.kernels.card.compiler import Number, Pointer, launch,
 
 @factor.write_digits.on_card
 def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
-    """As `factor.write_digits`."""
+    """See `factor.write_digits`."""
     width, (rows, count, length) = columns.stop - columns.start, digits.shape
     source, target = x[:, columns], digits[:, :, at:]
     launch(_split_digits, rows * width, source, target, factor.BALANCE, *x.stride(), count, length, width)
@@ -19,7 +19,7 @@ def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
 
 @factor.add_shifted.on_card
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
-    """As `factor.add_shifted`, to a total that is contiguous."""
+    """See `factor.add_shifted`; the total is contiguous."""
     rows, count, width = parts.shape
     powers = integer_functions.numbers(tuple(shifts), total.device)
     launch(_add_shifted, width, parts, powers, total, *parts.stride()[:2], count, others=(rows,))

@@ -18,7 +18,7 @@ _BLOCK = 128
 
 @harmonics.basis.on_card
 def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
-    """As `harmonics.basis`."""
+    """See `harmonics.basis`."""
     periods, rows, step, angles = loop_arguments(harmonics, x.device)
     result = torch.empty((len(harmonics.numbers), 2, len(periods), len(x)), dtype=torch.int64, device=x.device)
     arguments = x.contiguous(), periods, rows, angles, result, len(rows), 1 << less >> 1, less
@@ -37,7 +37,7 @@ def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
 
 @harmonics.add_sum.on_card
 def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor) -> None:
-    """As `harmonics.add_sum`, to a result that is contiguous."""
+    """See `harmonics.add_sum`; the result is contiguous."""
     periods, rows, step, angles = loop_arguments(harmonics, x.device)
     tensors = x.contiguous(), periods, rows, angles, factors.contiguous(), value.contiguous(), shares.contiguous()
     launch(

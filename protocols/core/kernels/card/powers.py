@@ -16,7 +16,7 @@ from secure.protocols.core.kernels.card.selection import chosen
 
 @powers.power_products.on_card
 def power_products(negative: Tensor, bits: Tensor, shares: list[Tensor], public_bits: int, range_bits: int) -> Tensor:
-    """As `powers.power_products`."""
+    """See `powers.power_products`."""
     result = torch.empty_like(negative, memory_format=torch.contiguous_format)
     tensors = (t.contiguous() for t in (negative, bits, *shares, *integer_functions.powers(negative.device)))
     arguments, up, period = (*tensors, result), public_bits - SCALE_BITS, 1 << range_bits

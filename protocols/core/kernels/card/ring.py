@@ -19,7 +19,7 @@ _SIDE = 32
 
 @ring.matmul.on_card
 def matmul(a: Tensor, b: Tensor, bits: int = ring.WORD_BITS) -> Tensor:
-    """As `ring.matmul`, in whole words."""
+    """See `ring.matmul`: this computes whole words, whatever the ring."""
     return ring.batched(_product, a, b)
 
 
@@ -49,21 +49,21 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 @ring.pack.on_card
 def pack(x: Tensor, bits: int) -> Tensor:
-    """As `ring.pack`."""
+    """See `ring.pack`."""
     width = ring.element_bytes(bits)
     return ring.pack.plain(x, bits) if width == _WORD_BYTES else _packed(x, x, None, width, sign=0)
 
 
 @ring.pack_sum.on_card
 def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """As `ring.pack_sum`."""
+    """See `ring.pack_sum`."""
     total = torch.empty_like(x, memory_format=torch.contiguous_format)
     return total, _packed(x, y, total, ring.element_bytes(bits), sign=1)
 
 
 @ring.pack_difference.on_card
 def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> Tensor:
-    """As `ring.pack_difference`."""
+    """See `ring.pack_difference`."""
     return _packed(x, y.to(torch.int64), None, ring.element_bytes(bits), sign=-1)
 
 
@@ -75,7 +75,7 @@ def unpack(
     device: torch.device = transfer.CPU,
     dtype: torch.dtype = torch.int64,
 ) -> Tensor:
-    """As `ring.unpack`."""
+    """See `ring.unpack`."""
     result = torch.empty(shape, dtype=torch.int64, device=device)
     raw, width = transfer.received(payload, device), ring.element_bytes(bits)
     launch(_unpack, math.prod(shape), raw, result, result, -1, width=width, added=False)
@@ -84,7 +84,7 @@ def unpack(
 
 @ring.unpack_added.on_card
 def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
-    """As `ring.unpack_added`."""
+    """See `ring.unpack_added`."""
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
     mask = -1 if bits >= ring.WORD_BITS else (1 << bits) - 1
     raw, width = transfer.received(payload, x.device), ring.element_bytes(bits)

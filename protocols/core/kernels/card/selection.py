@@ -14,7 +14,7 @@ from secure.protocols.core.kernels.selection import Straight
 
 @selection.select.on_card
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
-    """As `selection.select`."""
+    """See `selection.select`."""
     result = torch.empty_like(masked)
     launch(_select, result.numel(), bit.contiguous(), shared.contiguous(), masked.contiguous(), result)
     return result
@@ -22,7 +22,7 @@ def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
 
 @selection.shift_opened.on_card
 def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
-    """As `selection.shift_opened`."""
+    """See `selection.shift_opened`."""
     opened = opened.contiguous()
     result = torch.empty_like(opened)
     low = (1 << kept) - 1 if (kept := bits - shift) < ring.WORD_BITS else -1
@@ -32,7 +32,7 @@ def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
 
 @selection.lift.on_card
 def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bool) -> Tensor:
-    """As `selection.lift`."""
+    """See `selection.lift`."""
     opened = opened.contiguous()
     result = torch.empty_like(opened)
     launch(_lift, result.numel(), opened, mask.contiguous(), mask_top.contiguous(), result, bits, first=first)
@@ -52,7 +52,7 @@ def lines(
     *,
     first: bool,
 ) -> Tensor:
-    """As `selection.lines`. Without slopes neither mask nor masked is read."""
+    """See `selection.lines`. Without slopes neither mask nor masked is read."""
     result = torch.empty_like(opened, memory_format=torch.contiguous_format)
     place = integer_functions.numbers(selection.places_of(sloped, len(bits)), opened.device)
     read = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
@@ -75,7 +75,7 @@ def smooth(
     *,
     first: bool,
 ) -> Tensor:
-    """As `selection.smooth`. What a slope of zero multiplies may be anything."""
+    """See `selection.smooth`. What a slope of zero multiplies may be anything."""
     own, above = (opened if missing is None else missing for missing in (mask, of_upper))
     result = torch.empty_like(opened, memory_format=torch.contiguous_format)
     tensors = (t.contiguous() for t in (opened, own, series, bits, bit_masks, *of_middle, above))

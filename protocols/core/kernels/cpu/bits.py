@@ -43,7 +43,7 @@ def _transpose_bits(x: Array, lowest: int, planes: Array) -> None:
 
 @bits.to_planes.on_cpu
 def to_planes(x: Tensor, count: int, lowest: int = 0) -> Tensor:
-    """As `bits.to_planes`."""
+    """See `bits.to_planes`."""
     rows, row = x.reshape(-1, x.shape[-1]), bits.plane_bytes(x.shape[-1])
     words, shape = array(rows).view(np.uint64), (len(rows), count, row)
     return computed(_transpose_bits, words, lowest, shape=shape, dtype=np.uint8).reshape(*x.shape[:-1], count, row)
@@ -51,6 +51,6 @@ def to_planes(x: Tensor, count: int, lowest: int = 0) -> Tensor:
 
 @bits.from_planes.on_cpu
 def from_planes(planes: Tensor, elements: int, dtype: torch.dtype = torch.int64) -> Tensor:
-    """As `bits.from_planes`: numpy's own loop."""
+    """See `bits.from_planes`: numpy has a loop for this."""
     found = np.unpackbits(array(planes), axis=-1, count=elements, bitorder="little")
     return torch.from_numpy(found).to(dtype)

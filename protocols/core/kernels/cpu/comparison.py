@@ -61,7 +61,7 @@ def _leaves(not_c: Array, products: Array, one: int, less: Array, equal: Array) 
             for bit in range(bits):
                 keep = not_c[j, d, bit]
                 for s in range(1 << (bits - 1 - bit)):
-                    # In place: entry s is written after entries 2 s and 2 s + 1 were read.
+                    # Entry s is written, in the same memory, after entries 2 s and 2 s + 1 were read.
                     with_bit = products[(1 << bit) + s * (2 << bit) - 1, d]
                     into, low, high = below[s], below[2 * s], below[2 * s + 1]
                     for i in range(row):
@@ -103,7 +103,7 @@ def _merge(
         for i in range(size):
             step = 1 << max(0, i + 1 - lowest)
             for k in range(max(1, count // step) if i < size - 1 else 1):
-                # In place: entry k is written after entries 2 k and 2 k + 1 were read.
+                # Entry k is written, in the same memory, after entries 2 k and 2 k + 1 were read.
                 out, low, high = below[k], below[2 * k], below[min(2 * k + 1, len(below) - 1)]
                 if i:
                     v = opened[i - lowest, span]
@@ -136,7 +136,7 @@ def _merge(
 
 @comparison.leaves.on_cpu
 def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-    """As `comparison.leaves`."""
+    """See `comparison.leaves`."""
     shape = products.shape[1], not_c.shape[0], products.shape[2]
     less, equal = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
     loop = _leaves_of_four_bits if not_c.shape[2] == _USUAL_DIGIT_BITS else _leaves
@@ -148,7 +148,7 @@ def leaves(not_c: Tensor, products: Tensor, *, first: bool) -> tuple[Tensor, Ten
 def merge(
     opened: Tensor, masks: Tensor, shared: Tensor, highest: Tensor, *, needs_equal: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """As `comparison.merge`."""
+    """See `comparison.merge`."""
     less, equal = np.empty(highest.shape, dtype=np.uint8), np.empty(highest.shape, dtype=np.uint8)
     count, lowest = highest.numel(), 0 if needs_equal else 1
     planes = (array(t).reshape(-1, count) for t in (opened, masks, shared))

@@ -23,7 +23,7 @@ def _split_digits(x: Array, first: int, stop: int, balance: int, at: int, digits
 
 
 def _split_transposed(y: Array, first: int, stop: int, balance: int, at: int, digits: Array) -> None:
-    """The same of some rows as columns, highest digit first. Shapes: int64 [K, N], int8 [at least N, count, L]."""
+    """Digits of some rows as columns, highest digit first. Shapes: int64 [K, N], int8 [at least N, count, L]."""
     count = digits.shape[1]
     block = np.empty((_BLOCK, _BLOCK), dtype=np.int64)
     for n in range(0, y.shape[1], _BLOCK):
@@ -58,17 +58,17 @@ def _add_shifted(parts: Array, shifts: Array, total: Array) -> None:
 
 @factor.write_digits.on_cpu
 def write_digits(x: Tensor, columns: slice, digits: Tensor, at: int) -> None:
-    """As `factor.write_digits`."""
+    """See `factor.write_digits`."""
     run(_split_digits, x, columns.start, columns.stop, factor.BALANCE, at, into=(digits,))
 
 
 @factor.write_transposed_digits.on_cpu
 def write_transposed_digits(y: Tensor, rows: slice, digits: Tensor, at: int) -> None:
-    """As `factor.write_transposed_digits`."""
+    """See `factor.write_transposed_digits`."""
     run(_split_transposed, y, rows.start, rows.stop, factor.BALANCE, at, into=(digits,))
 
 
 @factor.add_shifted.on_cpu
 def add_shifted(parts: Tensor, shifts: list[int], total: Tensor) -> None:
-    """As `factor.add_shifted`."""
+    """See `factor.add_shifted`."""
     run(_add_shifted, parts, np.array(shifts, dtype=np.int64), into=(total,))

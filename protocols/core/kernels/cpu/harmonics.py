@@ -111,13 +111,13 @@ def _add_harmonics(
 
 @harmonics.basis.on_cpu
 def basis(x: Tensor, harmonics: Harmonics, less: int) -> Tensor:
-    """As `harmonics.basis`."""
+    """See `harmonics.basis`."""
     shape = len(harmonics.numbers), 2, len(harmonics.periods), len(x)
     return computed(_harmonics, x, *loop_arguments(harmonics, x.device), SCALE_BITS, less, shape=shape)
 
 
 @harmonics.add_sum.on_cpu
 def add_sum(result: Tensor, x: Tensor, harmonics: Harmonics, factors: Tensor, value: Tensor, shares: Tensor) -> None:
-    """As `harmonics.add_sum`."""
+    """See `harmonics.add_sum`."""
     inputs = x, *loop_arguments(harmonics, x.device), SCALE_BITS, factors, value, shares
     run(_add_harmonics, *inputs, into=(result,))

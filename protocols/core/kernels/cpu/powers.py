@@ -14,7 +14,7 @@ _FRACTION = (1 << FRACTION_BITS) - 1
 
 @part
 def _power_of_two(fraction: int, coarse: Array, fine: Array, scale: int) -> int:
-    """As `integer_functions.power_of_two`; coarse and fine are its tables."""
+    """See `integer_functions.power_of_two`, whose tables coarse and fine are."""
     half = 1 << (scale - 1)
     power: int = (coarse[fraction >> HALF_FRACTION] * fine[fraction & ((1 << HALF_FRACTION) - 1)] + half) >> scale
     return power
@@ -57,14 +57,14 @@ def _power_products(
 
 @steps.power_of_mask.on_cpu
 def power_of_mask(mask: Tensor, range_bits: int, factor_bits: int) -> Tensor:
-    """As `powers.power_of_mask`."""
+    """See `powers.power_of_mask`."""
     tables, drop = powers(mask.device), SCALE_BITS - factor_bits
     return computed(_power_of_mask, mask, *tables, SCALE_BITS, range_bits, drop, shape=mask.shape)
 
 
 @steps.power_products.on_cpu
 def power_products(negative: Tensor, bits: Tensor, shares: list[Tensor], public_bits: int, range_bits: int) -> Tensor:
-    """As `powers.power_products`."""
+    """See `powers.power_products`."""
     tables, up = powers(negative.device), public_bits - SCALE_BITS
     of_range = up, 1 << range_bits
     return computed(_power_products, negative, bits, *shares, *tables, SCALE_BITS, *of_range, shape=negative.shape)

@@ -89,7 +89,7 @@ def _multiply(a: Array, b: Array, c: Array) -> None:
 
 @ring.shift_right.on_cpu
 def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
-    """As `ring.shift_right`."""
+    """See `ring.shift_right`."""
     if shift == 0:
         return ring.low(x, bits)
     return computed(_shift_right, elements(x), shift, (1 << (bits - shift)) - 1, shape=(x.numel(),)).reshape(x.shape)
@@ -97,7 +97,7 @@ def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
 
 @ring.matmul.on_cpu
 def matmul(a: Tensor, b: Tensor, bits: int = ring.WORD_BITS) -> Tensor:
-    """As `ring.matmul`."""
+    """See `ring.matmul`."""
     if bits <= ring.HALF_WORD_BITS:
         # The result is wanted mod 2^32 only, and torch is fast in 32 bits.
         return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(torch.int64)
@@ -116,7 +116,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 @ring.pack.on_cpu
 def pack(x: Tensor, bits: int) -> Tensor:
-    """As `ring.pack`."""
+    """See `ring.pack`."""
     width = ring.element_bytes(bits)
     if width == _WORD_BYTES:
         return ring.pack.plain(x, bits)
@@ -127,7 +127,7 @@ def pack(x: Tensor, bits: int) -> Tensor:
 
 @ring.pack_sum.on_cpu
 def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """As `ring.pack_sum`."""
+    """See `ring.pack_sum`."""
     width = ring.element_bytes(bits)
     if width == _WORD_BYTES:
         return ring.pack_sum.plain(x, y, bits)
@@ -139,7 +139,7 @@ def pack_sum(x: Tensor, y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 @ring.pack_difference.on_cpu
 def pack_difference(x: Tensor, y: Tensor, bits: int, *, keep: bool = False) -> Tensor:
-    """As `ring.pack_difference`."""
+    """See `ring.pack_difference`."""
     width = ring.element_bytes(bits)
     if width == _WORD_BYTES:
         return ring.pack_difference.plain(x, y, bits, keep=keep)
@@ -156,7 +156,7 @@ def unpack(
     device: torch.device = transfer.CPU,
     dtype: torch.dtype = torch.int64,
 ) -> Tensor:
-    """As `ring.unpack`."""
+    """See `ring.unpack`."""
     width, packed = ring.element_bytes(bits), np.frombuffer(payload, dtype=np.uint8)
     x = np.empty(shape, dtype=np.int32 if dtype == torch.int32 else np.int64)
     flat = x.reshape(-1)
@@ -171,7 +171,7 @@ def unpack(
 
 @ring.unpack_added.on_cpu
 def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
-    """As `ring.unpack_added`."""
+    """See `ring.unpack_added`."""
     mask = -1 if bits >= ring.WORD_BITS else (1 << bits) - 1
     result = np.empty(x.shape, dtype=np.int64)
     y, flat = elements(x), result.reshape(-1)

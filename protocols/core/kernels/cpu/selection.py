@@ -137,13 +137,13 @@ def _largest(
 
 @selection.select.on_cpu
 def select(bit: Tensor, shared: Tensor, masked: Tensor) -> Tensor:
-    """As `selection.select`."""
+    """See `selection.select`."""
     return computed(_select, bit, shared, masked, shape=masked.shape)
 
 
 @selection.shift_opened.on_cpu
 def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
-    """As `selection.shift_opened`."""
+    """See `selection.shift_opened`."""
     low = (1 << kept) - 1 if (kept := bits - shift) < ring.WORD_BITS else -1
     inputs = elements(opened), shift, 1 << (bits - 2), low
     return computed(_shift_opened, *inputs, shape=(opened.numel(),)).reshape(opened.shape)
@@ -151,7 +151,7 @@ def shift_opened(opened: Tensor, shift: int, bits: int) -> Tensor:
 
 @selection.lift.on_cpu
 def lift(opened: Tensor, mask: Tensor, mask_top: Tensor, bits: int, *, first: bool) -> Tensor:
-    """As `selection.lift`."""
+    """See `selection.lift`."""
     inputs = elements(opened), elements(mask), elements(mask_top), bits, int(first)
     return computed(_lift, *inputs, shape=(opened.numel(),)).reshape(opened.shape)
 
@@ -169,7 +169,7 @@ def lines(
     *,
     first: bool,
 ) -> Tensor:
-    """As `selection.lines`. Without slopes neither mask nor masked is read."""
+    """See `selection.lines`. Without slopes neither mask nor masked is read."""
     places = integer_functions.numbers(selection.places_of(sloped, len(bits)), opened.device)
     read = opened if mask is None else mask, bits, bit_masks, bit_masks if masked is None else masked
     return computed(_lines, opened, *read, places, constants, slopes, int(first), shape=opened.shape)
@@ -189,7 +189,7 @@ def smooth(
     *,
     first: bool,
 ) -> Tensor:
-    """As `selection.smooth`. What a slope of zero multiplies may be anything."""
+    """See `selection.smooth`. What a slope of zero multiplies may be anything."""
     own, above = (opened if missing is None else missing for missing in (mask, of_upper))
     inputs = opened, own, series, bits, bit_masks, *of_middle, above, *lines, series_bits, int(first)
     return computed(_smooth, *inputs, shape=opened.shape)
@@ -199,7 +199,7 @@ def smooth(
 def largest(
     opened: Tensor, masks: Tensor, bits: Tensor, bit_masks: Tensor, several: Tensor, masked: Tensor, *, first: bool
 ) -> Tensor:
-    """As `selection.largest`."""
+    """See `selection.largest`."""
     count, row = opened.shape
     places = integer_functions.numbers(tuple(tuple(selection.positions(count, i)) for i in range(count)), opened.device)
     inputs = opened, masks, bits, bit_masks, several, masked, places, int(first)

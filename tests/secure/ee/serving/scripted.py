@@ -7,8 +7,8 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from secure.parties.encrypted.tokens import (
+    ContextRoom,
     GeneratedPieces,
-    Room,
     SamplingParameters,
     TokenGenerator,
     TokenPiece,
@@ -30,8 +30,8 @@ class Scripted(TokenGenerator):
         self.given = 0
         self.closed = threading.Event()
 
-    def room(self) -> Room:
-        return Room(256, 100)
+    def room(self) -> ContextRoom:
+        return ContextRoom(256, 100)
 
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenPieces:
         self.asked.append((self._tiny.vocabulary.decrypt_ids(list(ids)), sampling, at_once))

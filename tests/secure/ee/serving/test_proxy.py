@@ -21,7 +21,7 @@ from secure.ee.http.runner import HttpRunner
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.tokens import Room
+from secure.parties.encrypted.tokens import ContextRoom
 from tests.secure.ee.serving.conftest import Start
 from tests.secure.ee.serving.fakes import FakeEngine, Relay
 from tests.secure.ee.serving.scripted import MODEL, Scripted
@@ -141,7 +141,7 @@ def test_a_defect_shows_its_place_and_nothing_else(
     tiny: Tiny, serve_http: ServeHttp, openai_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Scripted):
-        def room(self) -> Room:
+        def room(self) -> ContextRoom:
             raise ValueError("zxq" + "vj")
 
     client = openai_client(serve_http(proxy_app(tiny.checkpoint, Broken(tiny, []), [MODEL])))

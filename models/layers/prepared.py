@@ -10,7 +10,7 @@ from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.policy_functions import layer_norm
 
 
-class Layers:
+class PreparedLayers:
     """Layers by name. `weights` maps parameter names to what the protocol prepared."""
 
     def __init__(self, protocol: Protocol, weights: Mapping[str, Any], layer_norm_eps: float) -> None:
@@ -26,7 +26,7 @@ class Layers:
         return linear(x, self.factor(f"{name}.weight"), self._bias(name), residual=residual, wide=wide)
 
     def logits(self, name: str, x: Secret) -> Secret:
-        """The same as an output for the client, not truncated: as many fraction bits as both factors together."""
+        """The layer as an output for the client, not truncated: it has the fraction bits of both factors together."""
         return linear(x, self.factor(f"{name}.weight"), self._bias(name), truncated=False)
 
     def norm(self, name: str, x: Secret, *, zero_mean: bool = False) -> Secret:

@@ -1,0 +1,24 @@
+"""How the roles of each family meet in a session: one line for each family.
+
+What a family is without a network is an entry of `secure.protocols.families`, which may not know of sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from secure.parties.roles.dealer import DealingRole
+from secure.parties.roles.party import ComputingRole
+from secure.parties.roles.role import Role
+from secure.parties.roles.three_parties import OneOfThree
+from secure.protocols.beaver.family import BEAVER
+from secure.protocols.replicated.family import REPLICATED
+
+ROLES: Mapping[str, Mapping[str, type[Role]]] = MappingProxyType(
+    {
+        BEAVER.name: {"p0": ComputingRole, "p1": ComputingRole, "dealer": DealingRole},
+        REPLICATED.name: dict.fromkeys(REPLICATED.roles, OneOfThree),
+    }
+)
+"""By family, and by role."""

@@ -1,0 +1,66 @@
+"""How a role meets its peers in a session, and how they part."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from secure.parties.config import PartiesSettings
+from secure.parties.roles.engine import Tools
+from secure.parties.session.handshake import as_role, compare
+from secure.parties.session.session import Registry, Session
+from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.link import Link
+from secure.parties.transport.wire_pb2 import Accept, End, Frame
+from secure.protocols.core.errors import HandshakeError, PartyUnreachable
+
+SEED_BYTES = 16
+OFFLINE_IS_DONE = "the dealer's stream is in"
+"""p1's first word to the client when phases are measured apart: all that the dealer sends has come."""
+
+
+class Role(ABC):
+    """How one role joins its peers for a session and leaves them."""
+
+    def __init__(self, name: str, settings: PartiesSettings, registry: Registry) -> None:
+        self.name = name
+        self.settings = settings
+        self.registry = registry
+        self.dialer = Dialer(settings, name)
+
+    @abstractmethod
+    def join(self, session: Session) -> Tools:
+        """Meet the peers. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
+
+    def leave(self, session: Session, *, discard: bool = False) -> None:
+        """Part in good order: every link is drained, and no message is left over on any.
+
+        discard: the client ended the session before its last step; the dealer, a step ahead, may have sent more.
+        """
+        for link in session.peers:
+            link.post(Frame(end=End()))
+        for link in session.peers:
+            link.expect_end(discard=discard and link.peer == "dealer")
+            # Only now: an answering side that finishes its stream can read nothing more from it.
+            link.finish()
+
+    def dial(self, session: Session, peer: str, stream: str, send_budget_bytes: int | None = None) -> Link:
+        """Open a stream to `peer` for this session and compare views of it."""
+        ours = as_role(session.hello, self.name)
+        link, accept = self.dialer.dial(peer, stream, ours, send_budget_bytes)
+        session.attach(link)
+        compare(ours, accept.hello, f"{self.name} with {peer}")
+        if accept.hello.role != peer:
+            raise HandshakeError("role", peer, accept.hello.role, f"{self.name} with {peer}")
+        return link
+
+    def claim(self, session: Session, peer: str, stream: str) -> Link:
+        """Wait for the stream that `peer` opens for this session, compare views of it, and accept it."""
+        seconds = self.settings.limits.rendezvous_seconds
+        offer = self.registry.claim(session, stream, seconds)
+        if offer is None:
+            raise PartyUnreachable(peer, self.settings.parties[peer].address, seconds)
+        session.attach(offer.link)
+        ours = as_role(session.hello, self.name)
+        compare(ours, offer.hello, f"{self.name} with {peer}")
+        offer.link.post(Frame(accept=Accept(hello=ours)))
+        return offer.link

@@ -1,0 +1,52 @@
+"""What a family of secure computation is to those who take no part in the computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from secure.protocols.core.secret import Parameter, SecretSpec, Visibility
+
+Payload = bytes | memoryview
+Splitter = Callable[[int, int, Tensor], tuple[tuple[Tensor, ...], ...]]
+"""(tensor number, part number, part) -> for each computing role what it keeps of this part, each shaped as the part.
+
+A pair of numbers names one part of one tensor in one sharing, and may be used once."""
+
+
+class KeptBytes(Protocol):
+    """How many bytes of memory a role keeps of a parameter, as `prepare` leaves it.
+
+    digits: whether products are computed with digits of numbers: see `secure.protocols.core.factor`.
+    """
+
+    def __call__(self, parameter: Parameter, role: str, visibility: Visibility, *, digits: bool) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family: who computes, and how clients and model owners share with them. The rest is behind `Protocol`.
+
+    computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
+    weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
+    share, open_payload, pack_shares, reconstruct: the client's input and output, as in the families' `sharing`.
+    splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
+    kept_bytes: what loading leaves. loading_bytes: what it takes for one parameter, at most.
+    """
+
+    name: str
+    computing: tuple[str, ...]
+    roles: tuple[str, ...]
+    weights: tuple[Visibility, ...]
+    on_cards: bool
+    parts: tuple[int, ...]
+    share: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], tuple[bytes, ...]]
+    open_payload: Callable[[int, Payload, Mapping[str, SecretSpec]], dict[str, Tensor]]
+    pack_shares: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], bytes]
+    reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
+    splitter: Callable[[], Splitter]
+    kept_bytes: KeptBytes
+    loading_bytes: Callable[[Parameter], int]
