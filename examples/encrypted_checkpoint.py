@@ -22,26 +22,26 @@ import secure
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.protocols.equivariant.key import Key
 
-PROMPT = "Once upon a time"
+PROMPT = "once upon a time"
 
 
 def main(checkpoint: str | None = None) -> tuple[str, str]:
-    """What follows the prompt: by the encrypted model and in the clear. The two are the same."""
+    """The prompt and what follows it: by the encrypted model and in the clear. The two are the same."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         path = Path(checkpoint) if checkpoint else save_language_model(folder / "plain", "llama")
         key = Key.generate()  # `secure ee keygen` writes one to a file, under a passphrase
         encrypt_checkpoint(path, key, folder / "encrypted")
-        ids = AutoTokenizer.from_pretrained(path)(PROMPT, return_tensors="pt").input_ids
         with secure.EncryptedModel.from_pretrained(folder / "encrypted", key=key) as model:
             print(model.claim.notice)
-            encrypted = model.generate(ids, max_new_tokens=8)
+            encrypted = model.generate(PROMPT, max_new_tokens=8, do_sample=False)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        ids = tokenizer(PROMPT, return_tensors="pt").input_ids
         plain = AutoModelForCausalLM.from_pretrained(path).eval()
         with torch.inference_mode():
             expected = plain.generate(ids, max_new_tokens=8, do_sample=False)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    print(tokenizer.decode(encrypted[0]))
-    return tokenizer.decode(encrypted[0]), tokenizer.decode(expected[0])
+    print(encrypted)
+    return encrypted, str(tokenizer.decode(expected[0]))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 from tiny_models import save_language_model
-from transformers import AutoTokenizer
 
 import secure
 
@@ -25,16 +24,14 @@ def main(checkpoint: str | None = None) -> tuple[str, str]:
     """The prompt and what follows it, chosen by the client and inside the protocol: the two are the same."""
     with tempfile.TemporaryDirectory() as folder, secure.launch() as parties:
         path = Path(checkpoint) if checkpoint else save_language_model(Path(folder))
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        ids = tokenizer(PROMPT, return_tensors="pt").input_ids
         model = secure.PrivateModel.from_pretrained(path, parties=parties)
-        for token in model.stream(ids, max_new_tokens=8, do_sample=False):  # each as soon as it is there
-            print(tokenizer.decode(token), end="", flush=True)
+        for piece in model.stream(PROMPT, max_new_tokens=8, do_sample=False):  # each as soon as it is there
+            print(piece, end="", flush=True)
         print()
-        at_client = model.generate(ids, max_new_tokens=8, do_sample=False)
+        at_client = model.generate(PROMPT, max_new_tokens=8, do_sample=False)
         print(model.report)
-        inside = model.generate(ids, max_new_tokens=8, do_sample=False, reveal="token")
-    return tokenizer.decode(at_client[0]), tokenizer.decode(inside[0])
+        inside = model.generate(PROMPT, max_new_tokens=8, do_sample=False, reveal="token")
+    return at_client, inside
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ class Digits(nn.Module):
         """Shapes: [B, 1, 8, 8] -> scores [B, 10]."""
         x = torch.relu(self.norm(self.edges(images)))
         x = nn.functional.avg_pool2d(x, 2)
-        return self.scores(x.flatten(1))
+        scores: Tensor = self.scores(x.flatten(1))
+        return scores
 
 
 def main() -> float:

@@ -24,15 +24,15 @@ CHOICES: tuple[Literal["private", "public"], ...] = ("private", "public")
 def main(checkpoint: str | None = None) -> dict[str, secure.Report]:
     """The report of one prediction, by who may see the weights."""
     ids = torch.tensor([[3, 8, 11, 5, 9, 2, 7, 4]])
-    reports = {}
+    reports: dict[str, secure.Report] = {}
     with tempfile.TemporaryDirectory() as folder, secure.launch() as parties:
         path = Path(checkpoint) if checkpoint else save_classifier(Path(folder))
         for weights in CHOICES:
             with secure.PrivateModel.from_pretrained(path, parties=parties, weights=weights) as model:
                 model(input_ids=ids)
                 reports[weights] = model.report
-    for weights, report in reports.items():
-        print(f"\n{weights} weights")
+    for name, report in reports.items():
+        print(f"\n{name} weights")
         print(report)
     saved = 1 - reports["public"].online_bytes / reports["private"].online_bytes
     print(f"\nPublic weights save {saved:.0%} of the bytes that P0 and P1 send each other.")

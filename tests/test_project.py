@@ -15,15 +15,11 @@ from packaging.utils import canonicalize_name
 import secure
 import secure.cli.main
 from tests.checkout import ROOT
-from tests.docs.pages import read
+from tests.docs.pages import makefile_targets, read
 
 
 def project() -> dict[str, Any]:
     return tomllib.loads(read("pyproject.toml"))["project"]
-
-
-def makefile_targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):(?!=)", read("Makefile"), re.MULTILINE))
 
 
 def test_version_is_the_same_everywhere() -> None:

@@ -113,8 +113,9 @@ def predict(
     """One prediction; a party returns its shares of the last hidden state and of the pooler's output, on the host."""
     request = Request("hidden", 1, model.setting.tokens, masked=False)
     net = network(model.manifest)
-    tensors = net.client_inputs(request, {"input_ids": model.ids}, model.embeddings)
-    specs = sorted(net.input_specs(request, 0).items())
+    found = net.input_specs(request, 0)
+    tensors = net.client_inputs(request, {"input_ids": model.ids}, model.embeddings, found)
+    specs = sorted(found.items())
     inputs = [split(tensors[name], number) for number, (name, _) in enumerate(specs)]
 
     def evaluate(protocol: BeaverProtocol, shares: Sequence[Tensor | None]) -> list[Tensor]:

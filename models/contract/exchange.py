@@ -17,7 +17,8 @@ def input_payloads(
     network: Network, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
 ) -> tuple[bytes, ...]:
     """Fresh shares of the inputs, one payload for each computing party. As for `Network.client_inputs`."""
-    tensors, specs = network.client_inputs(request, inputs, tables, step), network.input_specs(request, step)
+    specs = network.input_specs(request, step)
+    tensors = network.client_inputs(request, inputs, tables, specs, step)
     return family(network.manifest.protocol).share(tensors, specs)
 
 

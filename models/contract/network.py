@@ -73,12 +73,18 @@ class Network(ABC):
 
     @abstractmethod
     def client_inputs(
-        self, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+        self,
+        request: Request,
+        inputs: Inputs,
+        tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
+        step: int = 0,
     ) -> dict[str, Tensor]:
-        """Ring elements to share, named as in `input_specs`.
+        """Ring elements to share, one for each of the specs.
 
-        tables: of a public checkpoint, the float tables that the client looks its embeddings up in. At a later step
-        input_ids, [B, 1], are the tokens that every row goes on with, and everything else is as at the first one.
+        specs: of this step, as `input_specs` gives them. tables: of a public checkpoint, the float tables that the
+        client looks its embeddings up in. At a later step input_ids, [B, 1], are the tokens that every row goes on
+        with, and everything else is as at the first one.
 
         Raises InputError saying what is wrong with the input.
         """

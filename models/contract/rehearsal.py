@@ -160,11 +160,9 @@ def rehearse(net: Network, tensors: Mapping[str, Tensor], inputs: Inputs) -> Reh
     """The whole model on some inputs. net: with private weights; tensors: the model's, by name."""
     protocol = Rehearsal(net.manifest.policy)
     request = net.request(net.whole_output, inputs)
-    elements = net.client_inputs(request, inputs, {})
-    secrets = {
-        name: protocol.input(elements[name], spec.shape, spec.fraction_bits)
-        for name, spec in net.input_specs(request, 0).items()
-    }
+    specs = net.input_specs(request, 0)
+    elements = net.client_inputs(request, inputs, {}, specs)
+    secrets = {name: protocol.input(elements[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
     net.forward(protocol, _Weights(protocol, tensors, net.manifest.parameters), request, secrets)
     return protocol
 

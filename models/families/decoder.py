@@ -197,7 +197,12 @@ class Decoder(Network):
         return token_request(output, inputs, steps=steps)
 
     def client_inputs(
-        self, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+        self,
+        request: Request,
+        inputs: Inputs,
+        tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
+        step: int = 0,
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask: integer [B, T]."""
         self.validate(request)
@@ -208,7 +213,7 @@ class Decoder(Network):
         check_range("input_ids", ids, self.sizes.vocabulary)
         mask, positions = self._places(request, inputs, step)
         tensors: dict[str, Tensor] = {}
-        for name in self.input_specs(request, step):
+        for name in specs:
             if name == "one_hot":
                 tensors[name] = one_hot(self.rows_of_table(ids, positions), self.sizes.table_rows)
             elif name == "embeddings":

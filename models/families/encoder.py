@@ -130,7 +130,12 @@ class Encoder(Network):
         return token_request(output, inputs, steps=steps)
 
     def client_inputs(
-        self, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+        self,
+        request: Request,
+        inputs: Inputs,
+        tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
+        step: int = 0,
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask, token_type_ids: integer [B, T]."""
         self.validate(request)
@@ -146,7 +151,7 @@ class Encoder(Network):
         if config.padding_id is not None:
             _check_padding(config.padding_id, ids, mask)
         tensors: dict[str, Tensor] = {}
-        for name in self.input_specs(request, step):
+        for name in specs:
             if name == "one_hot":
                 indices = [ids, *([types + config.vocab_size] if config.type_vocab_size else [])]
                 tensors[name] = one_hot(indices, config.table_rows)

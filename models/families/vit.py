@@ -151,7 +151,12 @@ class Vit(Network):
         return Request(output, len(pixels), images.patches, masked=False)
 
     def client_inputs(
-        self, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+        self,
+        request: Request,
+        inputs: Inputs,
+        tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
+        step: int = 0,
     ) -> dict[str, Tensor]:
         """pixel_values: float [B, C, H, W], below 2^PIXEL_BITS in magnitude."""
         self.validate(request)

@@ -126,7 +126,12 @@ class GraphNetwork(Network):
         return Request(output, self._batch, 1, masked=False, steps=steps)
 
     def client_inputs(
-        self, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
+        self,
+        request: Request,
+        inputs: Inputs,
+        tables: Mapping[str, Tensor],
+        specs: Mapping[str, SecretSpec],
+        step: int = 0,
     ) -> dict[str, Tensor]:
         self.validate(request)
         policy = self.manifest.policy

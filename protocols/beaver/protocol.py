@@ -46,16 +46,13 @@ class BeaverProtocol(MaskedProtocol[BeaverSecret]):
         policy: FixedPointPolicy,
         on_layer: Callable[[str], None] | None,
     ) -> None:
-        super().__init__(BeaverSecret, PROGRAMS, policy, on_layer)
+        known_on = torch.device("meta") if isinstance(role, Dealer) else role.device
+        super().__init__(BeaverSecret, PROGRAMS, known_on, policy, on_layer)
         self._role = role
 
     @property
     def role(self) -> Party | Dealer:
         return self._role
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("meta") if self.at_dealer else self.role.device
 
     def run(self, gate: Gate[Result]) -> Result:
         self.role.begin_gate()

@@ -52,7 +52,7 @@ class Cost:
 
 
 @dataclass
-class Row:
+class MeterRow:
     """Everything one op did within one layer."""
 
     calls: int = 0
@@ -65,13 +65,13 @@ class Meter:
     """Attributes rounds, bytes and seconds to (layer, op). One per role and session."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Row] = {}
-        self._current = Row()
+        self.rows: dict[tuple[str, str], MeterRow] = {}
+        self._current = MeterRow()
 
     @contextmanager
     def gate(self, layer: str, op: str, declared: Cost) -> Iterator[None]:
         """Attribute what happens inside the block to one call of `op`."""
-        row = self.rows.setdefault((layer, op), Row())
+        row = self.rows.setdefault((layer, op), MeterRow())
         row.calls += 1
         row.declared += declared
         self._current = row
@@ -80,7 +80,7 @@ class Meter:
             yield
         finally:
             row.seconds += time.perf_counter() - started
-            self._current = Row()
+            self._current = MeterRow()
 
     def exchanged(self, sent_bytes: int) -> None:
         """One round in which this party sent `sent_bytes`."""

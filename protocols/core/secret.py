@@ -230,23 +230,23 @@ class Primitive(Generic[P]):
 
 
 @dataclass(frozen=True)
-class Row(Generic[Execution]):
+class TableRow(Generic[Execution]):
     """How one kind of execution computes one primitive."""
 
     primitive: Primitive[Any]
     program: Callable[..., Secret]
 
 
-def row(primitive: Primitive[P], program: Callable[Concatenate[Execution, Secret, P], Secret]) -> Row[Execution]:
+def row(primitive: Primitive[P], program: Callable[Concatenate[Execution, Secret, P], Secret]) -> TableRow[Execution]:
     """A row of a table of operations; the program takes the execution, and then what the primitive takes."""
-    return Row(primitive, program)
+    return TableRow(primitive, program)
 
 
 Table = Mapping[Primitive[Any], Callable[..., Secret]]
 """The programs of one execution, by primitive."""
 
 
-def table(*rows: Row[Any]) -> Table:
+def table(*rows: TableRow[Any]) -> Table:
     """The rows as a table. A later row for the same primitive takes the place of an earlier one."""
     return {each.primitive: each.program for each in rows}
 

@@ -69,7 +69,7 @@ class Identity(Action):
         return x
 
 
-class Permute(Action):
+class Permutation(Action):
     """x ← (s_j · x[order_j])_j with signs s: orthogonal, and it keeps the bits of every value but the sign's."""
 
     def __init__(self, order: Tensor, signs: Tensor | None = None) -> None:
@@ -85,13 +85,13 @@ class Permute(Action):
     def read(self, x: Tensor) -> Tensor:
         return self.write(x)
 
-    def inverse(self) -> Permute:
+    def inverse(self) -> Permutation:
         back = torch.argsort(self.order)
-        return Permute(back, None if self.signs is None else self.signs[back])
+        return Permutation(back, None if self.signs is None else self.signs[back])
 
-    def without_signs(self) -> Permute:
+    def without_signs(self) -> Permutation:
         """What acts on quantities that have no sign in this space, such as the gain of a normalisation."""
-        return Permute(self.order)
+        return Permutation(self.order)
 
     def on_axis(self, x: Tensor, axis: int, *, reads: bool) -> Tensor:
         if axis % x.dim() == x.dim() - 1:
@@ -196,7 +196,7 @@ class Stack(Action):
         return Stack(*(action.inverse() for action in self._actions))
 
 
-class Deferred(Action):
+class DeferredAction(Action):
     """An action that is drawn when it is first needed, and then kept: a plan of a large model stays cheap."""
 
     def __init__(self, size: int, draw: Callable[[], Action]) -> None:
@@ -218,7 +218,7 @@ class Deferred(Action):
         return self.drawn.read(x)
 
     def inverse(self) -> Action:
-        return Deferred(self.size, lambda: self.drawn.inverse())
+        return DeferredAction(self.size, lambda: self.drawn.inverse())
 
     def on_axis(self, x: Tensor, axis: int, *, reads: bool) -> Tensor:
         return self.drawn.on_axis(x, axis, reads=reads)

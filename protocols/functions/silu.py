@@ -21,8 +21,8 @@ def reference(x: Tensor) -> Tensor:
 
 
 # It is computed like GeLU: SiLU(x) - x/2 is even, and |x|/2 up to 1.4e-6 outside the cuts. It bends less sharply for
-# its width, so the period is 64 and there are thirteen odd harmonics. Least largest error by linear programming on 1,600
-# points: 4.2e-4.
+# its width, so the period is 64 and there are thirteen odd harmonics. Least largest error by linear programming on
+# 1,600 points: 4.2e-4.
 SILU = replace(
     GELU,
     name="silu",

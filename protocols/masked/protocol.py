@@ -50,6 +50,8 @@ class MaskedProtocol(Protocol, Generic[S]):
     """An execution whose primitives are programs over masked pairs.
 
     Shares are additive between the two roles that evaluate; whoever deals has a shape instead.
+
+    device: where this machine keeps what all parties know; the meta device where it needs the shapes alone.
     """
 
     full_products: ClassVar[bool]
@@ -59,12 +61,14 @@ class MaskedProtocol(Protocol, Generic[S]):
         self,
         secrets: type[S],
         programs: Table,
+        device: torch.device,
         policy: FixedPointPolicy,
         on_layer: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(policy, on_layer)
         self._secrets = secrets
         self._programs = programs
+        self.device = device
 
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
         return self._programs[primitive](self, x, *args, **kwargs)
@@ -79,11 +83,6 @@ class MaskedProtocol(Protocol, Generic[S]):
     @abstractmethod
     def role(self) -> Party | Dealer:
         """What this machine is in the gates that come."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where this machine keeps what all parties know; the meta device where it needs the shapes alone."""
 
     @property
     def at_dealer(self) -> bool:

@@ -25,7 +25,7 @@ from secure.protocols.core.transfer import CPU
 _FLUSH_BYTES = 1 << 18
 
 
-class Role:
+class GateRole:
     """Where a role computes, and at which gate of its session it is."""
 
     def __init__(self, meter: Meter, device: torch.device) -> None:
@@ -53,7 +53,7 @@ class Role:
             self.device = device
 
 
-class Party(Role):
+class Party(GateRole):
     """Computing party 0 or 1 within one session."""
 
     dealer_name: ClassVar[str] = "the dealer"
@@ -191,7 +191,7 @@ class Party(Role):
         return taken
 
 
-class Dealer(Role):
+class Dealer(GateRole):
     """The dealer within one session. It knows both seeds, hence every mask, and nothing that depends on data."""
 
     def __init__(

@@ -11,7 +11,7 @@ from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.carry import Carry
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import MaskedProtocol
-from secure.protocols.replicated.gates.resharing import Lift, Reshare, Truncate
+from secure.protocols.replicated.gates.resharing import LiftShares, Reshare, Truncate
 from secure.protocols.replicated.roles import PARTIES
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.shares import Shares, pair_of
@@ -25,7 +25,7 @@ PRODUCT_BITS = 48
 def shares_in(replicated: Replicated, x: ReplicatedSecret, bits: int, *, larger: int = ring.WORD_BITS) -> Shares:
     """x's shares in a ring of at least `bits` bits; if they have to be lifted, to one of `larger`."""
     if x.shares.bits < bits:
-        x.shares = replicated.run(Lift(x.shares, pair_of(replicated.role, x.shares), max(bits, larger)))
+        x.shares = replicated.run(LiftShares(x.shares, pair_of(replicated.role, x.shares), max(bits, larger)))
     return x.shares
 
 

@@ -9,7 +9,7 @@ import torch
 
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
-from secure.protocols.masked.gates.product import Bilinear, Product
+from secure.protocols.masked.gates.product import Bilinear, OpenedProduct
 from secure.protocols.masked.protocol import truncation_shift
 from secure.protocols.masked.table import ROWS
 from secure.protocols.replicated.forms import PRODUCT_BITS, Replicated, floor, scaled_shares, shares_in
@@ -60,7 +60,7 @@ def square_sum(replicated: Replicated, x: Secret) -> Secret:
     shares = shares_in(replicated, replicated.own(x), ring.WORD_BITS)
     left, right = shares.map(lambda t: t.unsqueeze(-2)), shares.map(lambda t: t.unsqueeze(-1))
     role, scale = replicated.role, 2 * x.fraction_bits
-    gate = Product(Bilinear.MATRIX, pair_of(role, left), pair_of(role, right), additive(role, right))
+    gate = OpenedProduct(Bilinear.MATRIX, pair_of(role, left), pair_of(role, right), additive(role, right))
     return replicated.opened(gate, gate.bits, scale, scale).squeeze(-1)
 
 

@@ -32,7 +32,7 @@ from secure.protocols.replicated.programs import PROGRAMS
 from secure.protocols.replicated.roles import PARTIES, Evaluator, Helper, roles_of
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.seeds import PartySeeds
-from secure.protocols.replicated.shares import Role, additive, pair_of
+from secure.protocols.replicated.shares import Side, additive, pair_of
 from secure.protocols.replicated.weights import HelpedMatrix, SharedWeight
 
 Result = TypeVar("Result")
@@ -60,10 +60,9 @@ class ReplicatedParty(MaskedProtocol[ReplicatedSecret]):
         on_layer: Callable[[str], None] | None = None,
         device: torch.device = CPU,
     ) -> None:
-        super().__init__(ReplicatedSecret, PROGRAMS, policy, on_layer)
+        super().__init__(ReplicatedSecret, PROGRAMS, device, policy, on_layer)
         self.index = index
         self.meter = meter or Meter()
-        self._device = device
         pairwise = seeds.with_next, seeds.with_previous
         self._roles = roles_of(index, pairwise, session, to_next, to_previous, self.meter, device)
         self._common = Prg(seeds.common, session)
@@ -72,12 +71,8 @@ class ReplicatedParty(MaskedProtocol[ReplicatedSecret]):
         self.helper = sum(session) % PARTIES
 
     @property
-    def role(self) -> Role:
+    def role(self) -> Side:
         return self._roles[self.helper]
-
-    @property
-    def device(self) -> torch.device:
-        return self._device
 
     def run(self, gate: Gate[Result]) -> Result:
         role = self.role

@@ -12,7 +12,7 @@ from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
 from secure.protocols.replicated.roles import Evaluator, Helper
 
-Role = Evaluator | Helper
+Side = Evaluator | Helper
 
 
 @dataclass(frozen=True, eq=False)

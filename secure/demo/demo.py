@@ -182,7 +182,7 @@ def _views(manifest: Manifest, message: Message, tokens: tuple[Tensor, Tensor], 
     net = network(manifest)
     specs = net.input_specs(message.request, 0)
     inputs = {"input_ids": tokens[0], "attention_mask": tokens[1]}
-    plain = pack_shares(net.client_inputs(message.request, inputs, {}), specs)
+    plain = pack_shares(net.client_inputs(message.request, inputs, {}, specs), specs)
     seed, corrections = message.payloads
     expanded = pack_shares(open_payload(0, seed, specs), specs)
     table = Table(

@@ -22,6 +22,11 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def makefile_targets() -> set[str]:
+    """What `make` can be asked for."""
+    return set(re.findall(r"^([a-z-]+):(?!=)", read("Makefile"), re.MULTILINE))
+
+
 @dataclass(frozen=True)
 class Block:
     """One fenced block. language and file: what stands after the fence; file is the one that an excerpt is from."""

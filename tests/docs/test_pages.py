@@ -14,7 +14,7 @@ import secure
 import secure.cli.main
 from secure.parties.config import parse_settings
 from tests.checkout import ROOT
-from tests.docs.pages import DOCUMENTS, anchors, blocks, inline_commands, links, read, shell_commands
+from tests.docs.pages import DOCUMENTS, anchors, blocks, inline_commands, links, makefile_targets, read, shell_commands
 
 README_BYTES = 8000
 PROGRAMS = {"secure": secure.cli.main.app, "bench": bench.__main__.app}
@@ -74,9 +74,8 @@ def test_a_wrong_command_in_a_document_would_be_found(command: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_make_commands_are_targets(document: str) -> None:
-    targets = set(re.findall(r"^([a-z]+):(?!=)", read("Makefile"), re.MULTILINE))
     commands = [*shell_commands(document), *inline_commands(document, "make")]
-    assert {words[1] for words in commands if words[0] == "make"} <= targets
+    assert {words[1] for words in commands if words[0] == "make"} <= makefile_targets()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from secure.models.checkpoint.conversion import Checkpoint, read_share, write_split
 from secure.models.contract.exchange import input_payloads, step_outputs
-from secure.models.contract.network import Inputs
-from secure.models.contract.request import Output
+from secure.models.contract.network import Inputs, Network
+from secure.models.contract.request import Output, Request
 from secure.models.program import load, network, serve
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.cleartext.protocol import CleartextProtocol
@@ -73,6 +73,11 @@ def clear_run(checkpoint: Checkpoint, output: Output, inputs: Inputs) -> Outputs
     return clear_steps(checkpoint, output, [inputs])[0]
 
 
+def client_inputs(net: Network, request: Request, inputs: Inputs) -> dict[str, Tensor]:
+    """What a client shares at the first step. Raises as `Network.client_inputs`."""
+    return net.client_inputs(request, inputs, {}, net.input_specs(request, 0))
+
+
 def clear_steps(checkpoint: Checkpoint, output: Output, inputs: Sequence[Inputs]) -> list[Outputs]:
     """A session on plain floats."""
     manifest = checkpoint.manifest
@@ -81,7 +86,7 @@ def clear_steps(checkpoint: Checkpoint, output: Output, inputs: Sequence[Inputs]
     model, state, found = load(protocol, manifest, checkpoint.tensors), None, []
     for step, given in enumerate(inputs):
         specs = net.input_specs(request, step)
-        tensors = net.client_inputs(request, given, checkpoint.embeddings, step)
+        tensors = net.client_inputs(request, given, checkpoint.embeddings, specs, step)
         secrets = {name: protocol.input(tensors[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
         outputs, state = net.forward(protocol, model.weights, request, secrets, state)
         found.append({name: protocol.reveal(x).double() / 2.0**x.fraction_bits for name, x in outputs.items()})

@@ -20,10 +20,10 @@ from secure.protocols.masked.gates.decompose import Decompose
 from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
-from secure.protocols.masked.gates.linear import Linear, LinearShare
+from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare, Square
+from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
 from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.pair import Pair
@@ -44,9 +44,9 @@ def shifted(protocol: BeaverProtocol, share: Tensor, shift: int = 16) -> Pair:
 
 
 def _product(kind: Bilinear, bits: int) -> Build:
-    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Product:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> OpenedProduct:
         x, y = opened(protocol, shares[0], bits), opened(protocol, shares[1])
-        return Product(kind, x, y, shares[1])
+        return OpenedProduct(kind, x, y, shares[1])
 
     return build
 
@@ -58,8 +58,8 @@ def _product_share(bits: int) -> Build:
     return build
 
 
-def _linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Linear) -> Build:
-    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
+def _linear(bits: int, matrix_bits: int, kind: type[OpenedLinear | LinearShare] = OpenedLinear) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> OpenedLinear | LinearShare:
         given = None if protocol.at_dealer else shares[1]
         matrix = protocol.prepare(Parameter(tuple(shares[1].shape), 16, matrix_bits, opened=True), given)
         assert isinstance(matrix, Matrix)
@@ -68,10 +68,10 @@ def _linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Line
     return build
 
 
-def _server_linear(bits: int, matrix_bits: int, kind: type[Linear | LinearShare] = Linear) -> Build:
+def _server_linear(bits: int, matrix_bits: int, kind: type[OpenedLinear | LinearShare] = OpenedLinear) -> Build:
     """P1's share of the matrix stands for the matrix."""
 
-    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> Linear | LinearShare:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> OpenedLinear | LinearShare:
         at_owner = isinstance(protocol.role, Party) and protocol.role.index == 1
         given = shares[1] if at_owner else None
         parameter = Parameter(tuple(shares[1].shape), 16, matrix_bits, opened=True)
@@ -129,18 +129,18 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Lift, "31-64", lambda p, s: Lift(shifted(p, s[0], 33), 64), _ONE),
     (Lift, "63-64", lambda p, s: Lift(shifted(p, s[0], 1), 64), _ONE),
     (Lift, "21-48", lambda p, s: Lift(shifted(p, s[0], 43), 48), _ONE),
-    (Product, "elementwise", _product(Bilinear.ELEMENTWISE, 64), _TWO),
-    (Product, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
-    (Product, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
-    (Product, "matrix-48", _product(Bilinear.MATRIX, 48), _MATRICES),
+    (OpenedProduct, "elementwise", _product(Bilinear.ELEMENTWISE, 64), _TWO),
+    (OpenedProduct, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
+    (OpenedProduct, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
+    (OpenedProduct, "matrix-48", _product(Bilinear.MATRIX, 48), _MATRICES),
     (ProductShare, "64", _product_share(64), _TWO),
     (ProductShare, "47", _product_share(47), _TWO),
-    (Linear, "64", _linear(64, 64), _BIASED),
-    (Linear, "48", _linear(48, 64), _BIASED),
-    (Linear, "32", _linear(32, 32), _BIASED),
-    (Linear, "server-64", _server_linear(64, 64), _BIASED),
-    (Linear, "server-47", _server_linear(47, 64), _BIASED),
-    (Linear, "server-24", _server_linear(24, 24), _BIASED),
+    (OpenedLinear, "64", _linear(64, 64), _BIASED),
+    (OpenedLinear, "48", _linear(48, 64), _BIASED),
+    (OpenedLinear, "32", _linear(32, 32), _BIASED),
+    (OpenedLinear, "server-64", _server_linear(64, 64), _BIASED),
+    (OpenedLinear, "server-47", _server_linear(47, 64), _BIASED),
+    (OpenedLinear, "server-24", _server_linear(24, 24), _BIASED),
     (LinearShare, "server-48", _server_linear(48, 64, LinearShare), _BIASED),
     (LinearShare, "64", _linear(64, 64, LinearShare), _BIASED),
     (LinearShare, "47", _linear(47, 64, LinearShare), _BIASED),

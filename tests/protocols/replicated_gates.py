@@ -18,21 +18,21 @@ from secure.protocols.masked.gates.carry import Carry
 from secure.protocols.masked.gates.decompose import Decompose
 from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
-from secure.protocols.masked.gates.linear import Linear
+from secure.protocols.masked.gates.linear import OpenedLinear
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, Product
+from secure.protocols.masked.gates.product import Bilinear, OpenedProduct
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
 from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.weights import Matrix
-from secure.protocols.replicated.gates.resharing import Lift, Rescale, Reshare, Truncate
+from secure.protocols.replicated.gates.resharing import LiftShares, Rescale, Reshare, Truncate
 from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.roles import Helper
 from secure.protocols.replicated.secret import ReplicatedSecret
-from secure.protocols.replicated.shares import Role, Shares, additive, pair_of
+from secure.protocols.replicated.shares import Shares, Side, additive, pair_of
 from tests.three_parties import run_parties
 
-Build = Callable[[Role, list[Shares]], Gate[Any]]
+Build = Callable[[Side, list[Shares]], Gate[Any]]
 Shape = tuple[int, ...]
 
 
@@ -46,30 +46,30 @@ class Row:
     bits: tuple[int, ...] = (64, 64, 64)
 
 
-def _pairs(role: Role, shares: list[Shares]) -> list[Any]:
+def _pairs(role: Side, shares: list[Shares]) -> list[Any]:
     return [pair_of(role, each) for each in shares]
 
 
 def _product(kind: Bilinear, shift: int) -> Build:
-    def build(role: Role, shares: list[Shares]) -> Gate[Any]:
+    def build(role: Side, shares: list[Shares]) -> Gate[Any]:
         x, y = _pairs(role, shares)
-        product = Product(kind, x, y, additive(role, shares[1]))
+        product = OpenedProduct(kind, x, y, additive(role, shares[1]))
         return Rescale(product, product.bits, shift)
 
     return build
 
 
-def _linear(role: Role, shares: list[Shares]) -> Gate[Any]:
+def _linear(role: Side, shares: list[Shares]) -> Gate[Any]:
     pair = pair_of(role, shares[1])
     assert pair.mask is not None
     kept = [pair.mask] if isinstance(role, Helper) else [additive(role, shares[1]), -pair.opened]
     matrix = Matrix(factor.prepare(kept, 64), tuple(shares[1].own.shape), 16, 64)
-    product = Linear(pair_of(role, shares[0]), matrix, additive(role, shares[2]))
+    product = OpenedLinear(pair_of(role, shares[0]), matrix, additive(role, shares[2]))
     return Rescale(product, product.bits, 16)
 
 
 def _lift(to_bits: int) -> Build:
-    return lambda role, shares: Lift(shares[0], pair_of(role, shares[0]), to_bits)
+    return lambda role, shares: LiftShares(shares[0], pair_of(role, shares[0]), to_bits)
 
 
 _ONE: tuple[tuple[Shape, ...], ...] = (((1,),), ((7,),), ((8,),), ((2, 3, 5),), ((1001,),))

@@ -53,7 +53,7 @@ class Step(Generic[Arguments, Result]):
         functools.update_wrapper(self, plain)
 
     def __call__(self, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
-        first = arguments[0]  # nearly always a tensor: this is called for every small step
+        first = arguments[0] if arguments else None  # nearly always a tensor, so that this takes no time
         device = first.device if isinstance(first, Tensor) else _device_of((*arguments, *options.values()))
         return self.forms.get(form_for(device), self.plain)(*arguments, **options)
 

@@ -13,7 +13,7 @@ of the image, for pixels stay in place. This hides weights from casual reading, 
 
 from __future__ import annotations
 
-from secure.protocols.equivariant.action import Action, Blocks, Permute, Scale
+from secure.protocols.equivariant.action import Action, Blocks, Permutation, Scale
 from secure.protocols.equivariant.key import Key
 
 RATIO = 4.0
@@ -22,9 +22,9 @@ CONDITION = 4.0
 """Largest over smallest singular value of the matrix that mixes an image's channels."""
 
 
-def order(key: Key, label: str, size: int) -> Permute:
+def order(key: Key, label: str, size: int) -> Permutation:
     """P for one space of channels."""
-    return Permute(key.stream("channels", label, "order").permutation(size))
+    return Permutation(key.stream("channels", label, "order").permutation(size))
 
 
 def scales(key: Key, label: str, size: int) -> Scale:
@@ -37,6 +37,6 @@ def image(key: Key, size: int) -> Action:
     return Blocks(*key.stream("channels", "image").invertible(size, CONDITION))
 
 
-def image_order(key: Key, size: int) -> Permute:
+def image_order(key: Key, size: int) -> Permutation:
     """The order of an image's channels, as a permutation."""
-    return Permute(key.stream("channels", "image").permutation(size))
+    return Permutation(key.stream("channels", "image").permutation(size))

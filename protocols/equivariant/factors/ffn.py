@@ -12,16 +12,16 @@ in traffic; ungated, the same of up and down. Scales leave the direction of each
 
 from __future__ import annotations
 
-from secure.protocols.equivariant.action import Chain, Permute, Scale
+from secure.protocols.equivariant.action import Chain, Permutation, Scale
 from secure.protocols.equivariant.key import Key
 
 RATIO = 4.0
 """Largest over smallest scale. Floating point loses nothing by scales, but the ranges of a later quantiser grow."""
 
 
-def neurons(key: Key, layer: int, size: int) -> Permute:
+def neurons(key: Key, layer: int, size: int) -> Permutation:
     """P, for the gate, and for both weights where there is no gate."""
-    return Permute(key.stream("ffn", str(layer), "order").permutation(size))
+    return Permutation(key.stream("ffn", str(layer), "order").permutation(size))
 
 
 def scaled_neurons(key: Key, layer: int, size: int) -> Chain:

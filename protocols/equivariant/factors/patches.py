@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 
-from secure.protocols.equivariant.action import Action, Blocks, Permute
+from secure.protocols.equivariant.action import Action, Blocks, Permutation
 from secure.protocols.equivariant.key import Key
 
 CONDITION = 4.0
@@ -26,16 +26,16 @@ def mixing(key: Key, size: int) -> Action:
     return Blocks(*key.stream("patches", "pixels").invertible(size, CONDITION))
 
 
-def pixel_order(key: Key, size: int) -> Permute:
+def pixel_order(key: Key, size: int) -> Permutation:
     """M as a permutation."""
-    return Permute(key.stream("patches", "pixels").permutation(size))
+    return Permutation(key.stream("patches", "pixels").permutation(size))
 
 
-def order(key: Key, count: int) -> Permute:
+def order(key: Key, count: int) -> Permutation:
     """The order of patches, behind the class token, which stays first."""
-    return Permute(torch.cat((torch.zeros(1, dtype=torch.int64), 1 + patch_order(key, count).order)))
+    return Permutation(torch.cat((torch.zeros(1, dtype=torch.int64), 1 + patch_order(key, count).order)))
 
 
-def patch_order(key: Key, count: int) -> Permute:
+def patch_order(key: Key, count: int) -> Permutation:
     """The order of patches."""
-    return Permute(key.stream("patches", "order").permutation(count))
+    return Permutation(key.stream("patches", "order").permutation(count))

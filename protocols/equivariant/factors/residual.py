@@ -26,7 +26,7 @@ import math
 import torch
 from torch import Tensor
 
-from secure.protocols.equivariant.action import Action, Chain, Permute, orthogonal_blocks
+from secure.protocols.equivariant.action import Action, Chain, Permutation, orthogonal_blocks
 from secure.protocols.equivariant.key import Key, Stream
 
 _DENSE = 1024
@@ -45,24 +45,24 @@ def mean_preserving(key: Key, size: int) -> Action:
     return Chain(_Reflection(size), _Beside(sign, rest), _Reflection(size))
 
 
-def signed_permutation(key: Key, size: int) -> Permute:
+def signed_permutation(key: Key, size: int) -> Permutation:
     """A permutation with a sign for each dimension, for RMSNorm whose gain stays."""
     stream = key.stream("residual")
-    return Permute(stream.permutation(size), stream.signs(size))
+    return Permutation(stream.permutation(size), stream.signs(size))
 
 
-def permutation(key: Key, size: int, *, sign: bool = True) -> Permute:
+def permutation(key: Key, size: int, *, sign: bool = True) -> Permutation:
     """A permutation, with one sign for all dimensions where LayerNorm and its bias allow it."""
     stream = key.stream("residual")
     order = stream.permutation(size)
-    return Permute(order, stream.signs(1).expand(size) if sign else None)
+    return Permutation(order, stream.signs(1).expand(size) if sign else None)
 
 
-def pooled(key: Key, size: int, *, signs: bool) -> Permute:
+def pooled(key: Key, size: int, *, signs: bool) -> Permutation:
     """What acts on a pooler's output, which tanh made: any permutation, and any signs as tanh is odd."""
     stream = key.stream("residual", "pooled")
     order = stream.permutation(size)
-    return Permute(order, stream.signs(size) if signs else None)
+    return Permutation(order, stream.signs(size) if signs else None)
 
 
 def _orthogonal(stream: Stream, size: int) -> Action:
@@ -71,10 +71,10 @@ def _orthogonal(stream: Stream, size: int) -> Action:
         return orthogonal_blocks(stream.orthogonal(size)[None])
     width = size // blocks
 
-    before, after = Permute(stream.permutation(size)), Permute(stream.permutation(size))
+    before, after = Permutation(stream.permutation(size)), Permutation(stream.permutation(size))
     first, second = (orthogonal_blocks(stream.orthogonal(width, blocks)) for _ in range(2))
     # Output i of the first stage goes to block i mod blocks of the second.
-    deal = Permute(torch.arange(size).reshape(width, blocks).T.flatten())
+    deal = Permutation(torch.arange(size).reshape(width, blocks).T.flatten())
     return Chain(before, first, deal, second, after)
 
 

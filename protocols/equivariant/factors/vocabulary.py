@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.errors import InputError
-from secure.protocols.equivariant.action import Permute
+from secure.protocols.equivariant.action import Permutation
 from secure.protocols.equivariant.key import Key
 
 
@@ -33,9 +33,9 @@ class Vocabulary:
         self._encrypted = torch.argsort(self._base)
 
     @property
-    def rows(self) -> Permute:
+    def rows(self) -> Permutation:
         """The action on rows of embedding and head, so of logits too."""
-        return Permute(self._base)
+        return Permutation(self._base)
 
     @overload
     def encrypt_ids(self, ids: Tensor) -> Tensor: ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secure.protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute, Scale
+from secure.protocols.equivariant.action import Action, Blocks, Chain, DeferredAction, Identity, Permutation, Scale
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import heads, qk, vo
 
@@ -50,17 +50,17 @@ class AttentionSpaces:
 def attention_spaces(choice: Choice, layer: int, shape: AttentionShape) -> AttentionSpaces:
     """The spaces of one layer. Nothing is drawn before it is needed."""
     queries, keys = shape.heads * shape.width, shape.kv_heads * shape.width
-    compare = Deferred(keys, lambda: _compare(choice, layer, shape))
-    value = Deferred(keys, lambda: _value(choice, layer, shape))
-    order = Deferred(queries, lambda: _order(choice, layer, shape, kv=False))
-    kv_order = Deferred(keys, lambda: _order(choice, layer, shape, kv=True))
+    compare = DeferredAction(keys, lambda: _compare(choice, layer, shape))
+    value = DeferredAction(keys, lambda: _value(choice, layer, shape))
+    order = DeferredAction(queries, lambda: _order(choice, layer, shape, kv=False))
+    kv_order = DeferredAction(keys, lambda: _order(choice, layer, shape, kv=True))
     return AttentionSpaces(
-        query=Chain(Deferred(queries, lambda: _for_queries(compare.drawn, shape)), order),
+        query=Chain(DeferredAction(queries, lambda: _for_queries(compare.drawn, shape)), order),
         key=Chain(Dual(compare), kv_order),
         value=Chain(value, kv_order),
-        mixed=Chain(Deferred(queries, lambda: _for_queries(value.drawn, shape)), order),
-        query_gain=Deferred(shape.width, lambda: _gain(choice, layer, shape, keys=False)),
-        key_gain=Deferred(shape.width, lambda: _gain(choice, layer, shape, keys=True)),
+        mixed=Chain(DeferredAction(queries, lambda: _for_queries(value.drawn, shape)), order),
+        query_gain=DeferredAction(shape.width, lambda: _gain(choice, layer, shape, keys=False)),
+        key_gain=DeferredAction(shape.width, lambda: _gain(choice, layer, shape, keys=True)),
         free_key_bias=choice.has("qk") and not choice.permutations and not shape.rotary,
     )
 
@@ -83,7 +83,7 @@ def _gain(choice: Choice, layer: int, shape: AttentionShape, *, keys: bool) -> A
     if not choice.has("qk") or choice.permutations:
         return Identity(shape.width)
     drawn = qk.behind_norms(choice.key, layer, shape.kv_heads, shape.width)
-    return Chain(Permute(drawn.order), Scale(1 / drawn.scales if keys else drawn.scales))
+    return Chain(Permutation(drawn.order), Scale(1 / drawn.scales if keys else drawn.scales))
 
 
 def _value(choice: Choice, layer: int, shape: AttentionShape) -> Action:
@@ -100,21 +100,21 @@ def _order(choice: Choice, layer: int, shape: AttentionShape, *, kv: bool) -> Ac
         return Identity(count * shape.width)
     query_order, kv_order = heads.orders(choice.key, layer, shape.kv_heads, shape.group)
     order = kv_order if kv else query_order
-    return Permute((order[:, None] * shape.width + torch.arange(shape.width)).flatten())
+    return Permutation((order[:, None] * shape.width + torch.arange(shape.width)).flatten())
 
 
-def _inside_heads(orders: Tensor, signs: Tensor | None = None) -> Permute:
+def _inside_heads(orders: Tensor, signs: Tensor | None = None) -> Permutation:
     """Orders inside each head as one order. Shapes: int64 [heads, width], float64 the same."""
     count, width = orders.shape
     order = (orders + width * torch.arange(count)[:, None]).flatten()
-    return Permute(order, None if signs is None else signs.flatten())
+    return Permutation(order, None if signs is None else signs.flatten())
 
 
 def _for_queries(action: Action, shape: AttentionShape) -> Action:
     """The action of each KV head, once for each query head of its group."""
     if isinstance(action, Blocks):
         return action.repeated(shape.group)
-    if isinstance(action, Permute):
+    if isinstance(action, Permutation):
         orders, signs = action.order.reshape(shape.kv_heads, shape.width) % shape.width, action.signs
         if signs is not None:
             signs = signs.reshape(shape.kv_heads, shape.width).repeat_interleave(shape.group, 0)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.equivariant.action import Action, Deferred, Identity, Permute
+from secure.protocols.equivariant.action import Action, DeferredAction, Identity, Permutation
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
@@ -38,7 +38,7 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     if width % heads:
         raise CheckpointError(f"config.json: num_attention_heads is {heads}, which does not divide {width}")
     size = integer(config, "vocab_size")
-    stream: Permute | Identity = Identity(width)
+    stream: Permutation | Identity = Identity(width)
     pooled: Action = Identity(width)
     if choice.has("residual"):
         stream = residual.permutation(choice.key, width, sign=not choice.permutations)
@@ -91,16 +91,16 @@ def _layer(
     build.norm(f"{attention}.output.LayerNorm", stream, folds=False, bias=True)
     neurons: Action = Identity(inner)
     if choice.has("ffn"):
-        neurons = Deferred(inner, lambda: ffn.neurons(choice.key, layer, inner))
+        neurons = DeferredAction(inner, lambda: ffn.neurons(choice.key, layer, inner))
     build.linear(f"{prefix}.intermediate.dense", writes(neurons), stream)
     build.linear(f"{prefix}.output.dense", writes(stream), neurons)
     build.norm(f"{prefix}.output.LayerNorm", stream, folds=False, bias=True)
 
 
-def _words(build: LayoutBuilder, rows: Action, stream: Permute | Identity, *, tied: bool) -> None:
+def _words(build: LayoutBuilder, rows: Action, stream: Permutation | Identity, *, tied: bool) -> None:
     """The head of a masked language model: product, activation, LayerNorm, and the embedding or a matrix like it."""
     # No sign survives the activation, so the product writes the order alone and LayerNorm's gain puts the sign on.
-    order = stream.without_signs() if isinstance(stream, Permute) else stream
+    order = stream.without_signs() if isinstance(stream, Permutation) else stream
     build.linear("cls.predictions.transform.dense", writes(order), stream)
     for name in ("weight", "bias"):
         build.moved(f"cls.predictions.transform.LayerNorm.{name}", (stream.size, writes(stream)))

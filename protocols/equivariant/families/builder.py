@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure.protocols.equivariant.action import Action, Permute
+from secure.protocols.equivariant.action import Action, Permutation
 from secure.protocols.equivariant.normal import DividedBias, FoldedBias, Norm, PartlyFree, TiedBias, TiedGain
 from secure.protocols.equivariant.rule import Axis, Constant, Counter, Moved, Rule, reads, writes
 
@@ -110,7 +110,7 @@ class LayoutBuilder:
         norm = Norm(f"{name}.weight", f"{name}.bias" if bias else "")
         if not folds:
             # A gain multiplies each dimension whatever its sign, so it follows the order only; a bias has the sign.
-            order = stream.without_signs() if isinstance(stream, Permute) else stream
+            order = stream.without_signs() if isinstance(stream, Permutation) else stream
             self.moved(norm.weight, (stream.size, writes(order)))
             if bias:
                 self.moved(norm.bias, (stream.size, writes(stream)))

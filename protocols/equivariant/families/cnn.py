@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.equivariant.action import Action, Chain, Deferred, Identity
+from secure.protocols.equivariant.action import Action, Chain, DeferredAction, Identity
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import channels
 from secure.protocols.equivariant.families.builder import LayoutBuilder
@@ -102,10 +102,10 @@ def _convolution(build: LayoutBuilder, name: str, before: Action, after: _Space,
 def _space(choice: Choice, label: str, size: int) -> _Space:
     if not choice.has("channels"):
         return _Space(Identity(size), Identity(size))
-    order = Deferred(size, lambda: channels.order(choice.key, label, size))
+    order = DeferredAction(size, lambda: channels.order(choice.key, label, size))
     if choice.permutations:
         return _Space(order, order)
-    return _Space(order, Chain(order, Deferred(size, lambda: channels.scales(choice.key, label, size))))
+    return _Space(order, Chain(order, DeferredAction(size, lambda: channels.scales(choice.key, label, size))))
 
 
 def _image(choice: Choice, colours: int) -> Action:
@@ -113,7 +113,7 @@ def _image(choice: Choice, colours: int) -> Action:
         return Identity(colours)
     if choice.permutations:
         return channels.image_order(choice.key, colours)
-    return Deferred(colours, lambda: channels.image(choice.key, colours))
+    return DeferredAction(colours, lambda: channels.image(choice.key, colours))
 
 
 RESNET = EncryptedFamily(

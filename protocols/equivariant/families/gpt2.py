@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.equivariant.action import Action, Deferred, Identity, Stack
+from secure.protocols.equivariant.action import Action, DeferredAction, Identity, Stack
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
@@ -66,7 +66,7 @@ def _residual(choice: Choice, width: int, *, keeps: bool) -> tuple[Action, bool]
         return Identity(width), False
     if choice.permutations or keeps:
         return residual.permutation(choice.key, width, sign=not choice.permutations), False
-    return Deferred(width, lambda: residual.mean_preserving(choice.key, width)), True
+    return DeferredAction(width, lambda: residual.mean_preserving(choice.key, width)), True
 
 
 def _layer(
@@ -89,7 +89,7 @@ def _layer(
     norm = build.norm(f"{prefix}.ln_2", stream, folds=folds, bias=True)
     neurons: Action = Identity(inner)
     if choice.has("ffn"):
-        neurons = Deferred(inner, lambda: ffn.neurons(choice.key, layer, inner))
+        neurons = DeferredAction(inner, lambda: ffn.neurons(choice.key, layer, inner))
     build.linear(f"{prefix}.mlp.c_fc", writes(neurons), stream, norm=norm, transposed=True)
     build.linear(f"{prefix}.mlp.c_proj", writes(stream), neurons, transposed=True)
 

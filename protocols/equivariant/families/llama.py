@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.equivariant.action import Action, Deferred, Identity
+from secure.protocols.equivariant.action import Action, DeferredAction, Identity
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, residual
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
@@ -100,7 +100,7 @@ class _Model:
             return residual.permutation(key, width, sign=False), False
         if (self.tied and self.choice.keep_tie) or not self.head:
             return residual.signed_permutation(key, width), False
-        return Deferred(width, lambda: residual.orthogonal(key, width)), True
+        return DeferredAction(width, lambda: residual.orthogonal(key, width)), True
 
     def layout(self) -> Layout:
         build, prefix = LayoutBuilder(), "model." if self.head else ""
@@ -146,7 +146,7 @@ class _Model:
         key, size = self.choice.key, self.neurons
         if not self.choice.has("ffn"):
             return Identity(size), Identity(size)
-        gate = Deferred(size, lambda: ffn.neurons(key, layer, size))
+        gate = DeferredAction(size, lambda: ffn.neurons(key, layer, size))
         if self.choice.permutations:
             return gate, gate
-        return gate, Deferred(size, lambda: ffn.scaled_neurons(key, layer, size))
+        return gate, DeferredAction(size, lambda: ffn.scaled_neurons(key, layer, size))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.equivariant.action import Action, Deferred, Identity, Permute
+from secure.protocols.equivariant.action import Action, DeferredAction, Identity, Permutation
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import ffn, patches, residual
 from secure.protocols.equivariant.families.attention import AttentionShape, attention_spaces
@@ -58,7 +58,7 @@ def _residual(choice: Choice, width: int, *, keeps: bool) -> tuple[Action, bool]
         return Identity(width), False
     if choice.permutations or keeps:
         return residual.permutation(choice.key, width, sign=not choice.permutations), False
-    return Deferred(width, lambda: residual.mean_preserving(choice.key, width)), True
+    return DeferredAction(width, lambda: residual.mean_preserving(choice.key, width)), True
 
 
 def _pooled(config: Mapping[str, Any], choice: Choice, width: int) -> Action:
@@ -71,17 +71,17 @@ def _pooled(config: Mapping[str, Any], choice: Choice, width: int) -> Action:
 
 def _embeddings(
     build: LayoutBuilder, config: Mapping[str, Any], choice: Choice, prefix: str, stream: Action
-) -> tuple[Permute | None, MixedPatches | None]:
+) -> tuple[Permutation | None, MixedPatches | None]:
     """Class token, positions and the patch convolution; what acts on tokens and on images."""
     channels = integer(config, "num_channels", 3)
     image, size = extent(config, "image_size"), extent(config, "patch_size")
     count, pixels = (image[0] // size[0]) * (image[1] // size[1]), channels * size[0] * size[1]
-    tokens: Permute | None = None
+    tokens: Permutation | None = None
     mixed: MixedPatches | None = None
     patch: Action = Identity(pixels)
     if choice.has("patches"):
         draw = patches.pixel_order if choice.permutations else patches.mixing
-        patch = Deferred(pixels, lambda: draw(choice.key, pixels))
+        patch = DeferredAction(pixels, lambda: draw(choice.key, pixels))
         tokens = patches.order(choice.key, count)
         mixed = MixedPatches(patch, patches.patch_order(choice.key, count), channels, image, size)
     width, place = stream.size, writes(stream)
@@ -115,7 +115,7 @@ def _layer(
     inner = integer(config, "intermediate_size")
     neurons: Action = Identity(inner)
     if choice.has("ffn"):
-        neurons = Deferred(inner, lambda: ffn.neurons(choice.key, layer, inner))
+        neurons = DeferredAction(inner, lambda: ffn.neurons(choice.key, layer, inner))
     build.linear(f"{prefix}.intermediate.dense", writes(neurons), stream, norm=norm)
     build.linear(f"{prefix}.output.dense", writes(stream), neurons)
 

@@ -17,8 +17,8 @@ from secure.protocols.masked.weights import Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Gate[Pair]):
-    """x y + addend, opened under a mask: as `Product`, but y's share and opened form are prepared for many products.
+class OpenedLinear(Gate[Pair]):
+    """x y + addend, opened under a mask: as `OpenedProduct`, but y's share and opened form are prepared once.
 
     With c = x + r and d = y + s:  x y = c [y] - [r] d + r s.  The parties compute the first two terms as one product
     of (c, [r]) with (y, -d) stacked; r s is part of the opening's mask, which the dealer knows.
@@ -30,7 +30,7 @@ class Linear(Gate[Pair]):
     Shapes: x [..., K], y [K, N] -> [..., N]; addend broadcasts. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m
     -> pair in Z_2^min(k, m), mask not dealt; fraction bits add up, `addend` is a share at that scale (a bias).
     Cost: 1 round, ceil(bits/8) bytes per element of the result; the dealer sends nothing.
-    Error: none. Reveals: the masked product, which is uniform. Source: as `Product`.
+    Error: none. Reveals: the masked product, which is uniform. Source: as `OpenedProduct`.
     """
 
     name = "linear"
@@ -64,10 +64,10 @@ class Linear(Gate[Pair]):
 class LinearShare(Gate[Tensor]):
     """x y + addend as shares, not opened: for what is not truncated, as an output that goes to the client.
 
-    As `Linear`, but r s, or r_0 s where P1 holds y in the clear, is shared by the dealer.
+    As `OpenedLinear`, but r s, or r_0 s where P1 holds y in the clear, is shared by the dealer.
 
-    Shapes: as `Linear`. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m -> share in Z_2^min(k, m); fraction bits
-    add up. Cost: no round; the dealer sends ceil(bits/8) bytes per element of the result.
+    Shapes: as `OpenedLinear`. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m -> share in Z_2^min(k, m);
+    fraction bits add up. Cost: no round; the dealer sends ceil(bits/8) bytes per element of the result.
     Error: none. Reveals: nothing. Source: Beaver 1991.
     """
 

@@ -34,7 +34,7 @@ class Bilinear(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Product(Gate[Pair]):
+class OpenedProduct(Gate[Pair]):
     """f(x, y) for a bilinear f, opened under a mask: the masked pair of the product at the scale of both factors.
 
     With c = x + r and d = y + s public:  f(x, y) = f(c, [y]) - f([r], d) + f(r, s).
@@ -80,7 +80,7 @@ class Product(Gate[Pair]):
 class ProductShare(Gate[Tensor]):
     """Shares of x * y elementwise, not opened: for what is added to something else before both are truncated.
 
-    As `Product`, but r s is shared by the dealer.
+    As `OpenedProduct`, but r s is shared by the dealer.
 
     Shapes: as torch's *. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> share in Z_2^min(k, m); fraction bits add up.
     Cost: no round; the dealer sends ceil(bits/8) bytes per element of the result.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.secret import Secret
-from secure.protocols.masked.gates.linear import Linear, LinearShare
+from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.weights import PublicMatrix
@@ -40,7 +40,7 @@ def linear(
     pair = masked.left_factor(x, weight, weight.bits if whole else least, whole=whole)
     if most < pair.bits:
         pair = pair.low_part(most, at_dealer=masked.at_dealer)
-    gate = Linear(pair, weight, addend)
+    gate = OpenedLinear(pair, weight, addend)
     unopened = None if truncated else LinearShare(pair, weight, addend)
     return masked.opened(gate, gate.bits, scale, target, unopened=unopened)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure.protocols.core.secret import Secret
-from secure.protocols.masked.gates.product import Bilinear, Product, ProductShare
+from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare
 from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.weights import PublicWeight
 
@@ -25,7 +25,7 @@ def _product(
 ) -> Secret:
     scale = x.fraction_bits + y.fraction_bits
     target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
-    gate = Product(kind, *masked.factors(x, y, masked.policy.product_bits(scale, value_bits)))
+    gate = OpenedProduct(kind, *masked.factors(x, y, masked.policy.product_bits(scale, value_bits)))
     return masked.opened(gate, gate.bits, scale, target)
 
 
@@ -41,5 +41,5 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     pair, other, share = masked.factors(x, gain, needed)
     # No larger ring than it takes: what is dealt, or opened, is as long as that.
     low = pair.low_part(needed, at_dealer=masked.at_dealer)
-    opened = Product(Bilinear.ELEMENTWISE, low, other, share)
+    opened = OpenedProduct(Bilinear.ELEMENTWISE, low, other, share)
     return masked.opened(opened, opened.bits, scale, scale, unopened=ProductShare(low, other, share))

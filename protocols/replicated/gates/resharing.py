@@ -142,7 +142,7 @@ def _take_mask(party: Evaluator, pair: Pair, shift: int) -> Shares:
 
 
 @dataclass(frozen=True, eq=False)
-class Lift(ReplicatedGate):
+class LiftShares(ReplicatedGate):
     """Replicated shares in Z_2^m of x, from those of x in Z_2^k, k < m, |x| < 2^(k-2).
 
     Let the parts be numbers in [0, 2^k): c' = c + 2^(k-2), and -r = -r_first - r_second + 2^k u with the helper's bit

@@ -19,6 +19,7 @@ from secure.models.contract.manifest import Manifest
 from secure.models.contract.request import Request
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError, InputError
+from tests.models.runs import client_inputs
 
 Save = Callable[..., tuple[Path, Any]]
 Edit = Callable[..., None]
@@ -209,7 +210,7 @@ def test_a_share_file_must_be_the_right_one(save_bert: Save, tmp_path: Path) -> 
 def test_bad_inputs_are_named(arguments: dict[str, Any], message: str, save_bert: Save) -> None:
     net = network(read_checkpoint(save_bert()[0]).manifest)
     with pytest.raises(InputError, match=message):
-        net.client_inputs(net.request("hidden", arguments), arguments, {})
+        client_inputs(net, net.request("hidden", arguments), arguments)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"output": "x", "batch": 1, "tokens": 1, "masked": true}'])

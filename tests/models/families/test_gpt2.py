@@ -16,7 +16,7 @@ from secure.models.program import network
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.models.decoders import forward, padded_at_the_start, plain, save_decoder, words
-from tests.models.runs import clear_run, clear_steps, secure_run, secure_steps
+from tests.models.runs import clear_run, clear_steps, client_inputs, secure_run, secure_steps
 from tests.sampling import product_of
 
 SECURE_ERROR = 3e-3  # of logits of about three: two layers of GeLU, softmax and fixed point
@@ -176,7 +176,7 @@ def test_token_types_are_refused(family: str, tmp_path: Path) -> None:
     net = network(read_checkpoint(tmp_path).manifest)
     inputs = {"input_ids": words(1, 4), "token_type_ids": torch.zeros(1, 4, dtype=torch.int64)}
     with pytest.raises(InputError, match="token_type_ids: this model has no token types"):
-        net.client_inputs(net.request("logits", inputs), inputs, {})
+        client_inputs(net, net.request("logits", inputs), inputs)
 
 
 @pytest.mark.parametrize(
@@ -203,4 +203,4 @@ def test_a_prompt_with_padding_after_its_start_is_refused(row: list[int], family
     net = network(read_checkpoint(tmp_path).manifest)
     inputs = {"input_ids": words(2, 4), "attention_mask": torch.tensor([[1, 1, 1, 1], row])}
     with pytest.raises(InputError, match=r"attention_mask row 1: a prompt to go on from is padded at its start alone"):
-        net.client_inputs(net.request("next_logits", inputs, steps=2), inputs, {})
+        client_inputs(net, net.request("next_logits", inputs, steps=2), inputs)

@@ -18,6 +18,7 @@ from secure.models.contract.request import Request
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.models.kin import save_model
+from tests.models.runs import client_inputs
 
 Edit = Callable[..., None]
 
@@ -166,7 +167,7 @@ def test_inputs(family: str, arguments: dict[str, Any], message: str, tmp_path: 
     save_model(tmp_path, family, "sequence")
     net = network(read_checkpoint(tmp_path).manifest)
     with pytest.raises(InputError, match=message):
-        net.client_inputs(net.request("logits", arguments), arguments, {})
+        client_inputs(net, net.request("logits", arguments), arguments)
 
 
 def test_logits_of_a_model_without_a_head(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from secure.models.contract.request import Output, Request
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.models.images import save_vit
+from tests.models.runs import client_inputs
 
 Edit = Callable[..., None]
 
@@ -166,14 +167,14 @@ def with_pixel(value: float, image: int = 1) -> Tensor:
 )
 def test_inputs(net: Network, inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        net.client_inputs(net.request("logits", inputs), inputs, {})
+        client_inputs(net, net.request("logits", inputs), inputs)
 
 
 def test_no_message_holds_a_pixel(net: Network) -> None:
     for value in (-255.0, 16.0):
         inputs = {"pixel_values": with_pixel(value)}
         with pytest.raises(InputError) as caught:
-            net.client_inputs(net.request("logits", inputs), inputs, {})
+            client_inputs(net, net.request("logits", inputs), inputs)
         assert "255" not in str(caught.value)
 
 

@@ -23,6 +23,7 @@ from secure.protocols.cleartext.protocol import CleartextProtocol
 from secure.protocols.core.errors import BoundError, CheckpointError, InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from tests.models.graph.modules import EncoderBlock, Pictures, settled
+from tests.models.runs import client_inputs
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -203,7 +204,7 @@ def test_requests_and_inputs(pictures: Checkpoint, block: Checkpoint) -> None:
         ({"image": image + 9000}, "magnitude"),
     ):
         with pytest.raises((InputError, BoundError), match=message):
-            net.client_inputs(request, inputs, {})
+            client_inputs(net, request, inputs)
     net = network(block.manifest)
     for ids, message in (
         (torch.full((2, 4), 17), "outside 0 to 16"),
@@ -211,7 +212,7 @@ def test_requests_and_inputs(pictures: Checkpoint, block: Checkpoint) -> None:
         (torch.zeros(2, 4), "must hold integers"),
     ):
         with pytest.raises(InputError, match=message):
-            net.client_inputs(net.request("hidden", {"ids": ids}), {"ids": ids}, {})
+            client_inputs(net, net.request("hidden", {"ids": ids}), {"ids": ids})
 
 
 def test_parties_do_not_import_the_capture() -> None:

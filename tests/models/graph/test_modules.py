@@ -108,7 +108,7 @@ def test_layers_for_a_progress_bar() -> None:
     specs = net.input_specs(request, 0)
     secrets = {
         name: protocol.input(tensor, specs[name].shape, specs[name].fraction_bits)
-        for name, tensor in net.client_inputs(request, {"ids": ids}, {}).items()
+        for name, tensor in net.client_inputs(request, {"ids": ids}, {}, specs).items()
     }
     net.forward(protocol, weights, request, secrets)
     assert net.layers == len(begun) + 1  # reveal comes after

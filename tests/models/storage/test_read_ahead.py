@@ -24,7 +24,7 @@ class Disk:
 
     def read(self, number: int, buffer: mmap.mmap) -> None:
         self.asked.append(number)
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if number in self.broken:
             raise OSError("broken")
         buffer[0] = number
@@ -46,7 +46,7 @@ def use(ahead: ReadAhead, numbers: list[int]) -> None:
 def in_thread(work: Callable[[], None]) -> None:
     """A session of its own."""
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(work).result(10)
+        pool.submit(work).result(60)
 
 
 def test_the_first_pass_reads_each_block_when_it_is_used(disk: Disk) -> None:
@@ -102,8 +102,8 @@ def test_what_was_not_begun_makes_way(disk: Disk) -> None:
         second = pool.submit(use, ahead, [9])
         eventually(lambda: len(ahead._coming) == 1)
         disk.gate.set()
-        first.result(10)
-        second.result(10)
+        first.result(60)
+        second.result(60)
     assert disk.asked[2] == 9
 
 
@@ -124,4 +124,4 @@ def test_more_sessions_than_buffers(disk: Disk) -> None:
     with ThreadPoolExecutor(6) as pool:
         sessions = [pool.submit(use, ahead, order[i:] + order[:i]) for i in range(6)]
         for session in sessions:
-            session.result(20)
+            session.result(60)

@@ -237,7 +237,7 @@ def test_an_input_error_keeps_its_class(client: Client, manifest: FakeManifest) 
 
 def test_sessions_run_at_the_same_time(client: Client, manifest: FakeManifest) -> None:
     """Each waits at its first layer until the other has got there, so one after the other would never end."""
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def meet(event: Progress) -> None:
         if (event.role, event.index) == ("p0", 0):

@@ -45,7 +45,7 @@ class GrpcPair:
         self.dialled = Link("p1", iter(call), call.cancel)
         call.add_callback(lambda: self.dialled.stream_ended("ended"))
         ready.set()
-        self.answering = self._arrived.result(10)
+        self.answering = self._arrived.result(60)
 
     def close(self) -> None:
         self.dialled.cancel()
@@ -110,7 +110,7 @@ def test_a_lost_peer_ends_receive_and_send(links: tuple[Link, Link]) -> None:
     dialled.cancel()
     with pytest.raises(PartyLost, match="p0 went away during the handshake"):
         answering.receive_message()
-    assert lost.wait(5)
+    assert lost.wait(60)
     with pytest.raises(PartyLost, match="p0"):
         answering.send_message(b"y")
 
@@ -184,7 +184,7 @@ def test_the_send_budget_blocks_until_frames_have_left() -> None:
     assert not sent.is_set()
     # Asking for the second frame says that the first has left.
     assert isinstance(next(frames), DataFrame)
-    assert sent.wait(5)
+    assert sent.wait(60)
     sender.join()
 
 
@@ -202,7 +202,7 @@ def test_a_blocked_sender_wakes_when_the_stream_ends() -> None:
     sender = threading.Thread(target=send_second)
     sender.start()
     link.stream_ended("gone")
-    sender.join(5)
+    sender.join(60)
     assert len(caught) == 1
 
 
@@ -221,7 +221,7 @@ def test_prefetch_holds_no_more_than_its_limit() -> None:
     # Two frames reach the limit, so the third is taken only after one was read.
     assert not third.wait(0.05)
     assert next(ahead).sequence == 0
-    assert third.wait(5)
+    assert third.wait(60)
     assert [frame.sequence for frame in ahead] == [1, 2, 3, 4, 5]
 
 

@@ -157,7 +157,7 @@ def test_a_connection_without_a_handshake_is_closed(settings: PartiesSettings, m
     server = PartyServer(settings, "p0", FakeEngine())
     server.start()
     host, _, port = settings.parties["p0"].listen.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as silent:
+    with socket.create_connection((host, int(port)), timeout=60) as silent:
         assert silent.recv(1) == b""
     server.stop()
 

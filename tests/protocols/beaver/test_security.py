@@ -25,7 +25,7 @@ from secure.protocols.core.primitives import concatenate, linear, square_sum, tr
 from secure.protocols.core.secret import Parameter, Protocol, SecretSpec, Visibility
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import Open
-from secure.protocols.masked.gates.product import Product
+from secure.protocols.masked.gates.product import OpenedProduct
 from secure.protocols.masked.gates.triple_product import multiply_three
 from tests.families import FAMILIES
 from tests.in_process import BEAVER, EXACT, POLICY, ROLES, Family, SendOnly, run_roles, secure
@@ -106,7 +106,7 @@ def test_every_gate_sends_uniform_bytes(gate: type[Gate[Any]], build: Build, sha
     least = min(added for role in ROLES if (added := more[role] - own[role]))
     ready, own, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
     # Gates of which the bytes are whole ring elements.
-    width = ring.element_bytes(ready.bits) if isinstance(ready, Open | Product) else 1
+    width = ring.element_bytes(ready.bits) if isinstance(ready, Open | OpenedProduct) else 1
     for role in ROLES:
         # The gate's own traffic is the last of what was sent.
         if own[role]:

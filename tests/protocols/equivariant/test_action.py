@@ -11,7 +11,16 @@ from torch import Tensor
 
 from secure.protocols.core.errors import InputError
 from secure.protocols.equivariant import Key, Vocabulary
-from secure.protocols.equivariant.action import Action, Blocks, Chain, Deferred, Identity, Permute, Scale, Stack
+from secure.protocols.equivariant.action import (
+    Action,
+    Blocks,
+    Chain,
+    DeferredAction,
+    Identity,
+    Permutation,
+    Scale,
+    Stack,
+)
 from secure.protocols.equivariant.choice import Choice
 from secure.protocols.equivariant.factors import channels, ffn, patches, qk, residual, vo
 from secure.protocols.equivariant.families.attention import AttentionShape, Dual, attention_spaces
@@ -21,14 +30,14 @@ STREAM = KEY.stream("test")
 
 ACTIONS: dict[str, Callable[[], Action]] = {
     "identity": lambda: Identity(12),
-    "permute": lambda: Permute(KEY.stream("a").permutation(12)),
+    "permute": lambda: Permutation(KEY.stream("a").permutation(12)),
     "signed": lambda: residual.signed_permutation(KEY, 12),
     "scale": lambda: Scale(KEY.stream("a").scales(12, 4.0)),
     "blocks": lambda: Blocks(*KEY.stream("a").invertible(4, 4.0, 3)),
     "one block": lambda: Blocks(*KEY.stream("a").invertible(12, 4.0)),
     "stack": lambda: Stack(Identity(4), Scale(KEY.stream("a").scales(8, 4.0))),
     "dual": lambda: Dual(Blocks(*KEY.stream("a").invertible(4, 4.0, 3))),
-    "deferred": lambda: Deferred(12, lambda: Scale(KEY.stream("a").scales(12, 4.0))),
+    "deferred": lambda: DeferredAction(12, lambda: Scale(KEY.stream("a").scales(12, 4.0))),
     "orthogonal": lambda: residual.orthogonal(KEY, 12),
     "orthogonal in blocks": lambda: residual.orthogonal(KEY, 1296),
     "mean-preserving": lambda: residual.mean_preserving(KEY, 12),

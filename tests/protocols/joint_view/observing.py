@@ -24,7 +24,7 @@ from tests.protocols.joint_view.views import Setting, View, generator_of, seed_o
 LEAST_SAMPLES = 350
 """Enough for a bit that is the same as another in three quarters of all runs, unless there are very many."""
 WHOLE_BITS = 256
-MOST_BYTES = 1200
+MOST_BYTES = 600
 """The longest view of which every byte is looked at."""
 
 

@@ -18,16 +18,18 @@ from tests.in_process import EXACT, POLICY, RoleProgram, encode
 from tests.protocols.arguments import Shape
 from tests.protocols.joint_view.observing import observe
 from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, generator_of
-from tests.protocols.ops import FORMS, Op, obtain
+from tests.protocols.ops import Op, form_of, input_scale, obtain
 from tests.protocols.table import OPS
 
 DEFAULT = {
-    ("linear-server", "probabilistic"),
-    ("append-and-multiply", "probabilistic"),
-    ("multiply", "exact"),
+    ("linear-server", "share", "probabilistic"),
+    ("append-and-multiply", "share", "probabilistic"),
+    ("multiply", "share", "exact"),
 }
 TRUNCATED_EXACTLY = ("truncate", "scale-up", "multiply", "square", "linear", "linear-server", "gelu", "softmax")
 """Functions that are looked at with exact truncation, too: it is the same step in all."""
+OF_PAIRS = ("add", "concatenate", "multiply", "matmul", "linear", "less-than", "maximum")
+"""Functions that are looked at with what a truncation left, too: the masks of its opening are used on."""
 SHAPED = ("multiply-public-factor", "rotate")
 """Functions that take rows of one length."""
 
@@ -39,10 +41,10 @@ def small(op: Op) -> tuple[Shape, ...]:
     return tuple(tuple(min(length, 2) for length in shape) for shape in op.shapes[1])
 
 
-def program_of(op: Op, values: Sequence[Tensor]) -> RoleProgram:
+def program_of(op: Op, values: Sequence[Tensor], form: str) -> RoleProgram:
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         given = zip(op.arguments, shares, values, strict=True)
-        arguments = [obtain(protocol, argument, share, value, FORMS["share"]) for argument, share, value in given]
+        arguments = [obtain(protocol, *each, form_of(form, i)) for i, each in enumerate(given)]
         return protocol.reveal(op.function(*arguments))
 
     return program
@@ -52,24 +54,27 @@ def _cases() -> list[Any]:
     return [
         pytest.param(
             op,
+            form,
             setting,
             receiver,
             policy,
-            id=f"{op.name}-{name}-{setting.parties[receiver]}-{policy.truncation}",
-            marks=[] if (op.name, policy.truncation) in DEFAULT else [pytest.mark.slow],
+            id=f"{op.name}-{form}-{policy.truncation}-{name}-{setting.parties[receiver]}",
+            marks=[] if (op.name, form, policy.truncation) in DEFAULT else [pytest.mark.slow],
         )
         for op in OPS
-        for name, setting in (("beaver", BEAVER), ("replicated", REPLICATED))
-        for receiver in range(len(setting.parties))
-        for policy in (POLICY, EXACT)
+        for form, policy in (("share", POLICY), ("share", EXACT), ("mixed", POLICY))
         if policy is POLICY or op.name in TRUNCATED_EXACTLY
+        if form == "share" or op.name in OF_PAIRS
+        for name, setting in (("beaver", BEAVER), ("replicated", REPLICATED))
         if setting is BEAVER or not any(argument.kind.startswith("server") for argument in op.arguments)
+        for receiver in range(len(setting.parties))
     ]
 
 
-@pytest.mark.parametrize(("op", "setting", "receiver", "policy"), _cases())
-def test_a_function(op: Op, setting: Setting, receiver: int, policy: FixedPointPolicy) -> None:
+@pytest.mark.parametrize(("op", "form", "setting", "receiver", "policy"), _cases())
+def test_a_function(op: Op, form: str, setting: Setting, receiver: int, policy: FixedPointPolicy) -> None:
     values = op.fill(small(op), generator_of(op.name))
-    inputs = [encode(value, argument.fraction_bits) for value, argument in zip(values, op.arguments, strict=True)]
-    samples = observe(setting, program_of(op, values), inputs, receiver, policy=policy)
+    scales = [input_scale(argument, form_of(form, i), policy) for i, argument in enumerate(op.arguments)]
+    inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
+    samples = observe(setting, program_of(op, values, form), inputs, receiver, policy=policy)
     assert samples is None or samples.findings() == []

@@ -16,16 +16,16 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.replicated.gates.resharing import Lift, Reshare, Truncate
+from secure.protocols.replicated.gates.resharing import LiftShares, Reshare, Truncate
 from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.secret import ReplicatedSecret
-from secure.protocols.replicated.shares import Role, Shares, pair_of
+from secure.protocols.replicated.shares import Shares, Side, pair_of
 from tests.in_process import EXACT, POLICY
 from tests.protocols.arguments import on_grid
 from tests.protocols.beaver.test_truncation import CHUNK, CHUNKS, numbers, sign_function, units_off
 from tests.three_parties import combine, run_parties
 
-Step = Callable[[ReplicatedParty, Role, Shares], Shares]
+Step = Callable[[ReplicatedParty, Side, Shares], Shares]
 
 
 def on_shares(x: Tensor, step: Step, bits: int, helper: int = 0) -> Tensor:
@@ -76,14 +76,14 @@ def test_lift_is_exact_at_the_bounds(bits: int, larger: int) -> None:
     x = numbers(1 << (bits - 2), CHUNK)
     x[0] = 1 << (bits - 2)  # what a truncation of the largest value may leave
 
-    def step(protocol: ReplicatedParty, role: Role, shares: Shares) -> Shares:
-        return protocol.run(Lift(shares, pair_of(role, shares), larger))
+    def step(protocol: ReplicatedParty, role: Side, shares: Shares) -> Shares:
+        return protocol.run(LiftShares(shares, pair_of(role, shares), larger))
 
     assert torch.equal(on_shares(x, step, bits, helper=bits % 3), x)
 
 
 def below(threshold: float, bits: int) -> Step:
-    def step(protocol: ReplicatedParty, role: Role, shares: Shares) -> Shares:
+    def step(protocol: ReplicatedParty, role: Side, shares: Shares) -> Shares:
         gate = EvaluatePiecewise(pair_of(role, shares), sign_function(threshold, bits), 16, bits)
         return protocol.run(Reshare(protocol.run(gate), bits))
 

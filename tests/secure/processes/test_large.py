@@ -19,7 +19,7 @@ from secure.protocols.families import family
 from tests.models.decoders import save_decoder, words
 from tests.secure.running import Running, peak_bytes
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("parties")]
+pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.xdist_group("parties")]
 
 WIDTH, LAYERS = 512, 10
 LAYER_BYTES = 12 * WIDTH**2 * 16
@@ -48,7 +48,6 @@ def served_from(folder: Path, protocol: str) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["beaver", "replicated"])
 def test_peak_memory_is_what_is_allowed(
     protocol: str, model: tuple[Path, Any], beaver: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,7 +85,7 @@ def test_launch_command_serves_and_leaves_nothing(checkpoint: Path, tmp_path: Pa
         finally:
             started.send_signal(signal.SIGINT)
             rest = started.stderr.read()
-        assert started.wait(20) == 0, rest
+        assert started.wait(60) == 0, rest
     assert "Traceback" not in rest
     assert processes_with(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []

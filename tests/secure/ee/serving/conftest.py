@@ -96,7 +96,7 @@ def openai_client() -> Iterator[Callable[..., openai.OpenAI]]:
 
     def make(port: int, api_key: str = "unused", **options: object) -> openai.OpenAI:
         url = f"http://127.0.0.1:{port}/v1"
-        clients.append(openai.OpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=30, **options))
+        clients.append(openai.OpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=60, **options))
         return clients[-1]
 
     yield make

@@ -32,7 +32,7 @@ from tests.secure.ee.serving.fakes import KEY_CHECK, FakeEngine, Relay
 from tests.secure.ee.serving.tiny import Tiny
 
 Connect = Callable[..., GenerationClient]
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 # who may call
@@ -207,19 +207,6 @@ def test_a_stopped_server_ends_its_streams(certificates: Path, connect: Connect,
     assert engine.ended.is_set()
     with pytest.raises(PartyLost):
         list(stream)
-
-
-def test_an_idle_sequence_frees_its_slot(certificates: Path, connect: Connect, engine: FakeEngine) -> None:
-    server = GenerationServer("127.0.0.1:0", certificates, engine, GenerationLimits(requests=1, idle_seconds=0.2))
-    client = connect(server.start(), KEY_CHECK)
-    with client.sequence() as sequence:
-        assert sequence.extend(torch.ones(2, 4))[-1].tolist() == [2.0] * 4
-        assert server.admission.running == 1
-        assert server.admission.wait_until_idle(SECONDS)
-        with pytest.raises(PartyLost):
-            sequence.extend(torch.ones(1, 4))
-    assert client.embed(EncoderInputs([[1]])).tolist() == [[1.0]]
-    server.stop(0)
 
 
 def test_a_sequence_takes_only_embeddings_of_the_models_width(

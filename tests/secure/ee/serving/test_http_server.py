@@ -24,7 +24,7 @@ from tests.secure.ee.serving.tiny import Tiny
 
 ServeHttp = Callable[..., int]
 MakeClient = Callable[..., openai.OpenAI]
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def app(engine: GenerationEngine, limits: GenerationLimits | None = None, **options: Any) -> Any:
@@ -34,7 +34,7 @@ def app(engine: GenerationEngine, limits: GenerationLimits | None = None, **opti
 @pytest.fixture
 def post(serve_http: ServeHttp, engine: FakeEngine) -> Iterator[Callable[..., httpx.Response]]:
     """Send a completion request to a server over the fake engine: fields beside model and prompt."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{serve_http(app(engine))}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{serve_http(app(engine))}", timeout=60) as client:
 
         def send(headers: dict[str, str] | None = None, **fields: object) -> httpx.Response:
             return client.post("/v1/completions", json={"model": "fake", "prompt": [5], **fields}, headers=headers)
@@ -229,7 +229,7 @@ def test_a_request_for_another_checkpoint_is_refused(post: Callable[..., httpx.R
 
 
 def test_bodies_that_are_no_json_objects(serve_http: ServeHttp, engine: FakeEngine) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{serve_http(app(engine))}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{serve_http(app(engine))}", timeout=60) as client:
 
         def code(content: bytes, kind: str = "application/json") -> tuple[int, str]:
             response = client.post("/v1/completions", content=content, headers={"content-type": kind})

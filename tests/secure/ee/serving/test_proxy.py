@@ -161,7 +161,7 @@ def grpc_runner(tiny: Tiny, port: int, certificates: Path) -> Runner:
 
 
 def http_runner(tiny: Tiny, port: int, *, unchecked: bool) -> Runner:
-    connect = partial(httpx.Client, base_url=f"http://127.0.0.1:{port}", timeout=30)
+    connect = partial(httpx.Client, base_url=f"http://127.0.0.1:{port}", timeout=60)
     return HttpRunner(connect, tiny.checkpoint, None, unchecked=unchecked)
 
 

@@ -28,7 +28,7 @@ from tests.secure.ee.serving.tiny import TEMPLATE, Tiny
 ServeHttp = Callable[..., int]
 MakeClient = Callable[..., openai.OpenAI]
 MESSAGES: list[Any] = [{"role": "system", "content": "the mat"}, {"role": "user", "content": "日本 cat?"}]
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture

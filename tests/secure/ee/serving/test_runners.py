@@ -25,7 +25,7 @@ from tests.secure.ee.serving.conftest import Start
 from tests.secure.ee.serving.fakes import FakeEngine
 from tests.secure.ee.serving.tiny import Tiny
 
-SECONDS = 10.0
+SECONDS = 60.0
 Make = Callable[[GenerationEngine], Runner]
 
 
@@ -46,7 +46,7 @@ def make(
             made.append(GenerationClient(address, certificates, tiny.key.check_value, check_manifest=check))
         else:
             connect = partial(httpx.Client, base_url=f"http://127.0.0.1:{serve_http(ids_app(engine, admission))}")
-            made.append(HttpRunner(partial(connect, timeout=30), tiny.checkpoint, None, unchecked=False))
+            made.append(HttpRunner(partial(connect, timeout=60), tiny.checkpoint, None, unchecked=False))
         return made[-1]
 
     yield begin
