@@ -2,7 +2,8 @@
 
 Nothing is consumed from a global stream: whoever holds the seed can expand one address without the others. The key is
 SHA-256 of seed and session, the 96-bit nonce is the gate's number and the label, the 32-bit block counter gives
-64 GiB per address. An address may be used once: addresses must increase, so a repetition is an error at once.
+64 GiB per address. An address may be used once: addresses must increase within one `Prg`, so a repetition is an error
+at once. Seed and session must not be given to a second `Prg` for the same use: fresh seeds for every session see to it.
 """
 
 from __future__ import annotations

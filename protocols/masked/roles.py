@@ -123,7 +123,9 @@ class Party(GateRole):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Values as by `open_all` and planes as by `open_planes`, all in one round.
 
-        Raises ProtocolError, before anything is sent, where a mask would have to serve several values.
+        Raises ProtocolError, before anything is sent, where a mask and its value differ in shape: broadcast, the mask
+        would serve several values. A mask that is given twice is not seen here; the joint-view test finds gates that
+        do so.
         """
         for value, mask, _ in values:
             if value.shape != mask.shape:

@@ -16,8 +16,10 @@ Why no party learns anything. The only messages of any gate are
   - the helper's corrections to second: dealt value minus a stream that the helper shares with first alone.
 Whoever receives one of them does not hold the seed of its mask, and no address of a stream is used twice, so all that
 a party ever receives is uniform and independent of everything else that it holds, and can be simulated without any
-input. What a gate leaves behind is a replicated share again: its common part was masked by both streams, its other two
-parts are streams or dealt. Two parties together hold everything: one corruption is what this family withstands.
+input. What a gate leaves behind is a replicated share again: its common part was masked by both streams, or, after a
+truncation, is the old common part shifted, which both holders compute; its other two parts are streams or dealt. The
+zero that is added when a result is revealed keeps the client from what common parts would tell. Two parties together
+hold everything: one corruption is what this family withstands.
 
 Sources: Araki, Furukawa, Lindell, Nof, Ohara, High-throughput semi-honest secure three-party computation, 2016
 (replicated products from pairwise seeds); Mohassel, Rindal, ABY3, 2018 (truncation by two of three); PUMA, 2023 (the
