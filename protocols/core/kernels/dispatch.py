@@ -3,7 +3,7 @@
 A step is declared once, by `step` on its plain torch form, which says what is computed and serves on every device. A
 module of `kernels.cpu` gives it a loop for the CPU, by `on_cpu`; one of `kernels.card` a loop for graphics cards, by
 `on_card`. They are named as the module that declares the step. All forms have one signature and agree bit for bit:
-tests/protocols/core/test_steps.py compares every one of them with the plain form.
+tests/protocols/core/kernels/test_steps.py compares every one of them with the plain form.
 
 Loops and their compilers are imported when the first step computes on their device. So Triton, which takes 70 MB, is
 loaded where a card computes and nowhere else.
