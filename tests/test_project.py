@@ -74,3 +74,11 @@ def test_every_dependency_has_an_upper_bound() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "secure" / "py.typed").is_file()
+
+
+@pytest.mark.xdist_group("of_one")
+def test_workers_keep_groups_of_tests_together(request: pytest.FixtureRequest) -> None:
+    """What is shared by the tests of a group is set up once. Releases of pytest and its plugin have disagreed there."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or not request.config.getoption("loadgroup"):
+        pytest.skip("not run by workers that keep groups together")
+    assert request.node.nodeid.endswith("@of_one")

@@ -11,6 +11,8 @@ from bench import baseline, results
 from bench.baseline import COST_CASES, ERROR_CASES, UPDATE, Case, ModelCost
 from tests.sampling import sampled
 
+pytestmark = pytest.mark.xdist_group("baseline")  # costs and errors of a model come from one run of it
+
 ADVICE = f"\nIf the change is meant, run `{UPDATE}` and give both figures in the commit message."
 COST = ModelCost(10, 2000, 4000, 1, 600, 0)
 SMALL = Case("minilm", "private", 16)
@@ -32,7 +34,7 @@ def test_bytes_and_rounds_are_as_kept(case: Case) -> None:
     assert not differences, "\n".join(differences) + ADVICE
 
 
-@pytest.mark.parametrize("case", ERROR_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sampled([pytest.param(case, id=case.name) for case in ERROR_CASES], aspects))
 def test_error_is_within_the_bound(case: Case) -> None:
     differences = baseline.error_differences(case, baseline.read(), baseline.error_of(case))
     assert not differences, "\n".join(differences) + ADVICE

@@ -14,6 +14,8 @@ from bench import results, shapes
 from bench.measure import Setting, measure
 from bench.ops import by_op
 
+pytestmark = pytest.mark.xdist_group("measure")  # one measurement serves the whole file
+
 TINY = {
     "vocab_size": 30,
     "hidden_size": 64,

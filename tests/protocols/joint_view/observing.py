@@ -56,12 +56,14 @@ def observe(
     policy: FixedPointPolicy = POLICY,
     whole_bits: int = WHOLE_BITS,
     least_samples: int = LEAST_SAMPLES,
+    most_bytes: int = MOST_BYTES,
 ) -> Samples | None:
     """The view of one party, `EXTRA` times more often than it has bits; nothing where it receives nothing.
 
     Inputs have these values; where all are zero, so are all parts, and sums have no carries that hide a relation.
     secret: the part that the party does not hold is uniform instead, and its bits are further columns.
     whole_bits: the longest view of which all bits are looked at; of a longer one it is bit 0 of each byte.
+    most_bytes: the longest view of which every byte is looked at; of a longer one it is a random sample of as many.
     """
     hidden, generator = setting.hidden(receiver), generator_of("parts")
     zero = not any(bool(value.any()) for value in values)
@@ -80,7 +82,7 @@ def observe(
     lengths = _lengths(view(0))
     if not any(map(any, lengths.values())):
         return None
-    columns = _columns(lengths, whole_bits)
+    columns = _columns(lengths, whole_bits, most_bytes)
     names = [name for name, *_ in columns] + [f"secret {i // 64} bit {i % 64}" for i in range(len(secret_bits()))]
     places = np.array([place for _, *place in columns]).T
     count = max(len(names) + EXTRA, least_samples)
@@ -112,10 +114,10 @@ def _bits(data: NDArray[np.uint8], places: NDArray[np.int64]) -> Bits:
     return found
 
 
-def _columns(lengths: Mapping[str, Sequence[int]], whole_bits: int) -> list[tuple[str, int, int]]:
+def _columns(lengths: Mapping[str, Sequence[int]], whole_bits: int, most_bytes: int) -> list[tuple[str, int, int]]:
     """Name, byte and bit of what is looked at, for messages of these lengths one after the other.
 
-    A view beyond `MOST_BYTES` is looked at in as many bytes of each sender, drawn at random.
+    A view beyond `most_bytes` is looked at in as many bytes of each sender, drawn at random.
     """
     names = [
         [f"{sender}[{message}] byte {byte}" for message, length in enumerate(sent) for byte in range(length)]
@@ -123,7 +125,7 @@ def _columns(lengths: Mapping[str, Sequence[int]], whole_bits: int) -> list[tupl
     ]
     count = sum(map(len, names))
     bits = range(8) if 8 * count <= whole_bits else range(1)
-    most = MOST_BYTES // sum(map(bool, names)) if count > MOST_BYTES else count
+    most = most_bytes // sum(map(bool, names)) if count > most_bytes else count
     columns, start = [], 0
     for of_sender in names:
         drawn = torch.randperm(len(of_sender), generator=generator_of("bytes"))[:most].sort().values.tolist()

@@ -26,12 +26,14 @@ from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.secret import ReplicatedSecret
 from tests.in_process import RoleProgram
 from tests.protocols.gates import GATES, Build, Shape, every_gate
-from tests.protocols.joint_view.observing import WHOLE_BITS, observe
+from tests.protocols.joint_view.observing import LEAST_SAMPLES, MOST_BYTES, observe
 from tests.protocols.joint_view.views import BEAVER, REPLICATED
 from tests.protocols.replicated_gates import ROWS, Row
 
-MODERATE_BITS = 1500
-"""The longest view of which the slow run looks at every bit."""
+THOROUGH = {"whole_bits": 1500, "most_bytes": MOST_BYTES, "least_samples": LEAST_SAMPLES}
+"""The slow run looks at every bit of a view of moderate length, and for bits that lean one way."""
+QUICK = {"whole_bits": 128, "most_bytes": 128, "least_samples": 0}
+"""The default run looks for relations alone, in bit 0 of at most so many bytes of all but the shortest views."""
 
 HELPER, FIRST, SECOND = range(3)
 """The parties of the replicated family in these tests."""
@@ -104,7 +106,7 @@ def _beaver_cases() -> list[Any]:
     for gate, variant, build, shapes in GATES:
         for receiver, party in enumerate(BEAVER.parties):
             given, name = (build, small(shapes), receiver), f"{gate.__name__}-{variant}-{party}"
-            cases += _by_length(given, name, in_default=gate not in seen)
+            cases += _by_depth(given, name, in_default=gate not in seen)
         seen.add(gate)
     return cases
 
@@ -115,14 +117,14 @@ def _replicated_cases() -> list[Any]:
     for row in ROWS:
         for receiver in (FIRST, SECOND):
             in_default = receiver == SECOND and row.name not in SEEN_AGAIN
-            cases += _by_length((row, receiver), f"{row.name}-{REPLICATED.parties[receiver]}", in_default=in_default)
+            cases += _by_depth((row, receiver), f"{row.name}-{REPLICATED.parties[receiver]}", in_default=in_default)
     return cases
 
 
-def _by_length(given: tuple[Any, ...], name: str, *, in_default: bool) -> list[Any]:
-    """Every bit of a view of moderate length in the slow run, and of a short one alone in the default run."""
-    found = [pytest.param(*given, MODERATE_BITS, id=f"{name}-whole", marks=[pytest.mark.slow])]
-    return [*found, pytest.param(*given, WHOLE_BITS, id=name)] if in_default else found
+def _by_depth(given: tuple[Any, ...], name: str, *, in_default: bool) -> list[Any]:
+    """Each view thoroughly in the slow run, and quickly in the default run."""
+    found = [pytest.param(*given, THOROUGH, id=f"{name}-thorough", marks=[pytest.mark.slow])]
+    return [*found, pytest.param(*given, QUICK, id=name)] if in_default else found
 
 
 def test_every_gate_has_a_view() -> None:
@@ -136,16 +138,16 @@ def test_every_gate_has_a_view() -> None:
     assert every <= found
 
 
-@pytest.mark.parametrize(("build", "shapes", "receiver", "whole_bits"), _beaver_cases())
-def test_a_gate_of_two_parties(build: Build, shapes: tuple[Shape, ...], receiver: int, whole_bits: int) -> None:
+@pytest.mark.parametrize(("build", "shapes", "receiver", "depth"), _beaver_cases())
+def test_a_gate_of_two_parties(build: Build, shapes: tuple[Shape, ...], receiver: int, depth: dict[str, int]) -> None:
     program = beaver_program(build, shapes)
-    samples = observe(BEAVER, program, zeros(shapes), receiver, whole_bits=whole_bits)
+    samples = observe(BEAVER, program, zeros(shapes), receiver, **depth)
     assert samples is None or samples.findings() == []
 
 
-@pytest.mark.parametrize(("row", "receiver", "whole_bits"), _replicated_cases())
-def test_a_gate_of_three_parties(row: Row, receiver: int, whole_bits: int) -> None:
+@pytest.mark.parametrize(("row", "receiver", "depth"), _replicated_cases())
+def test_a_gate_of_three_parties(row: Row, receiver: int, depth: dict[str, int]) -> None:
     shapes = small(row.shapes)
     program = replicated_program(row, shapes, set())
-    samples = observe(REPLICATED, program, zeros(shapes), receiver, whole_bits=whole_bits)
+    samples = observe(REPLICATED, program, zeros(shapes), receiver, **depth)
     assert samples is None or samples.findings() == []

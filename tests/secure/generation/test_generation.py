@@ -271,6 +271,7 @@ def test_generation_by_three_processes(folder: Path, reference: Any, beaver: Run
     assert model.generate(ids, max_new_tokens=1, eos_token_id=60)[0, -1] == first[0]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.xdist_group("parties")
 def test_generation_by_three_processes_without_a_dealer(folder: Path, reference: Any, replicated: Running) -> None:

@@ -14,7 +14,7 @@ from secure.parties.client.client import Client
 from secure.parties.config import PARTIES, settings_toml
 from secure.parties.transport.tls import make_certificates
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 
 def test_a_party_serves_without_transformers(checkpoint: Path, tmp_path: Path) -> None:

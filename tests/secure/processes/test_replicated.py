@@ -61,7 +61,8 @@ def check_report(report: secure.Report) -> None:
     assert secure.Report.from_json(report.to_json()) == report
 
 
-@pytest.mark.parametrize("victim", [ROLES[0], *(pytest.param(role, marks=pytest.mark.slow) for role in ROLES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ROLES)
 def test_a_killed_party_is_named(checkpoint: Path, victim: str) -> None:
     started = launch(protocol="replicated")
     with Parties(secure.connection.Client(started.settings), started.stop, protocol="replicated") as parties:
