@@ -9,6 +9,7 @@ from importlib.metadata import entry_points, version
 from types import ModuleType
 from typing import Any
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
