@@ -22,9 +22,10 @@ from secure.protocols.core.errors import ConfigurationError, PartyLost, PortInUs
 from tests.checkout import ROOT
 from tests.parties.fakes import FakeManifest, FakeRequest
 from tests.parties.local import eventually
-from tests.sampling import product_of
 
 pytestmark = pytest.mark.processes
+
+DEFAULT_FATES = {("killed", "p0"), ("hung", "p1"), ("hung", "dealer")}
 
 PROGRAM = "tests.parties.fake_process"
 
@@ -80,7 +81,15 @@ def survivors() -> Iterator[Launcher]:
 
 
 @pytest.mark.xdist_group("survivors")
-@product_of(fate=["killed", "hung"], role=PARTIES)
+@pytest.mark.parametrize(
+    ("fate", "role"),
+    [
+        # A party that was killed has to start again, which takes longer: one of them in the default run.
+        pytest.param(fate, role, marks=[] if (fate, role) in DEFAULT_FATES else [pytest.mark.slow])
+        for fate in ("killed", "hung")
+        for role in PARTIES
+    ],
+)
 def test_a_dead_or_hung_party_is_named(survivors: Launcher, shares: dict[str, Path], role: str, fate: str) -> None:
     process_id = survivors.process_ids[role]
 

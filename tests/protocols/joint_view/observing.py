@@ -28,6 +28,10 @@ MOST_BYTES = 600
 """The longest view of which every byte is looked at."""
 
 
+QUICK = {"whole_bits": 128, "most_bytes": 128, "least_samples": 0}
+"""The default run looks for relations alone, in bit 0 of at most so many bytes of all but the shortest views."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """Columns that should be uniform and independent, and what each of them is. Shapes: bits [N, D] each, D names."""

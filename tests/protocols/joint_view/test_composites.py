@@ -16,7 +16,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Protocol
 from tests.in_process import EXACT, POLICY, RoleProgram, encode
 from tests.protocols.arguments import Shape
-from tests.protocols.joint_view.observing import observe
+from tests.protocols.joint_view.observing import QUICK, observe
 from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, generator_of
 from tests.protocols.ops import Op, form_of, input_scale, obtain
 from tests.protocols.table import OPS
@@ -58,8 +58,9 @@ def _cases() -> list[Any]:
             setting,
             receiver,
             policy,
-            id=f"{op.name}-{form}-{policy.truncation}-{name}-{setting.parties[receiver]}",
-            marks=[] if (op.name, form, policy.truncation) in DEFAULT else [pytest.mark.slow],
+            depth,
+            id=f"{op.name}-{form}-{policy.truncation}-{name}-{setting.parties[receiver]}{'' if depth else '-thorough'}",
+            marks=[pytest.mark.slow] if not depth else [],
         )
         for op in OPS
         for form, policy in (("share", POLICY), ("share", EXACT), ("mixed", POLICY))
@@ -68,13 +69,16 @@ def _cases() -> list[Any]:
         for name, setting in (("beaver", BEAVER), ("replicated", REPLICATED))
         if setting is BEAVER or not any(argument.kind.startswith("server") for argument in op.arguments)
         for receiver in range(len(setting.parties))
+        for depth in ([{}, QUICK] if (op.name, form, policy.truncation) in DEFAULT else [{}])
     ]
 
 
-@pytest.mark.parametrize(("op", "form", "setting", "receiver", "policy"), _cases())
-def test_a_function(op: Op, form: str, setting: Setting, receiver: int, policy: FixedPointPolicy) -> None:
+@pytest.mark.parametrize(("op", "form", "setting", "receiver", "policy", "depth"), _cases())
+def test_a_function(
+    op: Op, form: str, setting: Setting, receiver: int, policy: FixedPointPolicy, depth: dict[str, int]
+) -> None:
     values = op.fill(small(op), generator_of(op.name))
     scales = [input_scale(argument, form_of(form, i), policy) for i, argument in enumerate(op.arguments)]
     inputs = [encode(value, scale) for value, scale in zip(values, scales, strict=True)]
-    samples = observe(setting, program_of(op, values, form), inputs, receiver, policy=policy)
+    samples = observe(setting, program_of(op, values, form), inputs, receiver, policy=policy, **depth)
     assert samples is None or samples.findings() == []

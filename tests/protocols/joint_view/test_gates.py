@@ -26,14 +26,12 @@ from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.secret import ReplicatedSecret
 from tests.in_process import RoleProgram
 from tests.protocols.gates import GATES, Build, Shape, every_gate
-from tests.protocols.joint_view.observing import LEAST_SAMPLES, MOST_BYTES, observe
+from tests.protocols.joint_view.observing import LEAST_SAMPLES, MOST_BYTES, QUICK, observe
 from tests.protocols.joint_view.views import BEAVER, REPLICATED
 from tests.protocols.replicated_gates import ROWS, Row
 
 THOROUGH = {"whole_bits": 1500, "most_bytes": MOST_BYTES, "least_samples": LEAST_SAMPLES}
 """The slow run looks at every bit of a view of moderate length, and for bits that lean one way."""
-QUICK = {"whole_bits": 128, "most_bytes": 128, "least_samples": 0}
-"""The default run looks for relations alone, in bit 0 of at most so many bytes of all but the shortest views."""
 
 HELPER, FIRST, SECOND = range(3)
 """The parties of the replicated family in these tests."""
