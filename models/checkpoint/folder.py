@@ -51,8 +51,11 @@ class CheckpointFolder:
                     raise CheckpointError(f"{path}: tensor {found.key!r} is in the checkpoint twice")
                 self.stored[name] = found
 
-    def __call__(self, name: str) -> Tensor:
-        """One tensor, in the type that it is stored in. Raises CheckpointError when there is none of that name."""
+    def __call__(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor, in that type or the one that it is stored in, copied once.
+
+        Raises CheckpointError when there is none of that name.
+        """
         if name not in self.stored:
             raise CheckpointError(f"the checkpoint has no tensor {name!r}, which its configuration asks for")
         found = self.stored[name]
@@ -60,7 +63,7 @@ class CheckpointFolder:
             # Opened anew each time: while it is open, the whole file counts as this process's memory.
             with safe_open(found.path, framework="pt") as file:
                 tensor: Tensor = file.get_tensor(found.key)
-                return tensor.clone()
+                return tensor.to(dtype or tensor.dtype, copy=True)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{found.path} cannot be read any more: {error}") from None
 

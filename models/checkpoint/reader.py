@@ -43,7 +43,7 @@ class CheckpointReader:
         if kind not in _FLOATS:
             raise CheckpointError(f"tensor {name!r} has type {kind}; floating point is supported")
         self._left.discard(name)
-        return DeferredTensor.of(shape, lambda: self._folder(name).to(dtype), dtype)
+        return DeferredTensor.of(shape, lambda: self._folder(name, dtype), dtype)
 
     def check_copies(self, copies: Mapping[str, str]) -> None:
         """Raises CheckpointError for a stored copy, by the name of its original, that is none."""
