@@ -51,6 +51,10 @@ class Cost:
         return Cost(self.rounds, self.online_bytes + self.p1_bytes, self.dealer_bytes)
 
 
+JOINED = "joined"
+"""The row of a layer that takes off the rounds which its ops shared."""
+
+
 @dataclass
 class MeterRow:
     """Everything one op did within one layer."""
@@ -67,6 +71,9 @@ class Meter:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], MeterRow] = {}
         self._current = MeterRow()
+        self._since = 0.0
+        self.declared_rounds = 0
+        """All rounds that were declared so far."""
 
     @contextmanager
     def gate(self, layer: str, op: str, declared: Cost) -> Iterator[None]:
@@ -74,13 +81,27 @@ class Meter:
         row = self.rows.setdefault((layer, op), MeterRow())
         row.calls += 1
         row.declared += declared
-        self._current = row
-        started = time.perf_counter()
+        self.declared_rounds += declared.rounds
+        self.turn_to(row)
         try:
             yield
         finally:
-            row.seconds += time.perf_counter() - started
-            self._current = MeterRow()
+            self.turn_to(MeterRow())
+
+    def turn_to(self, row: MeterRow) -> MeterRow:
+        """Attribute what follows to another row. Returns the one so far, for when its op goes on."""
+        before, now = self._current, time.perf_counter()
+        before.seconds += now - self._since
+        self._current, self._since = row, now
+        return before
+
+    def joined(self, layer: str, *, saved: int, measured: int) -> None:
+        """Ops of a layer shared rounds: fewer took place than they declared, each for itself.
+
+        saved: how many fewer. measured: the same as this role has seen it; a role without rounds has seen none.
+        """
+        with self.gate(layer, JOINED, Cost(rounds=-saved)):
+            self._current.measured += Cost(rounds=-measured)
 
     def exchanged(self, sent_bytes: int) -> None:
         """One round in which this party sent `sent_bytes`."""

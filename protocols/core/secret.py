@@ -149,6 +149,13 @@ class Protocol(ABC):
         finally:
             self.layer_name = outer
 
+    def together(self, *branches: Callable[[], Secret]) -> tuple[Secret, ...]:
+        """The results of branches that do not depend on each other, which share their rounds where there are any.
+
+        A branch may use whatever was there before, and nothing of another one. It enters no layer.
+        """
+        return tuple(branch() for branch in branches)
+
     @abstractmethod
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
         """The primitive's result. Programs call the primitive itself, which comes here."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import P, Primitive, Protocol, Secret, Table
+from secure.protocols.masked import lanes
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.pair import Pair
@@ -73,11 +74,23 @@ class MaskedProtocol(Protocol, Generic[S]):
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
         return self._programs[primitive](self, x, *args, **kwargs)
 
+    def together(self, *branches: Callable[[], Secret]) -> tuple[Secret, ...]:
+        return lanes.together(self.role, self.layer_name, branches)
+
     def own(self, x: Secret) -> S:
-        """x itself. Raises ProtocolError for a secret of another protocol or session."""
+        """x itself, or a copy for the branch that shares its rounds.
+
+        Raises ProtocolError for a secret of another protocol or session.
+        """
         if not isinstance(x, self._secrets) or x.protocol is not self:
             raise ProtocolError("a secret of another protocol or session was passed in")
-        return x
+        own = self.role.place.own
+        if own is None:
+            return x
+        if x not in own:
+            copy = x.map(lambda t: t)
+            own[x] = own[copy] = copy
+        return cast(S, own[x])
 
     @property
     @abstractmethod

@@ -8,9 +8,10 @@ it shares with the dealer; P1 receives its half as a correction.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -20,9 +21,39 @@ from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import Prg
+from secure.protocols.core.secret import Secret
 from secure.protocols.core.transfer import CPU
 
 _FLUSH_BYTES = 1 << 18
+
+
+class Messages(Protocol):
+    """Where corrections come from, one message of the dealer after another."""
+
+    def receive(self) -> memoryview: ...
+
+
+@dataclass
+class Place:
+    """Where a role is in its program: at a gate, a label of its addresses, and on a device.
+
+    own: what branches that share rounds make of a secret which they share, for none but themselves.
+    At a party also what is left of a message of corrections, where the next one comes from, how a round is made, and
+    whether the gate had to wait for a message yet.
+    """
+
+    device: torch.device
+    gate: int = -1
+    label: int = 0
+    own: dict[Secret, Secret] | None = None
+    left: memoryview = field(default_factory=lambda: memoryview(b""))
+    dealt: Messages | None = None
+    meet: Meet | None = None
+    waited: bool = False
+
+
+Meet = Callable[[memoryview | None, int], memoryview]
+"""One round: what goes to the peer, None for a round without an exchange, and how many bytes are due."""
 
 
 class GateRole:
@@ -30,27 +61,36 @@ class GateRole:
 
     def __init__(self, meter: Meter, device: torch.device) -> None:
         self.meter = meter
-        self.device = device
-        self._gate = -1
-        self._label = 0
+        self.place = Place(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the gate computes."""
+        return self.place.device
+
+    @property
+    def _gate(self) -> int:
+        return self.place.gate
 
     def begin_gate(self) -> None:
         """Move to the next gate's addresses."""
-        self._gate += 1
-        self._label = 0
+        self.place.gate += 1
+        self.place.label = 0
+        self.place.waited = False
 
     def _next_label(self) -> int:
-        self._label += 1
-        return self._label
+        self.place.label += 1
+        return self.place.label
 
     @contextmanager
     def on_host(self) -> Iterator[None]:
         """Whatever a gate draws and receives meanwhile is on the host."""
-        device, self.device = self.device, CPU
+        place, device = self.place, self.place.device
+        place.device = CPU
         try:
             yield
         finally:
-            self.device = device
+            place.device = device
 
 
 class Party(GateRole):
@@ -74,8 +114,8 @@ class Party(GateRole):
         self.index = index
         self._prg = Prg(seed, session)
         self._peer = peer
-        self._dealer = dealer
-        self._message = memoryview(b"")
+        self.place.dealt = dealer
+        self.place.meet = self.exchange
 
     def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
         """This party's share of a mask r, uniform in Z_2^bits."""
@@ -157,16 +197,16 @@ class Party(GateRole):
 
     def finish(self) -> None:
         """The program is over. Raises ProtocolError when corrections are left."""
-        if self._message:
+        if self.place.left:
             raise ProtocolError(
-                f"{self.dealer_name} sent {len(self._message)} bytes more than were used; "
+                f"{self.dealer_name} sent {len(self.place.left)} bytes more than were used; "
                 "it runs a different program or version"
             )
 
-    def _exchange(self, parts: list[Tensor], expected: int | None = None) -> memoryview:
-        """One round. expected: bytes of the peer's message; None for as many as go out."""
-        payload = transfer.payload_of(parts) if parts else memoryview(b"")
-        due = len(payload) if expected is None else expected
+    def exchange(self, payload: memoryview | None, due: int) -> memoryview:
+        """Send a message to the peer and receive the peer's, which must have that many bytes. None: neither."""
+        if payload is None:
+            return memoryview(b"")
         self._peer.send(payload)
         reply = self._peer.receive()
         if len(reply) != due:
@@ -174,21 +214,33 @@ class Party(GateRole):
                 f"gate {self._gate}: {self._peer.peer} sent {len(reply)} bytes where {due} are due; "
                 "the two parties run different programs or versions"
             )
-        self.meter.exchanged(len(payload))
+        return reply
+
+    def _exchange(self, parts: list[Tensor], expected: int | None = None) -> memoryview:
+        """One round. expected: bytes of the peer's message; None for as many as go out."""
+        payload = transfer.payload_of(parts) if parts else memoryview(b"")
+        return self._round(payload, len(payload) if expected is None else expected)
+
+    def _round(self, payload: memoryview | None, due: int) -> memoryview:
+        self.place.waited = True
+        assert self.place.meet is not None
+        reply = self.place.meet(payload, due)
+        self.meter.exchanged(len(payload or b""))
         return reply
 
     def _correction(self, count: int) -> memoryview:
         if count == 0:
             return memoryview(b"")
-        assert self._dealer is not None
-        if not self._message:
-            self._message = self._dealer.receive()
-        if len(self._message) < count:
+        place = self.place
+        assert place.dealt is not None
+        if not place.left:
+            place.left = place.dealt.receive()
+        if len(place.left) < count:
             raise ProtocolError(
-                f"gate {self._gate}: {self.dealer_name}'s message has {len(self._message)} bytes left where {count} "
+                f"gate {self._gate}: {self.dealer_name}'s message has {len(place.left)} bytes left where {count} "
                 f"are due; {self.dealer_name} runs a different program or version"
             )
-        taken, self._message = self._message[:count], self._message[count:]
+        taken, place.left = place.left[:count], place.left[count:]
         self.meter.dealt(count)
         return taken
 
@@ -257,6 +309,11 @@ class Dealer(GateRole):
         self._buffered_bytes += part.numel()
         if self._buffered_bytes >= _FLUSH_BYTES:
             self.flush()
+
+    def end_lane(self) -> None:
+        """What was dealt so far is all of a lane: an empty message says so, as corrections never are."""
+        self.flush()
+        self._to_p1.send(b"")
 
     def flush(self) -> None:
         """Send what is buffered. Called by itself as the buffer fills; call it once at the end of a program."""

@@ -21,15 +21,6 @@ class Evaluator(Party):
     """First (index 0) or second (index 1) of the two parties that evaluate a gate. Second hears from the helper."""
 
     dealer_name = "the helper"
-    _waited = False
-
-    def begin_gate(self) -> None:
-        super().begin_gate()
-        self._waited = False
-
-    def _exchange(self, parts: list[Tensor], expected: int | None = None) -> memoryview:
-        self._waited = True
-        return super()._exchange(parts, expected)
 
     def correlation(self, shape: tuple[int, ...], bits: int, *, short: bool = False) -> Tensor:
         self._hear_helper()
@@ -45,9 +36,8 @@ class Evaluator(Party):
         The helper sends all that a gate needs at once and waits for nothing. That is one round if it is needed before
         the gate's first exchange, and in the shadow of that exchange otherwise.
         """
-        if not self._waited:
-            self._waited = True
-            self.meter.exchanged(0)
+        if not self.place.waited:
+            self._round(None, 0)
 
 
 class Helper(Dealer):

@@ -1,0 +1,168 @@
+"""Branches that share their rounds: the same numbers and bytes as one after the other, in fewer messages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import pairwise, zip_longest
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
+from secure.protocols.core.cost import JOINED
+from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.prg import LANE_BITS, Prg
+from secure.protocols.core.primitives import as_factor
+from secure.protocols.core.secret import Protocol, Secret, multiply
+from secure.protocols.functions.reciprocal_and_root import reciprocal
+from secure.protocols.functions.softmax import softmax
+from secure.protocols.masked import lanes
+from secure.protocols.masked.roles import Party
+from tests import in_process
+from tests.families import FAMILIES
+from tests.in_process import BEAVER, POLICY, Family, RoleFailure, encode, run_roles, secure
+
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+SEEDS, SESSION = (bytes(range(16)), bytes(range(16, 32))), b"lanes tested here"
+
+
+def chain(x: Secret) -> Secret:
+    """Two products, each with an opening of its own, and a comparison by octaves."""
+    return multiply(x * x, reciprocal(x * x + 1.0), fraction_bits=16)
+
+
+def short(x: Secret) -> Secret:
+    return x * x
+
+
+def block(x: Secret) -> Secret:
+    """Branches that take different numbers of rounds, and one that takes none; then an op of all."""
+    x = as_factor(x)  # which each branch would do for itself
+    first, second, third, fourth = x.protocol.together(
+        lambda: chain(x), lambda: softmax(x), lambda: short(x), lambda: x + x
+    )
+    return first + second * third + fourth
+
+
+def apart(x: Secret) -> Secret:
+    x = as_factor(x)
+    return chain(x) + softmax(x) * short(x) + (x + x)
+
+
+def values() -> Tensor:
+    return torch.randn(3, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+@each_family
+def test_results_are_right_and_rounds_fewer(family: Family) -> None:
+    x = values()
+    due = x * x / (x * x + 1) + torch.softmax(x, -1) * x * x + 2 * x
+    joined, alone = secure(block, x, family=family), secure(apart, x, family=family)
+    assert float((joined.real - due).abs().max()) < 2e-3
+    for meter in joined.meters.values():
+        row = meter.rows["", JOINED]
+        assert row.declared.rounds < 0
+        assert row.measured.rounds in (0, row.declared.rounds)
+    for key in ("online_bytes", "dealer_bytes"):
+        both = [sum(getattr(meter.total, key) for meter in run.meters.values()) for run in (joined, alone)]
+        assert both[0] == both[1], key
+
+
+@each_family
+def test_declared_is_measured_and_messages_are_as_many(family: Family) -> None:
+    run = secure(block, values(), family=family)
+    declared = [sum(row.declared.rounds for row in meter.rows.values()) for meter in run.meters.values()]
+    assert len(set(declared)) == 1
+    if family is BEAVER:
+        for role in ("p0", "p1"):
+            assert run.meters[role].total.rounds == declared[0] == len(run.sent[role])
+
+
+def test_results_and_bytes_are_those_of_one_branch_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the same seeds, bit for bit; a joined message is those of its round, in the order of the branches."""
+
+    def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        return protocol.reveal(block(protocol.input(shares[0], (3, 8), 16)))
+
+    def sharing(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x - 77, torch.full_like(x, 77)
+
+    monkeypatch.setattr(in_process, "split", sharing)
+    joined, _, sent = run_roles(program, [encode(values())], seeds=SEEDS, session=SESSION)
+    turns, ends = lanes._take_turns, []
+
+    def in_turn(party: Party, all_lanes: Sequence[Any]) -> int:
+        if party.index == 0:
+            ends.append(party.meter.total.rounds)
+        for lane in all_lanes:
+            turns(party, [lane])
+            if party.index == 0:
+                ends.append(party.meter.total.rounds)
+        return 0
+
+    monkeypatch.setattr(lanes, "_take_turns", in_turn)
+    apart, _, sent_apart = run_roles(program, [encode(values())], seeds=SEEDS, session=SESSION)
+    assert all(torch.equal(mine, other) for mine, other in zip(joined, apart, strict=True))
+    assert sent["dealer"] == sent_apart["dealer"]
+    for role in ("p0", "p1"):
+        branches = [sent_apart[role][start:end] for start, end in pairwise(ends)]
+        rounds = [b"".join(parts) for parts in zip_longest(*branches, fillvalue=b"")]
+        assert sent[role] == [*sent_apart[role][: ends[0]], *rounds, *sent_apart[role][ends[-1] :]]
+
+
+@each_family
+def test_no_mask_serves_two_branches(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    original = Prg._bytes
+
+    def recorded(self: Prg, gate: int, label: int, count: int, device: torch.device) -> Tensor:
+        drawn[id(self)].append((gate, label))
+        return original(self, gate, label, count, device)
+
+    monkeypatch.setattr(Prg, "_bytes", recorded)
+    secure(block, values(), family=family)
+    assert all(len(set(addresses)) == len(addresses) for addresses in drawn.values())
+    assert any(gate >> LANE_BITS == 2 for addresses in drawn.values() for gate, _ in addresses)
+
+
+@each_family
+def test_branches_within_branches_are_refused(family: Family) -> None:
+    with pytest.raises((ProtocolError, RoleFailure), match="branches that share rounds cannot have such branches"):
+        secure(lambda x: x.protocol.together(lambda: block(x))[0], values(), family=family)
+
+
+@each_family
+def test_an_error_in_a_branch_is_raised_as_it_is(family: Family) -> None:
+    def fails(x: Secret) -> Secret:
+        short(x)
+        raise KeyError("a branch fails")
+
+    with pytest.raises((KeyError, RoleFailure), match="a branch fails"):
+        secure(lambda x: x.protocol.together(lambda: chain(x), lambda: fails(x))[0], values(), family=family)
+
+
+@pytest.mark.parametrize(("longer", "words"), [("dealer", "dealt more than"), ("p1", "dealt too little")])
+def test_a_dealer_with_another_program_is_named(longer: str, words: str) -> None:
+    def branches(own: str, other: str) -> Callable[..., Tensor]:
+        def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+            x = protocol.input(shares[0], (3, 8), 16)
+            first = (lambda: softmax(x)) if own == other else (lambda: x)
+            return protocol.reveal(protocol.together(first, lambda: x + x)[0])
+
+        return program
+
+    roles = {role: branches(longer, role) for role in ("p0", "p1", "dealer")}
+    roles["p0"] = branches("p0", "p0") if longer == "p1" else branches("p0", "none")
+    with pytest.raises((ProtocolError, RoleFailure), match=words):
+        run_roles(lambda *_: torch.zeros(1), [encode(values())], programs=roles, timeout_seconds=5)
+
+
+def test_in_the_clear_branches_run_in_turn() -> None:
+    protocol = CleartextProtocol(POLICY)
+    x = ClearSecret(protocol, 16, values())
+    first, second = protocol.together(lambda: short(x), lambda: x + x)
+    assert torch.equal(protocol.value(first), values() ** 2)
+    assert torch.equal(protocol.value(second), values() * 2)
