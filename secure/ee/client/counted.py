@@ -45,6 +45,10 @@ class EncryptedReport:
             f"Client   {human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows for a report at the end of a cell."""
+        return f"<pre>{self}</pre>"
+
 
 class CountedRunner(Runner):
     """A runner whose traffic is counted. After `close` every call raises SessionError, and nothing holds the runner."""
