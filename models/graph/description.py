@@ -20,11 +20,13 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 OPERATIONS: Mapping[str, type[Operation]] = {
     "add": arithmetic.Add,
     "add_number": arithmetic.AddNumber,
+    "at_least": arithmetic.AtLeast,
     "concatenate": views.Concatenate,
     "convolution": layers.Convolution,
     "expand": views.Expand,
     "function": arithmetic.Function,
     "gain": layers.Gain,
+    "larger": arithmetic.Larger,
     "layer_norm": layers.LayerNorm,
     "linear": layers.LinearLayer,
     "matmul": arithmetic.Matmul,

@@ -17,6 +17,8 @@ _aten = torch.ops.aten
 KEPT = (
     _aten.adaptive_avg_pool2d.default,
     _aten.elu.default,
+    _aten.hardsigmoid.default,
+    _aten.hardswish.default,
     _aten.layer_norm.default,
     _aten.leaky_relu.default,
     _aten.linear.default,
@@ -72,6 +74,8 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.embedding.default: plain.embedding,
     _aten.expand.default: views.expand,
     _aten.gelu.default: plain.gelu,
+    _aten.hardsigmoid.default: plain.hard_sigmoid,
+    _aten.hardswish.default: plain.hard_swish,
     _aten.hardtanh.default: plain.hard_tanh,
     _aten.layer_norm.default: images.layer_norm,
     _aten.leaky_relu.default: plain.leaky_relu,
