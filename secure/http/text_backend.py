@@ -57,7 +57,9 @@ class TextBackend(Backend):
                 f"room for {limits.context_tokens} together",
                 code="context_length_exceeded",
             )
-        sampling = wishes.sampling(min(room, limits.most_new_tokens or room), wishes.stop_ids)
+        # A request that names no number gets what is left; one that does is refused where there is less.
+        left = room if limits.budget_tokens is None else limits.budget_tokens - len(ids)
+        sampling = wishes.sampling(max(1, min(room, limits.most_new_tokens or room, left)), wishes.stop_ids)
         # With stop strings tokens must come one by one: what follows such a string need not be computed.
         pieces = self._tokens.generate(ids, sampling, at_once=at_once and not wishes.stop)
         return GeneratedPieces(self._texts(pieces, wishes.stop, sampling.max_new_tokens), pieces.close)

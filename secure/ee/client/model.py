@@ -17,10 +17,12 @@ from transformers.modeling_outputs import BaseModelOutput, ImageClassifierOutput
 from secure.arguments import checked
 from secure.arrays import Array, as_tensor_or_none
 from secure.client_model import ClientModel
+from secure.ee.client.budget import BudgetedRunner, OnBudget
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.counted import CountedRunner, EncryptedReport
 from secure.ee.client.generation import EncryptedGeneration
 from secure.ee.client.inputs import as_rows, as_tensor, requests
+from secure.ee.client.next_epoch import KeyFile, NextEpochs
 from secure.ee.client.open_runner import open_runner
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.client.split import SplitTokens, is_split_client
@@ -46,7 +48,7 @@ class EncryptedModel(ClientModel):
     arguments and results are those of `secure.PrivateModel`.
     """
 
-    def __init__(self, checkpoint: OpenedCheckpoint, runner: Runner, *, head: bool = True) -> None:
+    def __init__(self, checkpoint: OpenedCheckpoint, runner: BudgetedRunner, *, head: bool = True) -> None:
         """runner: whatever runs the checkpoint; it is closed by `unload`. head: whether a classifier's is used."""
         self._checkpoint = checkpoint
         self._runner = CountedRunner(runner)
@@ -69,6 +71,7 @@ class EncryptedModel(ClientModel):
         certificates: Path | str | None = None,
         device: str = "cpu",
         assume: Assumption | None = None,
+        on_budget: OnBudget = "refuse",
         head: bool = True,
     ) -> EncryptedModel:
         """Open an encrypted checkpoint.
@@ -82,6 +85,9 @@ class EncryptedModel(ClientModel):
             device: with a folder, where it runs: "cpu", "cuda", "cuda:1".
             assume: the threat tier that you need; None takes the manifest's, "none" needs nothing. Refused when the red
                 team has broken it for this configuration.
+            on_budget: what happens when as many tokens have passed under the key and epoch as the claim allows.
+                "refuse" raises BudgetSpent. "rekey" moves the vocabulary into a new folder beside the encrypted one,
+                and the key into a new file beside its own; a server must serve that folder before it goes on.
             head: whether a classifier's head is used; without it, calling the model gives hidden states.
 
         Raises CheckpointError for a wrong key or changed files, ConfigurationError for a tier that does not hold,
@@ -90,8 +96,21 @@ class EncryptedModel(ClientModel):
         folder = Path(path)
         secret = key if isinstance(key, Key) else read_key(Path(key), passphrase)
         checkpoint = open_checkpoint(folder, secret)
-        claims.require(assume or checkpoint.manifest.tier, checkpoint.manifest.configuration)
-        return cls(checkpoint, open_runner(checkpoint, server, certificates, device), head=head)
+        tier = assume or checkpoint.manifest.tier
+        claim = claims.require(tier, checkpoint.manifest.configuration)
+        address, epochs = server, None
+        if on_budget == "rekey":
+            tensors = folder
+            if server is not None and Path(server).is_dir():
+                # Each vocabulary is a folder of its own, with all that runs it.
+                tensors, address = Path(server), None
+            key_file = None if isinstance(key, Key) else KeyFile(Path(key), passphrase)
+            epochs = NextEpochs(checkpoint, tensors, tier, key_file)
+
+        def run(wanted: OpenedCheckpoint) -> Runner:
+            return open_runner(wanted, server if wanted is checkpoint else address, certificates, device)
+
+        return cls(checkpoint, BudgetedRunner(checkpoint, run, claim.tokens_limit, epochs), head=head)
 
     @property
     def manifest(self) -> EncryptionManifest:

@@ -17,6 +17,7 @@ import httpx
 import torch
 from transformers.utils import logging as transformers_logging
 
+from secure.ee.client.budget import BudgetedRunner
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.http.ids_server import ids_app
@@ -89,7 +90,7 @@ def run_server(
 
 def run_proxy(
     checkpoint: OpenedCheckpoint,
-    runner: Runner,
+    runner: BudgetedRunner,
     *,
     listen: str,
     names: Sequence[str],
@@ -102,6 +103,7 @@ def run_proxy(
     hosts = LOOPBACK if is_loopback(listen) else ()
     app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts)
     _log_to_stderr()
+    _LOG.info("budget: %s", runner.budget)
     stopping = stop_on_signals(parent_on_stdin)
     server = HttpServer(app, listen)
     port = server.start()

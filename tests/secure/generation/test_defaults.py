@@ -90,9 +90,9 @@ def test_every_field_of_transformers_has_its_place() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"repetition_penalty": 1.5},
-        {"no_repeat_ngram_size": 1},
-        {"suppress_tokens": list(range(1, 30))},
+        pytest.param({"repetition_penalty": 1.5}, marks=pytest.mark.slow),
+        pytest.param({"no_repeat_ngram_size": 1}, marks=pytest.mark.slow),
+        pytest.param({"suppress_tokens": list(range(1, 30))}, marks=pytest.mark.slow),
         {"begin_suppress_tokens": list(range(1, 30))},
         {"repetition_penalty": 2, "no_repeat_ngram_size": 2, "suppress_tokens": [3, 4, 5]},
     ],
