@@ -5,12 +5,13 @@ B batch, T tokens, D width, V words, L labels. BERT's pooler and RoBERTa's dense
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from secure.models.contract.architecture import Take
+from secure.models.contract.architecture import Stored, Take
 from secure.models.contract.manifest import Kind
 from secure.models.families.bert_config import BertConfig, Head
 from secure.models.layers.prepared import PreparedLayers
@@ -21,6 +22,7 @@ from secure.protocols.functions.policy_functions import gelu
 from secure.protocols.functions.relu import relu
 from secure.protocols.functions.tanh import tanh
 
+_log = logging.getLogger(__name__)
 WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -43,6 +45,17 @@ class HeadNames:
     def all(self) -> tuple[str, ...]:
         """Beginnings of the names of its tensors."""
         return tuple(name for name in (self.dense, self.norm, self.output, self.decoder_bias, *self.copies) if name)
+
+
+def has_own_head(stored: Stored, words: str) -> bool:
+    """Whether a language model whose configuration ties its head to its words has another one, which then counts.
+
+    So it does in transformers 5. words: the name of the word table. The log says so.
+    """
+    own = "lm_head.weight" in stored and not stored.same("lm_head.weight", words)
+    if own:
+        _log.warning("config.json ties lm_head.weight to %s, and another one is stored; the stored one is used", words)
+    return own
 
 
 def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:

@@ -12,23 +12,26 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from secure.models.contract.manifest import Manifest, ParameterSpec
-from secure.models.graph import arithmetic, layers, views
+from secure.models.graph import arithmetic, layers, views, windows
 from secure.models.graph.operation import MOST_ELEMENTS, Operation, Shape, check_size, require
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 OPERATIONS: Mapping[str, type[Operation]] = {
+    "adaptive_windows": windows.AdaptiveWindows,
     "add": arithmetic.Add,
     "add_number": arithmetic.AddNumber,
     "concatenate": views.Concatenate,
     "convolution": layers.Convolution,
     "expand": views.Expand,
+    "flip": views.Flip,
     "function": arithmetic.Function,
     "gain": layers.Gain,
     "layer_norm": layers.LayerNorm,
     "linear": layers.LinearLayer,
     "matmul": arithmetic.Matmul,
     "maximum": arithmetic.Maximum,
+    "mean": arithmetic.Mean,
     "multiply": arithmetic.Multiply,
     "multiply_number": arithmetic.MultiplyNumber,
     "offset": layers.Offset,
@@ -39,7 +42,7 @@ OPERATIONS: Mapping[str, type[Operation]] = {
     "softmax": arithmetic.Softmax,
     "subtract": arithmetic.Subtract,
     "sum": arithmetic.Sum,
-    "windows": views.Windows,
+    "windows": windows.Windows,
 }
 """All that a description can ask for."""
 

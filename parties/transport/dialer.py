@@ -30,8 +30,13 @@ COMMON_OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.http2.write_buffer_size", 4 << 20),
 ]
-CHANNEL_OPTIONS: list[tuple[str, int]] = [
+CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     *COMMON_OPTIONS,
+    # A proxy would be a fourth machine that sees who talks to whom, and few of them pass on what we send. The first
+    # option makes gRPC ignore http_proxy, https_proxy and grpc_proxy, the second one GRPC_ADDRESS_HTTP_PROXY, which it
+    # heeds for the addresses listed here: none.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
     # A retry would replay messages of a session, and buffers every byte to be able to.
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from secure.http.app import LOOPBACK
 from secure.parties.config import split_address
 from secure.parties.transport.ports import cannot_listen
-from secure.parties.transport.tls import AUTHORITY
+from secure.parties.transport.tls import AUTHORITY, check_key_file
 from secure.protocols.core.errors import ConfigurationError, SessionError
 
 _START_SECONDS = 30.0
@@ -33,6 +33,7 @@ class HttpServer:
             for path in tls.values():
                 if not Path(path).is_file():
                     raise ConfigurationError(f"{path} is missing; make certificates with: secure ee certs --out DIR")
+            check_key_file(certificates / "server.key")
         # No log of its own: its lines have paths and callers' addresses, and of an error the whole text.
         config = uvicorn.Config(
             app,

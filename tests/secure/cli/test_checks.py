@@ -107,7 +107,7 @@ def test_certificates(config: Path) -> None:
     (folder / "p1.crt").write_bytes((folder / "dealer.crt").read_bytes())
     folder.chmod(0o755)
     findings = examine(config)
-    assert "others can read it" in found(findings, "certificate p0").detail
+    assert "other users may read" in found(findings, "certificate p0").detail
     assert "made out to ['dealer']" in found(findings, "certificate p1").detail
     assert found(findings, "certificate dealer").verdict == "ok"
     assert found(findings, "certificate folder").verdict == "note"
