@@ -93,6 +93,7 @@ def test_a_map_is_learnt_through_any_matrix(world: World) -> None:
     assert (guess[others] == truth.plain_of[others]).double().mean() >= 0.95
 
 
+@pytest.mark.slow
 def test_a_head_is_fitted_to_what_follows(world: World) -> None:
     """The layers here are random, and the head that it fits still tells what follows a token."""
     assert share(world, BY_NUMBER["A15"], "T1", "split", tokens=5000) >= 0.9
