@@ -92,7 +92,7 @@ class CheckpointFolder:
 
     def same(self, copy: str, original: str) -> bool:
         """Whether two tensors hold the same numbers."""
-        # In a type that holds every number of all others: two copies may be stored in two types.
+        # Two copies may be stored in two types; this one holds every number of all others.
         return torch.equal(self(copy, torch.float64), self(original, torch.float64))
 
     def file_of(self, name: str) -> Path:

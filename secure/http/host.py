@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -101,6 +102,17 @@ def check_exposure(address: str, api_key: str | None, what: str) -> None:
             f"{what} on {address} can be reached by other machines, so it needs an API key: set it in the environment "
             "or name a file with it (see --help)"
         )
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Raises ConfigurationError for what is no origin of a web page, such as one for all pages."""
+    for origin in origins:
+        scheme, separator, rest = origin.partition("://")
+        if scheme not in ("http", "https") or not separator or not rest or "/" in rest or "*" in rest:
+            raise ConfigurationError(
+                f"--allow-origin {origin}: expected the origin of one web page, such as https://chat.example, with no "
+                "path behind it"
+            )
 
 
 def authority_file(certificates: Path) -> Path:

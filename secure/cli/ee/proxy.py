@@ -66,6 +66,10 @@ def proxy(
             help="The threat tier that you need, or none. Default: the manifest's. Refused where the red team broke it."
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A web page that may use the proxy (CORS), such as https://chat.example. Default: none."),
+    ] = None,
     on_budget: Annotated[
         Literal["refuse", "rekey"],
         typer.Option(
@@ -102,5 +106,6 @@ def proxy(
         listen=listen,
         names=name or [folder.resolve().name],
         api_key=find_api_key(api_key_file, API_KEY),
+        origins=allow_origin or [],
         parent_on_stdin=parent_on_stdin,
     )

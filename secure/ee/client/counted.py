@@ -49,6 +49,10 @@ class EncryptedReport:
             f"Budget   {self.budget}"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows for a report at the end of a cell."""
+        return f"<pre>{self}</pre>"
+
 
 class CountedRunner(Runner):
     """A runner whose traffic is counted. After `close` every call raises SessionError, and nothing holds the runner."""
