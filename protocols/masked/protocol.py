@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import P, Primitive, Protocol, Secret, Table
@@ -137,10 +136,6 @@ class MaskedProtocol(Protocol, Generic[S]):
 
         whole: those bits are all that the matrix has, so that a wider ring gains nothing.
         """
-
-    def shared_to_multiply(self, x: Secret, bits: int) -> S:
-        """x for a product with public numbers that takes a ring of `bits` bits."""
-        return self.shared(x, ring.WORD_BITS if self.full_products else bits)
 
     def widened(self, x: Secret, bits: int, *, soon: int | None = None) -> S:
         """x in a ring of at least `bits` bits, in all forms in which it is held; `soon` as for `shared`."""

@@ -25,8 +25,13 @@ def scale(masked: Masked, x: Secret, factor: float) -> Secret:
     number, extra = public_factor(factor, x.fraction_bits, masked.policy)
     # What is left after the truncation must hold the policy's values.
     needed = min(values + max(number.bit_length(), extra), ring.WORD_BITS)
-    product = masked.shared_to_multiply(x, needed).map(lambda t: t * number, x.fraction_bits + extra)
+    product = shared_to_multiply(masked, x, needed).map(lambda t: t * number, x.fraction_bits + extra)
     return primitives.truncate(product, x.fraction_bits)
+
+
+def shared_to_multiply(masked: Masked, x: Secret, bits: int) -> Secret:
+    """x for a product with public numbers that takes a ring of `bits` bits."""
+    return masked.shared(x, ring.WORD_BITS if masked.full_products else bits)
 
 
 def halve(masked: Masked, x: Secret, times: int) -> Secret:

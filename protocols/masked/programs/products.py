@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare
+from secure.protocols.masked.programs.arithmetic import shared_to_multiply
 from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.weights import PublicWeight
 
@@ -33,7 +34,7 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     """The product is not opened where a share of it will do."""
     if isinstance(weight, PublicWeight):
         scale = x.fraction_bits + weight.fraction_bits
-        product = masked.shared_to_multiply(x, masked.policy.product_bits(scale))
+        product = shared_to_multiply(masked, x, masked.policy.product_bits(scale))
         return product.map(lambda t: t * weight.values, scale)
     gain = weight if isinstance(weight, Secret) else masked.bind(weight)
     scale = x.fraction_bits + gain.fraction_bits
