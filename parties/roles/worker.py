@@ -15,6 +15,7 @@ from pathlib import Path
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MeterRows
+from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.role import Role
 from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
@@ -34,6 +35,7 @@ class Worker:
         self._role = role
         self._engine = engine
         self._store = ModelStore(role.name)
+        self._reservations = Reservations(role.name, engine.free_bytes)
 
     def serve(self, session: Session) -> None:
         """Run the session to its end. Raises whatever ends it early."""
@@ -58,7 +60,9 @@ class Worker:
         hello.load_id = session.id
         self._accept(session, self._store.load_id(hello.model_digest))
         session.step = "the upload"
-        manifest = session.run.receive(MAX_MANIFEST_BYTES)
+        with session.client_within(self._role.settings.limits.idle_seconds):
+            manifest = session.run.receive(MAX_MANIFEST_BYTES)
+        session.check()
         if isinstance(manifest, Frame):
             if manifest.HasField("end"):
                 return  # the equal model is in memory everywhere
@@ -74,11 +78,14 @@ class Worker:
 
     def _predict(self, session: Session) -> None:
         stored = self._store.get(session.hello)
-        self._accept(session, stored.load_id)
-        tools = self._role.join(session)
-        stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, RunSteps(session))
-        session.check()
-        self._finish(session, rows, discard=stopped)
+        needed = self._engine.working_set_bytes(stored.model, session.hello.request)
+        with self._reservations.reserved(needed):
+            self._accept(session, stored.load_id)
+            tools = self._role.join(session)
+            steps = RunSteps(session, self._role.settings.limits.idle_seconds)
+            stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
+            session.check()
+            self._finish(session, rows, discard=stopped)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -91,7 +98,9 @@ class Worker:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
             with os.fdopen(os.memfd_create("share"), "wb") as file:
                 session.watch_peers()
-                session.run.receive_file(file, self._check_upload)
+                with session.client_within(self._role.settings.limits.idle_seconds):
+                    session.run.receive_file(file, self._check_upload)
+                session.check()
                 file.flush()
                 path = memory.UPLOADS / str(file.fileno())
                 try:

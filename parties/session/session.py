@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.link import Link
-from secure.parties.transport.wire_pb2 import Frame, Hello, Progress
+from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
 from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 
 FAILURE_SECONDS = 0.3
@@ -29,6 +30,7 @@ class Session:
         self.started = time.monotonic()
         self.on_failed: Callable[[], None] | None = None
         self._layers = 0
+        self._asked_dealer = False
         self._lock = threading.Lock()
         run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
 
@@ -51,6 +53,33 @@ class Session:
         """Before waiting for the client: hear of a peer's failure meanwhile, as nothing else reads its link."""
         for link in self.peers:
             link.look_ahead()
+
+    def ask_dealer(self, *, wanted: bool) -> None:
+        """Tell the dealer, where there is one, whether the client wants something computed. Only once."""
+        dealer = next((link for link in self.peers if link.peer == "dealer"), None)
+        if dealer is not None and not self._asked_dealer:
+            self._asked_dealer = True
+            dealer.post(Frame(join=Join(wanted=wanted)))
+
+    @contextmanager
+    def client_within(self, seconds: float) -> Iterator[None]:
+        """Inside the block the client is waited for. End the session when nothing comes from it for so long."""
+        over, began = threading.Event(), time.monotonic()
+
+        def watch() -> None:
+            left = seconds
+            while not over.wait(left):
+                left = max(began, self.run.heard_at) + seconds - time.monotonic()
+                if left <= 0:
+                    waited = f"{self.role} waited {seconds:.0f} s for {self.step} from {self.run.peer}"
+                    self.fail(SessionError(f"{waited}; a session that is left idle is ended, open another one"))
+                    return
+
+        threading.Thread(target=watch, name="idle", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def on_layer(self, layer: str) -> None:
         """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""
