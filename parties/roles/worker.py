@@ -47,7 +47,7 @@ class Worker:
         elif kind == Kind.KIND_PREDICT:
             self._predict(session)
         elif kind == Kind.KIND_UNLOAD:
-            self._store.drop(session.hello.model_digest)
+            self._store.leave(session.hello.model_digest, session.identity)
             self._accept(session)
         else:
             raise ProtocolError(f"{self._role.name}: a session must load, predict or unload")
@@ -65,16 +65,17 @@ class Worker:
         session.check()
         if isinstance(manifest, Frame):
             if manifest.HasField("end"):
+                self._store.join(hello.model_digest, session.identity)
                 return  # the equal model is in memory everywhere
             raise ProtocolError(f"{session.run.peer} sent {manifest.WhichOneof('control')} instead of a manifest")
         manifest_json = str(manifest, "utf-8")
         self._check_digests(session, manifest_json)
-        self._store.drop(hello.model_digest)
         tools = self._role.join(session)
         with self._share(session, manifest_json) as share:
             model, rows = self._engine.load(tools, manifest_json, share)
         self._finish(session, rows)
         self._store.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model))
+        self._store.join(hello.model_digest, session.identity)
 
     def _predict(self, session: Session) -> None:
         stored = self._store.get(session.hello)

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from secure.parties.transport.failures import failure_frame
+from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
 from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 
+_IDS_KEPT = 1 << 14
+"""Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
 FAILURE_SECONDS = 0.3
 """How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
@@ -20,8 +23,9 @@ FAILURE_SECONDS = 0.3
 class Session:
     """State that the threads of one session share. The first error wins; everything later is a consequence of it."""
 
-    def __init__(self, role: str, hello: Hello, run: Link) -> None:
+    def __init__(self, role: str, hello: Hello, run: Link, identity: Identity) -> None:
         self.role = role
+        self.identity = identity
         self.hello = hello
         self.run = run
         self.peers: list[Link] = []
@@ -130,12 +134,12 @@ class OfferedStream:
 
 
 class Registry:
-    """Session ids that were used, and the meeting place of streams and sessions."""
+    """Session ids that were used of late, and the meeting place of streams and sessions."""
 
     def __init__(self, role: str, max_sessions: int) -> None:
         self._role = role
         self._max_sessions = max_sessions
-        self._used: set[tuple[str, str]] = set()
+        self._used: dict[tuple[str, str], None] = {}
         self._running = 0
         self._offers: dict[tuple[str, str], OfferedStream] = {}
         self._changed = threading.Condition()
@@ -198,4 +202,6 @@ class Registry:
     def _use(self, session_id: str, stream: str) -> None:
         if (session_id, stream) in self._used:
             raise HandshakeError("session id", "an id that was not used before", session_id, f"{self._role}, {stream}")
-        self._used.add((session_id, stream))
+        self._used[session_id, stream] = None
+        if len(self._used) > _IDS_KEPT:
+            self._used.pop(next(iter(self._used)))

@@ -67,7 +67,8 @@ class Link:
         self._ahead: Future[AnyFrame] | None = None
         self._cancel = cancel
         self._outgoing = SendQueue(send_budget_bytes)
-        self._finished = False
+        self.finished = False
+        """Whether this side has said that it will send no more."""
         self._received_frames = 0
 
     # sending
@@ -85,7 +86,7 @@ class Link:
 
     def finish(self) -> None:
         """Nothing more will be sent: what is queued still goes out, then this direction ends."""
-        self._finished = True
+        self.finished = True
         self._outgoing.finish()
 
     def outgoing_frames(self) -> Iterator[AnyFrame]:
@@ -197,11 +198,6 @@ class Link:
         self.finish()
 
     # ending
-
-    @property
-    def finished(self) -> bool:
-        """Whether this side has said that it will send no more."""
-        return self._finished
 
     def cancel(self) -> None:
         """Drop the stream now, in both directions."""
