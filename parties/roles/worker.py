@@ -94,7 +94,13 @@ class Worker:
         if self._role.name == "dealer":
             yield None
         elif not session.hello.uploads_share:
-            yield self._engine.find_share(self._role.settings.models_dir, manifest_json, self._role.name)
+            folder = self._role.settings.models_dir
+            try:
+                yield self._engine.find_share(folder, manifest_json, self._role.name)
+            except CheckpointError as error:
+                # The client is told what it can act on, and no path of this host.
+                _LOG.warning("%s", error)
+                raise CheckpointError(str(error).replace(str(folder), f"{self._role.name}'s [models] dir")) from None
         else:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
             with os.fdopen(os.memfd_create("share"), "wb") as file:

@@ -208,6 +208,19 @@ def test_a_restarted_party_makes_all_load_again(
     predict(client, manifest)
 
 
+def test_an_error_shows_a_client_no_path_of_a_partys_host(
+    local_parties: LocalParties, shares: dict[str, Path], tmp_path: Path
+) -> None:
+    local_parties.stop_all()
+    local_parties.settings = replace(local_parties.settings, models_dir=tmp_path)
+    for name in PARTIES:
+        local_parties.start(name)
+    with Client(local_parties.settings) as client:
+        with pytest.raises(CheckpointError, match=r"p\d's \[models\] dir/p\d\.share has 3 bytes instead of 4") as found:
+            client.load_model(FakeManifest(share_bytes=4))
+        assert str(tmp_path) not in str(found.value)
+
+
 @pytest.mark.parametrize("rendezvous_seconds", [2.0])
 @pytest.mark.parametrize("role", PARTIES)
 def test_a_restarted_party_serves_from_its_disk_again_under_new_masks(
