@@ -12,34 +12,43 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from secure.models.contract.manifest import Manifest, ParameterSpec
-from secure.models.graph import arithmetic, layers, views
+from secure.models.graph import arithmetic, layers, views, windows
 from secure.models.graph.operation import MOST_ELEMENTS, Operation, Shape, check_size, require
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 OPERATIONS: Mapping[str, type[Operation]] = {
+    "adaptive_windows": windows.AdaptiveWindows,
     "add": arithmetic.Add,
     "add_number": arithmetic.AddNumber,
+    "at_least": arithmetic.AtLeast,
     "concatenate": views.Concatenate,
     "convolution": layers.Convolution,
+    "divide": arithmetic.Divide,
     "expand": views.Expand,
+    "flip": views.Flip,
     "function": arithmetic.Function,
     "gain": layers.Gain,
+    "larger": arithmetic.Larger,
     "layer_norm": layers.LayerNorm,
     "linear": layers.LinearLayer,
+    "log_softmax": arithmetic.LogSoftmax,
     "matmul": arithmetic.Matmul,
     "maximum": arithmetic.Maximum,
+    "mean": arithmetic.Mean,
     "multiply": arithmetic.Multiply,
     "multiply_number": arithmetic.MultiplyNumber,
     "offset": layers.Offset,
     "pad": views.Pad,
     "permute": views.PermuteAxes,
+    "rms_norm": layers.RootMeanSquareNorm,
     "reshape": views.Reshape,
     "slice": views.Slice,
     "softmax": arithmetic.Softmax,
     "subtract": arithmetic.Subtract,
     "sum": arithmetic.Sum,
-    "windows": views.Windows,
+    "unit_rows": arithmetic.UnitRows,
+    "windows": windows.Windows,
 }
 """All that a description can ask for."""
 
