@@ -156,7 +156,10 @@ class Launcher:
         self.settings = load_settings(self.config)
         for role, party in self.settings.parties.items():
             self.settings.device(role, self._device)  # refuses what no party of this protocol can compute on
-            check_free(role, party.listen)  # or whoever serves there would pass for the party that fails to start
+            # Whoever serves there would pass for the party that fails to start. A prefix may lead to another network
+            # namespace, whose addresses this process does not have: there the party alone can tell.
+            if role not in self._prefixes:
+                check_free(role, party.listen)
         for role in self.settings.parties:
             self._start(role, self.config)
         self._wait_until_healthy()

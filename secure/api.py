@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from secure.arguments import checked
+from secure.arrays import Array, as_tensor_or_none
 from secure.connection import Parties
 from secure.generation.defaults import GenerationConfig, read_generation_config
 from secure.generation.options import GenerationOptions, GenerationSettings
-from secure.generation.prompts import Kind, pieces, prompt_ids, shown, whole
+from secure.generation.prompts import Prompt, expanded, pieces, prompt_ids, shown, whole
 from secure.generation.run import Generation
 from secure.loaded_model import ResidentModel
 from secure.loading import Loaded, load_folder
+from secure.model_config import model_config, read_config_fields
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.families.decoder import Decoder
 from secure.models.families.encoder import Encoder
@@ -44,13 +47,23 @@ class PrivateModel(ResidentModel):
         *,
         tokenizer: PreTrainedTokenizerBase | None,
         generation_config: GenerationConfig | None = None,
+        config_fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """A model that is loaded already. generation_config: what the checkpoint says about generation."""
+        """A model that is loaded already.
+
+        generation_config: what the checkpoint says about generation. config_fields: its config.json.
+        """
         super().__init__(loaded, parties)
         self.id2label = dict(loaded.labels)
         self.tokenizer = tokenizer
         """None where the model's folder has none."""
         self._generation_config = generation_config
+        self._config_fields = config_fields or {}
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The checkpoint's config.json in transformers' class. Raises CheckpointError where the folder has none."""
+        return model_config(self._config_fields)
 
     @classmethod
     @checked
@@ -107,7 +120,13 @@ class PrivateModel(ResidentModel):
             stream_exponent=stream_exponent,
             progress=progress,
         )
-        return cls(loaded, parties, tokenizer=tokenizer, generation_config=generation_config)
+        return cls(
+            loaded,
+            parties,
+            tokenizer=tokenizer,
+            generation_config=generation_config,
+            config_fields=read_config_fields(folder),
+        )
 
     @classmethod
     @checked
@@ -125,17 +144,20 @@ class PrivateModel(ResidentModel):
 
     def __call__(
         self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Array | None = None,
+        attention_mask: Array | None = None,
+        token_type_ids: Array | None = None,
         *,
-        pixel_values: Tensor | None = None,
+        pixel_values: Array | None = None,
         progress: bool | None = None,
     ) -> Any:
         """The model's outputs for token ids or images, all in one session, in the class that transformers returns.
 
+        Inputs are tensors, numpy arrays or lists.
+
         Shapes: integer [B, T] -> logits float32 [B, labels] of a SequenceClassifierOutput, [B, T, labels] of a
-        TokenClassifierOutput, [B, T, V] of a MaskedLMOutput or a CausalLMOutputWithPast; without a head
+        TokenClassifierOutput, [B, T, V] of a MaskedLMOutput or a CausalLMOutputWithPast, start_logits and end_logits
+        [B, T] of a QuestionAnsweringModelOutput; without a head
         last_hidden_state float32 [B, T, D] and pooler_output float32 [B, D] or None of a BaseModelOutputWithPooling
         (DistilBERT, language models: a BaseModelOutput, without).
         The type is left open, as the checkpoint decides it. `id2label` names a classifier's labels. A language model
@@ -157,11 +179,9 @@ class PrivateModel(ResidentModel):
             "token_type_ids": token_type_ids,
             "pixel_values": pixel_values,
         }
-        for name, tensor in inputs.items():
-            if tensor is not None and not isinstance(tensor, Tensor):
-                raise InputError(f"{name} must be a torch tensor, not {type(tensor).__name__}")
+        tensors = {name: as_tensor_or_none(name, value) for name, value in inputs.items()}
         with self._bar(1, progress) as bar:
-            outputs, self._report = self._session(self._network.whole_output, inputs, bar)
+            outputs, self._report = self._session(self._network.whole_output, tensors, bar)
         return model_output(self._network, outputs)
 
     def encode(
@@ -204,13 +224,13 @@ class PrivateModel(ResidentModel):
 
     def generate(
         self,
-        input_ids: Kind,
-        attention_mask: Tensor | None = None,
+        input_ids: Prompt,
+        attention_mask: Array | None = None,
         *,
         streamer: BaseStreamer | None = None,
         progress: bool | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> Kind:
+    ) -> Any:
         """Prompts and the tokens that follow, as transformers' `generate` gives them; or a text and the text after it.
 
         One session makes all tokens. Keys and values of earlier tokens stay with the parties, masked, so that a new
@@ -222,11 +242,16 @@ class PrivateModel(ResidentModel):
                 without one every token counts.
             padding: "secret" (the default) shares the mask, so that the parties learn that there is padding and not
                 where; "public" tells them how much of it each row has, which is a little faster.
-            max_new_tokens: most tokens to add; the only option that must be given.
+            max_new_tokens: most tokens to add, 20 by default; max_length counts those of the prompt, too.
+                min_new_tokens: how many come before a row may end.
             do_sample: draw from the distribution, by torch's global generator; otherwise the likeliest token is taken.
-                temperature, top_k (50) and top_p shape it, at the client.
+                temperature, top_k (50), top_p and min_p shape it, at the client. num_return_sequences: of each prompt.
             repetition_penalty, no_repeat_ngram_size, suppress_tokens, begin_suppress_tokens: change the logits before
-                that, by transformers' own processors, at the client.
+                that, by transformers' own processors, at the client. logits_processor: a list of others.
+            stopping_criteria: a list of functions that end rows, as transformers' StoppingCriteria do.
+            return_dict_in_generate: return a GenerateDecoderOnlyOutput; with output_scores its scores are what each
+                token was chosen by, float32 [B, V].
+            generation_config: a transformers.GenerationConfig with any of these; those that are given by name count.
             eos_token_id: ends a row; None: nothing does. pad_token_id: what follows in it; None: the first eos.
             stop_strings: texts after which a row ends; a prompt that is text gets a text that ends before the first.
                 All of these that are not given are what the checkpoint's generation_config.json says, or config.json
@@ -240,44 +265,54 @@ class PrivateModel(ResidentModel):
         Shapes: int64 [B, T] -> [B, T + N], N at most max_new_tokens; text -> text.
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        settings, columns = self._columns(input_ids, attention_mask, options, streamer, progress)
-        return whole(input_ids, columns, self.tokenizer, settings.stop_strings)
+        generation, columns = self._columns(input_ids, attention_mask, options, streamer, progress)
+        sequences = whole(input_ids, generation.ids, columns, self.tokenizer, generation.settings)
+        if not generation.settings.return_dict:
+            return sequences
+        return GenerateDecoderOnlyOutput(sequences=sequences, scores=generation.scores)  # type: ignore[arg-type] # of any length
 
     def stream(
         self,
-        input_ids: Kind,
-        attention_mask: Tensor | None = None,
+        input_ids: Prompt,
+        attention_mask: Array | None = None,
         *,
         progress: bool | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> Iterator[Kind]:
+    ) -> Iterator[Any]:
         """What `generate` appends, each as soon as it is there: tokens int64 [B], or of a text the pieces after it.
 
         Arguments and errors as for `generate`. Closing the iterator ends the session.
         """
-        settings, columns = self._columns(input_ids, attention_mask, options, None, progress)
-        return pieces(input_ids, columns, self.tokenizer, settings.stop_strings)
+        generation, columns = self._columns(input_ids, attention_mask, options, None, progress)
+        return pieces(input_ids, columns, self.tokenizer, generation.settings)
 
     def _columns(
         self,
-        prompt: Tensor | str,
-        mask: Tensor | None,
+        prompt: Prompt,
+        mask: Array | None,
         options: GenerationOptions,
         streamer: BaseStreamer | None,
         progress: bool | None,
-    ) -> tuple[GenerationSettings, Iterator[Tensor]]:
-        """Settings, and int64 [B, 1] at each step. What is wrong is said here, before the first one is asked for."""
+    ) -> tuple[Generation, Iterator[Tensor]]:
+        """The generation, and int64 [B, 1] at each step. What is wrong is said here, before the first is asked for."""
         if not isinstance(self._network, Decoder):
             raise InputError(f"a model of type {self.manifest.architecture!r}: it does not generate")
-        vocabulary = self._network.sizes.vocabulary
-        settings = GenerationSettings(self.tokenizer, options, self._generation_config, vocabulary=vocabulary)
+        sizes, ids = self._network.sizes, prompt_ids(prompt, self.tokenizer)
+        settings = GenerationSettings(
+            self.tokenizer,
+            options,
+            self._generation_config,
+            vocabulary=sizes.vocabulary,
+            prompt=ids,
+            room=lambda: sizes.positions,
+        )
         settings.config.check_served(do_sample=settings.do_sample)
-        ids = prompt_ids(prompt, self.tokenizer)
+        ids, rows_mask = expanded(prompt, ids, as_tensor_or_none("attention_mask", mask), settings)
         # Stop strings of a text are looked for where it is decoded.
         reader = None if isinstance(prompt, str) else self.tokenizer
-        generation = Generation(self._network, self._tables, settings, ids, mask, reader)
+        generation = Generation(self._network, self._tables, settings, ids, rows_mask, reader)
         columns = self._generate(generation, progress if streamer is None else progress or False)
-        return settings, columns if streamer is None else shown(columns, ids, streamer)
+        return generation, columns if streamer is None else shown(columns, ids, streamer)
 
     def _generate(self, generation: Generation, progress: bool | None) -> Iterator[Tensor]:
         request = generation.request

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext, suppress
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
+from secure.client_model import ClientModel
 from secure.connection import Parties
 from secure.loading import Loaded
 from secure.models.contract.exchange import input_payloads, step_outputs
@@ -16,11 +15,11 @@ from secure.models.contract.request import Output, Request
 from secure.models.program import network
 from secure.parties.client.conversation import Costs
 from secure.progress import LayerBar, layer_bar
-from secure.protocols.core.errors import InputError, SessionError
+from secure.protocols.core.errors import InputError
 from secure.report.report import Report
 
 
-class ResidentModel:
+class ResidentModel(ClientModel):
     """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
     def __init__(self, loaded: Loaded, parties: Parties) -> None:
@@ -42,16 +41,6 @@ class ResidentModel:
     def unload(self) -> None:
         """Free the model's memory at all parties."""
         self._parties.client.unload_model(self.manifest.digest)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        # After an error the parties may be gone, which that error says better than a second one.
-        with suppress(SessionError) if error is not None else nullcontext():
-            self.unload()
 
     def _session(
         self,

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from secure.arrays import Array, as_tensor
 from secure.connection import Parties
 from secure.loaded_model import ResidentModel
 from secure.loading import Loaded, load_checkpoint, load_split
@@ -89,16 +90,17 @@ class PrivateModule(ResidentModel):
         check_empty(Path(out_dir))
         return write_split(capture(module, example_inputs, weights=weights), out_dir)
 
-    def __call__(self, *inputs: Tensor, progress: bool | None = None) -> Any:
+    def __call__(self, *inputs: Array, progress: bool | None = None) -> Any:
         """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.
 
-        inputs: as in the module's forward, by position, of the shapes of the example.
+        inputs: as in the module's forward, by position, of the shapes of the example: tensors, numpy arrays or lists.
 
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
         names = [given.name for given in self._module.graph.inputs]
         if len(inputs) != len(names):
             raise InputError(f"{len(inputs)} inputs; the module takes {len(names)}: {', '.join(names)}")
+        tensors = {name: as_tensor(name, value) for name, value in zip(names, inputs, strict=True)}
         with self._bar(1, progress) as bar:
-            outputs, self._report = self._session("hidden", dict(zip(names, inputs, strict=True)), bar)
+            outputs, self._report = self._session("hidden", tensors, bar)
         return self._module.arrange(outputs)

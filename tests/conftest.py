@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import torch
 from hypothesis import settings
@@ -10,6 +11,10 @@ from hypothesis import settings
 # Read by transformers and tokenizers when they are imported, which happens after this file.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# Counts of tokens under a key outlive a program, and must not be those of whoever runs the tests.
+_STATE = tempfile.TemporaryDirectory(prefix="secure-inference-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 # Read by Triton when a loop of `secure.protocols.core.kernels.card` is defined: without a card they are interpreted.
 if not torch.cuda.is_available():

@@ -140,7 +140,7 @@ def read_checkpoint(
     kind = architecture(raw_config.get("model_type"))
     config = kind.parse(raw_config, head=head)
     source = CheckpointReader(folder, kind, config)
-    config = kind.fitted(config, source.__contains__)
+    config = kind.fitted(config, source)
     config = kind.with_stream_exponent(config, stream_exponent or 0)
     floats = kind.from_checkpoint(config, source.take)
     source.check_copies(kind.copies(config))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,12 @@ from torch import Tensor
 
 from secure.protocols.core.errors import CheckpointError
 
+CONFIG_NAME = "config.json"
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
+_PARALLEL, _COMPILED = "module.", "_orig_mod."
+"""What DataParallel writes before every name, and torch.compile before those of the modules that it compiled."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,32 @@ class CheckpointFolder:
     def __init__(self, folder: Path, single: str = SINGLE_NAME, name_of: Callable[[str], str] = str) -> None:
         """single: the file where there is one alone. name_of: what a tensor is called here, by its key in the file.
 
+        Names lose what torch's wrappers of modules write before them, which is logged. A tensor may be in several
+        files, as long as its numbers are the same.
+
         Raises CheckpointError for a folder that has no such files, for broken ones, for an index that names what is not
-        in the folder, and for a tensor that is there twice.
+        in the folder, and for a tensor that is there twice with other numbers.
         """
         self.files = _weight_files(folder, single)
         self.stored: dict[str, StoredTensor] = {}
-        for path in self.files:
-            for found in _header(path):
-                name = name_of(found.key)
-                if name in self.stored:
-                    raise CheckpointError(f"{path}: tensor {found.key!r} is in the checkpoint twice")
-                self.stored[name] = found
+        headers = [found for path in self.files for found in _header(path)]
+        for found in headers:
+            name = name_of(_without_wrappers(found.key))
+            other = self.stored.setdefault(name, found)
+            if other is not found and not torch.equal(_read(other), _read(found)):
+                raise CheckpointError(
+                    f"{found.path}: tensor {found.key!r} is in the checkpoint twice, with other numbers as "
+                    f"{other.key!r} of {other.path.name}; take out the one that is not meant"
+                )
+        wrapped = [found.key for found in headers if _without_wrappers(found.key) != found.key]
+        if wrapped:
+            _log.warning(
+                "%s: the names of %d tensors have what DataParallel or torch.compile writes before them, such as %r; "
+                "it is left out",
+                folder,
+                len(wrapped),
+                wrapped[0],
+            )
 
     def __call__(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor, in that type or the one that it is stored in, copied once.
@@ -58,14 +79,7 @@ class CheckpointFolder:
         """
         if name not in self.stored:
             raise CheckpointError(f"the checkpoint has no tensor {name!r}, which its configuration asks for")
-        found = self.stored[name]
-        try:
-            # Opened anew each time: while it is open, the whole file counts as this process's memory.
-            with safe_open(found.path, framework="pt") as file:
-                tensor: Tensor = file.get_tensor(found.key)
-                return tensor.to(dtype or tensor.dtype, copy=True)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{found.path} cannot be read any more: {error}") from None
+        return _read(self.stored[name], dtype)
 
     def due(self, name: str, shape: tuple[int, ...]) -> StoredTensor:
         """A tensor that config.json asks for. Raises CheckpointError when it is missing or has another shape."""
@@ -78,7 +92,8 @@ class CheckpointFolder:
 
     def same(self, copy: str, original: str) -> bool:
         """Whether two tensors hold the same numbers."""
-        return torch.equal(self(copy), self(original))
+        # Two copies may be stored in two types; this one holds every number of all others.
+        return torch.equal(self(copy, torch.float64), self(original, torch.float64))
 
     def file_of(self, name: str) -> Path:
         """The file that holds a tensor."""
@@ -93,6 +108,25 @@ def check_no_others(names: Iterable[str], consequence: str = "") -> None:
         raise CheckpointError(
             f"the checkpoint has {len(left)} tensors that its architecture does not use, for example {left[0]!r}{more}"
         )
+
+
+def _read(stored: StoredTensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor in that type or its own, copied once. Raises CheckpointError when its file fails."""
+    try:
+        # Opened anew each time: while it is open, the whole file counts as this process's memory.
+        with safe_open(stored.path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(stored.key)
+            return tensor.to(dtype or tensor.dtype, copy=True)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{stored.path} cannot be read any more: {error}") from None
+
+
+def _without_wrappers(key: str) -> str:
+    """The key as the module that was wrapped calls it, however often that was."""
+    key = key.replace(_COMPILED, "")
+    while key.startswith(_PARALLEL):
+        key = key.removeprefix(_PARALLEL)
+    return key
 
 
 def _header(path: Path) -> list[StoredTensor]:
@@ -121,12 +155,22 @@ def _weight_files(folder: Path, single: str) -> list[Path]:
             if Path(name).name != name or not (folder / name).is_file():
                 raise CheckpointError(f"{index} names {name}, which is not in the folder")
         return [folder / name for name in names]
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+    pickled = sorted(path.name for kind in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{kind}"))
+    if pickled:
         raise CheckpointError(
-            f"{folder} has pickled weights, which can run code when they are read; save the model again with "
-            "safe_serialization=True"
+            f"{folder} has pickled weights ({pickled[0]}), which can run code when they are read, and no {single}; "
+            f"where you trust their source, convert them: {_conversion(folder)}"
         )
     raise CheckpointError(f"{folder} has no {single}")
+
+
+def _conversion(folder: Path) -> str:
+    """The command that writes safetensors beside what transformers pickled."""
+    named = read_json(folder / CONFIG_NAME).get("architectures") if (folder / CONFIG_NAME).is_file() else None
+    kind = named[0] if isinstance(named, list) and named and str(named[0]).isidentifier() else "AutoModel"
+    where = repr(str(folder))
+    program = f"import transformers; transformers.{kind}.from_pretrained({where}).save_pretrained({where})"
+    return f"python -c {shlex.quote(program)}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

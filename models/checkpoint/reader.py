@@ -34,6 +34,10 @@ class CheckpointReader:
     def __contains__(self, name: str) -> bool:
         return name in self._folder.stored
 
+    def same(self, copy: str, original: str) -> bool:
+        """Whether two tensors hold the same numbers. Raises CheckpointError when one of them is missing."""
+        return self._folder.same(copy, original)
+
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
         """The tensor in that type, to be read when it is wanted: see `DeferredTensor`.
 

@@ -28,6 +28,16 @@ class Config(Protocol):
         """Plain values, for a manifest."""
 
 
+class Stored(Protocol):
+    """The tensors of a checkpoint, by the architecture's names."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is one of that name."""
+
+    def same(self, copy: str, original: str) -> bool:
+        """Whether two of them hold the same numbers."""
+
+
 class Architecture(ABC):
     """One row of the registry."""
 
@@ -43,8 +53,8 @@ class Architecture(ABC):
         Raises CheckpointError naming the first field that is missing or unsupported.
         """
 
-    def fitted(self, config: Any, names: Callable[[str], bool]) -> Any:
-        """The Config for a checkpoint whose tensors `names` knows: some parts of a body are optional there."""
+    def fitted(self, config: Any, stored: Stored) -> Any:
+        """The Config for a checkpoint of these tensors: some parts of a model are optional there."""
         return config
 
     @abstractmethod

@@ -51,8 +51,9 @@ def read_labels(folder: Path, count: int) -> dict[int, str]:
 
 def _checked(stored: object, what: str) -> dict[int, str]:
     """Labels by number, from 0 on without a gap."""
-    if isinstance(stored, dict) and stored and all(isinstance(label, str) for label in stored.values()):
-        labels = {str(number): label for number, label in stored.items()}
+    # Whole numbers are labels of data sets that give their classes no names.
+    if isinstance(stored, dict) and stored and all(type(label) in (str, int) for label in stored.values()):
+        labels = {str(number): str(label) for number, label in stored.items()}
         if set(labels) == {str(i) for i in range(len(labels))}:
             return {i: labels[str(i)] for i in range(len(labels))}
-    raise CheckpointError(f"{what} must give every number from 0 on a label that is a string")
+    raise CheckpointError(f"{what} must give every number from 0 on a label: a string or a whole number")

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from secure.models.contract.config_fields import check_values, positive
+from secure.models.families.defaults import with_defaults
 from secure.models.layers.folding import MOST_WIDTH
 from secure.protocols.core.errors import CheckpointError
 
-Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "masked_lm"]
+Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "span", "masked_lm"]
 """What follows the encoder. A sequence is classified by its first token, after a dense layer and the function named."""
 
 _SIZES = (
@@ -74,6 +75,7 @@ class BertConfig:
     @classmethod
     def from_hugging_face(cls, config: Mapping[str, Any], fields: BertFields = BERT_FIELDS) -> BertConfig:
         """The encoder, without a head. Raises CheckpointError naming the first field that is missing or unsupported."""
+        config = with_defaults(config)
         check_values(config, fields.required, fields.only)
         values = dict(fields.fixed)
         for name in (*_SIZES, "layer_norm_eps"):

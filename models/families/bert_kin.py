@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
-from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.architecture import Architecture, Stored, Take
 from secure.models.contract.labels import parse_labels
 from secure.models.contract.manifest import Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
@@ -53,8 +53,8 @@ class BertKin(Architecture):
         labels = len(parse_labels(raw)) if kind in _CLASSIFIERS else 0
         return replace(parsed, pooler=self.pools and kind == "none", head=kind, labels=labels)
 
-    def fitted(self, config: BertConfig, names: Callable[[str], bool]) -> BertConfig:
-        return config if names("pooler.dense.weight") else replace(config, pooler=False)
+    def fitted(self, config: BertConfig, stored: Stored) -> BertConfig:
+        return config if "pooler.dense.weight" in stored else replace(config, pooler=False)
 
     def parameters(self, config: BertConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
         return bert.parameters(config, fraction_bits, public=public)
@@ -98,6 +98,7 @@ BERT = BertKin(
         "Model": HeadNames("none"),
         "ForSequenceClassification": HeadNames("sequence_tanh", dense="pooler.dense", output="classifier"),
         "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForQuestionAnswering": HeadNames("span", output="qa_outputs"),
         "ForMaskedLM": HeadNames(
             "masked_lm",
             dense="cls.predictions.transform.dense",
@@ -126,6 +127,7 @@ ROBERTA = BertKin(
         "Model": HeadNames("none"),
         "ForSequenceClassification": HeadNames("sequence_tanh", dense="classifier.dense", output="classifier.out_proj"),
         "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForQuestionAnswering": HeadNames("span", output="qa_outputs"),
         "ForMaskedLM": HeadNames(
             "masked_lm",
             dense="lm_head.dense",
@@ -145,6 +147,7 @@ DISTILBERT = BertKin(
         "Model": HeadNames("none"),
         "ForSequenceClassification": HeadNames("sequence_relu", dense="pre_classifier", output="classifier"),
         "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForQuestionAnswering": HeadNames("span", output="qa_outputs"),
         "ForMaskedLM": HeadNames(
             "masked_lm",
             dense="vocab_transform",

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.architecture import Architecture, Stored, Take
 from secure.models.contract.config_fields import check_values, positive
 from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.contract.rehearsal import NormInput
 from secure.models.families.decoder import Cache, Decoder, DecoderSizes
+from secure.models.families.defaults import with_defaults
+from secure.models.families.heads import has_own_head
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
 from secure.models.layers.activations import ACTIVATIONS, check_activation
 from secure.models.layers.folding import centred, reading, writing
@@ -125,6 +127,7 @@ class Gpt2Architecture(Architecture):
     prefixes = ("transformer.",)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> Gpt2Config:
+        raw = with_defaults(raw)
         check_values(raw, {}, _ONLY)
         named = raw.get("architectures") or ["GPT2LMHeadModel"]
         if named not in (["GPT2LMHeadModel"], ["GPT2Model"]) and head:
@@ -139,7 +142,7 @@ class Gpt2Architecture(Architecture):
         return Gpt2Config(
             **values,
             inner=inner,
-            activation=check_activation("activation_function", raw.get("activation_function", "gelu_new")),
+            activation=check_activation("activation_function", raw["activation_function"]),
             epsilon=positive(raw, "layer_norm_epsilon", whole=False),
             scaled=raw.get("scale_attn_weights", True) is True,
             scaled_by_layer=raw.get("scale_attn_by_inverse_layer_idx", False) is True,
@@ -216,6 +219,9 @@ class Gpt2Architecture(Architecture):
     def with_stream_exponent(self, config: Gpt2Config, exponent: int) -> Gpt2Config:
         check_exponent(exponent)
         return replace(config, stream_exponent=exponent)
+
+    def fitted(self, config: Gpt2Config, stored: Stored) -> Gpt2Config:
+        return replace(config, tied=config.tied and not (config.head and has_own_head(stored, "wte.weight")))
 
     def copies(self, config: Gpt2Config) -> Mapping[str, str]:
         return {"lm_head.weight": "wte.weight"} if config.head and config.tied else {}

@@ -1,16 +1,17 @@
-"""What follows an encoder: classifiers of sequences and of tokens, and the prediction of masked words.
+"""What follows an encoder: classifiers of sequences and of tokens, spans that answer questions, masked words.
 
 B batch, T tokens, D width, V words, L labels. BERT's pooler and RoBERTa's dense layer are the same computation.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from secure.models.contract.architecture import Take
+from secure.models.contract.architecture import Stored, Take
 from secure.models.contract.manifest import Kind
 from secure.models.families.bert_config import BertConfig, Head
 from secure.models.layers.prepared import PreparedLayers
@@ -21,6 +22,9 @@ from secure.protocols.functions.policy_functions import gelu
 from secure.protocols.functions.relu import relu
 from secure.protocols.functions.tanh import tanh
 
+_log = logging.getLogger(__name__)
+SPAN = ("start_logits", "end_logits")
+"""What a head that answers questions says of every token: whether the answer begins or ends there."""
 WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -45,6 +49,17 @@ class HeadNames:
         return tuple(name for name in (self.dense, self.norm, self.output, self.decoder_bias, *self.copies) if name)
 
 
+def has_own_head(stored: Stored, words: str) -> bool:
+    """Whether a language model whose configuration ties its head to its words has another one, which then counts.
+
+    So it does in transformers 5. words: the name of the word table. The log says so.
+    """
+    own = "lm_head.weight" in stored and not stored.same("lm_head.weight", words)
+    if own:
+        _log.warning("config.json ties lm_head.weight to %s, and another one is stored; the stored one is used", words)
+    return own
+
+
 def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:
     """Kind and shape of every tensor of the head."""
     if config.head == "none":
@@ -54,7 +69,7 @@ def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:
         "head.output.weight": ("factor", (width, outputs(config))),
         "head.output.bias": ("offset", (outputs(config),)),
     }
-    if config.head != "token":
+    if config.head not in ("token", "span"):
         found |= {"head.dense.weight": ("factor", (width, width)), "head.dense.bias": ("offset", (width,))}
     if config.head == "masked_lm":
         found |= {"head.norm.gain": ("gain", (width,)), "head.norm.offset": ("offset", (width,))}
@@ -82,7 +97,7 @@ def from_checkpoint(config: BertConfig, names: HeadNames, take: Take, words: Ten
 
 def outputs(config: BertConfig) -> int:
     """Logits of a sequence or of a token."""
-    return config.vocab_size if config.head == "masked_lm" else config.labels
+    return {"masked_lm": config.vocab_size, "span": len(SPAN)}.get(config.head, config.labels)
 
 
 def logits_shape(config: BertConfig, batch: int, tokens: int) -> tuple[int, ...]:
@@ -98,7 +113,7 @@ def logits(layers: PreparedLayers, head: Head, x: Secret) -> Secret:
             inner = tanh(layers.dense("head.dense", x[:, 0]))
         case "sequence_relu":
             inner = relu(layers.dense("head.dense", x[:, 0]))
-        case "token":
+        case "token" | "span":
             inner = x
         case "masked_lm":
             # GeLU's extra fraction bit, for which the three factors of a norm have no room, is dropped.

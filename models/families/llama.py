@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.architecture import Architecture, Stored, Take
 from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.contract.rehearsal import NormInput
 from secure.models.families.decoder import Cache, Decoder, DecoderSizes
+from secure.models.families.heads import has_own_head
 from secure.models.families.llama_config import (
     WRITERS,
     JoinedProduct,
@@ -191,12 +192,16 @@ class LlamaArchitecture(Architecture):
         check_exponent(exponent)
         return replace(config, stream_exponent=exponent)
 
+    def fitted(self, config: LlamaConfig, stored: Stored) -> LlamaConfig:
+        return replace(config, tied=config.tied and not (config.head and has_own_head(stored, "embed_tokens.weight")))
+
     def copies(self, config: LlamaConfig) -> Mapping[str, str]:
         return {"lm_head.weight": "embed_tokens.weight"} if config.head and config.tied else {}
 
     def ignored(self, config: LlamaConfig) -> tuple[str, ...]:
-        # Frequencies, which older checkpoints store; they are named within every layer.
-        frequencies = tuple(f"layers.{i}.self_attn.rotary_emb.inv_freq" for i in range(config.layers))
+        # Frequencies, which older checkpoints store, once or within every layer.
+        places = ("", *(f"layers.{i}.self_attn." for i in range(config.layers)))
+        frequencies = tuple(f"{place}rotary_emb.inv_freq" for place in places)
         return frequencies if config.head else (*frequencies, "lm_head.", "score.", "qa_outputs.")
 
     def network(self, manifest: Manifest) -> Llama:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from secure.models.contract.config_fields import check_values, flag, positive
+from secure.models.families.defaults import with_defaults
 from secure.models.layers.activations import check_activation
 from secure.models.layers.rope import parse_rope
 from secure.protocols.core.errors import CheckpointError
@@ -128,6 +129,7 @@ class LlamaFields:
 
     def parse(self, raw: Mapping[str, Any], *, head: bool) -> LlamaConfig:
         """Raises CheckpointError naming the first field that is missing or unsupported."""
+        raw = with_defaults(raw)
         check_values({name: value for name, value in raw.items() if value is not None}, {}, _NOWHERE | self.only)
         named, whole, body = raw.get("architectures"), f"{self.stem}ForCausalLM", f"{self.stem}Model"
         if named not in (None, [], [whole], [body]) and head:
@@ -143,7 +145,7 @@ class LlamaFields:
             groups=self._groups(raw, values["heads"]),
             head_width=head_width,
             positions=rope.positions,
-            activation=check_activation("hidden_act", raw.get("hidden_act", "silu")),
+            activation=check_activation("hidden_act", raw["hidden_act"]),
             epsilon=positive(raw, "rms_norm_eps", whole=False),
             qkv_bias=_biased(raw, self.qkv_bias),
             output_bias=_biased(raw, self.output_bias),
@@ -173,16 +175,13 @@ def no_window(raw: Mapping[str, Any], layers: int) -> Windows:
 
 def one_window(raw: Mapping[str, Any], layers: int) -> Windows:
     """Mistral's: of all layers."""
-    if "sliding_window" not in raw:
-        raise CheckpointError("config.json: sliding_window is missing; write null where there is none")
-    window = raw["sliding_window"]
-    return (None if window is None else positive(raw, "sliding_window", whole=True),) * layers
+    return (None if raw["sliding_window"] is None else positive(raw, "sliding_window", whole=True),) * layers
 
 
 def chosen_windows(raw: Mapping[str, Any], layers: int) -> Windows:
     """Qwen2's: one width, of the layers that layer_types names or, without it, of those from max_window_layers on."""
     window = None
-    if flag(raw, "use_sliding_window", default=False) and raw.get("sliding_window", 0) is not None:
+    if flag(raw, "use_sliding_window", default=False) and raw["sliding_window"] is not None:
         window = positive(raw, "sliding_window", whole=True)
     kinds = raw.get("layer_types")
     if kinds is None:

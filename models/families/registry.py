@@ -39,7 +39,6 @@ def _llama(fields: LlamaFields) -> ModelFamily:
     return ModelFamily(LlamaArchitecture(fields), llama.llama_family(fields.stem, blocks))
 
 
-_NO_WINDOW: dict[str, Any] = {"sliding_window": None, "use_sliding_window": False, "layer_types": None}
 _NO_BIAS: dict[str, Any] = {"attention_bias": False, "mlp_bias": False}
 
 FAMILIES: Mapping[str, ModelFamily] = {
@@ -51,7 +50,7 @@ FAMILIES: Mapping[str, ModelFamily] = {
         LlamaFields(
             "Llama",
             no_window,
-            only=_NO_WINDOW,
+            only={},  # fields of windows mean nothing to it
             qkv_bias="attention_bias",
             output_bias="attention_bias",
             feedforward_bias="mlp_bias",

@@ -6,18 +6,19 @@ N patches of P numbers, D width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from secure.models.contract.architecture import Architecture, Take
+from secure.models.contract.architecture import Architecture, Stored, Take
 from secure.models.contract.config_fields import check_values, flag, positive
 from secure.models.contract.labels import parse_labels
 from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
+from secure.models.families.defaults import with_defaults
 from secure.models.families.vit import Vit, VitConfig
 from secure.models.inputs.pixel_inputs import example_image
 from secure.models.layers.activations import check_activation
@@ -41,6 +42,7 @@ class VitArchitecture(Architecture):
     prefixes = ("vit.",)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> VitConfig:
+        raw = with_defaults(raw)
         check_values(raw, {}, _ONLY)
         named = raw.get("architectures") or _BODY
         if named not in (_CLASSIFIER, _BODY) and head:
@@ -67,15 +69,15 @@ class VitArchitecture(Architecture):
             image_width=image_width,
             patch_height=patch_height,
             patch_width=patch_width,
-            activation=check_activation("hidden_act", raw.get("hidden_act", "gelu")),
+            activation=check_activation("hidden_act", raw["hidden_act"]),
             epsilon=positive(raw, "layer_norm_eps", whole=False),
             query_biases=flag(raw, "qkv_bias", default=True),
             pooler=0 if classifies else _pooler_width(raw, width),
             labels=len(parse_labels(raw)) if classifies else 0,
         )
 
-    def fitted(self, config: VitConfig, names: Callable[[str], bool]) -> VitConfig:
-        return config if names("pooler.dense.weight") else replace(config, pooler=0)
+    def fitted(self, config: VitConfig, stored: Stored) -> VitConfig:
+        return config if "pooler.dense.weight" in stored else replace(config, pooler=0)
 
     def parameters(self, config: VitConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
         width, inner, images = config.width, config.inner, config.images

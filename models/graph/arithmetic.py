@@ -139,6 +139,15 @@ class Sum(Operation):
 
 
 @dataclass(frozen=True)
+class Mean(Sum):
+    """Mean along some axes, which are kept with length one. The sum on the way may leave the range of numbers."""
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        count = math.prod(values[0].shape[dim] for dim in self.dims)
+        return super().run(protocol, values, parameters) * (1 / count)
+
+
+@dataclass(frozen=True)
 class Maximum(Operation):
     """The largest element along the last axis, which is kept with length one."""
 

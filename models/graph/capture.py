@@ -7,11 +7,18 @@ number out of range is named with its line before anybody shares anything.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from secure.models.checkpoint.conversion import Checkpoint
 from secure.models.contract.manifest import GRAPH, TABLE_VALUE_BITS, Kind, Manifest, WeightVisibility
@@ -19,7 +26,7 @@ from secure.models.graph.builder import GraphBuilder, specs_of
 from secure.models.graph.description import Structure
 from secure.models.graph.operators import KEPT
 from secure.models.graph.rehearsal import rehearse
-from secure.models.graph.tracer import Tracer
+from secure.models.graph.tracer import TORCH, Tracer, not_served
 from secure.protocols.core.errors import BoundError, CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy, encode
 
@@ -46,12 +53,12 @@ def capture(
         raise CheckpointError(f"weights is 'private' or 'public', not {weights!r}")
     examples = _checked_examples(example_inputs)
     _check_types(module)
-    expected, structure, keys = _outputs(module, examples)
-    program = _export(module, examples)
+    expected = _expected(module, examples)
+    program = _export(module, examples, expected.problems)
     tracer = Tracer(program, GraphBuilder(private=weights == "private"))
-    outputs = tracer.trace()
-    graph, lines, parameters = tracer.builder.finish(outputs, structure, keys)
-    rehearse(graph, lines, parameters, policy, tracer.inputs(examples), expected)
+    outputs = tracer.trace(expected.problems)
+    graph, lines, parameters = tracer.builder.finish(outputs, expected.structure, expected.keys)
+    rehearse(graph, lines, parameters, policy, tracer.inputs(examples), expected.tensors)
     try:
         encoded = {name: _encode(name, *stored, policy) for name, stored in parameters.items()}
     except BoundError as error:
@@ -92,8 +99,17 @@ def _check_types(module: torch.nn.Module) -> None:
             raise CheckpointError(f"{name} has type {tensor.dtype}; float32 and float64 are served: module.float()")
 
 
-def _outputs(module: torch.nn.Module, examples: Sequence[Tensor]) -> tuple[list[Tensor], Structure, list[str]]:
-    """What the module itself returns for the example, and how it is arranged."""
+@dataclass(frozen=True)
+class _Expected:
+    """What the module itself returns for the example, how that is arranged, and why it is not served, if so."""
+
+    tensors: Sequence[Tensor]
+    structure: Structure
+    keys: Sequence[str]
+    problems: Sequence[str]
+
+
+def _expected(module: torch.nn.Module, examples: Sequence[Tensor]) -> _Expected:
     state = torch.random.get_rng_state()
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with torch.no_grad():
@@ -108,21 +124,22 @@ def _outputs(module: torch.nn.Module, examples: Sequence[Tensor]) -> tuple[list[
         structure, tensors = "tuple" if type(found) is tuple else "list", list(found)
     elif type(found) is dict and all(isinstance(key, str) for key in found):
         structure, keys, tensors = "dict", list(found), list(found.values())
+    problems = []
     if not tensors or not all(isinstance(t, Tensor) and t.is_floating_point() for t in tensors):
-        raise CheckpointError(
+        problems.append(
             f"the module returns a {type(found).__name__}; served are a tensor of real numbers, and a tuple, list or "
             "dict of them that is not nested"
         )
-    wrong = [i for i, t in enumerate(tensors) if not bool(torch.isfinite(t).all())]
-    if wrong:
-        raise CheckpointError(f"output {wrong[0]} of the module has NaN or infinite entries for the example itself")
-    return tensors, structure, keys
+    elif wrong := [i for i, t in enumerate(tensors) if not bool(torch.isfinite(t).all())]:
+        problems.append(f"output {wrong[0]} of the module has NaN or infinite entries for the example itself")
+    return _Expected(tensors, structure, keys, problems)
 
 
-def _export(module: torch.nn.Module, examples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """The module in ATen operators, without what torch.export warns about its own parts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def _export(
+    module: torch.nn.Module, examples: tuple[Tensor, ...], problems: Sequence[str]
+) -> torch.export.ExportedProgram:
+    """The module in ATen operators. problems: what is wrong with it anyway."""
+    with _without_words_of_torch():
         try:
             program = torch.export.export(module, examples)
             table = torch.export.default_decompositions()
@@ -130,9 +147,35 @@ def _export(module: torch.nn.Module, examples: tuple[Tensor, ...]) -> torch.expo
                 table.pop(kept, None)
             decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
             return decomposed
+        except GuardOnDataDependentSymNode as error:
+            found = (
+                f"{_line_of(error)}: control flow, a shape or a Python number depends on what the tensors hold, which "
+                "no party knows; compute on tensors alone, such as mask * x + (1 - mask) * y in place of a branch"
+            )
         except Exception as error:  # torch.export and the user's own forward may raise anything
             first = next(iter(str(error).strip().splitlines()), "")
-            raise CheckpointError(
-                f"torch.export cannot capture the module ({type(error).__name__}: {first[:300]}). Control flow must "
-                "not depend on values, and shapes must be fixed"
-            ) from error
+            found = f"torch.export cannot capture the module ({type(error).__name__}: {first[:300]})"
+    raise not_served([*problems, found])
+
+
+@contextlib.contextmanager
+def _without_words_of_torch() -> Iterator[None]:
+    """Neither what torch.export warns about its own parts, nor pages about what it cannot capture: we say that."""
+    logger = logging.getLogger(GuardOnDataDependentSymNode.__module__)
+    before = logger.disabled
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logger.disabled = True
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+def _line_of(error: Exception) -> str:
+    """The innermost line of user code that an error went through."""
+    library = Path(contextlib.__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(TORCH) and Path(frame.filename).parent != library:
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    raise AssertionError("every error here went through this file")

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from secure.models.contract.manifest import Manifest, ParameterSpec
-from secure.models.graph import arithmetic, layers, views
+from secure.models.graph import arithmetic, layers, views, windows
 from secure.models.graph.operation import MOST_ELEMENTS, Operation, Shape, check_size, require
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 OPERATIONS: Mapping[str, type[Operation]] = {
+    "adaptive_windows": windows.AdaptiveWindows,
     "add": arithmetic.Add,
     "add_number": arithmetic.AddNumber,
     "at_least": arithmetic.AtLeast,
     "concatenate": views.Concatenate,
     "convolution": layers.Convolution,
     "expand": views.Expand,
+    "flip": views.Flip,
     "function": arithmetic.Function,
     "gain": layers.Gain,
     "larger": arithmetic.Larger,
@@ -31,6 +33,7 @@ OPERATIONS: Mapping[str, type[Operation]] = {
     "linear": layers.LinearLayer,
     "matmul": arithmetic.Matmul,
     "maximum": arithmetic.Maximum,
+    "mean": arithmetic.Mean,
     "multiply": arithmetic.Multiply,
     "multiply_number": arithmetic.MultiplyNumber,
     "offset": layers.Offset,
@@ -41,7 +44,7 @@ OPERATIONS: Mapping[str, type[Operation]] = {
     "softmax": arithmetic.Softmax,
     "subtract": arithmetic.Subtract,
     "sum": arithmetic.Sum,
-    "windows": views.Windows,
+    "windows": windows.Windows,
 }
 """All that a description can ask for."""
 

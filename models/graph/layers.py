@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
-from secure.models.graph.views import Window
+from secure.models.graph.windows import Window
 from secure.protocols.core.primitives import append, concatenate, linear, truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.policy_functions import full_range_layer_norm

@@ -7,7 +7,7 @@ module's inputs, and a plain tensor where it follows from weights and constants 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -125,11 +125,31 @@ def elu(b: GraphBuilder, x: Value, alpha: float = 1, scale: float = 1, input_sca
 
 
 def leaky_relu(b: GraphBuilder, x: Value, negative_slope: float = 0.01) -> Value:
-    return add(b, number_times(b, _relu(b, x), 1 - negative_slope), number_times(b, x, negative_slope))
+    positive = _relu(b, x)
+    return add(b, number_times(b, subtract(b, x, positive), negative_slope), positive)
+
+
+def parametric_relu(b: GraphBuilder, x: Value, slope: Value | Tensor) -> Value:
+    """Slopes are one for all, or one for each channel, which is the second axis."""
+    if isinstance(slope, Value):
+        raise UnsupportedOperator("PReLU with a slope that depends on the input")
+    channels = [-1] + [1] * (len(x.shape) - 2) if slope.numel() > 1 else [1]
+    positive = _relu(b, x)
+    return add(b, multiply(b, subtract(b, x, positive), slope.reshape(channels)), positive)
+
+
+def hard_sigmoid(b: GraphBuilder, x: Value) -> Value:
+    return number_times(b, clamp(b, add(b, x, 3.0), 0.0, 6.0), 1 / 6)
+
+
+def hard_swish(b: GraphBuilder, x: Value) -> Value:
+    """x times a number from zero to one: x times six of them would leave the range."""
+    return multiply(b, x, hard_sigmoid(b, x))
 
 
 def absolute(b: GraphBuilder, x: Value) -> Value:
-    return subtract(b, number_times(b, _relu(b, x), 2), x)
+    positive = _relu(b, x)
+    return subtract(b, positive, subtract(b, x, positive))
 
 
 def maximum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
@@ -172,6 +192,13 @@ def reshape(b: GraphBuilder, x: Value, shape: list[int]) -> Value:
     """At most one length is -1."""
     to = tuple(torch.empty(x.shape, device="meta").reshape(shape).shape)
     return x if to == x.shape else b.add(Reshape(to), x)
+
+
+def pair(x: int | Sequence[int]) -> tuple[int, int]:
+    """One number for height and one for width; a sequence has width alone."""
+    if isinstance(x, int):
+        return x, x
+    return (int(x[0]), int(x[-1])) if len(x) == 2 else (int(x[0]),) * 2
 
 
 def is_mask(x: Tensor) -> bool:

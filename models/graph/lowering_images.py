@@ -1,28 +1,18 @@
-"""ATen operators as operations of a graph: convolutions, pooling, and norms with running or other statistics."""
+"""ATen operators as operations of a graph: convolutions, and norms with running or other statistics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from secure.models.graph.arithmetic import Maximum, Sum
 from secure.models.graph.builder import GraphBuilder, TracedNode, Value
 from secure.models.graph.layers import Convolution, LayerNorm, LinearLayer
-from secure.models.graph.lowering import add, multiply, number_times, reshape
-from secure.models.graph.lowering_views import mean
-from secure.models.graph.views import Reshape, Window, Windows
+from secure.models.graph.lowering import add, multiply, pair, reshape
+from secure.models.graph.views import Reshape
 from secure.protocols.core.errors import UnsupportedOperator
-
-
-def _pair(x: int | Sequence[int]) -> tuple[int, int]:
-    """One number for height and one for width; a sequence has width alone."""
-    if isinstance(x, int):
-        return x, x
-    return (int(x[0]), int(x[-1])) if len(x) == 2 else (int(x[0]),) * 2
 
 
 def convolution(
@@ -54,8 +44,8 @@ def convolution(
         b.parameter(_matrix(weight, groups), "factor", "weight", original=original, form=f"kernels, {groups}"),
         b.parameter(zeros, "offset", "bias"),
     ]
-    size = _pair(weight.shape[2:])
-    operation = Convolution(size, _pair(stride), _pair(padding), _pair(dilation), private=b.private)
+    size = pair(weight.shape[2:])
+    operation = Convolution(size, pair(stride), pair(padding), pair(dilation), private=b.private)
     result = b.add(operation, x, parameters=names)
     return reshape(b, result, [*result.shape[:2], result.shape[3]]) if flat else result
 
@@ -149,81 +139,3 @@ def group_norm(
     shape = [channels] + [1] * (len(x.shape) - 2)
     normal = normal if weight is None else multiply(b, normal, weight.reshape(shape))
     return normal if bias is None else add(b, normal, bias.reshape(shape)), None, None
-
-
-def _windows(
-    b: GraphBuilder, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, *, ceil_mode: bool, edge: bool
-) -> Value:
-    """Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements]."""
-    size = _pair(kernel)
-    window = Window(size, _pair(stride) if stride else size, _pair(padding), _pair(dilation))
-    if ceil_mode and any(
-        (n + 2 * p - d * (k - 1) - 1) % s
-        for n, k, s, p, d in zip(x.shape[2:], size, window.stride, window.padding, window.dilation, strict=True)
-    ):
-        raise UnsupportedOperator("pooling with ceil_mode and windows that leave the image")
-    return b.add(Windows(size, window.stride, window.padding, window.dilation, edge), x)
-
-
-def max_pool(
-    b: GraphBuilder,
-    x: Value,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> Value:
-    image = _image(b, x)
-    if _pair(padding) != (0, 0) and _pair(dilation) != (1, 1):
-        raise UnsupportedOperator("max pooling with padding and dilation together")
-    windows = _windows(b, image, kernel, stride, padding, dilation, ceil_mode=ceil_mode, edge=True)
-    return _pooled(b, x, b.add(Maximum(), windows))
-
-
-def max_pool_with_indices(b: GraphBuilder, x: Value, *arguments: Any, **named: Any) -> tuple[Value, None]:
-    return max_pool(b, x, *arguments, **named), None
-
-
-def average_pool(
-    b: GraphBuilder,
-    x: Value,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Value:
-    image = _image(b, x)
-    windows = _windows(b, image, kernel, stride, padding, 1, ceil_mode=ceil_mode, edge=False)
-    summed = _pooled(b, x, b.add(Sum((4,)), windows))
-    if count_include_pad or _pair(padding) == (0, 0):
-        return number_times(b, summed, 1 / (divisor_override or math.prod(_pair(kernel))))
-    if divisor_override:
-        return number_times(b, summed, 1 / divisor_override)
-    ones = torch.ones(1, 1, *image.shape[2:], dtype=torch.float64)
-    size = _pair(kernel)
-    counts = Window(size, _pair(stride) if stride else size, _pair(padding), (1, 1)).of(ones, edge=False).sum(-1)
-    return multiply(b, summed, 1 / counts[0, 0])
-
-
-def adaptive_average_pool(b: GraphBuilder, x: Value, output_size: Sequence[int]) -> Value:
-    image = _image(b, x)
-    sizes = [given or length for given, length in zip(output_size, image.shape[2:], strict=True)]
-    if any(length % size for length, size in zip(image.shape[2:], sizes, strict=True)):
-        raise UnsupportedOperator(f"adaptive pooling of {list(image.shape[2:])} to {sizes}, which does not divide it")
-    if sizes == [1, 1]:
-        return mean(b, x, [-2, -1], keepdim=True)
-    kernel = [length // size for length, size in zip(image.shape[2:], sizes, strict=True)]
-    return average_pool(b, x, kernel)
-
-
-def _image(b: GraphBuilder, x: Value) -> Value:
-    """With a batch."""
-    return reshape(b, x, [1, *x.shape]) if len(x.shape) == 3 else x
-
-
-def _pooled(b: GraphBuilder, x: Value, pooled: Value) -> Value:
-    """Without the axis of windows, and with a batch as x has it. Shapes: [B, C, rows, columns, 1]."""
-    return reshape(b, pooled, list(pooled.shape[1 if len(x.shape) == 3 else 0 : 4]))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.graph.arithmetic import Maximum, Sum
+from secure.models.graph.arithmetic import Maximum, Mean, Sum
 from secure.models.graph.builder import GraphBuilder, Indices, Value
 from secure.models.graph.lowering import (
     Operand,
@@ -17,12 +17,11 @@ from secure.models.graph.lowering import (
     is_mask,
     masked,
     multiply,
-    number_times,
     permute,
     reshape,
 )
 from secure.models.graph.operation import MOST_SUMMED
-from secure.models.graph.views import Concatenate, Expand, Pad, Slice
+from secure.models.graph.views import Concatenate, Expand, Flip, Pad, Slice
 from secure.protocols.core.errors import UnsupportedOperator
 
 
@@ -88,6 +87,10 @@ def select(b: GraphBuilder, x: Value, dim: int, index: int) -> Value:
     return reshape(b, slice_of(b, x, dim, place, place + 1), [n for i, n in enumerate(x.shape) if i != dim])
 
 
+def flip(b: GraphBuilder, x: Value, dims: Sequence[int]) -> Value:
+    return b.add(Flip(tuple(dim % len(x.shape) for dim in dims)), x) if dims else x
+
+
 def split(b: GraphBuilder, x: Value, sizes: Sequence[int], dim: int = 0) -> list[Value]:
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     return [slice_of(b, x, dim, end - size, end) for size, end in zip(sizes, ends, strict=True)]
@@ -128,7 +131,7 @@ def mean(
     parts = [tuple(axes)] if count <= MOST_SUMMED else [(axis,) for axis in axes]
     result = x
     for part in filter(None, parts):
-        result = number_times(b, b.add(Sum(part), result), 1 / math.prod(x.shape[axis] for axis in part))
+        result = b.add(Mean(part), result)
     return _kept(b, result, axes, keepdim=keepdim)
 
 

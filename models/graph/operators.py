@@ -10,11 +10,15 @@ import torch
 from secure.models.graph import lowering as plain
 from secure.models.graph import lowering_attention as heads
 from secure.models.graph import lowering_images as images
+from secure.models.graph import lowering_pooling as pooling
+from secure.models.graph import lowering_resizing as resizing
 from secure.models.graph import lowering_views as views
 
 _aten = torch.ops.aten
 
 KEPT = (
+    _aten._upsample_nearest_exact1d.vec,
+    _aten._upsample_nearest_exact2d.vec,
     _aten.adaptive_avg_pool2d.default,
     _aten.elu.default,
     _aten.hardsigmoid.default,
@@ -24,9 +28,15 @@ KEPT = (
     _aten.linear.default,
     _aten.matmul.default,
     _aten.max_pool2d.default,
+    _aten.prelu.default,
     _aten.scaled_dot_product_attention.default,
     _aten.silu.default,
     _aten.softmax.int,
+    _aten.upsample_bicubic2d.vec,
+    _aten.upsample_bilinear2d.vec,
+    _aten.upsample_linear1d.vec,
+    _aten.upsample_nearest1d.vec,
+    _aten.upsample_nearest2d.vec,
 )
 """What torch.export would take apart, and we compute as one."""
 
@@ -48,18 +58,21 @@ THROUGH = MASKS | {
 """Operators that hand scores on to a softmax."""
 
 OPERATORS: Mapping[Any, Callable[..., Any]] = {
-    _aten._adaptive_avg_pool2d.default: images.adaptive_average_pool,
+    _aten._adaptive_avg_pool2d.default: pooling.adaptive_average_pool,
     _aten._softmax.default: heads.softmax,
     _aten._to_copy.default: views.to_copy,
     _aten._unsafe_view.default: plain.reshape,
+    _aten._upsample_nearest_exact1d.vec: resizing.resize(_aten._upsample_nearest_exact1d.vec),
+    _aten._upsample_nearest_exact2d.vec: resizing.resize(_aten._upsample_nearest_exact2d.vec),
     _aten.abs.default: plain.absolute,
-    _aten.adaptive_avg_pool2d.default: images.adaptive_average_pool,
+    _aten.adaptive_avg_pool2d.default: pooling.adaptive_average_pool,
+    _aten.adaptive_max_pool2d.default: pooling.adaptive_max_pool,
     _aten.add.Scalar: plain.add,
     _aten.add.Tensor: plain.add,
     _aten.addmm.default: plain.add_product,
     _aten.alias.default: views.same,
     _aten.amax.default: views.largest,
-    _aten.avg_pool2d.default: images.average_pool,
+    _aten.avg_pool2d.default: pooling.average_pool,
     _aten.baddbmm.default: plain.add_product,
     _aten.bmm.default: plain.matmul,
     _aten.cat.default: views.concatenate,
@@ -73,6 +86,7 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.elu.default: plain.elu,
     _aten.embedding.default: plain.embedding,
     _aten.expand.default: views.expand,
+    _aten.flip.default: views.flip,
     _aten.gelu.default: plain.gelu,
     _aten.hardsigmoid.default: plain.hard_sigmoid,
     _aten.hardswish.default: plain.hard_swish,
@@ -81,8 +95,8 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.leaky_relu.default: plain.leaky_relu,
     _aten.linear.default: plain.linear,
     _aten.matmul.default: plain.matmul,
-    _aten.max_pool2d.default: images.max_pool,
-    _aten.max_pool2d_with_indices.default: images.max_pool_with_indices,
+    _aten.max_pool2d.default: pooling.max_pool,
+    _aten.max_pool2d_with_indices.default: pooling.max_pool_with_indices,
     _aten.maximum.default: plain.maximum,
     _aten.mean.default: views.mean,
     _aten.mean.dim: views.mean,
@@ -96,6 +110,7 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.neg.default: plain.negate,
     _aten.permute.default: plain.permute,
     _aten.pow.Tensor_Scalar: plain.power,
+    _aten.prelu.default: plain.parametric_relu,
     _aten.relu.default: plain.function("relu"),
     _aten.repeat.default: views.repeat,
     _aten.reshape.default: plain.reshape,
@@ -116,6 +131,11 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.tanh.default: plain.function("tanh"),
     _aten.transpose.int: views.transpose,
     _aten.unsqueeze.default: views.unsqueeze,
+    _aten.upsample_bicubic2d.vec: resizing.resize(_aten.upsample_bicubic2d.vec),
+    _aten.upsample_bilinear2d.vec: resizing.resize(_aten.upsample_bilinear2d.vec),
+    _aten.upsample_linear1d.vec: resizing.resize(_aten.upsample_linear1d.vec),
+    _aten.upsample_nearest1d.vec: resizing.resize(_aten.upsample_nearest1d.vec),
+    _aten.upsample_nearest2d.vec: resizing.resize(_aten.upsample_nearest2d.vec),
     _aten.view.default: plain.reshape,
     _aten.where.self: views.where,
 }

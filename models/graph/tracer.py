@@ -17,7 +17,7 @@ from secure.models.graph.builder import GraphBuilder, Indices, Value, plain_name
 from secure.models.graph.operators import BATCH_NORM, OPERATORS, SOFTMAXES, THROUGH
 from secure.protocols.core.errors import CheckpointError, UnsupportedOperator
 
-_TORCH = str(Path(torch.__file__).parent)
+TORCH = str(Path(torch.__file__).parent)
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 _HINTS = {
     torch.ops.aten.dropout.default: "dropout in training mode; call module.eval()",
@@ -46,15 +46,18 @@ class Tracer:
         """The examples by the names of the module's arguments."""
         return dict(zip(map(str, self._signature.user_inputs), examples, strict=True))
 
-    def trace(self) -> list[Value]:
-        """The module's outputs. Raises CheckpointError with everything that is not served."""
+    def trace(self, problems: Sequence[str] = ()) -> list[Value]:
+        """The module's outputs. problems: what is wrong with them as it is.
+
+        Raises CheckpointError with everything that is not served.
+        """
         outputs: list[Value] = []
         for node in self._program.graph.nodes:
             self.builder.layer, self.builder.line = _layer_of(node), _line_of(node)
             if node.op == "placeholder":
                 self._found[node] = self._placeholder(node)
             elif node.op == "output":
-                outputs = self._outputs_of(node)
+                outputs = [] if problems else self._outputs_of(node)
             else:
                 self._operator(node)
         changed = [*self._signature.buffers_to_mutate.values(), *self._signature.user_inputs_to_mutate.values()]
@@ -63,9 +66,8 @@ class Tracer:
                 f"the module changes {', '.join(map(str, changed[:3]))} when it is called; call module.eval(), as "
                 "batch norm must use its running statistics"
             )
-        if self._problems:
-            unique = list(dict.fromkeys(self._problems))
-            raise CheckpointError("this module is not served:\n" + "\n".join(f"  {problem}" for problem in unique))
+        if problems or self._problems:
+            raise not_served([*problems, *self._problems])
         return outputs
 
     def _placeholder(self, node: Node) -> Any:
@@ -96,7 +98,9 @@ class Tracer:
             self._fold(node)
             return
         lower = OPERATORS.get(target)
-        if lower is None:
+        if not isinstance(target, torch._ops.OpOverload):
+            self._unknown.add(node)  # arithmetic of shapes that depend on values: what made them so is named
+        elif lower is None:
             self._problem(node, _HINTS.get(target) or "no such operator is served")
         elif any(used in self._unknown for used in node.all_input_nodes):
             self._unknown.add(node)
@@ -158,6 +162,11 @@ class Tracer:
         return outputs
 
 
+def not_served(problems: Sequence[str]) -> CheckpointError:
+    """All that is wrong with a module, each once."""
+    return CheckpointError("this module is not served:\n" + "\n".join(f"  {each}" for each in dict.fromkeys(problems)))
+
+
 def _indices(arguments: Sequence[Any]) -> Iterator[Indices]:
     for value in arguments:
         if isinstance(value, Indices):
@@ -196,7 +205,7 @@ def _line_of(node: Node) -> str:
     """The line of user code that a node comes from: the innermost one that is not in torch itself, or the submodule."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
     for path, line, code in reversed(frames):
-        if not path.startswith(_TORCH):
+        if not path.startswith(TORCH):
             return f"{path}:{line}: {code.strip()}"
     path, kind = _module_of(node)
     return f"submodule {path or 'itself'} ({kind or node.name})"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from secure.models.graph.operation import Operation, Shape, broadcast, check_dim, check_size, require
 from secure.protocols.core.primitives import concatenate
@@ -43,6 +42,22 @@ class PermuteAxes(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         return values[0].map(lambda t: t.permute(self.dims))
+
+
+@dataclass(frozen=True)
+class Flip(Operation):
+    """Some axes in reverse."""
+
+    dims: Shape
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        named = {check_dim(dim, x, "flip") for dim in self.dims}
+        require(len(named) == len(self.dims), "flip: each axis is named once")
+        return x
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].map(lambda t: t.flip(self.dims))
 
 
 @dataclass(frozen=True)
@@ -120,71 +135,3 @@ class Pad(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         return values[0].map(lambda t: torch.nn.functional.pad(t, self.amounts))
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which elements of an image a window covers, and where windows lie. Each field: along height, along width.
-
-    padding: rows of zeros around the image, or of its edge again; equal on both sides.
-    """
-
-    kernel: Shape
-    stride: Shape
-    padding: Shape
-    dilation: Shape
-
-    def shape(self, image: Shape, what: str) -> Shape:
-        """Windows [height, width] of an image [..., height, width]. Raises CheckpointError when there are none."""
-        pairs = (self.kernel, self.stride, self.padding, self.dilation)
-        require(all(len(pair) == 2 for pair in pairs), f"{what}: kernel, stride, padding, dilation are pairs")
-        smallest = min(*self.kernel, *self.stride, *self.dilation)
-        largest = max(max(pair) for pair in pairs)
-        require(smallest > 0 and min(self.padding) >= 0 and largest < 1 << 16, f"{what}: kernel, stride, padding")
-        counts = []
-        for i in (0, 1):
-            room = image[-2 + i] + 2 * self.padding[i] - self._extent(i)
-            require(room >= 0, f"{what}: windows of {list(self.kernel)} on an image of {list(image[-2:])}")
-            counts.append(room // self.stride[i] + 1)
-        return tuple(counts)
-
-    def _extent(self, i: int) -> int:
-        return self.dilation[i] * (self.kernel[i] - 1) + 1
-
-    def of(self, image: Tensor, *, edge: bool) -> Tensor:
-        """Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements]."""
-        for i in (0, 1):
-            dim, padding = 2 + i, self.padding[i]
-            if padding and edge:
-                first, last = image.narrow(dim, 0, 1), image.narrow(dim, image.shape[dim] - 1, 1)
-                image = torch.cat([*[first] * padding, image, *[last] * padding], dim)
-            elif padding:
-                image = torch.nn.functional.pad(image, (0, 0, padding, padding) if i == 0 else (padding, padding))
-        for i in (0, 1):
-            image = image.unfold(2 + i, self._extent(i), self.stride[i])[..., :: self.dilation[i]]
-        return image.flatten(4)
-
-
-@dataclass(frozen=True)
-class Windows(Operation):
-    """Every window of an image. Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements].
-
-    edge: padding repeats the image's edge, for maxima, instead of zero.
-    """
-
-    kernel: Shape
-    stride: Shape
-    padding: Shape
-    dilation: Shape
-    edge: bool
-
-    def _window(self) -> Window:
-        return Window(self.kernel, self.stride, self.padding, self.dilation)
-
-    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        (x,) = values
-        require(len(x) == 4, f"windows: an image is [B, C, H, W], not {list(x)}")
-        return (*x[:2], *self._window().shape(x, "windows"), math.prod(self.kernel))
-
-    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return values[0].map(lambda t: self._window().of(t, edge=self.edge))

@@ -50,7 +50,7 @@ def check_disk(manifest: Manifest, folder: Path) -> None:
 def needed_bytes(manifest: Manifest, role: str, *, digits: bool) -> int:
     """What a role's memory must have room for, to load a model and keep all of it there. As for `plan_room`."""
     kept = sum(_kept_bytes(manifest, spec, role, digits=digits) for spec in manifest.parameters.values())
-    return kept + max(_loading_bytes(manifest, spec) for spec in manifest.parameters.values())
+    return kept + max((_loading_bytes(manifest, spec) for spec in manifest.parameters.values()), default=0)
 
 
 def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, digits: bool) -> Room:
@@ -64,11 +64,11 @@ def plan_room(manifest: Manifest, role: str, free_bytes: int, folder: Path, *, d
     kept = {name: _kept_bytes(manifest, spec, role, digits=digits) for name, spec in manifest.parameters.items()}
     matrices = sum(count for name, count in kept.items() if _is_matrix(manifest.parameters[name]))
     others = sum(kept.values()) - matrices
+    needed = needed_bytes(manifest, role, digits=digits)
+    if needed <= max(free_bytes, 0):  # without parameters nothing is needed
+        return Room(matrices)
     largest = max(manifest.parameters, key=lambda name: manifest.parameters[name].elements)
     loading = _loading_bytes(manifest, manifest.parameters[largest])
-    needed = needed_bytes(manifest, role, digits=digits)
-    if needed <= free_bytes:
-        return Room(matrices)
     least = FEWEST_BUFFERS * BLOCK_BYTES
     if others + loading + least > free_bytes:
         raise CheckpointError(

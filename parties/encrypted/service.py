@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,7 +35,7 @@ def make_generation_certificates(out_dir: Path, hosts: Mapping[str, list[str]] |
     make_certificates(out_dir, hosts, days, ROLES)
 
 
-def with_large_messages(options: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def with_large_messages(options: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
     """gRPC options of the parties, for messages that are not cut into frames."""
     limits = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
     return list((dict(options) | dict.fromkeys(limits, MOST_MESSAGE_BYTES)).items())

@@ -49,6 +49,8 @@ class ContextRoom:
     context_tokens: int
     """Most positions of prompt and new tokens together."""
     most_new_tokens: int | None = None
+    budget_tokens: int | None = None
+    """Most positions of prompt and new tokens together that the budget of the key leaves to one request."""
 
 
 @dataclass(frozen=True)

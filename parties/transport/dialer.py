@@ -13,6 +13,7 @@ from secure.parties.transport.frames import MAX_FRAME_BYTES, AnyFrame, decode, e
 from secure.parties.transport.link import Link
 from secure.parties.transport.prefetch import shaped
 from secure.parties.transport.tls import channel_credentials, channel_name_options
+from secure.parties.transport.tls_failures import in_words
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello
 from secure.protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable, SessionError
 
@@ -30,8 +31,13 @@ COMMON_OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.http2.write_buffer_size", 4 << 20),
 ]
-CHANNEL_OPTIONS: list[tuple[str, int]] = [
+CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     *COMMON_OPTIONS,
+    # A proxy would be a fourth machine that sees who talks to whom, and few of them pass on what we send. The first
+    # option makes gRPC ignore http_proxy, https_proxy and grpc_proxy, the second one GRPC_ADDRESS_HTTP_PROXY, which it
+    # heeds for the addresses listed here: none.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
     # A retry would replay messages of a session, and buffers every byte to be able to.
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -142,7 +148,7 @@ def check_certificates_were_taken(role: str, peer: str, where: str, detail: str,
     detail: what grpcio says about the failure. late: whether it went on for the whole time limit.
     """
     if any(words in detail for words in _REFUSED_BY_US):
-        raise HandshakeError("certificate", f"{peer}'s, from our authority", f"another one ({detail[-80:]})", where)
+        raise HandshakeError("certificate", f"{peer}'s, from our authority", in_words(detail), where)
     # A party that is just stopping closes connections too; one that does so all the time does not want ours.
     if late and all(words in detail for words in _REFUSED_BY_THEM):
         raise HandshakeError("certificate", f"{role}'s, from our authority", "refuses it", where)

@@ -26,6 +26,8 @@ from secure.protocols.core.errors import ConfigurationError, HandshakeError
 
 AUTHORITY = "authority"
 _URI_PREFIX = "urn:secure-inference:role:"
+_OTHERS = 0o077
+"""The bits of a file's mode that let its group and everybody else in."""
 
 
 def make_certificates(
@@ -102,11 +104,17 @@ def check_certificates(tls_dir: Path, roles: tuple[str, ...] = ROLES) -> list[st
             _read(tls_dir, role)
         except ConfigurationError as error:
             findings.append(f"{role}: {error}")
-            continue
-        mode = (tls_dir / f"{role}.key").stat().st_mode & 0o777
-        if os.name == "posix" and mode & 0o077:
-            findings.append(f"{role}: its key file has mode {mode:o}; others can read it (chmod 600)")
     return findings
+
+
+def check_key_file(path: Path) -> None:
+    """Raise ConfigurationError where other users of this machine may read a key. Windows has no such modes."""
+    mode = path.stat().st_mode
+    if os.name == "posix" and mode & _OTHERS:
+        raise ConfigurationError(
+            f"other users may read {path} (mode {mode & 0o777:04o}); run: chmod 600 {path}, and where somebody may "
+            "have copied it, make all certificates again"
+        )
 
 
 def _certificate(
@@ -231,3 +239,4 @@ def _check(path: Path, authority_pem: bytes, certificate_pem: bytes, key_pem: by
         raise ConfigurationError(
             f"{path}.key is not the key of {path}.crt; copy the two that belong together, or {again}"
         )
+    check_key_file(path.with_name(f"{role}.key"))

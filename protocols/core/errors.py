@@ -4,7 +4,8 @@
     ├── ConfigurationError          a setting, certificate or installation is wrong; nothing was started
     │   └── PortInUse               another program listens where a server should
     ├── InputError                  the client's input cannot be computed on; nothing was sent
-    │   └── RequestRefused          an HTTP request that is not computed, with its status (in secure.http)
+    │   ├── RequestRefused          an HTTP request that is not computed, with its status (in secure.http)
+    │   └── BudgetSpent             more tokens than may still pass under the key of an encrypted checkpoint
     ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared
     │   └── UnsupportedOperator     a module's operator that we know, with arguments that are not served
     ├── BoundError                  a value leaves the range that its op declares; names the layer
@@ -36,6 +37,10 @@ class PortInUse(ConfigurationError):
 
 class InputError(SecureInferenceError, ValueError):
     """The client's input cannot be computed on."""
+
+
+class BudgetSpent(InputError):
+    """More tokens than may still pass under the key and epoch of an encrypted checkpoint."""
 
 
 class CheckpointError(SecureInferenceError):

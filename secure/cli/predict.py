@@ -12,6 +12,7 @@ from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, ProtocolOption, Weights, examples
+from secure.cli.sentences import find_sentences
 from secure.demo.sample import model_folder
 from secure.protocols.core.errors import ConfigurationError
 
@@ -20,14 +21,23 @@ with lazy_imports(__name__):
     from secure.models.checkpoint import conversion
 
 EXAMPLES = examples(
-    "secure predict 'a sentence' 'another one'",
-    "secure predict --config parties.toml --model shares 'a sentence'",
-    "secure predict --json --out embeddings.json 'a sentence'",
+    "secure predict sentences.txt",
+    "secure predict --config parties.toml --model shares < sentences.txt",
+    "secure predict --json --out embeddings.json --text 'no secret' --text 'another one'",
 )
 
 
 def predict(
-    texts: Annotated[list[str], typer.Argument(help="Sentences to embed.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A sentence on each line; standard input when it is missing or -."),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SENTENCE", help="A sentence that other users may see: they can read command lines. Several times."
+        ),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A checkpoint or split folder; the default is the demo's model.")
     ] = None,
@@ -42,6 +52,7 @@ def predict(
     protocol: ProtocolOption = "beaver",
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
+    texts = find_sentences(file, text or [])
     tokens.check_sentences(texts)  # before processes start
     with ExitStack() as ending:
         parties = connection.launch(protocol=protocol) if config is None else connection.connect(config)
@@ -60,8 +71,8 @@ def predict(
     if as_json:
         typer.echo(json.dumps(value))
         return
-    for text, row in zip(texts, embeddings.tolist(), strict=True):
-        typer.echo(f"[{', '.join(f'{x:+.4f}' for x in row[:4])}, … {len(row)} numbers]  {text}")
+    for sentence, row in zip(texts, embeddings.tolist(), strict=True):
+        typer.echo(f"[{', '.join(f'{x:+.4f}' for x in row[:4])}, … {len(row)} numbers]  {sentence}")
     Console().print(loaded.report)
 
 

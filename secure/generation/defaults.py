@@ -16,14 +16,12 @@ _FILES = (GENERATION_NAME, "config.json")
 NOT_SERVED: Mapping[str, Any] = {
     "num_beams": 1,
     "num_beam_groups": 1,
-    "num_return_sequences": 1,
     "diversity_penalty": 0.0,
     "penalty_alpha": 0.0,
     "guidance_scale": 1,
     "sequence_bias": None,
     "bad_words_ids": None,
     "min_length": 0,
-    "min_new_tokens": 0,
     "max_time": None,
     "forced_bos_token_id": None,
     "forced_eos_token_id": None,
@@ -36,7 +34,6 @@ NOT_SERVED: Mapping[str, Any] = {
 }
 """Fields that change which tokens transformers gives, and the value besides null at which they do not."""
 NOT_SERVED_OF_SAMPLING: Mapping[str, Any] = {
-    "min_p": None,
     "top_h": None,
     "typical_p": 1.0,
     "epsilon_cutoff": 0.0,

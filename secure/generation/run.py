@@ -38,6 +38,7 @@ class Generation:
         """
         self._network = network
         self._tables = tables
+        self.ids = input_ids
         self._inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         output: Output = "next_token" if settings.reveal == "token" else "next_logits"
         self.request = network.request(output, self._inputs, steps=settings.max_new_tokens)
@@ -45,6 +46,7 @@ class Generation:
             self.request = with_public_padding(self.request, attention_mask)
         self._payloads = input_payloads(network, self.request, self._inputs, tables)
         self._rows = GeneratedRows(settings, input_ids, tokenizer)
+        self.settings = settings
         self._next_token = NextToken(settings, input_ids, attention_mask)
         self._step = 0
 
@@ -52,6 +54,11 @@ class Generation:
     def done(self) -> bool:
         """Whether every row has ended, or no step is left."""
         return self._rows.ended or self._step == self.request.steps
+
+    @property
+    def scores(self) -> tuple[Tensor, ...] | None:
+        """What each step's tokens were chosen by, float32 [B, V]; None where it was not asked for."""
+        return tuple(self._next_token.scores) if self.settings.output_scores else None
 
     @property
     def tokens(self) -> int:

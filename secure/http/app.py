@@ -16,12 +16,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from secure.http.openai_errors import RequestRefused, error_answer
+from secure.http.openai_fields import NOTE
 from secure.protocols.core.errors import SecureInferenceError
 
 MOST_BODY_BYTES = 16 << 20
@@ -37,6 +40,7 @@ def make_app(
     routes: Mapping[str, tuple[str, Handler]],
     api_key: str | None,
     hosts: Sequence[str],
+    origins: Sequence[str] = (),
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
 ) -> Starlette:
     """An application.
@@ -46,10 +50,27 @@ def make_app(
         api_key: what callers must send as bearer token; None asks for none.
         hosts: names that callers may use for this server, none for any. On loopback it keeps a web page, whose own
             name may point here, from reading answers.
+        origins: of web pages that may read answers, such as "https://chat.example"; none by default.
+
+    /health says that it runs, to everybody who may name it.
     """
-    guard = _Guard(api_key, hosts)
+    guard, open_guard = _Guard(api_key, hosts), _Guard(None, hosts)
     table = [Route(path, guard.wrap(path, handler), methods=[method]) for path, (method, handler) in routes.items()]
-    return Starlette(routes=table, lifespan=lifespan, exception_handlers={404: _no_route, 405: _no_route})
+    table.append(Route("/health", open_guard.wrap("/health", _health), methods=["GET"]))
+    cross_origin = Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        # Clients send headers of their own about themselves.
+        allow_headers=["*"],
+        expose_headers=[NOTE],
+    )
+    return Starlette(
+        routes=table,
+        middleware=[cross_origin] if origins else [],
+        lifespan=lifespan,
+        exception_handlers={404: _no_route, 405: _no_route},
+    )
 
 
 async def read_body(request: Request) -> bytes:
@@ -108,10 +129,10 @@ class EventStream(Response):
             await self._rest.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        await send(_event(json.dumps(self._first)))
+        await send(_event(json.dumps(self._first), self._first.get("type")))
         try:
             async for chunk in self._rest:
-                await send(_event(json.dumps(chunk)))
+                await send(_event(json.dumps(chunk), chunk.get("type")))
         except Exception as error:
             log_error("a stream", error)
             await send(_event(json.dumps(error_answer(error)[1])))
@@ -170,6 +191,10 @@ def log_error(where: str, error: Exception) -> None:
         _LOG.error("%s failed with %s\n%s", where, type(error).__name__, trace)
 
 
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     message = "there is no such path here" if status == 404 else "this path takes another method"
@@ -182,5 +207,6 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _event(data: str) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True}
+def _event(data: str, name: str | None = None) -> dict[str, Any]:
+    line = "" if name is None else f"event: {name}\n"
+    return {"type": "http.response.body", "body": f"{line}data: {data}\n\n".encode(), "more_body": True}

@@ -26,14 +26,17 @@ class AnswerPiece:
 class Backend(ABC):
     """One model under one or more names."""
 
-    def __init__(self, names: Sequence[str], about: Mapping[str, Any] | None = None, *, takes_text: bool) -> None:
+    def __init__(
+        self, names: Sequence[str], about: Mapping[str, Any] | None = None, *, takes_text: bool, embeds: bool = False
+    ) -> None:
         """names: what callers may call the model. about: what /v1/models says of it beside that.
 
-        takes_text: whether prompts may be texts; chats need that.
+        takes_text: whether prompts may be texts; chats need that. embeds: whether it gives embeddings, and no answers.
         """
         self.names = names
         self.about = about or {}
         self.takes_text = takes_text
+        self.embeds = embeds
 
     def check(self, headers: Mapping[str, str]) -> None:  # noqa: B027 (most take any)
         """Raises RequestRefused for a request's headers."""
@@ -54,6 +57,10 @@ class Backend(ABC):
 
         Raises InputError, and SessionError and its kinds: here, or while the pieces are read.
         """
+
+    def embed(self, rows: list[list[int]]) -> Sequence[Sequence[float]]:
+        """One vector for each row of ids. Raises InputError, and SessionError and its kinds."""
+        raise RequestRefused("there are no embeddings here; use /v1/completions", code="unknown_url", status=404)
 
     @abstractmethod
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -12,7 +13,7 @@ from starlette.applications import Starlette
 from secure.http.app import LOOPBACK
 from secure.parties.config import split_address
 from secure.parties.transport.ports import cannot_listen
-from secure.parties.transport.tls import AUTHORITY
+from secure.parties.transport.tls import AUTHORITY, check_key_file
 from secure.protocols.core.errors import ConfigurationError, SessionError
 
 _START_SECONDS = 30.0
@@ -32,6 +33,7 @@ class HttpServer:
             for path in tls.values():
                 if not Path(path).is_file():
                     raise ConfigurationError(f"{path} is missing; make certificates with: secure ee certs --out DIR")
+            check_key_file(certificates / "server.key")
         # No log of its own: its lines have paths and callers' addresses, and of an error the whole text.
         config = uvicorn.Config(
             app,
@@ -100,6 +102,17 @@ def check_exposure(address: str, api_key: str | None, what: str) -> None:
             f"{what} on {address} can be reached by other machines, so it needs an API key: set it in the environment "
             "or name a file with it (see --help)"
         )
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Raises ConfigurationError for what is no origin of a web page, such as one for all pages."""
+    for origin in origins:
+        scheme, separator, rest = origin.partition("://")
+        if scheme not in ("http", "https") or not separator or not rest or "/" in rest or "*" in rest:
+            raise ConfigurationError(
+                f"--allow-origin {origin}: expected the origin of one web page, such as https://chat.example, with no "
+                "path behind it"
+            )
 
 
 def authority_file(certificates: Path) -> Path:

@@ -69,12 +69,6 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     }
 
 
-def models(names: Sequence[str], created: int, more: Mapping[str, Any]) -> dict[str, Any]:
-    """/v1/models."""
-    return {
-        "object": "list",
-        "data": [
-            {"id": name, "object": "model", "created": created, "owned_by": "secure-inference", **more}
-            for name in names
-        ],
-    }
+def model(name: str, created: int, more: Mapping[str, Any]) -> dict[str, Any]:
+    """/v1/models/{name}."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "secure-inference", **more}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from secure.protocols.core.errors import (
+    BudgetSpent,
     CheckpointError,
     HandshakeError,
     InputError,
@@ -31,6 +32,9 @@ def error_answer(error: Exception) -> tuple[int, dict[str, Any]]:
     if isinstance(error, RequestRefused):
         status, code, param = error.status, error.code or "invalid_value", error.param
         kind = "authentication_error" if status == 401 else "invalid_request_error"
+    elif isinstance(error, BudgetSpent):
+        # Not 429, which clients try again by themselves.
+        status, kind, code = 403, "invalid_request_error", "token_budget_spent"
     elif isinstance(error, InputError):
         status, kind, code = 400, "invalid_request_error", "invalid_value"
     elif isinstance(error, ServerBusy):

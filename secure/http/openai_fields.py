@@ -1,4 +1,8 @@
-"""Reads the fields of a request one by one. A field that nobody reads is refused by name: none is ignored."""
+"""Reads the fields of a request one by one.
+
+A field that nobody reads is refused by name, unless it changes no answer: those that programs send beside, which
+`IGNORED` lists, are dropped, and the answer's header `NOTE` names them.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,35 @@ from typing import Any
 
 from secure.http.openai_errors import RequestRefused
 
-LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
-"""Fields that change no answer. They are dropped here: a label would tell the backend who asks."""
+NOTE = "secure-ignored-fields"
+_LABELS = (
+    "user",
+    "metadata",
+    "safety_identifier",
+    "session_id",
+    "chat_id",
+    "message_id",
+    "conversation_id",
+    "trace_id",
+)
+"""They would tell the backend who asks."""
+_SERVICE = (
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "cache_prompt",
+    "keep_alive",
+    "store",
+    "service_tier",
+    "provider",
+)
+"""What a service keeps or caches, and what it charges."""
+_EFFORT = ("reasoning_effort", "reasoning", "verbosity", "prediction", "think")
+"""How much a model that has such steps thinks and says, and guesses of its answer that could save time."""
+_DONE_ANYWAY = ("include_usage", "stream_usage", "include", "truncation", "return_token_ids")
+IGNORED = frozenset((*_LABELS, *_SERVICE, *_EFFORT, *_DONE_ANYWAY))
+"""Fields of OpenAI's and of programs round it that change no token of an answer here."""
 
 ONLY: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,),
     "best_of": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -29,9 +57,19 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
-    "store": (False,),
-    "service_tier": ("auto", "default"),
-    "return_token_ids": (True,),
+    "previous_response_id": ("",),
+    "conversation": ("",),
+    "background": (False,),
+    "max_tool_calls": (0,),
+    "text": ({}, {"format": {"type": "text"}}),
+    # Names of other engines, by which they draw in another way.
+    "top_k": (0, -1),
+    "min_p": (0,),
+    "typical_p": (1,),
+    "repetition_penalty": (1,),
+    "min_tokens": (0,),
+    "ignore_eos": (False,),
+    "mirostat": (0,),
 }
 """Fields of OpenAI's that are not supported → the values that ask for nothing, which are let through."""
 
@@ -41,6 +79,8 @@ class RequestFields:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._left = {name: value for name, value in values.items() if value is not None}
+        self.ignored: list[str] = []
+        """Names of fields that were dropped, once `refuse_the_rest` was called."""
 
     def take(self, name: str) -> Any:
         """The value, unchecked; None where it is absent."""
@@ -105,7 +145,9 @@ class RequestFields:
             if name in ONLY and not within:
                 if not any(_same(value, neutral) for neutral in ONLY[name]):
                     raise RequestRefused(f"{path!r} is not supported here", param=path, code="unsupported_parameter")
-            elif name not in LABELS or within:
+            elif name in IGNORED and not within:
+                self.ignored.append(name)
+            else:
                 raise RequestRefused(f"{path!r} is not a parameter known here", param=path, code="unknown_parameter")
 
 

@@ -12,6 +12,7 @@ from secure.parties.encrypted.tokens import SamplingParameters
 MOST_TOKENS = 1 << 20
 MOST_STOPS = 16
 MOST_PROMPTS = 64
+"""Prompts, and answers to all of them together."""
 DEFAULT_TOKENS = 16
 """OpenAI's default of max_tokens for completions; a chat has all the room that is left."""
 
@@ -29,6 +30,8 @@ class Wishes:
     stop_ids: tuple[int, ...]
     stream: bool
     include_usage: bool
+    answers: int = 1
+    """How many to each prompt."""
 
     def sampling(self, room: int, stop_ids: tuple[int, ...]) -> SamplingParameters:
         """room: most new tokens, where the request names no number."""
@@ -53,8 +56,10 @@ class Chat:
 
 def completion(fields: RequestFields, names: Sequence[str], *, text: bool) -> Completion:
     """text: whether the prompt may be text. Raises RequestRefused."""
-    wishes = _wishes(fields, names, text=text, default_tokens=DEFAULT_TOKENS)
-    prompts = _prompts(fields.take("prompt"), text)
+    wishes = wishes_of(fields, names, text=text, default_tokens=DEFAULT_TOKENS)
+    prompts = prompts_of(fields.take("prompt"), text)
+    if len(prompts) * wishes.answers > MOST_PROMPTS:
+        raise wrong("n", f"at most {MOST_PROMPTS} answers are given to one request")
     fields.refuse_the_rest()
     return Completion(wishes, prompts)
 
@@ -62,7 +67,7 @@ def completion(fields: RequestFields, names: Sequence[str], *, text: bool) -> Co
 def chat(fields: RequestFields, names: Sequence[str]) -> Chat:
     """Raises RequestRefused."""
     newer = fields.integer("max_completion_tokens", 1, MOST_TOKENS)
-    wishes = _wishes(fields, names, text=True, default_tokens=newer)
+    wishes = wishes_of(fields, names, text=True, default_tokens=newer)
     if newer not in (None, wishes.max_tokens):
         raise wrong("max_completion_tokens", "it differs from 'max_tokens'; send one of them")
     messages = fields.take("messages")
@@ -73,7 +78,8 @@ def chat(fields: RequestFields, names: Sequence[str]) -> Chat:
     return Chat(wishes, checked)
 
 
-def _wishes(fields: RequestFields, names: Sequence[str], *, text: bool, default_tokens: int | None) -> Wishes:
+def wishes_of(fields: RequestFields, names: Sequence[str], *, text: bool, default_tokens: int | None) -> Wishes:
+    """What requests for text have in common. Raises RequestRefused."""
     model = fields.string("model")
     check_model(model, names)
     max_tokens = fields.integer("max_tokens", 1, MOST_TOKENS) or default_tokens
@@ -100,10 +106,12 @@ def _wishes(fields: RequestFields, names: Sequence[str], *, text: bool, default_
         stop_ids=fields.ids("stop_token_ids"),
         stream=stream,
         include_usage=include_usage,
+        answers=fields.integer("n", 1, MOST_PROMPTS) or 1,
     )
 
 
-def _prompts(value: Any, text: bool) -> list[str] | list[list[int]]:
+def prompts_of(value: Any, text: bool, name: str = "prompt") -> list[str] | list[list[int]]:
+    """Texts, or lists of ids, as they are given in the field `name`. Raises RequestRefused."""
     if is_ids(value) and value:
         return [value]
     if text and isinstance(value, str):
@@ -116,14 +124,14 @@ def _prompts(value: Any, text: bool) -> list[str] | list[list[int]]:
     kinds = (
         "a text, a list of token ids, or a list of those" if text else "a list of token ids, or a list of such lists"
     )
-    raise wrong("prompt", f"{kinds} is needed, none of them empty, at most {MOST_PROMPTS}")
+    raise wrong(name, f"{kinds} is needed, none of them empty, at most {MOST_PROMPTS}")
 
 
 def _message(value: object, path: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise wrong(path, "an object is needed")
     fields = RequestFields(value)
-    role, content = fields.take("role"), _content(fields.take("content"), f"{path}.content")
+    role, content = fields.take("role"), content_of(fields.take("content"), f"{path}.content")
     if not isinstance(role, str):
         raise wrong(f"{path}.role", "a string is needed")
     message = {"role": role, "content": content}
@@ -133,18 +141,22 @@ def _message(value: object, path: str) -> dict[str, str]:
             raise wrong(f"{path}.name", "a string is needed")
         # Whether it is used is up to the chat template.
         message["name"] = name
+    # What an answer of a service has beside its text, sent back with it.
+    for empty in ("annotations", "tool_calls"):
+        if fields.take(empty):
+            raise wrong(f"{path}.{empty}", "it is not supported here")
     fields.refuse_the_rest(f"{path}.")
     return message
 
 
-def _content(value: Any, path: str) -> str:
-    """A string, or a list of parts that are all text."""
+def content_of(value: Any, path: str, kinds: tuple[str, ...] = ("text",)) -> str:
+    """A string, or a list of parts that are all text: of these kinds. Raises RequestRefused."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value:
         for i, part in enumerate(value):
             kind = part.get("type") if isinstance(part, dict) else None
-            if kind != "text" or not isinstance(part.get("text"), str) or len(part) != 2:
+            if kind not in kinds or not isinstance(part.get("text"), str) or len(part) != 2:
                 raise wrong(f"{path}[{i}]", "a part with type and text is needed; no other kind is supported")
         return "".join(part["text"] for part in value)
     raise wrong(path, "a string or a list of text parts is needed")

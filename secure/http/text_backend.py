@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -14,15 +14,21 @@ from secure.http.openai_requests import Wishes
 from secure.parties.encrypted.tokens import Finish, GeneratedPieces, Pieces, TokenGenerator, TokenPieces
 from secure.protocols.core.errors import SessionError
 
+Embed = Callable[[list[list[int]]], Sequence[Sequence[float]]]
+
 
 class TextBackend(Backend):
     """Text never leaves this process but to its caller; the tokens' generator gets ids."""
 
-    def __init__(self, tokenizer: Any, tokens: TokenGenerator, names: Sequence[str]) -> None:
-        """tokenizer: of transformers, with the ids that `tokens` takes and gives."""
-        super().__init__(names, takes_text=True)
+    def __init__(
+        self, tokenizer: Any, tokens: TokenGenerator, names: Sequence[str], embed: Embed | None = None
+    ) -> None:
+        """tokenizer: of transformers, with the ids that `tokens` takes and gives. embed: of a model that generates
+        nothing, from rows of ids to a vector for each."""
+        super().__init__(names, takes_text=True, embeds=embed is not None)
         self._tokenizer = tokenizer
         self._tokens = tokens
+        self._embed = embed
 
     def prompt(self, prompt: str | list[int], wishes: Wishes) -> list[int]:
         """The ids of a prompt, a text's with the special tokens that the tokenizer puts round it."""
@@ -57,10 +63,15 @@ class TextBackend(Backend):
                 f"room for {limits.context_tokens} together",
                 code="context_length_exceeded",
             )
-        sampling = wishes.sampling(min(room, limits.most_new_tokens or room), wishes.stop_ids)
+        # A request that names no number gets what is left; one that does is refused where there is less.
+        left = room if limits.budget_tokens is None else limits.budget_tokens - len(ids)
+        sampling = wishes.sampling(max(1, min(room, limits.most_new_tokens or room, left)), wishes.stop_ids)
         # With stop strings tokens must come one by one: what follows such a string need not be computed.
         pieces = self._tokens.generate(ids, sampling, at_once=at_once and not wishes.stop)
         return GeneratedPieces(self._texts(pieces, wishes.stop, sampling.max_new_tokens), pieces.close)
+
+    def embed(self, rows: list[list[int]]) -> Sequence[Sequence[float]]:
+        return super().embed(rows) if self._embed is None else self._embed(rows)
 
     def close(self) -> None:
         self._tokens.close()

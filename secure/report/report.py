@@ -18,8 +18,9 @@ from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
 from secure.report.report_parts import ReportRow, RoleTotals, grouped
-from secure.report.view import as_text, cost_table, view
+from secure.report.view import as_html, as_text, cost_table, view
 
+_TEXT_WIDTH = 110
 SCHEMA = 1
 
 
@@ -155,7 +156,7 @@ class Report:
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
 
-    def to_text(self, *, every_row: bool = False, width: int = 110) -> str:
+    def to_text(self, *, every_row: bool = False, width: int = _TEXT_WIDTH) -> str:
         """The tables as plain text. every_row: also each op of each layer."""
         return as_text(self.view(every_row=every_row), width)
 
@@ -172,6 +173,10 @@ class Report:
     def __str__(self) -> str:
         return self.to_text()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows for a report at the end of a cell."""
+        return as_html(self.view(), _TEXT_WIDTH)
+
     def __rich__(self) -> RenderableType:
         return self.view()
 
@@ -181,22 +186,21 @@ class Report:
     def _sent_to_computing(self, sender: str) -> int:
         return sum(self._sent(sender, role) for role in self.computing)
 
-    def _dealt(self) -> str:
-        if "dealer" not in self.roles:
-            return "no dealer"
-        return ", ".join(f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
-
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
         each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
+        dealt = "no dealer"
+        if "dealer" in self.roles:
+            parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
+            dealt = ", ".join(parts)
         peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
-            "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({self._dealt()})",
+            "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Peak memory": f"{peaks}  (since each began)",
         }

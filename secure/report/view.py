@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -42,11 +43,16 @@ def cost_table(title: str, rows: Sequence[tuple[str, ReportRow]]) -> Table:
 
 
 def as_text(report: RenderableType, width: int) -> str:
-    """Without colours, for any output."""
+    """Text without colours, for any output."""
     console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as captured:
         console.print(report)
     return captured.get().rstrip()
+
+
+def as_html(report: RenderableType, width: int) -> str:
+    """A report's text for a notebook, in a font of one width."""
+    return f'<pre style="line-height: normal">{html.escape(as_text(report, width))}</pre>'
 
 
 def _cells(row: ReportRow) -> tuple[str, ...]:

@@ -77,8 +77,9 @@ def listed(kind: str) -> str:
     return subprocess.run(["ip", kind, "list"], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("permitted", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("permitted", [True, False])
 def test_parties_on_a_slow_network(permitted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if permitted and not may_make_namespaces():
         pytest.skip("network namespaces are not permitted here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,24 @@ from secure.parties.launcher import free_addresses
 from secure.parties.transport.tls import make_certificates
 from tests.parties.fakes import FakeManifest
 from tests.parties.local import LocalParties
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "GRPC_ADDRESS_HTTP_PROXY")
+"""The variables that gRPC looks at, and what it needs beside the last one."""
+ADDRESSES = "GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES"
+
+
+@pytest.fixture(params=PROXY_VARIABLES)
+def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A listener that a variable of the environment calls the proxy. Nobody accepts its connections."""
+    for name in (*PROXY_VARIABLES, ADDRESSES, "no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        by_address = request.param == "GRPC_ADDRESS_HTTP_PROXY"
+        monkeypatch.setenv(request.param, address if by_address else f"http://{address}")
+        monkeypatch.setenv(ADDRESSES, "0.0.0.0/0")
+        listener.setblocking(False)
+        yield listener
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,7 @@ IDS = torch.tensor([[2, 7, 3]])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"input_ids": [[2, 7, 3]]}, "input_ids must be a torch tensor"),
+        ({"input_ids": {2, 7, 3}}, "input_ids must be a torch tensor, a numpy array or a list, not set"),
         ({"input_ids": IDS.float()}, "must hold integers"),
         ({"input_ids": IDS[0]}, "must have shape"),
         ({"input_ids": IDS[:, :0]}, "is empty"),
@@ -127,7 +127,7 @@ IDS = torch.tensor([[2, 7, 3]])
         ({"input_ids": -IDS}, "is outside 0 to"),
         ({"input_ids": IDS.repeat(1, 9)}, "27 tokens"),
         ({"input_ids": IDS, "attention_mask": torch.zeros_like(IDS)}, "all zeros"),
-        ({"input_ids": IDS, "attention_mask": [[1, 1, 0]]}, "attention_mask must be a torch tensor"),
+        ({"input_ids": IDS, "attention_mask": [[1, 1], [0]]}, "attention_mask must be numbers in rows of equal length"),
         ({"input_ids": IDS, "attention_mask": IDS[:, :2]}, "attention_mask has shape"),
         ({"input_ids": IDS, "attention_mask": IDS.float()}, "must hold integers"),
         ({"input_ids": IDS, "token_type_ids": IDS}, "token_type_ids.* is outside 0 to 1"),

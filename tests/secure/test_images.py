@@ -95,7 +95,7 @@ IDS = torch.tensor([[2, 7, 3]])
         ({"input_ids": IDS}, "input_ids: this model takes images"),
         ({"input_ids": torch.zeros(1, 3, 8, 8)}, "pass pixel_values"),
         ({"pixel_values": torch.zeros(1, 3, 8, 8), "attention_mask": IDS}, "attention_mask: this model takes images"),
-        ({"pixel_values": [[0.0]]}, "pixel_values must be a torch tensor, not list"),
+        ({"pixel_values": [[0.0]]}, "pixel_values must have shape"),
         ({"pixel_values": torch.zeros(3, 8, 8)}, "must have shape"),
         ({"pixel_values": torch.zeros(1, 3, 9, 8)}, "9 x 8 pixels"),
         ({"pixel_values": torch.full((1, 3, 8, 8), torch.nan)}, "NaN"),

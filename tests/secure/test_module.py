@@ -47,7 +47,7 @@ def test_inputs_of_another_shape(perceptron: nn.Module, parties: Parties, client
         model(X[:1])
     with pytest.raises(InputError, match="2 inputs; the module takes 1: x"):
         model(X, X)
-    with pytest.raises(InputError, match="must be a torch tensor, not str"):
+    with pytest.raises(InputError, match="must be a torch tensor, a numpy array or a list, not str"):
         model("text")  # type: ignore[arg-type]
     assert not client.requests
 

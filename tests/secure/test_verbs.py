@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification, TextStreamer
+from transformers import BertConfig, BertForSequenceClassification, GenerationConfig, TextStreamer
 
 from secure.api import PrivateModel
 from secure.connection import Parties
@@ -84,6 +84,23 @@ CALLS: dict[str, Callable[[Model], Any]] = {
     "ids to a stop": lambda model: model.generate(ONE, **STOP),  # type: ignore[typeddict-item]
     "a text to a stop": lambda model: model.generate("abc", **STOP),  # type: ignore[typeddict-item]
     "a stream to a stop": lambda model: list(model.stream("abc", **STOP)),  # type: ignore[typeddict-item]
+    "a list": lambda model: model.generate(ONE.tolist(), [[1, 1, 1, 1]], max_new_tokens=3),
+    "an array": lambda model: model.generate(IDS.numpy(), MASK.numpy(), max_new_tokens=3),
+    "twenty": lambda model: model.generate(ONE),
+    "a length with the prompt": lambda model: model.generate(ONE, max_length=7, use_cache=False),
+    "a configuration": lambda model: model.generate(
+        ONE, generation_config=GenerationConfig(max_new_tokens=9, stop_strings=["q"]), max_new_tokens=2
+    ),
+    "a criterion": lambda model: model.generate(ONE, stopping_criteria=[lambda ids, scores: ids.shape[1] >= 6]),
+    "sequences in a dictionary": lambda model: (
+        model.generate(ONE, max_new_tokens=3, return_dict_in_generate=True).sequences
+    ),
+    "what it says of itself": lambda model: [
+        type(model.config).__name__,
+        model.config.vocab_size,
+        str(model.device),
+        model.eval() is model,
+    ],
     "other padding": lambda model: model.generate(IDS, MASK, max_new_tokens=6, pad_token_id=3),
     "a streamer": lambda model: model.generate(ONE, max_new_tokens=3, streamer=TextStreamer(model.tokenizer)),
     "a streamer of text": lambda model: model.generate("ab", max_new_tokens=3, streamer=TextStreamer(model.tokenizer)),
@@ -118,7 +135,11 @@ def test_generation_is_the_same(decoder: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 REFUSED: dict[str, Callable[[Model], Any]] = {
-    "max_new_tokens is None": lambda model: model.stream(ONE),  # type: ignore[call-arg]
+    "max_length is 4, and the prompt has 4 tokens": lambda model: model.stream(ONE, max_length=4),
+    "num_return_sequences is 2, and without do_sample": lambda model: model.generate(ONE, num_return_sequences=2),
+    "does not know 'max_tokens'; did you mean 'max_new_tokens'": lambda model: model.generate(ONE, max_tokens=2),  # type: ignore[call-arg]
+    "input_ids must be a torch tensor, a numpy array or a list, not dict": lambda model: model.generate({}),  # type: ignore[arg-type]
+    "input_ids must be numbers in rows of equal length": lambda model: model.generate([[3, 4], [5]]),
     "temperature is 0": lambda model: model.generate(ONE, max_new_tokens=2, do_sample=True, temperature=0.0),
     "stop_strings is ''": lambda model: model.generate("ab", max_new_tokens=2, stop_strings=""),
     "does not know 'num_beams'": lambda model: model.generate(ONE, max_new_tokens=2, num_beams=3),  # type: ignore[call-arg]
@@ -157,7 +178,17 @@ def test_what_is_wrong_is_said_in_the_same_words(decoder: Path, tmp_path: Path) 
 
 def test_what_only_one_of_them_can_do_is_refused_by_the_other(decoder: Path, tmp_path: Path) -> None:
     _, encrypted = both(decoder, tmp_path)
-    for option in ({"top_k": 5}, {"repetition_penalty": 1.2}, {"reveal": "token"}, {"padding": "public"}):
+    options: list[dict[str, Any]] = [
+        {"top_k": 5},
+        {"repetition_penalty": 1.2},
+        {"reveal": "token"},
+        {"padding": "public"},
+        {"min_p": 0.1},
+        {"min_new_tokens": 1},
+        {"logits_processor": [lambda ids, scores: scores]},
+        {"output_scores": True, "return_dict_in_generate": True},
+    ]
+    for option in options:
         with pytest.raises(InputError, match=f"{next(iter(option))} is .*leave it out"):
             encrypted.generate(ONE, max_new_tokens=2, **option)  # type: ignore[typeddict-item]
     with pytest.raises(InputError, match="eos_token_id must hold the checkpoint's own"):

@@ -120,7 +120,7 @@ def test_an_installed_package_predicts_beside_a_users_own(
 ) -> None:
     """A fresh installation compiles its loops at first, which takes most of the time here."""
     if start == "module":
-        out = run(python, "-m", "secure", "predict", "--model", checkpoint, "the cat", folder=project)
+        out = run(python, "-m", "secure", "predict", "--model", checkpoint, "--text", "the cat", folder=project)
         assert "24 numbers]  the cat" in out
         return
     out = run(python, *(["script.py"] if start == "script" else ["-c", PROGRAM]), checkpoint, folder=project)

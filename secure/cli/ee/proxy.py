@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,13 +15,14 @@ from secure.cli.ee.options import (
     KeyOption,
     PassphraseOption,
     check_serving_is_installed,
-    key_from,
+    unlocked,
 )
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import examples
 from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):
+    from secure.ee.client import budget, next_epoch
     from secure.ee.files import checkpoint, claims
     from secure.ee.http import serving
 
@@ -64,6 +66,17 @@ def proxy(
             help="The threat tier that you need, or none. Default: the manifest's. Refused where the red team broke it."
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A web page that may use the proxy (CORS), such as https://chat.example. Default: none."),
+    ] = None,
+    on_budget: Annotated[
+        Literal["refuse", "rekey"],
+        typer.Option(
+            help="When as many tokens have passed under the key as the claim allows: refuse requests; or rekey: DIR "
+            "and the key get a new vocabulary beside them, which the backend must then serve."
+        ),
+    ] = "refuse",
     parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
 ) -> None:
     """Let programs that speak OpenAI's API use an encrypted model, by their base URL alone.
@@ -72,21 +85,27 @@ def proxy(
     go to the backend.
     """
     check_serving_is_installed()
-    opened = checkpoint.open_checkpoint(folder, key_from(key, passphrase_file))
-    claims.require(assume or opened.manifest.tier, opened.manifest.configuration)
-    runner = serving.runner_at(
+    secret, passphrase = unlocked(key, passphrase_file)
+    opened = checkpoint.open_checkpoint(folder, secret)
+    tier = assume or opened.manifest.tier
+    claim = claims.require(tier, opened.manifest.configuration)
+    run = partial(
+        serving.runner_at,
         backend,
-        opened,
         certificates=certificates,
         api_key=find_api_key(backend_api_key_file, BACKEND_API_KEY),
         model=backend_model,
         unchecked=unchecked_backend,
     )
+    epochs = None
+    if on_budget == "rekey":
+        epochs = next_epoch.NextEpochs(opened, folder, tier, next_epoch.KeyFile(key, passphrase))
     serving.run_proxy(
         opened,
-        runner,
+        budget.BudgetedRunner(opened, run, claim.tokens_limit, epochs),
         listen=listen,
         names=name or [folder.resolve().name],
         api_key=find_api_key(api_key_file, API_KEY),
+        origins=allow_origin or [],
         parent_on_stdin=parent_on_stdin,
     )

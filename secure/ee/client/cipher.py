@@ -16,6 +16,7 @@ from secure.tokens import tokenize
 
 # Where a configuration names no limit.
 _NO_LIMIT = 1 << 20
+_GENERATIVE = ("ForCausalLM", "LMHeadModel")
 
 
 class Cipher:
@@ -52,6 +53,11 @@ class Cipher:
         return _as_list(self.generation_config.values.get("eos_token_id"))
 
     @property
+    def _positions(self) -> int:
+        config = self._checkpoint.config
+        return int(config.get("max_position_embeddings") or config.get("n_positions") or _NO_LIMIT)
+
+    @property
     def vocabulary_size(self) -> int:
         """Plain ids are below it. Raises InputError for a model that takes none."""
         vocabulary = self._checkpoint.vocabulary
@@ -60,10 +66,20 @@ class Cipher:
             raise InputError("this checkpoint takes no token ids: it computes on images")
         return size
 
+    @property
+    def generates(self) -> bool:
+        """Whether the base is a language model."""
+        return str((self._checkpoint.config.get("architectures") or [""])[0]).endswith(_GENERATIVE)
+
+    def check_lengths(self, rows: Sequence[Sequence[int]]) -> None:
+        """Raises InputError for a row that is longer than the model's positions, by its number."""
+        for number, row in enumerate(rows):
+            if len(row) > self._positions:
+                raise InputError(f"input {number} has {len(row)} tokens; this model has room for {self._positions}")
+
     def tokenized(self, sentences: Sequence[str], truncate: bool) -> list[list[int]]:
         """Plain ids of sentences. Raises InputError by a sentence's number."""
-        config = self._checkpoint.config
-        limit = int(config.get("max_position_embeddings") or config.get("n_positions") or _NO_LIMIT)
+        limit = self._positions
         return tokenize(self.tokenizer, sentences, limit=limit, vocabulary=self.vocabulary_size, truncate=truncate)
 
     def encrypted(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:

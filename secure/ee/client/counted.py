@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from secure.ee.client.budget import BudgetedRunner, TokenBudget
 from secure.models.storage.capacity import human_bytes
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.runner import Runner
@@ -35,6 +36,8 @@ class EncryptedReport:
     """Sent by the client."""
     output_bytes: int
     """Received by the client."""
+    budget: TokenBudget
+    """What has passed under the key and epoch so far, this call included, and what may."""
 
     def __str__(self) -> str:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
@@ -42,15 +45,21 @@ class EncryptedReport:
         return (
             f"Input    {sequences} in {requests}, {self.tokens} tokens\n"
             f"Seconds  {self.seconds:.3f}\n"
-            f"Client   {human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received"
+            f"Client   {human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received\n"
+            f"Budget   {self.budget}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows for a report at the end of a cell."""
+        return f"<pre>{self}</pre>"
 
 
 class CountedRunner(Runner):
     """A runner whose traffic is counted. After `close` every call raises SessionError, and nothing holds the runner."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._open: Runner | None = runner
+    def __init__(self, runner: BudgetedRunner) -> None:
+        self._open: BudgetedRunner | None = runner
+        self._budget = runner.budget
         self.begin(0)
 
     def begin(self, sequences: int) -> None:
@@ -62,7 +71,17 @@ class CountedRunner(Runner):
     def report(self) -> EncryptedReport:
         """What has passed since `begin`."""
         seconds = time.monotonic() - self._started
-        return EncryptedReport(seconds, self._requests, self._sequences, self._tokens, self._sent, self._received)
+        if self._open is not None:
+            self._budget = self._open.budget
+        return EncryptedReport(
+            seconds,
+            self._requests,
+            self._sequences,
+            self._tokens,
+            self._sent,
+            self._received,
+            self._budget,
+        )
 
     def room(self) -> ContextRoom:
         return self._runner.room()
@@ -93,7 +112,7 @@ class CountedRunner(Runner):
             runner.close()
 
     @property
-    def _runner(self) -> Runner:
+    def _runner(self) -> BudgetedRunner:
         if self._open is None:
             raise SessionError("the model is unloaded; open it again with from_pretrained")
         return self._open

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secure.arrays import Array, as_tensor_or_none
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.inputs import as_rows
 from secure.generation.next_token import GeneratedRows
 from secure.generation.options import GenerationOptions, GenerationSettings
-from secure.generation.prompts import prompt_ids
+from secure.generation.prompts import Prompt, expanded, prompt_ids
 from secure.parties.encrypted.tokens import SamplingParameters, TokenGenerator
 from secure.progress import layer_bar
 from secure.protocols.core.errors import InputError
@@ -28,6 +29,10 @@ NOT_SERVED: Mapping[str, Any] = {
     "begin_suppress_tokens": None,
     "reveal": "logits",
     "padding": "secret",
+    "min_p": None,
+    "min_new_tokens": 0,
+    "logits_processor": None,
+    "output_scores": False,
 }
 """Options that need logits or shares, which a client of an encrypted checkpoint does not have, and what leaves each as
 it is."""
@@ -41,8 +46,8 @@ class EncryptedGeneration:
         cipher: Cipher,
         tokens: TokenGenerator,
         own_ends: set[int],
-        prompt: Tensor | str,
-        mask: Tensor | None,
+        prompt: Prompt,
+        mask: Array | None,
         options: GenerationOptions,
     ) -> None:
         """One call, for a prompt as its caller gave it.
@@ -51,12 +56,19 @@ class EncryptedGeneration:
 
         Raises InputError for prompts and options that are wrong, before any id is sent.
         """
-        _check_served(options)
         tokenizer = cipher.tokenizer if isinstance(prompt, str) else cipher.found_tokenizer
-        size = cipher.vocabulary_size
-        self.settings = GenerationSettings(tokenizer, options, cipher.generation_config, vocabulary=size)
-        self.ids = prompt_ids(prompt, tokenizer)
-        self._rows = as_rows(self.ids, mask)
+        size, ids = cipher.vocabulary_size, prompt_ids(prompt, tokenizer)
+        self.settings = GenerationSettings(
+            tokenizer,
+            options,
+            cipher.generation_config,
+            vocabulary=size,
+            prompt=ids,
+            room=lambda: tokens.room().context_tokens,
+        )
+        _check_served(self.settings.given)
+        self.ids, rows_mask = expanded(prompt, ids, as_tensor_or_none("attention_mask", mask), self.settings)
+        self._rows = as_rows(self.ids, rows_mask)
         self._tokens = tokens
         # Stop strings of a text are looked for where it is decoded.
         self._tokenizer = None if isinstance(prompt, str) else tokenizer
@@ -114,7 +126,7 @@ class EncryptedGeneration:
         return SamplingParameters(settings.max_new_tokens, settings.temperature, settings.top_p, seed, self._stop_ids)
 
 
-def _check_served(options: GenerationOptions) -> None:
+def _check_served(options: Mapping[str, Any]) -> None:
     for name, neutral in NOT_SERVED.items():
         value = options.get(name)
         if value and value != neutral:

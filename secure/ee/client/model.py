@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 from transformers.modeling_outputs import BaseModelOutput, ImageClassifierOutput, SequenceClassifierOutput
 
 from secure.arguments import checked
+from secure.arrays import Array, as_tensor_or_none
+from secure.client_model import ClientModel
+from secure.ee.client.budget import BudgetedRunner, OnBudget
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.counted import CountedRunner, EncryptedReport
 from secure.ee.client.generation import EncryptedGeneration
 from secure.ee.client.inputs import as_rows, as_tensor, requests
+from secure.ee.client.next_epoch import KeyFile, NextEpochs
 from secure.ee.client.open_runner import open_runner
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.client.split import SplitTokens, is_split_client
@@ -27,7 +31,8 @@ from secure.ee.files.checkpoint import OpenedCheckpoint, open_checkpoint
 from secure.ee.files.keyfile import read_key
 from secure.ee.files.manifest import Assumption, EncryptionManifest
 from secure.generation.options import GenerationOptions
-from secure.generation.prompts import Kind, pieces, shown, whole
+from secure.generation.prompts import Prompt, pieces, shown, whole
+from secure.model_config import model_config
 from secure.parties.encrypted.engine import EncoderInputs, Pooling
 from secure.parties.encrypted.runner import Runner
 from secure.progress import layer_bar
@@ -36,14 +41,14 @@ from secure.protocols.equivariant.fields import label_count
 from secure.protocols.equivariant.key import Key
 
 
-class EncryptedModel:
+class EncryptedModel(ClientModel):
     """A checkpoint made by `secure ee encrypt`, used with its key. Make one with `from_pretrained`.
 
     Ids are encrypted and outputs decrypted here; only encrypted ids reach what runs the model. The verbs, their
     arguments and results are those of `secure.PrivateModel`.
     """
 
-    def __init__(self, checkpoint: OpenedCheckpoint, runner: Runner, *, head: bool = True) -> None:
+    def __init__(self, checkpoint: OpenedCheckpoint, runner: BudgetedRunner, *, head: bool = True) -> None:
         """runner: whatever runs the checkpoint; it is closed by `unload`. head: whether a classifier's is used."""
         self._checkpoint = checkpoint
         self._runner = CountedRunner(runner)
@@ -66,6 +71,7 @@ class EncryptedModel:
         certificates: Path | str | None = None,
         device: str = "cpu",
         assume: Assumption | None = None,
+        on_budget: OnBudget = "refuse",
         head: bool = True,
     ) -> EncryptedModel:
         """Open an encrypted checkpoint.
@@ -79,6 +85,9 @@ class EncryptedModel:
             device: with a folder, where it runs: "cpu", "cuda", "cuda:1".
             assume: the threat tier that you need; None takes the manifest's, "none" needs nothing. Refused when the red
                 team has broken it for this configuration.
+            on_budget: what happens when as many tokens have passed under the key and epoch as the claim allows.
+                "refuse" raises BudgetSpent. "rekey" moves the vocabulary into a new folder beside the encrypted one,
+                and the key into a new file beside its own; a server must serve that folder before it goes on.
             head: whether a classifier's head is used; without it, calling the model gives hidden states.
 
         Raises CheckpointError for a wrong key or changed files, ConfigurationError for a tier that does not hold,
@@ -87,8 +96,21 @@ class EncryptedModel:
         folder = Path(path)
         secret = key if isinstance(key, Key) else read_key(Path(key), passphrase)
         checkpoint = open_checkpoint(folder, secret)
-        claims.require(assume or checkpoint.manifest.tier, checkpoint.manifest.configuration)
-        return cls(checkpoint, open_runner(checkpoint, server, certificates, device), head=head)
+        tier = assume or checkpoint.manifest.tier
+        claim = claims.require(tier, checkpoint.manifest.configuration)
+        address, epochs = server, None
+        if on_budget == "rekey":
+            tensors = folder
+            if server is not None and Path(server).is_dir():
+                # Each vocabulary is a folder of its own, with all that runs it.
+                tensors, address = Path(server), None
+            key_file = None if isinstance(key, Key) else KeyFile(Path(key), passphrase)
+            epochs = NextEpochs(checkpoint, tensors, tier, key_file)
+
+        def run(wanted: OpenedCheckpoint) -> Runner:
+            return open_runner(wanted, server if wanted is checkpoint else address, certificates, device)
+
+        return cls(checkpoint, BudgetedRunner(checkpoint, run, claim.tokens_limit, epochs), head=head)
 
     @property
     def manifest(self) -> EncryptionManifest:
@@ -99,6 +121,11 @@ class EncryptedModel:
     def claim(self) -> claims.Claim:
         """What the red team measured for the manifest's tier and configuration; `notice` is a sentence for users."""
         return claims.require(self.manifest.tier, self.manifest.configuration)
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The base's config.json in transformers' class. Raises CheckpointError for one that it does not know."""
+        return model_config(self._checkpoint.config)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -124,13 +151,13 @@ class EncryptedModel:
 
     def generate(
         self,
-        input_ids: Kind,
-        attention_mask: Tensor | None = None,
+        input_ids: Prompt,
+        attention_mask: Array | None = None,
         *,
         streamer: BaseStreamer | None = None,
         progress: bool | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> Kind:
+    ) -> Any:
         """Prompts and the tokens that follow, as transformers' `generate` gives them; or a text and the text after it.
 
         Each row is a request of its own. Without a streamer and stop strings its tokens travel together, so that the
@@ -139,9 +166,9 @@ class EncryptedModel:
         Args:
             input_ids: the prompts as plain ids; or one prompt as text. attention_mask: 0 marks padding, on either side;
                 without one every token counts.
-            max_new_tokens: most tokens to add; the only option that must be given.
+            max_new_tokens: most tokens to add, 20 by default; max_length counts those of the prompt, too.
             do_sample: let the server draw, with a seed from torch's global generator; otherwise the likeliest token is
-                taken. temperature and top_p shape the distribution.
+                taken. temperature and top_p shape the distribution. num_return_sequences: of each prompt.
             eos_token_id: ends a row. It must hold the checkpoint's own, at which the server ends rows, too; in split
                 mode it may be any, or None. pad_token_id: what follows in it; None: the first eos.
             stop_strings: texts after which a row ends; a prompt that is text gets a text that ends before the first.
@@ -160,16 +187,17 @@ class EncryptedModel:
         columns = self._reported(columns, len(generation.ids))
         if streamer is not None:
             columns = shown(columns, generation.ids, streamer)
-        return whole(input_ids, columns, self.tokenizer, generation.settings.stop_strings)
+        sequences = whole(input_ids, generation.ids, columns, self.tokenizer, generation.settings)
+        return GenerateDecoderOnlyOutput(sequences=sequences) if generation.settings.return_dict else sequences
 
     def stream(
         self,
-        input_ids: Kind,
-        attention_mask: Tensor | None = None,
+        input_ids: Prompt,
+        attention_mask: Array | None = None,
         *,
         progress: bool | None = None,
         **options: Unpack[GenerationOptions],
-    ) -> Iterator[Kind]:
+    ) -> Iterator[Any]:
         """What `generate` appends, each as soon as it is there: tokens int64 [B], or of a text the pieces after it.
 
         Arguments and errors as for `generate`. Closing the iterator stops the server. Several rows are as many requests
@@ -177,18 +205,20 @@ class EncryptedModel:
         """
         generation = self._generation(input_ids, attention_mask, options)
         columns = self._reported(generation.columns(progress, at_once=False), len(generation.ids))
-        return pieces(input_ids, columns, self.tokenizer, generation.settings.stop_strings)
+        return pieces(input_ids, columns, self.tokenizer, generation.settings)
 
     def __call__(
         self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Array | None = None,
+        attention_mask: Array | None = None,
+        token_type_ids: Array | None = None,
         *,
-        pixel_values: Tensor | None = None,
+        pixel_values: Array | None = None,
         progress: bool | None = None,
     ) -> Any:
         """The model's outputs for token ids or images, in the class that transformers returns.
+
+        Inputs are tensors, numpy arrays or lists.
 
         Shapes: input_ids int64 [B, T] or pixel_values [B, C, H, W] -> a classifier's logits [B, labels] of a
         SequenceClassifierOutput or an ImageClassifierOutput, which the server sees, too; `id2label` names them. Any
@@ -198,20 +228,25 @@ class EncryptedModel:
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
         self._whole("classes" if self._classifies else "hidden states")
+        ids, mask, types, pixels = (
+            as_tensor_or_none(name, value)
+            for name, value in (
+                ("input_ids", input_ids),
+                ("attention_mask", attention_mask),
+                ("token_type_ids", token_type_ids),
+                ("pixel_values", pixel_values),
+            )
+        )
         if self.manifest.family == "cnn" and not self._classifies:
             raise InputError("a ResNet has feature maps, no hidden states of tokens; open it with its head for classes")
-        given = list(requests(self._inputs(input_ids, attention_mask, token_type_ids, pixel_values)))
+        given = list(requests(self._inputs(ids, mask, types, pixels)))
         if self._classifies:
             logits = torch.cat(self._each(given, self._runner.classify, progress))
-            return (
-                SequenceClassifierOutput(logits=logits)
-                if pixel_values is None
-                else ImageClassifierOutput(logits=logits)
-            )
+            return SequenceClassifierOutput(logits=logits) if pixels is None else ImageClassifierOutput(logits=logits)
         parts = self._each(given, lambda inputs: self._runner.embed(inputs, "none"), progress)
         hidden = self._cipher.plain_hidden(pad_sequence([row for part in parts for row in part], batch_first=True))
-        if input_ids is not None:
-            hidden = as_tensor(hidden, input_ids, attention_mask)
+        if ids is not None:
+            hidden = as_tensor(hidden, ids, mask)
         return BaseModelOutput(last_hidden_state=hidden)
 
     def encode(
@@ -251,15 +286,7 @@ class EncryptedModel:
         """Free what the model takes here: the connection, or the engine of this process."""
         self._runner.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.unload()
-
-    def _generation(self, prompt: Tensor | str, mask: Tensor | None, options: GenerationOptions) -> EncryptedGeneration:
+    def _generation(self, prompt: Prompt, mask: Array | None, options: GenerationOptions) -> EncryptedGeneration:
         # Where this side draws the tokens, in split mode, nothing else ends a row.
         own_ends = set() if self._split else set(self._cipher.stop_ids)
         return EncryptedGeneration(self._cipher, self._tokens, own_ends, prompt, mask, options)

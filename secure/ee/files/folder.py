@@ -121,9 +121,9 @@ def new_folder(out: Path, *, private: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             for path in temporary.iterdir():
-                _flush(path)
+                flush(path)
             temporary.rename(out)
-            _flush(out.parent)
+            flush(out.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -139,7 +139,10 @@ def check_is_new(out: Path) -> None:
         raise ConfigurationError(f"{out} is not empty; choose another folder, so that nothing is overwritten")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder. Where folders cannot be flushed, as on Windows, nothing."""
+    if path.is_dir() and os.name != "posix":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,30 +7,38 @@ and what comes back is decrypted, decoded, and cut at stop strings. Text never l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+import torch
 from starlette.applications import Starlette
+from torch.nn.functional import normalize
 
 from secure.ee.client.cipher import Cipher
+from secure.ee.client.inputs import requests
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.http.app import LOOPBACK
 from secure.http.completions import completions_app
 from secure.http.text_backend import TextBackend
+from secure.parties.encrypted.engine import EncoderInputs
+from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import TokenGenerator
 from secure.protocols.core.errors import CheckpointError
 
 
 def proxy_app(
     checkpoint: OpenedCheckpoint,
-    encrypted: TokenGenerator,
+    encrypted: TokenGenerator | Runner,
     names: Sequence[str],
     *,
     api_key: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
+    origins: Sequence[str] = (),
 ) -> Starlette:
     """The application. Arguments as for `secure.http.app.make_app`; it closes the generator at its end.
 
-    encrypted: what makes tokens of encrypted ids. names: what callers may call the model.
+    encrypted: what makes tokens of encrypted ids; for a model that generates nothing, a runner.
+    names: what callers may call the model.
 
     Raises CheckpointError for a checkpoint that text cannot be sent to.
     """
@@ -42,5 +50,20 @@ def proxy_app(
             f"{checkpoint.folder} is of mode {manifest.mode!r} with factors {', '.join(manifest.factors)}; "
             "the proxy needs a whole checkpoint whose token ids are permuted"
         )
-    backend = TextBackend(checkpoint.tokenizer, PlainTokens(Cipher(checkpoint), encrypted), names)
-    return completions_app(backend, api_key=api_key, hosts=hosts)
+    cipher = Cipher(checkpoint)
+    embed = None
+    if not cipher.generates:
+        if not isinstance(encrypted, Runner):
+            raise CheckpointError(f"{checkpoint.folder} generates nothing, and its backend gives no embeddings")
+        embed = partial(_embedded, cipher, encrypted)
+    backend = TextBackend(checkpoint.tokenizer, PlainTokens(cipher, encrypted), names, embed)
+    return completions_app(backend, api_key=api_key, hosts=hosts, origins=origins)
+
+
+def _embedded(cipher: Cipher, runner: Runner, rows: list[list[int]]) -> list[list[float]]:
+    """Embeddings as `EncryptedModel.encode` gives them: the mean over tokens, of length 1."""
+    cipher.check_lengths(rows)
+    inputs = EncoderInputs(cipher.encrypted(rows))
+    means = torch.cat([runner.embed(part, "mean") for part in requests(inputs)])
+    vectors: list[list[float]] = normalize(cipher.plain_hidden(means).float()).tolist()
+    return vectors

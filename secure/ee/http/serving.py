@@ -17,13 +17,14 @@ import httpx
 import torch
 from transformers.utils import logging as transformers_logging
 
+from secure.ee.client.budget import BudgetedRunner
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.http.ids_server import ids_app
 from secure.ee.http.proxy import proxy_app
 from secure.ee.http.runner import HttpRunner
 from secure.http.app import LOOPBACK
-from secure.http.host import HttpServer, authority_file, check_exposure, is_loopback, parsed
+from secure.http.host import HttpServer, authority_file, check_exposure, check_origins, is_loopback, parsed
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.runner import Runner
@@ -89,19 +90,22 @@ def run_server(
 
 def run_proxy(
     checkpoint: OpenedCheckpoint,
-    runner: Runner,
+    runner: BudgetedRunner,
     *,
     listen: str,
     names: Sequence[str],
     api_key: str | None,
+    origins: Sequence[str],
     parent_on_stdin: bool,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises CheckpointError for a checkpoint that text cannot be sent to."""
     check_exposure(listen, api_key, "the proxy")
+    check_origins(origins)
     # Behind another address the proxy may have any name; a key keeps web pages out there.
     hosts = LOOPBACK if is_loopback(listen) else ()
-    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts)
+    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts, origins=origins)
     _log_to_stderr()
+    _LOG.info("budget: %s", runner.budget)
     stopping = stop_on_signals(parent_on_stdin)
     server = HttpServer(app, listen)
     port = server.start()

@@ -57,7 +57,8 @@ class Pictures(nn.Module):
         x = x + functional.relu(self.depthwise(x))
         x = self.pool(functional.gelu(self.pointwise(x)))
         pooled = functional.adaptive_avg_pool2d(x, 1)
-        return {"logits": self.classify(torch.flatten(pooled, 1)), "features": functional.avg_pool2d(x, 2)}
+        features = functional.adaptive_avg_pool2d(x.flip(3) + 0.5, (1, 2))
+        return {"logits": self.classify(torch.flatten(pooled, 1)), "features": features}
 
 
 class EncoderBlock(nn.Module):

@@ -15,6 +15,7 @@ from secure.models.graph.capture import capture
 from secure.models.graph.network import GraphNetwork
 from secure.models.program import load, network
 from secure.protocols.cleartext.protocol import CleartextProtocol
+from tests.in_process import BEAVER, Family
 from tests.models.graph.modules import EncoderBlock, Perceptron, Pictures, settled
 from tests.models.runs import clear_run, secure_run, secure_steps
 from tests.sampling import product_of
@@ -37,13 +38,15 @@ def flat(outputs: Any) -> list[Tensor]:
     return list(outputs.values() if isinstance(outputs, dict) else outputs)
 
 
-def run(module: nn.Module, inputs: tuple[Tensor, ...], weights: WeightVisibility, folder: Path) -> Any:
+def run(
+    module: nn.Module, inputs: tuple[Tensor, ...], weights: WeightVisibility, folder: Path, family: Family = BEAVER
+) -> Any:
     """What a client would get."""
     checkpoint = capture(module, inputs, weights=weights)
     net = network(checkpoint.manifest)
     assert isinstance(net, GraphNetwork)
     named = {given.name: tensor for given, tensor in zip(net.graph.inputs, inputs, strict=True)}
-    return net.arrange(secure_run(checkpoint, folder, "hidden", named))
+    return net.arrange(secure_run(checkpoint, folder, "hidden", named, family))
 
 
 @product_of(case=list(CASES), weights=WEIGHTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -77,8 +78,7 @@ GRAPHS: list[tuple[Callable[..., Any], str]] = [
     (lambda m, x: functional.relu(x.masked_fill(torch.eye(3, 4) > 0, -1e4)), "where no softmax follows"),
     (lambda m, x: functional.dropout(x, 0.5), r"dropout in training mode; call module\.eval\(\)"),
     (lambda m, x: functional.conv_transpose2d(x[None, None], torch.ones(1, 1, 2, 2)), "transposed"),
-    (lambda m, x: functional.max_pool2d(x[None], 3, 2, ceil_mode=True), "ceil_mode"),
-    (lambda m, x: functional.adaptive_avg_pool2d(x[None], (2, 2)), "does not divide"),
+    (lambda m, x: functional.max_pool2d(x[None], 2, 2, 0, 2, ceil_mode=True), "dilation and windows that leave"),
     (lambda m, x: functional.pad(x, (1, 1), value=2.0), "another number than zero"),
     (lambda m, x: x * 1e5, r"magnitudes of 2\^-24 to 2\^13"),
     (lambda m, x: x.to(torch.int64).float(), "a conversion to torch.int64"),
@@ -104,11 +104,39 @@ def test_operators() -> None:
         (lambda m, x: {"a": x, "b": None}, "returns a dict; served are"),
         (lambda m, x: None, "returns a NoneType"),
         (lambda m, x: x > 0, "returns a Tensor; served are a tensor of real numbers"),
-        (lambda m, x: m.linear(x) if x.sum() > 0 else x, "must not depend on values"),
     ],
 )
 def test_module(function: Callable[..., Any], message: str) -> None:
     assert re.search(message, refusal(function)), refusal(function)
+
+
+def test_a_return_of_another_kind_hides_nothing() -> None:
+    found = refusal(lambda m, x: (torch.erf(x) + torch.sort(x).values).topk(2))
+    for due in ("the module returns a topk; served are", r"aten\.erf", r"aten\.sort", r"aten\.topk"):
+        assert re.search(due, found), found
+
+
+BRANCHES: list[Callable[..., Any]] = [
+    lambda m, x: m.linear(x) if x.sum() > 0 else x,
+    lambda m, x: x[: int(x.abs().max()) + 1],
+    lambda m, x: x * float(x.sum()),
+]
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_control_flow_by_values(
+    branch: Callable[..., Any], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One sentence of ours with the user's line, and neither a chain of torch's errors nor its pages on the way."""
+    with pytest.raises(CheckpointError) as caught:
+        capture(Fails(branch), X)
+    heading, found = str(caught.value).splitlines()
+    line = branch.__code__.co_firstlineno
+    assert heading == "this module is not served:"
+    assert re.search(rf"test_refused\.py:{line}: lambda m, x: .*depends on what the tensors hold", found), found
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_integers_are_for_embeddings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,12 @@ from tests.secure.ee.serving import Start, drain
 from tests.secure.ee.tiny import Tiny
 
 Connect = Callable[..., GenerationClient]
+
+
+def test_no_call_goes_to_a_proxy(proxy: socket.socket, start: Start, connect: Connect, engine: FakeEngine) -> None:
+    assert connect(start(engine), KEY_CHECK).describe().key_check == KEY_CHECK
+    with pytest.raises(BlockingIOError):
+        proxy.accept()
 
 
 # what comes out

@@ -314,7 +314,7 @@ def test_more_sessions_than_allowed_are_refused(
 
 
 @pytest.mark.parametrize("rendezvous_seconds", [2.0])
-@pytest.mark.parametrize("role", PARTIES)
+@pytest.mark.parametrize("role", ["p1", *(pytest.param(role, marks=pytest.mark.slow) for role in ("p0", "dealer"))])
 def test_an_unreachable_party_is_named_with_address_and_time(
     client: Client, manifest: FakeManifest, local_parties: LocalParties, role: str
 ) -> None:

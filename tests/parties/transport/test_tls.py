@@ -69,9 +69,26 @@ def test_check_names_what_is_wrong(copy_certificates: Callable[[], Path], other_
     findings = "\n".join(check_certificates(folder))
     assert "p0: " in findings and "was not issued by the authority" in findings
     assert "p1.crt is made out to ['client'], not to p1" in findings
-    assert "dealer: its key file has mode 644" in findings
+    assert "dealer: other users may read" in findings and "(mode 0644); run: chmod 600" in findings
     assert "owner: " in findings and "cannot be read" in findings
     assert "client: " not in findings
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+def test_a_key_that_others_may_read_is_refused_at_start(
+    settings: PartiesSettings, copy_certificates: Callable[[], Path], mode: int
+) -> None:
+    settings = replace(settings, tls_dir=copy_certificates())
+    for role in ("p0", "client"):
+        (settings.tls_dir / f"{role}.key").chmod(mode)
+    with pytest.raises(
+        ConfigurationError, match=rf"other users may read .*p0\.key \(mode {mode:04o}\); run: chmod 600"
+    ):
+        PartyServer(settings, "p0", FakeEngine()).start()
+    with pytest.raises(ConfigurationError, match=r"other users may read .*client\.key"):
+        Dialer(settings, "client")
+    (settings.tls_dir / "client.key").chmod(0o400)
+    Dialer(settings, "client").close()
 
 
 def test_expired_certificates_are_found(tmp_path: Path) -> None:
@@ -123,7 +140,9 @@ def hello(role: str) -> Hello:
 
 def test_a_certificate_of_another_authority_is_refused(local_parties: LocalParties, other_certificates: Path) -> None:
     dialer = Dialer(replace(local_parties.settings, tls_dir=other_certificates), "client")
-    with pytest.raises(HandshakeError, match=r"client dialling p0 at .*: certificate differs"):
+    with pytest.raises(
+        HandshakeError, match=r"client dialling p0 at .*: certificate differs: .* another run of secure certs'$"
+    ):
         dialer.dial("p0", "Run", hello("client"))
     dialer.close()
 
@@ -147,7 +166,9 @@ def test_a_server_refuses_callers_of_another_authority(
 def test_an_address_that_another_role_answers_is_refused(local_parties: LocalParties) -> None:
     parties = {**local_parties.settings.parties, "p0": local_parties.settings.parties["p1"]}
     dialer = Dialer(replace(local_parties.settings, parties=parties), "client")
-    with pytest.raises(HandshakeError, match=r"certificate differs: this side has \"p0's.*Hostname Verification"):
+    with pytest.raises(
+        HandshakeError, match=r"certificate differs: this side has \"p0's.*one made out to another role"
+    ):
         dialer.dial("p0", "Run", hello("client"))
     dialer.close()
 

@@ -70,8 +70,12 @@ def test_usage_error(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("predict", ""), ExitCode.INPUT, "sentence 0 is empty"),
-        (("predict", "--config", "missing.toml", "cat"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
+        (("predict", "--text", ""), ExitCode.INPUT, "sentence 0 is empty"),
+        (
+            ("predict", "--config", "missing.toml", "--text", "cat"),
+            ExitCode.CONFIGURATION,
+            "missing.toml: cannot be read",
+        ),
         (("launch", "--config", "missing.toml"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
         (("party", "p0", "--config", "missing.toml"), ExitCode.CONFIGURATION, "missing.toml: cannot be read"),
         (
@@ -104,7 +108,7 @@ def test_errors_are_one_sentence_and_a_code(
 
 
 def test_debug_shows_the_traceback(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--debug", "predict", " ") == ExitCode.INPUT
+    assert run("--debug", "predict", "--text", " ") == ExitCode.INPUT
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -158,12 +162,26 @@ def test_predict(
     run: Run, client: InProcessClient, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "result.json"
-    assert run("predict", "--model", str(checkpoint), "--json", "--out", str(out), "the cat", "a dog is warm") == 0
+    assert (
+        run(
+            "predict",
+            "--model",
+            str(checkpoint),
+            "--json",
+            "--out",
+            str(out),
+            "--text",
+            "the cat",
+            "--text",
+            "a dog is warm",
+        )
+        == 0
+    )
     value = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == value
     assert [len(row) for row in value["embeddings"]] == [24, 24]
     assert secure.Report.from_json(json.dumps(value["report"])).sequences == 2
-    assert run("predict", "--model", str(checkpoint), "--weights", "public", "the cat") == 0
+    assert run("predict", "--model", str(checkpoint), "--weights", "public", "--text", "the cat") == 0
     assert "24 numbers]  the cat" in capsys.readouterr().out
     assert client.closed == 2
 
@@ -173,12 +191,12 @@ def test_predict_leaves_no_model_at_parties_that_stay(
     run: Run, client: InProcessClient, checkpoint: Path, tmp_path: Path, sentence: str, code: int
 ) -> None:
     at_parties = ("predict", "--config", "parties.toml", "--model")
-    assert run(*at_parties, str(checkpoint), sentence) == code
+    assert run(*at_parties, str(checkpoint), "--text", sentence) == code
     assert len(client.uploaded) == 1
     assert not client.models
     # One that others may use, and that takes the same room whoever loads it, stays.
     assert run("split", str(checkpoint), "--out", str(tmp_path / "shares")) == 0
-    assert run(*at_parties, str(tmp_path / "shares"), sentence) == code
+    assert run(*at_parties, str(tmp_path / "shares"), "--text", sentence) == code
     assert len(client.models) == 1
 
 
@@ -190,14 +208,20 @@ def test_interrupted_predict_leaves_no_model_at_parties_that_stay(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(secure.PrivateModel, "encode", interrupted)
-    assert run("predict", "--config", "parties.toml", "--model", str(checkpoint), "the cat") == ExitCode.INTERRUPTED
+    assert (
+        run("predict", "--config", "parties.toml", "--model", str(checkpoint), "--text", "the cat")
+        == ExitCode.INTERRUPTED
+    )
     assert not client.models
 
 
 def test_predict_to_a_file_that_cannot_be_written(
     run: Run, client: InProcessClient, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("predict", "--model", str(checkpoint), "--out", str(tmp_path), "the cat") == ExitCode.CONFIGURATION
+    assert (
+        run("predict", "--model", str(checkpoint), "--out", str(tmp_path), "--text", "the cat")
+        == ExitCode.CONFIGURATION
+    )
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -206,7 +230,7 @@ def test_keyboard_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoin
         raise KeyboardInterrupt
 
     monkeypatch.setattr(connection, "launch", interrupted)
-    assert run("predict", "--model", str(checkpoint), "the cat") == ExitCode.INTERRUPTED
+    assert run("predict", "--model", str(checkpoint), "--text", "the cat") == ExitCode.INTERRUPTED
 
 
 def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
@@ -217,7 +241,7 @@ def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoi
         return Parties(client)
 
     monkeypatch.setattr(connection, "launch", terminated)
-    assert run("predict", "--model", str(checkpoint), "the cat") == 128 + signal.SIGTERM
+    assert run("predict", "--model", str(checkpoint), "--text", "the cat") == 128 + signal.SIGTERM
 
 
 def test_demo_exit_code_follows_its_accuracy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,7 +292,18 @@ def test_an_openai_client_reaches_an_encrypted_model_in_another_process(
     )
     grpc, http = server.port(r"gRPC on 127.0.0.1:(\d+)"), server.port(r"HTTP on 127.0.0.1:(\d+)")
     proxy = start_process(
-        *("proxy", str(tiny.encrypted), "--key", str(key_file), "--listen", "127.0.0.1:0", "--name", "a"),
+        *(
+            "proxy",
+            str(tiny.encrypted),
+            "--key",
+            str(key_file),
+            "--listen",
+            "127.0.0.1:0",
+            "--name",
+            "a",
+            "--assume",
+            "none",
+        ),
         *("--backend", f"grpc://127.0.0.1:{grpc}", "--certificates", str(certificates)),
     )
     ids = tiny.tokenizer("the cat sat")["input_ids"]

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from secure.api import PrivateModel
 from secure.connection import Parties
 from secure.generation.defaults import NOT_SERVED, NOT_SERVED_OF_SAMPLING
-from secure.generation.options import GenerationOptions
+from secure.generation.options import CALLERS, GenerationOptions
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
@@ -22,11 +22,9 @@ from tests.sampling import product_of
 from tests.secure.fakes import InProcessClient
 from tests.secure.letters import LETTERS, due, save_tokenizer
 
-# Fields that leave the tokens as they are: lengths, which a caller names; what is returned; speed; how a beam, which is
+# Fields that leave the tokens as they are: what is returned; speed; how a beam, which is
 # not served, or an encoder, which there is none of, is used; a softmax that is none of ours.
 IRRELEVANT = [
-    "max_length",
-    "max_new_tokens",
     "early_stopping",
     "length_penalty",
     "use_mtp",
@@ -83,7 +81,7 @@ def plain(folder: Path) -> Any:
 
 
 def test_every_field_of_transformers_has_its_place() -> None:
-    served = set(GenerationOptions.__annotations__) - {"reveal", "padding", "max_new_tokens"}
+    served = set(GenerationOptions.__annotations__) - {*CALLERS, "generation_config"}
     places = [*served, *NOT_SERVED, *NOT_SERVED_OF_SAMPLING, *IRRELEVANT]
     assert len(places) == len(set(places))
     assert {name for name in vars(transformers.GenerationConfig()) if not name.startswith("_")} - set(places) == set()
@@ -92,9 +90,9 @@ def test_every_field_of_transformers_has_its_place() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"repetition_penalty": 1.5},
-        {"no_repeat_ngram_size": 1},
-        {"suppress_tokens": list(range(1, 30))},
+        pytest.param({"repetition_penalty": 1.5}, marks=pytest.mark.slow),
+        pytest.param({"no_repeat_ngram_size": 1}, marks=pytest.mark.slow),
+        pytest.param({"suppress_tokens": list(range(1, 30))}, marks=pytest.mark.slow),
         {"begin_suppress_tokens": list(range(1, 30))},
         {"repetition_penalty": 2, "no_repeat_ngram_size": 2, "suppress_tokens": [3, 4, 5]},
     ],
@@ -114,6 +112,17 @@ def test_processors_are_those_of_transformers(fields: dict[str, Any], folder: Pa
     model = PrivateModel.from_pretrained(folder, parties=parties)
     assert torch.equal(model.generate(ids, mask, max_new_tokens=8, **options), expected)
     assert torch.equal(model.generate(ids, mask, max_new_tokens=8, reveal="token"), without)
+
+
+@pytest.mark.filterwarnings("ignore:Using the model-agnostic default")
+@pytest.mark.parametrize(
+    "fields", [{"max_new_tokens": 3}, {"max_length": 9}, {"min_new_tokens": 6, "eos_token_id": list(range(1, 50))}]
+)
+def test_lengths_as_the_checkpoint_says(fields: dict[str, Any], folder: Path, parties: Parties) -> None:
+    say(folder, **fields)
+    ids = words(1, 4)
+    found = PrivateModel.from_pretrained(folder, parties=parties).generate(ids)
+    assert torch.equal(found, due(plain(folder), ids))
 
 
 @pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
@@ -136,9 +145,9 @@ def test_sampling_as_the_checkpoint_says(file: str, folder: Path, parties: Parti
     ("fields", "message"),
     [
         ({"num_beams": 4}, "generation_config.json: num_beams is 4, which is not served"),
-        ({"min_new_tokens": 3}, "generation_config.json: min_new_tokens is 3"),
+        ({"num_return_sequences": 3}, "num_return_sequences is 3 in the checkpoint's generation_config.json"),
         ({"bad_words_ids": [[3]]}, "generation_config.json: bad_words_ids"),
-        ({"do_sample": True, "min_p": 0.1}, "generation_config.json: min_p is 0.1"),
+        ({"do_sample": True, "typical_p": 0.5}, "generation_config.json: typical_p is 0.5"),
         ({"do_sample": True, "temperature": 0.0}, "temperature is 0.0 in the checkpoint's generation_config.json"),
         ({"repetition_penalty": "2"}, "repetition_penalty is '2' in the checkpoint's generation_config.json"),
         ({"stop_strings": "a"}, "stop_strings need the tokenizer"),

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, TextStreamer
+from transformers import GenerationConfig, PreTrainedTokenizerFast, TextStreamer
+from transformers.generation.logits_process import LogitsProcessorList, SuppressTokensLogitsProcessor
+from transformers.generation.stopping_criteria import MaxLengthCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from secure.api import PrivateModel
@@ -17,7 +19,7 @@ from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.secure.fakes import InProcessClient
-from tests.secure.letters import LETTERS, due, save_tokenizer
+from tests.secure.letters import LETTERS, MARGIN, due, save_tokenizer
 from tests.secure.running import Running
 
 
@@ -176,7 +178,20 @@ def test_sampling_draws_from_the_models_distribution(model: PrivateModel, refere
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "max_new_tokens is None"),
+        ({"max_new_tokens": 2, "max_length": 0}, "max_length is 0"),
+        ({"max_new_tokens": 2, "min_new_tokens": -1}, "min_new_tokens is -1"),
+        ({"max_new_tokens": 2, "min_p": 1.5}, "min_p is 1.5; it must be a number from 0 to 1"),
+        ({"max_new_tokens": 2, "num_return_sequences": 0}, "num_return_sequences is 0"),
+        ({"max_new_tokens": 2, "logits_processor": [3]}, "logits_processor is .*; it must be a list of functions"),
+        ({"max_new_tokens": 2, "stopping_criteria": 3}, "stopping_criteria is 3"),
+        ({"max_new_tokens": 2, "generation_config": {}}, "generation_config is a dict; it must be a transformers"),
+        (
+            {"generation_config": GenerationConfig(num_beams=2)},
+            "^generation_config: num_beams is 2, which is",
+        ),
+        ({"output_scores": True}, "output_scores needs return_dict_in_generate=True"),
+        ({"reveal": "token", "min_new_tokens": 2}, "min_new_tokens is 2 and needs logits"),
+        ({"max_new_tokens": 2, "temprature": 0.5}, "does not know 'temprature'; did you mean 'temperature'"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"max_new_tokens": 30}, "4 tokens and 30 new ones; this model has room for 20 together"),
         ({"max_new_tokens": 2, "temperature": 0.0}, "temperature is 0"),
@@ -216,6 +231,84 @@ def test_options_that_are_wrong(
     assert client.requests == []
 
 
+@pytest.mark.filterwarnings("ignore:Using the model-agnostic default")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_length": 9},
+        {"max_length": 5, "max_new_tokens": 3},
+        {"max_new_tokens": 6, "min_new_tokens": 5, "eos_token_id": list(range(1, 40))},
+        {"generation_config": GenerationConfig(max_new_tokens=5, repetition_penalty=1.7)},
+        {"generation_config": GenerationConfig(max_new_tokens=5, repetition_penalty=1.7), "max_new_tokens": 3},
+        {"max_new_tokens": 6, "stopping_criteria": [MaxLengthCriteria(max_length=7)]},
+        {"max_new_tokens": 6, "logits_processor": LogitsProcessorList([SuppressTokensLogitsProcessor(range(30))])},
+        {
+            "max_new_tokens": 6,
+            "suppress_tokens": [1, 2],
+            "logits_processor": [SuppressTokensLogitsProcessor(range(30)), lambda ids, scores: scores.roll(1, -1)],
+        },
+        {"max_new_tokens": 3, "use_cache": False},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_options_mean_what_they_mean_in_transformers(
+    options: dict[str, Any], model: PrivateModel, reference: Any
+) -> None:
+    ids = words(2, 4)
+    options = {"eos_token_id": 60} | options
+    assert torch.equal(model.generate(ids, **options), due(reference, ids, **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"min_p": 0.05, "top_k": 0}, {"num_return_sequences": 3}, {"num_return_sequences": 2, "top_p": 0.8}],
+    ids=lambda options: "-".join(options),
+)
+def test_options_of_sampling_mean_what_they_mean_in_transformers(
+    options: dict[str, Any], model: PrivateModel, reference: Any
+) -> None:
+    ids, mask = padded_at_the_start(words(2, 4))
+    options = {"max_new_tokens": 4, "eos_token_id": 60, "do_sample": True} | options
+    torch.manual_seed(5)
+    ours = model.generate(ids, mask, **options)
+    torch.manual_seed(5)
+    assert torch.equal(ours, reference.generate(ids, attention_mask=mask, pad_token_id=0, **options))
+
+
+def test_scores_are_those_of_transformers(model: PrivateModel, reference: Any) -> None:
+    ids = words(2, 4)
+    options: Any = {"max_new_tokens": 3, "eos_token_id": 60, "suppress_tokens": [4, 5]}
+    options |= {"return_dict_in_generate": True, "output_scores": True}
+    ours, theirs = model.generate(ids, **options), reference.generate(ids, do_sample=False, **options)
+    assert type(ours) is type(theirs) and torch.equal(ours.sequences, theirs.sequences)
+    assert len(ours.scores) == len(theirs.scores) == 3
+    for found, expected in zip(ours.scores, theirs.scores, strict=True):
+        assert torch.equal(found.isinf(), expected.isinf())
+        assert float((found - expected)[~expected.isinf()].abs().max()) < MARGIN / 2
+    with pytest.raises(InputError, match="return_dict_in_generate: a text gives one text"):
+        model.generate("abc", **options)
+    with pytest.raises(InputError, match="output_scores is True and needs logits"):
+        model.generate(ids, reveal="token", **options | {"suppress_tokens": None})
+
+
+@pytest.mark.filterwarnings("ignore:Using the model-agnostic default")
+def test_twenty_tokens_by_default_where_there_is_room(tmp_path: Path, parties: Parties) -> None:
+    reference = save_decoder(tmp_path, "gpt2", spread=0.5, n_positions=30, n_layer=1)
+    ids = words(1, 5)
+    model = PrivateModel.from_pretrained(tmp_path, parties=parties)
+    found = model.generate(ids, eos_token_id=60)
+    assert found.shape == (1, 25) and torch.equal(found, due(reference, ids, eos_token_id=60))
+
+
+def test_options_of_sampling_without_sampling_warn(model: PrivateModel, caplog: pytest.LogCaptureFixture) -> None:
+    model.generate(words(1, 4), max_new_tokens=1, temperature=1.0, top_k=None, do_sample=False)
+    assert not caplog.messages
+    model.generate(words(1, 4), max_new_tokens=1, temperature=0.5)
+    (said,) = caplog.messages
+    assert said.startswith("temperature is 0.5 and changes nothing")
+
+
 def test_options_that_are_none_are_left_out(model: PrivateModel, reference: Any) -> None:
     """As in transformers, where None also says that nothing ends a row."""
     ids = words(1, 4)
@@ -244,9 +337,9 @@ def test_a_streamer_takes_one_prompt(model: PrivateModel) -> None:
 
 
 def test_prompts_that_are_no_tensor_are_refused(model: PrivateModel) -> None:
-    prompts: Any = [1, 2]
+    prompts: Any = {1, 2}
     for streamer in (None, Collector()):
-        with pytest.raises(InputError, match="input_ids must be a torch tensor, not list"):
+        with pytest.raises(InputError, match="input_ids must be a torch tensor, a numpy array or a list, not set"):
             model.generate(prompts, max_new_tokens=2, streamer=streamer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_https_with_the_generation_certificates(serve_http: ServeHttp, engine: F
     context = ssl.create_default_context(cafile=str(authority_file(certificates)))
     with httpx.Client(verify=context) as client:
         assert client.get(f"https://127.0.0.1:{port}/v1/models").json()["data"][0]["id"] == "fake"
+
+
+def test_a_key_that_others_may_read_is_refused(engine: FakeEngine, certificates: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(certificates, tmp_path / "copy"))
+    (folder / "server.key").chmod(0o644)
+    with pytest.raises(ConfigurationError, match=r"other users may read .*server\.key \(mode 0644\); run: chmod 600"):
+        HttpServer(app(engine), "127.0.0.1:0", folder)
 
 
 def test_a_port_in_use(serve_http: ServeHttp, engine: FakeEngine) -> None:

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import secure
+from secure.models.contract.manifest import WeightVisibility
 from secure.split import share_files
 from tests.models.graph.modules import EncoderBlock, Pictures, settled
+from tests.sampling import product_of
 from tests.secure.running import Running
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("parties")]
@@ -38,3 +40,19 @@ def test_modules_on_three_processes(tmp_path: Path, beaver: Running) -> None:
         assert float((found[name] - theirs).abs().max()) < 1e-3
     for ours, theirs in zip(found_block, due_block, strict=True):
         assert float((ours - theirs).abs().max()) < 2e-3
+
+
+class Product(torch.nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x @ y
+
+
+@product_of(family=["beaver", "replicated"], weights=["private", "public"])
+def test_modules_without_parameters(family: str, weights: WeightVisibility, request: pytest.FixtureRequest) -> None:
+    """The dealer, and every party, loads a model of which there is nothing to load."""
+    parties = request.getfixturevalue(family).parties
+    x, y = torch.tensor([[-3.0, 0.0, 8000.0]]), torch.tensor([[-1.0], [2.0], [0.5]])
+    for module, inputs in ((torch.nn.ReLU(), (x,)), (Product(), (x, y)), (torch.nn.Identity(), (y,))):
+        model = secure.PrivateModel.from_module(module, inputs, parties=parties, weights=weights)
+        assert float((model(*inputs) - module(*inputs)).abs().max()) < 1e-3
+        model.unload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from typing import Any
 
@@ -63,6 +64,12 @@ def test_by_layer_and_by_op(report: Report) -> None:
         ("pooling", 3, 200),
     ]
     assert [(row.op, row.calls, row.dealer_bytes) for row in report.by_op()] == [("product", 4, 100), ("open", 2, 0)]
+
+
+def test_a_notebook_shows_the_tables(report: Report) -> None:
+    shown = report._repr_html_()
+    assert shown.startswith("<pre") and shown.endswith("</pre>")
+    assert html.unescape(shown).partition(">")[2].removesuffix("</pre>") == report.to_text()
 
 
 def test_sessions_add_up() -> None:

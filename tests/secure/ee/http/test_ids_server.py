@@ -173,8 +173,8 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event(
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
-        ({"n": 2}, "n", "unsupported_parameter"),
-        ({"n": True}, "n", "unsupported_parameter"),
+        ({"n": 65}, "n", "invalid_value"),
+        ({"n": True}, "n", "invalid_value"),
         ({"best_of": 3}, "best_of", "unsupported_parameter"),
         ({"logprobs": 1}, "logprobs", "unsupported_parameter"),
         ({"logprobs": 0}, "logprobs", "unsupported_parameter"),
@@ -184,7 +184,7 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event(
         ({"echo": True}, "echo", "unsupported_parameter"),
         ({"suffix": "end"}, "suffix", "unsupported_parameter"),
         ({"tools": [{}]}, "tools", "unsupported_parameter"),
-        ({"top_k": 5}, "top_k", "unknown_parameter"),
+        ({"top_k": 5}, "top_k", "unsupported_parameter"),
         ({"stop": ["x"]}, "stop", "unknown_parameter"),
         ({"temperature": 3}, "temperature", "invalid_value"),
         ({"temperature": True}, "temperature", "invalid_value"),

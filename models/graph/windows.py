@@ -1,0 +1,128 @@
+"""Windows of an image, in front of pooling and convolutions. They are linear maps on shares, so nothing is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secure.models.graph.operation import Operation, Shape, require
+from secure.protocols.core.secret import Protocol, Secret
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which elements of an image a window covers, and where windows lie. Each field: along height, along width.
+
+    padding: rows of zeros around the image, or of its edge again; equal on both sides. after: as many more below, and
+    columns to the right.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    after: Shape = (0, 0)
+
+    def shape(self, image: Shape, what: str) -> Shape:
+        """Windows [height, width] of an image [..., height, width]. Raises CheckpointError when there are none."""
+        pairs = (self.kernel, self.stride, self.padding, self.dilation, self.after)
+        require(all(len(pair) == 2 for pair in pairs), f"{what}: kernel, stride, padding, dilation are pairs")
+        smallest = min(*self.kernel, *self.stride, *self.dilation)
+        largest = max(max(pair) for pair in pairs)
+        require(
+            smallest > 0 and min(*self.padding, *self.after) >= 0 and largest < 1 << 16,
+            f"{what}: kernel, stride, padding",
+        )
+        counts = []
+        for i in (0, 1):
+            room = image[-2 + i] + 2 * self.padding[i] + self.after[i] - self._extent(i)
+            require(room >= 0, f"{what}: windows of {list(self.kernel)} on an image of {list(image[-2:])}")
+            counts.append(room // self.stride[i] + 1)
+        return tuple(counts)
+
+    def _extent(self, i: int) -> int:
+        return self.dilation[i] * (self.kernel[i] - 1) + 1
+
+    def of(self, image: Tensor, *, edge: bool) -> Tensor:
+        """Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements]."""
+        for i in (0, 1):
+            dim, before, after = 2 + i, self.padding[i], self.padding[i] + self.after[i]
+            if edge:
+                first, last = image.narrow(dim, 0, 1), image.narrow(dim, image.shape[dim] - 1, 1)
+                image = torch.cat([*[first] * before, image, *[last] * after], dim)
+            else:
+                image = torch.nn.functional.pad(image, (0, 0, before, after) if i == 0 else (before, after))
+        for i in (0, 1):
+            image = image.unfold(2 + i, self._extent(i), self.stride[i])[..., :: self.dilation[i]]
+        return image.flatten(4)
+
+
+@dataclass(frozen=True)
+class Windows(Operation):
+    """Every window of an image. Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements].
+
+    edge: padding repeats the image's edge, for maxima, instead of zero.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    after: Shape
+    edge: bool
+
+    def _window(self) -> Window:
+        return Window(self.kernel, self.stride, self.padding, self.dilation, self.after)
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) == 4, f"windows: an image is [B, C, H, W], not {list(x)}")
+        return (*x[:2], *self._window().shape(x, "windows"), math.prod(self.kernel))
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].map(lambda t: self._window().of(t, edge=self.edge))
+
+
+def adaptive_places(length: int, count: int) -> list[range]:
+    """What each of `count` windows of torch's adaptive pooling covers: they may overlap, or differ in length."""
+    return [range(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class AdaptiveWindows(Operation):
+    """As many windows of an image as were asked for, all made as long as the longest.
+
+    Shapes: [B, C, H, W] -> [B, C, rows, columns, elements]. to: rows and columns. edge: what is missing is a window's
+    last element once more, for maxima, instead of zero.
+    """
+
+    to: Shape
+    edge: bool
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) == 4 and len(self.to) == 2, f"windows: {list(self.to)} of an image [B, C, H, W], not {list(x)}")
+        fits = all(0 < n < 1 << 16 for n in self.to)
+        require(fits, f"windows: {list(self.to)} of them")
+        sizes = [max(map(len, adaptive_places(length, n))) for length, n in zip(x[2:], self.to, strict=True)]
+        return (*x[:2], *self.to, math.prod(sizes))
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return values[0].map(self._windows)
+
+    def _windows(self, image: Tensor) -> Tensor:
+        for i, count in enumerate(self.to):
+            places = adaptive_places(image.shape[2 + i], count)
+            size = max(map(len, places))
+            index = torch.tensor([[place[min(j, len(place) - 1)] for j in range(size)] for place in places])
+            image = image.index_select(2 + i, index.flatten().to(image.device)).unflatten(2 + i, index.shape)
+            if not self.edge:
+                there = torch.tensor([[j < len(place) for j in range(size)] for place in places], device=image.device)
+                image = image * there.reshape(count, size, *[1] * (image.dim() - 4 - i)).to(image.dtype)
+            image = image.movedim(3 + i, -1)
+        return image.flatten(4)
