@@ -17,6 +17,7 @@ from secure.models.graph.arithmetic import (
     Add,
     AddNumber,
     AtLeast,
+    Divide,
     Function,
     Larger,
     Matmul,
@@ -31,6 +32,8 @@ from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
 Operand = Value | Tensor | float
+LEAST_THRESHOLD = 9
+"""The least threshold of a softplus: e^-9 is 1.2e-4, what ours is off by."""
 
 
 def add(b: GraphBuilder, x: Operand, y: Operand, alpha: float = 1) -> Value:
@@ -85,10 +88,23 @@ def divide(b: GraphBuilder, x: Operand, y: Operand, rounding_mode: str | None = 
     if rounding_mode is not None:
         raise UnsupportedOperator(f"division with rounding_mode {rounding_mode!r}")
     if isinstance(y, Value):
-        raise UnsupportedOperator("division by something that depends on the input")
+        return quotient(b, x, y)
     if not isinstance(y, Tensor) and y == 0:
         raise UnsupportedOperator("division by zero")
     return multiply(b, x, 1 / y)
+
+
+def quotient(b: GraphBuilder, x: Operand, y: Value) -> Value:
+    rows, normalised = b.unit_rows.get(y, (None, None))
+    if normalised is not None and x is rows:
+        return normalised
+    if not isinstance(x, Value):
+        x = b.offset(x if isinstance(x, Tensor) else torch.tensor(float(x)))
+    return b.add(Divide(), x, y)
+
+
+def reciprocal(b: GraphBuilder, x: Value) -> Value:
+    return quotient(b, 1.0, x)
 
 
 def power(b: GraphBuilder, x: Value, exponent: float) -> Value:
@@ -122,6 +138,16 @@ def elu(b: GraphBuilder, x: Value, alpha: float = 1, scale: float = 1, input_sca
     below = number_times(b, b.add(Function("elu"), number_times(b, x, input_scale)), scale * alpha)
     left = scale - scale * alpha * input_scale
     return below if math.isclose(left, 0, abs_tol=2.0**-24) else add(b, below, number_times(b, _relu(b, x), left))
+
+
+def softplus(b: GraphBuilder, x: Value, beta: float = 1, threshold: float = 20) -> Value:
+    """ln(1 + e^(beta x)) / beta; above the threshold it is x, which it is anyway up to e^-threshold."""
+    if not beta > 0 or threshold < LEAST_THRESHOLD:
+        raise UnsupportedOperator(
+            f"softplus with beta {beta} and threshold {threshold}; served are positive ones, and thresholds from "
+            f"{LEAST_THRESHOLD} on"
+        )
+    return number_times(b, b.add(Function("softplus"), number_times(b, x, beta)), 1 / beta)
 
 
 def leaky_relu(b: GraphBuilder, x: Value, negative_slope: float = 0.01) -> Value:
@@ -166,6 +192,8 @@ def minimum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
 
 
 def clamp(b: GraphBuilder, x: Value, low: float | None = None, high: float | None = None) -> Value:
+    if x in b.unit_rows and high is None and low is not None and low < 2.0**-12:
+        return x  # norms are not negative, and divided rows of norm zero are zero anyway
     x = x if low is None else maximum(b, x, low)
     return x if high is None else minimum(b, x, high)
 

@@ -40,6 +40,7 @@ from secure.protocols.functions import (
     softmax,
     tanh,
 )
+from secure.protocols.functions.modules import division, exponential, logarithm, softplus, unit_rows
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.largest import largest_of_few
 from secure.protocols.masked.gates.piecewise import piecewise
@@ -125,6 +126,9 @@ EXPONENT = Argument(0.0, LARGEST, EXPONENT_EDGES)
 # A truncation may leave a number one unit below what it was.
 SMALL_EXPONENT = Argument(ULP - 0.25, 17.0, (ULP - 0.25, -ULP, *EXPONENT_EDGES[:-2]))
 FAR_EXPONENT = Argument(0.0, 2.0**14 - 1 - ULP, (2.0**14 - 1 - ULP, 2.0**14 - 2, 2.0**13))
+POWER_OF_E = Argument(-8000.0, 9.0, (9.0, 9.0 - ULP, 0.0, ULP, -ULP, *around(-11.2), 4.5, -5.0, -8000.0))
+DIVIDEND = Argument(-127.0, 127.0, (127.0, -127.0, 0.0, ULP, 127.0, -127.0))
+DIVISOR = Argument(2.0**-6, LARGEST, (2.0**-6, 2.0**-6, LARGEST, LARGEST, LARGEST, 1.0))
 EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
 PIECES = Argument(-9.0, 5.0, (*around(-8.0, -4.0, -1.95, 3.0, 4.0), 0.0))  # where PUMA's polynomials change
 LAYER_NORM = (ANY, Argument(-1.0, 1.0, (1.0, -1.0)), Argument(-90.0, 90.0))
@@ -264,6 +268,18 @@ def _join(x: Secret, y: Secret) -> Secret:
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
     return x * y
+
+
+def _unit(reference: Tensor, x: Tensor) -> Tensor:
+    return 2.0**-13 * reference.abs() + x.norm(dim=-1, keepdim=True) * 2.0**-27 + 2 * ULP
+
+
+def _power_of_e(reference: Tensor, x: Tensor) -> Tensor:
+    return 4e-5 * reference + 5e-5
+
+
+def _quotient(reference: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return 6e-5 * reference.abs() + x.abs() * 2.0**-27 + 2 * ULP
 
 
 def _l2(reference: Tensor, x: Tensor) -> Tensor:
@@ -442,6 +458,9 @@ OPS: tuple[Op, ...] = (
     _elementwise(silu.SILU, silu.silu),
     _elementwise(tanh.TANH, tanh.tanh),
     _elementwise(elu.ELU, elu.elu),
+    _elementwise(softplus.SOFTPLUS, softplus.softplus),
+    Op("exp", exponential.exponential, (POWER_OF_E,), ONE, _power_of_e, forms=_FEW),
+    Op("divide", division.divide, (DIVIDEND, DIVISOR), TWO, _quotient, forms=_FEW),
     Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
     _elementwise(reciprocal_and_root.reciprocal_function(-4, 13), reciprocal_and_root.reciprocal),
     _elementwise(reciprocal_and_root.inverse_root_function(1, -8, 13), reciprocal_and_root.rsqrt),
@@ -459,6 +478,7 @@ OPS: tuple[Op, ...] = (
     Op("exp-negative", exp.exp_negative, (EXPONENT_E,), ONE, at_most(1e-4)),
     # rows
     Op("softmax", softmax.softmax, (ANY_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
+    Op("log-softmax", logarithm.log_softmax, (HALF,), ROWS, at_most(1e-4), forms=_FEW),
     Op("softmax-mild", softmax.softmax, (MILD_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("softmax-masked", softmax.softmax, (SCORES, MASK), MASKED_ROWS, at_most(2e-4), with_mask(SCORES), _FEW),
     Op("softmax-masked-mild", softmax.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-4), with_mask(MILD_SCORES), _FEW),
@@ -494,5 +514,6 @@ OPS: tuple[Op, ...] = (
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("rms-normalise-wide", _wide_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("rms-normalise-encoder", _encoder_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-8.0, 7.0), _FEW),
+    Op("unit-rows", unit_rows.unit_rows, (ANY,), NORM_ROWS, _unit, rows_of_norm(-5.9, 12.9), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )
