@@ -13,7 +13,7 @@ from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.elu import elu
 from secure.protocols.functions.policy_functions import gelu, gelu_tanh, silu, softmax
-from secure.protocols.functions.relu import relu
+from secure.protocols.functions.relu import maximum, relu
 from secure.protocols.functions.sigmoid import sigmoid
 from secure.protocols.functions.tanh import tanh
 
@@ -158,6 +158,33 @@ class Maximum(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         return maximum_along(values[0])
+
+
+@dataclass(frozen=True)
+class Larger(Operation):
+    """The larger of two, elementwise, with broadcasting."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return broadcast(values, "larger")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return maximum(values[0], values[1])
+
+
+@dataclass(frozen=True)
+class AtLeast(Operation):
+    """The larger of x and a public number."""
+
+    number: float
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        _check_number(self.number)
+        return values[0]
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return maximum(values[0], self.number)
 
 
 @dataclass(frozen=True)

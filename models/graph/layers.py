@@ -13,7 +13,7 @@ from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_s
 from secure.models.graph.windows import Window
 from secure.protocols.core.primitives import append, concatenate, linear, truncate
 from secure.protocols.core.secret import Protocol, Secret
-from secure.protocols.functions.policy_functions import layer_norm
+from secure.protocols.functions.policy_functions import full_range_layer_norm
 
 
 def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:
@@ -108,7 +108,7 @@ class LayerNorm(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         gain, offset = (protocol.bind(parameter) for parameter in parameters)
-        return layer_norm(values[0], gain, offset, self.epsilon)
+        return full_range_layer_norm(values[0], gain, offset, self.epsilon)
 
 
 @dataclass(frozen=True)

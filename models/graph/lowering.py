@@ -13,7 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.graph.arithmetic import Add, AddNumber, Function, Matmul, Multiply, MultiplyNumber, Subtract
+from secure.models.graph.arithmetic import (
+    Add,
+    AddNumber,
+    AtLeast,
+    Function,
+    Larger,
+    Matmul,
+    Multiply,
+    MultiplyNumber,
+    Subtract,
+)
 from secure.models.graph.builder import GraphBuilder, Indices, Value
 from secure.models.graph.layers import LinearLayer
 from secure.models.graph.views import PermuteAxes, Reshape
@@ -143,11 +153,16 @@ def absolute(b: GraphBuilder, x: Value) -> Value:
 
 
 def maximum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
-    return add(b, _relu(b, subtract(b, x, y)), y)
+    if not isinstance(x, Value):
+        x, y = y, x
+    assert isinstance(x, Value)
+    if isinstance(y, Tensor):
+        y = b.offset(y)
+    return b.add(Larger(), x, y) if isinstance(y, Value) else b.add(AtLeast(float(y)), x)
 
 
 def minimum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
-    return subtract(b, x, _relu(b, subtract(b, x, y)))
+    return negate(b, maximum(b, scaled(b, x, -1), scaled(b, y, -1)))
 
 
 def clamp(b: GraphBuilder, x: Value, low: float | None = None, high: float | None = None) -> Value:
@@ -157,6 +172,16 @@ def clamp(b: GraphBuilder, x: Value, low: float | None = None, high: float | Non
 
 def hard_tanh(b: GraphBuilder, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
     return clamp(b, x, low, high)
+
+
+def hard_sigmoid(b: GraphBuilder, x: Value) -> Value:
+    """min(max(x / 6 + 1 / 2, 0), 1), of what is clamped before, as x + 3 may leave the range."""
+    return number_times(b, add(b, clamp(b, x, -3.0, 3.0), 3.0), 1 / 6)
+
+
+def hard_swish(b: GraphBuilder, x: Value) -> Value:
+    """x min(max(x + 3, 0), 6) / 6, divided before it is multiplied."""
+    return multiply(b, x, hard_sigmoid(b, x))
 
 
 def permute(b: GraphBuilder, x: Value, dims: list[int]) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,9 +154,9 @@ class Client:
             run.listen()
             run.collect(None)
 
-    def health(self, timeout_seconds: float = 5.0) -> dict[str, str]:
-        """Role → 'serving', or why it does not answer, within `timeout_seconds`."""
-        roles = self.settings.family.roles
+    def health(self, timeout_seconds: float = 5.0, roles: Sequence[str] | None = None) -> dict[str, str]:
+        """Role → 'serving', or why it does not answer, within `timeout_seconds`. roles: all, unless some are named."""
+        roles = roles or self.settings.family.roles
         with futures.ThreadPoolExecutor(len(roles)) as pool:
             answers = pool.map(lambda role: self._health_of(role, timeout_seconds), roles)
             return dict(zip(roles, answers, strict=True))

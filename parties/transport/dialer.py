@@ -13,6 +13,7 @@ from secure.parties.transport.frames import MAX_FRAME_BYTES, AnyFrame, decode, e
 from secure.parties.transport.link import Link
 from secure.parties.transport.prefetch import shaped
 from secure.parties.transport.tls import channel_credentials, channel_name_options
+from secure.parties.transport.tls_failures import in_words
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello
 from secure.protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable, SessionError
 
@@ -147,7 +148,7 @@ def check_certificates_were_taken(role: str, peer: str, where: str, detail: str,
     detail: what grpcio says about the failure. late: whether it went on for the whole time limit.
     """
     if any(words in detail for words in _REFUSED_BY_US):
-        raise HandshakeError("certificate", f"{peer}'s, from our authority", f"another one ({detail[-80:]})", where)
+        raise HandshakeError("certificate", f"{peer}'s, from our authority", in_words(detail), where)
     # A party that is just stopping closes connections too; one that does so all the time does not want ours.
     if late and all(words in detail for words in _REFUSED_BY_THEM):
         raise HandshakeError("certificate", f"{role}'s, from our authority", "refuses it", where)

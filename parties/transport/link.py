@@ -251,5 +251,5 @@ def _describe(error: grpc.RpcError) -> str:
     if isinstance(error, grpc.Call):
         code = error.code()
         name = code.name.lower() if code is not None else "unknown"
-        return f"{name} {' '.join((error.details() or '').split())[:200]}".strip()
+        return f"{name} {' '.join((error.details() or '').split())[:500]}".strip()  # TLS's reason stands last
     return "the stream was cancelled"

@@ -17,9 +17,14 @@ from cryptography import x509
 from packaging.requirements import Requirement
 
 from secure.demo.sample import MODEL_NAME, MODEL_PACKAGE
+from secure.models.checkpoint.conversion import read_manifest, read_share
+from secure.models.contract.manifest import Manifest
+from secure.models.storage.capacity import human_bytes, plan_room
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PartiesSettings, load_settings, split_address
+from secure.parties.roles import memory
 from secure.parties.transport.tls import check_certificates
+from secure.parties.transport.tls_failures import why_not
 from secure.protocols.core.errors import SecureInferenceError
 
 Verdict = Literal["ok", "note", "fail"]
@@ -128,45 +133,87 @@ def _dates(role: str, path: Path) -> Check:
 
 
 def _models(settings: PartiesSettings) -> Iterator[Check]:
+    """The manifests here, and for each the share of every party whose key is here."""
     if settings.models_dir is None:
         return
-    manifests = [*settings.models_dir.glob("manifest.json"), *settings.models_dir.glob("*/manifest.json")]
-    shares = sorted({path.name for manifest in manifests for path in manifest.parent.glob("p[012].safetensors")})
+    manifests = sorted([*settings.models_dir.glob("manifest.json"), *settings.models_dir.glob("*/manifest.json")])
     if not manifests:
         yield Check("models", "note", f"no split model in {settings.models_dir}; clients must upload theirs")
+    for path in manifests:
+        try:
+            manifest = read_manifest(path.parent)
+        except (SecureInferenceError, OSError, UnicodeDecodeError) as error:
+            yield Check(f"model {path.parent.name}", "fail", f"{error}; copy it again, with its shares")
+            continue
+        what = f"model {path.parent.name} ({manifest.digest[:12]})"
+        if manifest.protocol != settings.protocol:
+            yield Check(what, "fail", f"split for {manifest.protocol!r}, parties.toml says {settings.protocol!r}")
+            continue
+        yield Check(what, "ok", f"{manifest.architecture}, weights {manifest.weights}")
+        for role in settings.parties:
+            if (settings.tls_dir / f"{role}.key").is_file():
+                yield from _share(manifest, path.parent / f"{role}.safetensors", role, settings)
+
+
+def _share(manifest: Manifest, path: Path, role: str, settings: PartiesSettings) -> Iterator[Check]:
+    """A party's share file against the manifest, and the party's memory against both."""
+    if role in settings.family.computing:
+        if not path.is_file():
+            yield Check(
+                f"share of {role}", "fail", f"{path} is missing; copy it there from the split, or clients upload"
+            )
+        else:
+            try:
+                read_share(path, manifest, role)
+                yield Check(f"share of {role}", "ok", f"{path.name} is the one that the manifest describes")
+            except SecureInferenceError as error:
+                yield Check(f"share of {role}", "fail", f"{error}; copy both again, from one split")
+    free = memory.free_bytes(settings.limits.memory_bytes)
+    if free is None:
+        return
+    try:
+        room = plan_room(manifest, role, free, memory.scratch_folder(), digits=False)
+    except SecureInferenceError as error:
+        yield Check(f"memory of {role}", "fail", f"{error}; raise [limits] memory_bytes, or free some")
+        return
+    if room.disk_bytes:
+        detail = f"{human_bytes(free)} may be taken; {human_bytes(room.disk_bytes)} of weights are read from disk"
+        yield Check(f"memory of {role}", "note", detail)
     else:
-        held = ", ".join(shares) or "no shares"
-        yield Check("models", "ok", f"{len(manifests)} in {settings.models_dir}, with {held}")
+        yield Check(f"memory of {role}", "ok", f"{human_bytes(free)} may be taken; the model fits")
 
 
 def _peers(settings: PartiesSettings) -> Iterator[Check]:
     """Whether every party can be reached and serves, as far as the certificates here allow to ask."""
-    caller = next((role for role in ("client", "owner") if (settings.tls_dir / f"{role}.key").is_file()), None)
+    roles = ("client", "owner", *settings.parties)
+    here = [role for role in roles if (settings.tls_dir / f"{role}.crt").is_file()]
+    caller = next((role for role in here if not check_certificates(settings.tls_dir, (role,))), None)
+    if caller is None:
+        yield Check("parties", "note", "not asked: that takes a certificate and key that are well, see above")
+        return
+    wrong = {
+        role: why_not(settings.tls_dir, caller, role, party.address, _CONNECT_SECONDS)
+        for role, party in settings.parties.items()
+    }
     health: dict[str, str] = {}
-    if caller is not None:
-        try:
-            with Client(settings, caller) as client:
-                health = client.health(_CONNECT_SECONDS)
-        except SecureInferenceError as error:
-            yield Check(f"certificate {caller}", "fail", str(error))
-    for role in settings.parties:
-        yield _peer(role, settings.parties[role].address, health.get(role))
-
-
-def _peer(role: str, address: str, health: str | None) -> Check:
-    what = f"{role} at {address}"
-    if health == "serving":
-        return Check(what, "ok", "reachable, and serving")
-    try:
-        with socket.create_connection(split_address(address), timeout=_CONNECT_SECONDS):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        free = "; its port is free on this host" if _can_listen(address) else ""
-        return Check(what, "fail", f"not reachable: {reason}{free}; start it there with: secure party {role}")
-    if health is None:
-        return Check(what, "note", "the port answers; whether it is the party, only a client's certificate can tell")
-    return Check(what, "fail", f"its port is in use, but not by a party that accepts us: {health}")
+    # Parties answer nobody else. The others are not asked: gRPC would write what it met to the terminal.
+    there = [role for role, reason in wrong.items() if reason is None]
+    if caller in ("client", "owner") and there:
+        with Client(settings, caller) as client:
+            health = client.health(_CONNECT_SECONDS, there)
+    for role, party in settings.parties.items():
+        what, reason = f"{role} at {party.address}", wrong[role]
+        if reason is not None:
+            free = "; its port is free on this host" if _can_listen(party.address) else ""
+            yield Check(what, "fail", reason + free)
+        elif not health:
+            yield Check(what, "ok", f"reachable; it and {caller} accept each other's certificate")
+        elif health[role] == "serving":
+            yield Check(what, "ok", "reachable, and serving")
+        else:
+            yield Check(
+                what, "fail", "its certificate is right, but it does not serve; its log says why, or restart it"
+            )
 
 
 def _can_listen(address: str) -> bool:
