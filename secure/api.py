@@ -156,7 +156,8 @@ class PrivateModel(ResidentModel):
         Inputs are tensors, numpy arrays or lists.
 
         Shapes: integer [B, T] -> logits float32 [B, labels] of a SequenceClassifierOutput, [B, T, labels] of a
-        TokenClassifierOutput, [B, T, V] of a MaskedLMOutput or a CausalLMOutputWithPast; without a head
+        TokenClassifierOutput, [B, T, V] of a MaskedLMOutput or a CausalLMOutputWithPast, start_logits and end_logits
+        [B, T] of a QuestionAnsweringModelOutput; without a head
         last_hidden_state float32 [B, T, D] and pooler_output float32 [B, D] or None of a BaseModelOutputWithPooling
         (DistilBERT, language models: a BaseModelOutput, without).
         The type is left open, as the checkpoint decides it. `id2label` names a classifier's labels. A language model

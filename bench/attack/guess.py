@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -32,13 +33,20 @@ class Score:
     types: float | None
 
 
-def score(guess: Guess, truth: Truth, symbols: list[list[int]], template: list[int], judged: range) -> Score:
-    """Counts content tokens: those whose id does not occur in the template, which everybody knows.
+def score(
+    guess: Guess,
+    truth: Truth,
+    symbols: list[list[int]],
+    template: list[int],
+    judged: range,
+    known: Collection[int] | None = None,
+) -> Score:
+    """Counts content tokens: those whose id is not `known`; None: the template's, which everybody knows.
 
     judged: the sessions that count, where the guess is about symbols; a reading counts for the sessions that it has.
     `running` is the share of all tokens behind the template.
     """
-    known = set(template)
+    known = set(template if known is None else known)
     right, counted, ran, total = [], [], 0, 0
     for number in judged if guess.readings is None else sorted(guess.readings):
         plain = truth.sessions[number]
@@ -58,9 +66,9 @@ def score(guess: Guess, truth: Truth, symbols: list[list[int]], template: list[i
     return Score(right, counted, ran / max(total, 1), types)
 
 
-def chance(truth: Truth, template: list[int], judged: range) -> float:
-    """Share of content tokens that the best constant guess reads."""
-    known = set(template)
+def chance(truth: Truth, known: Collection[int], judged: range) -> float:
+    """Share of content tokens, those whose id is not known, that the best constant guess reads."""
+    known = set(known)
     counts = Counter(id for number in judged for id in truth.sessions[number] if id not in known)
     return max(counts.values(), default=0) / max(sum(counts.values()), 1)
 

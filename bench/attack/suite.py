@@ -22,19 +22,24 @@ from bench.attack import (
     a09_cache,
     a10_maps,
     a11_bigrams,
+    a12_ridge,
+    a13_values,
+    a14_anchors,
+    a15_head,
 )
 from bench.attack.guess import Guess, chance, interval, score
-from bench.attack.view import Configuration, Tier, View, World, encrypt, view
+from bench.attack.view import Configuration, Sessions, Tier, Truth, View, World, encrypt, view
 from bench.attack.world import loss
 from secure.protocols.equivariant import Key
 
 Say = Callable[[str], None]
-Kind = Literal["vocabulary", "traffic", "reading"]
+Kind = Literal["vocabulary", "traffic", "reading", "pairs"]
 
 
 @dataclass(frozen=True)
 class Attack:
-    """vocabulary: finds τ without traffic; traffic: finds τ from N tokens; reading: reads sessions, key or no key.
+    """vocabulary: finds τ without traffic; traffic: finds τ from N tokens; reading: reads sessions, key or no key;
+    pairs: finds τ from known symbols, the template's alone or with those of some leaked text.
 
     head: needs embedding or head on the server, which split mode keeps at the client.
     """
@@ -60,6 +65,10 @@ ATTACKS = (
     Attack("A9", "KV cache", "reading", a09_cache.attack, _SERVER),
     Attack("A10", "attention maps", "reading", a10_maps.attack, _SERVER),
     Attack("A11", "the model's own bigrams", "vocabulary", a11_bigrams.attack, ("T1",), head=True),
+    Attack("A12", "ridge regression", "pairs", a12_ridge.attack, _SERVER),
+    Attack("A13", "value norms of the first layer", "reading", a13_values.attack, _SERVER),
+    Attack("A14", "anchors", "pairs", a14_anchors.attack, _SERVER),
+    Attack("A15", "a head fitted on traffic", "traffic", a15_head.attack, ("T1",)),
 )
 
 
@@ -70,6 +79,8 @@ class Effort:
     keys: int = 3
     noise: float = 0.1
     budgets: tuple[int, ...] = (50, 100, 200, 300, 1000, 3000, 10000, 30000)
+    leaks: tuple[int, ...] = (0, 100, 1000)
+    """Tokens of text that the attacker knows, beyond the template."""
     judged: int = 200
     sessions: int = 6
     length: int = 24
@@ -81,7 +92,7 @@ class Effort:
         return not self.only or attack.number in self.only
 
 
-QUICK = Effort(keys=1, budgets=(300, 1000, 3000), judged=100, sessions=2, length=12, sweep=(0.1, 0.4))
+QUICK = Effort(keys=1, budgets=(300, 1000, 3000), leaks=(0, 100), judged=100, sessions=2, length=12, sweep=(0.1, 0.4))
 
 
 def run(world: World, configurations: Iterable[Configuration], effort: Effort, say: Say) -> list[dict[str, Any]]:
@@ -101,13 +112,15 @@ def run(world: World, configurations: Iterable[Configuration], effort: Effort, s
                 if not _applies(attack, tier, configuration):
                     continue
                 seen = view(world, tier, configuration, state, traffic)
-                for tokens in effort.budgets if attack.kind == "traffic" else (0,):
+                for tokens in {"traffic": effort.budgets, "pairs": effort.leaks}.get(attack.kind, (0,)):
+                    pairs = known_pairs(truth, traffic, world.template, tokens if attack.kind == "pairs" else 0)
                     started = time.perf_counter()
                     with torch.inference_mode():
-                        guess = attempt(attack, seen, tokens, effort, judged)
+                        guess = attempt(attack, seen, tokens, effort, judged, pairs)
                     seconds = time.perf_counter() - started
-                    found = score(guess, truth, traffic.symbols, world.template, judged)
-                    found_chance = chance(truth, world.template, judged)
+                    known = set(world.template) | set(pairs.values())
+                    found = score(guess, truth, traffic.symbols, world.template, judged, known)
+                    found_chance = chance(truth, known, judged)
                     pool.setdefault((tier, attack.number, tokens), []).append(
                         asdict(found) | {"chance": found_chance, "seconds": seconds}
                     )
@@ -161,10 +174,23 @@ def key_number(number: int) -> Key:
     return Key(hashlib.sha256(f"red team {number}".encode()).digest())
 
 
+def known_pairs(truth: Truth, traffic: Sessions, template: list[int], leaked: int) -> dict[int, int]:
+    """Plain ids by symbol: the template's, from the first session, and those of so many tokens behind it."""
+    pairs = dict(zip(traffic.symbols[0], template, strict=False))
+    for symbols, plain in zip(traffic.symbols, truth.sessions, strict=True):
+        if leaked <= 0:
+            break
+        content = slice(len(template), len(template) + leaked)
+        pairs.update(zip(symbols[content], plain[content], strict=True))
+        leaked -= len(symbols[content])
+    return pairs
+
+
 def line_of(row: dict[str, Any]) -> str:
     """A row in words."""
     low, high = row["interval"]
     after = f" after {row['tokens']:,} tokens" if row["tokens"] else ""
+    after += f" with {row['leaked']:,} tokens leaked" if row["leaked"] else ""
     return (
         f"{row['tier']} {row['configuration']}: {row['attack']} ({row['name']}) reads {row['recovery']:.1%}{after}, "
         f"95 % interval {low:.1%} to {high:.1%}, chance {row['chance']:.1%}, {row['seconds']:.1f} s"
@@ -174,14 +200,18 @@ def line_of(row: dict[str, Any]) -> str:
 def _applies(attack: Attack, tier: Tier, configuration: Configuration) -> bool:
     if attack.head and configuration == "split":
         return False
+    if attack.number == "A15":
+        return configuration == "split"
     if attack.kind == "traffic":
         return configuration in ("full", "split")
     # With a secret drift T2 has what T1 has, the ancestor; verdicts count T1's rows for T2.
     return not (configuration == "finetuned" and tier == "T2")
 
 
-def attempt(attack: Attack, seen: View, tokens: int, effort: Effort, judged: range) -> Guess:
+def attempt(attack: Attack, seen: View, tokens: int, effort: Effort, judged: range, pairs: dict[int, int]) -> Guess:
     """One attack as its kind is run."""
+    if attack.kind == "pairs":
+        return attack.run(seen, pairs)
     if attack.kind == "traffic":
         return attack.run(seen, tokens)
     if attack.kind == "reading":
@@ -193,13 +223,15 @@ def attempt(attack: Attack, seen: View, tokens: int, effort: Effort, judged: ran
 def _row(tier: Tier, configuration: str, number: str, tokens: int, results: list[dict[str, Any]]) -> dict[str, Any]:
     right = [value for result in results for value in result["right"]]
     counted = [value for result in results for value in result["counted"]]
+    attack = next(attack for attack in ATTACKS if attack.number == number)
     types = [result["types"] for result in results if result["types"] is not None]
     return {
         "attack": number,
-        "name": next(attack.name for attack in ATTACKS if attack.number == number),
+        "name": attack.name,
         "tier": tier,
         "configuration": configuration,
-        "tokens": tokens,
+        "tokens": 0 if attack.kind == "pairs" else tokens,
+        "leaked": tokens if attack.kind == "pairs" else 0,
         "recovery": sum(right) / max(sum(counted), 1),
         "interval": interval(right, counted),
         "chance": sum(result["chance"] for result in results) / len(results),

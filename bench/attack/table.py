@@ -33,7 +33,7 @@ def attacks(record: Record) -> str:
             row["tier"],
             row["configuration"],
             f"{row['attack']} {row['name']}",
-            f"{row['tokens']:,}" if row["tokens"] else "",
+            f"{row['tokens']:,}" if row["tokens"] else f"{row['leaked']:,} leaked" if row.get("leaked") else "",
             f"{row['recovery']:.1%}",
             f"{row['interval'][0]:.1%} to {row['interval'][1]:.1%}",
             f"{row['chance']:.1%}",

@@ -70,6 +70,9 @@ def passes(row: Row) -> bool:
 
 
 def _counts(row: Row, tier: str, configuration: str) -> bool:
+    # Text that leaked is more than a tier has. What it gives is in the record.
+    if row.get("leaked"):
+        return False
     # Ids look the same whatever is done to weights, so traffic attacks on `full` stand for all but split mode.
     same = row["configuration"] == configuration or (
         row["tokens"] > 0 and row["configuration"] == "full" and configuration != "split"
@@ -115,6 +118,6 @@ def _cell(status: str, row: Row, limit: int) -> dict[str, Any]:
 
 def _figure(row: Row) -> str:
     traffic = f"after {row['tokens']:,} tokens under one key" if row["tokens"] else "without any traffic under the key"
-    if row["attack"] in ("A8", "A9", "A10"):
+    if row["attack"] in ("A8", "A9", "A10", "A13"):
         traffic = "of any session that the server runs"
     return f"{row['attack']} ({row['name']}) reads {row['recovery']:.1%} {traffic} (chance {row['chance']:.1%})"

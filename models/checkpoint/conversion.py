@@ -158,6 +158,7 @@ def read_checkpoint(
         config = kind.with_stream_exponent(config, found)
         floats = kind.from_checkpoint(config, source.take)
         seen = rehearsed()
+    kind.warn_of_small_rows(config, floats)
     seen.check(folder, _SCALE_WEIGHTS if stream_exponent is None else _LEAVE_OUT)
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     tables = _Tables({name: floats[name] for name in sorted(set(floats) - set(specs))})

@@ -11,7 +11,7 @@ from secure.models.families.defaults import with_defaults
 from secure.models.layers.folding import MOST_WIDTH
 from secure.protocols.core.errors import CheckpointError
 
-Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "masked_lm"]
+Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "span", "masked_lm"]
 """What follows the encoder. A sequence is classified by its first token, after a dense layer and the function named."""
 
 _SIZES = (

@@ -98,6 +98,7 @@ BERT = BertKin(
         "Model": HeadNames("none"),
         "ForSequenceClassification": HeadNames("sequence_tanh", dense="pooler.dense", output="classifier"),
         "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForQuestionAnswering": HeadNames("span", output="qa_outputs"),
         "ForMaskedLM": HeadNames(
             "masked_lm",
             dense="cls.predictions.transform.dense",
@@ -126,6 +127,7 @@ ROBERTA = BertKin(
         "Model": HeadNames("none"),
         "ForSequenceClassification": HeadNames("sequence_tanh", dense="classifier.dense", output="classifier.out_proj"),
         "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForQuestionAnswering": HeadNames("span", output="qa_outputs"),
         "ForMaskedLM": HeadNames(
             "masked_lm",
             dense="lm_head.dense",
@@ -145,6 +147,7 @@ DISTILBERT = BertKin(
         "Model": HeadNames("none"),
         "ForSequenceClassification": HeadNames("sequence_relu", dense="pre_classifier", output="classifier"),
         "ForTokenClassification": HeadNames("token", output="classifier"),
+        "ForQuestionAnswering": HeadNames("span", output="qa_outputs"),
         "ForMaskedLM": HeadNames(
             "masked_lm",
             dense="vocab_transform",

@@ -35,6 +35,7 @@ _OUTPUT_CLASSES: dict[Head, str] = {
     "sequence_tanh": "SequenceClassifierOutput",
     "sequence_relu": "SequenceClassifierOutput",
     "token": "TokenClassifierOutput",
+    "span": "QuestionAnsweringModelOutput",
     "masked_lm": "MaskedLMOutput",
 }
 

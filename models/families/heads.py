@@ -1,4 +1,4 @@
-"""What follows an encoder: classifiers of sequences and of tokens, and the prediction of masked words.
+"""What follows an encoder: classifiers of sequences and of tokens, spans that answer questions, masked words.
 
 B batch, T tokens, D width, V words, L labels. BERT's pooler and RoBERTa's dense layer are the same computation.
 """
@@ -23,6 +23,8 @@ from secure.protocols.functions.relu import relu
 from secure.protocols.functions.tanh import tanh
 
 _log = logging.getLogger(__name__)
+SPAN = ("start_logits", "end_logits")
+"""What a head that answers questions says of every token: whether the answer begins or ends there."""
 WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -67,7 +69,7 @@ def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:
         "head.output.weight": ("factor", (width, outputs(config))),
         "head.output.bias": ("offset", (outputs(config),)),
     }
-    if config.head != "token":
+    if config.head not in ("token", "span"):
         found |= {"head.dense.weight": ("factor", (width, width)), "head.dense.bias": ("offset", (width,))}
     if config.head == "masked_lm":
         found |= {"head.norm.gain": ("gain", (width,)), "head.norm.offset": ("offset", (width,))}
@@ -95,7 +97,7 @@ def from_checkpoint(config: BertConfig, names: HeadNames, take: Take, words: Ten
 
 def outputs(config: BertConfig) -> int:
     """Logits of a sequence or of a token."""
-    return config.vocab_size if config.head == "masked_lm" else config.labels
+    return {"masked_lm": config.vocab_size, "span": len(SPAN)}.get(config.head, config.labels)
 
 
 def logits_shape(config: BertConfig, batch: int, tokens: int) -> tuple[int, ...]:
@@ -111,7 +113,7 @@ def logits(layers: PreparedLayers, head: Head, x: Secret) -> Secret:
             inner = tanh(layers.dense("head.dense", x[:, 0]))
         case "sequence_relu":
             inner = relu(layers.dense("head.dense", x[:, 0]))
-        case "token":
+        case "token" | "span":
             inner = x
         case "masked_lm":
             # GeLU's extra fraction bit, for which the three factors of a norm have no room, is dropped.

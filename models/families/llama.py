@@ -32,7 +32,7 @@ from secure.models.families.llama_config import (
     LlamaConfig,
     LlamaFields,
 )
-from secure.models.families.residual_range import check_exponent, example_ids, stream_range
+from secure.models.families.residual_range import check_exponent, example_ids, stream_range, warn_of_small_rows
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.primitives import concatenate
@@ -184,6 +184,9 @@ class LlamaArchitecture(Architecture):
             # A layer has three norms, and the second one is that of heads, which does not see the stream.
             norms = [norm for number, norm in enumerate(norms) if number % 3 != 1]
         return stream_range(norms, config.width).exponent(value_bits)
+
+    def warn_of_small_rows(self, config: LlamaConfig, tensors: Mapping[str, Tensor]) -> None:
+        warn_of_small_rows(tensors["embeddings.table"][: config.vocab_size], config.stream_epsilon)
 
     def with_stream_exponent(self, config: LlamaConfig, exponent: int) -> LlamaConfig:
         check_exponent(exponent)

@@ -12,18 +12,25 @@ from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.elu import elu
+from secure.protocols.functions.modules.division import divide
+from secure.protocols.functions.modules.exponential import exponential
+from secure.protocols.functions.modules.logarithm import log_softmax
+from secure.protocols.functions.modules.softplus import softplus
+from secure.protocols.functions.modules.unit_rows import unit_rows
 from secure.protocols.functions.policy_functions import gelu, gelu_tanh, silu, softmax
-from secure.protocols.functions.relu import relu
+from secure.protocols.functions.relu import maximum, relu
 from secure.protocols.functions.sigmoid import sigmoid
 from secure.protocols.functions.tanh import tanh
 
 FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {
     "elu": elu,
+    "exp": exponential,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": relu,
     "sigmoid": sigmoid,
     "silu": silu,
+    "softplus": softplus,
     "tanh": tanh,
 }
 LARGEST, SMALLEST = 2.0**13, 2.0**-24
@@ -72,6 +79,19 @@ class Multiply(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         return values[0] * values[1]
+
+
+@dataclass(frozen=True)
+class Divide(Operation):
+    """x / y elementwise, with broadcasting, for divisors of 2^-6 to 2^13 in magnitude."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return broadcast(values, "divide")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return divide(values[0], values[1])
 
 
 @dataclass(frozen=True)
@@ -161,18 +181,70 @@ class Maximum(Operation):
 
 
 @dataclass(frozen=True)
+class Larger(Operation):
+    """The larger of two, elementwise, with broadcasting."""
+
+    values = 2
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return broadcast(values, "larger")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return maximum(values[0], values[1])
+
+
+@dataclass(frozen=True)
+class AtLeast(Operation):
+    """The larger of x and a public number."""
+
+    number: float
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        _check_number(self.number)
+        return values[0]
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return maximum(values[0], self.number)
+
+
+@dataclass(frozen=True)
 class Softmax(Operation):
     """Softmax along the last axis. base_two: of scores that were multiplied by log2(e) already."""
 
     base_two: bool
 
     def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        (x,) = values
-        require(len(x) > 0 and x[-1] <= MOST_SUMMED, f"softmax: at most {MOST_SUMMED} elements are served")
-        return x
+        return _check_row(values[0], "softmax")
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         return softmax(values[0], base_two=self.base_two)
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Operation):
+    """Logarithm of softmax along the last axis."""
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return _check_row(values[0], "log_softmax")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return log_softmax(values[0])
+
+
+@dataclass(frozen=True)
+class UnitRows(Operation):
+    """Rows along the last axis divided by their Euclidean norm."""
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        return _check_row(values[0], "normalise")
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return unit_rows(values[0])
+
+
+def _check_row(x: Shape, what: str) -> Shape:
+    require(len(x) > 0 and x[-1] <= MOST_SUMMED, f"{what}: at most {MOST_SUMMED} elements are served")
+    return x
 
 
 @dataclass(frozen=True)

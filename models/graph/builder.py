@@ -42,12 +42,16 @@ class TracedNode:
 
 
 class GraphBuilder:
-    """private: whether parameters will be. layer, line, for_softmax: where the next node is, and who alone reads it."""
+    """private: whether parameters will be. layer, line, for_softmax: where the next node is, and who alone reads it.
+
+    unit_rows: for a norm the rows that it is of, and those rows divided by it.
+    """
 
     def __init__(self, *, private: bool) -> None:
         self.private = private
         self.layer = self.line = ""
         self.for_softmax = False
+        self.unit_rows: dict[Value, tuple[Value, Value]] = {}
         self.steps: dict[Value, TracedNode] = {}
         self.names: dict[int, str] = {}
         self._inputs: list[Input] = []

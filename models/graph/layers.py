@@ -13,7 +13,8 @@ from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_s
 from secure.models.graph.windows import Window
 from secure.protocols.core.primitives import append, concatenate, linear, truncate
 from secure.protocols.core.secret import Protocol, Secret
-from secure.protocols.functions.policy_functions import layer_norm
+from secure.protocols.functions.layernorm import rms_norm
+from secure.protocols.functions.policy_functions import full_range_layer_norm
 
 
 def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:
@@ -108,7 +109,25 @@ class LayerNorm(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         gain, offset = (protocol.bind(parameter) for parameter in parameters)
-        return layer_norm(values[0], gain, offset, self.epsilon)
+        return full_range_layer_norm(values[0], gain, offset, self.epsilon)
+
+
+@dataclass(frozen=True)
+class RootMeanSquareNorm(Operation):
+    """RMSNorm over the last axis. Shapes: [..., N], [N] -> [..., N]."""
+
+    kinds = ("gain",)
+    epsilon: float
+
+    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
+        (x,) = values
+        require(len(x) > 0 and parameters[0] == x[-1:], f"RMSNorm: shape {list(x)} and gain {list(parameters[0])}")
+        require(x[-1] <= MOST_SUMMED, f"RMSNorm: {x[-1]} elements; at most {MOST_SUMMED} are served")
+        require(0 <= self.epsilon <= 1, f"RMSNorm: epsilon is {self.epsilon:g}")
+        return x
+
+    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
+        return rms_norm(values[0], protocol.bind(parameters[0]), self.epsilon)
 
 
 @dataclass(frozen=True)

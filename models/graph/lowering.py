@@ -13,7 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.graph.arithmetic import Add, AddNumber, Function, Matmul, Multiply, MultiplyNumber, Subtract
+from secure.models.graph.arithmetic import (
+    Add,
+    AddNumber,
+    AtLeast,
+    Divide,
+    Function,
+    Larger,
+    Matmul,
+    Multiply,
+    MultiplyNumber,
+    Subtract,
+)
 from secure.models.graph.builder import GraphBuilder, Indices, Value
 from secure.models.graph.layers import LinearLayer
 from secure.models.graph.views import PermuteAxes, Reshape
@@ -21,6 +32,8 @@ from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
 Operand = Value | Tensor | float
+LEAST_THRESHOLD = 9
+"""The least threshold of a softplus: e^-9 is 1.2e-4, what ours is off by."""
 
 
 def add(b: GraphBuilder, x: Operand, y: Operand, alpha: float = 1) -> Value:
@@ -75,10 +88,23 @@ def divide(b: GraphBuilder, x: Operand, y: Operand, rounding_mode: str | None = 
     if rounding_mode is not None:
         raise UnsupportedOperator(f"division with rounding_mode {rounding_mode!r}")
     if isinstance(y, Value):
-        raise UnsupportedOperator("division by something that depends on the input")
+        return quotient(b, x, y)
     if not isinstance(y, Tensor) and y == 0:
         raise UnsupportedOperator("division by zero")
     return multiply(b, x, 1 / y)
+
+
+def quotient(b: GraphBuilder, x: Operand, y: Value) -> Value:
+    rows, normalised = b.unit_rows.get(y, (None, None))
+    if normalised is not None and x is rows:
+        return normalised
+    if not isinstance(x, Value):
+        x = b.offset(x if isinstance(x, Tensor) else torch.tensor(float(x)))
+    return b.add(Divide(), x, y)
+
+
+def reciprocal(b: GraphBuilder, x: Value) -> Value:
+    return quotient(b, 1.0, x)
 
 
 def power(b: GraphBuilder, x: Value, exponent: float) -> Value:
@@ -114,6 +140,16 @@ def elu(b: GraphBuilder, x: Value, alpha: float = 1, scale: float = 1, input_sca
     return below if math.isclose(left, 0, abs_tol=2.0**-24) else add(b, below, number_times(b, _relu(b, x), left))
 
 
+def softplus(b: GraphBuilder, x: Value, beta: float = 1, threshold: float = 20) -> Value:
+    """ln(1 + e^(beta x)) / beta; above the threshold it is x, which it is anyway up to e^-threshold."""
+    if not beta > 0 or threshold < LEAST_THRESHOLD:
+        raise UnsupportedOperator(
+            f"softplus with beta {beta} and threshold {threshold}; served are positive ones, and thresholds from "
+            f"{LEAST_THRESHOLD} on"
+        )
+    return number_times(b, b.add(Function("softplus"), number_times(b, x, beta)), 1 / beta)
+
+
 def leaky_relu(b: GraphBuilder, x: Value, negative_slope: float = 0.01) -> Value:
     positive = _relu(b, x)
     return add(b, number_times(b, subtract(b, x, positive), negative_slope), positive)
@@ -143,20 +179,37 @@ def absolute(b: GraphBuilder, x: Value) -> Value:
 
 
 def maximum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
-    return add(b, _relu(b, subtract(b, x, y)), y)
+    if not isinstance(x, Value):
+        x, y = y, x
+    assert isinstance(x, Value)
+    if isinstance(y, Tensor):
+        y = b.offset(y)
+    return b.add(Larger(), x, y) if isinstance(y, Value) else b.add(AtLeast(float(y)), x)
 
 
 def minimum(b: GraphBuilder, x: Operand, y: Operand) -> Value:
-    return subtract(b, x, _relu(b, subtract(b, x, y)))
+    return negate(b, maximum(b, scaled(b, x, -1), scaled(b, y, -1)))
 
 
 def clamp(b: GraphBuilder, x: Value, low: float | None = None, high: float | None = None) -> Value:
+    if x in b.unit_rows and high is None and low is not None and low < 2.0**-12:
+        return x  # norms are not negative, and divided rows of norm zero are zero anyway
     x = x if low is None else maximum(b, x, low)
     return x if high is None else minimum(b, x, high)
 
 
 def hard_tanh(b: GraphBuilder, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
     return clamp(b, x, low, high)
+
+
+def hard_sigmoid(b: GraphBuilder, x: Value) -> Value:
+    """min(max(x / 6 + 1 / 2, 0), 1), of what is clamped before, as x + 3 may leave the range."""
+    return number_times(b, add(b, clamp(b, x, -3.0, 3.0), 3.0), 1 / 6)
+
+
+def hard_swish(b: GraphBuilder, x: Value) -> Value:
+    """x min(max(x + 3, 0), 6) / 6, divided before it is multiplied."""
+    return multiply(b, x, hard_sigmoid(b, x))
 
 
 def permute(b: GraphBuilder, x: Value, dims: list[int]) -> Value:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from secure.models.graph.arithmetic import Add, MultiplyNumber, Softmax
+from secure.models.graph.arithmetic import Add, LogSoftmax, MultiplyNumber, Softmax, UnitRows
 from secure.models.graph.builder import GraphBuilder, Value
 from secure.models.graph.layers import Offset
-from secure.models.graph.lowering import add, masked, matmul, number_times, permute
+from secure.models.graph.lowering import add, masked, matmul, multiply, number_times, permute
+from secure.models.graph.lowering_views import total
 from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
 
@@ -29,6 +30,29 @@ def last_axis(b: GraphBuilder, x: Value, dim: int, operation: Callable[[Value], 
 
 def softmax(b: GraphBuilder, x: Value, dim: int, dtype: Any = None) -> Value:
     return last_axis(b, x, dim, lambda scores: probabilities(b, scores))
+
+
+def log_softmax(b: GraphBuilder, x: Value, dim: int, dtype: Any = None) -> Value:
+    return last_axis(b, x, dim, lambda scores: b.add(LogSoftmax(), scores))
+
+
+def norm(
+    b: GraphBuilder,
+    x: Value,
+    order: float = 2,
+    dims: Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Value:
+    """Euclidean norm along one axis, as the sum of x times x / norm, which whoever divides by the norm gets at once."""
+    axes = list(range(len(x.shape))) if dims is None else list(dims)
+    if order != 2 or len(axes) != 1:
+        raise UnsupportedOperator("a norm that is not the Euclidean one along one axis")
+    rows = last_axis(b, x, axes[0], lambda given: b.add(UnitRows(), given))
+    found = total(b, multiply(b, x, rows), axes, keepdim=keepdim)
+    b.unit_rows[found] = x, rows
+    return found
 
 
 def probabilities(b: GraphBuilder, scores: Value) -> Value:

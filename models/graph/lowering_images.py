@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secure.models.graph.builder import GraphBuilder, TracedNode, Value
-from secure.models.graph.layers import Convolution, LayerNorm, LinearLayer
+from secure.models.graph.layers import Convolution, LayerNorm, LinearLayer, RootMeanSquareNorm
 from secure.models.graph.lowering import add, multiply, pair, reshape
 from secure.models.graph.views import Reshape
 from secure.protocols.core.errors import UnsupportedOperator
@@ -120,6 +120,18 @@ def layer_norm(
     ]
     rows = reshape(b, x, [*x.shape[: len(x.shape) - len(normalized_shape)], count])
     return reshape(b, b.add(LayerNorm(float(eps)), rows, parameters=names), list(x.shape))
+
+
+def rms_norm(
+    b: GraphBuilder, x: Value, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Value:
+    _check_constants(weight)
+    count = math.prod(normalized_shape)
+    gain = torch.ones(count) if weight is None else weight.reshape(-1)
+    name = b.parameter(gain, "gain", "weight", original=weight, form="flat")
+    rows = reshape(b, x, [*x.shape[: len(x.shape) - len(normalized_shape)], count])
+    epsilon = torch.finfo(torch.float32).eps if eps is None else float(eps)
+    return reshape(b, b.add(RootMeanSquareNorm(epsilon), rows, parameters=[name]), list(x.shape))
 
 
 def group_norm(

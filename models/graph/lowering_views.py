@@ -41,7 +41,12 @@ def to_copy(b: GraphBuilder, x: Value | Indices, *, dtype: torch.dtype | None = 
 def expand(b: GraphBuilder, x: Value, shape: Sequence[int], *, implicit: bool = False) -> Value:
     new = len(shape) - len(x.shape)
     to = tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(shape))
-    return x if to == x.shape else b.add(Expand(to), x)
+    if to == x.shape:
+        return x
+    expanded = b.add(Expand(to), x)
+    if x in b.unit_rows:  # a norm that every element of its row is divided by
+        b.unit_rows[expanded] = b.unit_rows[x]
+    return expanded
 
 
 def repeat(b: GraphBuilder, x: Value, times: Sequence[int]) -> Value:

@@ -95,7 +95,7 @@ def adaptive_places(length: int, count: int) -> list[range]:
 
 @dataclass(frozen=True)
 class AdaptiveWindows(Operation):
-    """As many windows of an image as were asked for, all made as long as the longest.
+    """A given number of windows of an image, all made as long as the longest.
 
     Shapes: [B, C, H, W] -> [B, C, rows, columns, elements]. to: rows and columns. edge: what is missing is a window's
     last element once more, for maxima, instead of zero.

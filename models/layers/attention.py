@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import math
 
+from secure.protocols.core.primitives import known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
 
-_UNHALVED = 128  # tokens whose values, up to 58 each, may add up: powers are at most 2^(1/8)
+_UNHALVED = 128  # tokens whose values may add up: powers are at most 2^(1/4)
+MOST_VALUE = 53.0
+"""128 values of this size, times 2^(1/4), add up to less than 2^13, the range of the default policy."""
 _MOST_UNDIVIDED = 512  # beyond that many, halving all that often would cost precision
 
 
 def mixture(scores: Secret, values: Secret) -> Secret:
     """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
 
-    Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13.
+    Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13: values are below
+    MOST_VALUE, whatever the length, so that the owner's run on short inputs tells what holds for long ones.
     Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
     """
     tokens = scores.shape[-1]
@@ -25,6 +29,7 @@ def mixture(scores: Secret, values: Secret) -> Secret:
         return softmax(scores, base_two=True) @ values
     halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
     powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
+    values = known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
     return multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
 
 

@@ -20,6 +20,9 @@ from torch import Tensor
 
 from secure.protocols.core.errors import ProtocolError
 
+LARGEST = 2.0**13 - 2.0**-16
+"""The largest magnitude of the default policy: where its functions' domains end."""
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:

@@ -22,6 +22,18 @@ def halve(clear: Reference, x: Secret, times: int) -> Secret:
 
 
 @Primitive
+def widen(clear: Reference, x: Secret) -> Secret:
+    """x in a ring with room for twice the policy's range: for a sum or difference of two such numbers. Local."""
+    return clear.secret(clear.bounded("widen", clear.value(x)), x.fraction_bits)
+
+
+@Primitive
+def known_below(clear: Reference, x: Secret, limit: float, what: str) -> Secret:
+    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local."""
+    return clear.secret(clear.bounded(what, clear.value(x), limit), x.fraction_bits)
+
+
+@Primitive
 def multiply_public(clear: Reference, x: Secret, factor: Tensor) -> Secret:
     """Elementwise x * factor for a public float tensor, with broadcasting; not truncated. No round.
 

@@ -281,13 +281,11 @@ def multiply(
 ) -> Secret:
     """Elementwise x * y, with broadcasting, truncated to `fraction_bits` (x's by default).
 
-    value_bits: where |x y| < 2^value_bits is known, and less than the policy's, the scales of both may add up to
-    62 - value_bits.
+    value_bits: |x y| < 2^value_bits in place of the policy's; the scales of both may add up to 62 - value_bits. Where
+    it is more than the policy's, factors may be as large, too, if they are held in rings with room for it.
     """
     product = clear.value(x) * clear.value(y)
-    if value_bits is not None:
-        clear.bounded("multiply", product, 2.0**value_bits)
-    return bounded_product(clear, "multiply", x, y, product, fraction_bits)
+    return bounded_product(clear, "multiply", x, y, product, fraction_bits, value_bits)
 
 
 @Primitive
@@ -304,10 +302,17 @@ def sum_along(clear: Reference, x: Secret, dim: int, *, keepdim: bool = False) -
 
 
 def bounded_product(
-    clear: Reference, op: str, x: Secret, y: Secret, product: Tensor, fraction_bits: int | None
+    clear: Reference,
+    op: str,
+    x: Secret,
+    y: Secret,
+    product: Tensor,
+    fraction_bits: int | None,
+    value_bits: int | None = None,
 ) -> Secret:
-    """The result of a product whose factors and value are in the policy's range."""
+    """The result of a product whose factors and value are in the policy's range, or the value below 2^value_bits."""
+    largest = clear.policy.value_bits if value_bits is None else value_bits
     for factor in (x, y):
-        clear.bounded(op, clear.value(factor))
+        clear.bounded(op, clear.value(factor), 2.0 ** max(largest, clear.policy.value_bits))
     kept = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
-    return clear.secret(clear.bounded(op, product), kept)
+    return clear.secret(clear.bounded(op, product, 2.0**largest), kept)

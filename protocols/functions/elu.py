@@ -6,12 +6,11 @@ import math
 
 import torch
 
-from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.piecewise import LARGEST, Piece, Piecewise
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.piecewise import piecewise
 
 _CUT = 9.0
-_LARGEST = 2.0**13 - 2.0**-16  # the policy's
 
 # e^x - 1 is smooth up to zero, where x itself takes over; below the cut it is -1 up to 1.2e-4, which a constant halves.
 # Least largest error over seven harmonics of period 16, by linear programming on 1,600 points of [-9 - 2^-7, 2^-7],
@@ -46,7 +45,7 @@ ELU = Piecewise(
         Piece(slope=1.0),
     ),
     reference=torch.nn.functional.elu,
-    domain=(-_LARGEST, _LARGEST),
+    domain=(-LARGEST, LARGEST),
     max_error=3e-4,
     compare_bits=31,
     blur_bits=7,

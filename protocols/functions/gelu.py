@@ -13,6 +13,8 @@ from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.piecewise import piecewise
 
 _CUT = 4.25
+_MOST = 8187.0
+"""Beyond, the distance from the other cut is 2^13 or more, which would take one more digit to compare."""
 
 
 def reference(x: Tensor) -> Tensor:
@@ -43,7 +45,7 @@ GELU = Piecewise(
         Piece(slope=1.0),
     ),
     reference=reference,
-    domain=(-4096.0, 4096.0),
+    domain=(-_MOST, _MOST),
     max_error=4e-4,
     compare_bits=30,
     blur_bits=3,
@@ -55,7 +57,7 @@ GELU = Piecewise(
 
 
 def gelu(x: Secret) -> Secret:
-    """x Φ(x) elementwise, with 17 fraction bits. Shapes: any -> same. Error: 4e-4 for |x| <= 4096. Reveals nothing."""
+    """x Φ(x) elementwise, with 17 fraction bits. Shapes: any -> same. Error: 4e-4 for |x| <= 8187. Reveals nothing."""
     return piecewise(x, GELU)
 
 
@@ -89,7 +91,7 @@ GELU_TANH = replace(
 
 
 def gelu_tanh(x: Secret) -> Secret:
-    """GeLU's approximation by tanh, with 17 fraction bits. Shapes: any -> same. Error: 4e-4 for |x| <= 4096.
+    """GeLU's approximation by tanh, with 17 fraction bits. Shapes: any -> same. Error: 4e-4 for |x| <= 8187.
 
     Reveals nothing. Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
     """

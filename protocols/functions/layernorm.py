@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from secure.protocols.core import ring
-from secure.protocols.core.primitives import square_sum
+from secure.protocols.core.primitives import halve, square_sum
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.reciprocal_and_root import MOST_FINE_BITS, fine_inverse_root, inverse_root_function
 from secure.protocols.masked.gates.piecewise import piecewise
@@ -14,10 +14,12 @@ from secure.protocols.masked.gates.triple_product import multiply_three
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 VARIANCE_POWERS = (-20, 12)
+FULL_VARIANCE_POWERS = (-20, 26)  # as far as sums go: `sum_powers`
 SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
 LEAST_MEAN_SQUARE = 2.0 ** SQUARE_POWERS[0]
 """The least mean square of a decoder's rows: smaller ones come out smaller than they should be."""
-_MOST_SUM_POWER = ring.WORD_BITS - 2 - 32  # with the 32 fraction bits of squares
+_SQUARE_BITS = 32  # the fraction bits of squares
+_MOST_SUM_POWER = ring.WORD_BITS - 2 - _SQUARE_BITS
 _SLACK = 1.01  # times sqrt(n), for errors of the inverse: what an entry of a normalised row is below
 
 
@@ -26,10 +28,13 @@ def most_mean_square(width: int) -> float:
     return min(2.0 ** SQUARE_POWERS[1], 2.0**_MOST_SUM_POWER / width)
 
 
-def sum_powers(width: int, powers: tuple[int, int]) -> tuple[int, int]:
-    """(a, b) with 2^a to 2^b around every sum of `width` squares whose mean is from 2^powers[0] to 2^powers[1]."""
+def sum_powers(width: int, powers: tuple[int, int], square_bits: int = _SQUARE_BITS) -> tuple[int, int]:
+    """(a, b) with 2^a to 2^b around every sum of `width` squares whose mean is from 2^powers[0] to 2^powers[1].
+
+    square_bits: fraction bits of the squares, which leave so much room for their sum.
+    """
     lowest, highest = powers[0] + math.floor(math.log2(width)), powers[1] + math.ceil(math.log2(width))
-    return lowest, min(highest, _MOST_SUM_POWER)
+    return lowest, min(highest, ring.WORD_BITS - 2 - max(square_bits, _SQUARE_BITS))
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
@@ -45,6 +50,26 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
     """
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / x.shape[-1])
     return rms_norm(centred, gain, epsilon, powers=VARIANCE_POWERS) + offset
+
+
+def full_range_layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:
+    """`layer_norm` of rows of which nothing is known but that the squares of x - mean add up to less than 2^30.
+
+    Shapes: x [..., n], gain and offset [n] -> [..., n]. Range: all rows of up to 16 numbers of the default policy, and
+    of more where sqrt(n) s < 2^15. The variance is at least 2^-20 (below, the result is smaller than it should be).
+    Error, with s the standard deviation and d = |x - mean|, for gains of magnitude one:
+    1.5 (2^-16 + |mean| 2^-21) / s + 2^-18 d + 4e-5 d / s + 2^-15, without the term of |mean| where s is less than that.
+    So a constant row gives less than 2^-15 / max(2^-10, sqrt(epsilon)), and not zero. Reveals nothing.
+    """
+    # Numbers of the whole range are up to 2^14 apart. Norms do not see a factor, so that half of them will do.
+    half = halve(x, 1)
+    centred = half - half.sum(-1, keepdim=True) * (1.0 / x.shape[-1])
+    if x.shape[-1] & (x.shape[-1] - 1):
+        # 1 / n was rounded, by up to 2^-21 of itself, which a constant row would show: the rest is its mean.
+        centred = centred - centred.sum(-1, keepdim=True) * (1.0 / x.shape[-1])
+    lowest, highest = FULL_VARIANCE_POWERS
+    normal = rms_normalise(centred, epsilon / 4, powers=(lowest - 2, highest - 2), wide=True)
+    return normal * gain + offset
 
 
 def rms_norm(x: Secret, gain: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE_POWERS) -> Secret:
@@ -75,14 +100,15 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
     """
     width = x.shape[-1]
     squares = square_sum(x) + width * epsilon
-    lowest, highest = sum_powers(width, powers)
+    lowest, highest = sum_powers(width, powers, squares.fraction_bits)
     if not wide:
         inverse = piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
         return multiply(x, inverse, fraction_bits=x.fraction_bits)
     value_bits = math.floor(math.log2(_SLACK * math.sqrt(width))) + 1
     fine_bits = min(ring.WORD_BITS - 2 - value_bits - x.fraction_bits, MOST_FINE_BITS)
-    inverse = piecewise(squares, fine_inverse_root(width, lowest, highest, fine_bits))
-    return multiply(x, inverse, fraction_bits=x.fraction_bits, value_bits=value_bits)
+    input_bits = max(squares.fraction_bits, _SQUARE_BITS)
+    inverse = piecewise(squares, fine_inverse_root(width, lowest, highest, fine_bits, input_bits=input_bits))
+    return multiply(x, inverse, fraction_bits=x.protocol.policy.fraction_bits, value_bits=value_bits)
 
 
 def l2_normalise(x: Secret) -> Secret:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.piecewise import LARGEST, Piece, Piecewise
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.piecewise import piecewise
 
@@ -31,12 +31,12 @@ TANH = Piecewise(
         Piece(constant=_TAIL),
     ),
     reference=torch.tanh,
-    domain=(-4096.0, 4096.0),
+    domain=(-LARGEST, LARGEST),
     max_error=8e-4,
     integer_bits=1,
 )
 
 
 def tanh(x: Secret) -> Secret:
-    """tanh x elementwise. Shapes: any -> same. Error: 8e-4 for |x| <= 4096. Reveals nothing."""
+    """tanh x elementwise. Shapes: any -> same. Error: 8e-4 for |x| < 2^13. Reveals nothing."""
     return piecewise(x, TANH)

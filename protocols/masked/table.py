@@ -17,6 +17,8 @@ ROWS = (
     row(secret.multiply, products.multiply),
     row(secret.matmul, products.matmul),
     row(primitives.halve, arithmetic.halve),
+    row(primitives.widen, arithmetic.widen),
+    row(primitives.known_below, arithmetic.known_below),
     row(primitives.multiply_public, arithmetic.multiply_public),
     row(primitives.compose, arithmetic.compose),
     row(primitives.multiply_weight, products.multiply_weight),

@@ -28,6 +28,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"vocab_size": 61, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 20},
     **LLAMA_KIN,
 }
+ROPE_PARAMETERS = hasattr(AutoConfig.for_model("llama"), "rope_parameters")
+"""Whether transformers has one field for rotary positions, as from version 5 on, or rope_theta and rope_scaling."""
+WINDOWS_BY_LAYER = hasattr(AutoConfig.for_model("qwen2"), "layer_types")
+"""Whether transformers' windows are of some layers. Until 4.52 its masks on a CPU had them in all or none."""
 SPREAD = 0.2  # of weights: logits of about three; at transformers' default of 0.02 they would hardly differ
 
 
@@ -37,6 +41,7 @@ def save_decoder(
     """A model ready to evaluate, saved. `changes` to its configuration."""
     torch.manual_seed(seed)
     tokens = {"bos_token_id": 0, "eos_token_id": 0}
+    changes = changes if ROPE_PARAMETERS else _of_the_fourth_version(changes)
     config = AutoConfig.for_model(family, **(SIZES[family] | tokens | {"initializer_range": spread} | changes))
     model = (AutoModelForCausalLM if head else AutoModel).from_config(config).eval()
     with torch.no_grad():
@@ -46,6 +51,13 @@ def save_decoder(
                 parameter.add_(0.2 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     return model
+
+
+def _of_the_fourth_version(changes: dict[str, Any]) -> dict[str, Any]:
+    """The same configuration with the fields that rope_parameters replaced."""
+    rope = dict(changes.get("rope_parameters") or {})
+    others = {name: value for name, value in changes.items() if name != "rope_parameters"}
+    return others | ({"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope} if rope else {})
 
 
 def words(batch: int, tokens: int, seed: int = 4) -> Tensor:

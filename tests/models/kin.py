@@ -10,6 +10,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
@@ -34,6 +35,7 @@ HEADS: dict[str, Any] = {
     "none": AutoModel,
     "sequence": AutoModelForSequenceClassification,
     "token": AutoModelForTokenClassification,
+    "span": AutoModelForQuestionAnswering,
     "masked_lm": AutoModelForMaskedLM,
 }
 

@@ -40,6 +40,7 @@ from secure.protocols.functions import (
     softmax,
     tanh,
 )
+from secure.protocols.functions.modules import division, exponential, logarithm, softplus, unit_rows
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.largest import largest_of_few
 from secure.protocols.masked.gates.piecewise import piecewise
@@ -82,7 +83,8 @@ NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384
 
 ANY = Argument(-LARGEST, LARGEST, (0.0, ULP, -ULP, LARGEST, -LARGEST, 1.0, -1.0))
 HALF = Argument(-4095.0, 4095.0, (0.0, ULP, -ULP, 4095.0, -4095.0, 4095.0, -4095.0, 1.0))
-TIES = Argument(-4095.0, 4095.0, (0.0, 0.0, ULP, -ULP, 4095.0, -4095.0, -4095.0, 4095.0, *(7.0,) * 16))
+TIES = Argument(-LARGEST, LARGEST, (0.0, 0.0, ULP, -ULP, LARGEST, -LARGEST, -LARGEST, LARGEST, *(7.0,) * 16))
+OTHER = Argument(-LARGEST, LARGEST, (0.0, 0.0, ULP, -LARGEST, LARGEST, -LARGEST, LARGEST, 1.0 - ULP))
 OTHER_HALF = Argument(-4095.0, 4095.0, (0.0, 0.0, ULP, 4095.0, -4095.0, -4095.0, 4095.0, 1.0 - ULP))
 FINE_HALF = Argument(-4095.0, 4095.0, (0.0, 2.0**-22, 4095.0, -4095.0), fraction_bits=22)
 # Products: the edges meet pairwise, all others stay below 90 * 90 < 2^13.
@@ -105,6 +107,7 @@ TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "table")
 LOGIT = Argument(-8000.0, 8000.0, (0.0, ULP, -ULP, *around(-8.0, 8.0), 8000.0, -8000.0))
 SERVER_TABLE = Argument(-LARGEST, LARGEST, (LARGEST, -LARGEST), "server table")
 SCORES = Argument(-1800.0, 1800.0, (1800.0, -1800.0, 0.0, 1800.0, 1800.0 - ULP))
+ANY_SCORES = Argument(-8191.0, 8191.0, (8191.0, -8191.0, 0.0, 8191.0, 8191.0 - ULP))
 MILD_SCORES = Argument(-20.0, 20.0, (0.0, 16.0, -16.0, 0.0, ULP))
 MASK = Argument(softmax.MASKED, 0.0)
 ROTATED = Argument(-3033.0, 3033.0, (3033.0, -3033.0, ULP, 0.0))
@@ -123,6 +126,9 @@ EXPONENT = Argument(0.0, LARGEST, EXPONENT_EDGES)
 # A truncation may leave a number one unit below what it was.
 SMALL_EXPONENT = Argument(ULP - 0.25, 17.0, (ULP - 0.25, -ULP, *EXPONENT_EDGES[:-2]))
 FAR_EXPONENT = Argument(0.0, 2.0**14 - 1 - ULP, (2.0**14 - 1 - ULP, 2.0**14 - 2, 2.0**13))
+POWER_OF_E = Argument(-8000.0, 9.0, (9.0, 9.0 - ULP, 0.0, ULP, -ULP, *around(-11.2), 4.5, -5.0, -8000.0))
+DIVIDEND = Argument(-127.0, 127.0, (127.0, -127.0, 0.0, ULP, 127.0, -127.0))
+DIVISOR = Argument(2.0**-6, LARGEST, (2.0**-6, 2.0**-6, LARGEST, LARGEST, LARGEST, 1.0))
 EXPONENT_E = Argument(0.0, 5677.0, (0.0, ULP, *around(1.0, 11.09), 5677.0))
 PIECES = Argument(-9.0, 5.0, (*around(-8.0, -4.0, -1.95, 3.0, 4.0), 0.0))  # where PUMA's polynomials change
 LAYER_NORM = (ANY, Argument(-1.0, 1.0, (1.0, -1.0)), Argument(-90.0, 90.0))
@@ -160,6 +166,10 @@ def _reshaped(x: Secret) -> Secret:
 
 def _layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
     return layernorm.layer_norm(x, gain, offset, 1e-12)
+
+
+def _full_range_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.full_range_layer_norm(x, gain, offset, 1e-12)
 
 
 def _puma_layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
@@ -258,6 +268,18 @@ def _join(x: Secret, y: Secret) -> Secret:
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
     return x * y
+
+
+def _unit(reference: Tensor, x: Tensor) -> Tensor:
+    return 2.0**-13 * reference.abs() + x.norm(dim=-1, keepdim=True) * 2.0**-27 + 2 * ULP
+
+
+def _power_of_e(reference: Tensor, x: Tensor) -> Tensor:
+    return 4e-5 * reference + 5e-5
+
+
+def _quotient(reference: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return 6e-5 * reference.abs() + x.abs() * 2.0**-27 + 2 * ULP
 
 
 def _l2(reference: Tensor, x: Tensor) -> Tensor:
@@ -393,22 +415,23 @@ OPS: tuple[Op, ...] = (
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
     Op("embedding-server", embedding.embedding, (ONE_HOT, SERVER_TABLE), MATRICES, exactly, one_hot(SERVER_TABLE)),
     # comparisons
-    Op("less-than-number", lambda x: compare.less_than(x, 0.0), (_argument_of(compare.NEGATIVE),), ONE, exactly),
-    Op("less-than", compare.less_than, (HALF, OTHER_HALF), TWO, exactly),
-    Op("select", lambda x, y: compare.select(compare.less_than(x, y), x, y), (HALF, OTHER_HALF), TWO, exactly),
+    Op("less-than-number", lambda x: compare.less_than(x, 0.0), (ANY,), ONE, exactly),
+    Op("difference", compare.difference, (ANY, OTHER), TWO, exactly),
+    Op("less-than", compare.less_than, (ANY, OTHER), TWO, exactly),
+    Op("select", lambda x, y: compare.select(compare.less_than(x, y), x, y), (ANY, OTHER), TWO, exactly),
     Op("to-bits", lambda x: bits.to_bits(x, 31), (ANY,), ONE, exactly),
     Op("low-bits", lambda x: bits.to_bits(x, 5), (ANY,), ONE, exactly),
     Op("one-bit", lambda x: bits.to_bits(x, 1), (ANY,), ONE, exactly),
     Op("fine-bits", lambda x: bits.to_bits(x, 37), (FINE_HALF,), ONE, exactly),
     Op("from-bits", lambda x: bits.from_bits(bits.to_bits(x, 30), 16), (ANY,), ONE, exactly),
     Op("floor", lambda x: bits.from_bits(bits.to_bits(x, 30)[..., 16:], 0), (HALF,), ONE, exactly),
-    Op("equal", compare.equal, (HALF, OTHER_HALF), TWO, exactly),
-    Op("equal-number", lambda x: compare.equal(x, 1.0), (HALF,), ONE, exactly),
+    Op("equal", compare.equal, (ANY, OTHER), TWO, exactly),
+    Op("equal-number", lambda x: compare.equal(x, 1.0), (ANY,), ONE, exactly),
     Op("one-hot", lambda index: embedding.one_hot(index, 9), (INDEX,), (((1,),), ((11,),), ((2, 5),)), exactly),
-    Op("maximum", relu.maximum, (HALF, OTHER_HALF), TWO, exactly),
-    Op("maximum-along", argmax.maximum_along, (HALF,), (*ROWS, ((3, 131),), ((130, 64),)), exactly),
+    Op("maximum", relu.maximum, (ANY, OTHER), TWO, exactly),
+    Op("maximum-along", argmax.maximum_along, (ANY,), (*ROWS, ((3, 131),), ((130, 64),)), exactly),
     Op("largest", lambda x: largest_of_few(x), (TIES,), FEW, exactly),
-    Op("argmax", argmax.argmax, (HALF,), ROWS, exactly),
+    Op("argmax", argmax.argmax, (ANY,), ROWS, exactly),
     _elementwise(relu.relu_function(16), relu.relu),
     # PUMA's own formulas, against themselves on plain floats: what is left is rounding
     Op("puma-gelu", puma.gelu, (HALF,), ONE, at_most(1e-4), forms=_FEW),
@@ -435,6 +458,9 @@ OPS: tuple[Op, ...] = (
     _elementwise(silu.SILU, silu.silu),
     _elementwise(tanh.TANH, tanh.tanh),
     _elementwise(elu.ELU, elu.elu),
+    _elementwise(softplus.SOFTPLUS, softplus.softplus),
+    Op("exp", exponential.exponential, (POWER_OF_E,), ONE, _power_of_e, forms=_FEW),
+    Op("divide", division.divide, (DIVIDEND, DIVISOR), TWO, _quotient, forms=_FEW),
     Op("sigmoid", sigmoid.sigmoid, (LOGIT,), ONE, at_most(5e-4)),
     _elementwise(reciprocal_and_root.reciprocal_function(-4, 13), reciprocal_and_root.reciprocal),
     _elementwise(reciprocal_and_root.inverse_root_function(1, -8, 13), reciprocal_and_root.rsqrt),
@@ -451,12 +477,22 @@ OPS: tuple[Op, ...] = (
     Op("exp2-negative-far", _exp2, (FAR_EXPONENT,), ONE, at_most(5e-5), forms=_WHOLE),
     Op("exp-negative", exp.exp_negative, (EXPONENT_E,), ONE, at_most(1e-4)),
     # rows
-    Op("softmax", softmax.softmax, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
+    Op("softmax", softmax.softmax, (ANY_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
+    Op("log-softmax", logarithm.log_softmax, (HALF,), ROWS, at_most(1e-4), forms=_FEW),
     Op("softmax-mild", softmax.softmax, (MILD_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("softmax-masked", softmax.softmax, (SCORES, MASK), MASKED_ROWS, at_most(2e-4), with_mask(SCORES), _FEW),
     Op("softmax-masked-mild", softmax.softmax, MILD_MASKED, MASKED_ROWS, at_most(2e-4), with_mask(MILD_SCORES), _FEW),
-    Op("softmax-base-two", _softmax_base_two, (SCORES,), ROWS, at_most(2e-4), forms=_FEW),
+    Op("softmax-base-two", _softmax_base_two, (ANY_SCORES,), ROWS, at_most(2e-4), forms=_FEW),
     Op("layer-norm", _layer_norm, LAYER_NORM, NORMALISED, _normalised, rows_of_spread(-10.0, 6.0, LAYER_NORM), _FEW),
+    Op(
+        "layer-norm-full-range",
+        _full_range_norm,
+        LAYER_NORM,
+        NORMALISED,
+        _twice_normalised,
+        rows_of_spread(-10.0, 10.5, LAYER_NORM),
+        _FEW,
+    ),
     Op(
         "layer-norm-zero-mean",
         _zero_mean,
@@ -478,5 +514,6 @@ OPS: tuple[Op, ...] = (
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("rms-normalise-wide", _wide_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-3.0, 10.0), _FEW),
     Op("rms-normalise-encoder", _encoder_rms, (ANY,), NORM_ROWS, _finely_rooted, rows_of_norm(-8.0, 7.0), _FEW),
+    Op("unit-rows", unit_rows.unit_rows, (ANY,), NORM_ROWS, _unit, rows_of_norm(-5.9, 12.9), _FEW),
     Op("l2-normalise", layernorm.l2_normalise, (ANY,), NORM_ROWS, _l2, rows_of_norm(-4.0, 8.0), _FEW),
 )

@@ -59,6 +59,18 @@ def test_logits_in_the_class_of_transformers(
     assert model.report.rounds > 0
 
 
+def test_an_answer_in_the_class_of_transformers(parties: Parties, tmp_path: Path) -> None:
+    reference = save_model(tmp_path, "bert", "span")
+    model = PrivateModel.from_pretrained(tmp_path, parties=parties)
+    ours = model(input_ids=IDS.tolist(), attention_mask=MASK.numpy())
+    with torch.inference_mode():
+        theirs = reference(input_ids=IDS, attention_mask=MASK)
+    assert type(ours) is type(theirs) and ours.keys() == theirs.keys() == {"start_logits", "end_logits"}
+    for name in ours:
+        assert ours[name].shape == IDS.shape
+        assert float((ours[name] - theirs[name])[MASK.bool()].abs().max()) < LOGITS_ERROR
+
+
 @pytest.mark.parametrize(("family", "kind"), [("roberta", BaseModelOutputWithPooling), ("distilbert", BaseModelOutput)])
 def test_an_encoder_of_the_kin(family: str, kind: type, parties: Parties, tmp_path: Path) -> None:
     reference = save_model(tmp_path, family, "none")

@@ -29,17 +29,17 @@ from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 MOST = 4  # numbers: words grow as 2^k
-_VALUE_BITS = 13  # |x_i - x_j| < 2^13
+_DIFFERENCE_BITS = 14  # |x_i - x_j| < 2^14, as |x_i| < 2^13
 
 
 def compared_bits(fraction_bits: int) -> int:
     """`Largest.width` for numbers with that many fraction bits."""
-    return _VALUE_BITS + fraction_bits + 1
+    return _DIFFERENCE_BITS + fraction_bits + 1
 
 
 def ring_bits(policy: FixedPointPolicy, fraction_bits: int) -> int:
     """The ring for them: softmax's exponential takes what it subtracts from a maximum as it is then."""
-    return max(_VALUE_BITS + fraction_bits + 3, policy.ring_bits(fraction_bits))
+    return max(_DIFFERENCE_BITS + fraction_bits + 2, policy.ring_bits(fraction_bits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +127,10 @@ def _differences(x: Tensor) -> Tensor:
 
 @Primitive
 def largest_of_few(clear: Reference, x: Secret) -> Secret:
-    """The largest of two to four numbers along the last axis (kept, length one), which differ by less than 2^13."""
+    """The largest of two to four numbers along the last axis (kept, length one), which differ by less than 2^14."""
     value = clear.value(x)
     if value.numel():
-        clear.bounded("largest_of_few", value.amax(-1) - value.amin(-1), 2.0**_VALUE_BITS)
+        clear.bounded("largest_of_few", value.amax(-1) - value.amin(-1), 2.0**_DIFFERENCE_BITS)
     return clear.secret(value.amax(-1, keepdim=True), x.fraction_bits)
 
 

@@ -20,15 +20,23 @@ NEAR_CHANCE = 0.2
 
 
 def share(
-    world: World, attack: Attack, tier: Tier, configuration: Configuration, tokens: int = 0, noise: float = 0.1
+    world: World,
+    attack: Attack,
+    tier: Tier,
+    configuration: Configuration,
+    tokens: int = 0,
+    noise: float = 0.1,
+    leaked: int = 0,
 ) -> float:
     """Share of content tokens read."""
     state, traffic, truth = encrypt(world, configuration, key_number(0), noise)
     judged = range(len(traffic.symbols) - EFFORT.judged, len(traffic.symbols))
     seen = view(world, tier, configuration, state, traffic)
     with torch.inference_mode():
-        guess = suite.attempt(attack, seen, tokens, EFFORT, judged)
-    found = score(guess, truth, traffic.symbols, world.template, judged)
+        pairs = suite.known_pairs(truth, traffic, world.template, leaked)
+        guess = suite.attempt(attack, seen, tokens, EFFORT, judged, pairs)
+    known = set(world.template) | set(pairs.values())
+    found = score(guess, truth, traffic.symbols, world.template, judged, known)
     return sum(found.right) / sum(found.counted)
 
 
@@ -39,6 +47,8 @@ def test_with_base_weights_everything_is_read(world: World, attack: Attack, conf
         pytest.skip("needs what the client keeps")
     # Vectors of random embeddings, seen in part, have Gram rows that say little: sorted rows alone may miss some.
     least = 0.5 if (attack.number, configuration) == ("A2", "split") else 0.95
+    # Two heads give two numbers a token, which do not tell all tokens apart.
+    least = 0.8 if attack.number == "A13" else least
     assert share(world, attack, "T2", configuration) >= least
 
 
@@ -63,6 +73,30 @@ def test_traffic_in_another_language_is_not(world: World, number: str) -> None:
     order = torch.randperm(world.config.vocab_size, generator=torch.Generator().manual_seed(9))
     foreign = [[*world.template, *order[torch.tensor(one[8:])].tolist()] for one in world.public]
     assert share(replace(world, public=foreign), BY_NUMBER[number], "T0", "full", tokens=20_000) <= NEAR_CHANCE
+
+
+@pytest.mark.parametrize("number", ["A12", "A14"])
+def test_leaked_text_gives_no_unrelated_model_away(world: World, number: str) -> None:
+    assert share(world, BY_NUMBER[number], "T1", "split", leaked=300) <= NEAR_CHANCE
+
+
+def test_a_map_is_learnt_through_any_matrix(world: World) -> None:
+    """A12 in a basis that is not orthogonal, where norms and inner products are not the base's."""
+    state, traffic, truth = encrypt(world, "split", key_number(0), 0.0)
+    assert traffic.vectors is not None
+    drawn = torch.Generator().manual_seed(4)
+    skew = torch.randn(traffic.vectors.shape[1], traffic.vectors.shape[1], dtype=torch.float64, generator=drawn)
+    seen = view(world, "T2", "split", state, replace(traffic, vectors=traffic.vectors @ skew))
+    pairs = suite.known_pairs(truth, traffic, world.template, 0)
+    guess = BY_NUMBER["A12"].run(seen, pairs).plain_of
+    others = torch.tensor([symbol for symbol in range(traffic.count) if symbol not in pairs])
+    assert (guess[others] == truth.plain_of[others]).double().mean() >= 0.95
+
+
+@pytest.mark.slow
+def test_a_head_is_fitted_to_what_follows(world: World) -> None:
+    """The layers here are random, and the head that it fits still tells what follows a token."""
+    assert share(world, BY_NUMBER["A15"], "T1", "split", tokens=5000) >= 0.9
 
 
 def test_a_model_gives_its_own_language_away(world: World) -> None:

@@ -24,6 +24,8 @@ MODELS: dict[str, Callable[[Path], Any]] = {
 }
 SCORES = r"attention scores of one token.* are [\d.e+]+ apart; with a mask they may be 2032 at the most"
 
+VALUES = r"values of attention, of which 128 may be added up, has magnitude [\d.e+]+, the declared bound is 53"
+
 
 def save_scaled(folder: Path, family: str, **factors: float) -> None:
     """A model of which the parameters with such names are multiplied; __ is a dot."""
@@ -48,6 +50,10 @@ def test_an_ordinary_model_is_read(family: str, tmp_path: Path) -> None:
         # Queries, keys or values.
         ("bert", {"layer__1__attention__self__value": 8e3}, r"layer\.1\.attention\.qkv.*: linear has magnitude"),
         ("llama", {"layers__1__self_attn__q_proj": 8e3}, r"layer\.1\.attention\.qkv.*: linear has magnitude"),
+        # Values that are right here, and whose sum would leave the range in a longer text.
+        ("bert", {"layer__1__attention__self__value": 400.0}, rf"layer\.1\.attention\.qkv.*: {VALUES}"),
+        ("gpt2", {"h__1__attn__c_attn": 16.0}, rf"layer\.1\.attention\.qkv.*: {VALUES}"),
+        ("llama", {"layers__1__self_attn__v_proj": 200.0}, rf"layer\.1\.attention\.qkv.*: {VALUES}"),
         # Scores that a mask does not reach.
         ("bert", {"layer__1__attention__self__key": 2e3}, rf"layer\.1\.attention\.qkv.*: {SCORES}"),
         ("roberta", {"layer__0__attention__self__query": 2e3}, rf"layer\.0\.attention\.qkv.*: {SCORES}"),
@@ -58,8 +64,8 @@ def test_an_ordinary_model_is_read(family: str, tmp_path: Path) -> None:
         # Without masks they may be as large as any number.
         ("vit", {"1__attention__q": 200.0, "1__attention__k": 200.0}, r"layer\.1\.attention\.qkv.*: matmul has"),
         # What is between the layers of a feed-forward network.
-        ("bert", {"layer__1__intermediate": 4e3}, r"layer\.1\.feedforward\.up.*: gelu takes -4096 to 4096"),
-        ("vit", {"layers__0__mlp__fc1": 4e3}, r"layer\.0\.feedforward\.up.*: gelu takes -4096 to 4096"),
+        ("bert", {"layer__1__intermediate__dense__weight": 2e4}, r"layer\.1\.feedforward\.up.*: linear has magnitude"),
+        ("vit", {"layers__0__mlp__fc1__weight": 2e4}, r"layer\.0\.feedforward\.up.*: linear has magnitude"),
         ("llama", {"1__mlp__gate": 40.0, "1__mlp__up": 40.0}, r"layer\.1\.feedforward\.gate_up.*: multiply has"),
         # What a head gives.
         ("bert", {"classifier": 2e4}, r"head\.output.*: linear has magnitude"),
@@ -79,6 +85,6 @@ def test_what_leaves_the_range_is_named(family: str, factors: dict[str, float], 
 
 
 def test_puma_functions_take_the_same_range(tmp_path: Path) -> None:
-    save_scaled(tmp_path, "bert", layer__1__intermediate=4e3)
+    save_scaled(tmp_path, "bert", layer__1__intermediate__dense__weight=2e4)
     with pytest.raises(CheckpointError, match=r"layer layer\.1 leaves the range"):
         read_checkpoint(tmp_path, policy=FixedPointPolicy(functions="puma"))

@@ -25,7 +25,7 @@ Edit = Callable[..., None]
 @pytest.mark.parametrize(
     ("family", "head", "field", "value"),
     [
-        ("bert", "sequence", "architectures", ["BertForQuestionAnswering"]),
+        ("bert", "sequence", "architectures", ["BertForMultipleChoice"]),
         ("bert", "sequence", "architectures", ["RobertaForSequenceClassification"]),
         ("bert", "sequence", "architectures", ["BertModel", "BertForMaskedLM"]),
         ("bert", "sequence", "architectures", "BertModel"),

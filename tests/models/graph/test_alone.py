@@ -23,6 +23,7 @@ from tests.sampling import sampled
 
 LARGEST = 8191.0
 UNIT = 2.0**-16
+FLOAT = 2.0**-23  # a client gets float32
 
 
 def rows(largest: float, lowest: float | None = None, width: int = 8) -> Tensor:
@@ -62,6 +63,18 @@ class Case(NamedTuple):
     inputs: tuple[Tensor, ...]
     error: float
     relative: float = 0.0
+
+
+class Last(nn.Module):
+    """What a recurrent layer puts out; torch.export takes it apart into its steps."""
+
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
+        super().__init__()
+        self.layer = kind(8, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(x)[0]
+        return outputs
 
 
 class Alone(nn.Module):
@@ -116,6 +129,24 @@ CASES = {
     "tanh": elementwise(nn.Tanh(), 4096.0, 9e-4),
     "sigmoid": elementwise(nn.Sigmoid(), 8000.0, 6e-4),
     "softmax": elementwise(nn.Softmax(-1), 1800.0, 4e-4),
+    "log_softmax": Case(nn.LogSoftmax(-1), (rows(4000.0),), 1e-4, FLOAT),
+    "log_softmax along another axis": Case(nn.LogSoftmax(0), (rows(4000.0),), 1e-4, FLOAT),
+    "exp": Case(torch.exp, (rows(9.0, -LARGEST),), 5e-5, 4e-5),
+    "exp near one": Case(torch.exp, (rows(9.0),), 5e-5, 4e-5),
+    "softplus": elementwise(nn.Softplus(), LARGEST, 5e-4),
+    "softplus near zero": elementwise(nn.Softplus(), 12.0, 5e-4),
+    "softplus, beta": elementwise(nn.Softplus(beta=2.5), 12.0, 5e-4),
+    "divide": Case(torch.div, (rows(LARGEST), rows(LARGEST, 1.0).flip(0)), 3 * UNIT + LARGEST * 2.0**-27, 6e-5),
+    "divide by negative numbers": Case(
+        torch.div, (rows(100.0), rows(-(2.0**-6), -LARGEST)), 3 * UNIT + 100.0 * 2.0**-10, 6e-5
+    ),
+    "reciprocal": Case(torch.reciprocal, (rows(LARGEST, 0.5),), 3 * UNIT, 6e-5),
+    "normalize": elementwise(functional.normalize, LARGEST, 2e-4),
+    "normalize, small": Case(functional.normalize, (rows(0.1, 0.02),), 1e-3),
+    "normalize another axis": Case(lambda x: functional.normalize(x, dim=0), (rows(LARGEST),), 2e-4),
+    "by its norm": elementwise(lambda x: (x + 0.1) / (x + 0.1).norm(dim=-1, keepdim=True), 100.0, 2e-4),
+    "norm": elementwise(lambda x: x.norm(dim=-1), 2000.0, 0.5),
+    "rms norm": elementwise(nn.RMSNorm(8), 500.0, 3e-2),
     "mean": elementwise(lambda x: x.mean(-1), LARGEST, LARGEST * 2.0**-20 + 2 * UNIT),
     "sum": elementwise(lambda x: x.sum(-1), LARGEST / 8, 8 * UNIT),
     "maximum": elementwise(lambda x: x.amax(-1), HALF, UNIT),
@@ -151,6 +182,8 @@ CASES = {
     ),
     "layer norm": elementwise(nn.LayerNorm(8), 60.0, 2e-2),
     "linear layer": Case(nn.Linear(8, 3), (rows(1000.0),), 0.1),
+    "lstm": Case(Last(nn.LSTM), (rows(100.0).unflatten(0, (3, 3)),), 5e-3),
+    "gru": Case(Last(nn.GRU), (rows(100.0).unflatten(0, (3, 3)),), 5e-3),
     "convolution": Case(nn.Conv2d(3, 2, 3), (images(500.0),), 0.1),
     "batch norm": Case(nn.BatchNorm2d(3).eval(), (images(LARGEST),), 0.3),
 }

@@ -9,10 +9,20 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.piecewise import Piece, Piecewise
-from secure.protocols.functions import compare, elu, gelu, reciprocal_and_root, relu, silu, softmax, tanh
+from secure.protocols.functions import (
+    compare,
+    elu,
+    gelu,
+    reciprocal_and_root,
+    relu,
+    silu,
+    softmax,
+    tanh,
+)
+from secure.protocols.functions.modules import division, exponential, logarithm, softplus, unit_rows
 from secure.protocols.masked.gates.piecewise import piecewise
 from tests.in_process import secure
-from tests.protocols.arguments import on_grid
+from tests.protocols.arguments import LARGEST, on_grid
 
 POINTS = 400_001
 
@@ -46,18 +56,22 @@ def grid(low: float, high: float) -> Tensor:
 # of it is allowed.
 FITS = [
     pytest.param(gelu.GELU, (-4.25, 4.25), 9.0e-5, 0.05e-5, id="gelu"),
-    pytest.param(gelu.GELU, (-4096.0, -4.25 - 1e-9), 4.5e-5, 0.05e-5, id="gelu-left"),
-    pytest.param(gelu.GELU, (4.25, 4096.0), 4.5e-5, 0.05e-5, id="gelu-right"),
+    pytest.param(gelu.GELU, (-LARGEST, -4.25 - 1e-9), 4.5e-5, 0.05e-5, id="gelu-left"),
+    pytest.param(gelu.GELU, (4.25, LARGEST), 4.5e-5, 0.05e-5, id="gelu-right"),
     pytest.param(gelu.GELU_TANH, (-4.25, 4.25), 8.0e-5, 0.05e-5, id="gelu-tanh"),
-    pytest.param(gelu.GELU_TANH, (-4096.0, -4.25 - 1e-9), 2.0e-5, 0.05e-5, id="gelu-tanh-left"),
-    pytest.param(gelu.GELU_TANH, (4.25, 4096.0), 2.0e-5, 0.05e-5, id="gelu-tanh-right"),
+    pytest.param(gelu.GELU_TANH, (-LARGEST, -4.25 - 1e-9), 2.0e-5, 0.05e-5, id="gelu-tanh-left"),
+    pytest.param(gelu.GELU_TANH, (4.25, LARGEST), 2.0e-5, 0.05e-5, id="gelu-tanh-right"),
     pytest.param(silu.SILU, (-16.25, 16.25), 4.2e-4, 0.05e-4, id="silu"),
-    pytest.param(silu.SILU, (-4096.0, -16.25 - 1e-9), 1.4e-6, 0.05e-6, id="silu-left"),
-    pytest.param(silu.SILU, (16.25, 4096.0), 1.4e-6, 0.05e-6, id="silu-right"),
+    pytest.param(silu.SILU, (-LARGEST, -16.25 - 1e-9), 1.4e-6, 0.05e-6, id="silu-left"),
+    pytest.param(silu.SILU, (16.25, LARGEST), 1.4e-6, 0.05e-6, id="silu-right"),
     pytest.param(tanh.TANH, (-4.0, 4.0), 5.8e-4, 0.05e-4, id="tanh"),
-    pytest.param(tanh.TANH, (4.0, 4096.0), 3.4e-4, 0.05e-4, id="tanh-tail"),
+    pytest.param(tanh.TANH, (4.0, LARGEST), 3.4e-4, 0.05e-4, id="tanh-tail"),
     pytest.param(elu.ELU, (-9.0, -1e-9), 5.5e-5, 0.05e-5, id="elu"),
-    pytest.param(elu.ELU, (-4096.0, -9.0 - 1e-9), 6.2e-5, 0.05e-5, id="elu-left"),
+    pytest.param(elu.ELU, (-LARGEST, -9.0 - 1e-9), 6.2e-5, 0.05e-5, id="elu-left"),
+    pytest.param(softplus.SOFTPLUS, (-9.0, 9.0), 1.3e-4, 0.05e-4, id="softplus"),
+    pytest.param(softplus.SOFTPLUS, (9.0, 8191.0), 1.2e-4, 0.05e-4, id="softplus-right"),
+    pytest.param(exponential.QUARTER, (-2.8, 2.25), 1.3e-6, 0.05e-6, id="exp"),
+    pytest.param(logarithm.logarithm_function(0, 1, 32), (1.0, 2.0 - 1e-9), 8.3e-7, 0.05e-7, id="log"),
     pytest.param(reciprocal_and_root.reciprocal_function(0, 1), (1.0, 2.0 - 1e-9), 1.8e-6, 0.05e-6, id="reciprocal"),
     pytest.param(
         reciprocal_and_root.inverse_root_function(1, 0, 1), (1.0, 2.0 - 1e-9), 1.3e-5, 0.05e-5, id="inverse-root"
@@ -92,6 +106,11 @@ EVERY = [
     reciprocal_and_root.fine_inverse_root(768, -5, 27, 41),
     reciprocal_and_root.fine_inverse_root(4096, -2, 30, 39),
     elu.ELU,
+    softplus.SOFTPLUS,
+    exponential.QUARTER,
+    logarithm.logarithm_function(-1, 13, 32),
+    division.inverse_function(16),
+    unit_rows.inverse_norm_function(32),
 ]
 IDS = [f"{i}-{function.name}" for i, function in enumerate(EVERY)]
 
@@ -140,7 +159,7 @@ def test_declared_sizes(function: Piecewise) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", EVERY[:2] + EVERY[4:7] + EVERY[8:9] + EVERY[-1:], ids=IDS[:2] + IDS[4:7] + IDS[8:9] + IDS[-1:]
+    "function", EVERY[:2] + EVERY[4:7] + EVERY[8:9] + EVERY[16:20], ids=IDS[:2] + IDS[4:7] + IDS[8:9] + IDS[16:20]
 )
 def test_declared_error_of_the_gate_on_a_dense_grid(function: Piecewise) -> None:
     """The same, fixed-point rounding included: what the parties compute."""

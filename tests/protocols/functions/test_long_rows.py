@@ -18,7 +18,7 @@ from tests.protocols.test_conformance import check_costs
 
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 lengths = pytest.mark.parametrize("length", [513, 1000, 2048, 4096])
-LEAST, LARGEST = 0.0, 1 / 8 - 2.0**-16  # what a score is above its coarse maximum: sums differ by a factor of 2^(1/8)
+LEAST, LARGEST = 0.0, 1 / 4 - 2.0**-16  # what a score is above its coarse maximum: sums differ by a factor of 2^(1/4)
 
 
 def rows_of(length: int) -> Tensor:
@@ -57,10 +57,10 @@ def test_floors_add_up_to_less_than_the_whole(length: int, family: Family) -> No
 
 
 def depths_of(length: int) -> Tensor:
-    """Rows of one large score, at and between multiples of an eighth, and all others alike and far below it."""
+    """Rows of one large score, at and between multiples of a quarter, and all others alike and far below it."""
     depth, largest = torch.meshgrid(
         torch.linspace(14.9, 15.7, 17, dtype=torch.float64),
-        torch.tensor([0.0, 2.0**-16, 1 / 16, LARGEST, 1799.0, -1700.03], dtype=torch.float64),
+        torch.tensor([0.0, 2.0**-16, 1 / 8, LARGEST, 1799.0, -1700.03], dtype=torch.float64),
         indexing="ij",
     )
     scores = (largest - depth).reshape(-1, 1).expand(-1, length).clone()
@@ -75,7 +75,7 @@ def test_declared_error_where_all_but_one_vanish(length: int, policy: FixedPoint
     scores = depths_of(length)
     run = secure(lambda s: softmax.softmax(s, base_two=True), scores, policy=policy, family=family)
     error = float((run.real - torch.softmax(scores * math.log(2.0), -1)).abs().max())
-    declared = 1e-4 + 3e-5 * (length - 1)
+    declared = 1e-4 + 3.1e-5 * (length - 1)
     assert error <= declared
     assert length < 64 or error >= 0.5 * declared, "the claim should say how bad these rows are"
 

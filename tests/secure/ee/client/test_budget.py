@@ -75,6 +75,7 @@ def test_the_count_is_on_the_disk_before_anything_is_sent(state: Path, monkeypat
     assert ledger.tokens == TokenLedger("ab" * 16).tokens == 36
 
 
+@pytest.mark.slow
 def test_a_killed_program_has_counted(state: Path) -> None:
     code = (
         "import os, signal; from secure.ee.client.ledger import TokenLedger; "

@@ -1,0 +1,1 @@
+"""Functions that torch modules call and no model of `models/families` does."""
