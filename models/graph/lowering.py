@@ -164,15 +164,6 @@ def parametric_relu(b: GraphBuilder, x: Value, slope: Value | Tensor) -> Value:
     return add(b, multiply(b, subtract(b, x, positive), slope.reshape(channels)), positive)
 
 
-def hard_sigmoid(b: GraphBuilder, x: Value) -> Value:
-    return number_times(b, clamp(b, add(b, x, 3.0), 0.0, 6.0), 1 / 6)
-
-
-def hard_swish(b: GraphBuilder, x: Value) -> Value:
-    """x times a number from zero to one: x times six of them would leave the range."""
-    return multiply(b, x, hard_sigmoid(b, x))
-
-
 def absolute(b: GraphBuilder, x: Value) -> Value:
     positive = _relu(b, x)
     return subtract(b, positive, subtract(b, x, positive))
