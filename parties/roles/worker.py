@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from secure.models.storage import system
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MeterRows
@@ -103,7 +101,7 @@ class Worker:
                 raise CheckpointError(str(error).replace(str(folder), f"{self._role.name}'s [models] dir")) from None
         else:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
-            with os.fdopen(os.memfd_create("share"), "wb") as file:
+            with system.file_in_memory() as file:
                 session.watch_peers()
                 with session.client_within(self._role.settings.limits.idle_seconds):
                     session.run.receive_file(file, self._check_upload)
@@ -151,22 +149,10 @@ class Worker:
         report = Report(
             rows_json=json.dumps(rows),
             seconds=time.monotonic() - session.started,
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=system.peak_memory_bytes(),
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent
             report.bytes_received[link.peer] = link.traffic.bytes_received
             report.messages_sent[link.peer] = link.traffic.messages_sent
         session.run.post(Frame(report=report))
-
-
-def peak_memory_bytes() -> int:
-    """Most memory that this process held so far."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
-        return int(peaks[0]) * 1024
-    except (OSError, IndexError):
-        # Where there is no such file. Not on Linux: there this figure also counts what the parent held at the fork.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
