@@ -18,7 +18,8 @@ from secure.models.families.registry import architecture
 from secure.models.graph.network import GraphNetwork
 from secure.protocols.core import factor
 from secure.protocols.core.factor import Keep
-from secure.protocols.core.secret import Protocol, Visibility
+from secure.protocols.core.primitives import truncate
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec, Visibility
 from secure.protocols.families import family
 
 
@@ -87,8 +88,18 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
         outputs, state = net.forward(protocol, model.weights, request, inputs, state)
         due = net.output_specs(request, step)
         with protocol.layer("reveal"):
-            revealed = {name: protocol.reveal(secret, due[name].bits) for name, secret in sorted(outputs.items())}
+            revealed = {name: _reveal(protocol, secret, due[name]) for name, secret in sorted(outputs.items())}
         protocol.end_step()
         if index is not None:
             client.send(ends.pack_shares(revealed, due))
     return False
+
+
+def _reveal(protocol: Protocol, x: Secret, due: SecretSpec) -> Tensor:
+    """A share of x for the client, at the scale that is due.
+
+    The last factor's product has twice the policy's fraction bits. Those would tell the client every integer
+    combination of the factor's rows exactly, hence its lattice and rank, from as many answers as it has columns.
+    """
+    rounded = x if x.fraction_bits == due.fraction_bits else truncate(x, due.fraction_bits)
+    return protocol.reveal(rounded, due.bits)

@@ -71,6 +71,8 @@ class Limits:
     None for what is available."""
     rendezvous_seconds: float = 5.0
     """How long a role waits for another one to join a session."""
+    idle_seconds: float = 120.0
+    """How long a client may let a party wait for a step's input, or for the next piece of an upload."""
     share_bytes: int = 8 << 30
     """Largest share file that can be uploaded."""
     dealer_send_bytes: int = 8 << 20
@@ -151,6 +153,7 @@ class _LimitsLiteral(_Literal):
     sessions: int = Field(Limits.sessions, ge=1, le=256)
     memory_bytes: int | None = Field(Limits.memory_bytes, ge=1)
     rendezvous_seconds: float = Field(Limits.rendezvous_seconds, gt=0, le=600)
+    idle_seconds: float = Field(Limits.idle_seconds, gt=0, le=86400)
     share_bytes: int = Field(Limits.share_bytes, ge=1)
     dealer_send_bytes: int = Field(Limits.dealer_send_bytes, ge=1)
     dealer_receive_bytes: int = Field(Limits.dealer_receive_bytes, ge=1)

@@ -80,7 +80,10 @@ class Decoder(Network):
 
     @abstractmethod
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
-        """The norm at the end, and the head as an untruncated product. Shapes: [..., D] -> the same, or [..., V]."""
+        """The norm at the end, and the head as an untruncated product. Shapes: [..., D] -> the same, or [..., V].
+
+        `program.serve` truncates it for the client.
+        """
 
     # Both sides.
 
@@ -134,10 +137,8 @@ class Decoder(Network):
             return {"last_hidden_state": SecretSpec((batch, tokens, sizes.width), policy.fraction_bits)}
         if request.output == "next_token":
             return {"token": SecretSpec((batch,), 0, bits=32)}
-        # Logits leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
-        scale = 2 * policy.fraction_bits
         shape = (batch, sizes.vocabulary) if request.output == "next_logits" else (batch, tokens, sizes.vocabulary)
-        return {"logits": SecretSpec(shape, scale, policy.ring_bits(scale))}
+        return {"logits": SecretSpec(shape, policy.fraction_bits, policy.ring_bits(policy.fraction_bits))}
 
     # The parties' side.
 

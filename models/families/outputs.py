@@ -28,6 +28,7 @@ _CLASSES: dict[str, type[ModelOutput]] = {
         CausalLMOutputWithPast,
         ImageClassifierOutput,
         MaskedLMOutput,
+        QuestionAnsweringModelOutput,
         SequenceClassifierOutput,
         TokenClassifierOutput,
     )

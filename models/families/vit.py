@@ -103,9 +103,7 @@ class Vit(Network):
     def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         config, f, batch = self.config, self.manifest.policy.fraction_bits, request.batch
         if request.output == "logits":
-            # They leave as the product of two factors, in the ring that it is computed in: a truncation takes a round.
-            bits = self.manifest.policy.ring_bits(2 * f)
-            return {"logits": SecretSpec((batch, config.labels), 2 * f, bits)}
+            return {"logits": SecretSpec((batch, config.labels), f, self.manifest.policy.ring_bits(f))}
         specs = {"last_hidden_state": SecretSpec((batch, config.images.patches + 1, config.width), f)}
         if config.pooler:
             specs["pooler_output"] = SecretSpec((batch, config.pooler), f)

@@ -18,6 +18,7 @@ from secure.protocols.functions.modules.logarithm import log_softmax
 from secure.protocols.functions.modules.softplus import softplus
 from secure.protocols.functions.modules.unit_rows import unit_rows
 from secure.protocols.functions.policy_functions import gelu, gelu_tanh, silu, softmax
+from secure.protocols.functions.reciprocal_and_root import rsqrt
 from secure.protocols.functions.relu import maximum, relu
 from secure.protocols.functions.sigmoid import sigmoid
 from secure.protocols.functions.tanh import tanh
@@ -28,6 +29,7 @@ FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": relu,
+    "rsqrt": rsqrt,
     "sigmoid": sigmoid,
     "silu": silu,
     "softplus": softplus,

@@ -36,17 +36,8 @@ class LinearLayer(Operation):
         return (*x[:-1], _check_dense("linear", x[-1], *parameters))
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return self._product(protocol, values, parameters, truncated=True)
-
-    def run_untruncated(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        """With twice the fraction bits: an output for the client needs no truncation, hence no round."""
-        return self._product(protocol, values, parameters, truncated=False)
-
-    def _product(
-        self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any], *, truncated: bool
-    ) -> Secret:
         weight, bias = parameters
-        return linear(values[0], weight, bias, truncated=truncated)
+        return linear(values[0], weight, bias)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from secure.models.graph.arithmetic import (
     Function,
     Larger,
     Matmul,
+    Mean,
     Multiply,
     MultiplyNumber,
     Subtract,
 )
-from secure.models.graph.builder import GraphBuilder, Indices, Value
-from secure.models.graph.layers import LinearLayer
+from secure.models.graph.builder import GraphBuilder, Indices, TracedNode, Value
+from secure.models.graph.layers import LinearLayer, RootMeanSquareNorm
 from secure.models.graph.views import PermuteAxes, Reshape
 from secure.protocols.core.errors import UnsupportedOperator
 from secure.protocols.functions.softmax import MASKED
@@ -72,8 +73,24 @@ def multiply(b: GraphBuilder, x: Operand, y: Operand) -> Value:
         x, y = y, x
     assert isinstance(x, Value)
     if isinstance(y, Value):
-        return b.add(Multiply(), x, y)
+        normal = _normal_rows(b, x, y) or _normal_rows(b, y, x)
+        return b.add(Multiply(), x, y) if normal is None else normal
     return b.add(Multiply(), x, b.gain(y)) if isinstance(y, Tensor) else number_times(b, x, y)
+
+
+def _normal_rows(b: GraphBuilder, x: Value, y: Value) -> Value | None:
+    """RMSNorm where it is written out: x times y = rsqrt(mean of x^2 along the last axis + epsilon)."""
+    path: list[TracedNode] = []
+    step = b.steps.get(y)
+    while step is not None and len(path) < 4:
+        path.append(step)
+        step = b.steps.get(step.values[0]) if step.values else None
+    match [each.operation for each in path]:
+        case [Function("rsqrt"), AddNumber(epsilon), Mean(dims), Multiply()]:
+            if path[-1].values == (x, x) and dims == (len(x.shape) - 1,) and 0 <= epsilon <= 1:
+                name = b.parameter(torch.ones(x.shape[-1]), "gain", "ones")
+                return b.add(RootMeanSquareNorm(epsilon), x, parameters=[name])
+    return None
 
 
 def number_times(b: GraphBuilder, x: Value, number: float) -> Value:

@@ -13,7 +13,6 @@ from secure.models.contract.manifest import TABLE_BITS, Manifest
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import Output, Request
 from secure.models.graph.description import Embedding, Graph, Node, read_graph
-from secure.models.graph.layers import LinearLayer
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec
@@ -77,19 +76,7 @@ class GraphNetwork(Network):
 
     def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
         shapes, f = self.graph.shapes, self.manifest.policy.fraction_bits
-        products = self._products
-        return {
-            _output_name(i): SecretSpec(shapes[n], 2 * f, bits=48) if n in products else SecretSpec(shapes[n], f)
-            for i, n in enumerate(self.graph.outputs)
-        }
-
-    @property
-    def _products(self) -> set[int]:
-        """Numbers of outputs that leave as the product of two factors, as nothing else reads them."""
-        graph = self.graph
-        first = len(graph.reals) + len(graph.embeddings)
-        linear = {i for i, node in enumerate(graph.nodes, first) if isinstance(node.operation, LinearLayer)}
-        return linear & set(graph.outputs) - {i for node in graph.nodes for i in node.values}
+        return {_output_name(i): SecretSpec(shapes[n], f) for i, n in enumerate(self.graph.outputs)}
 
     # The parties' side.
 
@@ -106,11 +93,11 @@ class GraphNetwork(Network):
         if graph.embeddings:
             with protocol.layer("embeddings"):
                 values += [self._embed(protocol, weights, inputs[name], e) for name, (_, e) in self._lookups.items()]
-        last, products = _last_uses(graph), self._products
+        last = _last_uses(graph)
         for group in _by_layer(graph.nodes):
             with protocol.layer(group[0].layer):
                 for node in group:
-                    values.append(evaluate(protocol, weights, node, values, product=len(values) in products))
+                    values.append(evaluate(protocol, weights, node, values))
                     for used in node.values:
                         if last[used] < len(values):
                             values[used] = None  # a party keeps no more than it needs
@@ -185,19 +172,10 @@ class GraphNetwork(Network):
         return tensors if self.graph.structure == "list" else tuple(tensors)
 
 
-def evaluate(
-    protocol: Protocol,
-    weights: Mapping[str, Any],
-    node: Node,
-    values: Sequence[Secret | None],
-    *,
-    product: bool = False,
-) -> Secret:
-    """The value of one node; product: of a linear one, without its truncation."""
+def evaluate(protocol: Protocol, weights: Mapping[str, Any], node: Node, values: Sequence[Secret | None]) -> Secret:
+    """The value of one node."""
     arguments = [_kept(values, i) for i in node.values]
     parameters = [weights[name] for name in node.parameters]
-    if product and isinstance(node.operation, LinearLayer):
-        return node.operation.run_untruncated(protocol, arguments, parameters)
     return node.operation.run(protocol, arguments, parameters)
 
 

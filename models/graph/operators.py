@@ -123,6 +123,7 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.repeat.default: views.repeat,
     _aten.reshape.default: plain.reshape,
     _aten.rms_norm.default: images.rms_norm,
+    _aten.rsqrt.default: plain.function("rsqrt"),
     _aten.rsub.Scalar: plain.reverse_subtract,
     _aten.rsub.Tensor: plain.reverse_subtract,
     _aten.scaled_dot_product_attention.default: heads.attention,

@@ -9,14 +9,13 @@ everybody, as nobody has the key. Nothing is authenticated: the disk is the role
 from __future__ import annotations
 
 import errno
-import fcntl
 import math
 import mmap
 import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from secure.models.contract.tensor_file import FileTensorSpec
+from secure.models.storage import system
 from secure.protocols.core.aes import NONCE_BYTES, counter_mode
 from secure.protocols.core.errors import CheckpointError
 
@@ -55,11 +55,9 @@ class BlockFile:
             file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
             weakref.finalize(self, file.close)
             self._descriptor = file.fileno()
-            os.posix_fallocate(self._descriptor, 0, max(1, size_bytes))
-        # Past the page cache, which would fill the memory that there is too little of, and is slower. Where a file
-        # system cannot, the cache is used.
-        with suppress(OSError):
-            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+            system.reserve(self._descriptor, max(1, size_bytes))
+        # The cache would fill the memory that there is too little of, and is slower.
+        system.pass_by_cache(self._descriptor)
 
     @property
     def blocks(self) -> int:
@@ -128,8 +126,7 @@ class BlockFile:
 def new_buffer(size_bytes: int) -> mmap.mmap:
     """Memory of whole pages, which a disk reads and writes directly."""
     buffer = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # large pages are fewer to hold in place for the disk, where the system has them
-        buffer.madvise(mmap.MADV_HUGEPAGE)
+    system.ask_for_large_pages(buffer)
     return buffer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -20,7 +21,7 @@ from secure.parties.config import PartiesSettings
 from secure.parties.session.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.wire_pb2 import Hello, Kind
-from secure.protocols.core.errors import CheckpointError, ConfigurationError, SessionError
+from secure.protocols.core.errors import CheckpointError, ConfigurationError, ModelNotLoaded, SessionError
 
 
 class PolicyView(Protocol):
@@ -64,6 +65,9 @@ class Client:
         self.role = role
         self._dialer = Dialer(settings, role)
         self._load_ids: dict[str, str] = {}
+        self._on_disks: dict[str, ManifestView] = {}
+        """Models that the parties serve from their own disks, and can therefore load again."""
+        self._reloading = threading.Lock()
 
     def load_model(
         self,
@@ -78,6 +82,8 @@ class Client:
 
         Raises CheckpointError for a share that does not fit the manifest, and SessionError and its kinds.
         """
+        if shares is None:
+            self._on_disks[manifest.digest] = manifest
         files = {role: _map_file(path) for role, path in (shares or {}).items()}
         policy_digest = manifest.policy.digest()
         hello = self._hello(Kind.KIND_LOAD, manifest.digest, policy_digest)
@@ -111,8 +117,10 @@ class Client:
     ) -> Prediction:
         """One prediction of a single step: `payloads` go to the computing parties, and theirs come back.
 
-        Raises SessionError when a party no longer has the model, HandshakeError when it was loaded anew (load it again
-        in either case), PartyUnreachable, PartyLost, or the error that a party reports.
+        A model that the parties serve from their disks is loaded again, once, where one of them no longer has it.
+
+        Raises ModelNotLoaded when a party no longer has a model that was uploaded, PartyUnreachable, PartyLost, or the
+        error that a party reports.
         """
         with self.converse(model_digest, policy_digest, request, 1, progress) as conversation:
             outputs = conversation.step(payloads)
@@ -135,19 +143,40 @@ class Client:
         if load_id is None:
             raise SessionError(f"model {model_digest[:12]} was not loaded through this client; call load_model first")
         started = time.monotonic()
-        hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
-        hello.load_id = load_id
-        hello.request = request.to_json()
-        with Run(self._dialer, hello, self.settings.family) as run:
+        try:
+            opened = self._open(model_digest, policy_digest, request)
+        except ModelNotLoaded:
+            # No input was sent yet. The new load has masks of its own, and an id that all roles compare.
+            if model_digest not in self._on_disks:
+                raise
+            self._load_again(model_digest, load_id)
+            opened = self._open(model_digest, policy_digest, request)
+        with opened as run:
             conversation = Conversation(
                 run, steps, progress, started=started, offline_first=self.settings.measure.offline_first
             )
             yield conversation
             conversation.end()
 
+    def _open(self, model_digest: str, policy_digest: str, request: RequestView) -> Run:
+        hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
+        hello.load_id = self._load_ids[model_digest]
+        hello.request = request.to_json()
+        return Run(self._dialer, hello, self.settings.family)
+
+    def _load_again(self, model_digest: str, load_id: str) -> None:
+        """Load a model from the parties' disks, unless another thread has done so since `load_id` was read."""
+        with self._reloading:
+            if self._load_ids.get(model_digest) == load_id:
+                self.load_model(self._on_disks[model_digest])
+
     def unload_model(self, model_digest: str) -> None:
-        """Free the model at every role. Unloading one that is not there is no error."""
+        """Leave the model, which every role frees with its last user; an owner takes it from all.
+
+        Unloading one that is not there is no error.
+        """
         self._load_ids.pop(model_digest, None)
+        self._on_disks.pop(model_digest, None)
         hello = self._hello(Kind.KIND_UNLOAD, model_digest, "")
         with Run(self._dialer, hello, self.settings.family) as run:
             run.finish()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from secure.models.storage import system
 from secure.parties.config import ALL_PARTIES, Limits, load_settings
 from secure.parties.process.exit_codes import ExitCode, exit_code, explained
 from secure.parties.process.server import PartyServer
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
 
     `make_engine` gets the settings' limits and the role's device, in which arguments may have changed some.
     """
-    memory.dump_no_core()
+    system.dump_no_core()
     memory.use_one_heap()
     options = _parser().parse_args(arguments)
     logging.basicConfig(

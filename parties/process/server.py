@@ -32,7 +32,7 @@ from secure.parties.transport.frames import AnyFrame, decode, encode
 from secure.parties.transport.link import Link
 from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
-from secure.parties.transport.tls import certificate_role, server_credentials
+from secure.parties.transport.tls import certificate_identity, certificate_role, server_credentials
 from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import SecureInferenceError
 
@@ -153,7 +153,8 @@ class PartyServer:
                 self._registry.begin(hello.session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end)
-                session = Session(self.role, hello, link)
+                identity = certificate_identity(context.auth_context(), (hello.role,))
+                session = Session(self.role, hello, link, identity)
                 self._worker.serve(session)
             except Exception as error:
                 self._report(link, session, error)

@@ -1,6 +1,7 @@
 """The dealer in a session: it dials both parties, hands each its seed, and streams corrections to p1.
 
-It runs ahead of the parties as far as its send budget allows. Nothing comes back but an Accept and an End.
+For a prediction it begins when both have said, by a Join, that the client's input is coming; then it runs ahead of the
+parties as far as its send budget allows. Nothing comes back but an Accept, a Join and an End.
 """
 
 from __future__ import annotations

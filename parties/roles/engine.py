@@ -64,5 +64,16 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def working_set_bytes(self, model: object, request_json: str) -> int:
+        """What this role will hold for a request, at most, estimated from its shapes before anything is allocated.
+
+        Raises InputError when the model cannot serve it.
+        """
+
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """What this role may still take where it computes. None where nothing is known."""
+
+    @abstractmethod
     def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
         """Run the steps of one session; whether the client ended it early, and the meter's rows."""

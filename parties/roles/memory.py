@@ -1,5 +1,4 @@
-"""This process's memory: what the system has free for it, what the C library does with blocks that are free again, and
-that none of it is dumped.
+"""This process's memory: what the system has free for it, and what the C library does with blocks that are free again.
 
 Where the library is not glibc, its allocator is left as it is.
 """
@@ -8,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +28,6 @@ def use_one_heap() -> None:
     """Call first in a process: every session computes in a thread of its own, and a heap for each would keep its own
     free blocks."""
     _adjust(_ARENA_MAX, 1)
-
-
-def dump_no_core() -> None:
-    """Call before anything secret is in memory: a core dump would have all of it, seeds and shares."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 @contextmanager

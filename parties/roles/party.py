@@ -11,7 +11,7 @@ from secure.parties.roles.engine import Tools
 from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role
 from secure.parties.session.session import Session
 from secure.parties.transport.link import GrpcChannel
-from secure.parties.transport.wire_pb2 import Frame, Progress
+from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
@@ -56,6 +56,8 @@ class ComputingRole(Role):
         seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")
+        if session.hello.kind == Kind.KIND_PREDICT and self.settings.measure.offline_first:
+            session.ask_dealer(wanted=True)
         if self.name == "p1" and self.settings.measure.offline_first:
             session.step = "the dealer's stream"
             assert deal.wait_until_complete is not None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from secure.models.storage import system
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MeterRows
+from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.role import Role
 from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
@@ -34,6 +33,7 @@ class Worker:
         self._role = role
         self._engine = engine
         self._store = ModelStore(role.name)
+        self._reservations = Reservations(role.name, engine.free_bytes)
 
     def serve(self, session: Session) -> None:
         """Run the session to its end. Raises whatever ends it early."""
@@ -45,7 +45,7 @@ class Worker:
         elif kind == Kind.KIND_PREDICT:
             self._predict(session)
         elif kind == Kind.KIND_UNLOAD:
-            self._store.drop(session.hello.model_digest)
+            self._store.leave(session.hello.model_digest, session.identity)
             self._accept(session)
         else:
             raise ProtocolError(f"{self._role.name}: a session must load, predict or unload")
@@ -58,27 +58,33 @@ class Worker:
         hello.load_id = session.id
         self._accept(session, self._store.load_id(hello.model_digest))
         session.step = "the upload"
-        manifest = session.run.receive(MAX_MANIFEST_BYTES)
+        with session.client_within(self._role.settings.limits.idle_seconds):
+            manifest = session.run.receive(MAX_MANIFEST_BYTES)
+        session.check()
         if isinstance(manifest, Frame):
             if manifest.HasField("end"):
+                self._store.join(hello.model_digest, session.identity)
                 return  # the equal model is in memory everywhere
             raise ProtocolError(f"{session.run.peer} sent {manifest.WhichOneof('control')} instead of a manifest")
         manifest_json = str(manifest, "utf-8")
         self._check_digests(session, manifest_json)
-        self._store.drop(hello.model_digest)
         tools = self._role.join(session)
         with self._share(session, manifest_json) as share:
             model, rows = self._engine.load(tools, manifest_json, share)
         self._finish(session, rows)
         self._store.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model))
+        self._store.join(hello.model_digest, session.identity)
 
     def _predict(self, session: Session) -> None:
         stored = self._store.get(session.hello)
-        self._accept(session, stored.load_id)
-        tools = self._role.join(session)
-        stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, RunSteps(session))
-        session.check()
-        self._finish(session, rows, discard=stopped)
+        needed = self._engine.working_set_bytes(stored.model, session.hello.request)
+        with self._reservations.reserved(needed):
+            self._accept(session, stored.load_id)
+            tools = self._role.join(session)
+            steps = RunSteps(session, self._role.settings.limits.idle_seconds)
+            stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
+            session.check()
+            self._finish(session, rows, discard=stopped)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -86,12 +92,20 @@ class Worker:
         if self._role.name == "dealer":
             yield None
         elif not session.hello.uploads_share:
-            yield self._engine.find_share(self._role.settings.models_dir, manifest_json, self._role.name)
+            folder = self._role.settings.models_dir
+            try:
+                yield self._engine.find_share(folder, manifest_json, self._role.name)
+            except CheckpointError as error:
+                # The client is told what it can act on, and no path of this host.
+                _LOG.warning("%s", error)
+                raise CheckpointError(str(error).replace(str(folder), f"{self._role.name}'s [models] dir")) from None
         else:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
-            with os.fdopen(os.memfd_create("share"), "wb") as file:
+            with system.file_in_memory() as file:
                 session.watch_peers()
-                session.run.receive_file(file, self._check_upload)
+                with session.client_within(self._role.settings.limits.idle_seconds):
+                    session.run.receive_file(file, self._check_upload)
+                session.check()
                 file.flush()
                 path = memory.UPLOADS / str(file.fileno())
                 try:
@@ -135,22 +149,10 @@ class Worker:
         report = Report(
             rows_json=json.dumps(rows),
             seconds=time.monotonic() - session.started,
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=system.peak_memory_bytes(),
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent
             report.bytes_received[link.peer] = link.traffic.bytes_received
             report.messages_sent[link.peer] = link.traffic.messages_sent
         session.run.post(Frame(report=report))
-
-
-def peak_memory_bytes() -> int:
-    """Most memory that this process held so far."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
-        return int(peaks[0]) * 1024
-    except (OSError, IndexError):
-        # Where there is no such file. Not on Linux: there this figure also counts what the parent held at the fork.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from secure.parties.transport.failures import failure_frame
+from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
-from secure.parties.transport.wire_pb2 import Frame, Hello, Progress
+from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
 from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 
+_IDS_KEPT = 1 << 14
+"""Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
 FAILURE_SECONDS = 0.3
 """How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
@@ -19,8 +23,9 @@ FAILURE_SECONDS = 0.3
 class Session:
     """State that the threads of one session share. The first error wins; everything later is a consequence of it."""
 
-    def __init__(self, role: str, hello: Hello, run: Link) -> None:
+    def __init__(self, role: str, hello: Hello, run: Link, identity: Identity) -> None:
         self.role = role
+        self.identity = identity
         self.hello = hello
         self.run = run
         self.peers: list[Link] = []
@@ -29,6 +34,7 @@ class Session:
         self.started = time.monotonic()
         self.on_failed: Callable[[], None] | None = None
         self._layers = 0
+        self._asked_dealer = False
         self._lock = threading.Lock()
         run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
 
@@ -51,6 +57,33 @@ class Session:
         """Before waiting for the client: hear of a peer's failure meanwhile, as nothing else reads its link."""
         for link in self.peers:
             link.look_ahead()
+
+    def ask_dealer(self, *, wanted: bool) -> None:
+        """Tell the dealer, where there is one, whether the client wants something computed. Only once."""
+        dealer = next((link for link in self.peers if link.peer == "dealer"), None)
+        if dealer is not None and not self._asked_dealer:
+            self._asked_dealer = True
+            dealer.post(Frame(join=Join(wanted=wanted)))
+
+    @contextmanager
+    def client_within(self, seconds: float) -> Iterator[None]:
+        """Inside the block the client is waited for. End the session when nothing comes from it for so long."""
+        over, began = threading.Event(), time.monotonic()
+
+        def watch() -> None:
+            left = seconds
+            while not over.wait(left):
+                left = max(began, self.run.heard_at) + seconds - time.monotonic()
+                if left <= 0:
+                    waited = f"{self.role} waited {seconds:.0f} s for {self.step} from {self.run.peer}"
+                    self.fail(SessionError(f"{waited}; a session that is left idle is ended, open another one"))
+                    return
+
+        threading.Thread(target=watch, name="idle", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def on_layer(self, layer: str) -> None:
         """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""
@@ -101,12 +134,12 @@ class OfferedStream:
 
 
 class Registry:
-    """Session ids that were used, and the meeting place of streams and sessions."""
+    """Session ids that were used of late, and the meeting place of streams and sessions."""
 
     def __init__(self, role: str, max_sessions: int) -> None:
         self._role = role
         self._max_sessions = max_sessions
-        self._used: set[tuple[str, str]] = set()
+        self._used: dict[tuple[str, str], None] = {}
         self._running = 0
         self._offers: dict[tuple[str, str], OfferedStream] = {}
         self._changed = threading.Condition()
@@ -169,4 +202,6 @@ class Registry:
     def _use(self, session_id: str, stream: str) -> None:
         if (session_id, stream) in self._used:
             raise HandshakeError("session id", "an id that was not used before", session_id, f"{self._role}, {stream}")
-        self._used.add((session_id, stream))
+        self._used[session_id, stream] = None
+        if len(self._used) > _IDS_KEPT:
+            self._used.pop(next(iter(self._used)))

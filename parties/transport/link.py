@@ -13,6 +13,7 @@ so what can be queued is one round.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import BinaryIO
@@ -58,13 +59,16 @@ class Link:
         self.on_failure: Callable[[SecureInferenceError], None] | None = None
         """Told of a failure that the peer reports while `look_ahead` reads."""
         self.lost_detail = ""
+        self.heard_at = 0.0
+        """When the last frame was taken, on the monotonic clock."""
         self.wait_until_complete: Callable[[], None] | None = None
         """Returns when the peer's End has come, however much it sent before; for links that are read ahead."""
         self._incoming = incoming
         self._ahead: Future[AnyFrame] | None = None
         self._cancel = cancel
         self._outgoing = SendQueue(send_budget_bytes)
-        self._finished = False
+        self.finished = False
+        """Whether this side has said that it will send no more."""
         self._received_frames = 0
 
     # sending
@@ -82,7 +86,7 @@ class Link:
 
     def finish(self) -> None:
         """Nothing more will be sent: what is queued still goes out, then this direction ends."""
-        self._finished = True
+        self.finished = True
         self._outgoing.finish()
 
     def outgoing_frames(self) -> Iterator[AnyFrame]:
@@ -103,6 +107,7 @@ class Link:
         if frame.sequence != self._received_frames:
             raise ProtocolError(f"frame {frame.sequence} from {self.peer} came where {self._received_frames} was due")
         self._received_frames += 1
+        self.heard_at = time.monotonic()
         if isinstance(frame, Frame) and frame.HasField("failure"):
             raise rebuild(frame.failure)
         return frame
@@ -115,6 +120,18 @@ class Link:
         if self._ahead is None:
             self._ahead = Future()
             threading.Thread(target=self._read_ahead, args=(self._ahead,), name="look-ahead", daemon=True).start()
+
+    def peek(self) -> AnyFrame:
+        """The next frame, which stays the next one to be received. Raises PartyLost when the stream ended."""
+        if self._ahead is None:
+            self._ahead = Future()
+            self._read_ahead(self._ahead)
+        try:
+            return self._ahead.result()
+        except StopIteration:
+            raise self._lost("it closed the stream") from None
+        except grpc.RpcError as error:
+            raise self._lost(_describe(error)) from None
 
     def receive(self, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame | memoryview:
         """The next control frame, or the next logical message, whole. Raises PartyLost or ProtocolError."""
@@ -181,11 +198,6 @@ class Link:
         self.finish()
 
     # ending
-
-    @property
-    def finished(self) -> bool:
-        """Whether this side has said that it will send no more."""
-        return self._finished
 
     def cancel(self) -> None:
         """Drop the stream now, in both directions."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from secure.parties.config import ROLES
+from secure.parties.transport.identity import Identity
 from secure.protocols.core.errors import ConfigurationError, HandshakeError
 
 AUTHORITY = "authority"
 _URI_PREFIX = "urn:secure-inference:role:"
+_CLIENT_URI = "urn:secure-inference:client:"
 _OTHERS = 0o077
 """The bits of a file's mode that let its group and everybody else in."""
 
@@ -35,6 +38,7 @@ def make_certificates(
     hosts: Mapping[str, list[str]] | None = None,
     days: int = 365,
     roles: tuple[str, ...] = ROLES,
+    clients: tuple[str, ...] = (),
 ) -> None:
     """Write an authority and one certificate and key per role to `out_dir`.
 
@@ -42,6 +46,8 @@ def make_certificates(
         hosts: role → names or addresses of its machine, added to its certificate for tools that check them.
         days: how long the certificates are valid.
         roles: whom to make them for.
+        clients: names of clients, each of which gets one of its own, client-NAME.crt and .key, which it calls
+            client.crt and client.key on its host. Without names all clients share one, and are one user of models.
 
     Files are ROLE.crt and ROLE.key for every role, and authority.crt. Keys have mode 0600, the folder 0700. The
     authority's key is never written: to add a role later, make all of them again. Raises ConfigurationError when the
@@ -49,19 +55,28 @@ def make_certificates(
     """
     hosts = hosts or {}
     _check_hosts(hosts, roles)
+    for name in clients:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name):
+            raise ConfigurationError(f"a client cannot be called {name!r}; use up to 64 letters, digits, . _ @ and -")
     authority_key = ec.generate_private_key(ec.SECP256R1())
     # A name of its own, so that TLS tells two authorities apart by name and its messages stay clear.
     authority_name = f"secure-inference authority {os.urandom(4).hex()}"
     authority = _certificate(authority_name, authority_key, None, authority_key, [], days)
     files = {f"{AUTHORITY}.crt": authority.public_bytes(serialization.Encoding.PEM)}
-    for role in roles:
+    named: dict[str, tuple[str, list[x509.GeneralName]]] = {
+        f"client-{name}": ("client", [x509.UniformResourceIdentifier(_CLIENT_URI + name)]) for name in clients
+    }
+    plain: dict[str, tuple[str, list[x509.GeneralName]]] = {
+        role: (role, []) for role in roles if role != "client" or not clients
+    }
+    for file, (role, identity) in {**plain, **named}.items():
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(role), x509.UniformResourceIdentifier(_URI_PREFIX + role)]
+        names = [x509.DNSName(role), x509.UniformResourceIdentifier(_URI_PREFIX + role), *identity]
         certificate = _certificate(
             role, key, authority, authority_key, names + [_general_name(host) for host in hosts.get(role, [])], days
         )
-        files[f"{role}.crt"] = certificate.public_bytes(serialization.Encoding.PEM)
-        files[f"{role}.key"] = key.private_bytes(
+        files[f"{file}.crt"] = certificate.public_bytes(serialization.Encoding.PEM)
+        files[f"{file}.key"] = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     _write(out_dir, files)
@@ -94,6 +109,14 @@ def certificate_role(auth_context: Mapping[str, Any], roles: tuple[str, ...] = R
             "certificate name", f"a role ({', '.join(roles)}) as common name and URI", ", ".join(common_names), "TLS"
         )
     return role
+
+
+def certificate_identity(auth_context: Mapping[str, Any], roles: tuple[str, ...] = ROLES) -> Identity:
+    """The role of a connected peer, and a client's own name. Raises HandshakeError."""
+    role = certificate_role(auth_context, roles)
+    alternative_names = [name.decode() for name in auth_context.get("x509_subject_alternative_name", [])]
+    names = [name.removeprefix(_CLIENT_URI) for name in alternative_names if name.startswith(_CLIENT_URI)]
+    return Identity(role, names[0] if role == "client" and len(names) == 1 else role)
 
 
 def check_certificates(tls_dir: Path, roles: tuple[str, ...] = ROLES) -> list[str]:

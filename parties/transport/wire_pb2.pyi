@@ -55,6 +55,7 @@ class Frame(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    JOIN_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Fixed width, so that the header of a data frame has one known length and the payload needs no copy (frames.py).
@@ -76,6 +77,8 @@ class Frame(_message.Message):
     def failure(self) -> Global___Failure: ...
     @_builtins.property
     def end(self) -> Global___End: ...
+    @_builtins.property
+    def join(self) -> Global___Join: ...
     def __init__(
         self,
         *,
@@ -87,13 +90,14 @@ class Frame(_message.Message):
         report: Global___Report | None = ...,
         failure: Global___Failure | None = ...,
         end: Global___End | None = ...,
+        join: Global___Join | None = ...,
         payload: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "progress", b"progress", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "join", b"join", "progress", b"progress", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "message_bytes", b"message_bytes", "payload", b"payload", "progress", b"progress", "report", b"report", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "join", b"join", "message_bytes", b"message_bytes", "payload", b"payload", "progress", b"progress", "report", b"report", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_control: _TypeAlias = _typing.Literal["hello", "accept", "progress", "report", "failure", "end"]  # noqa: Y015
+    _WhichOneofReturnType_control: _TypeAlias = _typing.Literal["hello", "accept", "progress", "report", "failure", "end", "join"]  # noqa: Y015
     _WhichOneofArgType_control: _TypeAlias = _typing.Literal["control", b"control"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_control) -> _WhichOneofReturnType_control | None: ...
 
@@ -357,3 +361,26 @@ class End(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___End: _TypeAlias = End  # noqa: Y015
+
+@_typing.final
+class Join(_message.Message):
+    """Deal, p0 and p1 to the dealer: the client's first input begins to arrive, or it wants nothing. The dealer works for
+    nobody before both have said so. Tells nothing that depends on data.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    wanted: _builtins.bool
+    def __init__(
+        self,
+        *,
+        wanted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Join: _TypeAlias = Join  # noqa: Y015

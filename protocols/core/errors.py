@@ -11,6 +11,7 @@
     ├── BoundError                  a value leaves the range that its op declares; names the layer
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
+    │   ├── ModelNotLoaded          a party does not hold the model, or holds it under other masks; load it again
     │   ├── PartyUnreachable        no connection to a role within the time limit; names role, address, seconds
     │   │   └── ServerUnreachable   the same of the server of an encrypted checkpoint
     │   ├── PartyLost               a connected role went away; names the role and the step
@@ -65,6 +66,10 @@ class HandshakeError(SessionError):
     def __init__(self, field: str, ours: str, theirs: str, where: str) -> None:
         super().__init__(f"{where}: {field} differs: this side has {ours!r}, the other side {theirs!r}")
         self.field = field
+
+
+class ModelNotLoaded(SessionError):
+    """A party does not hold the model that a session is for, or holds it under the masks of another load."""
 
 
 class PartyUnreachable(SessionError):

@@ -26,11 +26,18 @@ def certs(
         typer.Option(metavar="ROLE=NAME", help="A name or address of a role's machine. May be given several times."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, help="How long they are valid.")] = 365,
+    client: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A client with a certificate of its own. May be given several times."),
+    ] = None,
     protocol: ProtocolOption = "beaver",
 ) -> None:
     """Make an authority, and a certificate and key for each role.
 
     The authority's own key is not kept: to add or replace a certificate, make all of them again.
+
+    With --client each client gets its own, client-NAME.crt and .key: rename them to client.crt and client.key there.
+    What one client has loaded no other can then unload.
 
     Copy to each host authority.crt and its own role's .crt and .key. Then remove the keys here.
     """
@@ -40,5 +47,5 @@ def certs(
         if not separator or not name:
             raise ConfigurationError(f"--host {item}: expected ROLE=NAME, for example p0=p0.example.org")
         hosts.setdefault(role, []).append(name)
-    tls.make_certificates(out, hosts, days, (*families.family(protocol).roles, *config.CALLERS))
+    tls.make_certificates(out, hosts, days, (*families.family(protocol).roles, *config.CALLERS), tuple(client or ()))
     typer.echo(f"Certificates and keys are in {out}. Give each host authority.crt and its own role's two files.")

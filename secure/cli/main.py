@@ -66,8 +66,8 @@ def main() -> None:
     """The console script: run a command and end with one of `secure.parties.process.exit_codes`."""
     # With an exception instead of the default, temporary folders are removed and parties stopped.
     signal.signal(signal.SIGTERM, _terminated)
-    # Under nohup a closed terminal ends nothing.
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    # Under nohup a closed terminal ends nothing. Windows has no such signal.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _terminated)
     # What gRPC writes of a failed handshake is for its own developers; our errors say it in words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

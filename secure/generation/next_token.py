@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import FloatTensor, LongTensor, Tensor
@@ -79,7 +79,9 @@ def _processors(settings: GenerationSettings, ids: Tensor, mask: Tensor | None) 
     found = LogitsProcessorList()
     if settings.repetition_penalty != 1.0:
         padding = None if mask is None or bool(mask.all()) else (mask == 0).sum(1)
-        found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty, prompt_ignore_length=padding))
+        # The first releases that we allow know no padding here, and need not where there is none.
+        ignored: dict[str, Any] = {} if padding is None else {"prompt_ignore_length": padding}
+        found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty, **ignored))
     if settings.no_repeat_ngram_size:
         found.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
     if settings.min_new_tokens and settings.eos:

@@ -48,6 +48,7 @@ class FakeRequest:
     message_bytes: int = 64
     correction_bytes: int = 64
     steps: int = 1
+    memory_bytes: int = 0
     fail_at: str = ""
     """'ROLE INDEX': that role raises at that layer."""
 
@@ -63,6 +64,8 @@ def expand(seed: bytes, label: str, length_bytes: int) -> bytes:
 
 
 class FakeEngine(Engine):
+    memory_bytes = 1 << 40
+
     def digests(self, manifest_json: str) -> Digests:
         document = json.loads(manifest_json)
         return Digests(digest_of(manifest_json), digest_of(document["policy"]))
@@ -81,10 +84,17 @@ class FakeEngine(Engine):
         self._talk(tools, FakeRequest(layers=2))
         return {"share": content}, [{"layer": "load"}]
 
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+    def working_set_bytes(self, model: object, request_json: str) -> int:
         request = FakeRequest(**json.loads(request_json))
         if request.layers < 1:
             raise InputError("no layers")
+        return request.memory_bytes
+
+    def free_bytes(self) -> int | None:
+        return self.memory_bytes
+
+    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+        request = FakeRequest(**json.loads(request_json))
         at_dealer, stopped = isinstance(tools, DealerTools), False
         for step in range(request.steps):
             payload = client.receive(step)

@@ -25,12 +25,12 @@ from secure.ee.http.proxy import proxy_app
 from secure.ee.http.runner import HttpRunner
 from secure.http.app import LOOPBACK
 from secure.http.host import HttpServer, authority_file, check_exposure, check_origins, is_loopback, parsed
+from secure.models.storage import system
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.process.main import end_what_computes, stop_on_signals, wait_until_set
-from secure.parties.roles import memory
 from secure.protocols.core.errors import ConfigurationError
 
 _BACKEND_SECONDS = httpx.Timeout(10.0, read=None)
@@ -65,7 +65,7 @@ def run_server(
         raise ConfigurationError(f"--http {http} could be reached by other machines; use --https for those")
     if https is not None:
         check_exposure(https, api_key, "--https")
-    memory.dump_no_core()
+    system.dump_no_core()
     _log_to_stderr()
     stopping = stop_on_signals(parent_on_stdin)
     if threads is not None:

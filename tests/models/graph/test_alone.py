@@ -146,6 +146,10 @@ CASES = {
     "normalize another axis": Case(lambda x: functional.normalize(x, dim=0), (rows(LARGEST),), 2e-4),
     "by its norm": elementwise(lambda x: (x + 0.1) / (x + 0.1).norm(dim=-1, keepdim=True), 100.0, 2e-4),
     "norm": elementwise(lambda x: x.norm(dim=-1), 2000.0, 0.5),
+    "rms norm, written out": elementwise(
+        lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6), 500.0, 3e-2
+    ),
+    "rsqrt": Case(torch.rsqrt, (rows(LARGEST, 2.0**-8),), 4e-5, 4e-5),
     "rms norm": elementwise(nn.RMSNorm(8), 500.0, 3e-2),
     "mean": elementwise(lambda x: x.mean(-1), LARGEST, LARGEST * 2.0**-20 + 2 * UNIT),
     "sum": elementwise(lambda x: x.sum(-1), LARGEST / 8, 8 * UNIT),

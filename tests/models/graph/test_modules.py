@@ -17,7 +17,7 @@ from secure.models.program import load, network
 from secure.protocols.cleartext.protocol import CleartextProtocol
 from tests.in_process import BEAVER, Family
 from tests.models.graph.modules import EncoderBlock, Perceptron, Pictures, settled
-from tests.models.runs import clear_run, secure_run, secure_steps
+from tests.models.runs import clear_run, secure_run
 from tests.sampling import product_of
 
 WEIGHTS = ("private", "public")
@@ -126,27 +126,6 @@ def test_scores_are_scaled_once() -> None:
     assert factors == pytest.approx([math.log2(math.e) / 2] * 2)
     nodes = capture(nn.Softmax(-1), torch.randn(2, 3)).manifest.config["nodes"]
     assert [node["settings"] for node in nodes] == [{"base_two": False}]
-
-
-def test_a_linear_output_is_not_truncated(tmp_path: Path) -> None:
-    """It leaves as a product of two factors, with one round less; one that is read once more is truncated."""
-
-    class Both(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
-
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            x = self.first(x)
-            return x, self.last(x)
-
-    checkpoint, x = capture(Both().eval(), torch.randn(5, 3)), torch.randn(5, 3)
-    _, meters = secure_steps(checkpoint, tmp_path, "hidden", [{"x": x}])
-    net = network(checkpoint.manifest)
-    specs = net.output_specs(net.request("hidden", {"x": x}), 0)
-    assert [spec.fraction_bits for spec in specs.values()] == [16, 32]
-    gates = {gate for layer, gate in meters["p0"].rows if layer == "last"}
-    assert "linear-share" in gates and "linear" not in gates
 
 
 def test_norms_are_folded_where_nothing_else_reads() -> None:

@@ -14,6 +14,9 @@ from secure.parties.client.client import Client
 from secure.parties.client.run import Progress
 from secure.parties.config import PARTIES
 from secure.parties.roles.engine import Tools
+from secure.parties.roles.store import ModelStore, StoredModel
+from secure.parties.session.session import Registry
+from secure.parties.transport.identity import Identity
 from secure.protocols.core.errors import (
     CheckpointError,
     HandshakeError,
@@ -187,7 +190,7 @@ def test_an_unloaded_model_has_to_be_loaded_again(
 ) -> None:
     with Client(client.settings) as other:
         other.unload_model(manifest.digest)
-    with pytest.raises(SessionError, match=r"has no model .* unloaded it; load the model again"):
+    with pytest.raises(SessionError, match=r"has no model .* unloaded or loaded anew; load the model again"):
         predict(client, manifest)
     client.load_model(manifest, shares)
     predict(client, manifest)
@@ -203,6 +206,91 @@ def test_a_restarted_party_makes_all_load_again(
         predict(client, manifest)
     client.load_model(manifest, shares)
     predict(client, manifest)
+
+
+def test_an_error_shows_a_client_no_path_of_a_partys_host(
+    local_parties: LocalParties, shares: dict[str, Path], tmp_path: Path
+) -> None:
+    local_parties.stop_all()
+    local_parties.settings = replace(local_parties.settings, models_dir=tmp_path)
+    for name in PARTIES:
+        local_parties.start(name)
+    with Client(local_parties.settings) as client:
+        with pytest.raises(CheckpointError, match=r"p\d's \[models\] dir/p\d\.share has 3 bytes instead of 4") as found:
+            client.load_model(FakeManifest(share_bytes=4))
+        assert str(tmp_path) not in str(found.value)
+
+
+@pytest.mark.parametrize("rendezvous_seconds", [2.0])
+@pytest.mark.parametrize("role", PARTIES)
+def test_a_restarted_party_serves_from_its_disk_again_under_new_masks(
+    local_parties: LocalParties, shares: dict[str, Path], role: str
+) -> None:
+    local_parties.stop_all()
+    local_parties.settings = replace(local_parties.settings, models_dir=shares["p0"].parent)
+    for name in PARTIES:
+        local_parties.start(name)
+    with Client(local_parties.settings) as client:
+        client.load_model(FakeManifest())
+        before = dict(client._load_ids)
+        local_parties.stop(role)
+        local_parties.start(role)
+        assert predict(client, FakeManifest()) == (b"0p rof", b"1p rof")
+        assert client._load_ids != before
+
+
+def test_a_load_that_fails_leaves_the_model_that_is_there(
+    client: Client, manifest: FakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = {role: tmp_path / f"{role}.bad" for role in ("p0", "p1")}
+    for path in bad.values():
+        path.write_bytes(b"too long")
+    with Client(client.settings) as other:
+        # Loads although the equal model is there, as a client that means harm would.
+        monkeypatch.setattr("secure.parties.roles.store.ModelStore.load_id", lambda *arguments: "")
+        with pytest.raises(CheckpointError, match="has 8 bytes instead of 3"):
+            other.load_model(manifest, bad)
+    predict(client, manifest)
+
+
+def test_a_model_stays_until_its_last_user_leaves_or_its_owner_unloads_it() -> None:
+    store, alice, bob, owner = (
+        ModelStore("p0"),
+        Identity("client", "a"),
+        Identity("client", "b"),
+        Identity("owner", "o"),
+    )
+    stored = StoredModel("1", "", None)
+
+    def loaded(*users: Identity) -> None:
+        store.put("m", stored)
+        for user in users:
+            store.join("m", user)
+
+    loaded(alice, bob, alice)
+    store.leave("m", alice)
+    store.leave("m", alice)
+    store.leave("m", Identity("client", "stranger"))
+    assert store.load_id("m") == "1"
+    store.leave("m", bob)
+    assert store.load_id("m") == ""
+    loaded(owner, alice)
+    store.leave("m", alice)
+    assert store.load_id("m") == "1", "the owner's stays"
+    store.join("m", bob)
+    store.leave("m", owner)
+    assert store.load_id("m") == "", "the owner takes it from all"
+
+
+def test_session_ids_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secure.parties.session.session._IDS_KEPT", 8)
+    registry = Registry("p0", 4)
+    for number in range(100):
+        registry.begin(f"{number}")
+        registry.end()
+    assert len(registry._used) == 8
+    with pytest.raises(HandshakeError, match="session id"):
+        registry.begin("99")
 
 
 @pytest.mark.parametrize("role", PARTIES)

@@ -6,14 +6,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 
 from secure.parties.config import ROLES, PartiesSettings
 from secure.parties.process.server import SERVER_OPTIONS, PartyServer
 from secure.parties.session.handshake import PROTOCOL_VERSION
 from secure.parties.transport.dialer import Dialer
-from secure.parties.transport.tls import certificate_role, check_certificates, make_certificates, server_credentials
-from secure.parties.transport.wire_pb2 import Hello
+from secure.parties.transport.identity import Identity
+from secure.parties.transport.link import Link
+from secure.parties.transport.tls import (
+    certificate_identity,
+    certificate_role,
+    check_certificates,
+    make_certificates,
+    server_credentials,
+)
+from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import ConfigurationError, HandshakeError, PortInUse
 from tests.parties.fakes import FakeEngine
 from tests.parties.local import LocalParties
@@ -53,6 +62,32 @@ def test_a_machine_with_another_roles_name_is_refused(tmp_path: Path, host: str)
     with pytest.raises(ConfigurationError, match=rf"p0's machine cannot be called '{host}'.* pass for "):
         make_certificates(tmp_path / "tls", {"p0": ["p0", "example.org", host]})
     assert not (tmp_path / "tls").exists()
+
+
+def test_clients_get_certificates_of_their_own_that_name_them(settings: PartiesSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    make_certificates(folder, clients=("alice", "bob"))
+    assert not (folder / "client.crt").exists()
+    for kind in ("crt", "key"):
+        shutil.copy(folder / f"client-bob.{kind}", folder / f"client.{kind}")
+    settings = replace(settings, tls_dir=folder)
+    seen: list[Identity] = []
+
+    class Noting(PartyServer):
+        def _serve(self, link: Link, context: grpc.ServicerContext) -> None:
+            seen.append(certificate_identity(context.auth_context()))
+            super()._serve(link, context)
+
+    server, dialer = Noting(settings, "p0", FakeEngine()), Dialer(settings, "client")
+    server.start()
+    message = hello("client")
+    message.kind = Kind.KIND_UNLOAD
+    dialer.dial("p0", "Run", message)
+    assert seen == [Identity("client", "bob")]
+    dialer.close()
+    server.stop()
+    with pytest.raises(ConfigurationError, match=r"a client cannot be called '\.\./x'"):
+        make_certificates(tmp_path / "other", clients=("../x",))
 
 
 def test_an_unknown_role_is_refused(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Case:
 
 
 def flipped(function: Callable[[Secret, Secret], Secret]) -> Callable[[Secret], Secret]:
-    """Of a row and itself the other way round: where numbers alternate, they are as far apart as can be."""
+    """The function of a row and of that row turned round: numbers that alternate are as far apart as can be."""
     return lambda x: function(x, x.map(lambda t: t.flip(-1)))
 
 

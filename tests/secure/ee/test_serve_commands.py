@@ -159,7 +159,7 @@ def test_the_servers_process_is_as_careful_as_a_partys(
         done.append(f"exit {code}")
         raise Exited
 
-    monkeypatch.setattr("secure.parties.roles.memory.dump_no_core", lambda: done.append("no core"))
+    monkeypatch.setattr("secure.models.storage.system.dump_no_core", lambda: done.append("no core"))
     monkeypatch.setattr("secure.ee.http.serving.wait_until_set", lambda stopping: None)
     monkeypatch.setattr(Admission, "running", sessions)
     monkeypatch.setattr(os, "_exit", leave)

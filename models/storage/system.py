@@ -1,0 +1,72 @@
+"""What systems differ in: the one module that asks for what macOS or Windows lack, and says what happens there."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from contextlib import suppress
+from typing import BinaryIO
+
+from secure.protocols.core.errors import CheckpointError
+
+with suppress(ImportError):  # Windows has neither; a client needs none
+    import fcntl
+    import resource
+
+_MODULES = globals()
+
+
+def reserve(descriptor: int, size_bytes: int) -> None:
+    """Give a file its length, and where the system can, its room on the disk. Raises OSError when there is none.
+
+    Elsewhere, as on macOS, a disk that is full shows when it is written to.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    else:
+        os.truncate(descriptor, size_bytes)
+
+
+def pass_by_cache(descriptor: int) -> None:
+    """Read and write a file past the system's cache. Where the system or the file system cannot, nothing."""
+    if hasattr(os, "O_DIRECT") and "fcntl" in _MODULES:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+
+
+def ask_for_large_pages(buffer: mmap.mmap) -> None:
+    """Large pages are fewer to hold in place for the disk. Where the system has none, nothing."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            buffer.madvise(mmap.MADV_HUGEPAGE)
+
+
+def file_in_memory() -> BinaryIO:
+    """A file that never exists on a disk. Raises CheckpointError where the system has none, as macOS."""
+    if not hasattr(os, "memfd_create"):
+        raise CheckpointError(
+            "this party's system has no files in memory, so it takes no uploads; split the model, and copy the party's "
+            "share file and manifest.json to its [models] dir"
+        )
+    return os.fdopen(os.memfd_create("share"), "wb")
+
+
+def dump_no_core() -> None:
+    """Call before anything secret is in memory: a core dump would have all of it. Windows dumps none by default."""
+    if "resource" in _MODULES:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process held so far; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
+        return int(peaks[0]) * 1024
+    except (OSError, IndexError):
+        if "resource" not in _MODULES:
+            return 0
+        # Not on Linux: there this figure also counts what the parent held at the fork.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

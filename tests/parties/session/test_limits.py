@@ -1,0 +1,105 @@
+"""What a client may make the parties hold, compute and wait for before it has sent anything of its own."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from secure.parties.client.client import Client
+from secure.parties.client.run import Run
+from secure.parties.config import PARTIES, PartiesSettings
+from secure.parties.roles.dealer import DealerTools
+from secure.parties.roles.engine import Tools
+from secure.parties.roles.reservations import Reservations
+from secure.parties.transport.wire_pb2 import Kind
+from secure.protocols.core.errors import InputError, SessionError
+from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest
+from tests.parties.local import LocalParties, eventually
+
+
+@pytest.mark.parametrize("role", PARTIES)
+def test_a_request_that_takes_more_memory_than_is_free_is_refused_with_the_figures(
+    client: Client, manifest: FakeManifest, local_parties: LocalParties, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setattr(FakeEngine, "memory_bytes", 999)
+    words = r"^(p\d|dealer) would take about 2\.00 GB of memory for this request, of which 999 B are free for it"
+    with pytest.raises(InputError, match=words):
+        client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(memory_bytes=2_000_000_000), (b"a", b"b"))
+    client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(memory_bytes=999), (b"a", b"b"))
+
+
+def test_sessions_do_not_count_on_the_same_memory() -> None:
+    free = 100
+    reservations = Reservations("p0", lambda: free)
+    with reservations.reserved(60):
+        # The first session has not taken anything yet.
+        with pytest.raises(InputError, match=r"60 B of memory .* 40 B are free"), reservations.reserved(60):
+            pass
+        free = 30  # other things were taken
+        with pytest.raises(InputError, match="30 B are free"), reservations.reserved(40):
+            pass
+    with reservations.reserved(30):
+        pass
+
+
+class Recording(FakeEngine):
+    """Says when the dealer computes."""
+
+    def __init__(self) -> None:
+        self.dealt = threading.Event()
+
+    def _talk(self, tools: Tools, request: FakeRequest) -> None:
+        if isinstance(tools, DealerTools) and request.layers == 3:  # a prediction
+            self.dealt.set()
+        super()._talk(tools, request)
+
+
+def test_the_dealer_begins_when_both_parties_have_an_input_coming(
+    local_parties: LocalParties, shares: dict[str, Path]
+) -> None:
+    engine, manifest = Recording(), FakeManifest()
+    local_parties.stop("dealer")
+    local_parties.start("dealer", engine)
+    with Client(local_parties.settings) as client:
+        client.load_model(manifest, shares)
+        with client.converse(manifest.digest, manifest.policy.digest(), FakeRequest(), 1) as conversation:
+            # One party alone has an input: what only p1 is sent gets nothing dealt.
+            conversation._run.send("p1", b"ab")
+            assert not engine.dealt.wait(0.5)
+            conversation._run.send("p0", b"ab")
+            conversation._run.answers(None)
+            conversation._step = 1
+            conversation._run.finish()
+        assert engine.dealt.is_set()
+        engine.dealt.clear()
+        with client.converse(manifest.digest, manifest.policy.digest(), FakeRequest(), 1):
+            pass
+        assert not engine.dealt.is_set(), "nothing is dealt for a client that wanted nothing"
+
+
+@pytest.fixture
+def impatient(settings: PartiesSettings) -> PartiesSettings:
+    return replace(settings, limits=replace(settings.limits, idle_seconds=0.3))
+
+
+def test_a_client_that_sends_nothing_holds_no_place(impatient: PartiesSettings, shares: dict[str, Path]) -> None:
+    parties, manifest = LocalParties(impatient), FakeManifest()
+    with Client(impatient) as client:
+        client.load_model(manifest, shares)
+        words = r"p\d waited 0 s for the input from client; a session that is left idle is ended"
+        with (
+            pytest.raises(SessionError, match=words),
+            client.converse(manifest.digest, manifest.policy.digest(), FakeRequest(), 1) as conversation,
+        ):
+            eventually(lambda: all(server.sessions == 0 for server in parties.servers.values()))
+            conversation.step((b"a", b"b"))
+        hello = client._hello(Kind.KIND_LOAD, "00", "00")
+        hello.load_id = hello.session
+        with Run(client._dialer, hello, impatient.family) as run:
+            run.listen()
+            with pytest.raises(SessionError, match=r"waited 0 s for the upload from client"):
+                run.collect(None)
+    parties.stop_all()
