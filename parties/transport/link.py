@@ -100,9 +100,7 @@ class Link:
         ahead, self._ahead = self._ahead, None
         try:
             frame = next(self._incoming) if ahead is None else ahead.result()
-        except StopIteration:
-            raise self._lost("it closed the stream") from None
-        except grpc.RpcError as error:
+        except (StopIteration, grpc.RpcError) as error:
             raise self._lost(_describe(error)) from None
         if frame.sequence != self._received_frames:
             raise ProtocolError(f"frame {frame.sequence} from {self.peer} came where {self._received_frames} was due")
@@ -128,9 +126,7 @@ class Link:
             self._read_ahead(self._ahead)
         try:
             return self._ahead.result()
-        except StopIteration:
-            raise self._lost("it closed the stream") from None
-        except grpc.RpcError as error:
+        except (StopIteration, grpc.RpcError) as error:
             raise self._lost(_describe(error)) from None
 
     def receive(self, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame | memoryview:
@@ -258,8 +254,10 @@ def _handshake() -> str:
     return "the handshake"
 
 
-def _describe(error: grpc.RpcError) -> str:
-    """gRPC's own words for a broken stream, on one line."""
+def _describe(error: StopIteration | grpc.RpcError) -> str:
+    """How a stream ended, on one line; a broken one in gRPC's own words."""
+    if isinstance(error, StopIteration):
+        return "it closed the stream"
     if isinstance(error, grpc.Call):
         code = error.code()
         name = code.name.lower() if code is not None else "unknown"

@@ -102,9 +102,8 @@ def channel_name_options(peer: str) -> list[tuple[str, str]]:
 def certificate_role(auth_context: Mapping[str, Any], roles: tuple[str, ...] = ROLES) -> str:
     """The role in the certificate of a connected peer, from gRPC's `auth_context()`. Raises HandshakeError."""
     common_names = [name.decode() for name in auth_context.get("x509_common_name", [])]
-    alternative_names = {name.decode() for name in auth_context.get("x509_subject_alternative_name", [])}
     role = common_names[0] if len(common_names) == 1 else ""
-    if role not in roles or _URI_PREFIX + role not in alternative_names:
+    if role not in roles or _URI_PREFIX + role not in _alternative_names(auth_context):
         raise HandshakeError(
             "certificate name", f"a role ({', '.join(roles)}) as common name and URI", ", ".join(common_names), "TLS"
         )
@@ -114,9 +113,12 @@ def certificate_role(auth_context: Mapping[str, Any], roles: tuple[str, ...] = R
 def certificate_identity(auth_context: Mapping[str, Any], roles: tuple[str, ...] = ROLES) -> Identity:
     """The role of a connected peer, and a client's own name. Raises HandshakeError."""
     role = certificate_role(auth_context, roles)
-    alternative_names = [name.decode() for name in auth_context.get("x509_subject_alternative_name", [])]
-    names = [name.removeprefix(_CLIENT_URI) for name in alternative_names if name.startswith(_CLIENT_URI)]
-    return Identity(role, names[0] if role == "client" and len(names) == 1 else role)
+    uris = [name for name in _alternative_names(auth_context) if name.startswith(_CLIENT_URI)]
+    return Identity(role, uris[0].removeprefix(_CLIENT_URI) if role == "client" and len(uris) == 1 else role)
+
+
+def _alternative_names(auth_context: Mapping[str, Any]) -> list[str]:
+    return [name.decode() for name in auth_context.get("x509_subject_alternative_name", [])]
 
 
 def check_certificates(tls_dir: Path, roles: tuple[str, ...] = ROLES) -> list[str]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from greenlet import greenlet
@@ -26,7 +27,7 @@ from greenlet import greenlet
 from secure.protocols.core.cost import MeterRow
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import LANE_BITS
-from secure.protocols.masked.roles import Dealer, Messages, Party
+from secure.protocols.masked.roles import Dealer, Party
 
 Result = TypeVar("Result")
 
@@ -40,10 +41,7 @@ def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], R
     if outer.own is not None:
         raise ProtocolError("branches that share rounds cannot have such branches themselves")
     lanes = [_Lane(role, number, branch) for number, branch in enumerate(branches, 1)]
-    try:
-        measured = _deal(role, lanes) if isinstance(role, Dealer) else _evaluate(role, lanes)
-    finally:
-        role.place = outer
+    measured = _deal(role, lanes) if isinstance(role, Dealer) else _evaluate(role, lanes)
     outer.gate += max(lane.gates for lane in lanes)
     # Those that have a round to make always make it together, so it takes as many as the longest lane has.
     declared = [lane.declared_rounds for lane in lanes]
@@ -114,10 +112,11 @@ def _deal(dealer: Dealer, lanes: Sequence[_Lane[Any]]) -> int:
 
 def _evaluate(party: Party, lanes: Sequence[_Lane[Any]]) -> int:
     """A party's side. Rounds saved."""
-    arriving = None if party.place.dealt is None else _Arriving(party, len(lanes))
+    receive = party.place.next_dealt
+    arriving = None if receive is None else _Arriving(party, receive, len(lanes))
     if arriving is not None:
         for number, lane in enumerate(lanes):
-            lane.place.dealt = arriving.of(number)
+            lane.place.next_dealt = partial(arriving.take, number)
     try:
         saved = _take_turns(party, lanes)
     except BaseException:
@@ -160,48 +159,32 @@ def _exchange(party: Party, rounds: Sequence[_Round]) -> list[memoryview]:
 class _Arriving:
     """What the dealer sends, lane after lane, kept until the lane that it is for asks for it."""
 
-    def __init__(self, party: Party, lanes: int) -> None:
+    def __init__(self, party: Party, receive: Callable[[], memoryview], lanes: int) -> None:
         if party.place.left:
             raise ProtocolError(f"{party.dealer_name} dealt what nothing took before the lanes began")
-        assert party.place.dealt is not None
         self._dealer_name = party.dealer_name
-        self._dealt: Messages = party.place.dealt
+        self._receive = receive
         self._kept: list[deque[memoryview]] = [deque() for _ in range(lanes)]
         self._lane = 0
-
-    def of(self, lane: int) -> _LaneMessages:
-        """The messages of one lane."""
-        return _LaneMessages(self, lane)
 
     def take(self, lane: int) -> memoryview:
         """The next message of a lane. Raises ProtocolError where it has no more."""
         while not self._kept[lane]:
             if self._lane > lane:
                 raise ProtocolError(f"{self._dealer_name} dealt too little for a lane; it runs a different program")
-            self._receive()
+            self._keep_next()
         return self._kept[lane].popleft()
 
     def end(self, lanes: Sequence[_Lane[Any]]) -> None:
         """All lanes are over. Raises ProtocolError where more was dealt than they took."""
         while self._lane < len(lanes):
-            self._receive()
+            self._keep_next()
         if any(self._kept) or any(lane.place.left for lane in lanes):
             raise ProtocolError(f"{self._dealer_name} dealt more than the lanes took; it runs a different program")
 
-    def _receive(self) -> None:
-        message = self._dealt.receive()
+    def _keep_next(self) -> None:
+        message = self._receive()
         if message:
             self._kept[self._lane].append(message)
         else:
             self._lane += 1
-
-
-@dataclass(frozen=True)
-class _LaneMessages:
-    """One lane's messages of the dealer."""
-
-    arriving: _Arriving
-    lane: int
-
-    def receive(self) -> memoryview:
-        return self.arriving.take(self.lane)

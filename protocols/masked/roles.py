@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,18 +27,12 @@ from secure.protocols.core.transfer import CPU
 _FLUSH_BYTES = 1 << 18
 
 
-class Messages(Protocol):
-    """Where corrections come from, one message of the dealer after another."""
-
-    def receive(self) -> memoryview: ...
-
-
 @dataclass
 class Place:
     """Where a role is in its program: at a gate, a label of its addresses, and on a device.
 
     own: what branches that share rounds make of a secret which they share, for none but themselves.
-    At a party also what is left of a message of corrections, where the next one comes from, how a round is made, and
+    At a party also what is left of a message of corrections, what gives the next one, how a round is made, and
     whether the gate had to wait for a message yet.
     """
 
@@ -47,7 +41,7 @@ class Place:
     label: int = 0
     own: dict[Secret, Secret] | None = None
     left: memoryview = field(default_factory=lambda: memoryview(b""))
-    dealt: Messages | None = None
+    next_dealt: Callable[[], memoryview] | None = None
     meet: Meet | None = None
     waited: bool = False
 
@@ -114,7 +108,7 @@ class Party(GateRole):
         self.index = index
         self._prg = Prg(seed, session)
         self._peer = peer
-        self.place.dealt = dealer
+        self.place.next_dealt = None if dealer is None else dealer.receive
         self.place.meet = self.exchange
 
     def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
@@ -232,9 +226,9 @@ class Party(GateRole):
         if count == 0:
             return memoryview(b"")
         place = self.place
-        assert place.dealt is not None
+        assert place.next_dealt is not None
         if not place.left:
-            place.left = place.dealt.receive()
+            place.left = place.next_dealt()
         if len(place.left) < count:
             raise ProtocolError(
                 f"gate {self._gate}: {self.dealer_name}'s message has {len(place.left)} bytes left where {count} "

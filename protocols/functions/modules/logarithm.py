@@ -13,7 +13,6 @@ from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.piecewise import piecewise
 
 _LOWEST = -1  # a sum of powers, the largest of which is one, with all that rounding may take
-_SQUARE_BITS = 32
 
 # ln x on [1, 2): least largest error over four harmonics of period 4, by linear programming on 1,600 points: 8.3e-7.
 _CONSTANT = -0.01254569
@@ -60,5 +59,6 @@ def log_softmax(x: Secret) -> Secret:
     below = maximum_along(x) - x
     halves = exp2_negative(below * (math.log2(math.e) / 2))
     highest = math.ceil(math.log2(x.shape[-1])) + 1
-    logarithm = piecewise(square_sum(halves), logarithm_function(_LOWEST, highest, _SQUARE_BITS))
+    squares = square_sum(halves)
+    logarithm = piecewise(squares, logarithm_function(_LOWEST, highest, squares.fraction_bits))
     return -(below + logarithm)

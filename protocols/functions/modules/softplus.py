@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.piecewise import LARGEST, Piece, Piecewise
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.piecewise import piecewise
 
 _CUT = 9.0
-_LARGEST = 2.0**13 - 2.0**-16  # the policy's
 
 # Softplus(x) - x/2 is even, and |x|/2 up to 1.2e-4 outside the cuts. Least largest error over six odd harmonics of
 # period 32 and a constant, by linear programming on 1,600 points of [0, 9.125], where a blurred cut may end: 1.3e-4.
@@ -34,7 +33,7 @@ SOFTPLUS = Piecewise(
         Piece(slope=1.0),
     ),
     reference=torch.nn.functional.softplus,
-    domain=(-_LARGEST, _LARGEST),
+    domain=(-LARGEST, LARGEST),
     max_error=4e-4,
     compare_bits=31,
     blur_bits=3,
