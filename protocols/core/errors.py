@@ -11,6 +11,9 @@
     ├── BoundError                  a value leaves the range that its op declares; names the layer
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
+    │   ├── NoCorrelations          nothing in stock for this request, or the stock is not to be trusted now
+    │   ├── CorrelationsDamaged     a deal's tape is not what the dealer sent; the deal is spent, the next one is whole
+    │   ├── StockFull               a deal does not fit into a party's stock; what came of it is burnt
     │   ├── ModelNotLoaded          a party does not hold the model, or holds it under other masks; load it again
     │   ├── PartyUnreachable        no connection to a role within the time limit; names role, address, seconds
     │   │   └── ServerUnreachable   the same of the server of an encrypted checkpoint
@@ -70,6 +73,18 @@ class HandshakeError(SessionError):
 
 class ModelNotLoaded(SessionError):
     """A party does not hold the model that a session is for, or holds it under the masks of another load."""
+
+
+class NoCorrelations(SessionError):
+    """A party has no deal in stock for a session, or none that it may use."""
+
+
+class CorrelationsDamaged(SessionError):
+    """A deal's tape was changed, cut or exchanged since the dealer sent it."""
+
+
+class StockFull(SessionError):
+    """A party's stock, or the disk under it, has no room for another deal."""
 
 
 class PartyUnreachable(SessionError):
