@@ -158,7 +158,7 @@ class PartyServer:
             try:
                 hello = self._admit("Run", link, context)
                 link.peer = hello.role
-                check_kind(hello, f"{self.role}, Run")
+                check_kind(hello, self.role, f"{self.role}, Run")
                 self._registry.begin(hello.session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end)
@@ -212,8 +212,9 @@ class PartyServer:
 
 def kept_models(stock: StockSettings, role: str) -> SealedModels | None:
     """Where this role keeps models over a restart; None where its key is gone then, and with it what it had sealed."""
-    key, folder = find_key(stock.key, stock.dir), stock.dir / "models"
-    models = SealedModels(folder, key, role)
+    folder = stock.dir / role
+    key = find_key(stock.key, folder)
+    models = SealedModels(folder / "models", key, role)
     if key.outlives:
         return models
     for digest in models.digests:
