@@ -26,7 +26,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.secret import SecretSpec
 from secure.protocols.families import family
-from tests.secure.fakes import InProcessClient, Watch, role_report
+from tests.secure.fakes import InProcessClient, Watch, costs_of
 
 ROLES = ("p0", "p1", "dealer")
 
@@ -66,6 +66,7 @@ class ClearConversation:
         self._protocol = CleartextProtocol(model.manifest.policy)
         self._state: Any = None
         self._step = 0
+        self._exchanged: list[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = []
 
     def step(self, payloads: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """What the two parties would answer: the outputs, and zeros."""
@@ -84,12 +85,13 @@ class ClearConversation:
         )
         revealed = {name: _at_scale(self._protocol.value(x), due[name]) for name, x in outputs.items()}
         nothing = {name: torch.zeros_like(x) for name, x in revealed.items()}
-        return self._family.pack_shares(revealed, due), self._family.pack_shares(nothing, due)
+        answers = self._family.pack_shares(revealed, due), self._family.pack_shares(nothing, due)
+        self._exchanged.append((payloads, answers))
+        return answers
 
     @property
     def costs(self) -> Costs:
-        nothing = {"p0": b"", "p1": b""}
-        return Costs({role: role_report(role, Meter(), (b"", b""), nothing) for role in ROLES}, seconds=0.25)
+        return costs_of(self._exchanged, dict.fromkeys(ROLES, Meter()))
 
 
 def _at_scale(value: Tensor, due: SecretSpec) -> Tensor:
