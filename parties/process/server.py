@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -15,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
+from secure.parties.roles.stock_room import Served, StockRoom
 from secure.parties.roles.worker import Worker
 from secure.parties.session.handshake import (
     CALLERS,
@@ -34,9 +36,10 @@ from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import certificate_identity, certificate_role, server_credentials
 from secure.parties.transport.wire_pb2 import Hello
-from secure.protocols.core.errors import SecureInferenceError
+from secure.protocols.core.errors import PartyLost, SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
+_STREAMS_OF_STOCK = 4
 _STOP_SECONDS = 5.0
 _LOG = logging.getLogger("parties")
 
@@ -65,7 +68,8 @@ class PartyServer:
         with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
         self._worker = Worker(self._peers, engine)
-        workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
+        self._stock = None if settings.stock is None else StockRoom(settings, self._peers, engine, self._worker)
+        workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
             options=SERVER_OPTIONS,
@@ -78,6 +82,8 @@ class PartyServer:
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
             handlers["Deal"] = self._deal
+        for stream, serve in (self._stock.streams if self._stock else {}).items():
+            handlers[stream] = partial(self._aside, stream, serve)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
 
     def start(self) -> None:
@@ -87,15 +93,19 @@ class PartyServer:
         self._server.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        if self._stock is not None:
+            self._stock.start()
         _LOG.info("listening on %s", listen)
 
     def stop(self, grace_seconds: float = 0.5) -> None:
         """Stop accepting, end every session, free the port. A session that computes on is among `sessions` then."""
         self._health.enter_graceful_shutdown()
+        if self._stock is not None:
+            self._stock.stop()
         self._server.stop(grace_seconds if self._registry.running else None).wait()
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
-        self._peers.dialer.close()
+        self._peers.close()
 
     @property
     def sessions(self) -> int:
@@ -116,6 +126,8 @@ class PartyServer:
 
     def _callers(self, stream: str) -> tuple[str, ...]:
         """Who may open that stream here."""
+        if stream == "Run":
+            return (*CALLERS[stream], self.role)
         if stream != "Exchange":
             return CALLERS[stream]
         computing = self._settings.family.computing
@@ -130,6 +142,28 @@ class PartyServer:
         if not context.add_callback(ahead.stop):
             ahead.stop()
         return self._offer("Deal", link, context)
+
+    def _aside(
+        self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
+    ) -> Iterator[AnyFrame]:
+        """A stream of a peer that belongs to no session."""
+        (peer,) = self._callers(stream)
+        link = self._link(peer, shaped(incoming, self._settings.measure), context)
+
+        def work() -> None:
+            try:
+                serve(link, self._admit(stream, link, context))
+            except PartyLost as error:
+                _LOG.debug("%s ended: %s", stream, error)  # which is how a peer ends it
+            except Exception as error:
+                known = isinstance(error, SecureInferenceError)
+                _LOG.warning("%s refused: %s", stream, error if known else type(error).__name__)
+                link.post(failure_frame(error, self.role, stream))
+            finally:
+                link.finish()
+
+        threading.Thread(target=work, name=stream, daemon=True).start()
+        return link.outgoing_frames()
 
     def _link(self, peer: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Link:
         link = Link(peer, incoming, context.cancel)
@@ -149,7 +183,7 @@ class PartyServer:
             try:
                 hello = self._admit("Run", link, context)
                 link.peer = hello.role
-                check_kind(hello, f"{self.role}, Run")
+                check_kind(hello, self.role, f"{self.role}, Run")
                 self._registry.begin(hello.session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end)

@@ -37,6 +37,11 @@ class ModelStore:
             stored = self._models.get(model_digest)
         return stored.load_id if stored else ""
 
+    def current(self, model_digest: str) -> StoredModel | None:
+        """The model as it is loaded now; None where it is not."""
+        with self._lock:
+            return self._models.get(model_digest)
+
     def put(self, model_digest: str, stored: StoredModel) -> None:
         with self._lock:
             self._models[model_digest] = stored
