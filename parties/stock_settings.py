@@ -1,15 +1,20 @@
 """`[stock]` of `parties.toml`: what a party keeps on its disk of what was dealt ahead, and under which key.
 
-[stock]                         # optional; the beaver protocol alone has a dealer that can work ahead
-dir = "stock"                   # of this party alone: no two parties may share it
-key = "memory"                  # or systemd, credential, file: see `secure.parties.stock.key`
-max_bytes = 200_000_000_000     # of tapes, at most
-fallback = true                 # with nothing in stock: true asks the live dealer, false refuses
-[[stock.keep]]                  # any number; read by the dealer alone
-model = "minilm"                # a folder in its [models] dir that has a manifest.json, or a manifest's digest
-shapes = ["1x16", "8x16"]       # batch x tokens
-at_least = 50                   # below this many deals of a shape the dealer fills, in idle time,
-up_to = 200                     # to this many
+    [stock]                         # optional; the beaver protocol alone has a dealer that can work ahead
+    dir = "stock"                   # each party takes a folder of its own in it, with its role's name
+    key = "memory"                  # or systemd, credential, file: see `secure.parties.stock.key`
+    max_bytes = 200_000_000_000     # of tapes, at most
+    fallback = true                 # with nothing in stock: true asks the live dealer, false refuses
+    [[stock.keep]]                  # any number; read by the dealer alone
+    model = "minilm"                # a folder in its [models] dir that has a manifest.json, or a manifest's digest
+    shapes = ["1x16", "8x16"]       # batch x tokens
+    at_least = 50                   # below this many deals of a shape the dealer fills, in idle time,
+    up_to = 200                     # to this many
+    output = "embedding"            # the default; or hidden, logits, next_logits, next_token
+    masked = false                  # the default; true for inputs that are padded
+    new_tokens = 64                 # with next_logits or next_token: steps of the session, at most
+
+The client's own file has a `[stock]`, too, where it wants to be served from it.
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+KeptOutput = Literal["hidden", "embedding", "logits", "next_logits", "next_token"]
+"""What sessions compute that deals are kept for, as `secure.models.contract.request.Output`."""
 KeyKind = Literal["memory", "systemd", "credential", "file"]
 
 
@@ -33,6 +40,8 @@ class Keep:
     at_least: int
     up_to: int
     new_tokens: int = 0
+    output: KeptOutput = "embedding"
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class KeepLiteral(_StockPart):
     at_least: int = Field(ge=1)
     up_to: int = Field(ge=1)
     new_tokens: int = Field(Keep.new_tokens, ge=0)
+    output: KeptOutput = Keep.output
+    masked: bool = Keep.masked
 
 
 class StockLiteral(_StockPart):

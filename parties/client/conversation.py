@@ -25,6 +25,8 @@ class RoleReport:
     """Logical messages sent, per peer."""
     seconds: float
     peak_memory_bytes: int
+    deal: str = ""
+    """Name of the deal from stock that the role spent; empty where the dealer was on line."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Conversation:
         self._run.collect(self._progress)
         if set(self._run.reports) != set(self._run.links):
             raise ProtocolError("the session ended without a report from every role")
+        if len({self._run.reports[role].deal for role in self._run.computing}) != 1:
+            raise ProtocolError("the parties say that they spent different deals")
         reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
         self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds)
 
@@ -114,4 +118,5 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         messages=dict(frame.messages_sent),
         seconds=frame.seconds,
         peak_memory_bytes=frame.peak_memory_bytes,
+        deal=frame.deal,
     )

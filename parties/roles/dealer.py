@@ -15,6 +15,7 @@ import torch
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
+from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverDealer
@@ -54,7 +55,7 @@ class DealerTools(Tools):
 class DealingRole(Role):
     """Draws fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
         to_p0 = self.dial(session, "p0", "Deal")
         to_p1 = self.dial(session, "p1", "Deal", self.settings.limits.dealer_send_bytes)
         seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 
 from secure.parties.roles.engine import Tools
+from secure.parties.roles.from_stock import FromStock, no_stock
+from secure.parties.roles.reconciling import Comparing
 from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
-from secure.parties.transport.link import GrpcChannel
-from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
+from secure.parties.stock.store import Deal
+from secure.parties.transport.link import GrpcChannel, Link
+from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
-from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.errors import ProtocolError, SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 
@@ -52,13 +55,68 @@ class PartyTools(Tools):
 
 
 class ComputingRole(Role):
-    """p0 dials p1; both are dialled by the dealer."""
+    """p0 dials p1; both are dialled by the dealer, where their correlations do not come from stock.
 
-    def join(self, session: Session) -> Tools:
-        deal = self.claim(session, "dealer", "Deal")
+    from_stock: how they do; None where this party keeps no stock.
+    """
+
+    from_stock: FromStock | None = None
+    comparing: Comparing | None = None
+
+    def take(self, session: Session) -> Deal | None:
+        if self.name != "p0" or self.from_stock is None or not session.hello.from_stock:
+            return None
+        return self.from_stock.take(session)
+
+    def close(self) -> None:
+        if self.comparing is not None:
+            self.comparing.stop()
+        super().close()
+        if self.from_stock is not None:
+            self.from_stock.store.close()
+
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+        if not session.hello.from_stock:
+            return self._join_live(session, None)
+        # p0 says first whether there is a deal; only where there is none, the client asks the dealer.
+        exchange, deal = self._meet(session, deal)
+        if deal is None:
+            return self._join_live(session, exchange)
+        return PartyTools(
+            role=0 if self.name == "p0" else 1,
+            session=bytes.fromhex(deal.name),
+            seed=deal.seed,
+            peer=GrpcChannel(exchange),
+            dealer=deal.tape,
+            on_layer=session.on_layer,
+        )
+
+    def _meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
+        """The link to the other party, and the deal that both have spent when it stands."""
         if self.name == "p0":
+            try:
+                return self.dial(session, "p1", "Exchange"), deal
+            except SecureInferenceError:
+                if deal is not None and self.comparing is not None:
+                    self.comparing.again()
+                raise
+        adopted: list[Deal | None] = []
+
+        def adopt(offered: Hello) -> None:
+            if self.from_stock is None:
+                no_stock(self.name, offered)
+            else:
+                adopted.append(self.from_stock.adopt(session, offered))
+
+        link = self.claim(session, "p0", "Exchange", adopt)
+        return link, adopted[0] if adopted else None
+
+    def _join_live(self, session: Session, exchange: Link | None) -> Tools:
+        """With the dealer on line. exchange: the link to the other party, where it stands."""
+        deal = self.claim(session, "dealer", "Deal")
+        if exchange is None and self.name == "p0":
             exchange = self.dial(session, "p1", "Exchange")
-        else:
+        elif exchange is None:
             exchange = self.claim(session, "p0", "Exchange")
         seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
         if len(seed) != SEED_BYTES:

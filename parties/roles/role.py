@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Tools
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.store import Deal
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.link import Link
-from secure.parties.transport.wire_pb2 import Accept, End, Frame
+from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import HandshakeError, PartyUnreachable, ProtocolError
 
@@ -28,9 +30,17 @@ class Role(ABC):
         self.registry = registry
         self.dialer = Dialer(settings, name)
 
+    def take(self, session: Session) -> Deal | None:
+        """A deal from stock, before the client is accepted, where this role chooses it. Raises NoCorrelations."""
+        return None
+
     @abstractmethod
-    def join(self, session: Session) -> Tools:
-        """Meet the peers. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+        """Meet the peers. deal: what `take` gave. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
+
+    def close(self) -> None:
+        """End what runs beside sessions."""
+        self.dialer.close()
 
     @abstractmethod
     def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
@@ -61,15 +71,22 @@ class Role(ABC):
             raise HandshakeError("role", peer, accept.hello.role, f"{self.name} with {peer}")
         return link
 
-    def claim(self, session: Session, peer: str, stream: str) -> Link:
-        """Wait for the stream that `peer` opens for this session, compare views of it, and accept it."""
+    def claim(self, session: Session, peer: str, stream: str, adopt: Callable[[Hello], None] | None = None) -> Link:
+        """Wait for the stream that `peer` opens for this session, compare views of it, and accept it.
+
+        adopt: called with the peer's view before it is accepted, takes over the deal that it names, or raises.
+        """
         seconds = self.settings.limits.rendezvous_seconds
         offer = self.registry.claim(session, stream, seconds)
         if offer is None:
             raise PartyUnreachable(peer, self.settings.parties[peer].address, seconds)
         session.attach(offer.link)
         ours = as_role(session.hello, self.name)
+        if adopt is not None:
+            ours.deal = offer.hello.deal
         compare(ours, offer.hello, f"{self.name} with {peer}")
+        if adopt is not None:
+            adopt(offer.hello)
         offer.link.post(Frame(accept=Accept(hello=ours)))
         return offer.link
 

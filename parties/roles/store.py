@@ -43,6 +43,11 @@ class ModelStore:
             stored = self._models.get(model_digest)
         return stored.load_id if stored else ""
 
+    def current(self, model_digest: str) -> StoredModel | None:
+        """The model as it is loaded now; None where it is not."""
+        with self._lock:
+            return self._models.get(model_digest)
+
     @contextmanager
     def recording(self, model_digest: str) -> Iterator[Recording | None]:
         """The record of a load, which `put` keeps. None where models are gone with the process."""

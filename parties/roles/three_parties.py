@@ -11,6 +11,7 @@ import torch
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
+from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
@@ -55,7 +56,7 @@ class ThreePartyTools(Tools):
 class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
         names = self.settings.family.computing
         index = names.index(self.name)
         after, before = names[(index + 1) % len(names)], names[index - 1]

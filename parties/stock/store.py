@@ -58,7 +58,7 @@ class Store:
         self._max_bytes = max_bytes
         self._key = key.derived("stock")
         self._unsettled: set[str] = set()
-        self._promised: dict[str, int] = {}
+        self._promised_bytes = 0
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -75,38 +75,55 @@ class Store:
     # filling
 
     @contextmanager
+    def room_for(self, tape_bytes: int | None) -> Iterator[int | None]:
+        """Set room aside for a tape; what it may take. tape_bytes: 0 where nobody knows; None where there is no tape.
+
+        Raises StockFull where there is not so much, of `max_bytes` or of the disk.
+        """
+        if tape_bytes is None:
+            yield None
+            return
+        with self._lock:
+            free = shutil.disk_usage(self._folder).free - _SPARE_BYTES
+            room = min(self._max_bytes - self._ledger.size_bytes(), free) - self._promised_bytes
+            if room < max(1, tape_bytes):
+                raise StockFull(
+                    f"a deal of {human_bytes(tape_bytes)} has no room: {human_bytes(max(0, room))} are left of "
+                    f"stock.max_bytes and of the disk"
+                )
+            self._promised_bytes += tape_bytes
+        try:
+            yield room
+        finally:
+            with self._lock:
+                self._promised_bytes -= tape_bytes
+
+    @contextmanager
     def filling(
-        self, name: str, binding: Binding, shape: str, seed: bytes, *, expected_bytes: int | None
+        self, name: str, binding: Binding, shape: str, seed: bytes, room_bytes: int | None
     ) -> Iterator[TapeWriter | None]:
         """Take in one deal: it is in stock when the block ends in good order, and burnt otherwise.
 
-        expected_bytes: of its tape, 0 where the dealer does not know; None for a deal without a tape.
-        Raises StockFull, before anything is written where that is known, and NoCorrelations for a name used before.
+        room_bytes: as `room_for` says. Raises StockFull, and NoCorrelations for a name that was here before.
         """
-        room = self._room(name, expected_bytes or 0)
         tape_key = os.urandom(KEY_BYTES)
+        self._ledger.begin(name, shape, binding, wrap(self._key, seed + tape_key, name.encode()))
+        writer: TapeWriter | None = None
         try:
-            self._ledger.begin(name, shape, binding, wrap(self._key, seed + tape_key, name.encode()))
-            try:
-                writer = None if expected_bytes is None else TapeWriter(self._path(name), name, tape_key, room)
-                try:
-                    yield writer
-                    if writer is not None:
-                        writer.close()
-                    if not self._ledger.stocked(name, 0 if writer is None else writer.size_bytes):
-                        raise NoCorrelations(f"deal {name[:8]} was burnt while it came")
-                except BaseException:
-                    if writer is not None:
-                        writer.discard()
-                    raise
-            except BaseException as error:
-                # Where the ledger cannot be written, the next start burns what is still being filled.
-                with suppress(StockFull):
-                    self._ledger.burn([name], f"filling failed: {type(error).__name__}")
-                raise
-        finally:
-            with self._lock:
-                self._promised.pop(name)
+            if room_bytes is not None:
+                writer = TapeWriter(self._path(name), name, tape_key, room_bytes)
+            yield writer
+            if writer is not None:
+                writer.close()
+            if not self._ledger.stocked(name, 0 if writer is None else writer.size_bytes):
+                raise NoCorrelations(f"deal {name[:8]} was burnt while it came")
+        except BaseException as error:
+            if writer is not None:
+                writer.discard()
+            # Where the ledger cannot be written, the next start burns what is still being filled.
+            with suppress(StockFull):
+                self._ledger.burn([name], f"filling failed: {type(error).__name__}")
+            raise
 
     @contextmanager
     def unsettled(self, name: str) -> Iterator[None]:
@@ -118,19 +135,6 @@ class Store:
         finally:
             with self._lock:
                 self._unsettled.discard(name)
-
-    def _room(self, name: str, expected_bytes: int) -> int:
-        """What a new tape may take, which is set aside. Raises StockFull when that is less than it will."""
-        with self._lock:
-            free = shutil.disk_usage(self._folder).free - _SPARE_BYTES
-            room = min(self._max_bytes - self._ledger.size_bytes(), free) - sum(self._promised.values())
-            if room < max(1, expected_bytes):
-                raise StockFull(
-                    f"a deal of {human_bytes(expected_bytes)} has no room: {human_bytes(max(0, room))} are left of "
-                    f"stock.max_bytes and of the disk"
-                )
-            self._promised[name] = expected_bytes
-            return room
 
     # spending
 

@@ -21,7 +21,7 @@ from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Report:
         keys = dict.fromkeys(key for found in by_role.values() for key in found)
         said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
         rows = tuple(
-            ReportRow.merged(*key, roles["p0"], roles["p1"], roles["dealer"])
-            if "dealer" in roles
-            else ReportRow.merged_of_three(*key, list(roles.values()))
+            ReportRow.merged_of_three(*key, list(roles.values()))
+            if "p2" in roles
+            else ReportRow.merged(*key, roles["p0"], roles["p1"], roles.get("dealer", {}))
             for key, roles in said
         )
         totals = {
@@ -74,7 +74,7 @@ class Report:
             result = replace(
                 result,
                 rows=grouped([*result.rows, *other.rows], lambda row: (row.layer, row.op)),
-                roles={role: totals.plus(other.roles[role]) for role, totals in result.roles.items()},
+                roles=_added_roles(result.roles, other.roles),
                 seconds=result.seconds + other.seconds,
                 sessions=result.sessions + other.sessions,
                 sequences=result.sequences + other.sequences,
@@ -86,6 +86,16 @@ class Report:
     def computing(self) -> tuple[str, ...]:
         """The parties that hold shares."""
         return tuple(role for role in self.roles if role != "dealer")
+
+    @property
+    def deal(self) -> str:
+        """Where the correlations came from: "live", a dealer on line; "stock", dealt before; "none", three parties.
+
+        Of several sessions "live" where any of them had a dealer.
+        """
+        if "p2" in self.roles:
+            return "none"
+        return "live" if "dealer" in self.roles else "stock"
 
     @property
     def rounds(self) -> int:
@@ -129,6 +139,7 @@ class Report:
             "sessions": self.sessions,
             "sequences": self.sequences,
             "tokens": self.tokens,
+            "deal": self.deal,
             "totals": {
                 "rounds": self.rounds,
                 "online_bytes": self.online_bytes,
@@ -190,7 +201,7 @@ class Report:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
         each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
-        dealt = "no dealer"
+        dealt = "dealer: absent, the deal is from stock" if self.deal == "stock" else "no dealer"
         if "dealer" in self.roles:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
@@ -204,3 +215,9 @@ class Report:
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Peak memory": f"{peaks}  (since each began)",
         }
+
+
+def _added_roles(first: Mapping[str, RoleTotals], second: Mapping[str, RoleTotals]) -> dict[str, RoleTotals]:
+    """Totals of two calls. A dealer may have had a part in one of them alone."""
+    both = {role: totals.plus(second[role]) if role in second else totals for role, totals in first.items()}
+    return {**both, **{role: totals for role, totals in second.items() if role not in first}}

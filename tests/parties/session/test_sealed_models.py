@@ -279,5 +279,5 @@ def test_files_and_logs_hold_nothing_secret(
 def test_server_without_stock_keeps_nothing(settings: PartiesSettings) -> None:
     server = PartyServer(settings, "p0", FakeEngine())
     server._worker.take_up_models()
-    assert server._worker._store.sealed is None
+    assert server._worker.models.sealed is None
     server.stop()

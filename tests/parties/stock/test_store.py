@@ -35,7 +35,10 @@ def name_of(number: int, run: str = RUN) -> str:
 
 
 def fill(store: Store, name: str, *, messages: int = 3, tape: bool = True, binding: Binding = BOUND) -> str:
-    with store.filling(name, binding, "1x16", os.urandom(16), expected_bytes=0 if tape else None) as writer:
+    with (
+        store.room_for(0 if tape else None) as room,
+        store.filling(name, binding, "1x16", os.urandom(16), room) as writer,
+    ):
         for step in range(messages if writer is not None else 0):
             assert writer is not None
             writer.write(os.urandom(2000), step)
@@ -154,11 +157,10 @@ def test_verify_burns_what_is_damaged_and_nothing_else(store: Store, tmp_path: P
 
 def test_what_does_not_fit_is_refused_before_it_is_written(tmp_path: Path) -> None:
     store = opened(tmp_path, most=10_000)
-    with (
-        pytest.raises(StockFull, match="no room"),
-        store.filling(name_of(1), BOUND, "1x16", bytes(16), expected_bytes=20_000),
-    ):
-        raise AssertionError("nothing is written")
+    with pytest.raises(StockFull, match="no room"), store.room_for(20_000):
+        raise AssertionError("there is no room")
+    with store.room_for(9_000), pytest.raises(StockFull, match="no room"), store.room_for(2_000):
+        raise AssertionError("that room is promised")
     with pytest.raises(StockFull, match="more than the 10000 bytes"):
         fill(store, name_of(2), messages=6)
     assert list(tmp_path.glob("*.tape")) == []
@@ -246,7 +248,7 @@ def test_one_party_that_is_rolled_back_is_refused_by_the_other(tmp_path: Path) -
 
 def test_a_thief_of_the_disk_finds_no_seed_and_no_tape_in_the_clear(tmp_path: Path) -> None:
     seed, message, store = os.urandom(16), os.urandom(5000), opened(tmp_path / "p1")
-    with store.filling(name_of(1), BOUND, "1x16", seed, expected_bytes=0) as writer:
+    with store.filling(name_of(1), BOUND, "1x16", seed, MOST) as writer:
         assert writer is not None
         writer.write(message, 0)
     stolen = b"".join(path.read_bytes() for path in (tmp_path / "p1").iterdir())
