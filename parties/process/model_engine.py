@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from secure.protocols.beaver.protocol import BeaverDealer
 from secure.protocols.core.channel import Channel, Payload
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import CheckpointError, ProtocolError
-from secure.protocols.core.factor import multiplies_bytes
+from secure.protocols.core.factor import Keep, multiplies_bytes, prepare_apart
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.transfer import CPU, find_device
@@ -95,7 +96,10 @@ class ModelEngine(Engine):
             shares = read_share(share, manifest, role)
         meter = Meter()
         protocol = tools.protocol(manifest.policy, meter, self._device)
-        model = program.load(protocol, manifest, shares, None if weight_file is None else weight_file.keep)
+        keep: Keep | None = None if weight_file is None else weight_file.keep
+        if keep is None and tools.apart:
+            keep = partial(prepare_apart, few_rows=program.network(manifest).few_rows)
+        model = program.load(protocol, manifest, shares, keep)
         protocol.finish()
         if weight_file is not None:
             weight_file.finish()

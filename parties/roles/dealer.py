@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
@@ -25,7 +25,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 
 @dataclass(frozen=True)
-class DealerTools(Tools):
+class DealerTools(SessionTools):
     """What the dealer computes with in one session: the seeds of p0 and p1, and the way to p1."""
 
     family = BEAVER
@@ -55,7 +55,7 @@ class DealerTools(Tools):
 class DealingRole(Role):
     """Draws fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         to_p0 = self.dial(session, "p0", "Deal")
         to_p1 = self.dial(session, "p1", "Deal", self.settings.limits.dealer_send_bytes)
         seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))
@@ -65,6 +65,6 @@ class DealingRole(Role):
             session=bytes.fromhex(session.id), seeds=seeds, to_p1=GrpcChannel(to_p1), on_layer=session.on_layer
         )
 
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
         first, second = split_seeds(secrets, 2)
         return DealerTools(bytes.fromhex(session), (first, second), channel, on_no_layer)

@@ -42,18 +42,25 @@ class Tools(ABC):
     def index(self) -> int | None:
         """The number of a computing party; None for a role that holds no shares."""
 
+    @abstractmethod
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> Protocol:
+        """This role's execution."""
+
+    apart = False
+    """Whether factors of products are kept apart, so that a party can compute halves of products ahead."""
+
+
+class SessionTools(Tools):
+    """The tools of a role that has met its peers."""
+
     @property
     @abstractmethod
     def secrets(self) -> bytes:
         """The seeds, one after the other, as `Role.rejoin` takes them."""
 
     @abstractmethod
-    def through(self, wrap: Callable[[Channel], Channel]) -> Tools:
+    def through(self, wrap: Callable[[Channel], Channel]) -> SessionTools:
         """The same, with each channel as `wrap` makes it."""
-
-    @abstractmethod
-    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> Protocol:
-        """This role's execution."""
 
 
 class Engine(ABC):

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.from_stock import FromStock, no_stock
 from secure.parties.roles.reconciling import Comparing
 from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, split_seeds
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session.session import Session
+from secure.parties.stock.binding import Binding
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress
@@ -21,10 +23,11 @@ from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ProtocolError, SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.ahead import Ahead
 
 
 @dataclass(frozen=True)
-class PartyTools(Tools):
+class PartyTools(SessionTools):
     """What p0 (role 0) or p1 (role 1) computes with in one session."""
 
     family = BEAVER
@@ -35,6 +38,8 @@ class PartyTools(Tools):
     peer: Channel
     dealer: Channel | None
     on_layer: Callable[[str], None]
+    apart: bool = False
+    ahead: Ahead | None = None
 
     @property
     def index(self) -> int:
@@ -50,17 +55,22 @@ class PartyTools(Tools):
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
         ends = self.peer, self.dealer
         return BeaverParty(
-            self.role, self.seed, self.session, *ends, policy, meter=meter, on_layer=self.on_layer, device=device
+            *(self.role, self.seed, self.session, *ends, policy),
+            meter=meter,
+            on_layer=self.on_layer,
+            device=device,
+            ahead=self.ahead,
         )
 
 
 class ComputingRole(Role):
     """p0 dials p1; both are dialled by the dealer, where their correlations do not come from stock.
 
-    from_stock: how they do; None where this party keeps no stock.
+    from_stock: how they do, and working_ahead: what this party does for them before; None where it keeps no stock.
     """
 
     from_stock: FromStock | None = None
+    working_ahead: WorkingAhead | None = None
     comparing: Comparing | None = None
 
     def take(self, session: Session) -> Deal | None:
@@ -75,13 +85,17 @@ class ComputingRole(Role):
         if self.from_stock is not None:
             self.from_stock.store.close()
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         if not session.hello.from_stock:
             return self._join_live(session, None)
         # p0 says first whether there is a deal; only where there is none, the client asks the dealer.
         exchange, deal = self._meet(session, deal)
         if deal is None:
             return self._join_live(session, exchange)
+        ahead = None
+        if self.working_ahead is not None:
+            ahead = self.working_ahead.take(deal.name)
+            self.working_ahead.expect(Binding.of(session.hello), session.hello.request)
         return PartyTools(
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(deal.name),
@@ -89,6 +103,7 @@ class ComputingRole(Role):
             peer=GrpcChannel(exchange),
             dealer=deal.tape,
             on_layer=session.on_layer,
+            ahead=ahead,
         )
 
     def _meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
@@ -111,7 +126,7 @@ class ComputingRole(Role):
         link = self.claim(session, "p0", "Exchange", adopt)
         return link, adopted[0] if adopted else None
 
-    def _join_live(self, session: Session, exchange: Link | None) -> Tools:
+    def _join_live(self, session: Session, exchange: Link | None) -> SessionTools:
         """With the dealer on line. exchange: the link to the other party, where it stands."""
         deal = self.claim(session, "dealer", "Deal")
         if exchange is None and self.name == "p0":
@@ -137,8 +152,10 @@ class ComputingRole(Role):
             # p0 expands all it needs from its seed.
             dealer=None if self.name == "p0" else GrpcChannel(deal),
             on_layer=session.on_layer,
+            apart=self.settings.stock is not None,
         )
 
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
         (seed,), role = split_seeds(secrets, 1), int(self.name == "p1")
-        return PartyTools(role, bytes.fromhex(session), seed, channel, channel if role else None, on_no_layer)
+        dealer, apart = channel if role else None, self.settings.stock is not None
+        return PartyTools(role, bytes.fromhex(session), seed, channel, dealer, on_no_layer, apart)

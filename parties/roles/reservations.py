@@ -20,12 +20,17 @@ class Reservations:
         self._idle_bytes: int | None = None
         self._reserved: list[int] = []
         self._lock = threading.Lock()
+        self.when_short: Callable[[], None] | None = None
+        """Called before a session is refused: gives back what can be made again."""
 
     @contextmanager
     def reserved(self, needed_bytes: int) -> Iterator[None]:
         """Set memory aside inside the block. Raises InputError, with the figures, when there is not so much."""
         with self._lock:
             free = self._left_bytes()
+            if free is not None and needed_bytes > free and self.when_short is not None:
+                self.when_short()
+                free = self._left_bytes()
             if free is not None and needed_bytes > free:
                 raise InputError(
                     f"{self._role} would take about {human_bytes(needed_bytes)} of memory for this request, of which "

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.store import Deal
@@ -35,7 +35,7 @@ class Role(ABC):
         return None
 
     @abstractmethod
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         """Meet the peers. deal: what `take` gave. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class Role(ABC):
         self.dialer.close()
 
     @abstractmethod
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
         """What a session was computed with that is over. channel: in the place of every peer.
 
         Raises ProtocolError where the secrets are not such a role's.

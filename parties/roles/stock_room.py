@@ -14,6 +14,7 @@ from secure.parties.roles.reconciling import Comparing, answer_comparison
 from secure.parties.roles.role import Role
 from secure.parties.roles.stocking import take_in
 from secure.parties.roles.worker import Worker
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.store import Store
 from secure.parties.transport.link import Link
@@ -33,23 +34,30 @@ class StockRoom:
         """Streams that this role answers."""
         self._filler: Filler | None = None
         self._comparing: Comparing | None = None
+        self._ahead: WorkingAhead | None = None
         if isinstance(role, ComputingRole):
             folder = settings.stock.dir / role.name
             store = Store(folder, key, settings.stock.max_bytes)
-            self._keep(role, store, settings, worker)
+            self._keep(role, store, settings, engine, worker)
         else:
             deals = DealsAhead(role, engine, worker.models, worker.reservations)
             worker.operating.deals_ahead = deals
             self._filler = Filler(settings, engine, deals, lambda: role.registry.running == 0)
 
-    def _keep(self, role: ComputingRole, store: Store, settings: PartiesSettings, worker: Worker) -> None:
+    def _keep(
+        self, role: ComputingRole, store: Store, settings: PartiesSettings, engine: Engine, worker: Worker
+    ) -> None:
         assert settings.stock is not None
         worker.operating.store = store
+        index = int(role.name == "p1")
+        ahead = WorkingAhead(index, store, worker.models, engine, lambda: role.registry.running == 0)
+        role.working_ahead = self._ahead = ahead
+        worker.reservations.when_short = ahead.drop
         role.from_stock = FromStock(
             store, fallback=settings.stock.fallback, wait_seconds=settings.limits.rendezvous_seconds
         )
         streams: dict[str, Served] = {
-            "Stock": lambda link, hello: take_in(link, hello, role.name, store, worker.models)
+            "Stock": lambda link, hello: take_in(link, hello, role.name, store, worker.models, ahead.expect)
         }
         if role.name == "p0":
             role.comparing = self._comparing = Comparing(role.dialer, settings.protocol, role.from_stock)
@@ -63,8 +71,12 @@ class StockRoom:
             self._comparing.start()
         if self._filler is not None:
             self._filler.start()
+        if self._ahead is not None:
+            self._ahead.start()
 
     def stop(self) -> None:
-        """End the filler; the rest ends with the role."""
+        """End what works in idle time; the rest ends with the role."""
         if self._filler is not None:
             self._filler.stop()
+        if self._ahead is not None:
+            self._ahead.stop()

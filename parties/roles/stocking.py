@@ -7,6 +7,7 @@ p1 has whatever p0 has; what p1 alone has, after somebody died in between, the n
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from secure.parties.roles.role import SEED_BYTES
@@ -22,8 +23,18 @@ from secure.protocols.core.errors import HandshakeError, ModelNotLoaded, Protoco
 _LOG = logging.getLogger("parties")
 
 
-def take_in(link: Link, hello: Hello, role: str, store: Store, models: ModelStore) -> None:
-    """One deal on its stream, or the question how many there are. Raises what makes the party refuse it."""
+def take_in(
+    link: Link,
+    hello: Hello,
+    role: str,
+    store: Store,
+    models: ModelStore,
+    expect: Callable[[Binding, str], None],
+) -> None:
+    """One deal on its stream, or the question how many there are. Raises what makes the party refuse it.
+
+    expect: told what is in stock now, and of which request.
+    """
     where = f"{role}, Stock"
     binding = Binding.of(hello)
     if models.load_id(hello.model_digest) != hello.load_id:
@@ -45,6 +56,7 @@ def take_in(link: Link, hello: Hello, role: str, store: Store, models: ModelStor
                 _receive(link, writer)
         link.post(Frame(stored=Stored(deal=hello.deal)))
         _LOG.info("deal %s is in stock", hello.deal[:8])
+        expect(binding, hello.request)
         # The dealer ends its stream when the other party has its half, too, or when that failed.
         with suppress(SecureInferenceError):
             link.next_frame()

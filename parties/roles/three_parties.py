@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
@@ -23,7 +23,7 @@ from secure.protocols.replicated.seeds import PartySeeds
 
 
 @dataclass(frozen=True)
-class ThreePartyTools(Tools):
+class ThreePartyTools(SessionTools):
     """What party `number` of three computes with in one session: seeds that it shares, and the way to both others."""
 
     family = REPLICATED
@@ -56,7 +56,7 @@ class ThreePartyTools(Tools):
 class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         names = self.settings.family.computing
         index = names.index(self.name)
         after, before = names[(index + 1) % len(names)], names[index - 1]
@@ -76,7 +76,7 @@ class OneOfThree(Role):
             on_layer=session.on_layer,
         )
 
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
         seeds, index = PartySeeds(*split_seeds(secrets, 3)), self.settings.family.computing.index(self.name)
         return ThreePartyTools(index, bytes.fromhex(session), seeds, channel, channel, on_no_layer)
 

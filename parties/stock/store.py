@@ -25,7 +25,7 @@ from secure.parties.stock.ledger import DealRow, Ledger, Tally
 from secure.parties.stock.sealed import unwrap, wrap
 from secure.parties.stock.segments import KEY_BYTES, DamagedFile
 from secure.parties.stock.tape import SUFFIX, TapeReader, TapeWriter, check_tape
-from secure.protocols.core.errors import ConfigurationError, NoCorrelations, StockFull
+from secure.protocols.core.errors import ConfigurationError, CorrelationsDamaged, NoCorrelations, StockFull
 from secure.protocols.core.prg import SEED_BYTES
 
 with suppress(ImportError):  # Windows has none; a client needs none
@@ -149,14 +149,26 @@ class Store:
         """That deal, for this session alone. Raises NoCorrelations when it is not in stock, or for something else."""
         return self._opened(self._ledger.spend(session, name, binding))
 
-    def _opened(self, row: DealRow) -> Deal:
-        """The key of a spent deal and its tape. Raises NoCorrelations or CorrelationsDamaged; it stays spent then."""
+    def _opened(self, row: DealRow, *, stays: bool = False) -> Deal:
+        """The seed of a deal that is spent, or stays, and its tape. Raises NoCorrelations or CorrelationsDamaged."""
         try:
             keys = unwrap(self._key, row.wrapped, row.name.encode())
         except DamagedFile:
             raise NoCorrelations(f"deal {row.name[:8]} was sealed under another key; it is spent") from None
         seed, tape_key = keys[:SEED_BYTES], keys[SEED_BYTES:]
-        return Deal(row.name, seed, TapeReader(self._path(row.name), row.name, tape_key) if row.size_bytes else None)
+        path = self._path(row.name)
+        return Deal(row.name, seed, TapeReader(path, row.name, tape_key, stays=stays) if row.size_bytes else None)
+
+    def next_names(self, binding: Binding, count: int) -> list[str]:
+        """The deals that such sessions will be given next."""
+        return self._ledger.names("stock", binding)[:count]
+
+    def look_at(self, name: str) -> Deal | None:
+        """A deal that stays in stock, for work that sends nothing to anybody. None where it is not there."""
+        row = next((row for row in self._ledger.rows() if row.name == name), None)
+        with suppress(NoCorrelations, CorrelationsDamaged):  # which is for its session to meet
+            return None if row is None else self._opened(row, stays=True)
+        return None
 
     # burning and reading
 

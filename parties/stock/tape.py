@@ -2,7 +2,7 @@
 
     magic, then segments as in `secure.parties.stock.segments`, bound to the magic and the deal's name
 
-It is written once, whole, and read once. The file is gone when reading begins: nobody reads a tape twice.
+It is written once, whole, and read once by a session. The file is gone when that begins: no session reads it again.
 """
 
 from __future__ import annotations
@@ -73,15 +73,16 @@ class TapeReader(Channel):
 
     peer = "dealer"
 
-    def __init__(self, path: Path, name: str, key: bytes) -> None:
-        """Open the file, and remove its name. Raises CorrelationsDamaged where it is not there, or is no tape."""
+    def __init__(self, path: Path, name: str, key: bytes, *, stays: bool = False) -> None:
+        """Open the file, and remove its name, unless it stays. Raises CorrelationsDamaged where there is no tape."""
         self._what = f"tape {name[:8]}"
         try:
             self._file = path.open("rb")
         except OSError as error:
             raise CorrelationsDamaged(f"{self._what} cannot be read: {error.strerror}") from None
         weakref.finalize(self, self._file.close)
-        path.unlink()
+        if not stays:
+            path.unlink()
         self._segments = SegmentReader(self._file, key, _MAGIC + name.encode())
         if self._file.read(len(_MAGIC)) != _MAGIC:
             raise CorrelationsDamaged(f"{self._what} is no tape of this version")

@@ -32,16 +32,18 @@ class BeaverAhead(BeaverProtocol):
         dealer: Channel | None,
         policy: FixedPointPolicy,
         *,
-        on_layer: Callable[[str], None] | None = None,
+        check: Callable[[], None] | None = None,
         device: torch.device = CPU,
     ) -> None:
-        """dealer: at P1 what the dealer has sent for that session. on_layer: may raise, to give it up."""
+        """dealer: at P1 what the dealer has sent for that session. check: called before each gate; may raise."""
         party = PartyAhead(index, seed, session, dealer, device)
-        super().__init__(party, policy, on_layer)
-        self._party, self._session = party, session
+        super().__init__(party, policy, None)
+        self._party, self._session, self._check = party, session, check
 
     def run(self, gate: Gate[Result]) -> Result:
         """The gate's side before there is an input; nothing of it counts as a cost of the session."""
+        if self._check is not None:
+            self._check()
         self._party.begin_gate()
         return gate.run(self._party)
 

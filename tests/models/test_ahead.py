@@ -139,15 +139,15 @@ def test_the_work_is_given_up_where_its_caller_says_so(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    def stop(layer: str) -> None:
-        seen.append(layer)
-        if len(seen) == 3:
+    def stop() -> None:
+        gates.append(None)
+        if len(gates) == 3:
             raise Stop
 
     save_decoder(tmp_path, "gpt2")
-    seen: list[str] = []
+    gates: list[None] = []
     loaded = Loaded(read_checkpoint(tmp_path), tmp_path / "split", "next_logits", [{"input_ids": words(1, 5)}])
     dealt = loaded.serve()[2]["dealer"]
     with pytest.raises(Stop):
-        loaded.work_ahead(dealt, on_layer=stop)
-    assert len(seen) == 3
+        loaded.work_ahead(dealt, check=stop)
+    assert len(gates) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -100,8 +101,11 @@ def test_killed_parties_serve_again_without_a_load(kept: Kept, checkpoint: Path,
 def test_another_share_under_the_same_mask_is_refused(kept: Kept, checkpoint: Path, reference: Any) -> None:
     expected = plain_embeddings(reference, load_tokenizer(checkpoint), SENTENCES)
     split_checkpoint(checkpoint, kept.folder / "models" / "mine")
+    at_client = shutil.copytree(kept.folder / "models" / "mine", kept.folder / "client")
+    for role in ("p0", "p1"):
+        (at_client / f"{role}.safetensors").unlink()  # so that nothing is uploaded
     with Parties(Client(kept.settings)) as parties:
-        model = secure.PrivateModel.from_pretrained(kept.folder / "models" / "mine", parties=parties)
+        model = secure.PrivateModel.from_pretrained(at_client, parties=parties)
         size = kept.sealed("p1").stat().st_size
         kept.kill("p1")
         share = kept.folder / "models" / "mine" / "p1.safetensors"

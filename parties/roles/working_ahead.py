@@ -1,0 +1,163 @@
+"""p0 and p1 compute halves of products for the next deals in stock, while nobody waits for them.
+
+What a party can know of a session before its input follows from the deal's seed and, at p1, its tape: see
+`secure.protocols.masked.ahead`. It is kept in memory alone, as secret as the seed, for a few deals of each shape that
+was dealt or asked for. It moves work and saves none: so it is begun while no session is there, given up at the next
+gate when one comes, and dropped when one needs the memory. The thread has the priority of all others: one that the
+system stops while it holds the interpreter's lock would hold up those of a session that has just come.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from secure.models.program import Nobody
+from secure.models.storage.capacity import human_bytes
+from secure.parties.roles.engine import Engine, Tools
+from secure.parties.roles.store import ModelStore
+from secure.parties.stock.binding import Binding
+from secure.parties.stock.store import Deal, Store
+from secure.protocols.beaver.ahead import BeaverAhead
+from secure.protocols.beaver.family import BEAVER
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import SecureInferenceError, SessionError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.ahead import Ahead
+
+WARM = 2
+"""Deals of each shape for which a party works ahead."""
+_SHAPES_KEPT = 16
+_PAUSE_SECONDS = 0.5
+_LOG = logging.getLogger("parties")
+
+
+@dataclass
+class AheadTools(Tools):
+    """What a party walks through a deal's program with, before there is an input. found: its execution, afterwards."""
+
+    family = BEAVER
+
+    role: int
+    deal: Deal
+    check: Callable[[], None]
+    found: BeaverAhead | None = None
+
+    @property
+    def index(self) -> None:
+        return None
+
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverAhead:
+        name, tape = bytes.fromhex(self.deal.name), self.deal.tape
+        self.found = BeaverAhead(self.role, self.deal.seed, name, tape, policy, check=self.check, device=device)
+        return self.found
+
+
+class WorkingAhead:
+    """One party's work ahead, in a thread of its own."""
+
+    def __init__(
+        self, role: int, store: Store, models: ModelStore, engine: Engine, is_idle: Callable[[], bool]
+    ) -> None:
+        """is_idle: whether no session is there."""
+        self._role = role
+        self._store = store
+        self._models = models
+        self._engine = engine
+        self._is_idle = is_idle
+        self._shapes: dict[Binding, str] = {}
+        """Requests as JSON, the last one that was seen at the end."""
+        self._ahead: dict[str, Ahead] = {}
+        self._refused: set[str] = set()
+        """Deals for which it cannot be done."""
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+
+    def start(self) -> None:
+        """Begin, when there is something to work for."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give up what is being done, and end."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def expect(self, binding: Binding, request_json: str) -> None:
+        """Sessions of this kind will come."""
+        with self._lock:
+            self._shapes.pop(binding, None)
+            self._shapes[binding] = request_json
+            while len(self._shapes) > _SHAPES_KEPT:
+                self._shapes.pop(next(iter(self._shapes)))
+
+    def take(self, name: str) -> Ahead | None:
+        """What there is for a deal that was spent, for its session alone."""
+        with self._lock:
+            return self._ahead.pop(name, None)
+
+    def drop(self) -> None:
+        """Give back the memory of all that is there."""
+        with self._lock:
+            self._ahead.clear()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_PAUSE_SECONDS):
+            with self._lock:
+                shapes = list(self._shapes.items())
+            wanted = {binding: self._store.next_names(binding, WARM) for binding, _ in shapes}
+            self._forget_but({name for names in wanted.values() for name in names})
+            for binding, request_json in reversed(shapes):
+                for name in wanted[binding]:
+                    if self._is_idle() and name not in self._ahead and name not in self._refused:
+                        self._work(binding, request_json, name)
+
+    def _forget_but(self, names: set[str]) -> None:
+        """What was kept for deals that are gone serves nobody."""
+        with self._lock:
+            for name in self._ahead.keys() - names:
+                del self._ahead[name]
+            self._refused &= names
+
+    def _work(self, binding: Binding, request_json: str, name: str) -> None:
+        """One deal's. Whatever hinders it is met again by the session, which says so."""
+        stored, deal, began = self._models.current(binding.model_digest), self._store.look_at(name), time.monotonic()
+        if stored is None or stored.load_id != binding.load_id or deal is None:
+            return
+        try:
+            free, needed = self._engine.free_bytes(), self._engine.working_set_bytes(stored.model, request_json)
+            if free is not None and free < 2 * needed:
+                return  # a session has to find room beside it
+            tools = AheadTools(self._role, deal, self._check)
+            self._engine.predict(tools, stored.model, request_json, Nobody())
+        except _GivenUp:
+            return
+        except SecureInferenceError as error:
+            _LOG.warning("deal %s: nothing is computed ahead: %s", name[:8], error)
+            self._refused.add(name)
+            return
+        finally:
+            if deal.tape is not None:
+                deal.tape.close()
+        if tools.found is not None and tools.found.made.products:
+            made = tools.found.made
+            with self._lock:
+                self._ahead[name] = made
+            seconds = time.monotonic() - began
+            _LOG.info("deal %s: %s computed ahead in %.3f s", name[:8], human_bytes(made.size_bytes), seconds)
+        else:
+            self._refused.add(name)  # as with public weights
+
+    def _check(self) -> None:
+        if self._stopping.is_set() or not self._is_idle():
+            raise _GivenUp("somebody waits")
+
+
+class _GivenUp(SessionError):
+    """A session has come, or the process ends."""
