@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
+from secure.parties.roles.sealed_models import SealedModels
 from secure.parties.roles.stock_room import Served, StockRoom
 from secure.parties.roles.worker import Worker
 from secure.parties.session.handshake import (
@@ -28,6 +30,7 @@ from secure.parties.session.handshake import (
     check_version,
 )
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.key import StoreKey, find_key
 from secure.parties.transport.dialer import COMMON_OPTIONS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
@@ -67,8 +70,10 @@ class PartyServer:
         settings.party(role)  # refuses a role of another protocol
         with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
-        self._worker = Worker(self._peers, engine)
-        self._stock = None if settings.stock is None else StockRoom(settings, self._peers, engine, self._worker)
+        key = None if settings.stock is None else find_key(settings.stock.key, settings.stock.dir / role)
+        sealed = None if key is None or settings.stock is None else kept_models(settings.stock.dir / role, key, role)
+        self._worker = Worker(self._peers, engine, sealed)
+        self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
@@ -87,9 +92,13 @@ class PartyServer:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
 
     def start(self) -> None:
-        """Bind the port and serve. Raises PortInUse, or ConfigurationError about certificates."""
+        """Bind the port, take up what was loaded before, and serve.
+
+        Raises PortInUse, or ConfigurationError about certificates.
+        """
         listen = self._settings.parties[self.role].listen
         bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
+        self._worker.take_up_models()
         self._server.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -233,6 +242,16 @@ class PartyServer:
             _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
         if session is None:
             link.post(failure_frame(error, self.role, step))
+
+
+def kept_models(folder: Path, key: StoreKey, role: str) -> SealedModels | None:
+    """Where this role keeps models over a restart; None where its key is gone then, and with it what it had sealed."""
+    models = SealedModels(folder / "models", key, role)
+    if key.outlives:
+        return models
+    for digest in models.digests:
+        models.remove(digest)
+    return None
 
 
 _Handler = Callable[[Iterator[AnyFrame], grpc.ServicerContext], Iterator[AnyFrame]]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.from_stock import FromStock, no_stock
 from secure.parties.roles.reconciling import Comparing
-from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role
+from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
@@ -39,6 +39,13 @@ class PartyTools(Tools):
     @property
     def index(self) -> int:
         return self.role
+
+    @property
+    def secrets(self) -> bytes:
+        return self.seed
+
+    def through(self, wrap: Callable[[Channel], Channel]) -> PartyTools:
+        return replace(self, peer=wrap(self.peer), dealer=None if self.dealer is None else wrap(self.dealer))
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
         ends = self.peer, self.dealer
@@ -131,3 +138,7 @@ class ComputingRole(Role):
             dealer=None if self.name == "p0" else GrpcChannel(deal),
             on_layer=session.on_layer,
         )
+
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+        (seed,), role = split_seeds(secrets, 1), int(self.name == "p1")
+        return PartyTools(role, bytes.fromhex(session), seed, channel, channel if role else None, on_no_layer)

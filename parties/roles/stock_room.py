@@ -14,7 +14,7 @@ from secure.parties.roles.reconciling import Comparing, answer_comparison
 from secure.parties.roles.role import Role
 from secure.parties.roles.stocking import take_in
 from secure.parties.roles.worker import Worker
-from secure.parties.stock.key import find_key
+from secure.parties.stock.key import StoreKey
 from secure.parties.stock.store import Store
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Hello
@@ -26,8 +26,8 @@ Served = Callable[[Link, Hello], None]
 class StockRoom:
     """p0 and p1 keep deals, p0 compares, the dealer fills."""
 
-    def __init__(self, settings: PartiesSettings, role: Role, engine: Engine, worker: Worker) -> None:
-        """Raises ConfigurationError: no key, a store that another process uses, a wrong shape."""
+    def __init__(self, settings: PartiesSettings, role: Role, engine: Engine, worker: Worker, key: StoreKey) -> None:
+        """Raises ConfigurationError: a store that another process uses, a wrong shape."""
         assert settings.stock is not None
         self.streams: Mapping[str, Served] = {}
         """Streams that this role answers."""
@@ -35,7 +35,7 @@ class StockRoom:
         self._comparing: Comparing | None = None
         if isinstance(role, ComputingRole):
             folder = settings.stock.dir / role.name
-            store = Store(folder, find_key(settings.stock.key, folder), settings.stock.max_bytes)
+            store = Store(folder, key, settings.stock.max_bytes)
             self._keep(role, store, settings, worker)
         else:
             deals = DealsAhead(role, engine, worker.models, worker.reservations)

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from secure.models.storage import system
@@ -16,12 +16,14 @@ from secure.parties.roles.engine import Engine, MeterRows
 from secure.parties.roles.operating import Operating
 from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.role import Role
+from secure.parties.roles.sealed_models import LoadHeader, SealedModels
 from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import KIND_NAMES, OPERATORS_KINDS, as_role
 from secure.parties.session.session import Session
+from secure.parties.stock.segments import DamagedFile
 from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report
-from secure.protocols.core.errors import CheckpointError, HandshakeError, ProtocolError
+from secure.protocols.core.errors import CheckpointError, HandshakeError, ProtocolError, SecureInferenceError
 
 MAX_MANIFEST_BYTES = 64 << 20
 _LOG = logging.getLogger("parties")
@@ -30,10 +32,11 @@ _LOG = logging.getLogger("parties")
 class Worker:
     """Runs sessions of one role; each call of `serve` is one session, in the caller's thread."""
 
-    def __init__(self, role: Role, engine: Engine) -> None:
+    def __init__(self, role: Role, engine: Engine, sealed: SealedModels | None = None) -> None:
+        """sealed: as for `ModelStore`."""
         self._role = role
         self._engine = engine
-        self.models = ModelStore(role.name)
+        self.models = ModelStore(role.name, sealed)
         self.operating = Operating(role.name)
         self.reservations = Reservations(role.name, engine.free_bytes)
 
@@ -75,10 +78,16 @@ class Worker:
         manifest_json = str(manifest, "utf-8")
         self._check_digests(session, manifest_json)
         tools = self._role.join(session)
-        with self._share(session, manifest_json) as share:
-            model, rows = self._engine.load(tools, manifest_json, share)
-        self._finish(session, rows)
-        self.models.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model))
+        with self.models.recording(hello.model_digest) as record:
+            with self._share(session, manifest_json) as share:
+                if record is not None:
+                    uploaded = share if hello.uploads_share else None
+                    header = LoadHeader(session.id, hello.policy_digest, uploaded.stat().st_size if uploaded else -1)
+                    record.begin(header, manifest_json, tools.secrets, uploaded)
+                    tools = tools.through(record.channel)
+                model, rows = self._engine.load(tools, manifest_json, share)
+            self._finish(session, rows)
+            self.models.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model), record)
         self._burn_other_loads(hello.model_digest)
         self.models.join(hello.model_digest, session.identity)
 
@@ -86,6 +95,42 @@ class Worker:
         """What was dealt under masks of weights that are gone serves nobody."""
         if self.operating.store is not None:
             self.operating.store.burn_other_loads(model_digest, self.models.load_id(model_digest))
+
+    def take_up_models(self) -> None:
+        """Have the models again that the process before this one had, with no message to anybody.
+
+        What cannot be read, or is not what was written, is removed: the model has to be loaded anew.
+        """
+        sealed = self.models.sealed
+        for digest in [] if sealed is None else sealed.digests:
+            assert sealed is not None
+            began = time.monotonic()
+            try:
+                self._take_up(sealed, digest)
+            except (SecureInferenceError, DamagedFile, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                _LOG.warning("model %s has to be loaded anew: %s", digest[:8], reason)
+                sealed.remove(digest)
+                self._burn_other_loads(digest)
+            else:
+                _LOG.info("model %s is taken up again after %.3f s", digest[:8], time.monotonic() - began)
+
+    def _take_up(self, sealed: SealedModels, digest: str) -> None:
+        name, load = self._role.name, sealed.read(digest)
+        header = load.header
+        tools = self._role.rejoin(header.load_id, load.secrets, load)
+        with ExitStack() as stack:
+            share = None
+            if header.uploaded_bytes >= 0:
+                file = stack.enter_context(system.file_in_memory())
+                load.write_share(file)
+                share = memory.UPLOADS / str(file.fileno())
+            elif name != "dealer":
+                share = self._engine.find_share(self._role.settings.models_dir, load.manifest_json, name)
+            model, _ = self._engine.load(tools, load.manifest_json, share)
+        load.finish()
+        stored = StoredModel(header.load_id, header.policy_digest, model)
+        self.models.take_up(digest, stored, sealed.users(digest))
 
     def _predict(self, session: Session) -> None:
         stored = self.models.get(session.hello)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from secure.parties.stock.segments import KEY_BYTES, DamagedFile, SegmentReader, SegmentWriter
 from secure.protocols.core.channel import Payload
 
+UNFINISHED = ".unfinished"
+"""How the names of files end that are being written; those of a process that is gone are nobody's."""
 _MAGIC = b"secure-inference sealed 1\n"
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
@@ -36,29 +39,49 @@ def unwrap(key: bytes, wrapped: bytes, bound: bytes) -> bytes:
         raise DamagedFile("it was sealed under another key, or for something else, or was changed") from None
 
 
-def write_sealed(path: Path, key: bytes, bound: bytes, messages: Iterable[Payload]) -> None:
-    """Write messages to `path`, in place of what was there. Raises OSError where the disk fails; nothing is left then.
+class SealedWriter:
+    """One sealed file while it is written. It appears at `commit`, in place of what was there, or not at all."""
 
-    key: 32 bytes, as `StoreKey.derived` gives them. bound: what a reader has to say again, as what the file is for.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
-    own = os.urandom(KEY_BYTES)
+    def __init__(self, path: Path, key: bytes, bound: bytes) -> None:
+        """key: 32 bytes, as `StoreKey.derived` gives them. bound: what a reader has to say again, as what the file is
+        for. Raises OSError where the disk fails, as `write` and `commit` do."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
+        self._unfinished = path.with_name(f"{path.name}.{os.urandom(8).hex()}{UNFINISHED}")
+        self._file = os.fdopen(os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        own = os.urandom(KEY_BYTES)
+        self._file.write(_MAGIC + wrap(key, own, _MAGIC + bound))
+        self._segments = SegmentWriter(self._file, own, _MAGIC + bound)
+
+    def write(self, message: Payload) -> None:
+        """Append one message."""
+        self._segments.write(message)
+
+    def commit(self) -> None:
+        """Have the whole file, and its name, on the disk."""
+        self._segments.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._unfinished.replace(self._path)
+        sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """Leave nothing behind. Does nothing after `commit`."""
+        self._unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk refuses what was still in the buffer, which nobody wants
+            self._file.close()
+
+
+def write_sealed(path: Path, key: bytes, bound: bytes, messages: Iterable[Payload]) -> None:
+    """Write a whole file, as by `SealedWriter`. Raises OSError where the disk fails; nothing is left then."""
+    writer = SealedWriter(path, key, bound)
     try:
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(_MAGIC + wrap(key, own, _MAGIC + bound))
-            writer = SegmentWriter(file, own, _MAGIC + bound)
-            for message in messages:
-                writer.write(message)
-            writer.close()
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+        for message in messages:
+            writer.write(message)
+        writer.commit()
+    finally:
+        writer.discard()
 
 
 def read_sealed(path: Path, key: bytes, bound: bytes) -> Iterator[memoryview]:

@@ -98,6 +98,9 @@ class Largest(Gate[Tensor]):
         dealer.share(bit_masks, self.pair.bits)
         dealer.share(torch.stack([table[several] for table in tables]), self.pair.bits)
         dealer.share(torch.stack([table[1:] * mask for table, mask in zip(tables, masks, strict=True)]), self.pair.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self.pair.opened.shape[:-1])
 
     def evaluate(self, party: Party) -> Tensor:

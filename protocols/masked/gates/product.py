@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -67,7 +67,10 @@ class OpenedProduct(Gate[Pair]):
         assert self.x.mask is not None and self.y.mask is not None
         shape = self.kind.shape(self.x.opened, self.y.opened)
         mask = dealer.mask(shape).sub_(self.kind(self.x.mask, self.y.mask, self.bits))
-        return Pair(unknown(shape), mask, self.bits, dealt=False)
+        return replace(self.outline(), mask=mask)
+
+    def outline(self) -> Pair:
+        return Pair(unknown(self.kind.shape(self.x.opened, self.y.opened)), None, self.bits, dealt=False)
 
     def evaluate(self, party: Party) -> Pair:
         assert self.x.mask is not None
@@ -106,6 +109,9 @@ class ProductShare(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.x.mask is not None and self.y.mask is not None
         dealer.share(self.x.mask * self.y.mask, self.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self._shape())
 
     def evaluate(self, party: Party) -> Tensor:
@@ -142,6 +148,9 @@ class Square(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.x.mask is not None
         dealer.share(self._reduce(self.x.mask * self.x.mask), self.x.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self._shape())
 
     def evaluate(self, party: Party) -> Tensor:
