@@ -64,7 +64,8 @@ class ParameterSpec:
 class Manifest:
     """Public description of one split checkpoint. `digest` identifies it in every handshake.
 
-    protocol: the family of `secure.protocols.families` that the share files are for.
+    protocol: the family of `secure.protocols.families` that the share files are for. refused_ids: tokens that no client
+    may use, as their embeddings are too small for secure arithmetic.
     """
 
     architecture: str
@@ -74,6 +75,7 @@ class Manifest:
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
     protocol: str = DEFAULT.name
+    refused_ids: tuple[int, ...] = ()
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
         """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
@@ -98,6 +100,7 @@ class Manifest:
                 for name, spec in self.parameters.items()
             },
             "share_digests": self.share_digests,
+            "refused_ids": list(self.refused_ids),
         }
         return json.dumps(value, sort_keys=True, indent=1)
 
@@ -129,6 +132,7 @@ class Manifest:
                 parameters,
                 value["share_digests"],
                 protocol,
+                _ids(value.get("refused_ids", [])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
@@ -137,3 +141,10 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    """Raises CheckpointError unless these are the numbers of tokens."""
+    if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
+        raise CheckpointError("manifest has refused_ids that are no list of tokens")
+    return tuple(value)

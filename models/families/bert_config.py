@@ -57,6 +57,7 @@ class BertConfig:
 
     max_position_embeddings: most tokens. type_vocab_size: zero where there are no token types. labels: of a classifier.
     padding_id: the token that may follow an input and never be part of it; None where every token may.
+    embedding_exponent: what is looked up is held times 2^that, see `secure.models.families.small_embeddings`.
     """
 
     vocab_size: int
@@ -71,6 +72,7 @@ class BertConfig:
     head: Head = "none"
     labels: int = 0
     padding_id: int | None = None
+    embedding_exponent: int = 0
 
     @classmethod
     def from_hugging_face(cls, config: Mapping[str, Any], fields: BertFields = BERT_FIELDS) -> BertConfig:

@@ -24,6 +24,7 @@ from secure.models.inputs.token_inputs import (
     additive_mask,
     check_padded_at_the_start,
     check_range,
+    check_served,
     checked_mask,
     one_hot,
     token_request,
@@ -213,6 +214,7 @@ class Decoder(Network):
         assert ids is not None
         check_range("input_ids", ids, self.sizes.vocabulary)
         mask, positions = self._places(request, inputs, step)
+        check_served(ids, mask, self.manifest.refused_ids)
         tensors: dict[str, Tensor] = {}
         for name in specs:
             if name == "one_hot":

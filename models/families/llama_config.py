@@ -79,6 +79,7 @@ class LlamaConfig:
     labels: int = 0
     stream_exponent: int = 0
     head_norms: bool = False
+    embedding_exponent: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"windows": list(self.windows), "frequencies": list(self.frequencies)}
@@ -87,6 +88,11 @@ class LlamaConfig:
     def stream_epsilon(self) -> float:
         """What norms add to the mean square of the stream as it is held."""
         return math.ldexp(self.epsilon, 2 * self.stream_exponent)
+
+    @property
+    def embedding_epsilon(self) -> float:
+        """What the first norm adds to the mean square of embeddings as they are looked up."""
+        return math.ldexp(self.stream_epsilon, 2 * self.embedding_exponent)
 
     @property
     def products(self) -> dict[str, JoinedProduct]:
