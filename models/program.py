@@ -71,8 +71,9 @@ def load(
 def serve(protocol: Protocol, model: LoadedModel, request: Request, client: ClientSteps, index: int | None) -> bool:
     """One session at one role; index: of the party, None at the dealer. Returns whether the client ended it early.
 
-    Each step takes the client's shares, checks and computes, and sends shares of its outputs back. State that a step leaves, a
-    cache of keys and values, stays with the role until the session ends.
+    Each step takes the client's shares, checks them, computes, and sends shares of its outputs back. State that a step
+    leaves, a cache of keys and values, stays with the role until the session ends. Raises InputError, and sends
+    nothing, where the client shared what no client may.
     """
     net, state, ends = network(model.manifest), None, family(model.manifest.protocol)
     for step in range(request.steps):
