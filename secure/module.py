@@ -82,13 +82,16 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty.
+        checks_one_hot: as for `secure.split.split`, of the tables of embeddings. The other arguments and errors are as
+        for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
-        return write_split(capture(module, example_inputs, weights=weights), out_dir)
+        captured = capture(module, example_inputs, weights=weights)
+        return write_split(captured, out_dir, checks_one_hot=checks_one_hot)
 
     def __call__(self, *inputs: Array, progress: bool | None = None) -> Any:
         """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.

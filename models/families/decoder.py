@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.manifest import TABLE_BITS
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.inputs.token_inputs import (
@@ -27,6 +26,7 @@ from secure.models.inputs.token_inputs import (
     check_served,
     checked_mask,
     one_hot,
+    one_hot_spec,
     token_request,
 )
 from secure.models.layers.attention import mixture
@@ -126,7 +126,7 @@ class Decoder(Network):
         if self.manifest.weights == "public":
             specs["embeddings"] = SecretSpec((*shape, self.sizes.width), f)
         else:
-            specs["one_hot"] = SecretSpec((*shape, self.sizes.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = one_hot_spec(shape, self.sizes.vocabulary, self.sizes.table_rows)
         if request.masked and step == 0:
             specs["mask"] = SecretSpec(shape, f)
         return specs
