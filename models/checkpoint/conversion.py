@@ -139,12 +139,12 @@ def read_checkpoint(
     raw_config = read_json(folder / "config.json")
     kind = architecture(raw_config.get("model_type"))
     config = kind.parse(raw_config, head=head)
-    source = CheckpointReader(folder, kind, config)
+    source = CheckpointReader(folder, kind)
     config = kind.fitted(config, source)
     config = kind.with_stream_exponent(config, stream_exponent or 0)
     floats = kind.from_checkpoint(config, source.take)
     source.check_copies(kind.copies(config))
-    source.check_all_taken()
+    source.check_all_taken(kind.ignored(config))
     name = str(raw_config["model_type"])
 
     def rehearsed() -> Rehearsal:
