@@ -26,15 +26,16 @@ from secure.parties.session.handshake import (
     check_version,
 )
 from secure.parties.session.session import Registry, Session
-from secure.parties.transport.dialer import COMMON_OPTIONS, SERVICE
+from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
+from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import certificate_identity, certificate_role, server_credentials
 from secure.parties.transport.wire_pb2 import Hello
-from secure.protocols.core.errors import SecureInferenceError
+from secure.protocols.core.errors import PartyAbsent, SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
 _STOP_SECONDS = 5.0
@@ -73,7 +74,7 @@ class PartyServer:
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = {"Run": self._run}
+        handlers = {"Run": self._run, "Abandon": self._abandon}
         if role == "p1" or not with_dealer:
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
@@ -114,6 +115,22 @@ class PartyServer:
         (before,) = self._callers("Exchange")
         return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
 
+    def _abandon(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        """A client says why it is about to drop the streams of a session."""
+        link = self._link("client", incoming, context)
+        try:
+            hello = self._admit("Abandon", link, context)
+        except SecureInferenceError as error:
+            link.post(failure_frame(error, self.role, "the handshake"))
+            link.finish()
+            return link.outgoing_frames()
+        try:
+            link.expect_end()
+        except SecureInferenceError as reason:
+            self._registry.abandon(hello.session, _identity(hello, context), reason)
+        link.post_end()
+        return link.outgoing_frames()
+
     def _callers(self, stream: str) -> tuple[str, ...]:
         """Who may open that stream here."""
         if stream != "Exchange":
@@ -150,22 +167,21 @@ class PartyServer:
                 hello = self._admit("Run", link, context)
                 link.peer = hello.role
                 check_kind(hello, f"{self.role}, Run")
-                self._registry.begin(hello.session)
+                session = Session(self.role, hello, link, _identity(hello, context))
+                self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
-                ending.callback(self._registry.end)
-                identity = certificate_identity(context.auth_context(), (hello.role,))
-                session = Session(self.role, hello, link, identity)
+                ending.callback(self._registry.end, session)
                 self._worker.serve(session)
             except Exception as error:
                 self._report(link, session, error)
 
     def _offer(self, stream: str, link: Link, context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         """Hold a peer's stream until its session claims it."""
-        seconds = self._settings.limits.rendezvous_seconds
+        seconds = self._settings.limits.rendezvous_seconds + OFFER_SECONDS
         try:
             hello = self._admit(stream, link, context)
             if not self._registry.offer(stream, link, hello, seconds):
-                raise SecureInferenceError(f"{self.role} was not told of this session within {seconds:.1f} s")
+                raise PartyAbsent("client", self.role, seconds)
         except SecureInferenceError as error:
             _LOG.warning("%s refused: %s", stream, error)
             link.post(failure_frame(error, self.role, "the handshake"))
@@ -199,6 +215,10 @@ class PartyServer:
             _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
         if session is None:
             link.post(failure_frame(error, self.role, step))
+
+
+def _identity(hello: Hello, context: grpc.ServicerContext) -> Identity:
+    return certificate_identity(context.auth_context(), (hello.role,))
 
 
 _Handler = Callable[[Iterator[AnyFrame], grpc.ServicerContext], Iterator[AnyFrame]]

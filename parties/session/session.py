@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
 from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 
+_LOG = logging.getLogger("parties")
 _IDS_KEPT = 1 << 14
 """Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
+_MOST_LETTERS = 1000
+"""A client's reason is cut there."""
 FAILURE_SECONDS = 0.3
 """How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
@@ -124,6 +128,11 @@ def _cancel_all(links: list[Link]) -> None:
         link.cancel()
 
 
+def _one_line(text: str) -> str:
+    """Somebody else's words, as they may stand in a log."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_LETTERS])
+
+
 @dataclass
 class OfferedStream:
     """A stream that a peer opened for a session which this role may not have heard of yet."""
@@ -139,36 +148,49 @@ class Registry:
     def __init__(self, role: str, max_sessions: int) -> None:
         self._role = role
         self._max_sessions = max_sessions
-        self._used: dict[tuple[str, str], None] = {}
-        self._running = 0
+        self._used: dict[tuple[str, str], Identity | None] = {}
+        self._running: dict[str, Session] = {}
         self._offers: dict[tuple[str, str], OfferedStream] = {}
         self._changed = threading.Condition()
 
-    def begin(self, session_id: str) -> None:
+    def begin(self, session: Session) -> None:
         """Count a session in. Raises HandshakeError when its id was used, SessionError when there are too many."""
         with self._changed:
-            self._use(session_id, "Run")
-            if self._running >= self._max_sessions:
+            self._use(session.id, "Run", session.identity)
+            if len(self._running) >= self._max_sessions:
                 raise SessionError(
-                    f"{self._role} already serves {self._running} sessions; try again when one has ended"
+                    f"{self._role} already serves {len(self._running)} sessions; try again when one has ended"
                 )
-            self._running += 1
+            self._running[session.id] = session
 
-    def end(self) -> None:
+    def end(self, session: Session) -> None:
         """Count a session out."""
         with self._changed:
-            self._running -= 1
+            self._running.pop(session.id, None)
             self._changed.notify_all()
+
+    def abandon(self, session_id: str, identity: Identity, reason: Exception) -> None:
+        """End a session as its own client asks for; of one that has ended, only the client's reason is logged, once."""
+        key, said = (session_id, "Run"), f"the client ended it: {_one_line(str(reason))}"
+        with self._changed:
+            if self._used.get(key) != identity:
+                return
+            self._used[key] = None
+            session = self._running.get(session_id)
+        if session is not None and session.error is None:
+            session.fail(SessionError(said))
+        else:
+            _LOG.warning("session %s: %s", session_id[:8], said)
 
     def wait_until_idle(self, timeout_seconds: float) -> bool:
         """Wait until no session runs; False after the time."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._running == 0, timeout_seconds)
+            return self._changed.wait_for(lambda: not self._running, timeout_seconds)
 
     @property
     def running(self) -> int:
         """Sessions at this moment."""
-        return self._running
+        return len(self._running)
 
     def offer(self, stream: str, link: Link, hello: Hello, seconds: float) -> bool:
         """Hold a peer's stream until its session claims it; False when none did within `seconds`."""
@@ -199,9 +221,9 @@ class Registry:
         with self._changed:
             self._changed.notify_all()
 
-    def _use(self, session_id: str, stream: str) -> None:
+    def _use(self, session_id: str, stream: str, identity: Identity | None = None) -> None:
         if (session_id, stream) in self._used:
             raise HandshakeError("session id", "an id that was not used before", session_id, f"{self._role}, {stream}")
-        self._used[session_id, stream] = None
+        self._used[session_id, stream] = identity
         if len(self._used) > _IDS_KEPT:
             self._used.pop(next(iter(self._used)))
