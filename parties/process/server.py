@@ -16,6 +16,7 @@ from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
 from secure.parties.roles.worker import Worker
+from secure.parties.session.client_watch import ClientTimer, ClientWatch
 from secure.parties.session.handshake import (
     CALLERS,
     KIND_NAMES,
@@ -66,6 +67,7 @@ class PartyServer:
         with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
         self._worker = Worker(self._peers, engine)
+        self._timer = ClientTimer(role, settings.limits.idle_seconds)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
@@ -86,6 +88,7 @@ class PartyServer:
         listen = self._settings.parties[self.role].listen
         bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
         self._server.start()
+        self._timer.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         _LOG.info("listening on %s", listen)
@@ -97,19 +100,26 @@ class PartyServer:
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
         self._peers.dialer.close()
+        self._timer.stop()
 
     @property
     def sessions(self) -> int:
         """Sessions at this moment."""
         return self._registry.running
 
+    @property
+    def client_streams(self) -> int:
+        """Streams that clients hold open at this moment, those of sessions that have ended included."""
+        return self._timer.streams
+
     # streams
 
     def _run(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         link = self._link("client", shaped(incoming, self._settings.measure), context)
+        watch = self._watch(link, context)
         # The handler's thread becomes the sender of this stream, so the session needs one of its own.
-        threading.Thread(target=self._serve, args=(link, context), name="session", daemon=True).start()
-        return link.outgoing_frames()
+        threading.Thread(target=self._serve, args=(link, watch, context), name="session", daemon=True).start()
+        return watch.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         (before,) = self._callers("Exchange")
@@ -118,6 +128,7 @@ class PartyServer:
     def _abandon(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         """A client says why it is about to drop the streams of a session."""
         link = self._link("client", incoming, context)
+        self._watch(link, context)
         try:
             hello = self._admit("Abandon", link, context)
         except SecureInferenceError as error:
@@ -158,16 +169,24 @@ class PartyServer:
             ended()
         return link
 
-    def _serve(self, link: Link, context: grpc.ServicerContext) -> None:
+    def _watch(self, link: Link, context: grpc.ServicerContext) -> ClientWatch:
+        """End the stream, from now on, where a client lets it wait for too long."""
+        watch = self._timer.watch(link)
+        if not context.add_callback(lambda: self._timer.forget(link)):
+            self._timer.forget(link)
+        return watch
+
+    def _serve(self, link: Link, watch: ClientWatch, context: grpc.ServicerContext) -> None:
         """One session, from its Hello to its last frame."""
         session: Session | None = None
         with ExitStack() as ending:
             ending.callback(link.finish)
             try:
                 hello = self._admit("Run", link, context)
+                watch.hello_came()
                 link.peer = hello.role
                 check_kind(hello, f"{self.role}, Run")
-                session = Session(self.role, hello, link, _identity(hello, context))
+                session = Session(self.role, hello, link, watch, _identity(hello, context))
                 self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end, session)

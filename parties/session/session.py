@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from secure.parties.session.client_watch import ClientWatch
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
@@ -27,7 +28,7 @@ FAILURE_SECONDS = 0.3
 class Session:
     """State that the threads of one session share. The first error wins; everything later is a consequence of it."""
 
-    def __init__(self, role: str, hello: Hello, run: Link, identity: Identity) -> None:
+    def __init__(self, role: str, hello: Hello, run: Link, watch: ClientWatch, identity: Identity) -> None:
         self.role = role
         self.identity = identity
         self.hello = hello
@@ -40,6 +41,9 @@ class Session:
         self._layers = 0
         self._asked_dealer = False
         self._lock = threading.Lock()
+        self._watch = watch
+        watch.on_idle = self.fail
+        run.step = lambda: self.step
         run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
 
     @property
@@ -69,25 +73,9 @@ class Session:
             self._asked_dealer = True
             dealer.post(Frame(join=Join(wanted=wanted)))
 
-    @contextmanager
-    def client_within(self, seconds: float) -> Iterator[None]:
-        """Inside the block the client is waited for. End the session when nothing comes from it for so long."""
-        over, began = threading.Event(), time.monotonic()
-
-        def watch() -> None:
-            left = seconds
-            while not over.wait(left):
-                left = max(began, self.run.heard_at) + seconds - time.monotonic()
-                if left <= 0:
-                    waited = f"{self.role} waited {seconds:.0f} s for {self.step} from {self.run.peer}"
-                    self.fail(SessionError(f"{waited}; a session that is left idle is ended, open another one"))
-                    return
-
-        threading.Thread(target=watch, name="idle", daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
+    def client_awaited(self) -> AbstractContextManager[None]:
+        """Inside the block the client is waited for. The session ends when it lets this role wait for too long."""
+        return self._watch.awaiting()
 
     def on_layer(self, layer: str) -> None:
         """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""

@@ -15,6 +15,7 @@ from secure.parties.client.run import Progress
 from secure.parties.config import PARTIES
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.store import ModelStore, StoredModel
+from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.session import Registry, Session
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
@@ -285,7 +286,8 @@ def test_a_model_stays_until_its_last_user_leaves_or_its_owner_unloads_it() -> N
 
 
 def session_of(session_id: str) -> Session:
-    return Session("p0", Hello(session=session_id), Link("client", iter(()), lambda: None), Identity("client", "a"))
+    link = Link("client", iter(()), lambda: None)
+    return Session("p0", Hello(session=session_id), link, ClientWatch(link, "p0", 60.0), Identity("client", "a"))
 
 
 def test_session_ids_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
