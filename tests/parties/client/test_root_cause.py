@@ -107,6 +107,20 @@ def test_every_error_of_the_tree_crosses_the_wire(error: SecureInferenceError) -
     assert vars(again).keys() >= vars(error).keys()
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("12 GB would go to /var/tmp/x-1, where 3 GB", "12 GB would go to a path of p1's host, where 3 GB"),
+        ("/srv/a b: cannot be read", "a path of p1's host b: cannot be read"),
+        ("'/a.toml' (/proc/self/fd/7).", "'a path of p1's host' (a path of p1's host)."),
+        ("D:\\models\\m and C:/x.", "a path of p1's host and a path of p1's host."),
+        ("p1's [models] dir/p1.share, and/or 1/2 of https://host/page / docs/errors.md#a; [::1]:80 p0.b:80", None),
+    ],
+)
+def test_no_absolute_path_crosses_the_wire(said: str, told: str | None) -> None:
+    assert str(rebuild(failure_frame(errors.CheckpointError(said), "p1", "layer 2").failure)) == (told or said)
+
+
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_every_error_has_an_exit_code_with_a_sentence(error: SecureInferenceError) -> None:
     code = exit_code(error)
