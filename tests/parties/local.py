@@ -15,13 +15,18 @@ from tests.parties.fakes import FakeEngine
 class LocalParties:
     """The parties as servers of this process; each can be stopped and started again."""
 
-    def __init__(self, settings: PartiesSettings, own: Mapping[str, PartiesSettings] | None = None) -> None:
+    def __init__(
+        self,
+        settings: PartiesSettings,
+        own: Mapping[str, PartiesSettings] | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         """own: what single roles have in place of the settings, as each host has a file of its own."""
         self.settings = settings
         self.own = dict(own or {})
         self.servers: dict[str, PartyServer] = {}
         for role in settings.parties:
-            self.start(role)
+            self.start(role, engine)
 
     def start(self, role: str, engine: Engine | None = None) -> None:
         self.servers[role] = PartyServer(self.own.get(role, self.settings), role, engine or FakeEngine())
