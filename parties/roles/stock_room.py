@@ -64,7 +64,12 @@ class StockRoom:
         if self._filler is not None:
             self._filler.start()
 
-    def stop(self) -> None:
-        """End the filler; the rest ends with the role."""
+    def give_up(self) -> None:
+        """Begin nothing more."""
         if self._filler is not None:
-            self._filler.stop()
+            self._filler.give_up()
+
+    def join(self) -> None:
+        """Wait for the filler, after the role's connections are closed."""
+        if self._filler is not None:
+            self._filler.join()
