@@ -41,9 +41,12 @@ class Filler:
         if self._wanted:
             self._thread.start()
 
-    def stop(self) -> None:
-        """Give up the deal that is being made, if any, and end."""
+    def give_up(self) -> None:
+        """Begin no other deal, and leave the one that is being made."""
         self._stopping.set()
+
+    def join(self) -> None:
+        """Wait for the end, after `give_up`, and after the dealer's connections are closed."""
         if self._thread.is_alive():
             self._thread.join()
 

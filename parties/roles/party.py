@@ -128,11 +128,13 @@ class ComputingRole(Role):
 
     def _join_live(self, session: Session, exchange: Link | None) -> SessionTools:
         """With the dealer on line. exchange: the link to the other party, where it stands."""
-        deal = self.claim(session, "dealer", "Deal")
-        if exchange is None and self.name == "p0":
-            exchange = self.dial(session, "p1", "Exchange")
-        elif exchange is None:
-            exchange = self.claim(session, "p0", "Exchange")
+        if self.name == "p0":
+            deal = self.claim(session, "dealer", "Deal")
+            exchange = exchange or self.dial(session, "p1", "Exchange")
+        else:
+            # p0 first: where it cannot come, nothing that the dealer then does is to look like the reason.
+            exchange = exchange or self.claim(session, "p0", "Exchange")
+            deal = self.claim(session, "dealer", "Deal")
         seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")

@@ -45,9 +45,10 @@ class Comparing:
             link.cancel()
 
     def stop(self) -> None:
-        """End the stream and the thread."""
+        """End the stream and the thread, and close all of p0's connections."""
         self._stopping.set()
         self.again()
+        self._dialer.close()  # p1 may be waited for
         self._thread.join()
 
     def _run(self) -> None:
@@ -75,6 +76,8 @@ class Comparing:
         link, _ = self._dialer.dial("p1", "Reconcile", hello)
         self._link = link
         try:
+            if self._stopping.is_set():
+                return  # `stop` came too early to see the link
             mine = self._from_stock.store.names()
             link.send_message(_packed(mine))
             burnt = self._from_stock.store.burn_missing(mine, _unpacked(link.receive_message()))

@@ -10,11 +10,11 @@ from secure.parties.roles.engine import SessionTools
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.store import Deal
-from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.errors import HandshakeError, PartyUnreachable, ProtocolError
+from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError
 
 SEED_BYTES = 16
 OFFLINE_IS_DONE = "the dealer's stream is in"
@@ -76,10 +76,10 @@ class Role(ABC):
 
         adopt: called with the peer's view before it is accepted, takes over the deal that it names, or raises.
         """
-        seconds = self.settings.limits.rendezvous_seconds
+        seconds = self.settings.limits.rendezvous_seconds + CLAIM_SECONDS
         offer = self.registry.claim(session, stream, seconds)
         if offer is None:
-            raise PartyUnreachable(peer, self.settings.parties[peer].address, seconds)
+            raise PartyAbsent(peer, self.name, seconds)
         session.attach(offer.link)
         ours = as_role(session.hello, self.name)
         if adopt is not None:

@@ -74,9 +74,14 @@ class StockRoom:
         if self._ahead is not None:
             self._ahead.start()
 
-    def stop(self) -> None:
-        """End what works in idle time; the rest ends with the role."""
+    def give_up(self) -> None:
+        """Begin nothing more, and work no more ahead."""
         if self._filler is not None:
-            self._filler.stop()
+            self._filler.give_up()
         if self._ahead is not None:
             self._ahead.stop()
+
+    def join(self) -> None:
+        """Wait for the filler, after the role's connections are closed."""
+        if self._filler is not None:
+            self._filler.join()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from secure.parties.roles.role import SEED_BYTES
 from secure.parties.roles.store import ModelStore
 from secure.parties.session.handshake import as_role, check_session_id
-from secure.parties.stock.binding import Binding, shape_of
+from secure.parties.stock.binding import Binding, shape_of, short_name
 from secure.parties.stock.store import Store
 from secure.parties.stock.tape import TapeWriter
 from secure.parties.transport.link import Link
@@ -55,7 +55,7 @@ def take_in(
             with store.filling(hello.deal, binding, shape_of(hello.request), seed, room) as writer:
                 _receive(link, writer)
         link.post(Frame(stored=Stored(deal=hello.deal)))
-        _LOG.info("deal %s is in stock", hello.deal[:8])
+        _LOG.info("deal %s is in stock", short_name(hello.deal))
         expect(binding, hello.request)
         # The dealer ends its stream when the other party has its half, too, or when that failed.
         with suppress(SecureInferenceError):

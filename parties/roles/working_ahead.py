@@ -21,7 +21,7 @@ from secure.models.program import Nobody
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles.engine import Engine, Tools
 from secure.parties.roles.store import ModelStore
-from secure.parties.stock.binding import Binding
+from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.store import Deal, Store
 from secure.protocols.beaver.ahead import BeaverAhead
 from secure.protocols.beaver.family import BEAVER
@@ -139,7 +139,7 @@ class WorkingAhead:
         except _GivenUp:
             return
         except SecureInferenceError as error:
-            _LOG.warning("deal %s: nothing is computed ahead: %s", name[:8], error)
+            _LOG.warning("deal %s: nothing is computed ahead: %s", short_name(name), error)
             self._refused.add(name)
             return
         finally:
@@ -150,7 +150,7 @@ class WorkingAhead:
             with self._lock:
                 self._ahead[name] = made
             seconds = time.monotonic() - began
-            _LOG.info("deal %s: %s computed ahead in %.3f s", name[:8], human_bytes(made.size_bytes), seconds)
+            _LOG.info("deal %s: %s computed ahead in %.3f s", short_name(name), human_bytes(made.size_bytes), seconds)
         else:
             self._refused.add(name)  # as with public weights
 

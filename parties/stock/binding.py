@@ -52,3 +52,9 @@ def shape_of(request_json: str) -> str:
     if request.steps > 1:
         words.append(f"{request.steps} steps")
     return " ".join(words)
+
+
+def short_name(name: str) -> str:
+    """A deal's name as logs and errors give it: the beginning of its run, and its number there."""
+    half = len(name) // 2
+    return f"{name[:6]}-{int(name[half:], 16)}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secure.parties.stock.binding import Binding
+from secure.parties.stock.binding import Binding, short_name
 from secure.protocols.core.errors import NoCorrelations, StockFull
 
 RUN_BYTES = 8
@@ -46,7 +46,7 @@ class DealRow:
     size_bytes: int
 
     def __repr__(self) -> str:
-        return f"DealRow({self.name[:8]}, keys hidden)"
+        return f"DealRow({short_name(self.name)}, keys hidden)"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class Ledger:
                 (run, counter),
             )
             if higher.rowcount != 1:
-                raise NoCorrelations(f"deal {name[:8]} was offered before; the dealer must not use a name again")
+                raise NoCorrelations(
+                    f"deal {short_name(name)} was offered before; the dealer must not use a name again"
+                )
             db.execute(
                 "insert into deals (name, shape, bound, wrapped, state) values (?, ?, ?, ?, 'filling')",
                 (name, shape, binding.to_json(), wrapped),
@@ -124,15 +126,15 @@ class Ledger:
         with self._commit() as db:
             found = db.execute("select wrapped, size_bytes, state, bound from deals where name = ?", (name,)).fetchone()
             if found is None:
-                raise NoCorrelations(f"deal {name[:8]} is not in this party's stock")
+                raise NoCorrelations(f"deal {short_name(name)} is not in this party's stock")
             wrapped, size_bytes, state, bound = found
             if state != "stock":
-                raise NoCorrelations(f"deal {name[:8]} is {state}, it cannot be used")
+                raise NoCorrelations(f"deal {short_name(name)} is {state}, it cannot be used")
             different = binding.difference(bound)
             if not different:
                 return self._spent(db, session, DealRow(name, wrapped, size_bytes))
         self.burn([name], f"it was asked for by a session of another {different}")
-        raise NoCorrelations(f"deal {name[:8]} was made for another {different}; it is burnt")
+        raise NoCorrelations(f"deal {short_name(name)} was made for another {different}; it is burnt")
 
     def _spent(self, db: sqlite3.Connection, session: str, row: DealRow) -> DealRow:
         # With the key gone from the row, a copy of the disk that is made from here on cannot open the tape.
@@ -141,7 +143,7 @@ class Ledger:
             (session, row.name),
         )
         if done.rowcount != 1:
-            raise NoCorrelations(f"deal {row.name[:8]} is not in stock any more")
+            raise NoCorrelations(f"deal {short_name(row.name)} is not in stock any more")
         return row
 
     # burning

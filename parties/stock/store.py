@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secure.models.storage.capacity import human_bytes
-from secure.parties.stock.binding import Binding
+from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.ledger import DealRow, Ledger, Tally
 from secure.parties.stock.sealed import unwrap, wrap
@@ -46,7 +46,7 @@ class Deal:
     tape: TapeReader | None
 
     def __repr__(self) -> str:
-        return f"Deal({self.name[:8]}, seed hidden)"
+        return f"Deal({short_name(self.name)}, seed hidden)"
 
 
 class Store:
@@ -116,7 +116,7 @@ class Store:
             if writer is not None:
                 writer.close()
             if not self._ledger.stocked(name, 0 if writer is None else writer.size_bytes):
-                raise NoCorrelations(f"deal {name[:8]} was burnt while it came")
+                raise NoCorrelations(f"deal {short_name(name)} was burnt while it came")
         except BaseException as error:
             if writer is not None:
                 writer.discard()
@@ -154,7 +154,7 @@ class Store:
         try:
             keys = unwrap(self._key, row.wrapped, row.name.encode())
         except DamagedFile:
-            raise NoCorrelations(f"deal {row.name[:8]} was sealed under another key; it is spent") from None
+            raise NoCorrelations(f"deal {short_name(row.name)} was sealed under another key; it is spent") from None
         seed, tape_key = keys[:SEED_BYTES], keys[SEED_BYTES:]
         path = self._path(row.name)
         return Deal(row.name, seed, TapeReader(path, row.name, tape_key, stays=stays) if row.size_bytes else None)
@@ -219,7 +219,7 @@ class Store:
             except (DamagedFile, OSError) as error:
                 # A deal that was spent meanwhile has no tape any more, and nothing is wrong with it.
                 if self.burn([row.name], f"damaged: {error}"):
-                    found.append(f"{row.name[:8]}: {error}")
+                    found.append(f"{short_name(row.name)}: {error}")
         return found
 
     def tallies(self) -> list[Tally]:

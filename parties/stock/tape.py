@@ -13,6 +13,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
+from secure.parties.stock.binding import short_name
 from secure.parties.stock.sealed import sync_folder
 from secure.parties.stock.segments import DamagedFile, SegmentReader, SegmentWriter
 from secure.protocols.core.channel import Channel, Payload
@@ -75,7 +76,7 @@ class TapeReader(Channel):
 
     def __init__(self, path: Path, name: str, key: bytes, *, stays: bool = False) -> None:
         """Open the file, and remove its name, unless it stays. Raises CorrelationsDamaged where there is no tape."""
-        self._what = f"tape {name[:8]}"
+        self._what = f"tape {short_name(name)}"
         try:
             self._file = path.open("rb")
         except OSError as error:

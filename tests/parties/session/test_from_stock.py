@@ -14,6 +14,7 @@ from secure.parties.client.operator import Operator
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.party import ComputingRole
 from secure.parties.session.handshake import PROTOCOL_VERSION, new_session_id
+from secure.parties.stock.binding import short_name
 from secure.parties.stock.store import Store
 from secure.parties.stock_settings import StockSettings
 from secure.parties.transport.dialer import Dialer
@@ -204,7 +205,7 @@ def test_a_damaged_tape_ends_its_session_and_no_other(
     data = bytearray(tape.read_bytes())
     data[150] ^= 1
     tape.write_bytes(data)
-    with pytest.raises(CorrelationsDamaged, match=f"tape {first[:8]}: segment 1 was changed"):
+    with pytest.raises(CorrelationsDamaged, match=f"tape {short_name(first)}: segment 1 was changed"):
         predict(client, manifest)
     assert predict(client, manifest).payloads == (b"0p rof", b"1p rof")
     assert used(local_parties)[0][0][0] == first
@@ -313,7 +314,7 @@ def test_the_stock_is_shown_verified_and_burnt_by_its_operator_alone(
     assert at_p1.stock("verify") == []
     damaged = store_of(local_parties, "p1").names()[1]
     (tmp_path / "stock" / "p1" / f"{damaged}.tape").write_bytes(b"nothing")
-    assert at_p1.stock("verify") == [{"damaged": f"{damaged[:8]}: it is no tape of this version"}]
+    assert at_p1.stock("verify") == [{"damaged": f"{short_name(damaged)}: it is no tape of this version"}]
     assert at_p1.stock("burn", row["shape"]) == [{"burnt": 2}]
     assert Operator(local_parties.settings, "p0").stock("burn") == [{"burnt": 3}]
     with pytest.raises(ConfigurationError, match="keeps no stock"):
