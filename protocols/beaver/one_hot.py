@@ -25,7 +25,7 @@ def checked_one_hot(beaver: Beaver, x: Secret, parts: Sequence[int]) -> Secret:
     seed, count = beaver.run(Toss()), math.prod(own.shape[:-1]) * len(parts)
     values = weights = unknown((count, DEGREE))
     addend = unknown((DEGREE,))
-    if isinstance(beaver.role, Party):
+    if isinstance(beaver.role, Party) and not share.is_meta:  # before there is an input, all of this is unknown
         challenge = Challenge(seed, parts, bits, share.device)
         values, squares, sums = challenge.sketch(share)
         weights, of_sums = challenge.weights(count), challenge.weights(count)

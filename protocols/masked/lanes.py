@@ -67,7 +67,7 @@ def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) ->
         raise ProtocolError("branches that share rounds cannot have such branches themselves")
     lane = _Lane(role, _BESIDE, branch)
     lane.place.layer = layer
-    if isinstance(role, Dealer):
+    if isinstance(role, Dealer | PartyAhead):
         _deal(role, [lane])
         yield
     else:

@@ -21,6 +21,7 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.factor import Keep, prepare, prepare_apart
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.ahead import Ahead
+from secure.protocols.masked.gates import vanishing
 from tests.in_process import GivenSteps, Tape, run_roles
 from tests.models.decoders import save_decoder, words
 from tests.models.runs import party_index
@@ -63,9 +64,11 @@ class Loaded:
                 program.serve(protocol, self.models[index], self.request, client, index)
             return client.outputs
 
-        outputs, meters, sent = run_roles(
-            session, [], policy=self.manifest.policy, seeds=SEEDS, session=SESSION, ahead=ahead
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vanishing.os, "urandom", bytes)  # what is drawn in the session itself, the same again
+            outputs, meters, sent = run_roles(
+                session, [], policy=self.manifest.policy, seeds=SEEDS, session=SESSION, ahead=ahead
+            )
         rows = [[row | {"seconds": 0} for row in meters[role].snapshot()] for role in ("p0", "p1")]
         return outputs, rows, sent
 
