@@ -112,6 +112,10 @@ class WorkingAhead:
             with self._lock:
                 shapes = list(self._shapes.items())
             wanted = {binding: self._store.next_names(binding, WARM) for binding, _ in shapes}
+            # A session spends its deal and then takes what was made for it. One that spent it before the names were
+            # read has taken that by now, or is still there.
+            if not self._is_idle():
+                continue
             self._forget_but({name for names in wanted.values() for name in names})
             for binding, request_json in reversed(shapes):
                 for name in wanted[binding]:

@@ -86,10 +86,13 @@ def party(tmp_path: Path) -> Iterator[Party]:
 def test_the_next_deals_are_worked_for_and_each_is_taken_once(party: Party) -> None:
     party.ahead.expect(BOUND, FakeRequest().to_json())
     eventually(lambda: party.made() == set(party.names[:WARM]))
+    party.idle = False  # a session comes, and its deal is spent some time before it takes what was made for it
     name = party.store.spend_oldest("session", BOUND).name
+    party.ahead._stopping.wait(1.0)
     taken = party.ahead.take(name)
     assert taken is not None and (taken.session.hex(), taken.index, len(taken.products)) == (name, 0, 3)
     assert party.ahead.take(name) is None
+    party.idle = True
     eventually(lambda: party.made() == set(party.names[1 : 1 + WARM]))
     party.store.burn(party.names, "in doubt")
     eventually(lambda: not party.made())
