@@ -34,6 +34,8 @@ class Operating:
             return [{"damaged": line} for line in store.verify()]
         if asked["action"] == "burn":
             return [{"burnt": store.burn_shape(asked["shape"])}]
+        if asked["action"] == "names":
+            return [{"name": name} for name in store.names()]
         if asked["action"] != "show":
             raise InputError(f"{asked['action']!r} is nothing that a stock does")
         return [asdict(tally) for tally in store.tallies()]

@@ -25,9 +25,9 @@ from typing import BinaryIO
 
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.sealed import UNFINISHED, SealedWriter, read_sealed, write_sealed
-from secure.parties.stock.segments import DamagedFile
 from secure.parties.transport.identity import Identity
 from secure.protocols.core.channel import Channel, Payload
+from secure.protocols.core.errors import DamagedFile
 
 _SEALED, _USERS = ".sealed", ".users"
 _CHUNK_BYTES = 1 << 24

@@ -21,9 +21,14 @@ from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import KIND_NAMES, OPERATORS_KINDS, as_role
 from secure.parties.session.session import Session
-from secure.parties.stock.segments import DamagedFile
 from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report
-from secure.protocols.core.errors import CheckpointError, HandshakeError, ProtocolError, SecureInferenceError
+from secure.protocols.core.errors import (
+    CheckpointError,
+    DamagedFile,
+    HandshakeError,
+    ProtocolError,
+    SecureInferenceError,
+)
 
 MAX_MANIFEST_BYTES = 64 << 20
 _LOG = logging.getLogger("parties")

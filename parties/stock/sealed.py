@@ -15,8 +15,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from secure.parties.stock.segments import KEY_BYTES, DamagedFile, SegmentReader, SegmentWriter
+from secure.parties.stock.segments import KEY_BYTES, SegmentReader, SegmentWriter
 from secure.protocols.core.channel import Payload
+from secure.protocols.core.errors import DamagedFile
 
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written; those of a process that is gone are nobody's."""

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secure.protocols.core.channel import Payload
+from secure.protocols.core.errors import DamagedFile
 
 SEGMENT_BYTES = 1 << 20
 KEY_BYTES = 32
@@ -21,10 +22,6 @@ _HEADER = struct.Struct("<IHB")
 _TAG_BYTES = 16
 _NONCE_BYTES = 12
 _MESSAGE_ENDS, _FILE_ENDS = 1, 2
-
-
-class DamagedFile(Exception):
-    """A file is not what was written. The text says at which segment; whoever reads the file says which file it is."""
 
 
 class SegmentWriter:

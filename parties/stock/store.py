@@ -23,9 +23,15 @@ from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.ledger import DealRow, Ledger, Tally
 from secure.parties.stock.sealed import unwrap, wrap
-from secure.parties.stock.segments import KEY_BYTES, DamagedFile
+from secure.parties.stock.segments import KEY_BYTES
 from secure.parties.stock.tape import SUFFIX, TapeReader, TapeWriter, check_tape
-from secure.protocols.core.errors import ConfigurationError, CorrelationsDamaged, NoCorrelations, StockFull
+from secure.protocols.core.errors import (
+    ConfigurationError,
+    CorrelationsDamaged,
+    DamagedFile,
+    NoCorrelations,
+    StockFull,
+)
 from secure.protocols.core.prg import SEED_BYTES
 
 with suppress(ImportError):  # Windows has none; a client needs none

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from secure.parties.stock.binding import short_name
 from secure.parties.stock.sealed import sync_folder
-from secure.parties.stock.segments import DamagedFile, SegmentReader, SegmentWriter
+from secure.parties.stock.segments import SegmentReader, SegmentWriter
 from secure.protocols.core.channel import Channel, Payload
-from secure.protocols.core.errors import CorrelationsDamaged, ProtocolError, StockFull
+from secure.protocols.core.errors import CorrelationsDamaged, DamagedFile, ProtocolError, StockFull
 
 SUFFIX = ".tape"
 _MAGIC = b"secure-inference tape 1\n"

@@ -8,6 +8,7 @@
     │   └── BudgetSpent             more tokens than may still pass under the key of an encrypted checkpoint
     ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared
     │   └── UnsupportedOperator     a module's operator that we know, with arguments that are not served
+    ├── DamagedFile                 a file that a party sealed is not what it wrote, or was sealed under another key
     ├── BoundError                  a value leaves the range that its op declares; names the layer
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
@@ -54,6 +55,10 @@ class CheckpointError(SecureInferenceError):
 
 class UnsupportedOperator(CheckpointError):
     """A captured module calls an operator that we know with arguments that are not served."""
+
+
+class DamagedFile(SecureInferenceError):
+    """A sealed file is not what was written. The text says at which segment; whoever reads it says which file it is."""
 
 
 class BoundError(SecureInferenceError):

@@ -21,7 +21,7 @@ from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 2
+SCHEMA = 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure.parties.stock.sealed import read_sealed, write_sealed
-from secure.parties.stock.segments import SEGMENT_BYTES, DamagedFile, SegmentReader, SegmentWriter
+from secure.parties.stock.segments import SEGMENT_BYTES, SegmentReader, SegmentWriter
+from secure.protocols.core.errors import DamagedFile
 
 KEY = bytes(range(32))
 MESSAGES = [b"one", b"", os.urandom(SEGMENT_BYTES), os.urandom(2 * SEGMENT_BYTES + 1), b"last"]
