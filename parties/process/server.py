@@ -17,7 +17,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
-from secure.parties.roles.sealed_models import SealedModels
 from secure.parties.roles.stock_room import Served, StockRoom
 from secure.parties.roles.worker import Worker
 from secure.parties.session.client_watch import ClientTimer, ClientWatch
@@ -32,6 +31,7 @@ from secure.parties.session.handshake import (
 )
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.key import StoreKey, find_key
+from secure.parties.stock.sealed_models import SealedModels
 from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode

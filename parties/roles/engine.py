@@ -60,7 +60,7 @@ class SessionTools(Tools):
 
     @abstractmethod
     def through(self, wrap: Callable[[Channel], Channel]) -> SessionTools:
-        """The same, with each channel as `wrap` makes it."""
+        """These tools, with each channel as `wrap` makes it."""
 
 
 class Engine(ABC):

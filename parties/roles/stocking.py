@@ -40,7 +40,7 @@ def take_in(
     if models.load_id(hello.model_digest) != hello.load_id:
         raise ModelNotLoaded(f"{role} does not have the model {hello.model_digest[:12]} under the masks of this dealer")
     if not hello.deal:
-        link.post(Frame(accept=Accept(hello=as_role(hello, role), in_stock=store.count(binding))))
+        link.post(Frame(accept=Accept(hello=as_role(hello, role), in_stock=len(store.names(binding)))))
         return
     check_session_id(hello.deal, f"{where}, deal")
     if binding.request_digest != hello.request_digest:

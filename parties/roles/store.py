@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from secure.parties.roles.sealed_models import Recording, SealedModels
+from secure.parties.stock.sealed_models import Recording, SealedModels
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import HandshakeError, ModelNotLoaded

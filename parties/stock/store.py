@@ -165,10 +165,6 @@ class Store:
         path = self._path(row.name)
         return Deal(row.name, seed, TapeReader(path, row.name, tape_key, stays=stays) if row.size_bytes else None)
 
-    def next_names(self, binding: Binding, count: int) -> list[str]:
-        """The deals that such sessions will be given next."""
-        return self._ledger.names("stock", binding)[:count]
-
     def look_at(self, name: str) -> Deal | None:
         """A deal that stays in stock, for work that sends nothing to anybody. None where it is not there."""
         row = next((row for row in self._ledger.rows() if row.name == name), None)
@@ -195,13 +191,9 @@ class Store:
         names = [name for name, found in self._ledger.shapes() if shape in (None, found)]
         return self.burn(names, "its operator said so")
 
-    def names(self) -> list[str]:
-        """What is in stock, for the other party."""
-        return self._ledger.names("stock")
-
-    def count(self, binding: Binding) -> int:
-        """How many deals are in stock for such a session."""
-        return len(self._ledger.names("stock", binding))
+    def names(self, binding: Binding | None = None) -> list[str]:
+        """What is in stock, the oldest first, which is spent next. binding: for such sessions; None for all."""
+        return self._ledger.names("stock", binding)
 
     def settled(self) -> list[str]:
         """What is in stock and was in the other party's, too, when its stream from the dealer ended."""

@@ -113,7 +113,7 @@ def prepare(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False, digits: 
 
 
 def prepare_apart(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False) -> Apart:
-    """As `prepare`, but each of them by itself. Digits that lie together are multiplied up to a fourth faster."""
+    """Each of them by itself, as by `prepare`. Digits that lie together are multiplied up to a fourth faster."""
     return Apart(tuple(prepare([y], bits, few_rows=few_rows) for y in ys))
 
 

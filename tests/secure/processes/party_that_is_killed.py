@@ -12,9 +12,9 @@ from typing import Any
 from secure.parties.config import load_settings
 from secure.parties.process.main import main
 from secure.parties.process.model_engine import model_engine
-from secure.parties.roles.sealed_models import SealedModels
 from secure.parties.roles.store import ModelStore
 from secure.parties.stock import sealed
+from secure.parties.stock.sealed_models import SealedModels
 
 POINTS = ("recording", "before the name", "after the name", "before its users")
 

@@ -111,7 +111,7 @@ class WorkingAhead:
         while not self._stopping.wait(_PAUSE_SECONDS):
             with self._lock:
                 shapes = list(self._shapes.items())
-            wanted = {binding: self._store.next_names(binding, WARM) for binding, _ in shapes}
+            wanted = {binding: self._store.names(binding)[:WARM] for binding, _ in shapes}
             # A session spends its deal and then takes what was made for it. One that spent it before the names were
             # read has taken that by now, or is still there.
             if not self._is_idle():
