@@ -14,10 +14,10 @@ from collections.abc import Callable
 from secure.models.program import ClientSteps
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Engine
-from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.role import SEED_BYTES, Role
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import PROTOCOL_VERSION, as_role, compare, digest_of_request, new_session_id
+from secure.parties.session.reservations import Reservations
 from secure.parties.stock.ledger import NAME_BYTES, RUN_BYTES
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello, Kind, Progress

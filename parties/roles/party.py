@@ -11,12 +11,12 @@ from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.from_stock import FromStock, no_stock
 from secure.parties.roles.reconciling import Comparing
 from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, split_seeds
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session.session import Session
 from secure.parties.stock.binding import Binding
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress
-from secure.parties.working_ahead import WorkingAhead
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel

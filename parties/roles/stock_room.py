@@ -14,11 +14,11 @@ from secure.parties.roles.reconciling import Comparing, answer_comparison
 from secure.parties.roles.role import Role
 from secure.parties.roles.stocking import take_in
 from secure.parties.roles.worker import Worker
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.store import Store
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Hello
-from secure.parties.working_ahead import WorkingAhead
 
 Served = Callable[[Link, Hello], None]
 """Serves one stream of a peer to its end; raises what ends it early."""

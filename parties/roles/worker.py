@@ -14,11 +14,11 @@ from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MeterRows
 from secure.parties.roles.operating import Operating
-from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.role import Role
 from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import KIND_NAMES, OPERATORS_KINDS, as_role
+from secure.parties.session.reservations import Reservations
 from secure.parties.session.session import Session
 from secure.parties.stock.sealed_models import LoadHeader, SealedModels
 from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report

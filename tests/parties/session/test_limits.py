@@ -13,7 +13,7 @@ from secure.parties.client.run import Run
 from secure.parties.config import PARTIES, PartiesSettings
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Tools
-from secure.parties.roles.reservations import Reservations
+from secure.parties.session.reservations import Reservations
 from secure.parties.transport.wire_pb2 import Kind
 from secure.protocols.core.errors import InputError, PartyLost, SessionError
 from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest

@@ -20,13 +20,13 @@ from secure.parties.process.model_engine import ModelEngine
 from secure.parties.process.server import PartyServer
 from secure.parties.roles.engine import MeterRows, Tools
 from secure.parties.roles.party import ComputingRole
-from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.store import ModelStore, StoredModel
+from secure.parties.roles.working_ahead import WARM, AheadTools, WorkingAhead
+from secure.parties.session.reservations import Reservations
 from secure.parties.stock.binding import Binding
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.store import Store
 from secure.parties.stock_settings import StockSettings
-from secure.parties.working_ahead import WARM, AheadTools, WorkingAhead
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
