@@ -85,13 +85,15 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        output_bits: int | None = None,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty.
+        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty. output_bits:
+        fraction bits that answers leave with, where clients are to get fewer than the policy's 16.
         """
         check_empty(Path(out_dir))
-        return write_split(capture(module, example_inputs, weights=weights), out_dir)
+        return write_split(capture(module, example_inputs, weights=weights), out_dir, output_bits=output_bits)
 
     def __call__(self, *inputs: Array, progress: bool | None = None) -> Any:
         """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.

@@ -24,19 +24,26 @@ def split(
     head: bool = True,
     protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
+    output_bits: int | None = None,
 ) -> Manifest:
     """Write manifest.json, each computing party's share file, and for the client config.json, the tokenizer's files and
     tables, if any.
 
     head: whether the head that `architectures` in config.json names is split along. protocol: whose parties.
-    stream_exponent: as for `PrivateModel.from_pretrained`.
+    stream_exponent: as for `PrivateModel.from_pretrained`. output_bits: as `secure.models.contract.manifest.Manifest`.
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
     check_folder(checkpoint, "a checkpoint")
     check_empty(out_dir)
     return split_checkpoint(
-        checkpoint, out_dir, weights=weights, head=head, protocol=protocol, stream_exponent=stream_exponent
+        checkpoint,
+        out_dir,
+        weights=weights,
+        head=head,
+        protocol=protocol,
+        stream_exponent=stream_exponent,
+        output_bits=output_bits,
     )
 
 

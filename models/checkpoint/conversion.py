@@ -21,7 +21,7 @@ from secure.models.checkpoint.folder import file_digest, read_json
 from secure.models.checkpoint.reader import CheckpointReader
 from secure.models.contract.deferred import computed
 from secure.models.contract.labels import LABELS_NAME, parse_labels, write_labels
-from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
+from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility, check_output_bits
 from secure.models.contract.rehearsal import Rehearsal, rehearse
 from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.models.families.registry import architecture
@@ -187,7 +187,12 @@ def _shares(manifest: Manifest) -> Splitter:
 
 
 def write_split(
-    checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = (), protocol: str = DEFAULT.name
+    checkpoint: Checkpoint,
+    out_dir: Path | str,
+    *,
+    copied: Sequence[Path] = (),
+    protocol: str = DEFAULT.name,
+    output_bits: int | None = None,
 ) -> Manifest:
     """Write manifest.json and each computing party's ROLE.safetensors, readable by this user only.
 
@@ -195,13 +200,15 @@ def write_split(
 
     With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
     for the client, too, and so are files that are `copied` along. One tensor is in memory at a time. The manifest comes
-    last: a folder without it is no model.
+    last: a folder without it is no model. output_bits: fraction bits that outputs leave with; by default the policy's.
 
     Raises CheckpointError for a tensor with numbers that cannot be served, and when the folder cannot be written or
     has no room. What was written is removed then.
     """
     out_dir = Path(out_dir)
-    manifest = replace(checkpoint.manifest, protocol=family(protocol).name)
+    if output_bits is not None:
+        check_output_bits(output_bits, checkpoint.manifest.policy)
+    manifest = replace(checkpoint.manifest, protocol=family(protocol).name, output_bits=output_bits)
     visibility = Visibility(manifest.weights)
     if visibility not in family(protocol).weights:
         serving = those_with(lambda each: visibility in each.weights)
@@ -266,11 +273,12 @@ def split_checkpoint(
     head: bool = True,
     protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
+    output_bits: int | None = None,
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, what goes with tokens or images."""
     beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
     checkpoint = read_checkpoint(folder, weights=weights, head=head, stream_exponent=stream_exponent)
-    return write_split(checkpoint, out_dir, copied=beside, protocol=protocol)
+    return write_split(checkpoint, out_dir, copied=beside, protocol=protocol, output_bits=output_bits)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

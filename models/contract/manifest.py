@@ -64,7 +64,8 @@ class ParameterSpec:
 class Manifest:
     """Public description of one split checkpoint. `digest` identifies it in every handshake.
 
-    protocol: the family of `secure.protocols.families` that the share files are for.
+    protocol: the family of `secure.protocols.families` that the share files are for. output_bits: fraction bits that
+    real outputs leave with, where the owner wants them coarser than the policy's.
     """
 
     architecture: str
@@ -74,6 +75,7 @@ class Manifest:
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
     protocol: str = DEFAULT.name
+    output_bits: int | None = None
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
         """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
@@ -98,6 +100,7 @@ class Manifest:
                 for name, spec in self.parameters.items()
             },
             "share_digests": self.share_digests,
+            **({} if self.output_bits is None else {"output_bits": self.output_bits}),
         }
         return json.dumps(value, sort_keys=True, indent=1)
 
@@ -121,14 +124,18 @@ class Manifest:
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()
             }
+            policy, output_bits = FixedPointPolicy.from_dict(value["policy"]), value.get("output_bits")
+            if output_bits is not None:
+                check_output_bits(output_bits, policy)
             return cls(
                 value["architecture"],
                 value["config"],
-                FixedPointPolicy.from_dict(value["policy"]),
+                policy,
                 value["weights"],
                 parameters,
                 value["share_digests"],
                 protocol,
+                output_bits,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
@@ -137,3 +144,9 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def check_output_bits(count: int, policy: FixedPointPolicy) -> None:
+    """Raises CheckpointError for a number of fraction bits that outputs cannot leave with."""
+    if type(count) is not int or not 1 <= count <= policy.fraction_bits:
+        raise CheckpointError(f"outputs have 1 to {policy.fraction_bits} fraction bits, the policy's; not {count!r}")

@@ -29,6 +29,10 @@ def split(
             help="Hold a language model's residual stream times 2^K. Default: what a run in the clear tells.",
         ),
     ] = None,
+    output_bits: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Give clients answers with N fraction bits. Default: the policy's, 16."),
+    ] = None,
 ) -> None:
     """Split a checkpoint into one share file for each computing party. Any two together are the model.
 
@@ -40,7 +44,13 @@ def split(
     owner.
     """
     manifest = splitting.split(
-        checkpoint, out, weights, head=not no_head, protocol=protocol, stream_exponent=stream_exponent
+        checkpoint,
+        out,
+        weights,
+        head=not no_head,
+        protocol=protocol,
+        stream_exponent=stream_exponent,
+        output_bits=output_bits,
     )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
     typer.echo("Each party gets its own share file and manifest.json, the client all that is no share file.")

@@ -1,7 +1,8 @@
 """What a prediction cost: seconds, rounds and bytes, by layer and by op, from the reports of all roles.
 
 Accounting: *online* bytes are what the computing parties send to each other, the replicated protocol's 16-byte seeds
-included. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte seeds included. Both are payload,
+included, and the one that P1 sends to P0. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte
+seeds included. Both are payload,
 before gRPC and TLS add their frames. What the client sends and gets back stands apart. Loading a model is no part of a
 prediction; its seconds stand apart too.
 """
