@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from secure.models.checkpoint.conversion import Checkpoint, read_checkpoint, write_split
-from secure.models.contract.exchange import input_payloads
+from secure.models.contract.exchange import due_outputs, input_payloads
+from secure.models.contract.manifest import Manifest
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import Output, Request
 from secure.models.graph.capture import capture
 from secure.models.program import network
-from secure.protocols.core.errors import InputError, ProtocolError
+from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 from secure.protocols.families import family as family_named
 from tests.families import FAMILIES, REPLICATED
 from tests.in_process import Family, RoleFailure
@@ -64,7 +66,7 @@ def answers_of(
     seen: dict[str, Tensor] = {}
 
     def as_integers(net: Network, request: Request, payloads: Payloads, step: int = 0) -> dict[str, Tensor]:
-        seen.update(family_named(family.name).reconstruct(payloads, net.output_specs(request, step)))
+        seen.update(family_named(family.name).reconstruct(payloads, due_outputs(net, request, step)))
         return seen
 
     with pytest.MonkeyPatch.context() as patch:
@@ -78,6 +80,24 @@ def test_answers_do_not_tell_the_rank_of_the_last_matrix(family: Family, tmp_pat
     (answers,) = answers_of({"input": torch.randn(ROWS, WIDTH)}, linear(), "hidden", tmp_path, family).values()
     assert rank(answers.tolist()) == ROWS
     assert answers.abs().max() < 2**22  # of numbers below 64, at 16 fraction bits
+
+
+def test_answers_leave_with_the_bits_that_the_owner_sets(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bits, given, checkpoint = 4, torch.randn(ROWS, WIDTH), linear()
+    monkeypatch.setattr(runs, "write_split", partial(write_split, output_bits=bits))
+    (coarse,) = answers_of({"input": given}, checkpoint, "hidden", tmp_path / "coarse", family).values()
+    monkeypatch.setattr(runs, "write_split", write_split)
+    (fine,) = answers_of({"input": given}, checkpoint, "hidden", tmp_path / "fine", family).values()
+    difference = coarse - fine / 2.0 ** (16 - bits)
+    assert float(difference.abs().max()) <= 1.01, "the nearest unit, or the next one to it"
+    assert float(difference.mean().abs()) < 0.25, "to the nearest, not down"
+    with pytest.raises(CheckpointError, match="outputs have 1 to 16 fraction bits, the policy's; not 17"):
+        write_split(checkpoint, tmp_path / "none", output_bits=17)
+    manifest = write_split(checkpoint, tmp_path / "split", output_bits=bits)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert manifest.digest != write_split(checkpoint, tmp_path / "other").digest
 
 
 @pytest.mark.slow
