@@ -76,8 +76,13 @@ class ResidentModel(ClientModel):
 
     def _report_of(self, request: Request, costs: Costs, tokens: int) -> Report:
         """tokens: of each row that the session took in."""
+        manifest = self.manifest
         return Report.of_session(
-            costs, load_seconds=self.load_seconds, sequences=request.batch, tokens=request.batch * tokens
+            costs,
+            load_seconds=self.load_seconds,
+            sequences=request.batch,
+            tokens=request.batch * tokens,
+            unchecked_one_hot=manifest.weights != "public" and not manifest.checks_one_hot,
         )
 
     @property

@@ -86,14 +86,16 @@ class PrivateModule(ResidentModel):
         *,
         weights: WeightVisibility = "private",
         output_bits: int | None = None,
+        checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty. output_bits:
-        fraction bits that answers leave with, where clients are to get fewer than the policy's 16.
+        output_bits, checks_one_hot: as for `secure.split.split`, the latter of the tables of embeddings. The other
+        arguments and errors are as for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
-        return write_split(capture(module, example_inputs, weights=weights), out_dir, output_bits=output_bits)
+        captured = capture(module, example_inputs, weights=weights)
+        return write_split(captured, out_dir, output_bits=output_bits, checks_one_hot=checks_one_hot)
 
     def __call__(self, *inputs: Array, progress: bool | None = None) -> Any:
         """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.

@@ -64,8 +64,10 @@ class ParameterSpec:
 class Manifest:
     """Public description of one split checkpoint. `digest` identifies it in every handshake.
 
-    protocol: the family of `secure.protocols.families` that the share files are for. output_bits: fraction bits that
-    real outputs leave with, where the owner wants them coarser than the policy's.
+    protocol: the family of `secure.protocols.families` that the share files are for. refused_ids: tokens that no client
+    may use, as their embeddings are too small for secure arithmetic. checks_one_hot: whether parties make sure that
+    what a client shares to choose rows of a private table is one-hot. output_bits: fraction bits that real outputs leave
+    with, where the owner wants them coarser than the policy's.
     """
 
     architecture: str
@@ -75,6 +77,8 @@ class Manifest:
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
     protocol: str = DEFAULT.name
+    refused_ids: tuple[int, ...] = ()
+    checks_one_hot: bool = True
     output_bits: int | None = None
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
@@ -95,11 +99,13 @@ class Manifest:
             "policy": self.policy.to_dict(),
             "weights": self.weights,
             "protocol": self.protocol,
+            "checks_one_hot": self.checks_one_hot,
             "parameters": {
                 name: {"shape": list(spec.shape), "kind": spec.kind, "fraction_bits": spec.fraction_bits}
                 for name, spec in self.parameters.items()
             },
             "share_digests": self.share_digests,
+            "refused_ids": list(self.refused_ids),
             **({} if self.output_bits is None else {"output_bits": self.output_bits}),
         }
         return json.dumps(value, sort_keys=True, indent=1)
@@ -120,6 +126,9 @@ class Manifest:
                 raise CheckpointError(f"manifest has protocol {protocol!r}; known: {', '.join(FAMILIES)}")
             if value["weights"] not in FAMILIES[protocol].weights:
                 raise CheckpointError(f"manifest has weights {value['weights']!r} with the protocol {protocol!r}")
+            checks_one_hot = value.get("checks_one_hot", True)
+            if not isinstance(checks_one_hot, bool):
+                raise CheckpointError(f"manifest has checks_one_hot {checks_one_hot!r}; it is true or false")
             parameters = {
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()
@@ -135,6 +144,8 @@ class Manifest:
                 parameters,
                 value["share_digests"],
                 protocol,
+                _ids(value.get("refused_ids", [])),
+                checks_one_hot,
                 output_bits,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -150,3 +161,10 @@ def check_output_bits(count: int, policy: FixedPointPolicy) -> None:
     """Raises CheckpointError for a number of fraction bits that outputs cannot leave with."""
     if type(count) is not int or not 1 <= count <= policy.fraction_bits:
         raise CheckpointError(f"outputs have 1 to {policy.fraction_bits} fraction bits, the policy's; not {count!r}")
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    """Raises CheckpointError unless these are the numbers of tokens."""
+    if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
+        raise CheckpointError("manifest has refused_ids that are no list of tokens")
+    return tuple(value)

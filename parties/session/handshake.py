@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import HandshakeError, ProtocolError
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 SESSION_BYTES = 16
 
 CALLERS = {"Run": ("client", "owner"), "Abandon": ("client", "owner"), "Deal": ("dealer",)}

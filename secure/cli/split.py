@@ -33,6 +33,14 @@ def split(
         int | None,
         typer.Option(min=1, metavar="N", help="Give clients answers with N fraction bits. Default: the policy's, 16."),
     ] = None,
+    unchecked_one_hot: Annotated[
+        bool,
+        typer.Option(
+            "--unchecked-one-hot",
+            help="Let the parties trust clients to choose one word for each token. A client of its own making could "
+            "then read the word table.",
+        ),
+    ] = False,
 ) -> None:
     """Split a checkpoint into one share file for each computing party. Any two together are the model.
 
@@ -51,6 +59,9 @@ def split(
         protocol=protocol,
         stream_exponent=stream_exponent,
         output_bits=output_bits,
+        checks_one_hot=not unchecked_one_hot,
     )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
+    if unchecked_one_hot:
+        typer.echo("The parties will not check clients' one-hot vectors: a client can read the word table.")
     typer.echo("Each party gets its own share file and manifest.json, the client all that is no share file.")

@@ -28,7 +28,7 @@ def others_half(payloads: Payloads) -> Payloads:
 
 
 def largest_words(payloads: Payloads) -> Payloads:
-    """Words that no number of the policy has, and one-hot vectors that are none."""
+    """Words that no number of the policy has."""
     return (payloads[0], *(b"\xff" * len(payload) for payload in payloads[1:]))
 
 
@@ -41,9 +41,12 @@ def last_bit(payloads: Payloads) -> Payloads:
     return (*payloads[:-1], payloads[-1][:-1] + bytes([payloads[-1][-1] ^ 1]))
 
 
-def ask(running: Running, checkpoint: Path, change: Callable[[Payloads], Payloads] | None, reference: Any) -> Any:
-    """What a client gets whose payloads are changed; then an honest one asks for the same."""
-    with secure.PrivateModel.from_pretrained(checkpoint, parties=running.parties) as model:
+def ask(running: Running, checkpoint: Path, change: Callable[[Payloads], Payloads], reference: Any) -> Any:
+    """What a client gets whose payloads are changed; then an honest one asks for the same.
+
+    With public weights, where clients choose no rows of a private table: what they choose is checked apart.
+    """
+    with secure.PrivateModel.from_pretrained(checkpoint, parties=running.parties, weights="public") as model:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loaded_model, "input_payloads", lambda *given: change(input_payloads(*given)))
             try:
