@@ -19,6 +19,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from secure.api import PrivateModel
+    from secure.clear_model import reference
     from secure.connection import connect, launch
     from secure.ee.client.model import EncryptedModel
     from secure.module import PrivateModule
@@ -37,6 +38,7 @@ __all__ = [
     "connect",
     "errors",
     "launch",
+    "reference",
 ]
 
 _HOMES = {
@@ -48,6 +50,7 @@ _HOMES = {
     "connect": "secure.connection",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
+    "reference": "secure.clear_model",
 }
 """The module that each lazily imported name comes from."""
 
