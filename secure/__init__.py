@@ -19,6 +19,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from secure.api import PrivateModel
+    from secure.checking import check
     from secure.connection import connect, launch
     from secure.ee.client.model import EncryptedModel
     from secure.module import PrivateModule
@@ -34,6 +35,7 @@ __all__ = [
     "PrivateModule",
     "Report",
     "__version__",
+    "check",
     "connect",
     "errors",
     "launch",
@@ -45,6 +47,7 @@ _HOMES = {
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
     "Report": "secure.report.report",
+    "check": "secure.checking",
     "connect": "secure.connection",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
