@@ -2,7 +2,7 @@
 
 What leaves the range of secure arithmetic is not clipped but wrong. The model's own program runs on plain floats, which
 are held against every bound that its gates have. One weight is in memory at a time, as when it is shared. So every
-checkpoint runs on a few inputs when it is read, a captured module on its example, and any model on what its owner likes.
+checkpoint runs on a few inputs when it is read, a captured module on its example, and any on what its owner likes.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class RangeCheck:
             found = "\n".join(f"  {finding}" for finding in self.findings)
             return f"secure arithmetic would give wrong results for these inputs:\n{found}"
         layer = max(self.largest, key=lambda name: self.largest[name])
-        return f"all numbers are in range: the largest is {self.largest[layer]:.4g} of {self.limit:.6g}, in layer {layer}"
+        return (
+            f"all numbers are in range: the largest is {self.largest[layer]:.4g} of {self.limit:.6g}, in layer {layer}"
+        )
 
 
 class Rehearsal(CleartextProtocol):

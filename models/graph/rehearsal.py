@@ -51,9 +51,7 @@ def rehearse(
             values.append(evaluate(protocol, weights, node, values))
         if protocol.findings and in_range:
             finding = protocol.findings[0]
-            raise BoundError(
-                f"{line}: for the example, {finding}; scale the model down, or normalise what it computes"
-            )
+            raise BoundError(f"{line}: for the example, {finding}; scale the model down, or normalise what it computes")
     if protocol.findings:
         return  # what is computed outside of the range need not be what the module computes
     for i, (number, due) in enumerate(zip(graph.outputs, expected, strict=True)):

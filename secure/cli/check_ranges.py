@@ -15,7 +15,9 @@ from secure.protocols.core.errors import BoundError
 with lazy_imports(__name__):
     from secure import checking, tokens
 
-EXAMPLES = examples("secure check all-MiniLM-L6-v2 sentences.txt", "secure check gpt2-folder --text 'no secret' --no-head")
+EXAMPLES = examples(
+    "secure check all-MiniLM-L6-v2 sentences.txt", "secure check gpt2-folder --text 'no secret' --no-head"
+)
 
 
 def check(
