@@ -19,6 +19,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from secure.api import PrivateModel
+    from secure.checking import check
     from secure.clear_model import reference
     from secure.connection import connect, launch
     from secure.ee.client.model import EncryptedModel
@@ -35,6 +36,7 @@ __all__ = [
     "PrivateModule",
     "Report",
     "__version__",
+    "check",
     "connect",
     "errors",
     "launch",
@@ -47,6 +49,7 @@ _HOMES = {
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
     "Report": "secure.report.report",
+    "check": "secure.checking",
     "connect": "secure.connection",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
