@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from secure.parties.encrypted.tokens import Finish, SamplingParameters
+from secure.parties.encrypted.tokens import Emit, Finish, SamplingParameters
 
 if TYPE_CHECKING:
     from torch import Tensor  # The command line reads the limits, which stand on this file, and does without torch.
@@ -59,9 +59,9 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def generate(
-        self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
+        self, ids: Sequence[int], sampling: SamplingParameters, emit: Emit, cancelled: threading.Event
     ) -> Finish:
-        """Generate after `ids`, giving each id to `emit` as it is drawn; return early once `cancelled` is set.
+        """Generate after `ids`, giving each token to `emit` as it is drawn; return early once `cancelled` is set.
 
         Raises InputError where the model generates nothing.
         """
