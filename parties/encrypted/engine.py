@@ -73,7 +73,8 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def classify(self, inputs: EncoderInputs) -> Tensor:
-        """A classifier's logits. Shapes: [rows, classes], on the CPU. Raises InputError where the model is none."""
+        """A classifier's logits. Shapes: [rows, classes], or [rows, T, classes] with one for every token (padded at
+        the end with zeros), on the CPU. Raises InputError where the model is none."""
 
     @abstractmethod
     def begin(self) -> HiddenSequence:

@@ -39,7 +39,7 @@ class Runner(TokenGenerator):
 
     @abstractmethod
     def classify(self, inputs: EncoderInputs) -> Tensor:
-        """A classifier's logits. Shapes: [rows, classes]."""
+        """A classifier's logits. Shapes: [rows, classes], or [rows, T, classes] where every token has its own."""
 
     @abstractmethod
     def sequence(self) -> AbstractContextManager[HiddenSequence]:

@@ -104,7 +104,10 @@ class TransformersEngine(GenerationEngine):
 
     def classify(self, inputs: EncoderInputs) -> Tensor:
         """Logits of the model with its head. Raises InputError as GenerationEngine says."""
-        if not type(self._model).__name__.endswith("Classification"):
+        kind = type(self._model).__name__
+        if kind.endswith(OF_TOKENS):
+            return self._classify_tokens(inputs)
+        if not kind.endswith("Classification"):
             raise InputError("this checkpoint is no classifier")
         if self._padding is None and len(inputs.rows) > 1:
             # Without an id for padding a causal classifier cannot tell where a row ends, unless it is alone.
@@ -116,6 +119,14 @@ class TransformersEngine(GenerationEngine):
         with torch.inference_mode():
             logits: Tensor = self._model(**tensors).logits
         return logits.cpu()
+
+    def _classify_tokens(self, inputs: EncoderInputs) -> Tensor:
+        tensors = self._tensors(inputs)
+        with torch.inference_mode():
+            output = self._model(**tensors)
+        spans = "start_logits" in output
+        logits = torch.stack([output.start_logits, output.end_logits], -1) if spans else output.logits
+        return (logits * tensors["attention_mask"][..., None]).cpu()
 
     def begin(self) -> HiddenSequence:
         """A sequence with a cache of its own. Raises InputError as GenerationEngine says."""
@@ -146,6 +157,8 @@ class TransformersEngine(GenerationEngine):
         return tensors
 
 
+OF_TOKENS = ("ForTokenClassification", "ForQuestionAnswering")
+"""How the names of classes end whose heads say something of every token."""
 _NO_LIMIT = 1 << 20
 """Positions of a model whose configuration names no limit."""
 
