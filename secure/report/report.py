@@ -21,7 +21,7 @@ from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Report:
                 report.wire_bytes_received,
                 report.messages,
                 report.seconds,
-                report.peak_memory_bytes,
+                report.memory_bytes,
             )
             for role, report in reports.items()
         }
@@ -200,8 +200,8 @@ class Report:
         if "dealer" in self.roles:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
-        peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
         trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
+        taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
@@ -209,5 +209,5 @@ class Report:
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
             "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
-            "Peak memory": f"{peaks}  (since each began)",
+            "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
         }
