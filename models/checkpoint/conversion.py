@@ -139,12 +139,12 @@ def read_checkpoint(
     raw_config = read_json(folder / "config.json")
     kind = architecture(raw_config.get("model_type"))
     config = kind.parse(raw_config, head=head)
-    source = CheckpointReader(folder, kind, config)
+    source = CheckpointReader(folder, kind)
     config = kind.fitted(config, source)
     config = kind.with_stream_exponent(config, stream_exponent or 0)
     floats = kind.from_checkpoint(config, source.take)
     source.check_copies(kind.copies(config))
-    source.check_all_taken()
+    source.check_all_taken(kind.ignored(config))
     name = str(raw_config["model_type"])
 
     def rehearsed() -> Rehearsal:
@@ -154,15 +154,18 @@ def read_checkpoint(
         return rehearse(net, tensors, kind.example(config, raw_config, tensors))
 
     seen = rehearsed()
+    rehearsed_as = config
     if stream_exponent is None and (found := kind.stream_exponent(config, seen.norms, policy.value_bits)):
         config = kind.with_stream_exponent(config, found)
         floats = kind.from_checkpoint(config, source.take)
+    config, refused = kind.with_small_rows(config, floats)
+    if config != rehearsed_as:
+        floats = kind.from_checkpoint(config, source.take)
         seen = rehearsed()
-    kind.warn_of_small_rows(config, floats)
     seen.check(folder, _SCALE_WEIGHTS if stream_exponent is None else _LEAVE_OUT)
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     tables = _Tables({name: floats[name] for name in sorted(set(floats) - set(specs))})
-    manifest = Manifest(name, config.to_dict(), policy, weights, specs)
+    manifest = Manifest(name, config.to_dict(), policy, weights, specs, refused_ids=refused)
     labels = parse_labels(raw_config) if config.labels else {}
     return Checkpoint(manifest, _Encoded(floats, specs, policy), tables, labels)
 

@@ -64,8 +64,9 @@ class ParameterSpec:
 class Manifest:
     """Public description of one split checkpoint. `digest` identifies it in every handshake.
 
-    protocol: the family of `secure.protocols.families` that the share files are for.
-    checks_one_hot: whether parties make sure that what a client shares to choose rows of a private table is one-hot.
+    protocol: the family of `secure.protocols.families` that the share files are for. refused_ids: tokens that no client
+    may use, as their embeddings are too small for secure arithmetic. checks_one_hot: whether parties make sure that
+    what a client shares to choose rows of a private table is one-hot.
     """
 
     architecture: str
@@ -75,6 +76,7 @@ class Manifest:
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
     protocol: str = DEFAULT.name
+    refused_ids: tuple[int, ...] = ()
     checks_one_hot: bool = True
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
@@ -101,6 +103,7 @@ class Manifest:
                 for name, spec in self.parameters.items()
             },
             "share_digests": self.share_digests,
+            "refused_ids": list(self.refused_ids),
         }
         return json.dumps(value, sort_keys=True, indent=1)
 
@@ -135,6 +138,7 @@ class Manifest:
                 parameters,
                 value["share_digests"],
                 protocol,
+                _ids(value.get("refused_ids", [])),
                 checks_one_hot,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -144,3 +148,10 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    """Raises CheckpointError unless these are the numbers of tokens."""
+    if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
+        raise CheckpointError("manifest has refused_ids that are no list of tokens")
+    return tuple(value)

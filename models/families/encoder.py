@@ -18,6 +18,7 @@ from secure.models.inputs.token_inputs import (
     additive_mask,
     check_like,
     check_range,
+    check_served,
     checked_mask,
     one_hot,
     one_hot_spec,
@@ -152,6 +153,7 @@ class Encoder(Network):
         mask = checked_mask(ids, inputs.get("attention_mask"))
         if config.padding_id is not None:
             _check_padding(config.padding_id, ids, mask)
+        check_served(ids, mask, self.manifest.refused_ids)
         tensors: dict[str, Tensor] = {}
         for name in specs:
             if name == "one_hot":

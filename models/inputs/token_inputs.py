@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -99,6 +100,20 @@ def check_ids(name: str, ids: object) -> Tensor:
     if 0 in ids.shape:
         raise InputError(f"{name} is empty (shape {list(ids.shape)}); at least one token is needed")
     return ids
+
+
+def check_served(ids: Tensor, mask: Tensor, refused: Sequence[int]) -> None:
+    """Raises InputError, naming the first token that counts and whose embedding is too small for secure arithmetic."""
+    if not refused:
+        return
+    wrong = (torch.isin(ids, torch.tensor(refused)) & (mask != 0)).nonzero()
+    if len(wrong):
+        row, column = (int(i) for i in wrong[0])
+        raise InputError(
+            f"input_ids[{row}, {column}] is {int(ids[row, column])}: the embedding of this token is too small for "
+            "secure arithmetic, and results with it would be wrong. The model's owner can set it to zero, or to what "
+            "it should be, and split the model again"
+        )
 
 
 def check_range(name: str, ids: Tensor, limit: int) -> None:

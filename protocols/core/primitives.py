@@ -87,11 +87,15 @@ def multiply_weight(clear: Reference, x: Secret, weight: Any) -> Secret:
 
 
 @Primitive
-def square_sum(clear: Reference, x: Secret) -> Secret:
-    """Sum of x^2 along the last axis (kept, length one), not truncated: twice the fraction bits."""
+def square_sum(clear: Reference, x: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """Sum of x^2 along the last axis (kept, length one), with twice the fraction bits, which are not truncated.
+
+    fraction_bits: that the ring has room for with such a sum. Squares are added up in groups that fit in any case, and
+    what a group gives is rounded to them. |x| is less than the policy's range then.
+    """
     total = (clear.value(x) ** 2).sum(-1, keepdim=True)
-    limit = 2.0 ** (62 - 2 * x.fraction_bits)
-    return clear.secret(clear.bounded("square_sum", total, limit), 2 * x.fraction_bits)
+    kept = 2 * x.fraction_bits if fraction_bits is None else fraction_bits
+    return clear.secret(clear.bounded("square_sum", total, 2.0 ** (62 - kept)), kept)
 
 
 @Primitive

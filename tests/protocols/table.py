@@ -250,6 +250,15 @@ def _appended_factor(x: Secret, y: Secret, z: Secret) -> Secret:
     return concatenate(first, [x @ append(z, kept, -1)], -1)
 
 
+def _rounded_squares(reference: Tensor, x: Tensor) -> Tensor:
+    # Sixteen squares at a time are rounded to 28 fraction bits.
+    return float_sum(reference, x) + math.ceil(x.shape[-1] / 16) * 2.0**-28
+
+
+def _full_range_rms(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.full_range_rms_norm(x, gain, 1e-12) + offset
+
+
 def _rms(x: Secret) -> Secret:
     return layernorm.rms_normalise(x, 1e-12)
 
@@ -323,6 +332,11 @@ def _normalised_at_once(reference: Tensor, x: Tensor, gain: Tensor, offset: Tens
     return x.abs() * 2.0**-17 + x.abs() * inverse * 4e-5 + ULP
 
 
+def _rooted_twice(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    # There is one more truncation, before the gain.
+    return _normalised_at_once(reference, x, gain, offset) + ULP * gain.abs()
+
+
 def _twice_normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     # The inverse has one fraction bit less, and there is one more truncation, before the gain.
     return 2 * _normalised(reference, x, gain, offset) + ULP * (1 + gain.abs())
@@ -374,6 +388,13 @@ OPS: tuple[Op, ...] = (
     Op("multiply-weight-public", _weighed, (LEFT, PUBLIC_WEIGHT), VECTORS, exactly),
     Op("square", lambda x: x * x, (Argument(-90.5, 90.5, (0.0, ULP, -ULP, 90.5, -90.5)),), ONE, one_unit),
     Op("square-sum", lambda x: square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
+    Op(
+        "square-sum-rounded",
+        lambda x: square_sum(x, fraction_bits=28),
+        (Argument(-4095.0, 4095.0, (4095.0,) * 9),),
+        ROWS,
+        _rounded_squares,
+    ),
     Op("multiply-three", lambda x, y, z: multiply_three(x, y, z), (THIRD, THIRD, THIRD), THREE, one_unit),
     Op(
         "matmul",
@@ -518,6 +539,15 @@ OPS: tuple[Op, ...] = (
         NORMALISED,
         _normalised_at_once,
         zero_mean_rows(-6.0, 8.0, LAYER_NORM),
+        _FEW,
+    ),
+    Op(
+        "rms-norm-full-range",
+        _full_range_rms,
+        LAYER_NORM,
+        NORMALISED,
+        _rooted_twice,
+        zero_mean_rows(-9.9, 10.5, LAYER_NORM),
         _FEW,
     ),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),
