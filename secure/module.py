@@ -86,16 +86,17 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        output_bits: int | None = None,
         checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        checks_one_hot: as for `secure.split.split`, of the tables of embeddings. The other arguments and errors are as
-        for `from_module`; CheckpointError also when the folder is not empty.
+        output_bits, checks_one_hot: as for `secure.split.split`, the latter of the tables of embeddings. The other
+        arguments and errors are as for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
         captured = capture(module, example_inputs, weights=weights)
-        return write_split(captured, out_dir, checks_one_hot=checks_one_hot)
+        return write_split(captured, out_dir, output_bits=output_bits, checks_one_hot=checks_one_hot)
 
     def check(self, *inputs: Array) -> RangeCheck:
         """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.

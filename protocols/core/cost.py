@@ -107,6 +107,10 @@ class Meter:
         """One round in which this party sent `sent_bytes`. rounds: 0 where this party is one that counts none."""
         self._current.measured += Cost(rounds=rounds, online_bytes=sent_bytes)
 
+    def sent(self, sent_bytes: int) -> None:
+        """This party sent `sent_bytes` that nobody waits for."""
+        self._current.measured += Cost(online_bytes=sent_bytes)
+
     def dealt(self, dealer_bytes: int) -> None:
         """The dealer sent, or this party received from it, `dealer_bytes`."""
         self._current.measured += Cost(dealer_bytes=dealer_bytes)

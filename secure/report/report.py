@@ -1,7 +1,8 @@
 """What a prediction cost: seconds, rounds and bytes, by layer and by op, from the reports of all roles.
 
 Accounting: *online* bytes are what the computing parties send to each other, the replicated protocol's 16-byte seeds
-included. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte seeds included. Both are payload,
+included, and the one that P1 sends to P0. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte
+seeds included. Both are payload,
 before gRPC and TLS add their frames. What the client sends and gets back stands apart. Loading a model is no part of a
 prediction; its seconds stand apart too.
 """
@@ -200,8 +201,8 @@ class Report:
         if "dealer" in self.roles:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
-        trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
+        trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",

@@ -74,7 +74,6 @@ PROMISED = {
     ("ShareMask", "48"): Cost(0, 0, 48),
     ("Lift", "48-64"): Cost(0, 0, 8 * (8 + 2)),
     ("Lift", "31-64"): Cost(0, 0, 8 * (8 + 5)),
-    ("Reveal", "64"): Cost(0, 0, 64),
     ("Square", "each-48"): Cost(0, 0, 48),
     ("Square", "summed"): Cost(0, 0, 8),
     ("Toss", ""): Cost(1, 16, 0),

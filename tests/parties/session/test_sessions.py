@@ -53,13 +53,13 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     assert set(prediction.costs.reports) == set(PARTIES)
     p0, p1, dealer = (prediction.costs.reports[role] for role in PARTIES)
     assert p0.wire_bytes_sent == {"dealer": 0, "p1": 500, "client": 6}
-    assert p0.wire_bytes_received == {"dealer": 16, "p1": 500, "client": 6}
-    assert p1.wire_bytes_sent == {"dealer": 0, "p0": 500, "client": 6}
+    assert p0.wire_bytes_received == {"dealer": 16, "p1": 16 + 500, "client": 6}
+    assert p1.wire_bytes_sent == {"dealer": 0, "p0": 16 + 500, "client": 6}
     assert p1.wire_bytes_received == {"dealer": 16 + 5000, "p0": 500, "client": 6}
     # The dealer hands out seeds and corrections, and gets nothing.
     assert dealer.wire_bytes_sent == {"p0": 16, "p1": 16 + 5000, "client": 0}
     assert dealer.wire_bytes_received == {"p0": 0, "p1": 0, "client": 0}
-    assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 5, 6)
+    assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 6, 6)
     assert p0.rows == [{"layer": "predict", "role": 0}]
     assert 0 < p0.seconds <= prediction.costs.seconds
     assert {report.memory_bytes for report in (p0, p1, dealer)} == {0}, "what the request said it takes"
