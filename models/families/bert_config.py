@@ -56,8 +56,9 @@ class BertConfig:
     """An encoder and its head.
 
     max_position_embeddings: most tokens. type_vocab_size: zero where there are no token types. labels: of a classifier.
-    padding_id: the token that may follow an input and never be part of it; None where every token may. own: names of
-    the tensors of a head for masked words that are tied to no other ones.
+    padding_id: the token that may follow an input and never be part of it; None where every token may.
+    embedding_exponent: what is looked up is held times 2^that, see `secure.models.families.small_embeddings`.
+    own: names of the tensors of a head for masked words that are tied to no other ones.
     """
 
     vocab_size: int
@@ -72,6 +73,7 @@ class BertConfig:
     head: Head = "none"
     labels: int = 0
     padding_id: int | None = None
+    embedding_exponent: int = 0
     own: tuple[str, ...] = ()
 
     @classmethod

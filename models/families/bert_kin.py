@@ -18,6 +18,7 @@ from secure.models.families.bert import BERT_NAMES, Names
 from secure.models.families.bert_config import BERT_FIELDS, BertConfig, BertFields
 from secure.models.families.encoder import Encoder, example_of_words
 from secure.models.families.heads import WORDS, HeadNames, is_own
+from secure.models.families.small_embeddings import LEAST_SUM, small_rows
 from secure.protocols.core.errors import CheckpointError
 
 _CLASSIFIERS = ("sequence_tanh", "sequence_relu", "token")
@@ -67,6 +68,16 @@ class BertKin(Architecture):
 
     def example(self, config: BertConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
         return example_of_words(config)
+
+    def with_small_rows(
+        self, config: BertConfig, tensors: Mapping[str, Tensor]
+    ) -> tuple[BertConfig, tuple[int, ...]]:
+        table = tensors["embeddings.table"]
+        types = [table[config.vocab_size :]] if config.type_vocab_size else []
+        added = [tensors["embeddings.positions"], *types]
+        words = table[: config.vocab_size]
+        exponent, refused = small_rows(words, added, config.layer_norm_eps, least=LEAST_SUM)
+        return replace(config, embedding_exponent=exponent), refused
 
     def copies(self, config: BertConfig) -> Mapping[str, str]:
         copies = self._head_names(config).copies

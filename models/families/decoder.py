@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.manifest import TABLE_BITS
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.families.decoder_heads import OUTPUT_CLASSES, Task, last_tokens
@@ -25,8 +24,10 @@ from secure.models.inputs.token_inputs import (
     additive_mask,
     check_padded_at_the_start,
     check_range,
+    check_served,
     checked_mask,
     one_hot,
+    one_hot_spec,
     token_request,
 )
 from secure.models.layers.attention import mixture
@@ -128,7 +129,7 @@ class Decoder(Network):
         if self.manifest.weights == "public":
             specs["embeddings"] = SecretSpec((*shape, self.sizes.width), f)
         else:
-            specs["one_hot"] = SecretSpec((*shape, self.sizes.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = one_hot_spec(shape, self.sizes.vocabulary, self.sizes.table_rows)
         if request.masked and step == 0:
             specs["mask"] = SecretSpec(shape, f)
             if self._classifies_sequences:
@@ -225,6 +226,7 @@ class Decoder(Network):
         assert ids is not None
         check_range("input_ids", ids, self.sizes.vocabulary)
         mask, positions = self._places(request, inputs, step)
+        check_served(ids, mask, self.manifest.refused_ids)
         tensors: dict[str, Tensor] = {}
         for name in specs:
             if name == "one_hot":

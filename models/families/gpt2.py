@@ -33,8 +33,9 @@ from secure.models.families.decoder_heads import (
 from secure.models.families.defaults import with_defaults
 from secure.models.families.heads import is_own
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
+from secure.models.families.small_embeddings import small_rows
 from secure.models.layers.activations import ACTIVATIONS, check_activation
-from secure.models.layers.folding import centred, reading, writing
+from secure.models.layers.folding import centred, reading, scaled_down, writing
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.secret import Protocol, Secret
@@ -62,7 +63,8 @@ class Gpt2Config:
     """scaled, scaled_by_layer: whether scores are divided by sqrt(D / H), and by each layer's number.
 
     head, task, tied, labels, head_bias, padding_id: see `secure.models.families.decoder_heads`. stream_exponent: the
-    residual stream is held times 2^that, see `secure.models.families.residual_range`.
+    residual stream is held times 2^that, see `secure.models.families.residual_range`. embedding_exponent: what is
+    looked up is held times 2^that more, see `secure.models.families.small_embeddings`.
     """
 
     vocab_size: int
@@ -79,6 +81,7 @@ class Gpt2Config:
     tied: bool
     labels: int = 0
     stream_exponent: int = 0
+    embedding_exponent: int = 0
     task: Task = "words"
     head_bias: bool = False
     padding_id: int | None = None
@@ -90,6 +93,11 @@ class Gpt2Config:
     def stream_epsilon(self) -> float:
         """What norms add to the mean square of the stream as it is held."""
         return math.ldexp(self.epsilon, 2 * self.stream_exponent)
+
+    @property
+    def embedding_epsilon(self) -> float:
+        """What the first norm adds to the mean square of embeddings as they are looked up."""
+        return math.ldexp(self.stream_epsilon, 2 * self.embedding_exponent)
 
 
 class Gpt2(Decoder):
@@ -118,7 +126,11 @@ class Gpt2(Decoder):
         for i in range(self.config.layers):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, self.config.stream_epsilon, wide=True), cache)
+                epsilon = self.config.stream_epsilon if i else self.config.embedding_epsilon
+                normal = rms_normalise(x, epsilon, wide=True)
+                if i == 0:
+                    x = scaled_down(x, self.config.embedding_exponent)
+                x = x + self._attention(name, layers, normal, cache)
                 normal = rms_normalise(x, self.config.stream_epsilon, wide=True)
                 inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
                 x = x + layers.dense(f"{name}.feedforward.down", inner)
@@ -189,8 +201,8 @@ class Gpt2Architecture(Architecture):
         width, inner = config.width, config.inner
         words = take("wte.weight", (config.vocab_size, width))
         table = torch.cat([words, take("wpe.weight", (config.positions, width))])
-        stream = 2.0**config.stream_exponent  # a factor of all that writes to the residual stream
-        tensors = {"embeddings.table": centred(table) * stream}
+        stream, finer = 2.0**config.stream_exponent, 2.0**config.embedding_exponent  # a factor of all that writes to the residual stream
+        tensors = {"embeddings.table": centred(table) * stream * finer}
 
         def dense(name: str, rows: int, columns: int) -> tuple[Tensor, Tensor]:
             return take(f"{name}.weight", (rows, columns)), take(f"{name}.bias", (columns,))
@@ -231,6 +243,13 @@ class Gpt2Architecture(Architecture):
 
     def stream_exponent(self, config: Gpt2Config, norms: Sequence[NormInput], value_bits: int) -> int:
         return stream_range(norms, config.width).exponent(value_bits)
+
+    def with_small_rows(
+        self, config: Gpt2Config, tensors: Mapping[str, Tensor]
+    ) -> tuple[Gpt2Config, tuple[int, ...]]:
+        table = tensors["embeddings.table"]
+        exponent, refused = small_rows(table[: config.vocab_size], [table[config.vocab_size :]], config.stream_epsilon)
+        return replace(config, embedding_exponent=exponent), refused
 
     def with_stream_exponent(self, config: Gpt2Config, exponent: int) -> Gpt2Config:
         check_exponent(exponent)

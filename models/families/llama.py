@@ -34,8 +34,10 @@ from secure.models.families.llama_config import (
     LlamaConfig,
     LlamaFields,
 )
-from secure.models.families.residual_range import check_exponent, example_ids, stream_range, warn_of_small_rows
+from secure.models.families.residual_range import check_exponent, example_ids, stream_range
+from secure.models.families.small_embeddings import small_rows
 from secure.models.layers.activations import ACTIVATIONS
+from secure.models.layers.folding import scaled_down
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.primitives import concatenate
 from secure.protocols.core.secret import Protocol, Secret, multiply
@@ -71,7 +73,10 @@ class Llama(Decoder):
         for i, window in enumerate(config.windows):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, epsilon), turns, window, cache)
+                normal = rms_normalise(x, epsilon if i else config.embedding_epsilon)
+                if i == 0:
+                    x = scaled_down(x, config.embedding_exponent)
+                x = x + self._attention(name, layers, normal, turns, window, cache)
                 x = x + self._feed_forward(name, layers, rms_normalise(x, epsilon, wide=True))
         return x
 
@@ -156,8 +161,8 @@ class LlamaArchitecture(Architecture):
 
     def from_checkpoint(self, config: LlamaConfig, take: Take) -> dict[str, Tensor]:
         words = take("embed_tokens.weight", (config.vocab_size, config.width))
-        stream = 2.0**config.stream_exponent  # a factor of all that writes to the residual stream
-        tensors = {"embeddings.table": words * stream}
+        stream, finer = 2.0**config.stream_exponent, 2.0**config.embedding_exponent  # a factor of all that writes to the residual stream
+        tensors = {"embeddings.table": words * stream * finer}
         queries, scale = config.heads * config.head_width, math.log2(math.e) / math.sqrt(config.head_width)
         for i in range(config.layers):
             for name, product in config.products.items():
@@ -194,8 +199,11 @@ class LlamaArchitecture(Architecture):
             norms = [norm for number, norm in enumerate(norms) if number % 3 != 1]
         return stream_range(norms, config.width).exponent(value_bits)
 
-    def warn_of_small_rows(self, config: LlamaConfig, tensors: Mapping[str, Tensor]) -> None:
-        warn_of_small_rows(tensors["embeddings.table"][: config.vocab_size], config.stream_epsilon)
+    def with_small_rows(
+        self, config: LlamaConfig, tensors: Mapping[str, Tensor]
+    ) -> tuple[LlamaConfig, tuple[int, ...]]:
+        exponent, refused = small_rows(tensors["embeddings.table"], [], config.stream_epsilon)
+        return replace(config, embedding_exponent=exponent), refused
 
     def with_stream_exponent(self, config: LlamaConfig, exponent: int) -> LlamaConfig:
         check_exponent(exponent)

@@ -63,7 +63,8 @@ class LlamaConfig:
 
     head, task, tied, labels, head_bias, padding_id: see `secure.models.families.decoder_heads`. head_norms: whether
     every attention head's query and key are normalised. stream_exponent: the residual stream is held times 2^that, see
-    `secure.models.families.residual_range`.
+    `secure.models.families.residual_range`. embedding_exponent: what is looked up is held times 2^that more, see
+    `secure.models.families.small_embeddings`.
     """
 
     vocab_size: int
@@ -87,6 +88,7 @@ class LlamaConfig:
     labels: int = 0
     stream_exponent: int = 0
     head_norms: bool = False
+    embedding_exponent: int = 0
     task: Task = "words"
     head_bias: bool = False
     padding_id: int | None = None
@@ -98,6 +100,11 @@ class LlamaConfig:
     def stream_epsilon(self) -> float:
         """What norms add to the mean square of the stream as it is held."""
         return math.ldexp(self.epsilon, 2 * self.stream_exponent)
+
+    @property
+    def embedding_epsilon(self) -> float:
+        """What the first norm adds to the mean square of embeddings as they are looked up."""
+        return math.ldexp(self.stream_epsilon, 2 * self.embedding_exponent)
 
     @property
     def products(self) -> dict[str, JoinedProduct]:
