@@ -69,9 +69,7 @@ class BertKin(Architecture):
     def example(self, config: BertConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
         return example_of_words(config)
 
-    def with_small_rows(
-        self, config: BertConfig, tensors: Mapping[str, Tensor]
-    ) -> tuple[BertConfig, tuple[int, ...]]:
+    def with_small_rows(self, config: BertConfig, tensors: Mapping[str, Tensor]) -> tuple[BertConfig, tuple[int, ...]]:
         table = tensors["embeddings.table"]
         types = [table[config.vocab_size :]] if config.type_vocab_size else []
         added = [tensors["embeddings.positions"], *types]

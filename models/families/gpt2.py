@@ -201,7 +201,10 @@ class Gpt2Architecture(Architecture):
         width, inner = config.width, config.inner
         words = take("wte.weight", (config.vocab_size, width))
         table = torch.cat([words, take("wpe.weight", (config.positions, width))])
-        stream, finer = 2.0**config.stream_exponent, 2.0**config.embedding_exponent  # a factor of all that writes to the residual stream
+        stream, finer = (
+            2.0**config.stream_exponent,
+            2.0**config.embedding_exponent,
+        )  # a factor of all that writes to the residual stream
         tensors = {"embeddings.table": centred(table) * stream * finer}
 
         def dense(name: str, rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -244,9 +247,7 @@ class Gpt2Architecture(Architecture):
     def stream_exponent(self, config: Gpt2Config, norms: Sequence[NormInput], value_bits: int) -> int:
         return stream_range(norms, config.width).exponent(value_bits)
 
-    def with_small_rows(
-        self, config: Gpt2Config, tensors: Mapping[str, Tensor]
-    ) -> tuple[Gpt2Config, tuple[int, ...]]:
+    def with_small_rows(self, config: Gpt2Config, tensors: Mapping[str, Tensor]) -> tuple[Gpt2Config, tuple[int, ...]]:
         table = tensors["embeddings.table"]
         exponent, refused = small_rows(table[: config.vocab_size], [table[config.vocab_size :]], config.stream_epsilon)
         return replace(config, embedding_exponent=exponent), refused

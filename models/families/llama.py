@@ -161,7 +161,10 @@ class LlamaArchitecture(Architecture):
 
     def from_checkpoint(self, config: LlamaConfig, take: Take) -> dict[str, Tensor]:
         words = take("embed_tokens.weight", (config.vocab_size, config.width))
-        stream, finer = 2.0**config.stream_exponent, 2.0**config.embedding_exponent  # a factor of all that writes to the residual stream
+        stream, finer = (
+            2.0**config.stream_exponent,
+            2.0**config.embedding_exponent,
+        )  # a factor of all that writes to the residual stream
         tensors = {"embeddings.table": words * stream * finer}
         queries, scale = config.heads * config.head_width, math.log2(math.e) / math.sqrt(config.head_width)
         for i in range(config.layers):

@@ -90,7 +90,9 @@ def test_what_no_power_brings_into_range_is_refused_by_number(
     save(tmp_path, architecture, 1e-4, 1e-12)
     manifest = read_checkpoint(tmp_path).manifest
     assert set(manifest.refused_ids) == refused
-    assert f"{len(refused)} tokens have embeddings that are too small for secure arithmetic, but not zero" in caplog.text
+    assert (
+        f"{len(refused)} tokens have embeddings that are too small for secure arithmetic, but not zero" in caplog.text
+    )
     net = network(Manifest.from_json(manifest.to_json()))
     output = net.whole_output
     with pytest.raises(InputError, match=rf"input_ids\[0, 3\] is {SMALL}: the embedding of this token is too small"):
