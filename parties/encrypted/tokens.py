@@ -65,7 +65,7 @@ class ContextRoom:
 class TokenLogprobs:
     """The natural logarithm of a token's probability, and the likeliest ids at its place with theirs, falling.
 
-    Of the model's own distribution, before temperature and top_p shape it.
+    They are of the model's own distribution, before temperature and top_p shape it.
     """
 
     logprob: float

@@ -37,7 +37,7 @@ class AnswerPiece:
     """How many tokens arrived."""
     finish: Finish | None = None
     logprobs: Sequence[TokenLikelihood] = ()
-    """Of the tokens whose text arrived, where it is asked for."""
+    """What is told of the tokens whose text arrived, where it is asked for."""
 
 
 class Backend(ABC):

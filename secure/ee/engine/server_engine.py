@@ -224,7 +224,7 @@ class _DrawnAlone(LogitsProcessor):
         self._draw = draw
         self._logprobs = logprobs
         self.told: list[TokenLogprobs] = []
-        """Of the token that was drawn last, where it is asked for."""
+        """What is told of the token that was drawn last, where it is asked for."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         token = self._draw(scores)
