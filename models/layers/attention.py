@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from secure.protocols.core.primitives import known_below
+from secure.protocols.core.primitives import as_factor, known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
 from secure.protocols.functions.softmax import inverse_sum
@@ -31,7 +31,9 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     times = halvings(tokens)
     powers = exponentials(scores, base_two=True, halvings=times)
     values = known_values(values)
-    mixed, inverse = scores.protocol.together(lambda: powers @ values, lambda: inverse_sum(powers, times))
+    mixed, inverse = scores.protocol.together(
+        lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)
+    )
     return multiply(mixed, inverse, fraction_bits=values.fraction_bits)
 
 

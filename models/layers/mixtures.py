@@ -58,7 +58,7 @@ def _softmax(q: Secret, k: Secret, v: Secret) -> Stages:
         return context
     times, values = halvings(tokens), known_values(v)
     (powers,) = yield [lambda: exponentials(scores, base_two=True, halvings=times)]
-    mixed, inverse = yield [lambda: powers @ values, lambda: inverse_sum(powers, times)]
+    mixed, inverse = yield [lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)]
     (context,) = yield [lambda: multiply(mixed, inverse, fraction_bits=v.fraction_bits)]
     return context
 
@@ -91,7 +91,7 @@ def _divided(weights: Secret, v: Secret, least: float) -> Stages:
     """weights @ v / (sum of weights + least): the division after the product has E elements a row in place of T."""
     lowest = math.floor(math.log2(least))
     mixed, inverse = yield [
-        lambda: weights @ v,
+        lambda: as_factor(weights @ v, wide=True),
         lambda: reciprocal(
             weights.sum(-1, keepdim=True) + least, lowest=lowest, highest=_SUM_BITS, output_bits=_INVERSE_BITS
         ),
