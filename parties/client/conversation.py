@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from secure.parties.client.run import Progress, Run
@@ -25,6 +25,12 @@ class RoleReport:
     """Logical messages sent, per peer."""
     seconds: float
     peak_memory_bytes: int
+    waiting_seconds: dict[str, float] = field(default_factory=dict)
+    """For messages, per peer."""
+    cpu_seconds: float = 0.0
+    """Of the thread that computes."""
+    transport_cpu_seconds: float = 0.0
+    """Of the process's other threads meanwhile: they move messages, and serve other sessions where there are any."""
 
 
 @dataclass(frozen=True)
@@ -114,4 +120,7 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         messages=dict(frame.messages_sent),
         seconds=frame.seconds,
         peak_memory_bytes=frame.peak_memory_bytes,
+        waiting_seconds=dict(frame.waiting_seconds),
+        cpu_seconds=frame.cpu_seconds,
+        transport_cpu_seconds=frame.transport_cpu_seconds,
     )

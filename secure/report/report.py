@@ -21,7 +21,7 @@ from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class Report:
                 report.messages,
                 report.seconds,
                 report.peak_memory_bytes,
+                report.waiting_seconds,
+                report.cpu_seconds,
+                report.transport_cpu_seconds,
             )
             for role, report in reports.items()
         }
@@ -186,6 +189,12 @@ class Report:
     def _sent_to_computing(self, sender: str) -> int:
         return sum(self._sent(sender, role) for role in self.computing)
 
+    def _waiting(self, totals: RoleTotals) -> str:
+        """How long a computing party waited for its peers, and for the dealer where there is one."""
+        peers = sum(seconds for peer, seconds in totals.waiting_seconds.items() if peer in self.computing)
+        dealer = totals.waiting_seconds.get("dealer", 0.0)
+        return f"{peers:.3f} s for its peers" + (f", {dealer:.3f} s for the dealer" if "dealer" in self.roles else "")
+
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
@@ -195,6 +204,11 @@ class Report:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
         peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
+        waits = ", ".join(f"{role} {self._waiting(totals)}" for role, totals in self.roles.items() if role != "dealer")
+        efforts = ", ".join(
+            f"{role} {totals.cpu_seconds:.3f} + {totals.transport_cpu_seconds:.3f}"
+            for role, totals in self.roles.items()
+        )
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
@@ -202,5 +216,7 @@ class Report:
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
             "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
+            "Waiting": waits,
+            "CPU seconds": f"{efforts}  (computing + moving messages)",
             "Peak memory": f"{peaks}  (since each began)",
         }
