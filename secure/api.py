@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -42,19 +42,20 @@ class PrivateModel(ResidentModel):
 
     def __init__(
         self,
-        loaded: Loaded,
+        load: Callable[[bool | None], Loaded],
         parties: Parties,
         *,
+        progress: bool | None,
         tokenizer: PreTrainedTokenizerBase | None,
         generation_config: GenerationConfig | None = None,
         config_fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """A model that is loaded already.
+        """load, progress: as for every model of the parties.
 
         generation_config: what the checkpoint says about generation. config_fields: its config.json.
         """
-        super().__init__(loaded, parties)
-        self.id2label = dict(loaded.labels)
+        super().__init__(load, parties, progress)
+        self.id2label = dict(self._labels)
         self.tokenizer = tokenizer
         """None where the model's folder has none."""
         self._generation_config = generation_config
@@ -111,18 +112,22 @@ class PrivateModel(ResidentModel):
         # First: the tokenizer reads config.json, too, and would be blamed for it.
         generation_config = read_generation_config(folder)
         tokenizer = load_tokenizer(folder)
-        loaded = load_folder(
-            folder,
-            parties,
-            weights=weights,
-            policy=policy,
-            head=head,
-            stream_exponent=stream_exponent,
-            progress=progress,
-        )
+
+        def load(progress: bool | None) -> Loaded:
+            return load_folder(
+                folder,
+                parties,
+                weights=weights,
+                policy=policy,
+                head=head,
+                stream_exponent=stream_exponent,
+                progress=progress,
+            )
+
         return cls(
-            loaded,
+            load,
             parties,
+            progress=progress,
             tokenizer=tokenizer,
             generation_config=generation_config,
             config_fields=read_config_fields(folder),

@@ -10,6 +10,7 @@ import math
 from secure.protocols.core.primitives import known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
+from secure.protocols.functions.softmax import inverse_sum
 
 _UNHALVED = 128  # tokens whose values may add up: powers are at most 2^(1/4)
 MOST_VALUE = 53.0
@@ -28,9 +29,10 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     if tokens > _MOST_UNDIVIDED:
         return softmax(scores, base_two=True) @ values
     halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
-    powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
+    powers = exponentials(scores, base_two=True, halvings=halvings)
     values = known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
-    return multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
+    mixed, inverse = scores.protocol.together(lambda: powers @ values, lambda: inverse_sum(powers, halvings))
+    return multiply(mixed, inverse, fraction_bits=values.fraction_bits)
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

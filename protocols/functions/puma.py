@@ -27,7 +27,7 @@ from secure.protocols.core.primitives import concatenate, multiply_public, squar
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.compare import less_than
-from secure.protocols.functions.layernorm import FULL_VARIANCE_POWERS, sum_powers
+from secure.protocols.functions.layernorm import FULL_POWERS, sum_powers
 from secure.protocols.functions.reciprocal_and_root import inverse_root_function
 from secure.protocols.functions.softmax import divided, halved, inverse_sum
 from secure.protocols.masked.gates.piecewise import piecewise
@@ -137,20 +137,19 @@ def _power_negative(u: Secret, exponent: float) -> Secret:
     return multiply(power, inside)
 
 
-def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> tuple[Secret, Secret]:
-    """PUMA's exponential of the distance to the maximum along the last axis, and the inverse of their sum.
+def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> Secret:
+    """PUMA's exponential of the distance to the maximum along the last axis.
 
     Shapes, base_two and halvings: as ours. Scores satisfy |x| < 1800, plus MASKED where masked. Reveals nothing.
     """
     # Scores that were multiplied by log2(e) are distances of e^(-u ln 2): the formula's divisor takes the factor.
-    powers = halved(_power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0), halvings)
-    return powers, inverse_sum(powers, halvings)
+    return halved(_power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0), halvings)
 
 
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:
     """PUMA's softmax along the last axis. Shapes: as ours. Reveals nothing."""
-    powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
-    return divided(powers, inverse)
+    powers = exponentials(scores if mask is None else scores + mask, base_two=base_two)
+    return divided(powers, inverse_sum(powers))
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
@@ -162,7 +161,7 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
     width = x.shape[-1]
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = square_sum(centred) + width * epsilon
-    lowest, highest = sum_powers(width, FULL_VARIANCE_POWERS)
+    lowest, highest = sum_powers(width, FULL_POWERS)
     inverse = piecewise(squares, inverse_root_function(width, lowest, highest))
     normal = multiply(centred, inverse, fraction_bits=x.fraction_bits)
     return multiply(normal, gain) + offset
