@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         "plaintext": f"transformers in float32 on the same machine, {torch.get_num_threads()} threads, this very input",
         **{key: sum(op[key] for op in ops.values()) for key in ("rounds", "online_bytes", "dealer_bytes")},
         "peak_memory_bytes": together.peak_memory_bytes,
+        "effort": {role: effort_of([run.reports[role] for run in together.runs]) for role in last.reports},
         "ops": ops,
         "max_error": float((last.outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",
@@ -155,6 +156,19 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
     if layer is not None:
         record["layer"] = layer
     return record
+
+
+def effort_of(reports: Sequence[RoleReport]) -> dict[str, Any]:
+    """Medians of one role: processor time, of the thread that computes and of those that move messages; and waiting."""
+    return {
+        "cpu_seconds": statistics.median(report.cpu_seconds for report in reports),
+        "transport_cpu_seconds": statistics.median(report.transport_cpu_seconds for report in reports),
+        "waiting_seconds": {
+            peer: statistics.median(report.waiting_seconds[peer] for report in reports)
+            for peer in reports[0].waiting_seconds
+            if peer != "client"
+        },
+    }
 
 
 def prepare(setting: Setting, scratch: Path) -> Workload:

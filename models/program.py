@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -90,7 +91,7 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
             name: protocol.input(None if shares is None else shares[name], spec.shape, spec.fraction_bits, spec.bits)
             for name, spec in sorted(specs.items())
         }
-        with protocol.meanwhile("inputs", partial(_check, model.manifest, inputs, specs)):
+        with _checked(protocol, model.manifest, inputs, specs):
             outputs, state = net.forward(protocol, model.weights, request, inputs, state)
         due = due_outputs(net, request, step)
         with protocol.layer("reveal"):
@@ -101,15 +102,25 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
     return False
 
 
-def _check(manifest: Manifest, inputs: Mapping[str, Secret], specs: Mapping[str, SecretSpec]) -> None:
-    """Raises InputError, before anything is revealed, where what is to be one-hot is not: the client deviates.
+@contextmanager
+def _checked(
+    protocol: Protocol, manifest: Manifest, inputs: Mapping[str, Secret], specs: Mapping[str, SecretSpec]
+) -> Iterator[None]:
+    """Inside the block, or before it, make sure that what is to be one-hot is. Raises InputError where it is not.
 
     The model's owner may have chosen, in the manifest, that its clients are trusted with that.
     """
-    if manifest.checks_one_hot:
-        for name, spec in sorted(specs.items()):
-            if spec.one_hot:
-                checked_one_hot(inputs[name], spec.one_hot)
+    due = {name: spec.one_hot for name, spec in sorted(specs.items()) if spec.one_hot and manifest.checks_one_hot}
+
+    def check() -> None:
+        for name, parts in due.items():
+            checked_one_hot(inputs[name], parts)
+
+    if not due:
+        yield
+        return
+    with protocol.meanwhile("inputs", check):
+        yield
 
 
 def _reveal(protocol: Protocol, x: Secret, due: SecretSpec) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from secure.parties.client.run import Progress, Run
@@ -26,6 +26,12 @@ class RoleReport:
     seconds: float
     memory_bytes: int
     """What it set aside for the session: an upper estimate from shapes, which tells nothing of anybody else's work."""
+    waiting_seconds: dict[str, float] = field(default_factory=dict)
+    """For messages, per peer."""
+    cpu_seconds: float = 0.0
+    """Of the thread that computes."""
+    transport_cpu_seconds: float = 0.0
+    """Of the process's other threads meanwhile: they move messages, and serve other sessions where there are any."""
 
 
 @dataclass(frozen=True)
@@ -115,4 +121,7 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         messages=dict(frame.messages_sent),
         seconds=frame.seconds,
         memory_bytes=frame.memory_bytes,
+        waiting_seconds=dict(frame.waiting_seconds),
+        cpu_seconds=frame.cpu_seconds,
+        transport_cpu_seconds=frame.transport_cpu_seconds,
     )

@@ -150,13 +150,17 @@ class Worker:
         session.step = "the end of the session"
         self._role.leave(session, discard=discard)
         session.check()
+        own, others = session.cpu_seconds()
         report = Report(
             rows_json=json.dumps(rows),
             seconds=time.monotonic() - session.started,
             memory_bytes=memory_bytes,
+            cpu_seconds=own,
+            transport_cpu_seconds=others,
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent
             report.bytes_received[link.peer] = link.traffic.bytes_received
             report.messages_sent[link.peer] = link.traffic.messages_sent
+            report.waiting_seconds[link.peer] = link.traffic.waited_seconds
         session.run.post(Frame(report=report))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import NEAR, Profile
 
 P = ParamSpec("P")
 Execution = TypeVar("Execution", contravariant=True)
@@ -138,6 +139,7 @@ class Protocol(ABC):
 
     def __init__(self, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None = None) -> None:
         self.policy = policy
+        self.profile: Profile = NEAR
         self.layer_name = ""
         self._on_layer = on_layer
 

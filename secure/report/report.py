@@ -66,6 +66,9 @@ class Report:
                 report.messages,
                 report.seconds,
                 report.memory_bytes,
+                report.waiting_seconds,
+                report.cpu_seconds,
+                report.transport_cpu_seconds,
             )
             for role, report in reports.items()
         }
@@ -202,6 +205,11 @@ class Report:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
+        waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
+        efforts = ", ".join(
+            f"{role} {totals.cpu_seconds:.3f} + {totals.transport_cpu_seconds:.3f}"
+            for role, totals in self.roles.items()
+        )
         trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
@@ -211,4 +219,6 @@ class Report:
             "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
+            "Waiting": waits,
+            "CPU seconds": f"{efforts}  (computing + moving messages)",
         }
