@@ -18,7 +18,7 @@ from secure.models.families.registry import architecture
 from secure.models.graph.network import GraphNetwork
 from secure.protocols.core import factor
 from secure.protocols.core.factor import Keep
-from secure.protocols.core.primitives import truncate
+from secure.protocols.core.primitives import checked_one_hot, truncate
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec, Visibility
 from secure.protocols.families import family
 
@@ -71,8 +71,9 @@ def load(
 def serve(protocol: Protocol, model: LoadedModel, request: Request, client: ClientSteps, index: int | None) -> bool:
     """One session at one role; index: of the party, None at the dealer. Returns whether the client ended it early.
 
-    Each step takes the client's shares, computes, and sends shares of its outputs back. State that a step leaves, a
-    cache of keys and values, stays with the role until the session ends.
+    Each step takes the client's shares, checks them, computes, and sends shares of its outputs back. State that a step
+    leaves, a cache of keys and values, stays with the role until the session ends. Raises InputError, and sends
+    nothing, where the client shared what no client may.
     """
     net, state, ends = network(model.manifest), None, family(model.manifest.protocol)
     for step in range(request.steps):
@@ -85,7 +86,8 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
             name: protocol.input(None if shares is None else shares[name], spec.shape, spec.fraction_bits, spec.bits)
             for name, spec in sorted(specs.items())
         }
-        outputs, state = net.forward(protocol, model.weights, request, inputs, state)
+        with protocol.meanwhile("inputs", partial(_check, model.manifest, inputs, specs)):
+            outputs, state = net.forward(protocol, model.weights, request, inputs, state)
         due = net.output_specs(request, step)
         with protocol.layer("reveal"):
             revealed = {name: _reveal(protocol, secret, due[name]) for name, secret in sorted(outputs.items())}
@@ -93,6 +95,17 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
         if index is not None:
             client.send(ends.pack_shares(revealed, due))
     return False
+
+
+def _check(manifest: Manifest, inputs: Mapping[str, Secret], specs: Mapping[str, SecretSpec]) -> None:
+    """Raises InputError, before anything is revealed, where what is to be one-hot is not: the client deviates.
+
+    The model's owner may have chosen, in the manifest, that its clients are trusted with that.
+    """
+    if manifest.checks_one_hot:
+        for name, spec in sorted(specs.items()):
+            if spec.one_hot:
+                checked_one_hot(inputs[name], spec.one_hot)
 
 
 def _reveal(protocol: Protocol, x: Secret, due: SecretSpec) -> Tensor:

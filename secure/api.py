@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -44,19 +44,20 @@ class PrivateModel(ResidentModel):
 
     def __init__(
         self,
-        loaded: Loaded,
+        load: Callable[[bool | None], Loaded],
         parties: Parties,
         *,
+        progress: bool | None,
         tokenizer: PreTrainedTokenizerBase | None,
         generation_config: GenerationConfig | None = None,
         config_fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """A model that is loaded already.
+        """load, progress: as for every model of the parties.
 
         generation_config: what the checkpoint says about generation. config_fields: its config.json.
         """
-        super().__init__(loaded, parties)
-        self.id2label = dict(loaded.labels)
+        super().__init__(load, parties, progress)
+        self.id2label = dict(self._labels)
         self.tokenizer = tokenizer
         """None where the model's folder has none."""
         self._generation_config = generation_config
@@ -113,18 +114,22 @@ class PrivateModel(ResidentModel):
         # First: the tokenizer reads config.json, too, and would be blamed for it.
         generation_config = read_generation_config(folder)
         tokenizer = load_tokenizer(folder)
-        loaded = load_folder(
-            folder,
-            parties,
-            weights=weights,
-            policy=policy,
-            head=head,
-            stream_exponent=stream_exponent,
-            progress=progress,
-        )
+
+        def load(progress: bool | None) -> Loaded:
+            return load_folder(
+                folder,
+                parties,
+                weights=weights,
+                policy=policy,
+                head=head,
+                stream_exponent=stream_exponent,
+                progress=progress,
+            )
+
         return cls(
-            loaded,
+            load,
             parties,
+            progress=progress,
             tokenizer=tokenizer,
             generation_config=generation_config,
             config_fields=read_config_fields(folder),
@@ -185,27 +190,13 @@ class PrivateModel(ResidentModel):
             outputs, self._report = self._session(self._network.whole_output, tensors, bar)
         return model_output(self._network, outputs)
 
-    def check(
-        self,
-        input_ids: Array | None = None,
-        attention_mask: Array | None = None,
-        token_type_ids: Array | None = None,
-        *,
-        pixel_values: Array | None = None,
-    ) -> RangeCheck:
+    def check(self, **inputs: Array) -> RangeCheck:
         """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.
 
-        The model runs in the clear, here, where its checkpoint is; nothing is sent. Inputs are those of a call.
+        The model runs in the clear, here, where its checkpoint is; nothing is sent. inputs: as of a call, by name.
         Raises InputError for inputs that the model does not take, and where its weights are not here.
         """
-        return self._check(
-            named_inputs(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                token_type_ids=token_type_ids,
-                pixel_values=pixel_values,
-            )
-        )
+        return self._check(named_inputs(**inputs))
 
     def encode(
         self, sentences: Sequence[str], *, batch_size: int = 8, truncate: bool = False, progress: bool | None = None

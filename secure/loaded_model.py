@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from torch import Tensor
@@ -24,15 +25,20 @@ from secure.report.report import Report
 class ResidentModel(ClientModel):
     """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
-    def __init__(self, loaded: Loaded, parties: Parties) -> None:
-        """A model that is loaded already."""
+    def __init__(self, load: Callable[[bool | None], Loaded], parties: Parties, progress: bool | None = None) -> None:
+        """load: has the parties hold the model, and is told whether to show what is going on, as `progress` says."""
+        self._load = load
+        self._parties = parties
+        self._report: Report | None = None
+        self._have(load(progress))
+
+    def _have(self, loaded: Loaded) -> None:
         self.manifest = loaded.manifest
         self.load_seconds = loaded.load_seconds
         self._network = network(loaded.manifest)
-        self._parties = parties
         self._tables = loaded.tables
+        self._labels = loaded.labels
         self._checkpoint = loaded.checkpoint
-        self._report: Report | None = None
 
     @property
     def report(self) -> Report:
@@ -54,6 +60,18 @@ class ResidentModel(ClientModel):
         """Free the model's memory at all parties."""
         self._parties.client.unload_model(self.manifest.digest)
 
+    def reload(self, *, progress: bool | None = None) -> None:
+        """Load the model again, from where it came from: its folder, or the module as it is now.
+
+        After a party was restarted, which no longer holds what was uploaded to it. A checkpoint or a module is shared
+        anew, so `manifest` is another one; a model that the parties have on their disks needs no reload. progress: as
+        for loading.
+
+        Raises what loading it does.
+        """
+        self.unload()  # those who were not restarted make room
+        self._have(self._load(progress))
+
     def _session(
         self,
         output: Output,
@@ -70,8 +88,13 @@ class ResidentModel(ClientModel):
 
     def _report_of(self, request: Request, costs: Costs, tokens: int) -> Report:
         """tokens: of each row that the session took in."""
+        manifest = self.manifest
         return Report.of_session(
-            costs, load_seconds=self.load_seconds, sequences=request.batch, tokens=request.batch * tokens
+            costs,
+            load_seconds=self.load_seconds,
+            sequences=request.batch,
+            tokens=request.batch * tokens,
+            unchecked_one_hot=manifest.weights != "public" and not manifest.checks_one_hot,
         )
 
     @property

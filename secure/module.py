@@ -31,9 +31,8 @@ class PrivateModule(ResidentModel):
     in the code, are private or public, as `weights` says.
     """
 
-    def __init__(self, loaded: Loaded, parties: Parties) -> None:
-        """A model that is loaded already. Raises CheckpointError when the manifest is not that of a module."""
-        super().__init__(loaded, parties)
+    def _have(self, loaded: Loaded) -> None:
+        super()._have(loaded)
         if not isinstance(self._network, GraphNetwork):
             raise CheckpointError("this is no captured module; load it with PrivateModel.from_pretrained")
         self._module = self._network
@@ -61,9 +60,13 @@ class PrivateModule(ResidentModel):
         Raises CheckpointError, before anything is shared, with every operator that is not served and its line of code;
         BoundError when a number leaves the range, with its line; SessionError and its kinds.
         """
-        with status("capturing the module", progress):
-            checkpoint = capture(module, example_inputs, weights=weights)
-        return cls(load_checkpoint(checkpoint, parties, progress), parties)
+
+        def load(progress: bool | None) -> Loaded:
+            with status("capturing the module", progress):
+                checkpoint = capture(module, example_inputs, weights=weights)
+            return load_checkpoint(checkpoint, parties, progress)
+
+        return cls(load, parties, progress)
 
     @classmethod
     def from_split(cls, folder: Path | str, *, parties: Parties, progress: bool | None = None) -> Self:
@@ -74,7 +77,7 @@ class PrivateModule(ResidentModel):
         Raises CheckpointError before anything is sent, and SessionError and its kinds.
         """
         folder = Path(folder)
-        return cls(load_split(folder, read_manifest(folder), parties, progress), parties)
+        return cls(lambda progress: load_split(folder, read_manifest(folder), parties, progress), parties, progress)
 
     @staticmethod
     def split(
@@ -83,13 +86,16 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty.
+        checks_one_hot: as for `secure.split.split`, of the tables of embeddings. The other arguments and errors are as
+        for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
-        return write_split(capture(module, example_inputs, weights=weights), out_dir)
+        captured = capture(module, example_inputs, weights=weights)
+        return write_split(captured, out_dir, checks_one_hot=checks_one_hot)
 
     def check(self, *inputs: Array) -> RangeCheck:
         """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.manifest import TABLE_BITS, Manifest
+from secure.models.contract.manifest import Manifest
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.families.bert import Bert
@@ -21,6 +21,7 @@ from secure.models.inputs.token_inputs import (
     check_served,
     checked_mask,
     one_hot,
+    one_hot_spec,
     token_request,
 )
 from secure.protocols.core.errors import InputError
@@ -54,6 +55,9 @@ class Encoder(Network):
     def layers(self) -> int:
         return self.config.num_hidden_layers + _OTHER_LAYERS
 
+    def attended(self, tokens: int | None) -> int:
+        return tokens or self.config.max_position_embeddings
+
     @property
     def whole_output(self) -> Output:
         return "hidden" if self.config.head == "none" else "logits"
@@ -86,7 +90,7 @@ class Encoder(Network):
         if self.manifest.weights == "public":
             specs["embeddings"] = SecretSpec((*shape, self.config.hidden_size), f)
         else:
-            specs["one_hot"] = SecretSpec((*shape, self.config.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = one_hot_spec(shape, self.config.vocab_size, self.config.table_rows)
         if request.masked:
             specs["mask"] = SecretSpec(shape, f)
         if request.output == "embedding":

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.manifest import TABLE_BITS, Manifest
+from secure.models.contract.manifest import Manifest
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import Output, Request
 from secure.models.graph.description import Embedding, Graph, Node, read_graph
+from secure.models.inputs.token_inputs import one_hot_spec
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
 from secure.protocols.core.primitives import known_below
@@ -65,7 +66,7 @@ class GraphNetwork(Network):
         for name, (shape, entry) in self._lookups.items():
             public = self.manifest.weights == "public"
             specs[name] = (
-                SecretSpec((*shape, entry.width), f) if public else SecretSpec((*shape, entry.rows), 0, TABLE_BITS)
+                SecretSpec((*shape, entry.width), f) if public else one_hot_spec(shape, entry.rows, entry.rows)
             )
         return specs
 

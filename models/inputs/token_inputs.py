@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from secure.models.contract.manifest import TABLE_BITS
 from secure.models.contract.network import Inputs
 from secure.models.contract.request import Output, Request
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.secret import SecretSpec
 from secure.protocols.functions.softmax import MASKED
 
 
@@ -60,6 +62,15 @@ def check_padded_at_the_start(mask: Tensor) -> None:
 def additive_mask(mask: Tensor, fraction_bits: int) -> Tensor:
     """What is added to scores: 0 and MASKED. Shapes: integer [B, T] of 0 and 1 -> int64 [B, T]."""
     return (1 - mask.to(torch.int64)) * (round(MASKED) << fraction_bits)
+
+
+def one_hot_spec(shape: tuple[int, ...], words: int, rows: int) -> SecretSpec:
+    """Of vectors that choose a word's row of a table, and one of the rows behind the words, where there are any.
+
+    Shapes: indices [...] -> [..., rows].
+    """
+    parts = (words,) if rows == words else (words, rows - words)
+    return SecretSpec((*shape, rows), 0, TABLE_BITS, parts)
 
 
 def one_hot(indices: list[Tensor], rows: int) -> Tensor:

@@ -10,6 +10,7 @@ import math
 from secure.protocols.core.primitives import known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
+from secure.protocols.functions.softmax import inverse_sum
 
 _UNHALVED = 128  # tokens whose values may add up: powers are at most 2^(1/4)
 MOST_VALUE = 53.0
@@ -21,16 +22,17 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
 
     Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13: values are below
-    MOST_VALUE, whatever the length, so that the owner's run on short inputs tells what holds for long ones.
+    MOST_VALUE, or more where a model takes fewer tokens. The owner's run on short inputs tells, for the longest ones.
     Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
     """
     tokens = scores.shape[-1]
     if tokens > _MOST_UNDIVIDED:
         return softmax(scores, base_two=True) @ values
     halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
-    powers, inverse = exponentials(scores, base_two=True, halvings=halvings)
-    values = known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
-    return multiply(powers @ values, inverse, fraction_bits=values.fraction_bits)
+    powers = exponentials(scores, base_two=True, halvings=halvings)
+    values = known_below(values, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNHALVED)
+    mixed, inverse = scores.protocol.together(lambda: powers @ values, lambda: inverse_sum(powers, halvings))
+    return multiply(mixed, inverse, fraction_bits=values.fraction_bits)
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

@@ -58,7 +58,7 @@ class Worker:
         hello.load_id = session.id
         self._accept(session, self._store.load_id(hello.model_digest))
         session.step = "the upload"
-        with session.client_within(self._role.settings.limits.idle_seconds):
+        with session.client_awaited():
             manifest = session.run.receive(MAX_MANIFEST_BYTES)
         session.check()
         if isinstance(manifest, Frame):
@@ -81,7 +81,7 @@ class Worker:
         with self._reservations.reserved(needed):
             self._accept(session, stored.load_id)
             tools = self._role.join(session)
-            steps = RunSteps(session, self._role.settings.limits.idle_seconds)
+            steps = RunSteps(session)
             stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
             session.check()
             self._finish(session, rows, discard=stopped)
@@ -103,7 +103,7 @@ class Worker:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
             with system.file_in_memory() as file:
                 session.watch_peers()
-                with session.client_within(self._role.settings.limits.idle_seconds):
+                with session.client_awaited():
                     session.run.receive_file(file, self._check_upload)
                 session.check()
                 file.flush()

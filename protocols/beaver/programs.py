@@ -15,6 +15,7 @@ from secure.protocols.beaver.forms import (
     share_ring,
     unmasked,
 )
+from secure.protocols.beaver.one_hot import checked_one_hot
 from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
@@ -126,4 +127,5 @@ PROGRAMS = table(
     row(primitives.concatenate, concatenate),
     row(primitives.as_factor, as_factor),
     row(primitives.append, append),
+    row(primitives.checked_one_hot, checked_one_hot),
 )

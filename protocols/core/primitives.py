@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
+from secure.protocols.core.errors import InputError
 from secure.protocols.core.secret import Primitive, Reference, Secret, bounded_product
 
 
@@ -28,9 +29,26 @@ def widen(clear: Reference, x: Secret) -> Secret:
 
 
 @Primitive
-def known_below(clear: Reference, x: Secret, limit: float, what: str) -> Secret:
-    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local."""
+def known_below(clear: Reference, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
+    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local.
+
+    terms: so many are added up in long inputs, which is what the limit is for.
+    """
     return clear.secret(clear.bounded(what, clear.value(x), limit), x.fraction_bits)
+
+
+@Primitive
+def checked_one_hot(clear: Reference, x: Secret, parts: Sequence[int]) -> Secret:
+    """x itself, once it is certain that it is what a client must share to choose rows of tables.
+
+    parts: lengths of the vectors that lie side by side along the last axis: one entry of each is 1, the others are 0.
+    With no fraction bits. Raises InputError where the vectors are others, but for probability 2^-40.
+    """
+    for vectors in clear.value(x).split(list(parts), -1):
+        bits = ((vectors == 0) | (vectors == 1)).all()
+        if not bool(bits & (vectors.sum(-1) == 1).all()):
+            raise InputError("a vector that chooses a row of a table is not one-hot")
+    return x
 
 
 @Primitive

@@ -137,20 +137,19 @@ def _power_negative(u: Secret, exponent: float) -> Secret:
     return multiply(power, inside)
 
 
-def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> tuple[Secret, Secret]:
-    """PUMA's exponential of the distance to the maximum along the last axis, and the inverse of their sum.
+def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> Secret:
+    """PUMA's exponential of the distance to the maximum along the last axis.
 
     Shapes, base_two and halvings: as ours. Scores satisfy |x| < 1800, plus MASKED where masked. Reveals nothing.
     """
     # Scores that were multiplied by log2(e) are distances of e^(-u ln 2): the formula's divisor takes the factor.
-    powers = halved(_power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0), halvings)
-    return powers, inverse_sum(powers, halvings)
+    return halved(_power_negative(maximum_along(scores) - scores, math.log(2.0) if base_two else 1.0), halvings)
 
 
 def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = False) -> Secret:
     """PUMA's softmax along the last axis. Shapes: as ours. Reveals nothing."""
-    powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
-    return divided(powers, inverse)
+    powers = exponentials(scores if mask is None else scores + mask, base_two=base_two)
+    return divided(powers, inverse_sum(powers))
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:

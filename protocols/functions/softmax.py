@@ -34,15 +34,15 @@ MASKED = -2048.0
 """What an additive mask holds at positions that must get probability zero: below every score by more than 16."""
 
 
-def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> tuple[Secret, Secret]:
-    """2^(x - m) or e^(x - m) for an m close to the maximum, and the inverse of their sum: softmax is their product.
+def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -> Secret:
+    """2^(x - m) or e^(x - m) for an m close to the maximum: softmax is their product with `inverse_sum`.
 
-    Attention multiplies by the inverse after the product with the values, where there are fewer elements. With
-    `base_two` the scores were multiplied by log2(e) before, for free where a weight absorbs the factor. With
-    `halvings` both are of powers divided by 2^halvings, as `halved` does it: so the undivided sum stays small.
+    Attention multiplies by the inverse after the product with the values, where there are fewer elements, and computes
+    both at once. With `base_two` the scores were multiplied by log2(e) before, for free where a weight absorbs the
+    factor. With `halvings` the powers are divided by 2^halvings, as `halved` does it: so the undivided sum stays small.
 
-    Shapes: [..., n] -> [..., n], [..., 1]. Scores satisfy |x| <= 8191, with MASKED added where masked; each row has an
-    unmasked element, and before MASKED is added no masked one is 2032 or more above the largest of those.
+    Shapes: [..., n] -> [..., n]. Scores satisfy |x| <= 8191, with MASKED added where masked; each row has an unmasked
+    element, and before MASKED is added no masked one is 2032 or more above the largest of those.
     Error: 1e-4 in each exponential. Reveals nothing.
     """
     # Whatever is subtracted cancels, and a maximum of numbers with few fraction bits takes less comparing. It is off
@@ -53,14 +53,14 @@ def exponentials(scores: Secret, *, base_two: bool = False, halvings: int = 0) -
         # Numbers of the whole range are up to 2^14 apart, which is too much to be multiplied.
         below = piecewise(below, _NEAR) * math.log2(math.e)
     # The opening that the product with the values needs serves the sum, too.
-    powers = as_factor(halved(exp2_negative(below), halvings))
-    return powers, inverse_sum(powers, halvings)
+    return as_factor(halved(exp2_negative(below), halvings))
 
 
-def inverse_sum(powers: Secret, halvings: int) -> Secret:
-    """The inverse of the sum along the last axis (kept, length one) as `exponentials` gives it.
+def inverse_sum(powers: Secret, halvings: int = 0) -> Secret:
+    """The inverse of the sum along the last axis of powers as `exponentials` gives them, with as many halvings.
 
     The largest element contributes 2^(-1/4) to 2^(1/4) before it is halved, so the sum is between 1/2 and 2 n then.
+    Shapes: [..., n] -> [..., 1]. Reveals nothing.
     """
     highest = math.ceil(math.log2(powers.shape[-1])) + 1 - halvings
     output_bits = _INVERSE_BITS if highest <= _SHORT_POWER else _FINE_INVERSE_BITS
@@ -68,7 +68,7 @@ def inverse_sum(powers: Secret, halvings: int) -> Secret:
 
 
 def divided(powers: Secret, inverse: Secret) -> Secret:
-    """powers * inverse at the scale of the powers, both undivided as `exponentials` gives them. Shapes: as there."""
+    """powers * inverse at the scale of the powers, which are undivided. Shapes: [..., n], [..., 1] -> [..., n]."""
     return multiply(powers, inverse, fraction_bits=powers.fraction_bits, value_bits=_SHARE_VALUE_BITS)
 
 
@@ -90,5 +90,5 @@ def softmax(scores: Secret, mask: Secret | None = None, *, base_two: bool = Fals
     A row adds up to one, up to 1/256, or 1/64 where 128 < n <= 512; but with exact truncation each entry is a floor,
     and up to n 2^-16 more is missing: 6 % of a row of 4096 equal scores.
     """
-    powers, inverse = exponentials(scores if mask is None else scores + mask, base_two=base_two)
-    return divided(powers, inverse)
+    powers = exponentials(scores if mask is None else scores + mask, base_two=base_two)
+    return divided(powers, inverse_sum(powers))

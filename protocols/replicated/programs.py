@@ -15,6 +15,7 @@ from secure.protocols.masked.protocol import truncation_shift
 from secure.protocols.masked.table import ROWS
 from secure.protocols.replicated.forms import PRODUCT_BITS, Replicated, floor, scaled_shares, shares_in
 from secure.protocols.replicated.gates.resharing import Truncate
+from secure.protocols.replicated.one_hot import checked_one_hot
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.shares import Shares, additive, pair_of
 
@@ -104,4 +105,5 @@ PROGRAMS = table(
     row(primitives.concatenate, concatenate),
     row(primitives.as_factor, as_factor),
     row(primitives.append, append),
+    row(primitives.checked_one_hot, checked_one_hot),
 )

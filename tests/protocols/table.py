@@ -13,6 +13,7 @@ from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.primitives import (
     append,
     as_factor,
+    checked_one_hot,
     concatenate,
     halve,
     linear,
@@ -51,6 +52,7 @@ from tests.protocols.arguments import (
     Argument,
     around,
     one_hot,
+    one_hots,
     product_below,
     rows_of_norm,
     rows_of_spread,
@@ -76,6 +78,7 @@ WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
 WITH_RESIDUAL = tuple((x, w, (w[-1],), (*x[:-1], w[-1])) for x, w in MATRICES)
 ADDED_PRODUCT = tuple((x, w, b, r, b, (*x[:-1], 1)) for x, w, b, r in WITH_RESIDUAL)
 APPENDED = (((1, 1), (1, 2), (1, 3)), ((3, 7), (7, 4), (7, 1)), ((2, 3, 5), (2, 5, 4), (2, 5, 2)))
+ONE_HOTS = (((1, 1), (1, 1)), ((3, 7), (3, 2)), ((2, 3, 9), (2, 3, 1)))
 NORM_ROWS = (((1, 5),), ((5, 64),), ((2, 3, 384),), ((40, 7),))
 NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384), (4, 1), (7, 33)))
 
@@ -178,6 +181,11 @@ def _puma_layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
 
 def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
     return linear(x, weight, bias)
+
+
+def _checked(words: Secret, types: Secret) -> Secret:
+    both = concatenate(words, [types], -1)
+    return checked_one_hot(both, (words.shape[-1], types.shape[-1]))
 
 
 def _times_factors(x: Secret) -> Secret:
@@ -435,6 +443,7 @@ OPS: tuple[Op, ...] = (
     Op("append-and-multiply", _appended_factor, (LEFT, UNIT, UNIT), APPENDED, one_unit),
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
     Op("embedding-server", embedding.embedding, (ONE_HOT, SERVER_TABLE), MATRICES, exactly, one_hot(SERVER_TABLE)),
+    Op("checked-one-hot", _checked, (ONE_HOT, ONE_HOT), ONE_HOTS, exactly, one_hots),
     # comparisons
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (ANY,), ONE, exactly),
     Op("difference", compare.difference, (ANY, OTHER), TWO, exactly),

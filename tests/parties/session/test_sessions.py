@@ -15,8 +15,11 @@ from secure.parties.client.run import Progress
 from secure.parties.config import PARTIES
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.store import ModelStore, StoredModel
-from secure.parties.session.session import Registry
+from secure.parties.session.client_watch import ClientWatch
+from secure.parties.session.session import Registry, Session
 from secure.parties.transport.identity import Identity
+from secure.parties.transport.link import Link
+from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import (
     CheckpointError,
     HandshakeError,
@@ -282,15 +285,20 @@ def test_a_model_stays_until_its_last_user_leaves_or_its_owner_unloads_it() -> N
     assert store.load_id("m") == "", "the owner takes it from all"
 
 
+def session_of(session_id: str) -> Session:
+    link = Link("client", iter(()), lambda: None)
+    return Session("p0", Hello(session=session_id), link, ClientWatch(link, "p0", 60.0), Identity("client", "a"))
+
+
 def test_session_ids_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secure.parties.session.session._IDS_KEPT", 8)
     registry = Registry("p0", 4)
     for number in range(100):
-        registry.begin(f"{number}")
-        registry.end()
+        registry.begin(session := session_of(f"{number}"))
+        registry.end(session)
     assert len(registry._used) == 8
     with pytest.raises(HandshakeError, match="session id"):
-        registry.begin("99")
+        registry.begin(session_of("99"))
 
 
 @pytest.mark.parametrize("role", PARTIES)

@@ -85,7 +85,9 @@ def test_inverses_of_short_rows_are_as_coarse_as_before(family: Family) -> None:
     for length, halvings, due in ((512, 0, 16), (512, 2, 16), (513, 0, 22)):
         scores = torch.zeros(1, length, dtype=torch.float64)
         run = secure(
-            lambda s, halvings=halvings: softmax.exponentials(s, base_two=True, halvings=halvings)[1],
+            lambda s, halvings=halvings: softmax.inverse_sum(
+                softmax.exponentials(s, base_two=True, halvings=halvings), halvings
+            ),
             scores,
             policy=POLICY,
             family=family,
