@@ -177,6 +177,7 @@ _BY_ELEMENT = frozenset(
         torch.add,
         torch.sub,
         torch.mul,
+        torch.round,
     }
 )
 """The result has the shape that the tensors among the arguments are broadcast to."""
