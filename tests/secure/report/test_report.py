@@ -109,7 +109,7 @@ def test_json_that_is_no_report(text: str) -> None:
 
 def test_json_of_another_schema(report: Report) -> None:
     value = json.loads(report.to_json()) | {"schema": 99}
-    with pytest.raises(InputError, match="schema 99, this version reads 1"):
+    with pytest.raises(InputError, match="schema 99, this version reads 2"):
         Report.from_json(json.dumps(value))
 
 
