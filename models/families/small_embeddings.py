@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 def small_rows(
     words: Tensor, added: Sequence[Tensor], epsilon: float, *, least: float = LEAST_MEAN_SQUARE
 ) -> tuple[int, tuple[int, ...]]:
-    """The exponent of two that embeddings are to be held times, and tokens that are too small even so, which are logged.
+    """The power of two that embeddings are to be held times, and tokens that are too small even so, which are logged.
 
     added: tables of which one row each is added, such as positions and token types. All are in the scale in which they
     are shared, and without their mean where the norm takes it away. Shapes: words [V, D], added [rows, D] each.

@@ -298,14 +298,15 @@ class Report(_message.Message):
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     MESSAGES_SENT_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
-    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     WAITING_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     TRANSPORT_CPU_SECONDS_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
     seconds: _builtins.float
-    peak_memory_bytes: _builtins.int
+    memory_bytes: _builtins.int
+    """predict: what the role set aside for this session, from shapes alone"""
     cpu_seconds: _builtins.float
     """of the thread that computes"""
     transport_cpu_seconds: _builtins.float
@@ -328,14 +329,14 @@ class Report(_message.Message):
         bytes_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         messages_sent: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         seconds: _builtins.float = ...,
-        peak_memory_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
         waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cpu_seconds: _builtins.float = ...,
         transport_cpu_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "messages_sent", b"messages_sent", "peak_memory_bytes", b"peak_memory_bytes", "rows_json", b"rows_json", "seconds", b"seconds", "transport_cpu_seconds", b"transport_cpu_seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "transport_cpu_seconds", b"transport_cpu_seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,10 +83,10 @@ def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim
     return ReplicatedSecret(replicated, scale, Shares(own, following, min(s.bits for s in shares)))
 
 
-def as_factor(replicated: Replicated, x: Secret) -> Secret:
+def as_factor(replicated: Replicated, x: Secret, *, wide: bool = False) -> Secret:
     """x is lifted to a ring in which products take it."""
     needed = replicated.policy.ring_bits(x.fraction_bits + replicated.policy.fraction_bits)
-    shares = shares_in(replicated, replicated.own(x), needed, larger=PRODUCT_BITS)
+    shares = shares_in(replicated, replicated.own(x), needed, larger=ring.WORD_BITS if wide else PRODUCT_BITS)
     return ReplicatedSecret(replicated, x.fraction_bits, shares)
 
 

@@ -79,7 +79,7 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class RoleTotals:
-    """One process: bytes of payload and messages by peer, seconds, and the most memory it held since its start.
+    """One process: bytes of payload and messages by peer, seconds, and the memory that it set aside for a session.
 
     waiting_seconds: for messages, by peer. cpu_seconds: of the thread that computes. transport_cpu_seconds: of the
     process's other threads meanwhile, which move messages, and serve other sessions where there are any.
@@ -90,7 +90,7 @@ class RoleTotals:
     bytes_received: Mapping[str, int]
     messages_sent: Mapping[str, int]
     seconds: float
-    peak_memory_bytes: int
+    memory_bytes: int
     waiting_seconds: Mapping[str, float]
     cpu_seconds: float
     transport_cpu_seconds: float
@@ -102,14 +102,14 @@ class RoleTotals:
         return f"{for_peers:.3f} s for its peers" + ("" if dealer is None else f", {dealer:.3f} s for the dealer")
 
     def plus(self, other: RoleTotals) -> RoleTotals:
-        """Both together; of the memory, the higher peak."""
+        """Both together; of the memory, what the larger session took."""
         return RoleTotals(
             self.role,
             _added(self.bytes_sent, other.bytes_sent),
             _added(self.bytes_received, other.bytes_received),
             _added(self.messages_sent, other.messages_sent),
             self.seconds + other.seconds,
-            max(self.peak_memory_bytes, other.peak_memory_bytes),
+            max(self.memory_bytes, other.memory_bytes),
             _added(self.waiting_seconds, other.waiting_seconds),
             self.cpu_seconds + other.cpu_seconds,
             self.transport_cpu_seconds + other.transport_cpu_seconds,
