@@ -201,9 +201,10 @@ class Report:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
         peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
-        trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
+        trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
         return {
-            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
+            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
+            **trusted,
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
