@@ -14,6 +14,7 @@ from bench import baseline, generation, house, report, results
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
+from bench.link.command import link
 from bench.measure import Setting, measure
 from bench.numerics.command import numerics
 from bench.peers.command import peers
@@ -155,6 +156,7 @@ app.command()(peers)
 app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
+app.command()(link)
 
 
 @app.command("report")

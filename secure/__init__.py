@@ -20,6 +20,7 @@ import typing
 if typing.TYPE_CHECKING:
     from secure.api import PrivateModel
     from secure.checking import check
+    from secure.clear_model import reference
     from secure.connection import connect, launch
     from secure.ee.client.model import EncryptedModel
     from secure.module import PrivateModule
@@ -39,6 +40,7 @@ __all__ = [
     "connect",
     "errors",
     "launch",
+    "reference",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "connect": "secure.connection",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
+    "reference": "secure.clear_model",
 }
 """The module that each lazily imported name comes from."""
 

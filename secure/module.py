@@ -53,7 +53,9 @@ class PrivateModule(ResidentModel):
             module: in eval mode, in float32 or float64. Everything in it must be one of the operators that are served.
             example_inputs: what forward takes, by position: tensors of real numbers, and of integers for embeddings.
                 Shapes are those of every later call. The module runs on the values in the clear, here, to see that
-                numbers stay in the fixed-point range: take typical ones.
+                numbers stay in the fixed-point range: take typical ones. Nothing looks at later inputs: quotients,
+                logarithms, reciprocal roots and norms of rows are right within the domains that docs/models.md states,
+                and a divisor or a row below its domain counts as the domain's end.
             weights: whether parameters and buffers are "private", or "public".
             progress: show what is going on; None does so when standard error is a terminal.
 
@@ -86,16 +88,17 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        output_bits: int | None = None,
         checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        checks_one_hot: as for `secure.split.split`, of the tables of embeddings. The other arguments and errors are as
-        for `from_module`; CheckpointError also when the folder is not empty.
+        output_bits, checks_one_hot: as for `secure.split.split`, the latter of the tables of embeddings. The other
+        arguments and errors are as for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
         captured = capture(module, example_inputs, weights=weights)
-        return write_split(captured, out_dir, checks_one_hot=checks_one_hot)
+        return write_split(captured, out_dir, output_bits=output_bits, checks_one_hot=checks_one_hot)
 
     def check(self, *inputs: Array) -> RangeCheck:
         """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.

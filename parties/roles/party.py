@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from secure.parties.roles.engine import Tools
-from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role
+from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, receive_seed
 from secure.parties.session.session import Session
 from secure.parties.transport.link import GrpcChannel
 from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
@@ -16,7 +17,6 @@ from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
-from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 
@@ -29,6 +29,7 @@ class PartyTools(Tools):
     role: int
     session: bytes
     seed: bytes
+    common_seed: bytes
     peer: Channel
     dealer: Channel | None
     on_layer: Callable[[str], None]
@@ -38,9 +39,17 @@ class PartyTools(Tools):
         return self.role
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
-        ends = self.peer, self.dealer
         return BeaverParty(
-            self.role, self.seed, self.session, *ends, policy, meter=meter, on_layer=self.on_layer, device=device
+            self.role,
+            self.seed,
+            self.session,
+            self.peer,
+            self.dealer,
+            policy,
+            common_seed=self.common_seed,
+            meter=meter,
+            on_layer=self.on_layer,
+            device=device,
         )
 
 
@@ -55,9 +64,13 @@ class ComputingRole(Role):
             # p0 first: where it cannot come, nothing that the dealer then does is to look like the reason.
             exchange = self.claim(session, "p0", "Exchange")
             deal = self.claim(session, "dealer", "Deal")
-        seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
-        if len(seed) != SEED_BYTES:
-            raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")
+        if self.name == "p0":
+            common_seed = receive_seed(exchange)
+        else:
+            # p1 draws it: it goes out right after p1's Accept, for which p0 waits anyway.
+            common_seed = os.urandom(SEED_BYTES)
+            exchange.send_message(common_seed)
+        seed = receive_seed(deal)
         if session.hello.kind == Kind.KIND_PREDICT and self.settings.measure.offline_first:
             session.ask_dealer(wanted=True)
         if self.name == "p1" and self.settings.measure.offline_first:
@@ -70,6 +83,7 @@ class ComputingRole(Role):
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(session.id),
             seed=seed,
+            common_seed=common_seed,
             peer=GrpcChannel(exchange),
             # p0 expands all it needs from its seed.
             dealer=None if self.name == "p0" else GrpcChannel(deal),

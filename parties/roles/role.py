@@ -11,7 +11,7 @@ from secure.parties.session.session import Registry, Session
 from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame
-from secure.protocols.core.errors import HandshakeError, PartyAbsent
+from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError
 
 SEED_BYTES = 16
 OFFLINE_IS_DONE = "the dealer's stream is in"
@@ -64,3 +64,11 @@ class Role(ABC):
         compare(ours, offer.hello, f"{self.name} with {peer}")
         offer.link.post(Frame(accept=Accept(hello=ours)))
         return offer.link
+
+
+def receive_seed(link: Link) -> bytes:
+    """A seed that the peer has drawn. Raises ProtocolError for another number of bytes."""
+    seed = bytes(link.receive_message(max_bytes=SEED_BYTES))
+    if len(seed) != SEED_BYTES:
+        raise ProtocolError(f"{link.peer}'s seed has {len(seed)} bytes instead of {SEED_BYTES}")
+    return seed

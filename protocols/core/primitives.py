@@ -127,8 +127,11 @@ def linear(
 
 
 @Primitive
-def as_factor(clear: Reference, x: Secret) -> Secret:
-    """x in the form that products take, made once: what else uses that form costs no opening of its own."""
+def as_factor(clear: Reference, x: Secret, *, wide: bool = False) -> Secret:
+    """x in the form that products take, made once: what else uses that form costs no opening of its own.
+
+    wide: so that what is truncated of a product with x is a factor itself, without a form of its own.
+    """
     return x
 
 

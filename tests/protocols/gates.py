@@ -23,7 +23,7 @@ from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
-from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
+from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, ShareMask
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
@@ -134,8 +134,6 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (OpenBoth, "31-64", lambda p, s: OpenBoth(s[0], s[1], 31, 64), _TWO),
     (ShareMask, "48", lambda p, s: ShareMask(shifted(p, s[0])), _ONE),
     (ShareMask, "31", lambda p, s: ShareMask(shifted(p, s[0], 33)), _ONE),
-    (Reveal, "64", lambda p, s: Reveal(s[0], 64), _ONE),
-    (Reveal, "20", lambda p, s: Reveal(s[0], 20), _ONE),
     (Toss, "", lambda p, s: Toss(), _ONE),
     (SquaresVanish, "24", _vanishing(24), _ONE),
     (SquaresVanish, "64", _vanishing(64), _ONE),
