@@ -100,9 +100,10 @@ class Once:
 
 @dataclass(frozen=True)
 class Series:
-    """The runs of one launch after its warm-up, and how long its parties took to load the model."""
+    """The runs of one launch after its warm-up, and what its parties took: seconds to load the model, and memory."""
 
     load_seconds: float
+    peak_memory_bytes: dict[str, int]
     runs: list[Once]
     network: dict[str, Any]
 
@@ -137,7 +138,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         "plaintext_seconds": plaintext,
         "plaintext": f"transformers in float32 on the same machine, {torch.get_num_threads()} threads, this very input",
         **{key: sum(op[key] for op in ops.values()) for key in ("rounds", "online_bytes", "dealer_bytes")},
-        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in last.reports.items()},
+        "peak_memory_bytes": together.peak_memory_bytes,
         "ops": ops,
         "max_error": float((last.outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",
@@ -193,7 +194,7 @@ def phases_of(series: Series) -> dict[str, Any]:
         "median_offline_seconds": statistics.median(offline),
         "median_online_seconds": statistics.median(online),
         "layer_seconds": _median_layers(series),
-        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in series.runs[-1].reports.items()},
+        "peak_memory_bytes": series.peak_memory_bytes,
     }
 
 
@@ -219,7 +220,7 @@ def _series(setting: Setting, workload: Workload, scratch: Path, console: Consol
             console.print(
                 f"{label}: {runs[-1].seconds:.3f} s" + ("" if offline is None else f", offline {offline:.3f} s")
             )
-        return Series(load_seconds, runs[1:], running.label)
+        return Series(load_seconds, running.launcher.peak_memory_bytes, runs[1:], running.label)
 
 
 def once(client: Client, workload: Workload) -> Once:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from secure.models.families.registry import architecture
 from secure.models.graph.network import GraphNetwork
 from secure.protocols.core import factor
 from secure.protocols.core.factor import Keep
-from secure.protocols.core.primitives import truncate
+from secure.protocols.core.primitives import checked_one_hot, truncate
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec, Visibility
 from secure.protocols.families import family
 
@@ -71,8 +72,9 @@ def load(
 def serve(protocol: Protocol, model: LoadedModel, request: Request, client: ClientSteps, index: int | None) -> bool:
     """One session at one role; index: of the party, None at the dealer. Returns whether the client ended it early.
 
-    Each step takes the client's shares, computes, and sends shares of its outputs back. State that a step leaves, a
-    cache of keys and values, stays with the role until the session ends.
+    Each step takes the client's shares, checks them, computes, and sends shares of its outputs back. State that a step
+    leaves, a cache of keys and values, stays with the role until the session ends. Raises InputError, and sends
+    nothing, where the client shared what no client may.
     """
     net, state, ends = network(model.manifest), None, family(model.manifest.protocol)
     for step in range(request.steps):
@@ -85,7 +87,8 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
             name: protocol.input(None if shares is None else shares[name], spec.shape, spec.fraction_bits, spec.bits)
             for name, spec in sorted(specs.items())
         }
-        outputs, state = net.forward(protocol, model.weights, request, inputs, state)
+        with _checked(protocol, model.manifest, inputs, specs):
+            outputs, state = net.forward(protocol, model.weights, request, inputs, state)
         due = net.output_specs(request, step)
         with protocol.layer("reveal"):
             revealed = {name: _reveal(protocol, secret, due[name]) for name, secret in sorted(outputs.items())}
@@ -93,6 +96,27 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
         if index is not None:
             client.send(ends.pack_shares(revealed, due))
     return False
+
+
+@contextmanager
+def _checked(
+    protocol: Protocol, manifest: Manifest, inputs: Mapping[str, Secret], specs: Mapping[str, SecretSpec]
+) -> Iterator[None]:
+    """Inside the block, or before it, make sure that what is to be one-hot is. Raises InputError where it is not.
+
+    The model's owner may have chosen, in the manifest, that its clients are trusted with that.
+    """
+    due = {name: spec.one_hot for name, spec in sorted(specs.items()) if spec.one_hot and manifest.checks_one_hot}
+
+    def check() -> None:
+        for name, parts in due.items():
+            checked_one_hot(inputs[name], parts)
+
+    if not due:
+        yield
+        return
+    with protocol.meanwhile("inputs", check):
+        yield
 
 
 def _reveal(protocol: Protocol, x: Secret, due: SecretSpec) -> Tensor:

@@ -72,7 +72,7 @@ class Limits:
     rendezvous_seconds: float = 5.0
     """How long a role waits for another one to join a session."""
     idle_seconds: float = 120.0
-    """How long a client may let a party wait for a step's input, or for the next piece of an upload."""
+    """How long a client may let a party wait: for an input, the next piece of an upload, or to take what it is sent."""
     share_bytes: int = 8 << 30
     """Largest share file that can be uploaded."""
     dealer_send_bytes: int = 8 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from torch import Tensor
@@ -9,8 +10,10 @@ from torch import Tensor
 from secure.client_model import ClientModel
 from secure.connection import Parties
 from secure.loading import Loaded
+from secure.models.checking import check_ranges
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.network import Inputs
+from secure.models.contract.rehearsal import RangeCheck
 from secure.models.contract.request import Output, Request
 from secure.models.program import network
 from secure.parties.client.conversation import Costs
@@ -22,14 +25,20 @@ from secure.report.report import Report
 class ResidentModel(ClientModel):
     """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
-    def __init__(self, loaded: Loaded, parties: Parties) -> None:
-        """A model that is loaded already."""
+    def __init__(self, load: Callable[[bool | None], Loaded], parties: Parties, progress: bool | None = None) -> None:
+        """load: has the parties hold the model, and is told whether to show what is going on, as `progress` says."""
+        self._load = load
+        self._parties = parties
+        self._report: Report | None = None
+        self._have(load(progress))
+
+    def _have(self, loaded: Loaded) -> None:
         self.manifest = loaded.manifest
         self.load_seconds = loaded.load_seconds
         self._network = network(loaded.manifest)
-        self._parties = parties
         self._tables = loaded.tables
-        self._report: Report | None = None
+        self._labels = loaded.labels
+        self._checkpoint = loaded.checkpoint
 
     @property
     def report(self) -> Report:
@@ -38,9 +47,30 @@ class ResidentModel(ClientModel):
             raise InputError("there is no report yet: make a prediction first")
         return self._report
 
+    def _check(self, inputs: Inputs) -> RangeCheck:
+        """The model on these inputs in the clear, here, if its weights are here."""
+        if self._checkpoint is None:
+            raise InputError(
+                "the weights of this model are not here: it was loaded from a split folder. Its owner checks it with "
+                "secure.check"
+            )
+        return check_ranges(self._checkpoint, inputs)
+
     def unload(self) -> None:
         """Free the model's memory at all parties."""
         self._parties.client.unload_model(self.manifest.digest)
+
+    def reload(self, *, progress: bool | None = None) -> None:
+        """Load the model again, from where it came from: its folder, or the module as it is now.
+
+        After a party was restarted, which no longer holds what was uploaded to it. A checkpoint or a module is shared
+        anew, so `manifest` is another one; a model that the parties have on their disks needs no reload. progress: as
+        for loading.
+
+        Raises what loading it does.
+        """
+        self.unload()  # those who were not restarted make room
+        self._have(self._load(progress))
 
     def _session(
         self,
@@ -58,8 +88,13 @@ class ResidentModel(ClientModel):
 
     def _report_of(self, request: Request, costs: Costs, tokens: int) -> Report:
         """tokens: of each row that the session took in."""
+        manifest = self.manifest
         return Report.of_session(
-            costs, load_seconds=self.load_seconds, sequences=request.batch, tokens=request.batch * tokens
+            costs,
+            load_seconds=self.load_seconds,
+            sequences=request.batch,
+            tokens=request.batch * tokens,
+            unchecked_one_hot=manifest.weights != "public" and not manifest.checks_one_hot,
         )
 
     @property

@@ -15,6 +15,7 @@ from secure.loaded_model import ResidentModel
 from secure.loading import Loaded, load_checkpoint, load_split
 from secure.models.checkpoint.conversion import read_manifest, write_split
 from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.contract.rehearsal import RangeCheck
 from secure.models.graph.capture import capture
 from secure.models.graph.network import GraphNetwork
 from secure.progress import status
@@ -30,9 +31,8 @@ class PrivateModule(ResidentModel):
     in the code, are private or public, as `weights` says.
     """
 
-    def __init__(self, loaded: Loaded, parties: Parties) -> None:
-        """A model that is loaded already. Raises CheckpointError when the manifest is not that of a module."""
-        super().__init__(loaded, parties)
+    def _have(self, loaded: Loaded) -> None:
+        super()._have(loaded)
         if not isinstance(self._network, GraphNetwork):
             raise CheckpointError("this is no captured module; load it with PrivateModel.from_pretrained")
         self._module = self._network
@@ -60,9 +60,13 @@ class PrivateModule(ResidentModel):
         Raises CheckpointError, before anything is shared, with every operator that is not served and its line of code;
         BoundError when a number leaves the range, with its line; SessionError and its kinds.
         """
-        with status("capturing the module", progress):
-            checkpoint = capture(module, example_inputs, weights=weights)
-        return cls(load_checkpoint(checkpoint, parties, progress), parties)
+
+        def load(progress: bool | None) -> Loaded:
+            with status("capturing the module", progress):
+                checkpoint = capture(module, example_inputs, weights=weights)
+            return load_checkpoint(checkpoint, parties, progress)
+
+        return cls(load, parties, progress)
 
     @classmethod
     def from_split(cls, folder: Path | str, *, parties: Parties, progress: bool | None = None) -> Self:
@@ -73,7 +77,7 @@ class PrivateModule(ResidentModel):
         Raises CheckpointError before anything is sent, and SessionError and its kinds.
         """
         folder = Path(folder)
-        return cls(load_split(folder, read_manifest(folder), parties, progress), parties)
+        return cls(lambda progress: load_split(folder, read_manifest(folder), parties, progress), parties, progress)
 
     @staticmethod
     def split(
@@ -82,13 +86,24 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        Arguments and errors as for `from_module`; CheckpointError also when the folder is not empty.
+        checks_one_hot: as for `secure.split.split`, of the tables of embeddings. The other arguments and errors are as
+        for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
-        return write_split(capture(module, example_inputs, weights=weights), out_dir)
+        captured = capture(module, example_inputs, weights=weights)
+        return write_split(captured, out_dir, checks_one_hot=checks_one_hot)
+
+    def check(self, *inputs: Array) -> RangeCheck:
+        """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.
+
+        The module runs in the clear, here, where its weights are; nothing is sent. inputs: as for a call.
+        Raises InputError for inputs that the module does not take, and where its weights are not here.
+        """
+        return self._check(self._by_name(inputs))
 
     def __call__(self, *inputs: Array, progress: bool | None = None) -> Any:
         """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.
@@ -97,10 +112,13 @@ class PrivateModule(ResidentModel):
 
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        names = [given.name for given in self._module.graph.inputs]
-        if len(inputs) != len(names):
-            raise InputError(f"{len(inputs)} inputs; the module takes {len(names)}: {', '.join(names)}")
-        tensors = {name: as_tensor(name, value) for name, value in zip(names, inputs, strict=True)}
+        tensors = self._by_name(inputs)
         with self._bar(1, progress) as bar:
             outputs, self._report = self._session("hidden", tensors, bar)
         return self._module.arrange(outputs)
+
+    def _by_name(self, inputs: Sequence[Array]) -> dict[str, Tensor]:
+        names = [given.name for given in self._module.graph.inputs]
+        if len(inputs) != len(names):
+            raise InputError(f"{len(inputs)} inputs; the module takes {len(names)}: {', '.join(names)}")
+        return {name: as_tensor(name, value) for name, value in zip(names, inputs, strict=True)}

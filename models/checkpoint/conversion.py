@@ -139,12 +139,12 @@ def read_checkpoint(
     raw_config = read_json(folder / "config.json")
     kind = architecture(raw_config.get("model_type"))
     config = kind.parse(raw_config, head=head)
-    source = CheckpointReader(folder, kind, config)
+    source = CheckpointReader(folder, kind)
     config = kind.fitted(config, source)
     config = kind.with_stream_exponent(config, stream_exponent or 0)
     floats = kind.from_checkpoint(config, source.take)
     source.check_copies(kind.copies(config))
-    source.check_all_taken()
+    source.check_all_taken(kind.ignored(config))
     name = str(raw_config["model_type"])
 
     def rehearsed() -> Rehearsal:
@@ -154,15 +154,18 @@ def read_checkpoint(
         return rehearse(net, tensors, kind.example(config, raw_config, tensors))
 
     seen = rehearsed()
+    rehearsed_as = config
     if stream_exponent is None and (found := kind.stream_exponent(config, seen.norms, policy.value_bits)):
         config = kind.with_stream_exponent(config, found)
         floats = kind.from_checkpoint(config, source.take)
+    config, refused = kind.with_small_rows(config, floats)
+    if config != rehearsed_as:
+        floats = kind.from_checkpoint(config, source.take)
         seen = rehearsed()
-    kind.warn_of_small_rows(config, floats)
     seen.check(folder, _SCALE_WEIGHTS if stream_exponent is None else _LEAVE_OUT)
     specs = kind.parameters(config, policy.fraction_bits, public=weights == "public")
     tables = _Tables({name: floats[name] for name in sorted(set(floats) - set(specs))})
-    manifest = Manifest(name, config.to_dict(), policy, weights, specs)
+    manifest = Manifest(name, config.to_dict(), policy, weights, specs, refused_ids=refused)
     labels = parse_labels(raw_config) if config.labels else {}
     return Checkpoint(manifest, _Encoded(floats, specs, policy), tables, labels)
 
@@ -187,11 +190,16 @@ def _shares(manifest: Manifest) -> Splitter:
 
 
 def write_split(
-    checkpoint: Checkpoint, out_dir: Path | str, *, copied: Sequence[Path] = (), protocol: str = DEFAULT.name
+    checkpoint: Checkpoint,
+    out_dir: Path | str,
+    *,
+    copied: Sequence[Path] = (),
+    protocol: str = DEFAULT.name,
+    checks_one_hot: bool = True,
 ) -> Manifest:
     """Write manifest.json and each computing party's ROLE.safetensors, readable by this user only.
 
-    Returns the manifest, which names the protocol.
+    Returns the manifest, which names the protocol, and says whether parties check clients' one-hot vectors.
 
     With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
     for the client, too, and so are files that are `copied` along. One tensor is in memory at a time. The manifest comes
@@ -201,7 +209,7 @@ def write_split(
     has no room. What was written is removed then.
     """
     out_dir = Path(out_dir)
-    manifest = replace(checkpoint.manifest, protocol=family(protocol).name)
+    manifest = replace(checkpoint.manifest, protocol=family(protocol).name, checks_one_hot=checks_one_hot)
     visibility = Visibility(manifest.weights)
     if visibility not in family(protocol).weights:
         serving = those_with(lambda each: visibility in each.weights)
@@ -266,11 +274,12 @@ def split_checkpoint(
     head: bool = True,
     protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
+    checks_one_hot: bool = True,
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, what goes with tokens or images."""
     beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
     checkpoint = read_checkpoint(folder, weights=weights, head=head, stream_exponent=stream_exponent)
-    return write_split(checkpoint, out_dir, copied=beside, protocol=protocol)
+    return write_split(checkpoint, out_dir, copied=beside, protocol=protocol, checks_one_hot=checks_one_hot)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,14 +21,14 @@ _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.
 class CheckpointReader:
     """What `Architecture.from_checkpoint` takes its tensors from."""
 
-    def __init__(self, folder: Path, kind: Architecture, config: Any) -> None:
+    def __init__(self, folder: Path, kind: Architecture) -> None:
         """Raises CheckpointError for a folder that cannot be read."""
 
         def name_of(key: str) -> str:
             return _current_name(key.removeprefix(next(filter(key.startswith, kind.prefixes), "")))
 
         self._folder = CheckpointFolder(folder, name_of=name_of)
-        self._left = {name for name in self._folder.stored if not name.startswith(kind.ignored(config))}
+        self._left = set(self._folder.stored)
 
     def __contains__(self, name: str) -> bool:
         return name in self._folder.stored
@@ -56,9 +55,9 @@ class CheckpointReader:
                 raise CheckpointError(f"tensor {copy!r} differs from {original!r}; supported are tied weights")
             self._left.discard(copy)
 
-    def check_all_taken(self) -> None:
-        """Raises CheckpointError naming a tensor that the architecture does not know."""
-        check_no_others(self._left)
+    def check_all_taken(self, ignored: tuple[str, ...]) -> None:
+        """Raises CheckpointError naming a tensor that the architecture does not know. ignored: as it says."""
+        check_no_others(name for name in self._left if not name.startswith(ignored))
 
 
 def _current_name(key: str) -> str:

@@ -80,11 +80,12 @@ class Architecture(ABC):
             raise CheckpointError("stream_exponent is for language models: this one has no stream that grows")
         return config
 
-    def warn_of_small_rows(self, config: Any, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027 - most have none
-        """Log which tokens' embeddings a norm takes for smaller than they are, so that results with them are wrong.
+    def with_small_rows(self, config: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, tuple[int, ...]]:
+        """The Config with embeddings held so finely that the first norm is right, and tokens of which it is not.
 
         tensors: as `from_checkpoint` gives them.
         """
+        return config, ()
 
     @abstractmethod
     def parameters(self, config: Any, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:

@@ -64,7 +64,9 @@ class ParameterSpec:
 class Manifest:
     """Public description of one split checkpoint. `digest` identifies it in every handshake.
 
-    protocol: the family of `secure.protocols.families` that the share files are for.
+    protocol: the family of `secure.protocols.families` that the share files are for. refused_ids: tokens that no client
+    may use, as their embeddings are too small for secure arithmetic. checks_one_hot: whether parties make sure that
+    what a client shares to choose rows of a private table is one-hot.
     """
 
     architecture: str
@@ -74,6 +76,8 @@ class Manifest:
     parameters: dict[str, ParameterSpec]
     share_digests: dict[str, str] = field(default_factory=dict)
     protocol: str = DEFAULT.name
+    refused_ids: tuple[int, ...] = ()
+    checks_one_hot: bool = True
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
         """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
@@ -93,11 +97,13 @@ class Manifest:
             "policy": self.policy.to_dict(),
             "weights": self.weights,
             "protocol": self.protocol,
+            "checks_one_hot": self.checks_one_hot,
             "parameters": {
                 name: {"shape": list(spec.shape), "kind": spec.kind, "fraction_bits": spec.fraction_bits}
                 for name, spec in self.parameters.items()
             },
             "share_digests": self.share_digests,
+            "refused_ids": list(self.refused_ids),
         }
         return json.dumps(value, sort_keys=True, indent=1)
 
@@ -117,6 +123,9 @@ class Manifest:
                 raise CheckpointError(f"manifest has protocol {protocol!r}; known: {', '.join(FAMILIES)}")
             if value["weights"] not in FAMILIES[protocol].weights:
                 raise CheckpointError(f"manifest has weights {value['weights']!r} with the protocol {protocol!r}")
+            checks_one_hot = value.get("checks_one_hot", True)
+            if not isinstance(checks_one_hot, bool):
+                raise CheckpointError(f"manifest has checks_one_hot {checks_one_hot!r}; it is true or false")
             parameters = {
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()
@@ -129,6 +138,8 @@ class Manifest:
                 parameters,
                 value["share_digests"],
                 protocol,
+                _ids(value.get("refused_ids", [])),
+                checks_one_hot,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
@@ -137,3 +148,10 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    """Raises CheckpointError unless these are the numbers of tokens."""
+    if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
+        raise CheckpointError("manifest has refused_ids that are no list of tokens")
+    return tuple(value)

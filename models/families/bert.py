@@ -111,7 +111,8 @@ def from_checkpoint(config: BertConfig, names: Names, take: Take, words: Tensor)
         table.append(take("embeddings.token_type_embeddings.weight", (config.type_vocab_size, width)))
     skipped = config.skipped_positions
     positions = take("embeddings.position_embeddings.weight", (skipped + config.max_position_embeddings, width))
-    tensors = {"embeddings.table": centred(torch.cat(table)), "embeddings.positions": centred(positions[skipped:])}
+    embeddings = {"embeddings.table": torch.cat(table), "embeddings.positions": positions[skipped:]}
+    tensors = {name: centred(rows) * 2.0**config.embedding_exponent for name, rows in embeddings.items()}
     gain, offset = norm("embeddings.LayerNorm")
     tensors["embeddings.norm.gain"] = gain
     query_scale = math.log2(math.e) / math.sqrt(width / config.num_attention_heads)
@@ -162,7 +163,8 @@ class Bert:
     def encode(self, embeddings: Secret, mask: Secret | None) -> Secret:
         """Embeddings before their layer norm to last hidden state. Shapes: [B, T, D], additive [B, T] -> [B, T, D]."""
         with self.protocol.layer("embeddings"):
-            x = self._normalised(embeddings)
+            epsilon = math.ldexp(self.config.layer_norm_eps, 2 * self.config.embedding_exponent)
+            x = rms_normalise(embeddings, epsilon, powers=VARIANCE_POWERS, wide=True)
             if mask is not None:
                 # Masked once, in a form that scores can be added to in every layer without being opened again.
                 mask = truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)

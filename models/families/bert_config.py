@@ -57,6 +57,8 @@ class BertConfig:
 
     max_position_embeddings: most tokens. type_vocab_size: zero where there are no token types. labels: of a classifier.
     padding_id: the token that may follow an input and never be part of it; None where every token may.
+    embedding_exponent: what is looked up is held times 2^that, see `secure.models.families.small_embeddings`.
+    own: names of the tensors of a head for masked words that are tied to no other ones.
     """
 
     vocab_size: int
@@ -71,6 +73,8 @@ class BertConfig:
     head: Head = "none"
     labels: int = 0
     padding_id: int | None = None
+    embedding_exponent: int = 0
+    own: tuple[str, ...] = ()
 
     @classmethod
     def from_hugging_face(cls, config: Mapping[str, Any], fields: BertFields = BERT_FIELDS) -> BertConfig:
@@ -111,7 +115,7 @@ class BertConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
-        return asdict(self)
+        return asdict(self) | {"own": list(self.own)}
 
 
 def _padding(config: Mapping[str, Any], vocabulary: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from secure.models.contract.architecture import Architecture, Stored, Take
+from secure.models.contract.config_fields import flag
 from secure.models.contract.labels import parse_labels
 from secure.models.contract.manifest import Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
@@ -16,7 +17,8 @@ from secure.models.families import bert, heads
 from secure.models.families.bert import BERT_NAMES, Names
 from secure.models.families.bert_config import BERT_FIELDS, BertConfig, BertFields
 from secure.models.families.encoder import Encoder, example_of_words
-from secure.models.families.heads import WORDS, HeadNames
+from secure.models.families.heads import WORDS, HeadNames, is_own
+from secure.models.families.small_embeddings import LEAST_SUM, small_rows
 from secure.protocols.core.errors import CheckpointError
 
 _CLASSIFIERS = ("sequence_tanh", "sequence_relu", "token")
@@ -45,16 +47,16 @@ class BertKin(Architecture):
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> BertConfig:
         parsed = BertConfig.from_hugging_face(raw, self.fields)
-        kind = self._head_of(raw).head if head else "none"
-        if kind == "masked_lm" and raw.get("tie_word_embeddings", True) is not True:
-            raise CheckpointError(
-                f"config.json: tie_word_embeddings is {raw['tie_word_embeddings']!r}; supported is True"
-            )
+        names = self._head_of(raw) if head else HeadNames("none")
+        kind, tied = names.head, flag(raw, "tie_word_embeddings", default=True)
         labels = len(parse_labels(raw)) if kind in _CLASSIFIERS else 0
-        return replace(parsed, pooler=self.pools and kind == "none", head=kind, labels=labels)
+        own = () if tied else tuple(names.copies)
+        return replace(parsed, pooler=self.pools and kind == "none", head=kind, labels=labels, own=own)
 
     def fitted(self, config: BertConfig, stored: Stored) -> BertConfig:
-        return config if "pooler.dense.weight" in stored else replace(config, pooler=False)
+        own = tuple(copy for copy, original in self.copies(config).items() if is_own(stored, copy, original))
+        pooler = config.pooler and "pooler.dense.weight" in stored
+        return replace(config, pooler=pooler, own=config.own + own)
 
     def parameters(self, config: BertConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
         return bert.parameters(config, fraction_bits, public=public)
@@ -67,12 +69,24 @@ class BertKin(Architecture):
     def example(self, config: BertConfig, raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Inputs:
         return example_of_words(config)
 
+    def with_small_rows(self, config: BertConfig, tensors: Mapping[str, Tensor]) -> tuple[BertConfig, tuple[int, ...]]:
+        table = tensors["embeddings.table"]
+        types = [table[config.vocab_size :]] if config.type_vocab_size else []
+        added = [tensors["embeddings.positions"], *types]
+        words = table[: config.vocab_size]
+        exponent, refused = small_rows(words, added, config.layer_norm_eps, least=LEAST_SUM)
+        return replace(config, embedding_exponent=exponent), refused
+
     def copies(self, config: BertConfig) -> Mapping[str, str]:
-        return self._head_names(config).copies
+        copies = self._head_names(config).copies
+        return {copy: original for copy, original in copies.items() if copy not in config.own}
 
     def ignored(self, config: BertConfig) -> tuple[str, ...]:
-        used = (*self._head_names(config).all, *(["pooler"] if config.pooler else []))
-        return tuple(other for other in self.others if not any(f"{name}.".startswith(other) for name in used))
+        names = self._head_names(config)
+        used = (*names.all, *(["pooler"] if config.pooler else []))
+        unused = [original for copy, original in names.copies.items() if copy in config.own and original != WORDS]
+        others = (other for other in self.others if not any(f"{name}.".startswith(other) for name in used))
+        return (*others, *unused)
 
     def network(self, manifest: Manifest) -> Encoder:
         return Encoder(manifest, pools=self.pools)
@@ -103,11 +117,8 @@ BERT = BertKin(
             "masked_lm",
             dense="cls.predictions.transform.dense",
             norm="cls.predictions.transform.LayerNorm",
+            decoder="cls.predictions.decoder",
             decoder_bias="cls.predictions.bias",
-            copies={
-                "cls.predictions.decoder.weight": WORDS,
-                "cls.predictions.decoder.bias": "cls.predictions.bias",
-            },
         ),
     },
     body="bert.",
@@ -132,8 +143,8 @@ ROBERTA = BertKin(
             "masked_lm",
             dense="lm_head.dense",
             norm="lm_head.layer_norm",
+            decoder="lm_head.decoder",
             decoder_bias="lm_head.bias",
-            copies={"lm_head.decoder.weight": WORDS, "lm_head.decoder.bias": "lm_head.bias"},
         ),
     },
     body="roberta.",
@@ -152,8 +163,8 @@ DISTILBERT = BertKin(
             "masked_lm",
             dense="vocab_transform",
             norm="vocab_layer_norm",
+            decoder="vocab_projector",
             decoder_bias="vocab_projector.bias",
-            copies={"vocab_projector.weight": WORDS},
         ),
     },
     body="distilbert.",

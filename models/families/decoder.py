@@ -11,28 +11,30 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from secure.models.contract.manifest import TABLE_BITS
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import GENERATED, Output, Request
+from secure.models.families.decoder_heads import OUTPUT_CLASSES, Task, last_tokens
 from secure.models.inputs.token_inputs import (
     additive_mask,
     check_padded_at_the_start,
     check_range,
+    check_served,
     checked_mask,
     one_hot,
+    one_hot_spec,
     token_request,
 )
 from secure.models.layers.attention import mixture
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
 from secure.protocols.core.primitives import append, truncate
-from secure.protocols.core.secret import Protocol, Secret, SecretSpec
+from secure.protocols.core.secret import Protocol, Secret, SecretSpec, matmul
 from secure.protocols.functions.argmax import argmax
 from secure.protocols.functions.softmax import MASKED
 
@@ -55,7 +57,7 @@ class Cache:
 
 
 class Decoder(Network):
-    """A causal language model, maybe without its head. Each family says what a layer computes."""
+    """A causal language model, or one with another head, or with none. Each family says what a layer computes."""
 
     few_rows = True
 
@@ -80,7 +82,7 @@ class Decoder(Network):
 
     @abstractmethod
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
-        """The norm at the end, and the head as an untruncated product. Shapes: [..., D] -> the same, or [..., V].
+        """The norm at the end, and the head as an untruncated product. Shapes: [..., D] -> the same, or [..., L].
 
         `program.serve` truncates it for the client.
         """
@@ -93,7 +95,7 @@ class Decoder(Network):
 
     @property
     def whole_output(self) -> Output:
-        return "logits" if self.sizes.head else "hidden"
+        return "logits" if self.sizes.outputs else "hidden"
 
     @property
     def tables(self) -> dict[str, tuple[int, ...]]:
@@ -101,15 +103,17 @@ class Decoder(Network):
 
     @property
     def output_class(self) -> str:
-        return "CausalLMOutputWithPast" if self.sizes.head else "BaseModelOutput"
+        return OUTPUT_CLASSES[self.sizes.task] if self.sizes.outputs else "BaseModelOutput"
 
     def validate(self, request: Request) -> None:
         request.check_sizes()
         if request.output == "embedding":
             raise InputError("this model is a decoder: it has no sentence embeddings; take hidden states")
-        if request.output != "hidden" and not self.sizes.head:
+        if request.output != "hidden" and not self.sizes.outputs:
             raise InputError("this model has no head, hence no logits")
-        if request.output == "hidden" and self.sizes.head:
+        if request.output in GENERATED and self.sizes.task != "words":
+            raise InputError("this model has the head of another task than words: it does not generate")
+        if request.output == "hidden" and self.sizes.outputs:
             # What gives hidden states their gain is part of the head's matrix.
             raise InputError("this model was loaded with its head: it gives logits; load it with head=False")
         if request.output in ("hidden", "logits") and request.steps != 1:
@@ -125,9 +129,11 @@ class Decoder(Network):
         if self.manifest.weights == "public":
             specs["embeddings"] = SecretSpec((*shape, self.sizes.width), f)
         else:
-            specs["one_hot"] = SecretSpec((*shape, self.sizes.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = one_hot_spec(shape, self.sizes.vocabulary, self.sizes.table_rows)
         if request.masked and step == 0:
             specs["mask"] = SecretSpec(shape, f)
+            if self._classifies_sequences:
+                specs["last"] = SecretSpec(shape, 0)
         return specs
 
     def output_specs(self, request: Request, step: int) -> dict[str, SecretSpec]:
@@ -137,7 +143,8 @@ class Decoder(Network):
             return {"last_hidden_state": SecretSpec((batch, tokens, sizes.width), policy.fraction_bits)}
         if request.output == "next_token":
             return {"token": SecretSpec((batch,), 0, bits=32)}
-        shape = (batch, sizes.vocabulary) if request.output == "next_logits" else (batch, tokens, sizes.vocabulary)
+        one = request.output == "next_logits" or self._classifies_sequences
+        shape = (batch, sizes.outputs) if one else (batch, tokens, sizes.outputs)
         return {"logits": SecretSpec(shape, policy.fraction_bits, policy.ring_bits(policy.fraction_bits))}
 
     # The parties' side.
@@ -164,7 +171,8 @@ class Decoder(Network):
             if request.output == "hidden":
                 return {"last_hidden_state": self.finish(protocol, weights, x, head=False)}, cache
             if request.output == "logits":
-                return {"logits": self.finish(protocol, weights, x, head=True)}, cache
+                chosen = _last(x, inputs.get("last")) if self._classifies_sequences else x
+                return {"logits": self.finish(protocol, weights, chosen, head=True)}, cache
             logits = self.finish(protocol, weights, x[:, -1], head=True)
             if request.output == "next_logits":
                 return {"logits": logits}, cache
@@ -195,7 +203,12 @@ class Decoder(Network):
     # The client's side.
 
     def request(self, output: Output, inputs: Inputs, *, steps: int = 1) -> Request:
-        return token_request(output, inputs, steps=steps)
+        request = token_request(output, inputs, steps=steps)
+        if not self._classifies_sequences:
+            return request
+        # Where each row ends is a secret that is shared like a mask, unless all rows are full.
+        full = bool((self._last_tokens(inputs) == request.tokens - 1).all())
+        return replace(request, masked=request.masked or not full)
 
     def client_inputs(
         self,
@@ -213,6 +226,7 @@ class Decoder(Network):
         assert ids is not None
         check_range("input_ids", ids, self.sizes.vocabulary)
         mask, positions = self._places(request, inputs, step)
+        check_served(ids, mask, self.manifest.refused_ids)
         tensors: dict[str, Tensor] = {}
         for name in specs:
             if name == "one_hot":
@@ -225,9 +239,20 @@ class Decoder(Network):
                 tensors[name] = encode(
                     rows.sum(0), policy.fraction_bits, bound_bits=policy.value_bits, what="embeddings"
                 )
+            elif name == "last":
+                tensors[name] = one_hot([self._last_tokens(inputs).unsqueeze(1)], request.tokens).squeeze(1)
             else:
                 tensors[name] = additive_mask(mask, policy.fraction_bits)
         return tensors
+
+    @property
+    def _classifies_sequences(self) -> bool:
+        return self.sizes.outputs > 0 and self.sizes.task == "sequence"
+
+    def _last_tokens(self, inputs: Inputs) -> Tensor:
+        ids = inputs["input_ids"]
+        assert ids is not None
+        return last_tokens(ids, checked_mask(ids, inputs.get("attention_mask")), self.sizes.padding_id)
 
     def _places(self, request: Request, inputs: Inputs, step: int) -> tuple[Tensor, Tensor]:
         """The prompts' mask, and the position of every token of this step.
@@ -249,14 +274,29 @@ class Decoder(Network):
 
 @dataclass(frozen=True)
 class DecoderSizes:
-    """layers, width D, vocabulary V, positions: most tokens; table_rows: of the embedding table; head: of logits."""
+    """layers, width D, vocabulary V, positions: most tokens; table_rows: of the embedding table.
+
+    outputs: of the head, zero without one; task, padding_id: see `secure.models.families.decoder_heads`.
+    """
 
     layers: int
     width: int
     vocabulary: int
     positions: int
     table_rows: int
-    head: bool
+    outputs: int
+    task: Task
+    padding_id: int | None
+
+
+def _last(x: Secret, chosen: Secret | None) -> Secret:
+    """One token of each row: the last one, or the one that one-hot vectors choose. Shapes: [B, T, D], [B, T] -> [B, D].
+
+    Revealed is nothing. Where rows are chosen it is one product.
+    """
+    if chosen is None:
+        return x[:, -1]
+    return matmul(chosen.unsqueeze(1), x, fraction_bits=x.fraction_bits).squeeze(1)
 
 
 def _causal(tokens: int, total: int, window: int | None) -> Tensor:

@@ -14,6 +14,7 @@ _LLAMA: Mapping[str, Any] = {
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6,
     "hidden_act": "silu",
+    "tie_word_embeddings": False,
 }
 _QWEN: Mapping[str, Any] = {
     **_LLAMA,
@@ -32,7 +33,13 @@ _ENCODER: Mapping[str, Any] = {
     "layer_norm_eps": 1e-12,
     "hidden_act": "gelu",
 }
-_BERT: Mapping[str, Any] = {**_ENCODER, "vocab_size": 30_522, "max_position_embeddings": 512, "type_vocab_size": 2}
+_BERT: Mapping[str, Any] = {
+    **_ENCODER,
+    "vocab_size": 30_522,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "tie_word_embeddings": True,
+}
 _XLM_ROBERTA: Mapping[str, Any] = {**_BERT, "pad_token_id": 1}
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -46,6 +53,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "n_heads": 12,
         "hidden_dim": 3072,
         "activation": "gelu",
+        "tie_word_embeddings": True,
     },
     "gpt2": {
         "vocab_size": 50_257,
@@ -55,6 +63,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "n_head": 12,
         "layer_norm_epsilon": 1e-5,
         "activation_function": "gelu_new",
+        "tie_word_embeddings": True,
     },
     "llama": _LLAMA,
     "mistral": {
@@ -66,6 +75,12 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     },
     "qwen2": _QWEN,
     "qwen3": _QWEN,
+    "resnet": {
+        "num_channels": 3,
+        "embedding_size": 64,
+        "hidden_sizes": [256, 512, 1024, 2048],
+        "depths": [3, 4, 6, 3],
+    },
     "roberta": {**_XLM_ROBERTA, "vocab_size": 50_265},
     "vit": {**_ENCODER, "num_channels": 3, "image_size": 224, "patch_size": 16},
     "xlm-roberta": _XLM_ROBERTA,

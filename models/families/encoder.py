@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secure.models.contract.manifest import TABLE_BITS, Manifest
+from secure.models.contract.manifest import Manifest
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.families.bert import Bert
@@ -18,8 +18,10 @@ from secure.models.inputs.token_inputs import (
     additive_mask,
     check_like,
     check_range,
+    check_served,
     checked_mask,
     one_hot,
+    one_hot_spec,
     token_request,
 )
 from secure.protocols.core.errors import InputError
@@ -85,7 +87,7 @@ class Encoder(Network):
         if self.manifest.weights == "public":
             specs["embeddings"] = SecretSpec((*shape, self.config.hidden_size), f)
         else:
-            specs["one_hot"] = SecretSpec((*shape, self.config.table_rows), 0, TABLE_BITS)
+            specs["one_hot"] = one_hot_spec(shape, self.config.vocab_size, self.config.table_rows)
         if request.masked:
             specs["mask"] = SecretSpec(shape, f)
         if request.output == "embedding":
@@ -151,6 +153,7 @@ class Encoder(Network):
         mask = checked_mask(ids, inputs.get("attention_mask"))
         if config.padding_id is not None:
             _check_padding(config.padding_id, ids, mask)
+        check_served(ids, mask, self.manifest.refused_ids)
         tensors: dict[str, Tensor] = {}
         for name in specs:
             if name == "one_hot":

@@ -21,11 +21,21 @@ from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.contract.rehearsal import NormInput
 from secure.models.families.decoder import Cache, Decoder, DecoderSizes
+from secure.models.families.decoder_heads import (
+    DecoderHead,
+    Task,
+    has_tied_head,
+    head_fields,
+    name_of,
+    other_heads,
+    outputs,
+)
 from secure.models.families.defaults import with_defaults
-from secure.models.families.heads import has_own_head
+from secure.models.families.heads import is_own
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
+from secure.models.families.small_embeddings import small_rows
 from secure.models.layers.activations import ACTIVATIONS, check_activation
-from secure.models.layers.folding import centred, reading, writing
+from secure.models.layers.folding import centred, reading, scaled_down, writing
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.secret import Protocol, Secret
@@ -39,6 +49,12 @@ _SIZES = {
     "heads": "n_head",
     "positions": "n_positions",
 }
+_HEADS: Mapping[str, DecoderHead] = {
+    "LMHeadModel": DecoderHead("words", "lm_head"),
+    "ForSequenceClassification": DecoderHead("sequence", "score"),
+    "ForTokenClassification": DecoderHead("token", "classifier", biased=True),
+    "ForQuestionAnswering": DecoderHead("span", "qa_outputs", biased=True),
+}
 _ONLY = {"add_cross_attention": False, "pruned_heads": {}, "quantization_config": None}
 
 
@@ -46,8 +62,9 @@ _ONLY = {"add_cross_attention": False, "pruned_heads": {}, "quantization_config"
 class Gpt2Config:
     """scaled, scaled_by_layer: whether scores are divided by sqrt(D / H), and by each layer's number.
 
-    head: whether there are logits. tied: whether their matrix is that of the words. stream_exponent: the residual
-    stream is held times 2^that, see `secure.models.families.residual_range`.
+    head, task, tied, labels, head_bias, padding_id: see `secure.models.families.decoder_heads`. stream_exponent: the
+    residual stream is held times 2^that, see `secure.models.families.residual_range`. embedding_exponent: what is
+    looked up is held times 2^that more, see `secure.models.families.small_embeddings`.
     """
 
     vocab_size: int
@@ -64,6 +81,10 @@ class Gpt2Config:
     tied: bool
     labels: int = 0
     stream_exponent: int = 0
+    embedding_exponent: int = 0
+    task: Task = "words"
+    head_bias: bool = False
+    padding_id: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,6 +93,11 @@ class Gpt2Config:
     def stream_epsilon(self) -> float:
         """What norms add to the mean square of the stream as it is held."""
         return math.ldexp(self.epsilon, 2 * self.stream_exponent)
+
+    @property
+    def embedding_epsilon(self) -> float:
+        """What the first norm adds to the mean square of embeddings as they are looked up."""
+        return math.ldexp(self.stream_epsilon, 2 * self.embedding_exponent)
 
 
 class Gpt2(Decoder):
@@ -84,7 +110,9 @@ class Gpt2(Decoder):
     @property
     def sizes(self) -> DecoderSizes:
         c = self.config
-        return DecoderSizes(c.layers, c.width, c.vocab_size, c.positions, c.vocab_size + c.positions, c.head)
+        return DecoderSizes(
+            c.layers, c.width, c.vocab_size, c.positions, c.vocab_size + c.positions, outputs(c), c.task, c.padding_id
+        )
 
     def rows_of_table(self, ids: Tensor, positions: Tensor) -> list[Tensor]:
         return [ids, positions + self.config.vocab_size]
@@ -98,7 +126,11 @@ class Gpt2(Decoder):
         for i in range(self.config.layers):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, self.config.stream_epsilon, wide=True), cache)
+                epsilon = self.config.stream_epsilon if i else self.config.embedding_epsilon
+                normal = rms_normalise(x, epsilon, wide=True)
+                if i == 0:
+                    x = scaled_down(x, self.config.embedding_exponent)
+                x = x + self._attention(name, layers, normal, cache)
                 normal = rms_normalise(x, self.config.stream_epsilon, wide=True)
                 inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
                 x = x + layers.dense(f"{name}.feedforward.down", inner)
@@ -122,19 +154,13 @@ class Gpt2(Decoder):
 
 
 class Gpt2Architecture(Architecture):
-    """Checkpoints of `GPT2Model` and `GPT2LMHeadModel`."""
+    """Checkpoints with or without a head."""
 
     prefixes = ("transformer.",)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> Gpt2Config:
         raw = with_defaults(raw)
         check_values(raw, {}, _ONLY)
-        named = raw.get("architectures") or ["GPT2LMHeadModel"]
-        if named not in (["GPT2LMHeadModel"], ["GPT2Model"]) and head:
-            raise CheckpointError(
-                f"config.json: architectures is {named!r}; supported: GPT2LMHeadModel, GPT2Model. "
-                "With head=False the decoder alone is loaded"
-            )
         values = {ours: positive(raw, theirs, whole=True) for ours, theirs in _SIZES.items()}
         if values["width"] % values["heads"]:
             raise CheckpointError(f"config.json: n_embd {values['width']} is no multiple of n_head {values['heads']}")
@@ -146,8 +172,8 @@ class Gpt2Architecture(Architecture):
             epsilon=positive(raw, "layer_norm_epsilon", whole=False),
             scaled=raw.get("scale_attn_weights", True) is True,
             scaled_by_layer=raw.get("scale_attn_by_inverse_layer_idx", False) is True,
-            head=head and named == ["GPT2LMHeadModel"],
             tied=raw.get("tie_word_embeddings", True) is True,
+            **head_fields(raw, "GPT2", _HEADS, head=head),
         )
 
     def parameters(self, config: Gpt2Config, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
@@ -162,7 +188,7 @@ class Gpt2Architecture(Architecture):
             dense[f"layer.{i}.feedforward.up"] = width, inner
             dense[f"layer.{i}.feedforward.down"] = inner, width
         if config.head:
-            dense["head"] = width, config.vocab_size
+            dense["head"] = width, outputs(config)
         else:
             found["norm.gain"] = "gain", (width,)
             found["norm.offset"] = "offset", (width,)
@@ -175,8 +201,11 @@ class Gpt2Architecture(Architecture):
         width, inner = config.width, config.inner
         words = take("wte.weight", (config.vocab_size, width))
         table = torch.cat([words, take("wpe.weight", (config.positions, width))])
-        stream = 2.0**config.stream_exponent  # a factor of all that writes to the residual stream
-        tensors = {"embeddings.table": centred(table) * stream}
+        stream, finer = (
+            2.0**config.stream_exponent,
+            2.0**config.embedding_exponent,
+        )  # a factor of all that writes to the residual stream
+        tensors = {"embeddings.table": centred(table) * stream * finer}
 
         def dense(name: str, rows: int, columns: int) -> tuple[Tensor, Tensor]:
             return take(f"{name}.weight", (rows, columns)), take(f"{name}.bias", (columns,))
@@ -203,8 +232,10 @@ class Gpt2Architecture(Architecture):
                 tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = weight, bias
         gain, offset = norm("ln_f")
         if config.head:
-            outputs = words if config.tied else take("lm_head.weight", (config.vocab_size, width))
-            tensors["head.weight"], tensors["head.bias"] = reading(gain, offset, outputs.T)
+            name, count = name_of(config, _HEADS), outputs(config)
+            rows = words if has_tied_head(config) else take(f"{name}.weight", (count, width))
+            added = take(f"{name}.bias", (count,)) if config.head_bias else None
+            tensors["head.weight"], tensors["head.bias"] = reading(gain, offset, rows.T, added)
         else:
             tensors |= {"norm.gain": gain, "norm.offset": offset}
         return tensors
@@ -216,21 +247,26 @@ class Gpt2Architecture(Architecture):
     def stream_exponent(self, config: Gpt2Config, norms: Sequence[NormInput], value_bits: int) -> int:
         return stream_range(norms, config.width).exponent(value_bits)
 
+    def with_small_rows(self, config: Gpt2Config, tensors: Mapping[str, Tensor]) -> tuple[Gpt2Config, tuple[int, ...]]:
+        table = tensors["embeddings.table"]
+        exponent, refused = small_rows(table[: config.vocab_size], [table[config.vocab_size :]], config.stream_epsilon)
+        return replace(config, embedding_exponent=exponent), refused
+
     def with_stream_exponent(self, config: Gpt2Config, exponent: int) -> Gpt2Config:
         check_exponent(exponent)
         return replace(config, stream_exponent=exponent)
 
     def fitted(self, config: Gpt2Config, stored: Stored) -> Gpt2Config:
-        return replace(config, tied=config.tied and not (config.head and has_own_head(stored, "wte.weight")))
+        own = has_tied_head(config) and is_own(stored, "lm_head.weight", "wte.weight")
+        return replace(config, tied=config.tied and not own)
 
     def copies(self, config: Gpt2Config) -> Mapping[str, str]:
-        return {"lm_head.weight": "wte.weight"} if config.head and config.tied else {}
+        return {"lm_head.weight": "wte.weight"} if has_tied_head(config) else {}
 
     def ignored(self, config: Gpt2Config) -> tuple[str, ...]:
         # Causal masks, which older checkpoints store; they are named within every layer.
         masks = tuple(f"h.{i}.attn.{name}" for i in range(config.layers) for name in ("bias", "masked_bias"))
-        heads = ("lm_head.", "score.", "classifier.", "multiple_choice_head.", "qa_outputs.")
-        return masks if config.head else (*masks, *heads)
+        return (*masks, *other_heads(config, _HEADS), "multiple_choice_head.")
 
     def network(self, manifest: Manifest) -> Gpt2:
         return Gpt2(manifest)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -32,31 +32,38 @@ WORDS = "embeddings.word_embeddings.weight"
 class HeadNames:
     """A head, and what a family's checkpoints call its tensors; empty where the head has none of the kind.
 
-    decoder_bias: of masked words' logits, whose weight is the word table. copies: tensors that some checkpoints store
-    a second time, by the tensor that they must equal.
+    decoder: of masked words, whose weight is the word table unless it is stored apart. decoder_bias: where its bias is,
+    unless the decoder has one of its own.
     """
 
     head: Head
     dense: str = ""
     norm: str = ""
     output: str = ""
+    decoder: str = ""
     decoder_bias: str = ""
-    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[str, ...]:
         """Beginnings of the names of its tensors."""
-        return tuple(name for name in (self.dense, self.norm, self.output, self.decoder_bias, *self.copies) if name)
+        names = self.dense, self.norm, self.output, self.decoder, self.decoder_bias
+        return tuple(name for name in names if name)
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        """Tensors that may be stored a second time, or be others, by the tensor that they are otherwise."""
+        pairs = {f"{self.decoder}.weight": WORDS, f"{self.decoder}.bias": self.decoder_bias} if self.decoder else {}
+        return {copy: original for copy, original in pairs.items() if copy != original}
 
 
-def has_own_head(stored: Stored, words: str) -> bool:
-    """Whether a language model whose configuration ties its head to its words has another one, which then counts.
+def is_own(stored: Stored, copy: str, original: str) -> bool:
+    """Whether a tensor that the configuration ties to another one is stored with other numbers, which then count.
 
-    So it does in transformers 5. words: the name of the word table. The log says so.
+    So it does in transformers 5. The log says so.
     """
-    own = "lm_head.weight" in stored and not stored.same("lm_head.weight", words)
+    own = copy in stored and not stored.same(copy, original)
     if own:
-        _log.warning("config.json ties lm_head.weight to %s, and another one is stored; the stored one is used", words)
+        _log.warning("config.json ties %s to %s, and another one is stored; the stored one is used", copy, original)
     return own
 
 
@@ -77,7 +84,7 @@ def shapes(config: BertConfig) -> dict[str, tuple[Kind, tuple[int, ...]]]:
 
 
 def from_checkpoint(config: BertConfig, names: HeadNames, take: Take, words: Tensor) -> dict[str, Tensor]:
-    """The head's tensors in float64, weights as [in, out]. `words`, [V, D], is what a masked word's logits multiply."""
+    """The head's tensors in float64, weights as [in, out]. words: what masked words' matrix is tied to, [V, D]."""
     width, count = config.hidden_size, outputs(config)
     tensors = {}
     if names.dense:
@@ -89,9 +96,11 @@ def from_checkpoint(config: BertConfig, names: HeadNames, take: Take, words: Ten
     if names.output:
         tensors["head.output.weight"] = take(f"{names.output}.weight", (count, width)).T
         tensors["head.output.bias"] = take(f"{names.output}.bias", (count,))
-    if names.decoder_bias:
-        tensors["head.output.weight"] = words.T
-        tensors["head.output.bias"] = take(names.decoder_bias, (count,))
+    if names.decoder:
+        weight, bias = f"{names.decoder}.weight", f"{names.decoder}.bias"
+        rows = take(weight, (count, width)) if weight in config.own else words
+        tensors["head.output.weight"] = rows.T
+        tensors["head.output.bias"] = take(bias if bias in config.own else names.decoder_bias, (count,))
     return tensors
 
 

@@ -25,15 +25,19 @@ from secure.models.contract.manifest import Kind, Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.contract.rehearsal import NormInput
 from secure.models.families.decoder import Cache, Decoder, DecoderSizes
-from secure.models.families.heads import has_own_head
+from secure.models.families.decoder_heads import has_tied_head, name_of, other_heads, outputs
+from secure.models.families.heads import is_own
 from secure.models.families.llama_config import (
+    HEADS,
     WRITERS,
     JoinedProduct,
     LlamaConfig,
     LlamaFields,
 )
-from secure.models.families.residual_range import check_exponent, example_ids, stream_range, warn_of_small_rows
+from secure.models.families.residual_range import check_exponent, example_ids, stream_range
+from secure.models.families.small_embeddings import small_rows
 from secure.models.layers.activations import ACTIVATIONS
+from secure.models.layers.folding import scaled_down
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.primitives import concatenate
 from secure.protocols.core.secret import Protocol, Secret, multiply
@@ -52,7 +56,9 @@ class Llama(Decoder):
     @property
     def sizes(self) -> DecoderSizes:
         c = self.config
-        return DecoderSizes(c.layers, c.width, c.vocab_size, c.positions, c.vocab_size, c.head)
+        return DecoderSizes(
+            c.layers, c.width, c.vocab_size, c.positions, c.vocab_size, outputs(c), c.task, c.padding_id
+        )
 
     def rows_of_table(self, ids: Tensor, positions: Tensor) -> list[Tensor]:
         return [ids]
@@ -67,7 +73,10 @@ class Llama(Decoder):
         for i, window in enumerate(config.windows):
             name = f"layer.{i}"
             with protocol.layer(name):
-                x = x + self._attention(name, layers, rms_normalise(x, epsilon), turns, window, cache)
+                normal = rms_normalise(x, epsilon if i else config.embedding_epsilon)
+                if i == 0:
+                    x = scaled_down(x, config.embedding_exponent)
+                x = x + self._attention(name, layers, normal, turns, window, cache)
                 x = x + self._feed_forward(name, layers, rms_normalise(x, epsilon, wide=True))
         return x
 
@@ -143,15 +152,20 @@ class LlamaArchitecture(Architecture):
             if config.head_norms:
                 found[f"layer.{i}.attention.norm.gain"] = "gain", (config.heads + config.groups, 1, config.head_width)
         if config.head:
-            found["head.weight"] = "factor", (config.width, config.vocab_size)
+            found["head.weight"] = "factor", (config.width, outputs(config))
+            if config.head_bias:
+                found["head.bias"] = "offset", (outputs(config),)
         else:
             found["norm.gain"] = "gain", (config.width,)
         return {name: ParameterSpec(shape, kind, fraction_bits) for name, (kind, shape) in found.items()}
 
     def from_checkpoint(self, config: LlamaConfig, take: Take) -> dict[str, Tensor]:
         words = take("embed_tokens.weight", (config.vocab_size, config.width))
-        stream = 2.0**config.stream_exponent  # a factor of all that writes to the residual stream
-        tensors = {"embeddings.table": words * stream}
+        stream, finer = (
+            2.0**config.stream_exponent,
+            2.0**config.embedding_exponent,
+        )  # a factor of all that writes to the residual stream
+        tensors = {"embeddings.table": words * stream * finer}
         queries, scale = config.heads * config.head_width, math.log2(math.e) / math.sqrt(config.head_width)
         for i in range(config.layers):
             for name, product in config.products.items():
@@ -169,8 +183,11 @@ class LlamaArchitecture(Architecture):
                 tensors[f"layer.{i}.attention.norm.gain"] = torch.cat(repeated).unsqueeze(1)
         gain = take("norm.weight", (config.width,))
         if config.head:
-            rows = words if config.tied else take("lm_head.weight", (config.vocab_size, config.width))
+            head, count = name_of(config, HEADS), outputs(config)
+            rows = words if has_tied_head(config) else take(f"{head}.weight", (count, config.width))
             tensors["head.weight"] = gain.unsqueeze(1) * rows.T
+            if config.head_bias:
+                tensors["head.bias"] = take(f"{head}.bias", (count,))
         else:
             tensors["norm.gain"] = gain
         return tensors
@@ -185,24 +202,28 @@ class LlamaArchitecture(Architecture):
             norms = [norm for number, norm in enumerate(norms) if number % 3 != 1]
         return stream_range(norms, config.width).exponent(value_bits)
 
-    def warn_of_small_rows(self, config: LlamaConfig, tensors: Mapping[str, Tensor]) -> None:
-        warn_of_small_rows(tensors["embeddings.table"][: config.vocab_size], config.stream_epsilon)
+    def with_small_rows(
+        self, config: LlamaConfig, tensors: Mapping[str, Tensor]
+    ) -> tuple[LlamaConfig, tuple[int, ...]]:
+        exponent, refused = small_rows(tensors["embeddings.table"], [], config.stream_epsilon)
+        return replace(config, embedding_exponent=exponent), refused
 
     def with_stream_exponent(self, config: LlamaConfig, exponent: int) -> LlamaConfig:
         check_exponent(exponent)
         return replace(config, stream_exponent=exponent)
 
     def fitted(self, config: LlamaConfig, stored: Stored) -> LlamaConfig:
-        return replace(config, tied=config.tied and not (config.head and has_own_head(stored, "embed_tokens.weight")))
+        own = has_tied_head(config) and is_own(stored, "lm_head.weight", "embed_tokens.weight")
+        return replace(config, tied=config.tied and not own)
 
     def copies(self, config: LlamaConfig) -> Mapping[str, str]:
-        return {"lm_head.weight": "embed_tokens.weight"} if config.head and config.tied else {}
+        return {"lm_head.weight": "embed_tokens.weight"} if has_tied_head(config) else {}
 
     def ignored(self, config: LlamaConfig) -> tuple[str, ...]:
         # Frequencies, which older checkpoints store, once or within every layer.
         places = ("", *(f"layers.{i}.self_attn." for i in range(config.layers)))
         frequencies = tuple(f"{place}rotary_emb.inv_freq" for place in places)
-        return frequencies if config.head else (*frequencies, "lm_head.", "score.", "qa_outputs.")
+        return (*frequencies, *other_heads(config, HEADS))
 
     def network(self, manifest: Manifest) -> Llama:
         return Llama(manifest)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from secure.models.contract.config_fields import check_values, flag, positive
+from secure.models.families.decoder_heads import DecoderHead, Task, head_fields
 from secure.models.families.defaults import with_defaults
 from secure.models.layers.activations import check_activation
 from secure.models.layers.rope import parse_rope
@@ -34,6 +35,13 @@ _NOWHERE = {
 }
 
 
+HEADS: Mapping[str, DecoderHead] = {
+    "ForCausalLM": DecoderHead("words", "lm_head"),
+    "ForSequenceClassification": DecoderHead("sequence", "score"),
+    "ForTokenClassification": DecoderHead("token", "score", biased=True),
+    "ForQuestionAnswering": DecoderHead("span", "qa_outputs", biased=True),
+}
+"""By how the names of transformers' classes end."""
 WRITERS = ("attention.output", "feedforward.down")
 """The products of a layer that add to the residual stream."""
 
@@ -51,11 +59,12 @@ class JoinedProduct:
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """groups: key heads G. frequencies, rotation_scale: see `rotations`. head: whether there are logits.
+    """groups: key heads G. frequencies, rotation_scale: see `rotations`. *_bias: which products have one.
 
-    tied: whether the head is the embedding table. *_bias: which products have one. head_norms: whether every head's
-    query and key are normalised. stream_exponent: the residual stream is held times 2^that, see
-    `secure.models.families.residual_range`.
+    head, task, tied, labels, head_bias, padding_id: see `secure.models.families.decoder_heads`. head_norms: whether
+    every attention head's query and key are normalised. stream_exponent: the residual stream is held times 2^that, see
+    `secure.models.families.residual_range`. embedding_exponent: what is looked up is held times 2^that more, see
+    `secure.models.families.small_embeddings`.
     """
 
     vocab_size: int
@@ -79,6 +88,10 @@ class LlamaConfig:
     labels: int = 0
     stream_exponent: int = 0
     head_norms: bool = False
+    embedding_exponent: int = 0
+    task: Task = "words"
+    head_bias: bool = False
+    padding_id: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"windows": list(self.windows), "frequencies": list(self.frequencies)}
@@ -87,6 +100,11 @@ class LlamaConfig:
     def stream_epsilon(self) -> float:
         """What norms add to the mean square of the stream as it is held."""
         return math.ldexp(self.epsilon, 2 * self.stream_exponent)
+
+    @property
+    def embedding_epsilon(self) -> float:
+        """What the first norm adds to the mean square of embeddings as they are looked up."""
+        return math.ldexp(self.stream_epsilon, 2 * self.embedding_exponent)
 
     @property
     def products(self) -> dict[str, JoinedProduct]:
@@ -131,12 +149,6 @@ class LlamaFields:
         """Raises CheckpointError naming the first field that is missing or unsupported."""
         raw = with_defaults(raw)
         check_values({name: value for name, value in raw.items() if value is not None}, {}, _NOWHERE | self.only)
-        named, whole, body = raw.get("architectures"), f"{self.stem}ForCausalLM", f"{self.stem}Model"
-        if named not in (None, [], [whole], [body]) and head:
-            raise CheckpointError(
-                f"config.json: architectures is {named!r}; supported: {whole}, {body}. "
-                "With head=False the decoder alone is loaded"
-            )
         values = {ours: positive(raw, theirs, whole=True) for ours, theirs in _SIZES.items()}
         head_width = _head_width(raw, values["width"], values["heads"], self.head_dim)
         rope = parse_rope(raw, head_width)
@@ -154,8 +166,8 @@ class LlamaFields:
             frequencies=rope.frequencies,
             rotation_scale=rope.scale,
             tied=flag(raw, "tie_word_embeddings", default=False),
-            head=head and named != [body],
             head_norms=self.head_norms,
+            **head_fields(raw, self.stem, HEADS, head=head),
         )
 
     def _groups(self, raw: Mapping[str, Any], heads: int) -> int:

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import (
     MaskedLMOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
+    SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
 from transformers.utils.generic import ModelOutput
@@ -30,6 +31,7 @@ _CLASSES: dict[str, type[ModelOutput]] = {
         MaskedLMOutput,
         QuestionAnsweringModelOutput,
         SequenceClassifierOutput,
+        SequenceClassifierOutputWithPast,
         TokenClassifierOutput,
     )
 }

@@ -30,7 +30,6 @@ _NEGLIGIBLE = 2.0**-16
 """A share of the median row's mean square: rows below it are padding, or words that training never saw."""
 _SPARE = 2.0  # other inputs' streams may be so much larger than what was seen
 _SEQUENCES, _TOKENS = 4, 32
-_MOST_NAMED = 100  # tokens
 _log = logging.getLogger(__name__)
 
 
@@ -109,23 +108,6 @@ def example_ids(words: Tensor, positions: int, start: object) -> Tensor:
     if isinstance(start, int) and start in by_size:
         ids[-1, 0] = start
     return ids
-
-
-def warn_of_small_rows(words: Tensor, epsilon: float) -> None:
-    """Log the tokens of which the first norm, with that epsilon, would be wrong: rows of zeros are right.
-
-    words: in the scale of the stream. Shapes: [V, D].
-    """
-    squares: Tensor = computed(words.square().mean(1))
-    small = ((squares > 0) & (squares + epsilon < LEAST_MEAN_SQUARE)).nonzero().flatten().tolist()
-    if small:
-        _log.warning(
-            "%d tokens have embeddings that are too small for secure arithmetic, but not zero, and results with them "
-            "are wrong: %s%s. Set these rows to zero, or to what they should be, before the checkpoint is shared",
-            len(small),
-            ", ".join(map(str, small[:_MOST_NAMED])),
-            ", ..." if len(small) > _MOST_NAMED else "",
-        )
 
 
 def stream_range(norms: Sequence[NormInput], width: int) -> StreamRange:

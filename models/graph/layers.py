@@ -13,8 +13,7 @@ from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_s
 from secure.models.graph.windows import Window
 from secure.protocols.core.primitives import append, concatenate, linear, truncate
 from secure.protocols.core.secret import Protocol, Secret
-from secure.protocols.functions.layernorm import rms_norm
-from secure.protocols.functions.policy_functions import full_range_layer_norm
+from secure.protocols.functions.layernorm import full_range_layer_norm, full_range_rms_norm
 
 
 def _check_dense(what: str, inner: int, weight: Shape, bias: Shape) -> int:
@@ -118,7 +117,7 @@ class RootMeanSquareNorm(Operation):
         return x
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return rms_norm(values[0], protocol.bind(parameters[0]), self.epsilon)
+        return full_range_rms_norm(values[0], protocol.bind(parameters[0]), self.epsilon)
 
 
 @dataclass(frozen=True)

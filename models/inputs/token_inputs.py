@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from secure.models.contract.manifest import TABLE_BITS
 from secure.models.contract.network import Inputs
 from secure.models.contract.request import Output, Request
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.secret import SecretSpec
 from secure.protocols.functions.softmax import MASKED
 
 
@@ -61,6 +64,15 @@ def additive_mask(mask: Tensor, fraction_bits: int) -> Tensor:
     return (1 - mask.to(torch.int64)) * (round(MASKED) << fraction_bits)
 
 
+def one_hot_spec(shape: tuple[int, ...], words: int, rows: int) -> SecretSpec:
+    """What is shared to choose a word's row of a table, and one of the rows behind the words, where there are any.
+
+    Shapes: indices [...] -> [..., rows].
+    """
+    parts = (words,) if rows == words else (words, rows - words)
+    return SecretSpec((*shape, rows), 0, TABLE_BITS, parts)
+
+
 def one_hot(indices: list[Tensor], rows: int) -> Tensor:
     """Ones at each of several rows of a table. Shapes: integer [B, T] each -> int64 [B, T, rows]."""
     vectors = torch.zeros(*indices[0].shape, rows, dtype=torch.int64)
@@ -88,6 +100,20 @@ def check_ids(name: str, ids: object) -> Tensor:
     if 0 in ids.shape:
         raise InputError(f"{name} is empty (shape {list(ids.shape)}); at least one token is needed")
     return ids
+
+
+def check_served(ids: Tensor, mask: Tensor, refused: Sequence[int]) -> None:
+    """Raises InputError, naming the first token that counts and whose embedding is too small for secure arithmetic."""
+    if not refused:
+        return
+    wrong = (torch.isin(ids, torch.tensor(refused)) & (mask != 0)).nonzero()
+    if len(wrong):
+        row, column = (int(i) for i in wrong[0])
+        raise InputError(
+            f"input_ids[{row}, {column}] is {int(ids[row, column])}: the embedding of this token is too small for "
+            "secure arithmetic, and results with it would be wrong. The model's owner can set it to zero, or to what "
+            "it should be, and split the model again"
+        )
 
 
 def check_range(name: str, ids: Tensor, limit: int) -> None:

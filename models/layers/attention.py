@@ -26,15 +26,30 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
     """
     tokens = scores.shape[-1]
-    if tokens > _MOST_UNDIVIDED:
+    if not divides(tokens):
         return softmax(scores, base_two=True) @ values
-    halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
-    powers = exponentials(scores, base_two=True, halvings=halvings)
-    values = known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
+    times = halvings(tokens)
+    powers = exponentials(scores, base_two=True, halvings=times)
+    values = known_values(values)
     mixed, inverse = scores.protocol.together(
-        lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, halvings)
+        lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)
     )
     return multiply(mixed, inverse, fraction_bits=values.fraction_bits)
+
+
+def divides(tokens: int) -> bool:
+    """Whether a mixture of so many is divided after the product."""
+    return tokens <= _MOST_UNDIVIDED
+
+
+def halvings(tokens: int) -> int:
+    """How often powers are halved so that the undivided sum stays as small as that of 128 tokens."""
+    return max(0, math.ceil(math.log2(tokens / _UNHALVED)))
+
+
+def known_values(values: Secret) -> Secret:
+    """Values of which many may be added up. Shapes: any -> same."""
+    return known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from secure.protocols.core.primitives import halve
+from secure.protocols.core.primitives import halve, truncate
 from secure.protocols.core.secret import Secret
 
 MOST_WIDTH = 4096
@@ -59,3 +59,8 @@ def mean_of(column: Secret, width: int) -> Secret:
 def mean_bits(width: int) -> int:
     """The binary logarithm of sqrt(D), rounded down: where |gain| sqrt(D) < 2^12, the column's result is below 2^12."""
     return (width.bit_length() - 1) // 2
+
+
+def scaled_down(x: Secret, exponent: int) -> Secret:
+    """x / 2^exponent at x's own scale. Shapes: any -> same."""
+    return truncate(halve(x, exponent), x.fraction_bits) if exponent else x

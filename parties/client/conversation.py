@@ -24,7 +24,8 @@ class RoleReport:
     messages: dict[str, int]
     """Logical messages sent, per peer."""
     seconds: float
-    peak_memory_bytes: int
+    memory_bytes: int
+    """What it set aside for the session: an upper estimate from shapes, which tells nothing of anybody else's work."""
 
 
 @dataclass(frozen=True)
@@ -113,5 +114,5 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         wire_bytes_received=dict(frame.bytes_received),
         messages=dict(frame.messages_sent),
         seconds=frame.seconds,
-        peak_memory_bytes=frame.peak_memory_bytes,
+        memory_bytes=frame.memory_bytes,
     )

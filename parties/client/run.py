@@ -15,6 +15,7 @@ from secure.parties.client.root_cause import awaited, root_cause
 from secure.parties.roles.role import OFFLINE_IS_DONE
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello, Report
 from secure.protocols.core.channel import Payload
@@ -48,12 +49,17 @@ class Run:
     def __init__(self, dialer: Dialer, hello: Hello, family: Family) -> None:
         """Open the stream of every role at the same time. Raises what the first role to object reports."""
         self.computing = family.computing
-        self._client = dialer.role
+        self._dialer = dialer
+        self._hello = hello
         self.links: dict[str, Link] = {}
         self.accepts: dict[str, Accept] = {}
         self.reports: dict[str, Report] = {}
         self._payloads: dict[str, list[bytes]] = {}
         self._running: set[str] = set()
+        self._aware: set[str] = set()
+        """Roles that need not be told the cause: they said it, or are not there."""
+        self._cause: SecureInferenceError | None = None
+        """Why the session ends early, where a role or a link said so."""
         self._layers: dict[str, str] = {}
         self._events: queue.SimpleQueue[tuple[str, Frame | memoryview | SecureInferenceError]] = queue.SimpleQueue()
         failed: list[SecureInferenceError] = []
@@ -66,9 +72,10 @@ class Run:
             except SecureInferenceError as error:
                 failed.append(error)
         if failed:
-            self.cancel()
             # That a role is missing may be why another one objects, not the other way round.
-            raise next((error for error in failed if isinstance(error, PartyUnreachable)), failed[0])
+            self._cause = next((error for error in failed if isinstance(error, PartyUnreachable)), failed[0])
+            self._give_up()
+            raise self._cause
 
     def __enter__(self) -> Run:
         return self
@@ -77,10 +84,19 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is not None:
-            self.cancel()
+            self._give_up()
 
-    def cancel(self) -> None:
-        """Drop every stream; each role then ends the session by itself."""
+    def _give_up(self) -> None:
+        """Drop every stream; each role then ends the session by itself.
+
+        What a role or a link said is told to those that do not know it; what went wrong at the client is its own.
+        """
+        unaware = [role for role in self.links if role not in self._aware]
+        if self._cause is not None and unaware:
+            failure = failure_frame(self._cause, self._dialer.role, self._step_of("")())
+            with futures.ThreadPoolExecutor(len(unaware)) as pool:
+                for role in unaware:
+                    pool.submit(self._dialer.tell, role, self._hello, failure)  # one that does not hear it is no matter
         for link in self.links.values():
             link.cancel()
 
@@ -169,10 +185,12 @@ class Run:
                     (broken if isinstance(event, PartyLost) and event.role == role else reported)[role] = event
                 elif isinstance(event, Frame) and event.HasField("end"):
                     self._running.discard(role)
-                if not awaited(broken, reported, self._running, self._client):
+                if not awaited(broken, reported, self._running, self._dialer.role):
                     break
                 role, event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
-        return root_cause(broken, reported)
+        self._cause = root_cause(broken, reported)
+        self._aware = {*broken, *(role for role, said in reported.items() if str(said) == str(self._cause))}
+        return self._cause
 
     def _step_of(self, role: str) -> Callable[[], str]:
         def step() -> str:

@@ -16,6 +16,7 @@ from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
 from secure.parties.roles.worker import Worker
+from secure.parties.session.client_watch import ClientTimer, ClientWatch
 from secure.parties.session.handshake import (
     CALLERS,
     KIND_NAMES,
@@ -26,15 +27,16 @@ from secure.parties.session.handshake import (
     check_version,
 )
 from secure.parties.session.session import Registry, Session
-from secure.parties.transport.dialer import COMMON_OPTIONS, SERVICE
+from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
+from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import certificate_identity, certificate_role, server_credentials
 from secure.parties.transport.wire_pb2 import Hello
-from secure.protocols.core.errors import SecureInferenceError
+from secure.protocols.core.errors import PartyAbsent, SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
 _STOP_SECONDS = 5.0
@@ -65,6 +67,7 @@ class PartyServer:
         with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
         self._worker = Worker(self._peers, engine)
+        self._timer = ClientTimer(role, settings.limits.idle_seconds)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
@@ -73,7 +76,7 @@ class PartyServer:
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = {"Run": self._run}
+        handlers = {"Run": self._run, "Abandon": self._abandon}
         if role == "p1" or not with_dealer:
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
@@ -85,6 +88,7 @@ class PartyServer:
         listen = self._settings.parties[self.role].listen
         bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
         self._server.start()
+        self._timer.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         _LOG.info("listening on %s", listen)
@@ -96,23 +100,47 @@ class PartyServer:
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
         self._peers.dialer.close()
+        self._timer.stop()
 
     @property
     def sessions(self) -> int:
         """Sessions at this moment."""
         return self._registry.running
 
+    @property
+    def client_streams(self) -> int:
+        """Streams that clients hold open at this moment, those of sessions that have ended included."""
+        return self._timer.streams
+
     # streams
 
     def _run(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         link = self._link("client", shaped(incoming, self._settings.measure), context)
+        watch = self._watch(link, context)
         # The handler's thread becomes the sender of this stream, so the session needs one of its own.
-        threading.Thread(target=self._serve, args=(link, context), name="session", daemon=True).start()
-        return link.outgoing_frames()
+        threading.Thread(target=self._serve, args=(link, watch, context), name="session", daemon=True).start()
+        return watch.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         (before,) = self._callers("Exchange")
         return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
+
+    def _abandon(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        """A client says why it is about to drop the streams of a session."""
+        link = self._link("client", incoming, context)
+        self._watch(link, context)
+        try:
+            hello = self._admit("Abandon", link, context)
+        except SecureInferenceError as error:
+            link.post(failure_frame(error, self.role, "the handshake"))
+            link.finish()
+            return link.outgoing_frames()
+        try:
+            link.expect_end()
+        except SecureInferenceError as reason:
+            self._registry.abandon(hello.session, _identity(hello, context), reason)
+        link.post_end()
+        return link.outgoing_frames()
 
     def _callers(self, stream: str) -> tuple[str, ...]:
         """Who may open that stream here."""
@@ -141,31 +169,38 @@ class PartyServer:
             ended()
         return link
 
-    def _serve(self, link: Link, context: grpc.ServicerContext) -> None:
+    def _watch(self, link: Link, context: grpc.ServicerContext) -> ClientWatch:
+        """End the stream, from now on, where a client lets it wait for too long."""
+        watch = self._timer.watch(link)
+        if not context.add_callback(lambda: self._timer.forget(link)):
+            self._timer.forget(link)
+        return watch
+
+    def _serve(self, link: Link, watch: ClientWatch, context: grpc.ServicerContext) -> None:
         """One session, from its Hello to its last frame."""
         session: Session | None = None
         with ExitStack() as ending:
             ending.callback(link.finish)
             try:
                 hello = self._admit("Run", link, context)
+                watch.hello_came()
                 link.peer = hello.role
                 check_kind(hello, f"{self.role}, Run")
-                self._registry.begin(hello.session)
+                session = Session(self.role, hello, link, watch, _identity(hello, context))
+                self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
-                ending.callback(self._registry.end)
-                identity = certificate_identity(context.auth_context(), (hello.role,))
-                session = Session(self.role, hello, link, identity)
+                ending.callback(self._registry.end, session)
                 self._worker.serve(session)
             except Exception as error:
                 self._report(link, session, error)
 
     def _offer(self, stream: str, link: Link, context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         """Hold a peer's stream until its session claims it."""
-        seconds = self._settings.limits.rendezvous_seconds
+        seconds = self._settings.limits.rendezvous_seconds + OFFER_SECONDS
         try:
             hello = self._admit(stream, link, context)
             if not self._registry.offer(stream, link, hello, seconds):
-                raise SecureInferenceError(f"{self.role} was not told of this session within {seconds:.1f} s")
+                raise PartyAbsent("client", self.role, seconds)
         except SecureInferenceError as error:
             _LOG.warning("%s refused: %s", stream, error)
             link.post(failure_frame(error, self.role, "the handshake"))
@@ -199,6 +234,10 @@ class PartyServer:
             _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
         if session is None:
             link.post(failure_frame(error, self.role, step))
+
+
+def _identity(hello: Hello, context: grpc.ServicerContext) -> Identity:
+    return certificate_identity(context.auth_context(), (hello.role,))
 
 
 _Handler = Callable[[Iterator[AnyFrame], grpc.ServicerContext], Iterator[AnyFrame]]

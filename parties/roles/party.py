@@ -48,11 +48,13 @@ class ComputingRole(Role):
     """p0 dials p1; both are dialled by the dealer."""
 
     def join(self, session: Session) -> Tools:
-        deal = self.claim(session, "dealer", "Deal")
         if self.name == "p0":
+            deal = self.claim(session, "dealer", "Deal")
             exchange = self.dial(session, "p1", "Exchange")
         else:
+            # p0 first: where it cannot come, nothing that the dealer then does is to look like the reason.
             exchange = self.claim(session, "p0", "Exchange")
+            deal = self.claim(session, "dealer", "Deal")
         seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")

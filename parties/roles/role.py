@@ -8,10 +8,10 @@ from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Tools
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
-from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame
-from secure.protocols.core.errors import HandshakeError, PartyUnreachable
+from secure.protocols.core.errors import HandshakeError, PartyAbsent
 
 SEED_BYTES = 16
 OFFLINE_IS_DONE = "the dealer's stream is in"
@@ -55,10 +55,10 @@ class Role(ABC):
 
     def claim(self, session: Session, peer: str, stream: str) -> Link:
         """Wait for the stream that `peer` opens for this session, compare views of it, and accept it."""
-        seconds = self.settings.limits.rendezvous_seconds
+        seconds = self.settings.limits.rendezvous_seconds + CLAIM_SECONDS
         offer = self.registry.claim(session, stream, seconds)
         if offer is None:
-            raise PartyUnreachable(peer, self.settings.parties[peer].address, seconds)
+            raise PartyAbsent(peer, self.name, seconds)
         session.attach(offer.link)
         ours = as_role(session.hello, self.name)
         compare(ours, offer.hello, f"{self.name} with {peer}")

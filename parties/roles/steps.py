@@ -18,10 +18,8 @@ class RunSteps(ClientSteps):
     further.
     """
 
-    def __init__(self, session: Session, idle_seconds: float) -> None:
-        """idle_seconds: how long the client may let a computing party wait for an input."""
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._idle_seconds = idle_seconds
         self._at_dealer = session.role == "dealer"
 
     def receive(self, step: int) -> memoryview | None:
@@ -35,7 +33,7 @@ class RunSteps(ClientSteps):
             message = session.run.receive()
         else:
             # The parties end the session for the dealer, too, which waits while they compute.
-            with session.client_within(self._idle_seconds):
+            with session.client_awaited():
                 if step == 0:
                     session.ask_dealer(wanted=isinstance(session.run.peek(), DataFrame))
                 message = session.run.receive()

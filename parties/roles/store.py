@@ -71,7 +71,7 @@ class ModelStore:
         if stored is None or stored.load_id != hello.load_id:
             raise ModelNotLoaded(
                 f"{self._role} has no model {hello.model_digest[:12]} in memory as it was loaded by this client: since "
-                f"then, {self._role} was restarted, or it was unloaded or loaded anew; load the model again"
+                f"then, {self._role} was restarted, or it was unloaded or loaded anew; load the model again (reload)"
             )
         if stored.policy_digest != hello.policy_digest:
             where = f"{self._role} (load the model again)"

@@ -58,7 +58,7 @@ class Worker:
         hello.load_id = session.id
         self._accept(session, self._store.load_id(hello.model_digest))
         session.step = "the upload"
-        with session.client_within(self._role.settings.limits.idle_seconds):
+        with session.client_awaited():
             manifest = session.run.receive(MAX_MANIFEST_BYTES)
         session.check()
         if isinstance(manifest, Frame):
@@ -81,10 +81,10 @@ class Worker:
         with self._reservations.reserved(needed):
             self._accept(session, stored.load_id)
             tools = self._role.join(session)
-            steps = RunSteps(session, self._role.settings.limits.idle_seconds)
+            steps = RunSteps(session)
             stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
             session.check()
-            self._finish(session, rows, discard=stopped)
+            self._finish(session, rows, memory_bytes=needed, discard=stopped)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -103,7 +103,7 @@ class Worker:
             # An anonymous file in memory: readers of files can map it, and it never exists on a disk.
             with system.file_in_memory() as file:
                 session.watch_peers()
-                with session.client_within(self._role.settings.limits.idle_seconds):
+                with session.client_awaited():
                     session.run.receive_file(file, self._check_upload)
                 session.check()
                 file.flush()
@@ -141,15 +141,19 @@ class Worker:
     def _accept(self, session: Session, load_id: str = "") -> None:
         session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
 
-    def _finish(self, session: Session, rows: MeterRows, *, discard: bool = False) -> None:
-        """Part from the peers, then tell the client what this role did. discard: as for `Role.leave`."""
+    def _finish(self, session: Session, rows: MeterRows, *, memory_bytes: int = 0, discard: bool = False) -> None:
+        """Part from the peers, then tell the client what this role did.
+
+        memory_bytes: that were set aside for the session. What the process holds would tell of others' sessions.
+        discard: as for `Role.leave`.
+        """
         session.step = "the end of the session"
         self._role.leave(session, discard=discard)
         session.check()
         report = Report(
             rows_json=json.dumps(rows),
             seconds=time.monotonic() - session.started,
-            peak_memory_bytes=system.peak_memory_bytes(),
+            memory_bytes=memory_bytes,
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import HandshakeError, ProtocolError
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 SESSION_BYTES = 16
 
-CALLERS = {"Run": ("client", "owner"), "Deal": ("dealer",)}
+CALLERS = {"Run": ("client", "owner"), "Abandon": ("client", "owner"), "Deal": ("dealer",)}
 """Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
 
 KIND_NAMES = {Kind.KIND_LOAD: "load", Kind.KIND_PREDICT: "predict", Kind.KIND_UNLOAD: "unload"}

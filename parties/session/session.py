@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from secure.parties.session.client_watch import ClientWatch
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
 from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 
+_LOG = logging.getLogger("parties")
 _IDS_KEPT = 1 << 14
 """Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
+_MOST_LETTERS = 1000
+"""A client's reason is cut there."""
 FAILURE_SECONDS = 0.3
 """How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
@@ -23,7 +28,7 @@ FAILURE_SECONDS = 0.3
 class Session:
     """State that the threads of one session share. The first error wins; everything later is a consequence of it."""
 
-    def __init__(self, role: str, hello: Hello, run: Link, identity: Identity) -> None:
+    def __init__(self, role: str, hello: Hello, run: Link, watch: ClientWatch, identity: Identity) -> None:
         self.role = role
         self.identity = identity
         self.hello = hello
@@ -36,6 +41,9 @@ class Session:
         self._layers = 0
         self._asked_dealer = False
         self._lock = threading.Lock()
+        self._watch = watch
+        watch.on_idle = self.fail
+        run.step = lambda: self.step
         run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
 
     @property
@@ -65,25 +73,9 @@ class Session:
             self._asked_dealer = True
             dealer.post(Frame(join=Join(wanted=wanted)))
 
-    @contextmanager
-    def client_within(self, seconds: float) -> Iterator[None]:
-        """Inside the block the client is waited for. End the session when nothing comes from it for so long."""
-        over, began = threading.Event(), time.monotonic()
-
-        def watch() -> None:
-            left = seconds
-            while not over.wait(left):
-                left = max(began, self.run.heard_at) + seconds - time.monotonic()
-                if left <= 0:
-                    waited = f"{self.role} waited {seconds:.0f} s for {self.step} from {self.run.peer}"
-                    self.fail(SessionError(f"{waited}; a session that is left idle is ended, open another one"))
-                    return
-
-        threading.Thread(target=watch, name="idle", daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
+    def client_awaited(self) -> AbstractContextManager[None]:
+        """Inside the block the client is waited for. The session ends when it lets this role wait for too long."""
+        return self._watch.awaiting()
 
     def on_layer(self, layer: str) -> None:
         """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""
@@ -124,6 +116,11 @@ def _cancel_all(links: list[Link]) -> None:
         link.cancel()
 
 
+def _one_line(text: str) -> str:
+    """Somebody else's words, as they may stand in a log."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_LETTERS])
+
+
 @dataclass
 class OfferedStream:
     """A stream that a peer opened for a session which this role may not have heard of yet."""
@@ -139,36 +136,49 @@ class Registry:
     def __init__(self, role: str, max_sessions: int) -> None:
         self._role = role
         self._max_sessions = max_sessions
-        self._used: dict[tuple[str, str], None] = {}
-        self._running = 0
+        self._used: dict[tuple[str, str], Identity | None] = {}
+        self._running: dict[str, Session] = {}
         self._offers: dict[tuple[str, str], OfferedStream] = {}
         self._changed = threading.Condition()
 
-    def begin(self, session_id: str) -> None:
+    def begin(self, session: Session) -> None:
         """Count a session in. Raises HandshakeError when its id was used, SessionError when there are too many."""
         with self._changed:
-            self._use(session_id, "Run")
-            if self._running >= self._max_sessions:
+            self._use(session.id, "Run", session.identity)
+            if len(self._running) >= self._max_sessions:
                 raise SessionError(
-                    f"{self._role} already serves {self._running} sessions; try again when one has ended"
+                    f"{self._role} already serves {len(self._running)} sessions; try again when one has ended"
                 )
-            self._running += 1
+            self._running[session.id] = session
 
-    def end(self) -> None:
+    def end(self, session: Session) -> None:
         """Count a session out."""
         with self._changed:
-            self._running -= 1
+            self._running.pop(session.id, None)
             self._changed.notify_all()
+
+    def abandon(self, session_id: str, identity: Identity, reason: Exception) -> None:
+        """End a session as its own client asks for; of one that has ended, only the client's reason is logged, once."""
+        key, said = (session_id, "Run"), f"the client ended it: {_one_line(str(reason))}"
+        with self._changed:
+            if self._used.get(key) != identity:
+                return
+            self._used[key] = None
+            session = self._running.get(session_id)
+        if session is not None and session.error is None:
+            session.fail(SessionError(said))
+        else:
+            _LOG.warning("session %s: %s", session_id[:8], said)
 
     def wait_until_idle(self, timeout_seconds: float) -> bool:
         """Wait until no session runs; False after the time."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._running == 0, timeout_seconds)
+            return self._changed.wait_for(lambda: not self._running, timeout_seconds)
 
     @property
     def running(self) -> int:
         """Sessions at this moment."""
-        return self._running
+        return len(self._running)
 
     def offer(self, stream: str, link: Link, hello: Hello, seconds: float) -> bool:
         """Hold a peer's stream until its session claims it; False when none did within `seconds`."""
@@ -199,9 +209,9 @@ class Registry:
         with self._changed:
             self._changed.notify_all()
 
-    def _use(self, session_id: str, stream: str) -> None:
+    def _use(self, session_id: str, stream: str, identity: Identity | None = None) -> None:
         if (session_id, stream) in self._used:
             raise HandshakeError("session id", "an id that was not used before", session_id, f"{self._role}, {stream}")
-        self._used[session_id, stream] = None
+        self._used[session_id, stream] = identity
         if len(self._used) > _IDS_KEPT:
             self._used.pop(next(iter(self._used)))

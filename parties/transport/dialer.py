@@ -13,12 +13,18 @@ from secure.parties.transport.frames import MAX_FRAME_BYTES, AnyFrame, decode, e
 from secure.parties.transport.link import Link
 from secure.parties.transport.prefetch import shaped
 from secure.parties.transport.tls import channel_credentials, channel_name_options
-from secure.parties.transport.tls_failures import in_words
+from secure.parties.transport.tls_failures import in_words, reason_in_words
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello
 from secure.protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable, SessionError
 
 SERVICE = "secure_inference.Party"
 RETRY_SECONDS = 0.1
+CLAIM_SECONDS = 2.0
+"""By so much longer than for a connection a role waits for one that connects to it: who connects knows why it fails."""
+OFFER_SECONDS = 3.0
+"""By so much longer a role keeps a stream that no session of its own asks for: the session may wait for another one."""
+TELL_SECONDS = 1.0
+"""How long a role may take to hear why a session ends."""
 
 COMMON_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
@@ -79,15 +85,13 @@ class Dialer:
         or the peer refuses ours, and whatever the peer reports.
         """
         seconds = self._settings.limits.rendezvous_seconds
-        # The peer itself waits for others for `seconds` before it answers; let its report arrive.
-        answer_deadline = time.monotonic() + seconds + 1.0
+        # The peer itself waits for others before it answers; let its report arrive.
+        answer_deadline = time.monotonic() + seconds + OFFER_SECONDS + 1.0
         connect_deadline = time.monotonic() + seconds
         while True:
             link = self._open(peer, stream, send_budget_bytes)
             link.post(Frame(hello=hello))
-            timer = threading.Timer(answer_deadline - time.monotonic(), link.cancel)
-            timer.daemon = True
-            timer.start()
+            timer = _cancelling(link, answer_deadline - time.monotonic())
             try:
                 return link, link.expect_accept()
             except PartyLost:
@@ -95,10 +99,22 @@ class Dialer:
                 where = f"{self.role} dialling {peer} at {self._settings.parties[peer].address}"
                 check_certificates_were_taken(self.role, peer, where, link.lost_detail, late)
                 if late:
-                    raise PartyUnreachable(peer, self._settings.parties[peer].address, seconds) from None
+                    address, reason = self._settings.parties[peer].address, reason_in_words(link.lost_detail)
+                    raise PartyUnreachable(peer, address, seconds, self.role, reason) from None
                 time.sleep(RETRY_SECONDS)
             finally:
                 timer.cancel()
+
+    def tell(self, peer: str, hello: Hello, failure: Frame) -> None:
+        """Say to `peer` why the session of `hello` ends, whatever it reads at the moment. Raises where it cannot."""
+        link = self._open(peer, "Abandon", None)
+        link.post(Frame(hello=hello))
+        link.post(failure)
+        timer = _cancelling(link, TELL_SECONDS)
+        try:
+            link.expect_end()
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Close every channel; streams still open on them are cancelled. No other one is opened any more."""
@@ -124,6 +140,14 @@ class Dialer:
         if not call.add_callback(ended):
             ended()
         return link
+
+
+def _cancelling(link: Link, seconds: float) -> threading.Timer:
+    """A timer that drops the link, unless it is cancelled before."""
+    timer = threading.Timer(seconds, link.cancel)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class _Late(Iterator[AnyFrame]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from secure.parties.transport.wire_pb2 import Failure, Frame
 from secure.protocols.core import errors
 
@@ -12,12 +14,15 @@ _BY_CODE = {
 }
 """The classes that travel: those of `errors`. Another class of the tree travels as the nearest of them above it."""
 
+_PATH = re.compile(r"""(?<![\w.:/\\])(?:/|[A-Za-z]:[\\/])[^\s'",;:()]*[^\s'",;:().]""")
+"""An absolute path, as it stands in a sentence."""
+
 
 def failure_frame(error: Exception, role: str, step: str) -> Frame:
     """What `role` tells its peers about `error`, which happened during `step`.
 
-    Errors of the tree carry a message that is safe for peers. Of any other error only the class travels: its text could
-    hold a value.
+    Errors of the tree carry a message that is safe for peers, but for absolute paths, which are nothing to them. Of any
+    other error only the class travels: its text could hold a value.
     """
     failure = Failure(role=role, step=step)
     code = next((kind.__name__ for kind in type(error).__mro__ if _BY_CODE.get(kind.__name__) is kind), None)
@@ -26,7 +31,7 @@ def failure_frame(error: Exception, role: str, step: str) -> Frame:
         failure.message = f"{role} failed during {step} with {type(error).__name__}; its own log says more"
     else:
         failure.code = code
-        failure.message = str(error)
+        failure.message = _PATH.sub(f"a path of {role}'s host", str(error))
     if isinstance(error, errors.PartyLost | errors.PartyUnreachable):
         failure.subject = error.role
     if isinstance(error, errors.HandshakeError):

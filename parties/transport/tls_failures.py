@@ -20,6 +20,21 @@ _PHRASES = (
     ("wrong version number", _ANOTHER_PROGRAM),
 )
 """What OpenSSL, BoringSSL and gRPC say, in lower case, and what the other side then has. The first that fits counts."""
+_REASONS = (
+    ("refused", "connection refused"),
+    ("dns resolution", "its name does not resolve"),
+    ("name or service", "its name does not resolve"),
+    ("domain name not found", "its name does not resolve"),
+    ("no route", "no route to it"),
+    ("network is unreachable", "no route to it"),
+)
+"""What gRPC says, in lower case, of a connection that did not come about."""
+
+
+def reason_in_words(detail: str) -> str:
+    """Why nobody answers. detail: gRPC's text, which is not repeated."""
+    lowered = detail.lower()
+    return next((words for phrase, words in _REASONS if phrase in lowered), "no answer")
 
 
 def in_words(detail: str) -> str:

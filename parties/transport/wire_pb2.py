@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#secure/parties/transport/wire.proto\x12\x10secure_inference\"\xfa\x02\n\x05\x46rame\x12\x10\n\x08sequence\x18\x01 \x01(\x06\x12\x15\n\rmessage_bytes\x18\x02 \x01(\x06\x12(\n\x05hello\x18\x03 \x01(\x0b\x32\x17.secure_inference.HelloH\x00\x12*\n\x06\x61\x63\x63\x65pt\x18\x04 \x01(\x0b\x32\x18.secure_inference.AcceptH\x00\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1a.secure_inference.ProgressH\x00\x12*\n\x06report\x18\x06 \x01(\x0b\x32\x18.secure_inference.ReportH\x00\x12,\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x19.secure_inference.FailureH\x00\x12$\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x15.secure_inference.EndH\x00\x12&\n\x04join\x18\t \x01(\x0b\x32\x16.secure_inference.JoinH\x00\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x42\t\n\x07\x63ontrol\"\xf4\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.secure_inference.Kind\x12\x14\n\x0cmodel_digest\x18\x05 \x01(\t\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x0f\n\x07load_id\x18\x07 \x01(\t\x12\x0f\n\x07request\x18\x08 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\n \x01(\t\x12\x15\n\ruploads_share\x18\t \x01(\x08\x12\x16\n\x0erequest_digest\x18\x0b \x01(\t\"A\n\x06\x41\x63\x63\x65pt\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.secure_inference.Hello\x12\x0f\n\x07load_id\x18\x02 \x01(\t\"(\n\x08Progress\x12\r\n\x05layer\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\xa9\x03\n\x06Report\x12\x11\n\trows_json\x18\x01 \x01(\t\x12;\n\nbytes_sent\x18\x02 \x03(\x0b\x32\'.secure_inference.Report.BytesSentEntry\x12\x43\n\x0e\x62ytes_received\x18\x03 \x03(\x0b\x32+.secure_inference.Report.BytesReceivedEntry\x12\x41\n\rmessages_sent\x18\x04 \x03(\x0b\x32*.secure_inference.Report.MessagesSentEntry\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x06 \x01(\x04\x1a\x30\n\x0e\x42ytesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x34\n\x12\x42ytesReceivedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x33\n\x11MessagesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"d\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\r\n\x05\x66ield\x18\x06 \x01(\t\"\x05\n\x03\x45nd\"\x16\n\x04Join\x12\x0e\n\x06wanted\x18\x01 \x01(\x08*N\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_LOAD\x10\x01\x12\x10\n\x0cKIND_PREDICT\x10\x02\x12\x0f\n\x0bKIND_UNLOAD\x10\x03\x32\xc4\x01\n\x05Party\x12;\n\x03Run\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12@\n\x08\x45xchange\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12<\n\x04\x44\x65\x61l\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#secure/parties/transport/wire.proto\x12\x10secure_inference\"\xfa\x02\n\x05\x46rame\x12\x10\n\x08sequence\x18\x01 \x01(\x06\x12\x15\n\rmessage_bytes\x18\x02 \x01(\x06\x12(\n\x05hello\x18\x03 \x01(\x0b\x32\x17.secure_inference.HelloH\x00\x12*\n\x06\x61\x63\x63\x65pt\x18\x04 \x01(\x0b\x32\x18.secure_inference.AcceptH\x00\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1a.secure_inference.ProgressH\x00\x12*\n\x06report\x18\x06 \x01(\x0b\x32\x18.secure_inference.ReportH\x00\x12,\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x19.secure_inference.FailureH\x00\x12$\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x15.secure_inference.EndH\x00\x12&\n\x04join\x18\t \x01(\x0b\x32\x16.secure_inference.JoinH\x00\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x42\t\n\x07\x63ontrol\"\xf4\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.secure_inference.Kind\x12\x14\n\x0cmodel_digest\x18\x05 \x01(\t\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x0f\n\x07load_id\x18\x07 \x01(\t\x12\x0f\n\x07request\x18\x08 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\n \x01(\t\x12\x15\n\ruploads_share\x18\t \x01(\x08\x12\x16\n\x0erequest_digest\x18\x0b \x01(\t\"A\n\x06\x41\x63\x63\x65pt\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.secure_inference.Hello\x12\x0f\n\x07load_id\x18\x02 \x01(\t\"(\n\x08Progress\x12\r\n\x05layer\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\xa4\x03\n\x06Report\x12\x11\n\trows_json\x18\x01 \x01(\t\x12;\n\nbytes_sent\x18\x02 \x03(\x0b\x32\'.secure_inference.Report.BytesSentEntry\x12\x43\n\x0e\x62ytes_received\x18\x03 \x03(\x0b\x32+.secure_inference.Report.BytesReceivedEntry\x12\x41\n\rmessages_sent\x18\x04 \x03(\x0b\x32*.secure_inference.Report.MessagesSentEntry\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x1a\x30\n\x0e\x42ytesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x34\n\x12\x42ytesReceivedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x33\n\x11MessagesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"d\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\r\n\x05\x66ield\x18\x06 \x01(\t\"\x05\n\x03\x45nd\"\x16\n\x04Join\x12\x0e\n\x06wanted\x18\x01 \x01(\x08*N\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_LOAD\x10\x01\x12\x10\n\x0cKIND_PREDICT\x10\x02\x12\x0f\n\x0bKIND_UNLOAD\x10\x03\x32\x85\x02\n\x05Party\x12;\n\x03Run\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12@\n\x08\x45xchange\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12<\n\x04\x44\x65\x61l\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12?\n\x07\x41\x62\x61ndon\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_options = b'8\001'
   _globals['_REPORT_MESSAGESSENTENTRY']._loaded_options = None
   _globals['_REPORT_MESSAGESSENTENTRY']._serialized_options = b'8\001'
-  _globals['_KIND']._serialized_start=1355
-  _globals['_KIND']._serialized_end=1433
+  _globals['_KIND']._serialized_start=1350
+  _globals['_KIND']._serialized_end=1428
   _globals['_FRAME']._serialized_start=58
   _globals['_FRAME']._serialized_end=436
   _globals['_HELLO']._serialized_start=439
@@ -48,19 +48,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROGRESS']._serialized_start=752
   _globals['_PROGRESS']._serialized_end=792
   _globals['_REPORT']._serialized_start=795
-  _globals['_REPORT']._serialized_end=1220
-  _globals['_REPORT_BYTESSENTENTRY']._serialized_start=1065
-  _globals['_REPORT_BYTESSENTENTRY']._serialized_end=1113
-  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_start=1115
-  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_end=1167
-  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_start=1169
-  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_end=1220
-  _globals['_FAILURE']._serialized_start=1222
-  _globals['_FAILURE']._serialized_end=1322
-  _globals['_END']._serialized_start=1324
-  _globals['_END']._serialized_end=1329
-  _globals['_JOIN']._serialized_start=1331
-  _globals['_JOIN']._serialized_end=1353
-  _globals['_PARTY']._serialized_start=1436
-  _globals['_PARTY']._serialized_end=1632
+  _globals['_REPORT']._serialized_end=1215
+  _globals['_REPORT_BYTESSENTENTRY']._serialized_start=1060
+  _globals['_REPORT_BYTESSENTENTRY']._serialized_end=1108
+  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_start=1110
+  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_end=1162
+  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_start=1164
+  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_end=1215
+  _globals['_FAILURE']._serialized_start=1217
+  _globals['_FAILURE']._serialized_end=1317
+  _globals['_END']._serialized_start=1319
+  _globals['_END']._serialized_end=1324
+  _globals['_JOIN']._serialized_start=1326
+  _globals['_JOIN']._serialized_end=1348
+  _globals['_PARTY']._serialized_start=1431
+  _globals['_PARTY']._serialized_end=1692
 # @@protoc_insertion_point(module_scope)

@@ -278,11 +278,12 @@ class Report(_message.Message):
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     MESSAGES_SENT_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
-    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
     seconds: _builtins.float
-    peak_memory_bytes: _builtins.int
+    memory_bytes: _builtins.int
+    """predict: what the role set aside for this session, from shapes alone"""
     @_builtins.property
     def bytes_sent(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
@@ -297,11 +298,11 @@ class Report(_message.Message):
         bytes_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         messages_sent: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         seconds: _builtins.float = ...,
-        peak_memory_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "messages_sent", b"messages_sent", "peak_memory_bytes", b"peak_memory_bytes", "rows_json", b"rows_json", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ from secure.protocols.beaver.forms import (
     share_ring,
     unmasked,
 )
+from secure.protocols.beaver.one_hot import checked_one_hot
 from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
@@ -96,10 +97,14 @@ def _lifted_product(
     return beaver.opened(gate, gate.bits, scale, target if fraction_bits is None else fraction_bits)
 
 
-def square_sum(beaver: Beaver, x: Secret) -> Secret:
-    """One word is dealt for each sum."""
-    pair = beaver.pair(x, ring.WORD_BITS)
-    return beaver.of_share(beaver.run(Square(pair, summed=True)), ring.WORD_BITS, 2 * x.fraction_bits)
+def square_sum(beaver: Beaver, x: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """One word is dealt for each sum; what is rounded is opened, too."""
+    own, scale = beaver.own(x), 2 * x.fraction_bits
+    pair_in(beaver, own, ring.WORD_BITS)
+    whole = fraction_bits in (None, scale)
+    squared = own if whole else beaver.own(products.in_groups(beaver, own))
+    sums = beaver.of_share(beaver.run(Square(beaver.pair(squared, ring.WORD_BITS), summed=True)), ring.WORD_BITS, scale)
+    return sums if fraction_bits is None or whole else products.sum_of_groups(beaver, sums, fraction_bits)
 
 
 def concatenate(beaver: Beaver, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
@@ -151,4 +156,5 @@ PROGRAMS = table(
     row(primitives.concatenate, concatenate),
     row(primitives.as_factor, as_factor),
     row(primitives.append, append),
+    row(primitives.checked_one_hot, checked_one_hot),
 )

@@ -7,6 +7,7 @@ sequence, and at each gate the parties evaluate while the dealer deals.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar, cast
 
 import torch
@@ -23,7 +24,7 @@ from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
-from secure.protocols.masked import small_gates_on_host
+from secure.protocols.masked import lanes, small_gates_on_host
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import OpenToOne, Reveal
 from secure.protocols.masked.pair import Pair
@@ -56,13 +57,16 @@ class BeaverProtocol(MaskedProtocol[BeaverSecret]):
 
     def run(self, gate: Gate[Result]) -> Result:
         self.role.begin_gate()
-        with self.role.meter.gate(self.layer_name, gate.name, gate.cost()):
+        with self.role.meter.gate(self.role.place.layer or self.layer_name, gate.name, gate.cost()):
             device = self.role.device
             if device == CPU or not small_gates_on_host.is_small(gate):
                 return gate.run(self.role)
             with self.role.on_host():
                 moved = cast(Gate[Result], small_gates_on_host.moved(gate, CPU))
                 return cast(Result, small_gates_on_host.moved(moved.run(self.role), device))
+
+    def meanwhile(self, layer: str, branch: Callable[[], object]) -> AbstractContextManager[None]:
+        return lanes.meanwhile(self.role, layer, branch)
 
     def pair(self, x: Secret, bits: int, *, dealt: bool = True) -> Pair:
         own = self.own(x)

@@ -13,7 +13,8 @@
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
     │   ├── ModelNotLoaded          a party does not hold the model, or holds it under other masks; load it again
     │   ├── PartyUnreachable        no connection to a role within the time limit; names role, address, seconds
-    │   │   └── ServerUnreachable   the same of the server of an encrypted checkpoint
+    │   │   ├── PartyAbsent         a role that connects to the one that reports it did not come
+    │   │   └── ServerUnreachable   the server of an encrypted checkpoint does not answer
     │   ├── PartyLost               a connected role went away; names the role and the step
     │   └── ServerBusy              the server computes as many requests as it may; the same one can succeed later
     └── ProtocolError               roles fell out of step or a gate was misused: a defect, please report it
@@ -75,11 +76,22 @@ class ModelNotLoaded(SessionError):
 class PartyUnreachable(SessionError):
     """No connection to a role could be made within the time limit."""
 
-    def __init__(self, role: str, address: str, seconds: float) -> None:
+    def __init__(self, role: str, address: str, seconds: float, caller: str = "", reason: str = "") -> None:
+        """caller: whoever tried, where it says so to others. reason: what became of it, in words."""
+        who, where = (f"{caller} cannot reach {role}: ", f" on {caller}'s host") if caller else ("", "")
+        why = f" ({reason})" if reason else ""
         super().__init__(
-            f"{role} at {address} did not answer within {seconds:.1f} s; "
-            f"check that it runs (secure party {role}) and that the address is right (secure doctor)"
+            f"{who}{role} at {address} did not answer within {seconds:.1f} s{why}; check that it runs "
+            f"(secure party {role}) and that the address is right{where} (secure doctor)"
         )
+        self.role = role
+
+
+class PartyAbsent(PartyUnreachable):
+    """A role that opens its stream to this one did not do so within the time limit. It knows the reason itself."""
+
+    def __init__(self, role: str, waiting: str, seconds: float) -> None:
+        SessionError.__init__(self, f"{waiting} waited {seconds:.1f} s for {role}, which did not connect to it")
         self.role = role
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
+from secure.protocols.core.errors import InputError
 from secure.protocols.core.secret import Primitive, Reference, Secret, bounded_product
 
 
@@ -31,6 +32,20 @@ def widen(clear: Reference, x: Secret) -> Secret:
 def known_below(clear: Reference, x: Secret, limit: float, what: str) -> Secret:
     """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local."""
     return clear.secret(clear.bounded(what, clear.value(x), limit), x.fraction_bits)
+
+
+@Primitive
+def checked_one_hot(clear: Reference, x: Secret, parts: Sequence[int]) -> Secret:
+    """x itself, once it is certain that it is what a client must share to choose rows of tables.
+
+    parts: lengths of the vectors that lie side by side along the last axis: one entry of each is 1, the others are 0.
+    With no fraction bits. Raises InputError where the vectors are others, but for probability 2^-40.
+    """
+    for vectors in clear.value(x).split(list(parts), -1):
+        bits = ((vectors == 0) | (vectors == 1)).all()
+        if not bool(bits & (vectors.sum(-1) == 1).all()):
+            raise InputError("a vector that chooses a row of a table is not one-hot")
+    return x
 
 
 @Primitive
@@ -72,11 +87,15 @@ def multiply_weight(clear: Reference, x: Secret, weight: Any) -> Secret:
 
 
 @Primitive
-def square_sum(clear: Reference, x: Secret) -> Secret:
-    """Sum of x^2 along the last axis (kept, length one), not truncated: twice the fraction bits."""
+def square_sum(clear: Reference, x: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """Sum of x^2 along the last axis (kept, length one), with twice the fraction bits, which are not truncated.
+
+    fraction_bits: that the ring has room for with such a sum. Squares are added up in groups that fit in any case, and
+    what a group gives is rounded to them. |x| is less than the policy's range then.
+    """
     total = (clear.value(x) ** 2).sum(-1, keepdim=True)
-    limit = 2.0 ** (62 - 2 * x.fraction_bits)
-    return clear.secret(clear.bounded("square_sum", total, limit), 2 * x.fraction_bits)
+    kept = 2 * x.fraction_bits if fraction_bits is None else fraction_bits
+    return clear.secret(clear.bounded("square_sum", total, 2.0 ** (62 - kept)), kept)
 
 
 @Primitive

@@ -95,11 +95,15 @@ class Secret(ABC):
 
 @dataclass(frozen=True)
 class SecretSpec:
-    """Public facts of one input or output: its shape, scale and ring."""
+    """Public facts of one input or output: its shape, scale and ring.
+
+    one_hot: of an input that chooses rows of tables: lengths of the one-hot vectors along its last axis.
+    """
 
     shape: tuple[int, ...]
     fraction_bits: int
     bits: int = 64
+    one_hot: tuple[int, ...] = ()
 
 
 class Visibility(StrEnum):
@@ -157,6 +161,19 @@ class Protocol(ABC):
         A branch may use whatever was there before, and nothing of another one. It enters no layer.
         """
         return tuple(branch() for branch in branches)
+
+    @contextmanager
+    def meanwhile(self, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+        """Run a branch that nothing inside the block depends on, sharing rounds with it where there are any.
+
+        Its costs go to `layer`, which it does not begin. When the block has ended, it has, too. Raises what it raises.
+        """
+        outer, self.layer_name = self.layer_name, layer
+        try:
+            branch()
+        finally:
+            self.layer_name = outer
+        yield
 
     @abstractmethod
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:

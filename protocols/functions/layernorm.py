@@ -14,7 +14,8 @@ from secure.protocols.masked.gates.triple_product import multiply_three
 _INVERSE_BITS = 17  # 16 + 17 + 16 fraction bits are what three factors may have
 _NORM_BITS = 22  # the inverse of a norm may be as small as 2^-8
 VARIANCE_POWERS = (-20, 12)
-FULL_VARIANCE_POWERS = (-20, 26)  # as far as sums go: `sum_powers`
+FULL_POWERS = (-20, 26)
+"""Around the mean squares of all rows of numbers in the default policy's range, less their mean or not."""
 SQUARE_POWERS = (-14, 18)  # decoders add up what every layer writes: a few tokens of GPT-2 reach a root of 200
 LEAST_MEAN_SQUARE = 2.0 ** SQUARE_POWERS[0]
 """The least mean square of a decoder's rows: smaller ones come out smaller than they should be."""
@@ -33,8 +34,13 @@ def sum_powers(width: int, powers: tuple[int, int], square_bits: int = _SQUARE_B
 
     square_bits: fraction bits of the squares, which leave so much room for their sum.
     """
-    lowest, highest = powers[0] + math.floor(math.log2(width)), powers[1] + math.ceil(math.log2(width))
+    lowest, highest = sums_around(width, powers)
     return lowest, min(highest, ring.WORD_BITS - 2 - max(square_bits, _SQUARE_BITS))
+
+
+def sums_around(width: int, powers: tuple[int, int]) -> tuple[int, int]:
+    """`sum_powers` where there is room for all sums."""
+    return powers[0] + math.floor(math.log2(width)), powers[1] + math.ceil(math.log2(width))
 
 
 def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_mean: bool = False) -> Secret:
@@ -53,10 +59,10 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
 
 
 def full_range_layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float) -> Secret:
-    """`layer_norm` of rows of which nothing is known but that the squares of x - mean add up to less than 2^30.
+    """`layer_norm` of rows of which nothing is known but that their numbers are in the policy's range.
 
-    Shapes: x [..., n], gain and offset [n] -> [..., n]. Range: all rows of up to 16 numbers of the default policy, and
-    of more where sqrt(n) s < 2^15. The variance is at least 2^-20 (below, the result is smaller than it should be).
+    Shapes: x [..., n], gain and offset [n] -> [..., n]. The variance plus epsilon is at least 2^-20 (below, the result
+    is smaller than it should be).
     Error, with s the standard deviation and d = |x - mean|, for gains of magnitude one:
     1.5 (2^-16 + |mean| 2^-21) / s + 2^-18 d + 4e-5 d / s + 2^-15, without the term of |mean| where s is less than that.
     So a constant row gives less than 2^-15 / max(2^-10, sqrt(epsilon)), and not zero. Reveals nothing.
@@ -67,9 +73,26 @@ def full_range_layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: floa
     if x.shape[-1] & (x.shape[-1] - 1):
         # 1 / n was rounded, by up to 2^-21 of itself, which a constant row would show: the rest is its mean.
         centred = centred - centred.sum(-1, keepdim=True) * (1.0 / x.shape[-1])
-    lowest, highest = FULL_VARIANCE_POWERS
-    normal = rms_normalise(centred, epsilon / 4, powers=(lowest - 2, highest - 2), wide=True)
-    return normal * gain + offset
+    lowest, highest = FULL_POWERS
+    return _full_range_normalise(centred, epsilon / 4, (lowest - 2, highest - 2)) * gain + offset
+
+
+def full_range_rms_norm(x: Secret, gain: Secret, epsilon: float) -> Secret:
+    """`rms_norm` of rows of which nothing is known but that their numbers are in the policy's range.
+
+    Shapes: x [..., n], gain [n] or more that broadcasts -> [..., n]. The mean square plus epsilon is at least 2^-20
+    (below, the result is smaller than it should be). Error, with s its root, for gains of magnitude one:
+    2^-18 |x| + 4e-5 |x| / s + 2^-15. Reveals nothing.
+    """
+    return _full_range_normalise(x, epsilon, FULL_POWERS) * gain
+
+
+def _full_range_normalise(x: Secret, epsilon: float, powers: tuple[int, int]) -> Secret:
+    """`rms_normalise` for all means of squares from 2^powers[0] to 2^powers[1], whatever the width is."""
+    lowest, highest = sums_around(x.shape[-1], powers)
+    squares = square_sum(x, fraction_bits=min(2 * x.fraction_bits, ring.WORD_BITS - 2 - highest))
+    squares = squares + x.shape[-1] * epsilon
+    return _times_inverse_root(x, squares, (lowest, highest), squares.fraction_bits)
 
 
 def rms_norm(x: Secret, gain: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE_POWERS) -> Secret:
@@ -94,7 +117,7 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
     than it should be), and their sum below 2^30. Error: with s its root, 2^-17 |x| + 4e-5 |x| / s + 2^-16.
     Reveals nothing.
     wide: whatever multiplies next opens the result anew, as `linear` does with the same word. Then its own ring may be
-    small: an entry is at most sqrt(n), and there is room for an inverse that was not truncated, which saves a round.
+    small, which saves a round.
     The gain that follows is left to whatever multiplies next: the product then serves there without an opening.
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
@@ -104,10 +127,18 @@ def rms_normalise(x: Secret, epsilon: float, *, powers: tuple[int, int] = SQUARE
     if not wide:
         inverse = piecewise(squares, inverse_root_function(width, lowest, highest, _INVERSE_BITS))
         return multiply(x, inverse, fraction_bits=x.fraction_bits)
+    return _times_inverse_root(x, squares, (lowest, highest), max(squares.fraction_bits, _SQUARE_BITS))
+
+
+def _times_inverse_root(x: Secret, squares: Secret, powers: tuple[int, int], input_bits: int) -> Secret:
+    """x / sqrt(squares / n), the sum of squares being from 2^powers[0] to 2^powers[1], with up to input_bits.
+
+    There is room for an inverse that was not truncated, as an entry is at most sqrt(n).
+    """
+    width = x.shape[-1]
     value_bits = math.floor(math.log2(_SLACK * math.sqrt(width))) + 1
     fine_bits = min(ring.WORD_BITS - 2 - value_bits - x.fraction_bits, MOST_FINE_BITS)
-    input_bits = max(squares.fraction_bits, _SQUARE_BITS)
-    inverse = piecewise(squares, fine_inverse_root(width, lowest, highest, fine_bits, input_bits=input_bits))
+    inverse = piecewise(squares, fine_inverse_root(width, *powers, fine_bits, input_bits=input_bits))
     return multiply(x, inverse, fraction_bits=x.protocol.policy.fraction_bits, value_bits=value_bits)
 
 

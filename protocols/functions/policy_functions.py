@@ -1,7 +1,8 @@
 """The functions that models are made of: ours, or PUMA's where the number format says so.
 
 A model calls what is here and never one of the two by name. What has no row is the same in both: the paper gives no
-formula of its own for it (tanh, RMSNorm, the L2 norm), or it is exact (relu, comparisons, argmax).
+formula of its own for it (tanh, RMSNorm, the L2 norm, layer norm over the whole range), or it is exact (relu,
+comparisons, argmax).
 """
 
 from __future__ import annotations
@@ -36,4 +37,3 @@ silu = _chosen(our_silu.silu, puma.silu)
 exponentials = _chosen(our_softmax.exponentials, puma.exponentials)
 softmax = _chosen(our_softmax.softmax, puma.softmax)
 layer_norm = _chosen(layernorm.layer_norm, puma.layer_norm)
-full_range_layer_norm = _chosen(layernorm.full_range_layer_norm, puma.layer_norm)

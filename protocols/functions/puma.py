@@ -27,7 +27,7 @@ from secure.protocols.core.primitives import concatenate, multiply_public, squar
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.argmax import maximum_along
 from secure.protocols.functions.compare import less_than
-from secure.protocols.functions.layernorm import FULL_VARIANCE_POWERS, sum_powers
+from secure.protocols.functions.layernorm import FULL_POWERS, sum_powers
 from secure.protocols.functions.reciprocal_and_root import inverse_root_function
 from secure.protocols.functions.softmax import divided, halved, inverse_sum
 from secure.protocols.masked.gates.piecewise import piecewise
@@ -161,7 +161,7 @@ def layer_norm(x: Secret, gain: Secret, offset: Secret, epsilon: float, *, zero_
     width = x.shape[-1]
     centred = x if zero_mean else x - x.sum(-1, keepdim=True) * (1.0 / width)
     squares = square_sum(centred) + width * epsilon
-    lowest, highest = sum_powers(width, FULL_VARIANCE_POWERS)
+    lowest, highest = sum_powers(width, FULL_POWERS)
     inverse = piecewise(squares, inverse_root_function(width, lowest, highest))
     normal = multiply(centred, inverse, fraction_bits=x.fraction_bits)
     return multiply(normal, gain) + offset

@@ -17,7 +17,8 @@ that is told when to change them, and gates and programs stay ordinary functions
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -30,6 +31,8 @@ from secure.protocols.core.prg import LANE_BITS
 from secure.protocols.masked.roles import Dealer, Party
 
 Result = TypeVar("Result")
+_BESIDE = 1 << 15
+"""The number of a lane that is beside the program; those that are beside each other are numbered from one."""
 
 
 def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], Result]]) -> tuple[Result, ...]:
@@ -40,13 +43,80 @@ def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], R
     outer = role.place
     if outer.own is not None:
         raise ProtocolError("branches that share rounds cannot have such branches themselves")
-    lanes = [_Lane(role, number, branch) for number, branch in enumerate(branches, 1)]
+    lanes = [_Lane(role, number, branch, outer.gate) for number, branch in enumerate(branches, 1)]
     measured = _deal(role, lanes) if isinstance(role, Dealer) else _evaluate(role, lanes)
     outer.gate += max(lane.gates for lane in lanes)
     # Those that have a round to make always make it together, so it takes as many as the longest lane has.
     declared = [lane.declared_rounds for lane in lanes]
     role.meter.joined(layer, saved=sum(declared) - max(declared), measured=measured)
     return tuple(lane.result for lane in lanes)
+
+
+@contextmanager
+def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+    """A branch beside the program in the block: whenever that makes a round, the branch makes its next one along.
+
+    What of the branch is left when the block has ended makes rounds of its own. Where branches share rounds inside the
+    block, it waits. Its costs go to `layer`.
+
+    Raises what the branch raises, as soon as it does; ProtocolError within branches, and where dealer and party
+    disagree.
+    """
+    if role.place.own is not None:
+        raise ProtocolError("branches that share rounds cannot have such branches themselves")
+    # What the program draws depends on no branch beside it.
+    lane = _Lane(role, _BESIDE, branch, role.place.gates_beside)
+    lane.place.layer = layer
+    if isinstance(role, Dealer):
+        _deal(role, [lane])
+        yield
+    else:
+        beside = _Beside(role, lane)
+        try:
+            yield
+            beside.finish()
+        except BaseException:
+            lane.give_up()
+            raise
+        finally:
+            beside.leave()
+        role.meter.joined(layer, saved=beside.joined, measured=beside.joined)
+    role.place.gates_beside += lane.gates
+
+
+class _Beside:
+    """A party's program and a lane beside it."""
+
+    def __init__(self, party: Party, lane: _Lane[object]) -> None:
+        self.joined = 0
+        self._party, self._lane, self._place = party, lane, party.place
+        self._arriving = None if self._place.next_dealt is None else _Arriving(party, self._place.next_dealt, 1)
+        if self._arriving is not None:
+            # All that is dealt to the lane comes before what is dealt to the program.
+            self._arriving.keep_all()
+            lane.place.next_dealt = partial(self._arriving.take, 0)
+        self._meet, self._place.meet = self._place.meet, self._make_round
+        self._waiting = lane.go_on()
+
+    def finish(self) -> None:
+        """Run the lane to its end."""
+        while self._waiting is not None:
+            self._waiting = self._lane.go_on(*_exchange(self._party, [self._waiting]))
+        if self._arriving is not None:
+            self._arriving.end([self._lane])
+
+    def leave(self) -> None:
+        """The program makes its rounds alone again."""
+        self._place.meet = self._meet
+
+    def _make_round(self, payload: memoryview | None, due: int) -> memoryview:
+        of_program = _Round(payload, due)
+        if self._waiting is None:
+            return _exchange(self._party, [of_program])[0]
+        reply, of_lane = _exchange(self._party, [of_program, self._waiting])
+        self.joined += 1
+        self._waiting = self._lane.go_on(of_lane)
+        return reply
 
 
 @dataclass(frozen=True)
@@ -62,10 +132,11 @@ class _Lane(Generic[Result]):
 
     result: Result
 
-    def __init__(self, role: Party | Dealer, number: int, branch: Callable[[], Result]) -> None:
+    def __init__(self, role: Party | Dealer, number: int, branch: Callable[[], Result], after: int) -> None:
+        """after: a gate number below which this lane's gates must not be."""
         self._role = role
         self._branch = branch
-        self._first_gate = (number << LANE_BITS) + role.place.gate
+        self._first_gate = (number << LANE_BITS) + after
         self.place = replace(role.place, gate=self._first_gate, meet=self._meet, own={})
         self._row = MeterRow()
         self._stack = greenlet(self._run)
@@ -175,10 +246,14 @@ class _Arriving:
             self._keep_next()
         return self._kept[lane].popleft()
 
+    def keep_all(self) -> None:
+        """Wait for everything that is dealt to all lanes."""
+        while self._lane < len(self._kept):
+            self._keep_next()
+
     def end(self, lanes: Sequence[_Lane[Any]]) -> None:
         """All lanes are over. Raises ProtocolError where more was dealt than they took."""
-        while self._lane < len(lanes):
-            self._keep_next()
+        self.keep_all()
         if any(self._kept) or any(lane.place.left for lane in lanes):
             raise ProtocolError(f"{self._dealer_name} dealt more than the lanes took; it runs a different program")
 

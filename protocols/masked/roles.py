@@ -31,14 +31,17 @@ _FLUSH_BYTES = 1 << 18
 class Place:
     """Where a role is in its program: at a gate, a label of its addresses, and on a device.
 
-    own: what branches that share rounds make of a secret which they share, for none but themselves.
+    gates_beside: how many gates branches beside the program had so far. layer: where costs go, if not to the layer that
+    the program is in. own: what branches that share rounds make of a secret which they share, for none but themselves.
     At a party also what is left of a message of corrections, what gives the next one, how a round is made, and
     whether the gate had to wait for a message yet.
     """
 
     device: torch.device
     gate: int = -1
+    gates_beside: int = 0
     label: int = 0
+    layer: str = ""
     own: dict[Secret, Secret] | None = None
     left: memoryview = field(default_factory=lambda: memoryview(b""))
     next_dealt: Callable[[], memoryview] | None = None
@@ -184,6 +187,10 @@ class Party(GateRole):
         if self.index == sender:
             return self._exchange([ring.pack(masked, bits)], expected=0)
         return self._exchange([], expected=count)
+
+    def swap(self, payload: bytes) -> bytes:
+        """Tell the other party, and hear from it as many bytes: one round."""
+        return bytes(self._round(memoryview(payload), len(payload)))
 
     def open_planes(self, *planes: Tensor) -> list[Tensor]:
         """Reveal XOR-shared planes, all in one round."""

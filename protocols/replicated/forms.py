@@ -6,17 +6,25 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
+from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.carry import Carry
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import MaskedProtocol
 from secure.protocols.replicated.gates.resharing import LiftShares, Reshare, Truncate
+from secure.protocols.replicated.neighbours import Neighbours
 from secure.protocols.replicated.roles import PARTIES
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.shares import Shares, pair_of
 
-Replicated = MaskedProtocol[ReplicatedSecret]
+
+class Replicated(MaskedProtocol[ReplicatedSecret]):
+    """What this family's programs run on."""
+
+    meter: Meter
+    neighbours: Neighbours
+
 
 PRODUCT_BITS = 48
 """The ring of factors: two scales of 16 bits and a value of 14."""

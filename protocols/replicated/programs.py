@@ -10,10 +10,12 @@ import torch
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct
+from secure.protocols.masked.programs import products
 from secure.protocols.masked.protocol import truncation_shift
 from secure.protocols.masked.table import ROWS
 from secure.protocols.replicated.forms import PRODUCT_BITS, Replicated, floor, scaled_shares, shares_in
 from secure.protocols.replicated.gates.resharing import Truncate
+from secure.protocols.replicated.one_hot import checked_one_hot
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.shares import Shares, additive, pair_of
 
@@ -55,13 +57,21 @@ def truncate(replicated: Replicated, x: Secret, fraction_bits: int) -> Secret:
     return ReplicatedSecret(replicated, fraction_bits, replicated.run(Truncate(pair, shift)))
 
 
-def square_sum(replicated: Replicated, x: Secret) -> Secret:
-    """The product of a row with itself as a column: one word is opened for each sum."""
-    shares = shares_in(replicated, replicated.own(x), ring.WORD_BITS)
-    left, right = shares.map(lambda t: t.unsqueeze(-2)), shares.map(lambda t: t.unsqueeze(-1))
-    role, scale = replicated.role, 2 * x.fraction_bits
-    gate = OpenedProduct(Bilinear.MATRIX, pair_of(role, left), pair_of(role, right), additive(role, right))
-    return replicated.opened(gate, gate.bits, scale, scale).squeeze(-1)
+def square_sum(replicated: Replicated, x: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """The product of a row with itself as a column: one word is opened for each sum, and one for what is rounded."""
+    own, scale = replicated.own(x), 2 * x.fraction_bits
+    shares_in(replicated, own, ring.WORD_BITS)
+    whole = fraction_bits in (None, scale)
+    squared = own if whole else replicated.own(products.in_groups(replicated, own))
+    left, right = (squared.shares.map(lambda t, axis=axis: t.unsqueeze(axis)) for axis in (-2, -1))
+    gate = OpenedProduct(
+        Bilinear.MATRIX,
+        pair_of(replicated.role, left),
+        pair_of(replicated.role, right),
+        additive(replicated.role, right),
+    )
+    sums = replicated.opened(gate, gate.bits, scale, scale).squeeze(-1)
+    return sums if fraction_bits is None or whole else products.sum_of_groups(replicated, sums, fraction_bits)
 
 
 def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
@@ -95,4 +105,5 @@ PROGRAMS = table(
     row(primitives.concatenate, concatenate),
     row(primitives.as_factor, as_factor),
     row(primitives.append, append),
+    row(primitives.checked_one_hot, checked_one_hot),
 )

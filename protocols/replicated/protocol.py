@@ -24,10 +24,11 @@ from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.protocol import Factors, MaskedProtocol, truncation_shift
+from secure.protocols.masked.protocol import Factors, truncation_shift
 from secure.protocols.masked.weights import PublicMatrix, PublicWeight
 from secure.protocols.replicated import forms
 from secure.protocols.replicated.gates.resharing import ReplicatedGate, Rescale, Reshare, in_this_setting
+from secure.protocols.replicated.neighbours import Neighbours
 from secure.protocols.replicated.programs import PROGRAMS
 from secure.protocols.replicated.roles import PARTIES, Evaluator, Helper, roles_of
 from secure.protocols.replicated.secret import ReplicatedSecret
@@ -38,7 +39,7 @@ from secure.protocols.replicated.weights import HelpedMatrix, SharedWeight
 Result = TypeVar("Result")
 
 
-class ReplicatedParty(MaskedProtocol[ReplicatedSecret]):
+class ReplicatedParty(forms.Replicated):
     """Computing party 0, 1 or 2 of one session.
 
     to_next: the channel to party index + 1; to_previous: to party index - 1 (mod 3).
@@ -65,6 +66,7 @@ class ReplicatedParty(MaskedProtocol[ReplicatedSecret]):
         self.meter = meter or Meter()
         pairwise = seeds.with_next, seeds.with_previous
         self._roles = roles_of(index, pairwise, session, to_next, to_previous, self.meter, device)
+        self.neighbours = Neighbours(index, seeds, session, to_next, to_previous, self.meter)
         self._common = Prg(seeds.common, session)
         self._revealed = 0
         # Sessions begin with any of the three, so that small models wear them out evenly, too.

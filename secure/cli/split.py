@@ -29,6 +29,14 @@ def split(
             help="Hold a language model's residual stream times 2^K. Default: what a run in the clear tells.",
         ),
     ] = None,
+    unchecked_one_hot: Annotated[
+        bool,
+        typer.Option(
+            "--unchecked-one-hot",
+            help="Let the parties trust clients to choose one word for each token. A client of its own making could "
+            "then read the word table.",
+        ),
+    ] = False,
 ) -> None:
     """Split a checkpoint into one share file for each computing party. Any two together are the model.
 
@@ -40,7 +48,15 @@ def split(
     owner.
     """
     manifest = splitting.split(
-        checkpoint, out, weights, head=not no_head, protocol=protocol, stream_exponent=stream_exponent
+        checkpoint,
+        out,
+        weights,
+        head=not no_head,
+        protocol=protocol,
+        stream_exponent=stream_exponent,
+        checks_one_hot=not unchecked_one_hot,
     )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
+    if unchecked_one_hot:
+        typer.echo("The parties will not check clients' one-hot vectors: a client can read the word table.")
     typer.echo("Each party gets its own share file and manifest.json, the client all that is no share file.")

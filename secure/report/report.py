@@ -21,7 +21,7 @@ from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Report:
 
     seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
+    unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should, as its owner chose.
     """
 
     rows: tuple[ReportRow, ...]
@@ -39,9 +40,12 @@ class Report:
     sessions: int
     sequences: int
     tokens: int
+    unchecked_one_hot: bool = False
 
     @classmethod
-    def of_session(cls, costs: Costs, *, load_seconds: float, sequences: int, tokens: int) -> Report:
+    def of_session(
+        cls, costs: Costs, *, load_seconds: float, sequences: int, tokens: int, unchecked_one_hot: bool = False
+    ) -> Report:
         """The report of one session, in which `sequences` inputs were padded to `tokens` in total."""
         reports = costs.reports
         by_role = {role: {(row["layer"], row["op"]): row for row in report.rows} for role, report in reports.items()}
@@ -60,11 +64,11 @@ class Report:
                 report.wire_bytes_received,
                 report.messages,
                 report.seconds,
-                report.peak_memory_bytes,
+                report.memory_bytes,
             )
             for role, report in reports.items()
         }
-        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens)
+        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot)
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:
@@ -129,6 +133,7 @@ class Report:
             "sessions": self.sessions,
             "sequences": self.sequences,
             "tokens": self.tokens,
+            "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
                 "online_bytes": self.online_bytes,
@@ -152,6 +157,7 @@ class Report:
                 tuple(ReportRow(**row) for row in value["rows"]),
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
                 *(value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")),
+                value.get("unchecked_one_hot", False),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
@@ -194,13 +200,14 @@ class Report:
         if "dealer" in self.roles:
             parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
-        peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
+        trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
+        taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         return {
-            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
+            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
             "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
-            "Peak memory": f"{peaks}  (since each began)",
+            "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
         }

@@ -78,24 +78,24 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class RoleTotals:
-    """One process: bytes of payload and messages by peer, seconds, and the most memory it held since its start."""
+    """One process: bytes of payload and messages by peer, seconds, and the memory that it set aside for a session."""
 
     role: str
     bytes_sent: Mapping[str, int]
     bytes_received: Mapping[str, int]
     messages_sent: Mapping[str, int]
     seconds: float
-    peak_memory_bytes: int
+    memory_bytes: int
 
     def plus(self, other: RoleTotals) -> RoleTotals:
-        """Both together; of the memory, the higher peak."""
+        """Both together; of the memory, what the larger session took."""
         return RoleTotals(
             self.role,
             _added(self.bytes_sent, other.bytes_sent),
             _added(self.bytes_received, other.bytes_received),
             _added(self.messages_sent, other.messages_sent),
             self.seconds + other.seconds,
-            max(self.peak_memory_bytes, other.peak_memory_bytes),
+            max(self.memory_bytes, other.memory_bytes),
         )
 
 

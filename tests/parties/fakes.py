@@ -1,4 +1,4 @@
-"""An engine that only talks, as a real one does: lockstep rounds of p0 and p1, corrections from the dealer.
+"""An engine that only talks, as real ones do: lockstep rounds of the parties, corrections from a dealer.
 
 Every message is a function of session, layer and sender, so a receiver can tell that it got the right one.
 """
@@ -9,10 +9,13 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from secure.models.program import ClientSteps
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
+from secure.parties.roles.party import PartyTools
+from secure.parties.roles.three_parties import ThreePartyTools
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 
 
@@ -95,7 +98,7 @@ class FakeEngine(Engine):
 
     def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
         request = FakeRequest(**json.loads(request_json))
-        at_dealer, stopped = isinstance(tools, DealerTools), False
+        at_dealer, stopped = tools.index is None, False
         for step in range(request.steps):
             payload = client.receive(step)
             if payload is None:
@@ -104,7 +107,7 @@ class FakeEngine(Engine):
             self._talk(tools, request)
             if not at_dealer:
                 client.send(bytes(payload)[::-1])
-        return stopped, [{"layer": "predict", "role": "dealer" if isinstance(tools, DealerTools) else tools.role}]
+        return stopped, [{"layer": "predict", "role": "dealer" if at_dealer else tools.index}]
 
     def _talk(self, tools: Tools, request: FakeRequest) -> None:
         for index in range(request.layers):
@@ -112,6 +115,13 @@ class FakeEngine(Engine):
                 self._begin(tools, "dealer", index, request)
                 tools.to_p1.send(expand(tools.seeds[1], f"correction {index}", request.correction_bytes))
                 continue
+            if isinstance(tools, ThreePartyTools):
+                self._begin(tools, f"p{tools.number}", index, request)
+                tools.to_next.send(expand(tools.session, f"{tools.number} {index}", request.message_bytes))
+                due = expand(tools.session, f"{(tools.number - 1) % 3} {index}", request.message_bytes)
+                self._same(tools.to_previous.receive(), due)
+                continue
+            assert isinstance(tools, PartyTools)
             self._begin(tools, f"p{tools.role}", index, request)
             tools.peer.send(expand(tools.session, f"{tools.role} {index}", request.message_bytes))
             if tools.dealer is not None:
@@ -119,7 +129,7 @@ class FakeEngine(Engine):
                 self._same(tools.dealer.receive(), expected)
             self._same(tools.peer.receive(), expand(tools.session, f"{1 - tools.role} {index}", request.message_bytes))
 
-    def _begin(self, tools: Tools, role: str, index: int, request: FakeRequest) -> None:
+    def _begin(self, tools: Any, role: str, index: int, request: FakeRequest) -> None:
         tools.on_layer(f"layer {index}")
         if request.fail_at == f"{role} {index}":
             raise ProtocolError(f"{role} was told to fail at layer {index}")

@@ -1,28 +1,35 @@
-"""The three servers inside the test process."""
+"""A protocol's servers inside the test process."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from secure.parties.config import PARTIES, PartiesSettings
+from secure.parties.config import PartiesSettings
 from secure.parties.process.server import PartyServer
 from secure.parties.roles.engine import Engine
 from tests.parties.fakes import FakeEngine
 
 
 class LocalParties:
-    """p0, p1 and the dealer as servers of this process; each can be stopped and started again."""
+    """The parties as servers of this process; each can be stopped and started again."""
 
-    def __init__(self, settings: PartiesSettings) -> None:
+    def __init__(
+        self,
+        settings: PartiesSettings,
+        own: Mapping[str, PartiesSettings] | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        """own: what single roles have in place of the settings, as each host has a file of its own."""
         self.settings = settings
+        self.own = dict(own or {})
         self.servers: dict[str, PartyServer] = {}
-        for role in PARTIES:
-            self.start(role)
+        for role in settings.parties:
+            self.start(role, engine)
 
     def start(self, role: str, engine: Engine | None = None) -> None:
-        self.servers[role] = PartyServer(self.settings, role, engine or FakeEngine())
+        self.servers[role] = PartyServer(self.own.get(role, self.settings), role, engine or FakeEngine())
         self.servers[role].start()
 
     def stop(self, role: str) -> None:

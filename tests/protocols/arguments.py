@@ -132,6 +132,13 @@ def one_hot(values: Argument) -> Filler:
     return fill
 
 
+def one_hots(shapes: Sequence[Shape], generator: torch.Generator) -> list[Tensor]:
+    """One-hot rows in every argument."""
+    indices = [torch.randint(shape[-1], shape[:-1], generator=generator) for shape in shapes]
+    rows = [torch.nn.functional.one_hot(index, shape[-1]) for index, shape in zip(indices, shapes, strict=True)]
+    return [row.to(torch.float64) for row in rows]
+
+
 def with_mask(scores: Argument, masked: float = -2048.0) -> Filler:
     """Scores, and a mask of 0 and `masked`: each row keeps its first element and loses its last, if that is another.
 

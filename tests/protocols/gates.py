@@ -7,9 +7,11 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.galois_ring import DEGREE
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.secret import Parameter, Visibility
 from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu, tanh
@@ -27,6 +29,7 @@ from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.masked.gates.product import Bilinear, LiftedProduct, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
 from secure.protocols.masked.gates.triple_product import TripleProduct
+from secure.protocols.masked.gates.vanishing import SquaresVanish, Toss
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix, ServerMatrix
@@ -112,6 +115,14 @@ def _triple(protocol: BeaverProtocol, shares: list[Tensor]) -> TripleProduct:
     return TripleProduct(first, second, third)
 
 
+def _vanishing(bits: int) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> SquaresVanish:
+        share = shares[0].reshape(-1, 1).expand(-1, DEGREE)
+        return SquaresVanish(opened(protocol, share, bits), torch.ones_like(share), torch.zeros_like(share[0]))
+
+    return build
+
+
 def _low(protocol: BeaverProtocol, shares: list[Tensor], bits: int) -> Carry:
     return Carry(opened(protocol, shares[0]).low_part(bits, at_dealer=protocol.at_dealer))
 
@@ -142,6 +153,9 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (ShareMask, "31", lambda p, s: ShareMask(shifted(p, s[0], 33)), _ONE),
     (Reveal, "64", lambda p, s: Reveal(s[0], 64), _ONE),
     (Reveal, "20", lambda p, s: Reveal(s[0], 20), _ONE),
+    (Toss, "", lambda p, s: Toss(), _ONE),
+    (SquaresVanish, "24", _vanishing(24), _ONE),
+    (SquaresVanish, "64", _vanishing(64), _ONE),
     (Lift, "48-64", lambda p, s: Lift(shifted(p, s[0]), 64), _ONE),
     (Lift, "31-64", lambda p, s: Lift(shifted(p, s[0], 33), 64), _ONE),
     (Lift, "63-64", lambda p, s: Lift(shifted(p, s[0], 1), 64), _ONE),

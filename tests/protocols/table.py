@@ -13,6 +13,7 @@ from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.primitives import (
     append,
     as_factor,
+    checked_one_hot,
     concatenate,
     halve,
     linear,
@@ -51,6 +52,7 @@ from tests.protocols.arguments import (
     Argument,
     around,
     one_hot,
+    one_hots,
     product_below,
     rows_of_norm,
     rows_of_spread,
@@ -76,6 +78,7 @@ WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
 WITH_RESIDUAL = tuple((x, w, (w[-1],), (*x[:-1], w[-1])) for x, w in MATRICES)
 ADDED_PRODUCT = tuple((x, w, b, r, b, (*x[:-1], 1)) for x, w, b, r in WITH_RESIDUAL)
 APPENDED = (((1, 1), (1, 2), (1, 3)), ((3, 7), (7, 4), (7, 1)), ((2, 3, 5), (2, 5, 4), (2, 5, 2)))
+ONE_HOTS = (((1, 1), (1, 1)), ((3, 7), (3, 2)), ((2, 3, 9), (2, 3, 1)))
 NORM_ROWS = (((1, 5),), ((5, 64),), ((2, 3, 384),), ((40, 7),))
 NORMALISED = tuple((x, (x[-1],), (x[-1],)) for x in ((1, 5), (5, 64), (2, 3, 384), (4, 1), (7, 33)))
 
@@ -180,6 +183,11 @@ def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
     return linear(x, weight, bias)
 
 
+def _checked(words: Secret, types: Secret) -> Secret:
+    both = concatenate(words, [types], -1)
+    return checked_one_hot(both, (words.shape[-1], types.shape[-1]))
+
+
 def _times_factors(x: Secret) -> Secret:
     return multiply_public(x, torch.tensor([[2.7], [-1 / 384], [0.0]], dtype=torch.float64))
 
@@ -240,6 +248,15 @@ def _appended_factor(x: Secret, y: Secret, z: Secret) -> Secret:
     kept = append(y, None, -1)
     first = x @ kept
     return concatenate(first, [x @ append(z, kept, -1)], -1)
+
+
+def _rounded_squares(reference: Tensor, x: Tensor) -> Tensor:
+    # Sixteen squares at a time are rounded to 28 fraction bits.
+    return float_sum(reference, x) + math.ceil(x.shape[-1] / 16) * 2.0**-28
+
+
+def _full_range_rms(x: Secret, gain: Secret, offset: Secret) -> Secret:
+    return layernorm.full_range_rms_norm(x, gain, 1e-12) + offset
 
 
 def _rms(x: Secret) -> Secret:
@@ -315,6 +332,11 @@ def _normalised_at_once(reference: Tensor, x: Tensor, gain: Tensor, offset: Tens
     return x.abs() * 2.0**-17 + x.abs() * inverse * 4e-5 + ULP
 
 
+def _rooted_twice(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    # There is one more truncation, before the gain.
+    return _normalised_at_once(reference, x, gain, offset) + ULP * gain.abs()
+
+
 def _twice_normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     # The inverse has one fraction bit less, and there is one more truncation, before the gain.
     return 2 * _normalised(reference, x, gain, offset) + ULP * (1 + gain.abs())
@@ -366,6 +388,13 @@ OPS: tuple[Op, ...] = (
     Op("multiply-weight-public", _weighed, (LEFT, PUBLIC_WEIGHT), VECTORS, exactly),
     Op("square", lambda x: x * x, (Argument(-90.5, 90.5, (0.0, ULP, -ULP, 90.5, -90.5)),), ONE, one_unit),
     Op("square-sum", lambda x: square_sum(x), (Argument(-4095.0, 4095.0, (4095.0,) * 9),), ROWS, float_sum),
+    Op(
+        "square-sum-rounded",
+        lambda x: square_sum(x, fraction_bits=28),
+        (Argument(-4095.0, 4095.0, (4095.0,) * 9),),
+        ROWS,
+        _rounded_squares,
+    ),
     Op("multiply-three", lambda x, y, z: multiply_three(x, y, z), (THIRD, THIRD, THIRD), THREE, one_unit),
     Op(
         "matmul",
@@ -414,6 +443,7 @@ OPS: tuple[Op, ...] = (
     Op("append-and-multiply", _appended_factor, (LEFT, UNIT, UNIT), APPENDED, one_unit),
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
     Op("embedding-server", embedding.embedding, (ONE_HOT, SERVER_TABLE), MATRICES, exactly, one_hot(SERVER_TABLE)),
+    Op("checked-one-hot", _checked, (ONE_HOT, ONE_HOT), ONE_HOTS, exactly, one_hots),
     # comparisons
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (ANY,), ONE, exactly),
     Op("difference", compare.difference, (ANY, OTHER), TWO, exactly),
@@ -509,6 +539,15 @@ OPS: tuple[Op, ...] = (
         NORMALISED,
         _normalised_at_once,
         zero_mean_rows(-6.0, 8.0, LAYER_NORM),
+        _FEW,
+    ),
+    Op(
+        "rms-norm-full-range",
+        _full_range_rms,
+        LAYER_NORM,
+        NORMALISED,
+        _rooted_twice,
+        zero_mean_rows(-9.9, 10.5, LAYER_NORM),
         _FEW,
     ),
     Op("rms-normalise", _rms, (ANY,), NORM_ROWS, _rooted, rows_of_norm(-3.0, 10.0), _FEW),

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from secure.connection import Parties
+from tests.secure.clear_client import ClearClient
 from tests.secure.fakes import InProcessClient
 from tests.secure.running import Running, running
 
@@ -69,6 +70,17 @@ def client() -> InProcessClient:
 @pytest.fixture
 def parties(client: InProcessClient) -> Parties:
     return Parties(client)
+
+
+@pytest.fixture
+def clear_client() -> ClearClient:
+    return ClearClient()
+
+
+@pytest.fixture
+def clear_parties(clear_client: ClearClient) -> Parties:
+    """For tests of what the client does with answers, however they are computed."""
+    return Parties(clear_client)
 
 
 def plain_outputs(model: Any, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Any:

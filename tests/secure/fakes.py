@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,14 +129,7 @@ class InProcessConversation:
 
     @property
     def costs(self) -> Costs:
-        payloads, outputs = (
-            tuple(b"".join(step[side][index] for step in self._exchanged) for index in (0, 1)) for side in (0, 1)
-        )
-        reports = {
-            role: role_report(role, meter, payloads, {"p0": outputs[0], "p1": outputs[1]})
-            for role, meter in self.meters.items()
-        }
-        return Costs(reports, seconds=0.25)
+        return costs_of(self._exchanged, self.meters)
 
 
 class WaitingSteps(ClientSteps):
@@ -151,6 +144,15 @@ class WaitingSteps(ClientSteps):
 
     def send(self, payload: bytes) -> None:
         self.outputs.put(payload)
+
+
+def costs_of(exchanged: Sequence[tuple[tuple[bytes, ...], tuple[bytes, ...]]], meters: Mapping[str, Meter]) -> Costs:
+    """exchanged: by step, what the client sent to P0 and P1, and what they answered."""
+    payloads, outputs = (
+        tuple(b"".join(step[side][index] for step in exchanged) for index in (0, 1)) for side in (0, 1)
+    )
+    answers = {"p0": outputs[0], "p1": outputs[1]}
+    return Costs({role: role_report(role, meter, payloads, answers) for role, meter in meters.items()}, seconds=0.25)
 
 
 def role_report(role: str, meter: Meter, payloads: tuple[bytes, ...], outputs: Mapping[str, bytes]) -> RoleReport:

@@ -19,8 +19,8 @@ from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.protocols.core.errors import InputError, SessionError
 from secure.protocols.equivariant.key import Key
 from tests.models.decoders import padded_at_the_start, save_decoder, words
+from tests.secure.clear_client import ClearClient
 from tests.secure.conftest import VOCABULARY
-from tests.secure.fakes import InProcessClient
 from tests.secure.letters import save_tokenizer
 
 Model = PrivateModel | EncryptedModel
@@ -58,7 +58,7 @@ def both(folder: Path, tmp_path: Path, **options: Any) -> tuple[PrivateModel, En
     """The model of a plain checkpoint, in shares and encrypted."""
     key = Key(bytes(range(32)))
     encrypt_checkpoint(folder, key, tmp_path / "encrypted")
-    private = PrivateModel.from_pretrained(folder, parties=Parties(InProcessClient()), **options)
+    private = PrivateModel.from_pretrained(folder, parties=Parties(ClearClient()), **options)
     return private, EncryptedModel.from_pretrained(tmp_path / "encrypted", key=key, assume="none", **options)
 
 

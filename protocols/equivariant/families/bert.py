@@ -122,4 +122,8 @@ BERT = EncryptedFamily(
         "BertForMaskedLM": "words",
     },
     layout=layout,
+    ties={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
 )

@@ -1,7 +1,7 @@
 """GPT-2: LayerNorm before each block, learned positions, one product for queries, keys and values.
 
-Weights are [in, out] (Conv1D). LayerNorm's gains and biases go into their readers; the final one's reader is the head,
-which has no bias, so its bias stays, divided by the gain. The base ties head and embedding; the full residual factor
+Weights are [in, out] (Conv1D). LayerNorm's gains and biases go into their readers. Where the final one's reader, the
+head, has no bias, its bias stays, divided by the gain. The base ties head and embedding; the full residual factor
 unties them.
 """
 
@@ -24,7 +24,10 @@ from secure.protocols.equivariant.rule import writes
 
 
 def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
-    """The rules for one configuration. head: "lm_head", "score" (sequence classification) or "" (none)."""
+    """The rules for one configuration.
+
+    head: "lm_head", "score" (sequence classification), "classifier" (of tokens), "qa_outputs" or "" (none).
+    """
     refuse_set(config, "add_cross_attention", "cross-attention reads a second model's stream")
     width, heads = integer(config, "n_embd"), integer(config, "n_head")
     if width % heads:
@@ -41,12 +44,13 @@ def layout(config: Mapping[str, Any], choice: Choice, head: str) -> Layout:
     for layer in range(integer(config, "n_layer")):
         shape = AttentionShape(heads, heads, width // heads, rotary=False)
         _layer(build, choice, layer, f"{prefix}h.{layer}", stream, shape, inner, folds)
-    norm = build.norm(f"{prefix}ln_f", stream, folds=folds, bias=True, divides=True)
+    biased = head in ("classifier", "qa_outputs")
+    norm = build.norm(f"{prefix}ln_f", stream, folds=folds, bias=True, divides=not biased)
     unties = tied and folds
     if head == "lm_head" and (unties or not tied):
         build.head("lm_head", rows, stream, norm, f"{prefix}wte.weight" if unties else "")
-    elif head == "score":
-        build.linear("score", label_count(config), stream, bias=False, norm=norm)
+    elif head and head != "lm_head":
+        build.linear(head, label_count(config), stream, bias=biased, norm=norm)
     return Layout(
         family="gpt2",
         encrypt=build.rules,
@@ -98,6 +102,13 @@ GPT2 = EncryptedFamily(
     name="gpt2",
     model_type="gpt2",
     factors=("vocabulary", "residual", "qk", "vo", "heads", "ffn"),
-    heads={"GPT2LMHeadModel": "lm_head", "GPT2ForSequenceClassification": "score", "GPT2Model": ""},
+    heads={
+        "GPT2LMHeadModel": "lm_head",
+        "GPT2ForSequenceClassification": "score",
+        "GPT2ForTokenClassification": "classifier",
+        "GPT2ForQuestionAnswering": "qa_outputs",
+        "GPT2Model": "",
+    },
     layout=layout,
+    ties={"lm_head.weight": "transformer.wte.weight"},
 )

@@ -26,7 +26,14 @@ from secure.protocols.equivariant.fields import check_rotary, flag, integer, lab
 from secure.protocols.equivariant.layout import Layout
 from secure.protocols.equivariant.rule import writes
 
-_HEADS = {"ForCausalLM": "lm_head", "ForSequenceClassification": "score", "Model": ""}
+_HEADS = {
+    "ForCausalLM": "lm_head",
+    "ForSequenceClassification": "score",
+    "ForTokenClassification": "tokens",
+    "ForQuestionAnswering": "qa_outputs",
+    "Model": "",
+}
+_SPAN = 2  # whether an answer begins and ends at a token
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,15 @@ def llama_family(stem: str, blocks: LlamaBlocks) -> EncryptedFamily:
         factors=("vocabulary", "residual", "qk", "vo", "heads", "ffn"),
         heads={f"{stem}{rest}": head for rest, head in _HEADS.items()},
         layout=partial(layout, blocks=blocks),
+        ties={"lm_head.weight": "model.embed_tokens.weight"},
     )
 
 
 def layout(config: Mapping[str, Any], choice: Choice, head: str, *, blocks: LlamaBlocks) -> Layout:
-    """The rules for one configuration. head: "lm_head", "score" (sequence classification) or "" (none)."""
+    """The rules for one configuration.
+
+    head: "lm_head", "score" (sequence classification), "tokens" (a label for each), "qa_outputs" or "" (none).
+    """
     return _Model(config, choice, blocks, head).layout()
 
 
@@ -86,6 +97,9 @@ class _Model:
                 ("ffn", blocks.feedforward_bias),
             )
         }
+        # The classes for answers call the body as they always did, but for Mistral's, which is younger.
+        of_answers = head == "qa_outputs" and config.get("model_type") != "mistral"
+        self.prefix = ("transformer." if of_answers else "model.") if head else ""
         self.tied = head == "lm_head" and flag(config, "tie_word_embeddings", False)
         self.residual, self.folds = self._residual()
         self.vocabulary = Vocabulary(choice.key, self.vocabulary_size) if choice.has("vocabulary") else None
@@ -103,7 +117,7 @@ class _Model:
         return DeferredAction(width, lambda: residual.orthogonal(key, width)), True
 
     def layout(self) -> Layout:
-        build, prefix = LayoutBuilder(), "model." if self.head else ""
+        build, prefix = LayoutBuilder(), self.prefix
         embedding = f"{prefix}embed_tokens.weight"
         build.table(embedding, self.rows, self.residual)
         for layer in range(integer(self.config, "num_hidden_layers")):
@@ -112,15 +126,18 @@ class _Model:
         unties = self.tied and self.folds
         if self.head == "lm_head" and (unties or not self.tied):
             build.head("lm_head", self.rows, self.residual, norm, embedding if unties else "")
-        elif self.head == "score":
-            build.linear("score", label_count(self.config), self.residual, bias=False, norm=norm)
+        elif self.head in ("score", "tokens"):
+            biased = self.head == "tokens" and flag(self.config, "token_classification_bias", True)
+            build.linear("score", label_count(self.config), self.residual, bias=biased, norm=norm)
+        elif self.head == "qa_outputs":
+            build.linear("qa_outputs", _SPAN, self.residual, norm=norm)
         return Layout(
             family="llama",
             encrypt=build.rules,
             base=build.base,
             decrypt=build.decrypt,
             config_changes={"tie_word_embeddings": False} if unties else {},
-            prefix="model.",
+            prefix=self.prefix or "model.",
             vocabulary=self.vocabulary,
             residual=self.residual,
         )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
+from secure.protocols.core import primitives, ring
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare
 from secure.protocols.masked.programs.arithmetic import shared_to_multiply
@@ -44,3 +49,30 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     low = pair.low_part(needed, at_dealer=masked.at_dealer)
     opened = OpenedProduct(Bilinear.ELEMENTWISE, low, other, share)
     return masked.opened(opened, opened.bits, scale, scale, unopened=ProductShare(low, other, share))
+
+
+def in_groups(masked: Masked, x: Secret) -> Secret:
+    """x with its last axis cut into groups, zeros behind the last one, of which the squares add up to 2^62 at the most.
+
+    Shapes: [..., n] -> [..., groups, of one group]. Raises ProtocolError where a single square is larger than that.
+    """
+    spare = ring.WORD_BITS - 2 - 2 * (x.fraction_bits + masked.policy.value_bits)
+    if spare < 0:
+        raise ProtocolError(f"squares of numbers with {x.fraction_bits} fraction bits do not fit the ring")
+    size = 1 << spare
+    missing = -x.shape[-1] % size
+
+    def cut(t: Tensor) -> Tensor:
+        return torch.nn.functional.pad(t, (0, missing)).reshape(*t.shape[:-1], -1, size)
+
+    return x.map(cut)
+
+
+def sum_of_groups(masked: Masked, groups: Secret, fraction_bits: int) -> Secret:
+    """The sum of what groups gave in the full ring, each rounded to fraction_bits. Shapes: [..., n, 1] -> [..., 1]."""
+    shift = groups.fraction_bits - fraction_bits
+    if masked.policy.truncation == "exact":
+        # A floor of each would be half a unit short; what may be a unit more is so as often as it should be.
+        groups = masked.plus_public(groups, torch.tensor(1 << (shift - 1), device=masked.device))
+    rounded = masked.shared(primitives.truncate(groups, fraction_bits), ring.WORD_BITS)
+    return rounded.map(lambda t: t.sum(-2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from secure.ee.files.manifest import MANIFEST_NAME, EncryptionManifest
 from secure.ee.files.sealing import seal
 from secure.ee.files.tokenizer_ids import largest_id
 from secure.models.checkpoint.folder import check_no_others, read_json
+from secure.models.families.defaults import with_defaults
+from secure.models.families.registry import encrypted_family
 from secure.protocols.core.errors import CheckpointError
+from secure.protocols.equivariant.fields import flag
 from secure.protocols.equivariant.key import Key
 from secure.protocols.equivariant.rule import Constant
 from secure.protocols.equivariant.transform import Transform
@@ -40,13 +44,21 @@ TOKENIZER_FILES = (
 """What a client tokenises with. The server never gets them."""
 FINAL_NORM_NAME = "final_norm.safetensors"
 """Among the client's sealed files: gain and bias of the last normalisation, where the head took them in."""
-_HEAD = "lm_head.weight"
 _FINAL_NORMS = ("model.norm", "norm", "transformer.ln_f", "ln_f", "vit.layernorm", "layernorm")
 _CLIENT_FILES = (CONFIG_NAME, GENERATION_NAME, *TOKENIZER_FILES, "preprocessor_config.json")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a plain checkpoint. Raises CheckpointError for another folder, or an encrypted one."""
+    """config.json of a plain checkpoint with transformers' defaults for what it lacks.
+
+    It ties no head to the embedding where another one is stored, which then counts, as in transformers 5.
+
+    Raises CheckpointError for another folder, an encrypted one, and an architecture that cannot be encrypted.
+    """
+    return {**with_defaults(_stored_config(folder)), **_untied(folder)}
+
+
+def _stored_config(folder: Path) -> dict[str, Any]:
     check_folder(folder, "a checkpoint")
     if (folder / MANIFEST_NAME).is_file():
         raise CheckpointError(f"{folder} is encrypted already; give the checkpoint that it was made from")
@@ -55,16 +67,45 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(folder / CONFIG_NAME)
 
 
+def _untied(folder: Path) -> dict[str, Any]:
+    """What a configuration should say of ties where it has one that the tensors do not have."""
+    ties = _ties(_stored_config(folder))
+    tensors = TensorFolder(folder) if ties else None
+    own = tensors is not None and any(_is_own(tensors, *pair) for pair in ties.items())
+    return {"tie_word_embeddings": False} if own else {}
+
+
+def _ties(config: Mapping[str, Any]) -> Mapping[str, str]:
+    """Tensors that the configuration ties, by the tensor that each is tied to."""
+    return encrypted_family(config).ties if flag(with_defaults(config), "tie_word_embeddings", False) else {}
+
+
+def _is_own(tensors: TensorFolder, copy: str, original: str) -> bool:
+    """Whether a tensor that is tied by the configuration is stored with other numbers."""
+    named = original if original in tensors.specs else original.partition(".")[2]
+    return copy in tensors.specs and named in tensors.specs and not tensors.same(copy, named)
+
+
 def open_base(folder: Path, transform: Transform) -> TensorFolder:
     """A plain checkpoint's tensors, by the names that the transform has for them. Raises CheckpointError."""
     tensors = TensorFolder(folder)
     tensors.complete_names(transform.base_tensors, transform.prefix)
+    for copy, original in _ties(_stored_config(folder)).items():
+        if copy in transform.base_tensors:
+            # One of a tied head's tensors is its own, and what is not is what the configuration ties it to.
+            tensors.add_copy(copy, original)
+        elif copy in tensors.specs and not _is_own(tensors, copy, original):
+            tensors.leave_out(copy)
     return tensors
 
 
 def client_files(folder: Path) -> dict[str, bytes]:
-    """The small files that a client needs, by name."""
-    return {name: (folder / name).read_bytes() for name in _CLIENT_FILES if (folder / name).is_file()}
+    """The small files that a client needs, by name; the configuration without a tie that the tensors do not have."""
+    files = {name: (folder / name).read_bytes() for name in _CLIENT_FILES if (folder / name).is_file()}
+    untied = _untied(folder)
+    if untied:
+        files[CONFIG_NAME] = json.dumps(_stored_config(folder) | untied, indent=2).encode()
+    return files
 
 
 def final_norm(transform: Transform, tensors: TensorFolder) -> dict[str, bytes]:
@@ -80,20 +121,7 @@ def check_tensors(tensors: TensorFolder, due: Mapping[str, tuple[int, ...]]) -> 
     """Raises CheckpointError that names a missing, misshapen or unknown tensor."""
     for name, shape in due.items():
         tensors.due(name, shape)
-    check_no_others(set(tensors.specs) - set(due) - _tied_heads(tensors, due), "they would stay unencrypted")
-
-
-def _tied_heads(tensors: TensorFolder, due: Mapping[str, tuple[int, ...]]) -> set[str]:
-    """The head of a tied model, which some writers store once more. Raises CheckpointError when it is another one."""
-    embedding = next((name for name in due if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
-    if _HEAD in due or _HEAD not in tensors.specs or embedding is None:
-        return set()
-    if not tensors.same(_HEAD, embedding):
-        raise CheckpointError(
-            f"the configuration ties {_HEAD} to {embedding}, and the checkpoint has two different ones: that tie "
-            "cannot be kept; set tie_word_embeddings to false if the head was trained apart"
-        )
-    return {_HEAD}
+    check_no_others(set(tensors.specs) - set(due), "they would stay unencrypted")
 
 
 def check_tokenizer(folder: Path, transform: Transform) -> None:

@@ -19,6 +19,7 @@ from secure.ee.files.base import CONFIG_NAME, FINAL_NORM_NAME, GENERATION_NAME, 
 from secure.ee.files.manifest import MANIFEST_NAME, SEALED_NAME, EncryptionManifest, parse_manifest, read_manifest
 from secure.ee.files.sealing import decrypt_files
 from secure.ee.files.transforms import planned
+from secure.models.families.defaults import with_defaults
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.factors.vocabulary import Vocabulary
 from secure.protocols.equivariant.key import Key
@@ -43,8 +44,8 @@ class SealedFiles:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The base's config.json."""
-        return self._json(CONFIG_NAME)
+        """The base's config.json with transformers' defaults for what it lacks."""
+        return dict(with_defaults(self._json(CONFIG_NAME)))
 
     @property
     def generation_config(self) -> dict[str, Any]:

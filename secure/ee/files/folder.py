@@ -50,6 +50,15 @@ class TensorFolder(CheckpointFolder):
             if name not in self.specs and short in self.specs:
                 self.specs[name], self.stored[name] = self.specs.pop(short), self.stored.pop(short)
 
+    def add_copy(self, copy: str, original: str) -> None:
+        """Name a tensor that is there a second time, where nothing has that name yet."""
+        if copy not in self.specs and original in self.specs:
+            self.specs[copy], self.stored[copy] = self.specs[original], self.stored[original]
+
+    def leave_out(self, name: str) -> None:
+        """Forget a tensor."""
+        del self.specs[name], self.stored[name]
+
 
 def _spec(name: str, found: StoredTensor) -> FileTensorSpec:
     kind = torch.int64 if name.endswith(_COUNTER) and found.kind == "I64" else _BY_NAME.get(found.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,27 @@ def test_every_configuration(variant: str, tmp_path: Path) -> None:
     reference = save_model(tmp_path, family, head, **changes)
     ids, mask = padded(words(3, 5), reference.config.pad_token_id)
     check(read_checkpoint(tmp_path), reference, tmp_path, ids, mask)
+
+
+@pytest.mark.parametrize("own", ["weight", "bias", "both", "config"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_a_decoder_of_masked_words_that_is_its_own(
+    family: str, own: str, tmp_path: Path, edit: Callable[..., None]
+) -> None:
+    """Stored beside a configuration that ties it, wholly or in part, or with one that does not: as transformers 5."""
+    tied = save_model(tmp_path, family, "masked_lm", **({"tie_word_embeddings": False} if own == "config" else {}))
+    name = {"bert": "cls.predictions.decoder", "roberta": "lm_head.decoder", "distilbert": "vocab_projector"}[family]
+    changed = {f"{name}.weight": torch.randn(61, 24), f"{name}.bias": torch.randn(61)}
+    if own in ("weight", "bias"):
+        changed = {f"{name}.{own}": changed[f"{name}.{own}"]}
+    edit(tmp_path, tensors=lambda tensors: tensors.update(changed))
+    reference = type(tied).from_pretrained(tmp_path).eval()
+    checkpoint, ids = read_checkpoint(tmp_path), words(1, 4)
+    found = clear_run(checkpoint, "logits", {"input_ids": ids})["logits"]
+    with torch.no_grad():
+        due, before = reference(input_ids=ids).logits, tied(input_ids=ids).logits
+    assert float((found - due).abs().max()) < 10 * CLEAR_ERROR  # the decoder's numbers are ten times as large
+    assert float((due - before).abs().max()) > 0.1
 
 
 def test_token_types_of_roberta(tmp_path: Path) -> None:

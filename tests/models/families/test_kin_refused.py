@@ -48,7 +48,7 @@ Edit = Callable[..., None]
         ("distilbert", "none", "dim", 24.0),
         ("distilbert", "none", "n_heads", 5),
         ("distilbert", "none", "hidden_dim", None),
-        ("roberta", "masked_lm", "tie_word_embeddings", False),
+        ("roberta", "masked_lm", "tie_word_embeddings", "no"),
         ("bert", "sequence", "id2label", {"0": "no", "2": "yes"}),
         ("bert", "sequence", "id2label", {"0": "no", "1": ["yes"]}),
         ("bert", "sequence", "id2label", {}),
@@ -87,8 +87,8 @@ def with_zeros(name: str, *shape: int) -> Callable[[dict[str, Tensor]], None]:
         ("bert", "sequence", with_zeros("classifier.scale", 1), r"does not use, for example 'classifier\.scale'"),
         ("bert", "token", with_zeros("bert.embeddings.word_embeddings.scale", 1), "does not use.*embeddings.scale"),
         ("bert", "masked_lm", without("cls.predictions.bias"), r"no tensor 'cls\.predictions\.bias'"),
-        ("bert", "masked_lm", with_zeros("cls.predictions.decoder.weight", 61, 24), r"differs from 'embeddings\.word"),
-        ("roberta", "masked_lm", with_zeros("lm_head.decoder.bias", 61), r"differs from 'lm_head\.bias'"),
+        ("bert", "masked_lm", with_zeros("cls.predictions.decoder.weight", 60, 24), r"decoder\.weight' has shape"),
+        ("roberta", "masked_lm", with_zeros("lm_head.decoder.bias", 60), r"'lm_head\.decoder\.bias' has shape"),
         ("roberta", "sequence", without("classifier.out_proj.weight"), r"no tensor 'classifier\.out_proj\.weight'"),
         ("roberta", "token", with_zeros("embeddings.LayerNorm.bias", 24), "twice"),
         ("distilbert", "sequence", with_zeros("pooler.dense.weight", 24, 24), r"does not use.*pooler\.dense"),
@@ -121,6 +121,14 @@ def test_tied_tensors_may_be_stored_twice(family: str, copy: str, original: str,
     found = read_checkpoint(tmp_path)
     assert found.manifest == due.manifest
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_a_decoder_that_is_not_tied_must_be_there(family: str, tmp_path: Path, edit: Edit) -> None:
+    save_model(tmp_path, family, "masked_lm")
+    edit(tmp_path, config={"tie_word_embeddings": False})
+    with pytest.raises(CheckpointError, match=r"no tensor '.*(decoder|projector)\.weight'"):
+        read_checkpoint(tmp_path)
 
 
 def test_other_heads_of_the_family_are_left_alone(tmp_path: Path, edit: Edit) -> None:

@@ -139,7 +139,7 @@ REFUSED: list[tuple[str, str, Any]] = [
             ("add_cross_attention", True),
             ("pruned_heads", {"0": [1]}),
             ("quantization_config", {"quant_method": "fp8"}),
-            ("architectures", [f"{STEMS[family]}ForSequenceClassification"]),
+            ("architectures", [f"{STEMS[family]}ForMultipleChoice"]),
             ("architectures", ["GPT2LMHeadModel"]),
             ("hidden_act", "mish"),
             ("hidden_act", None),

@@ -6,7 +6,14 @@ from secure.parties.client.root_cause import awaited, root_cause
 from secure.parties.process.exit_codes import HELP, ExitCode, exit_code
 from secure.parties.transport.failures import failure_frame, rebuild
 from secure.protocols.core import errors
-from secure.protocols.core.errors import InputError, PartyLost, PartyUnreachable, PortInUse, SecureInferenceError
+from secure.protocols.core.errors import (
+    InputError,
+    PartyAbsent,
+    PartyLost,
+    PartyUnreachable,
+    PortInUse,
+    SecureInferenceError,
+)
 
 
 def lost(role: str) -> PartyLost:
@@ -28,6 +35,21 @@ def test_the_lost_role_at_the_root_is_named(broken: list[str], reported: dict[st
     error = root_cause({name: lost(name) for name in broken}, {name: lost(of) for name, of in reported.items()})
     assert isinstance(error, PartyLost)
     assert error.role == role
+
+
+@pytest.mark.parametrize("first", ["p0", "p1", "p2"])
+def test_whoever_tried_to_connect_knows_more_than_whoever_waited(first: str) -> None:
+    reported = {
+        "p0": PartyUnreachable("p1", "host:1", 5.0, "p0", "connection refused"),
+        "p1": PartyAbsent("p0", "p1", 7.0),
+        "p2": PartyAbsent("p1", "p2", 7.0),
+    }
+    error = root_cause({}, {first: reported[first]} | reported)
+    assert type(error) is PartyUnreachable
+    assert error.role == "p1"
+    assert str(error) == f"{reported['p0']}; meanwhile {reported['p1']}"
+    assert str(reported["p0"]).startswith("p0 cannot reach p1: p1 at host:1 did not answer within 5.0 s (connection re")
+    assert str(root_cause({"p1": lost("p1")}, reported)) == str(lost("p1")), "it is not there at all"
 
 
 def test_an_error_of_its_own_beats_a_lost_peer() -> None:
@@ -66,6 +88,7 @@ def tree(kind: type[SecureInferenceError]) -> list[type[SecureInferenceError]]:
 EXAMPLES: list[SecureInferenceError] = [
     errors.HandshakeError("model digest", "aa", "bb", "p1 with p0"),
     PartyUnreachable("p1", "host:1", 5.0),
+    PartyAbsent("p0", "p1", 7.0),
     PartyLost("dealer", "layer 2", "gone"),
     *(
         kind("what happened")
@@ -82,6 +105,20 @@ def test_every_error_of_the_tree_crosses_the_wire(error: SecureInferenceError) -
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again).keys() >= vars(error).keys()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("12 GB would go to /var/tmp/x-1, where 3 GB", "12 GB would go to a path of p1's host, where 3 GB"),
+        ("/srv/a b: cannot be read", "a path of p1's host b: cannot be read"),
+        ("'/a.toml' (/proc/self/fd/7).", "'a path of p1's host' (a path of p1's host)."),
+        ("D:\\models\\m and C:/x.", "a path of p1's host and a path of p1's host."),
+        ("p1's [models] dir/p1.share, and/or 1/2 of https://host/page / docs/errors.md#a; [::1]:80 p0.b:80", None),
+    ],
+)
+def test_no_absolute_path_crosses_the_wire(said: str, told: str | None) -> None:
+    assert str(rebuild(failure_frame(errors.CheckpointError(said), "p1", "layer 2").failure)) == (told or said)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

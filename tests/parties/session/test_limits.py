@@ -15,7 +15,7 @@ from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.reservations import Reservations
 from secure.parties.transport.wire_pb2 import Kind
-from secure.protocols.core.errors import InputError, SessionError
+from secure.protocols.core.errors import InputError, PartyLost, SessionError
 from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest
 from tests.parties.local import LocalParties, eventually
 
@@ -103,3 +103,46 @@ def test_a_client_that_sends_nothing_holds_no_place(impatient: PartiesSettings, 
             with pytest.raises(SessionError, match=r"waited 0 s for the upload from client"):
                 run.collect(None)
     parties.stop_all()
+
+
+def test_a_client_that_reads_nothing_holds_no_stream(impatient: PartiesSettings, shares: dict[str, Path]) -> None:
+    """It asks for much, and lets it lie: sessions are over, and streams and what they hold are, too."""
+    parties, manifest, request = LocalParties(impatient), FakeManifest(), FakeRequest()
+    with Client(impatient) as client:
+        client.load_model(manifest, shares)
+        with client._open(manifest.digest, manifest.policy.digest(), request) as run:
+            # More than any window or buffer on the way takes.
+            for role in ("p0", "p1"):
+                run.send(role, bytes(64 << 20))
+            run.finish()
+            eventually(lambda: all(server.sessions == 0 for server in parties.servers.values()))
+            eventually(lambda: all(server.client_streams == 0 for server in parties.servers.values()))
+            with pytest.raises(PartyLost, match="went away"):
+                while run.links["p0"].receive():
+                    pass
+        assert client.predict(manifest.digest, manifest.policy.digest(), request, (b"ab", b"cd")).payloads
+    parties.stop_all()
+
+
+def test_a_stream_without_a_hello_is_ended(impatient: PartiesSettings) -> None:
+    parties = LocalParties(impatient)
+    with Client(impatient) as client:
+        for stream in ("Run", "Abandon"):
+            link = client._dialer._open("p0", stream, None)
+            with pytest.raises(PartyLost):
+                link.next_frame()
+    eventually(lambda: parties.servers["p0"].client_streams == 0)
+    parties.stop_all()
+
+
+def test_one_thread_looks_after_all_steps_of_all_sessions(impatient: PartiesSettings, shares: dict[str, Path]) -> None:
+    parties, manifest = LocalParties(impatient), FakeManifest()
+    with Client(impatient) as client:
+        client.load_model(manifest, shares)
+        request = FakeRequest(steps=5)
+        with client.converse(manifest.digest, manifest.policy.digest(), request, 5) as conversation:
+            for _ in range(5):
+                conversation.step((b"ab", b"cd"))
+                assert [thread.name for thread in threading.enumerate()].count("idle") == len(PARTIES)
+    parties.stop_all()
+    eventually(lambda: "idle" not in [thread.name for thread in threading.enumerate()])

@@ -15,8 +15,11 @@ from secure.parties.client.run import Progress
 from secure.parties.config import PARTIES
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.store import ModelStore, StoredModel
-from secure.parties.session.session import Registry
+from secure.parties.session.client_watch import ClientWatch
+from secure.parties.session.session import Registry, Session
 from secure.parties.transport.identity import Identity
+from secure.parties.transport.link import Link
+from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import (
     CheckpointError,
     HandshakeError,
@@ -59,7 +62,7 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 5, 6)
     assert p0.rows == [{"layer": "predict", "role": 0}]
     assert 0 < p0.seconds <= prediction.costs.seconds
-    assert p0.peak_memory_bytes > 1 << 20
+    assert {report.memory_bytes for report in (p0, p1, dealer)} == {0}, "what the request said it takes"
 
 
 def test_progress_names_every_layer_in_order(client: Client, manifest: FakeManifest) -> None:
@@ -282,15 +285,20 @@ def test_a_model_stays_until_its_last_user_leaves_or_its_owner_unloads_it() -> N
     assert store.load_id("m") == "", "the owner takes it from all"
 
 
+def session_of(session_id: str) -> Session:
+    link = Link("client", iter(()), lambda: None)
+    return Session("p0", Hello(session=session_id), link, ClientWatch(link, "p0", 60.0), Identity("client", "a"))
+
+
 def test_session_ids_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secure.parties.session.session._IDS_KEPT", 8)
     registry = Registry("p0", 4)
     for number in range(100):
-        registry.begin(f"{number}")
-        registry.end()
+        registry.begin(session := session_of(f"{number}"))
+        registry.end(session)
     assert len(registry._used) == 8
     with pytest.raises(HandshakeError, match="session id"):
-        registry.begin("99")
+        registry.begin(session_of("99"))
 
 
 @pytest.mark.parametrize("role", PARTIES)
@@ -335,6 +343,22 @@ def test_sessions_run_at_the_same_time(client: Client, manifest: FakeManifest) -
     with futures.ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(predict, client, manifest, FakeRequest(layers=200), meet) for _ in range(2)]
         assert [run.result() for run in runs] == [(b"0p rof", b"1p rof")] * 2
+
+
+def test_a_report_tells_nothing_of_the_memory_of_a_session_beside_it(client: Client, manifest: FakeManifest) -> None:
+    both, sizes = threading.Barrier(2, timeout=60), (5_000_000, 7)
+
+    def meet(event: Progress) -> None:
+        if (event.role, event.index) == ("p0", 0):
+            both.wait()
+
+    def one(memory_bytes: int) -> set[int]:
+        request = FakeRequest(layers=200, memory_bytes=memory_bytes)
+        found = client.predict(manifest.digest, manifest.policy.digest(), request, PAYLOADS, meet)
+        return {report.memory_bytes for report in found.costs.reports.values()}
+
+    with futures.ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(one, sizes)) == [{size} for size in sizes]
 
 
 def test_a_client_that_goes_away_ends_the_session_everywhere(

@@ -128,7 +128,18 @@ def test_matmul_takes_32_bit_operands(wide: tuple[bool, bool]) -> None:
     assert torch.equal(ring.low(product, 32), ring.low(torch.matmul(a, b), 32))
 
 
-def test_matmul_of_views() -> None:
+@pytest.mark.parametrize("bits", [64, 32, 24])
+def test_matmul_of_views(bits: int) -> None:
     x = random_words(4, 6, 3)
     left, right = x.transpose(1, 2), x[:, :, :2]
-    assert torch.equal(ring.matmul(left, right), torch.matmul(left, right))
+    assert torch.equal(ring.low(ring.matmul(left, right, bits), bits), ring.low(torch.matmul(left, right), bits))
+    narrow = right.to(torch.int32)[:, ::2]
+    product = ring.matmul(left[..., ::2], narrow, bits)
+    assert torch.equal(ring.low(product, bits), ring.low(torch.matmul(left[..., ::2], narrow.to(torch.int64)), bits))
+
+
+@pytest.mark.parametrize(("left", "right"), [((0, 9), (9, 5)), ((3, 0), (0, 5)), ((3, 9), (9, 0)), ((0, 3, 9), (9, 5))])
+def test_matmul_of_nothing(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    for bits in (64, 32):
+        product = ring.matmul(random_words(*left), random_words(*right), bits)
+        assert torch.equal(product, torch.zeros(*left[:-1], right[-1], dtype=torch.int64))

@@ -29,6 +29,7 @@ from secure.protocols.functions import (
     softmax,
     tanh,
 )
+from secure.protocols.functions.modules import unit_rows
 from tests.families import FAMILIES
 from tests.in_process import Family, secure
 from tests.protocols.arguments import LARGEST, ULP, on_grid
@@ -76,9 +77,23 @@ def normalised_error(x: Tensor) -> Tensor:
     return 1.5 * (ULP + of_mean) * inverse + away * 2.0**-18 + away * inverse * 4e-5 + 2 * ULP
 
 
-def root_of_squares(width: int) -> float:
-    """What numbers in both directions may be where their squares add up to less than 2^30."""
-    return min(LARGEST, 0.99 * 2.0**15 / math.sqrt(width))
+def rms_norm(x: Secret, gain: Secret) -> Secret:
+    return layernorm.full_range_rms_norm(x, gain, EPSILON)
+
+
+def rooted_error(x: Tensor) -> Tensor:
+    root = (x.square().mean(-1, keepdim=True) + EPSILON).sqrt()
+    return x.abs() * 2.0**-18 + x.abs() / root * 4e-5 + 2 * ULP
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows shorter than 2^-6 become 64 times as large."""
+    return x / x.norm(dim=-1, keepdim=True).clamp(min=2.0**-6)
+
+
+def unit_error(x: Tensor) -> Tensor:
+    of_groups = x.shape[-1] * 2.0**-32 / x.square().sum(-1, keepdim=True).clamp(min=2.0**-12)
+    return unit(x).abs() * (2.0**-13 + of_groups) + x.abs() * 2.0**-27 + 2 * ULP
 
 
 def largest_score(width: int) -> float:
@@ -130,13 +145,19 @@ CASES = {
         lambda x: functional.layer_norm(x, x.shape[-1:], eps=EPSILON),
         normalised_error,
         (1.0, 0.0),
-        root_of_squares,
     ),
+    "rms norm": Case(
+        rms_norm,
+        lambda x: functional.rms_norm(x, x.shape[-1:], eps=EPSILON),
+        rooted_error,
+        (1.0,),
+    ),
+    "unit rows": Case(unit_rows.unit_rows, unit, unit_error),
 }
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("widths", [(2, 5, 16), pytest.param((33, 768), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("widths", [(2, 5, 16), pytest.param((33, 768, 4095, 4096), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_adversarial_rows(name: str, widths: tuple[int, ...], family: Family) -> None:
     case = CASES[name]

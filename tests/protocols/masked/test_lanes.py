@@ -160,6 +160,67 @@ def test_a_dealer_with_another_program_is_named(longer: str, words: str) -> None
         run_roles(lambda *_: torch.zeros(1), [encode(values())], programs=roles, timeout_seconds=5)
 
 
+def beside(program: Callable[[Secret], Secret], branch: Callable[[Secret], object]) -> Callable[[Secret], Secret]:
+    def both(x: Secret) -> Secret:
+        with x.protocol.meanwhile("beside", lambda: branch(x)):
+            return program(x)
+
+    return both
+
+
+def test_a_branch_beside_the_program_makes_its_rounds_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program computes the same, bit for bit, in as many rounds; the branch adds its bytes to its messages."""
+
+    def sharing(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x - 77, torch.full_like(x, 77)
+
+    monkeypatch.setattr(in_process, "split", sharing)
+
+    def run(function: Callable[[Secret], Secret]) -> tuple[list[Tensor], dict[str, Any], dict[str, list[bytes]]]:
+        def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+            x = protocol.input(shares[0], (3, 8), 16)
+            return protocol.reveal(function(x))
+
+        return run_roles(program, [encode(values())], seeds=SEEDS, session=SESSION)
+
+    alone, alone_meters, _ = run(chain)
+    both, meters, sent = run(beside(chain, short))
+    assert torch.equal(sum(alone), sum(both))
+    for role in ("p0", "p1"):
+        assert meters[role].total.rounds == alone_meters[role].total.rounds == len(sent[role])
+        own = sum((row.measured.online_bytes for (layer, _), row in meters[role].rows.items() if layer == "beside"), 0)
+        assert own == 2 * 24 * 8
+        assert meters[role].total.online_bytes == alone_meters[role].total.online_bytes + own
+
+
+@pytest.mark.parametrize("program", [short, lambda x: x + x], ids=["some rounds", "none"])
+def test_what_is_left_of_a_branch_makes_rounds_of_its_own(program: Callable[[Secret], Secret]) -> None:
+    run = secure(beside(program, chain), values())
+    rounds = secure(chain, values()).meters["p0"].total.rounds
+    assert {run.meters[role].total.rounds for role in ("p0", "p1")} == {rounds}
+    assert float((run.real - program_in_the_clear(program)).abs().max()) < 1e-3
+
+
+def program_in_the_clear(program: Callable[[Secret], Secret]) -> Tensor:
+    protocol = CleartextProtocol(POLICY)
+    return protocol.value(program(ClearSecret(protocol, 16, values())))
+
+
+@each_family
+def test_an_error_beside_the_program_is_raised_as_it_is(family: Family) -> None:
+    def fails(x: Secret) -> None:
+        short(x)
+        raise KeyError("a branch fails")
+
+    with pytest.raises((KeyError, RoleFailure), match="a branch fails"):
+        secure(beside(chain, fails), values(), family=family)
+
+
+def test_a_branch_beside_branches_is_refused() -> None:
+    with pytest.raises((ProtocolError, RoleFailure), match="branches that share rounds cannot have such branches"):
+        secure(lambda x: x.protocol.together(lambda: beside(short, short)(x))[0], values())
+
+
 def test_in_the_clear_branches_run_in_turn() -> None:
     protocol = CleartextProtocol(POLICY)
     x = ClearSecret(protocol, 16, values())

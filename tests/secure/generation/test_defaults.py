@@ -19,7 +19,7 @@ from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.sampling import product_of
-from tests.secure.fakes import InProcessClient
+from tests.secure.clear_client import ClearClient
 from tests.secure.letters import LETTERS, due, save_tokenizer
 
 # Fields that leave the tokens as they are: what is returned; speed; how a beam, which is
@@ -97,7 +97,7 @@ def test_every_field_of_transformers_has_its_place() -> None:
         {"repetition_penalty": 2, "no_repeat_ngram_size": 2, "suppress_tokens": [3, 4, 5]},
     ],
 )
-def test_processors_are_those_of_transformers(fields: dict[str, Any], folder: Path, parties: Parties) -> None:
+def test_processors_are_those_of_transformers(fields: dict[str, Any], folder: Path, clear_parties: Parties) -> None:
     ids, mask = padded_at_the_start(words(2, 4))
     say(folder)
     without = due(plain(folder), ids, mask, max_new_tokens=8)
@@ -105,11 +105,11 @@ def test_processors_are_those_of_transformers(fields: dict[str, Any], folder: Pa
     say(folder, **fields)
     expected = due(plain(folder), ids, mask, max_new_tokens=8)
     assert not torch.equal(expected, without), "the fields change nothing in this test"
-    model = PrivateModel.from_pretrained(folder, parties=parties)
+    model = PrivateModel.from_pretrained(folder, parties=clear_parties)
     assert torch.equal(model.generate(ids, mask, max_new_tokens=8), expected)
     say(folder, **dict.fromkeys(fields))
     options: Any = fields
-    model = PrivateModel.from_pretrained(folder, parties=parties)
+    model = PrivateModel.from_pretrained(folder, parties=clear_parties)
     assert torch.equal(model.generate(ids, mask, max_new_tokens=8, **options), expected)
     assert torch.equal(model.generate(ids, mask, max_new_tokens=8, reveal="token"), without)
 
@@ -118,22 +118,22 @@ def test_processors_are_those_of_transformers(fields: dict[str, Any], folder: Pa
 @pytest.mark.parametrize(
     "fields", [{"max_new_tokens": 3}, {"max_length": 9}, {"min_new_tokens": 6, "eos_token_id": list(range(1, 50))}]
 )
-def test_lengths_as_the_checkpoint_says(fields: dict[str, Any], folder: Path, parties: Parties) -> None:
+def test_lengths_as_the_checkpoint_says(fields: dict[str, Any], folder: Path, clear_parties: Parties) -> None:
     say(folder, **fields)
     ids = words(1, 4)
-    found = PrivateModel.from_pretrained(folder, parties=parties).generate(ids)
+    found = PrivateModel.from_pretrained(folder, parties=clear_parties).generate(ids)
     assert torch.equal(found, due(plain(folder), ids))
 
 
 @pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
-def test_sampling_as_the_checkpoint_says(file: str, folder: Path, parties: Parties) -> None:
+def test_sampling_as_the_checkpoint_says(file: str, folder: Path, clear_parties: Parties) -> None:
     if file == "config.json":
         (folder / "generation_config.json").unlink()
     say(folder, file=file, do_sample=True, temperature=0.8, top_k=10, top_p=0.9)
     ids = words(1, 4)
     torch.manual_seed(11)
     theirs = plain(folder).generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5)
-    model = PrivateModel.from_pretrained(folder, parties=parties)
+    model = PrivateModel.from_pretrained(folder, parties=clear_parties)
     torch.manual_seed(11)
     assert torch.equal(model.generate(ids, max_new_tokens=5), theirs)
     greedy = due(plain(folder), ids, max_new_tokens=5, do_sample=False)
@@ -154,20 +154,22 @@ def test_sampling_as_the_checkpoint_says(file: str, folder: Path, parties: Parti
     ],
 )
 def test_what_is_not_served_is_named(
-    fields: dict[str, Any], message: str, folder: Path, parties: Parties, client: InProcessClient
+    fields: dict[str, Any], message: str, folder: Path, clear_parties: Parties, clear_client: ClearClient
 ) -> None:
     say(folder, **fields)
-    model = PrivateModel.from_pretrained(folder, parties=parties)
+    model = PrivateModel.from_pretrained(folder, parties=clear_parties)
     for begin in (model.generate, model.stream):
         with pytest.raises(InputError, match=message):
             begin(words(1, 3), max_new_tokens=2)
-    assert client.requests == []
+    assert clear_client.requests == []
 
 
-def test_what_changes_nothing_is_let_through(folder: Path, parties: Parties) -> None:
+def test_what_changes_nothing_is_let_through(folder: Path, clear_parties: Parties) -> None:
     neutral = {**NOT_SERVED, "min_p": 0.1, "typical_p": 0.5, "temperature": 0.0, "max_length": 20, "somebodys": 1}
     say(folder, **neutral)
-    assert PrivateModel.from_pretrained(folder, parties=parties).generate(words(1, 3), max_new_tokens=2).shape == (1, 5)
+    assert PrivateModel.from_pretrained(folder, parties=clear_parties).generate(
+        words(1, 3), max_new_tokens=2
+    ).shape == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -181,19 +183,19 @@ def test_what_changes_nothing_is_let_through(folder: Path, parties: Parties) -> 
     ],
 )
 def test_with_the_token_alone_what_needs_logits_is_refused(
-    name: str, value: Any, folder: Path, parties: Parties, client: InProcessClient
+    name: str, value: Any, folder: Path, clear_parties: Parties, clear_client: ClearClient
 ) -> None:
     say(folder)
     options: Any = {name: value}
     with pytest.raises(InputError, match=f"^{name} is .* and needs logits"):
-        PrivateModel.from_pretrained(folder, parties=parties).generate(
+        PrivateModel.from_pretrained(folder, parties=clear_parties).generate(
             words(1, 3), max_new_tokens=2, reveal="token", **options
         )
     say(folder, **options)
-    model = PrivateModel.from_pretrained(folder, parties=parties)
+    model = PrivateModel.from_pretrained(folder, parties=clear_parties)
     with pytest.raises(InputError, match=f"^{name} is .* in the checkpoint's generation_config.json and needs logits"):
         model.generate(words(1, 3), max_new_tokens=2, reveal="token")
-    assert client.requests == []
+    assert clear_client.requests == []
     options = {name: None}
     assert model.generate(words(1, 3), max_new_tokens=2, reveal="token", **options).shape == (1, 5)
 
@@ -204,7 +206,7 @@ def test_with_the_token_alone_what_needs_logits_is_refused(
     cut=[False, True],
 )
 def test_the_checkpoint_says_what_ends_a_row_and_what_follows(
-    file: str, tokenizer: dict[str, str] | None, cut: bool, folder: Path, parties: Parties, tmp_path: Path
+    file: str, tokenizer: dict[str, str] | None, cut: bool, folder: Path, clear_parties: Parties, tmp_path: Path
 ) -> None:
     """Whatever a tokenizer says, and of a split folder, too."""
     if tokenizer is not None:
@@ -219,7 +221,7 @@ def test_the_checkpoint_says_what_ends_a_row_and_what_follows(
     assert expected[0, 6:].tolist() == [ends, 7, 7, 7]
     if cut:
         split(folder, tmp_path / "shares", "private")
-    model = PrivateModel.from_pretrained(tmp_path / "shares" if cut else folder, parties=parties)
+    model = PrivateModel.from_pretrained(tmp_path / "shares" if cut else folder, parties=clear_parties)
     assert torch.equal(model.generate(ids, max_new_tokens=6), expected)
     found = model.generate(ids, max_new_tokens=6, pad_token_id=None)
     assert found[0, 7:].tolist() == [59, 59, 59]
@@ -227,7 +229,7 @@ def test_the_checkpoint_says_what_ends_a_row_and_what_follows(
     assert torch.equal(nothing, due(plain(folder), ids, max_new_tokens=6, eos_token_id=None))
 
 
-def test_where_the_checkpoint_says_nothing_the_tokenizer_does(folder: Path, parties: Parties) -> None:
+def test_where_the_checkpoint_says_nothing_the_tokenizer_does(folder: Path, clear_parties: Parties) -> None:
     ids = words(3, 4)
     say(folder)
     free = due(plain(folder), ids, max_new_tokens=6)
@@ -235,21 +237,21 @@ def test_where_the_checkpoint_says_nothing_the_tokenizer_does(folder: Path, part
     save_tokenizer(folder, eos_token=LETTERS[ends], pad_token="b")
     say(folder, eos_token_id=None)
     say(folder, file="config.json", eos_token_id=None)
-    found = PrivateModel.from_pretrained(folder, parties=parties).generate(ids, max_new_tokens=6)
+    found = PrivateModel.from_pretrained(folder, parties=clear_parties).generate(ids, max_new_tokens=6)
     assert torch.equal(found, due(plain(folder), ids, max_new_tokens=6, eos_token_id=ends, pad_token_id=2))
 
 
-def test_padding_that_is_no_token_of_the_model_is_not_used(folder: Path, parties: Parties) -> None:
+def test_padding_that_is_no_token_of_the_model_is_not_used(folder: Path, clear_parties: Parties) -> None:
     ids = words(3, 4)
     say(folder)
     ends = int(due(plain(folder), ids, max_new_tokens=6)[0, 6])
     say(folder, eos_token_id=ends, pad_token_id=-1)
-    found = PrivateModel.from_pretrained(folder, parties=parties).generate(ids, max_new_tokens=6)
+    found = PrivateModel.from_pretrained(folder, parties=clear_parties).generate(ids, max_new_tokens=6)
     assert found[0, 6:].tolist() == [ends] * 4
 
 
 @pytest.mark.parametrize(("name", "value"), [("eos_token_id", "."), ("pad_token_id", [3])])
-def test_what_is_no_token_is_refused(name: str, value: Any, folder: Path, parties: Parties) -> None:
+def test_what_is_no_token_is_refused(name: str, value: Any, folder: Path, clear_parties: Parties) -> None:
     say(folder, **{name: value})
     with pytest.raises(CheckpointError, match=rf"generation_config\.json: {name} is "):
-        PrivateModel.from_pretrained(folder, parties=parties)
+        PrivateModel.from_pretrained(folder, parties=clear_parties)

@@ -1,4 +1,4 @@
-"""generate and stream, with the real protocol in this process: against transformers' own generate."""
+"""generate and stream against transformers' own generate: on shares, and what the client does with answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from secure.connection import Parties
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
+from tests.secure.clear_client import ClearClient
 from tests.secure.fakes import InProcessClient
 from tests.secure.letters import LETTERS, MARGIN, due, save_tokenizer
 from tests.secure.running import Running
@@ -40,8 +41,9 @@ def reference(folder: Path) -> Any:
 
 
 @pytest.fixture
-def model(folder: Path, parties: Parties) -> PrivateModel:
-    return PrivateModel.from_pretrained(folder, parties=parties)
+def model(folder: Path, clear_parties: Parties) -> PrivateModel:
+    """For tests of what the client does, whatever computes its logits."""
+    return PrivateModel.from_pretrained(folder, parties=clear_parties)
 
 
 @pytest.mark.parametrize("weights", ["private", "public", "server"])
@@ -88,14 +90,14 @@ def test_padding_that_is_public(folder: Path, parties: Parties, reference: Any, 
 
 
 @pytest.mark.parametrize("padding", ["secret", "public"])
-def test_padding_within_a_row_is_refused(padding: Any, model: PrivateModel, client: InProcessClient) -> None:
+def test_padding_within_a_row_is_refused(padding: Any, model: PrivateModel, clear_client: ClearClient) -> None:
     with pytest.raises(InputError, match="attention_mask row 1: a prompt to go on from is padded at its start alone"):
         mask = torch.tensor([[0, 1, 1], [1, 0, 1]])
         model.generate(words(2, 3), mask, max_new_tokens=2, padding=padding)
-    assert client.requests == []
+    assert clear_client.requests == []
 
 
-def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, client: InProcessClient) -> None:
+def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, clear_client: ClearClient) -> None:
     ids = words(3, 4)
     free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
     ends = int(free[0, 6])  # what row 0 says at the third step ends it
@@ -222,13 +224,13 @@ def test_sampling_draws_from_the_models_distribution(model: PrivateModel, refere
     ],
 )
 def test_options_that_are_wrong(
-    options: dict[str, Any], message: str, model: PrivateModel, client: InProcessClient
+    options: dict[str, Any], message: str, model: PrivateModel, clear_client: ClearClient
 ) -> None:
     with pytest.raises(InputError, match=message):
         model.generate(words(1, 4), **options)
     with pytest.raises(InputError, match=message):
         model.stream(words(1, 4), **options)
-    assert client.requests == []
+    assert clear_client.requests == []
 
 
 @pytest.mark.filterwarnings("ignore:Using the model-agnostic default")
@@ -293,10 +295,10 @@ def test_scores_are_those_of_transformers(model: PrivateModel, reference: Any) -
 
 
 @pytest.mark.filterwarnings("ignore:Using the model-agnostic default")
-def test_twenty_tokens_by_default_where_there_is_room(tmp_path: Path, parties: Parties) -> None:
+def test_twenty_tokens_by_default_where_there_is_room(tmp_path: Path, clear_parties: Parties) -> None:
     reference = save_decoder(tmp_path, "gpt2", spread=0.5, n_positions=30, n_layer=1)
     ids = words(1, 5)
-    model = PrivateModel.from_pretrained(tmp_path, parties=parties)
+    model = PrivateModel.from_pretrained(tmp_path, parties=clear_parties)
     found = model.generate(ids, eos_token_id=60)
     assert found.shape == (1, 25) and torch.equal(found, due(reference, ids, eos_token_id=60))
 

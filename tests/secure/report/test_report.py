@@ -82,7 +82,7 @@ def test_sessions_add_up() -> None:
     assert total.load_seconds == 4.0
     assert (total.sessions, total.sequences, total.tokens) == (3, 6, 36)
     assert (total.rounds, total.online_bytes, total.dealer_bytes) == (21, 1800, 396)
-    assert total.roles["p0"].peak_memory_bytes == 30
+    assert total.roles["p0"].memory_bytes == 30
     assert total.roles["p1"].messages_sent == {"p0": 21}
     assert Report.total(parts[:1]) == parts[0]
 

@@ -54,7 +54,10 @@ def _shift_right(x: Array, shift: int, low: int, out: Array) -> None:
 
 
 def _multiply(a: Array, b: Array, c: Array) -> None:
-    """c += a @ b for each matrix of a batch; b may be of half words. Shapes: [G, m, k], [G or 1, k, n], [G, m, n]."""
+    """c += a @ b for each matrix of a batch, mod what a word of c holds; b alone may be of half words.
+
+    Shapes: [G, m, k], [G or 1, k, n], [G, m, n].
+    """
     batch, rows, inner = a.shape
     columns = b.shape[2]
     width = max(_COLUMNS, _FEW_COLUMNS // max(rows, 1))
@@ -99,19 +102,19 @@ def shift_right(x: Tensor, shift: int, bits: int) -> Tensor:
 def matmul(a: Tensor, b: Tensor, bits: int = ring.WORD_BITS) -> Tensor:
     """See `ring.matmul`."""
     if bits <= ring.HALF_WORD_BITS:
-        # The result is wanted mod 2^32 only, and torch is fast in 32 bits.
-        return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(torch.int64)
+        # The result is wanted mod 2^32 only, and a vector holds twice as many half words.
+        a, b = a.to(torch.int32), b.to(torch.int32)
     if b.dim() == 2:  # one matrix for the whole batch
-        product = _product(a.reshape(1, -1, a.shape[-1]), b.unsqueeze(0))
+        product = _product(a.flatten(0, -2).unsqueeze(0), b.unsqueeze(0))
         return product.reshape(*a.shape[:-1], b.shape[-1])
     return ring.batched(_product, a, b)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Products of matrices, one by one. Shapes: [G, m, k], [G or 1, k, n] -> [G, m, n]."""
-    c = torch.from_numpy(np.zeros((a.shape[0], a.shape[1], b.shape[2]), dtype=np.int64))
+    c = np.zeros((a.shape[0], a.shape[1], b.shape[2]), dtype=np.int32 if a.dtype == torch.int32 else np.int64)
     run(_multiply, a, b, into=(c,))
-    return c
+    return torch.from_numpy(c).to(torch.int64)
 
 
 @ring.pack.on_cpu

@@ -1,0 +1,108 @@
+"""How long a client lets a party wait: for its next frame, or to take what it is sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from secure.parties.transport.frames import AnyFrame
+from secure.parties.transport.link import Link
+from secure.protocols.core.errors import SessionError
+
+_LOOKS = 4
+"""How often idle streams are looked for, in the time that one may be idle."""
+
+
+class ClientWatch:
+    """One stream that a client has opened. Until its Hello has come, something is awaited."""
+
+    def __init__(self, link: Link, role: str, seconds: float) -> None:
+        self.on_idle: Callable[[Exception], None] | None = None
+        """Told why the stream is ended, once there is a session that it belongs to."""
+        self._link = link
+        self._role = role
+        self._seconds = seconds
+        self._awaited_since: float | None = time.monotonic()
+        self._offered_since: float | None = None
+
+    def hello_came(self) -> None:
+        """From here on something is awaited inside `awaiting` alone."""
+        self._awaited_since = None
+
+    @contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """Inside the block something of the client is awaited."""
+        self._awaited_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._awaited_since = None
+
+    def outgoing_frames(self) -> Iterator[AnyFrame]:
+        """The link's. gRPC asks for the next one when the client's side has room for it."""
+        for frame in self._link.outgoing_frames():
+            self._offered_since = time.monotonic()
+            yield frame
+            self._offered_since = None
+
+    def end_if_idle(self) -> None:
+        """End the stream, and the session that it belongs to, where the client has let it wait for too long."""
+        oldest, link = time.monotonic() - self._seconds, self._link
+        awaited, offered = self._awaited_since, self._offered_since
+        stuck = offered is not None and offered < oldest
+        if not stuck and (awaited is None or max(awaited, link.heard_at) >= oldest):
+            return
+        what = f"{link.peer} to take what it is sent" if stuck else f"{link.step()} from {link.peer}"
+        if self.on_idle is not None:
+            self.on_idle(
+                SessionError(
+                    f"{self._role} waited {self._seconds:.0f} s for {what}; a session that is left idle is ended, open "
+                    "another one"
+                )
+            )
+        if stuck or self.on_idle is None:
+            link.cancel()
+
+
+class ClientTimer:
+    """The one thread of a server that looks for idle streams."""
+
+    def __init__(self, role: str, seconds: float) -> None:
+        """seconds: how long a client may let a stream wait."""
+        self._role = role
+        self._seconds = seconds
+        self._watches: dict[Link, ClientWatch] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._look, name="idle", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def watch(self, link: Link) -> ClientWatch:
+        """Look at this stream, too, until `forget`."""
+        watch = ClientWatch(link, self._role, self._seconds)
+        with self._lock:
+            self._watches[link] = watch
+        return watch
+
+    def forget(self, link: Link) -> None:
+        """The stream is over."""
+        with self._lock:
+            self._watches.pop(link, None)
+
+    @property
+    def streams(self) -> int:
+        """Streams of clients at this moment."""
+        return len(self._watches)
+
+    def _look(self) -> None:
+        while not self._stopping.wait(self._seconds / _LOOKS):
+            with self._lock:
+                watches = list(self._watches.values())
+            for watch in watches:
+                watch.end_if_idle()
