@@ -182,27 +182,13 @@ class PrivateModel(ResidentModel):
             outputs, self._report = self._session(self._network.whole_output, tensors, bar)
         return model_output(self._network, outputs)
 
-    def check(
-        self,
-        input_ids: Array | None = None,
-        attention_mask: Array | None = None,
-        token_type_ids: Array | None = None,
-        *,
-        pixel_values: Array | None = None,
-    ) -> RangeCheck:
+    def check(self, **inputs: Array) -> RangeCheck:
         """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.
 
-        The model runs in the clear, here, where its checkpoint is; nothing is sent. Inputs are those of a call.
+        The model runs in the clear, here, where its checkpoint is; nothing is sent. inputs: as of a call, by name.
         Raises InputError for inputs that the model does not take, and where its weights are not here.
         """
-        return self._check(
-            named_inputs(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                token_type_ids=token_type_ids,
-                pixel_values=pixel_values,
-            )
-        )
+        return self._check(named_inputs(**inputs))
 
     def encode(
         self, sentences: Sequence[str], *, batch_size: int = 8, truncate: bool = False, progress: bool | None = None

@@ -45,9 +45,10 @@ def reference(folder: str | os.PathLike[str]) -> PreTrainedModel:
     AttentionInterface.register(_ATTENTION, attention_by_kind)
     config = ViTConfig.from_dict({**raw, "model_type": "vit"})
     body = transformers.ViTForImageClassification if ours.labels else transformers.ViTModel
-    model = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
+    model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
     apply_plan(model, ours)
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def apply_plan(model: nn.Module, config: VitConfig) -> None:

@@ -85,14 +85,15 @@ class RangeCheck:
 class Rehearsal(CleartextProtocol):
     """Plain floats. What is out of range is noted, and the run goes on.
 
-    thorough: every row of a norm is looked at, in float64; else, in float32, the typical one, as texts that nobody
-    writes have rows that no text has. norms: what each norm saw, in order; squares: the sums of the one that is
-    computed, without epsilon. findings: as of a `RangeCheck`.
+    tokens: of the longest input that counts. thorough: every row of a norm is looked at, in float64; else, in float32,
+    the typical one, as texts that nobody writes have rows that no text has. norms: what each norm saw, in order;
+    squares: the sums of the one that is computed, without epsilon. findings: as of a `RangeCheck`.
     """
 
-    def __init__(self, policy: FixedPointPolicy, *, thorough: bool = False) -> None:
+    def __init__(self, policy: FixedPointPolicy, *, thorough: bool = False, tokens: int = 1) -> None:
         super().__init__(policy)
         self.thorough = thorough
+        self.tokens = tokens
         self.norms: list[NormInput] = []
         self.findings: list[Finding] = []
         self.squares: Tensor | None = None
@@ -208,7 +209,14 @@ def _inverse_root(rehearsal: Rehearsal, sums: Tensor, function: Piecewise) -> Te
     return function.reference(inside) * torch.where(something, (inside / sums).sqrt(), 1.0)
 
 
+def _known_below(rehearsal: Rehearsal, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
+    """What is added up as often as there are tokens is bounded for the longest input."""
+    most = limit * terms / min(terms, rehearsal.tokens)
+    return primitives.known_below.reference(rehearsal, x, most, what if terms == 1 else f"{what} ({rehearsal.tokens}),")
+
+
 _NOTING = table(
+    row(primitives.known_below, _known_below),
     row(secret.add, _add),
     row(secret.add_public, _add_public),
     row(primitives.square_sum, _square_sum),
@@ -233,8 +241,10 @@ def rehearse(
 
     Raises InputError for inputs that a client would not be let to share.
     """
-    protocol = Rehearsal(net.manifest.policy, thorough=thorough)
     request = net.request(net.whole_output, inputs)
+    protocol = Rehearsal(
+        net.manifest.policy, thorough=thorough, tokens=net.attended(request.tokens if thorough else None)
+    )
     specs = net.input_specs(request, 0)
     elements = net.client_inputs(request, inputs, tables or {}, specs)
     secrets = {name: protocol.input(elements[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}

@@ -88,6 +88,9 @@ class Vit(Network):
     def layers(self) -> int:
         return self.config.layers + _OTHER_LAYERS
 
+    def attended(self, tokens: int | None) -> int:
+        return self.config.images.patches + 1
+
     @property
     def whole_output(self) -> Output:
         return "logits" if self.config.labels else "hidden"

@@ -50,7 +50,7 @@ class OfTwo(Operation):
     """A function of two values, elementwise, with broadcasting. compute: on secrets of any shapes that go together."""
 
     values = 2
-    compute: ClassVar[Callable[[Secret, Secret], Secret]]
+    compute: ClassVar[Callable[..., Secret]]
 
     def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
         return broadcast(values, type(self).__name__.lower())

@@ -22,7 +22,7 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
 
     Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13: values are below
-    MOST_VALUE, whatever the length, so that the owner's run on short inputs tells what holds for long ones.
+    MOST_VALUE, or more where a model takes fewer tokens. The owner's run on short inputs tells, for the longest ones.
     Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
     """
     tokens = scores.shape[-1]
@@ -49,7 +49,7 @@ def halvings(tokens: int) -> int:
 
 def known_values(values: Secret) -> Secret:
     """Values of which many may be added up. Shapes: any -> same."""
-    return known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
+    return known_below(values, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNHALVED)
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

@@ -27,11 +27,11 @@ class RoleReport:
     memory_bytes: int
     """What it set aside for the session: an upper estimate from shapes, which tells nothing of anybody else's work."""
     waiting_seconds: dict[str, float] = field(default_factory=dict)
-    """For messages, per peer."""
+    """How long it waited for messages, per peer."""
     cpu_seconds: float = 0.0
-    """Of the thread that computes."""
+    """Processor time of the thread that computes."""
     transport_cpu_seconds: float = 0.0
-    """Of the process's other threads meanwhile: they move messages, and serve other sessions where there are any."""
+    """That of the process's other threads: they move messages, and serve other sessions where there are any."""
 
 
 @dataclass(frozen=True)

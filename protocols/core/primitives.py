@@ -29,8 +29,11 @@ def widen(clear: Reference, x: Secret) -> Secret:
 
 
 @Primitive
-def known_below(clear: Reference, x: Secret, limit: float, what: str) -> Secret:
-    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local."""
+def known_below(clear: Reference, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
+    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local.
+
+    terms: so many are added up in long inputs, which is what the limit is for.
+    """
     return clear.secret(clear.bounded(what, clear.value(x), limit), x.fraction_bits)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -162,8 +162,7 @@ class Protocol(ABC):
         """
         return tuple(branch() for branch in branches)
 
-    @contextmanager
-    def meanwhile(self, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+    def meanwhile(self, layer: str, branch: Callable[[], object]) -> AbstractContextManager[None]:
         """Run a branch that nothing inside the block depends on, sharing rounds with it where there are any.
 
         Its costs go to `layer`, which it does not begin. When the block has ended, it has, too. Raises what it raises.
@@ -173,7 +172,7 @@ class Protocol(ABC):
             branch()
         finally:
             self.layer_name = outer
-        yield
+        return nullcontext()
 
     @abstractmethod
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:

@@ -96,7 +96,7 @@ class RoleTotals:
     transport_cpu_seconds: float
 
     def waits(self, peers: Sequence[str]) -> str:
-        """In words, how long it waited for these peers, and for the dealer where it had messages of one."""
+        """How long it waited for these peers, in words, and for the dealer where it had messages of one."""
         dealer = self.waiting_seconds.get("dealer")
         for_peers = sum(seconds for peer, seconds in self.waiting_seconds.items() if peer in peers)
         return f"{for_peers:.3f} s for its peers" + ("" if dealer is None else f", {dealer:.3f} s for the dealer")
