@@ -170,6 +170,8 @@ _BY_ELEMENT = frozenset(
         torch.Tensor.neg,
         torch.Tensor.pow,
         torch.Tensor.remainder,
+        torch.Tensor.lt,
+        torch.Tensor.gt,
         torch.Tensor.__and__,
         torch.Tensor.__or__,
         torch.Tensor.triu,
