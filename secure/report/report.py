@@ -157,7 +157,7 @@ class Report:
                 tuple(ReportRow(**row) for row in value["rows"]),
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
                 *(value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")),
-                value.get("unchecked_one_hot", False),
+                unchecked_one_hot=value.get("unchecked_one_hot", False),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
