@@ -156,7 +156,7 @@ class Report:
             return cls(
                 tuple(ReportRow(**row) for row in value["rows"]),
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
-                *(value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")),
+                **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
                 unchecked_one_hot=value.get("unchecked_one_hot", False),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
