@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -44,7 +45,7 @@ class PrivateModel(ResidentModel):
 
     def __init__(
         self,
-        load: Callable[[bool | None], Loaded],
+        load: Callable[..., Loaded],
         parties: Parties,
         *,
         progress: bool | None,
@@ -114,18 +115,9 @@ class PrivateModel(ResidentModel):
         # First: the tokenizer reads config.json, too, and would be blamed for it.
         generation_config = read_generation_config(folder)
         tokenizer = load_tokenizer(folder)
-
-        def load(progress: bool | None) -> Loaded:
-            return load_folder(
-                folder,
-                parties,
-                weights=weights,
-                policy=policy,
-                head=head,
-                stream_exponent=stream_exponent,
-                progress=progress,
-            )
-
+        load = partial(
+            load_folder, folder, parties, weights=weights, policy=policy, head=head, stream_exponent=stream_exponent
+        )
         return cls(
             load,
             parties,

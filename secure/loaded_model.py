@@ -25,12 +25,12 @@ from secure.report.report import Report
 class ResidentModel(ClientModel):
     """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
-    def __init__(self, load: Callable[[bool | None], Loaded], parties: Parties, progress: bool | None = None) -> None:
-        """load: has the parties hold the model, and is told whether to show what is going on, as `progress` says."""
+    def __init__(self, load: Callable[..., Loaded], parties: Parties, progress: bool | None = None) -> None:
+        """load: has the parties hold the model; its one argument, by name, is `progress`: show what is going on."""
         self._load = load
         self._parties = parties
         self._report: Report | None = None
-        self._have(load(progress))
+        self._have(load(progress=progress))
 
     def _have(self, loaded: Loaded) -> None:
         self.manifest = loaded.manifest
@@ -70,7 +70,7 @@ class ResidentModel(ClientModel):
         Raises what loading it does.
         """
         self.unload()  # those who were not restarted make room
-        self._have(self._load(progress))
+        self._have(self._load(progress=progress))
 
     def _session(
         self,

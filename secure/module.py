@@ -53,9 +53,8 @@ class PrivateModule(ResidentModel):
             module: in eval mode, in float32 or float64. Everything in it must be one of the operators that are served.
             example_inputs: what forward takes, by position: tensors of real numbers, and of integers for embeddings.
                 Shapes are those of every later call. The module runs on the values in the clear, here, to see that
-                numbers stay in the fixed-point range: take typical ones. Nothing looks at later inputs: quotients,
-                logarithms, reciprocal roots and norms of rows are right within the domains that docs/models.md states,
-                and a divisor or a row below its domain counts as the domain's end.
+                numbers stay in the fixed-point range: take typical ones. Whether other inputs leave it, or the
+                domain of a quotient, a root or a norm of rows (docs/ranges.md), `check` tells.
             weights: whether parameters and buffers are "private", or "public".
             progress: show what is going on; None does so when standard error is a terminal.
 

@@ -185,7 +185,7 @@ class Protocol(ABC):
     def confirm(self, held: Sequence[bytes | memoryview]) -> None:  # noqa: B027 - most families share no part twice
         """Compare with others what of a client's input they were given, too; `held` is as its family says.
 
-        Raises InputError, here or at the latest in `end_step`, where the client gave them something else.
+        Raises InputError, here or at the latest in `reveal`, where the client gave them something else.
         """
 
     @abstractmethod

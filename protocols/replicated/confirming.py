@@ -5,8 +5,8 @@ these two share in the session, so that the third party cannot compute it. It wo
 inside the TLS of the two. Where the parts are equal, the receiver could have computed what it receives, so the digest
 tells it nothing. Where they differ, no answer is sent.
 
-A digest is sent before a party computes, and compared when something else of that peer is due, or at the end of the
-step: it costs bytes, and no round.
+A digest is sent before a party computes, and compared when something else of that peer is due, or when outputs are
+revealed: it costs bytes, and no round.
 """
 
 from __future__ import annotations

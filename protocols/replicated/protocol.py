@@ -152,17 +152,16 @@ class ReplicatedParty(forms.Replicated):
                 end.confirm(part)
             self.meter.sent(sent)
 
-    def end_step(self) -> None:
-        """Before the client gets its answer: it must have given all the same."""
-        for end in self._ends:
-            end.settle()
-
     def reveal(self, x: Secret, bits: int = ring.WORD_BITS) -> Tensor:
         """This party's two parts of x in Z_2^bits, made fresh, for the client. Shapes: -> [2, *shape].
 
         The parts of x may tell the owner of all three about what happened inside: a truncation's opened value is one
         of them. So a sharing of zero from the seed that all three parties have, and the client does not, is added.
+
+        Raises InputError where the client gave another party another share of its input: see `confirm`.
         """
+        for end in self._ends:
+            end.settle()
         shares = forms.shares_in(self, self.own(x), bits, larger=bits)
         shape = tuple(shares.own.shape)
         masks = [self._common.words(self._revealed, label, shape, self.device) for label in range(PARTIES - 1)]

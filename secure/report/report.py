@@ -210,9 +210,10 @@ class Report:
             f"{role} {totals.cpu_seconds:.3f} + {totals.transport_cpu_seconds:.3f}"
             for role, totals in self.roles.items()
         )
-        trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
+        trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
         return {
-            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
+            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
+            **trusted,
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",

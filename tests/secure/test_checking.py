@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -72,6 +73,34 @@ def test_layer_and_value_are_named(x: Tensor, divisor: Tensor, layer: str, messa
     assert [finding.layer for finding in result.findings] == [layer]
     assert str(result).startswith("secure arithmetic would give wrong results for these inputs:\n")
     assert re.search(message, str(result)), str(result)
+
+
+class Of(nn.Module):
+    """One function alone."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "below"),
+    [
+        (torch.rsqrt, 1e-4),
+        (torch.reciprocal, 1e-3),
+        (lambda x: nn.functional.normalize(x, dim=-1), 1e-4),
+        (lambda x: x.norm(dim=-1), 1e-4),
+    ],
+    ids=["rsqrt", "reciprocal", "normalize", "norm"],
+)
+def test_rows_below_a_stated_domain_are_named(function: Callable[[Tensor], Tensor], below: float) -> None:
+    module = Of(function).eval()
+    assert secure.check(module, ONES).fine
+    row = torch.stack([torch.ones(4), torch.full((4,), below)])
+    assert [finding.layer for finding in secure.check(module, row).findings] == ["module"]
 
 
 def test_an_input_out_of_range_is_named() -> None:

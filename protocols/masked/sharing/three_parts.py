@@ -56,7 +56,7 @@ def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, Se
 
 
 def held_by_two(index: int, payload: bytes | memoryview) -> tuple[memoryview, memoryview]:
-    """Of a party's input payload what the next party has, too, and what the previous one has: a seed, or a part."""
+    """What the next party has of a party's input payload, too, and what the previous one has: a seed, or a part."""
     raw = memoryview(payload)
     end = len(raw) - SEED_BYTES if index == 2 else SEED_BYTES
     return raw[end:], raw[:end]

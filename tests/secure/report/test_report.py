@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,13 @@ def test_json_round_trip(report: Report) -> None:
         "input_bytes": 80,
         "output_bytes": 16,
     }
+
+
+def test_what_is_not_checked_is_said(report: Report) -> None:
+    words = "not checked, as the model's owner chose"
+    trusting = replace(report, unchecked_one_hot=True)
+    assert words in trusting.to_text() and words not in report.to_text()
+    assert Report.from_json(trusting.to_json()) == trusting
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"report"', '{"schema": 2}', '{"schema": 2, "rows": [{}]}'])
