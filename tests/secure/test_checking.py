@@ -111,13 +111,13 @@ def test_an_input_out_of_range_is_named() -> None:
 def test_a_loaded_module_checks_itself_where_its_weights_are() -> None:
     checkpoint = capture(Layers().eval(), (ORDINARY, ONES))
     nobody = cast(Parties, None)
-    model = PrivateModule(Loaded(checkpoint.manifest, {}, 0.0, checkpoint=checkpoint), nobody)
+    model = PrivateModule(lambda progress: Loaded(checkpoint.manifest, {}, 0.0, checkpoint=checkpoint), nobody)
     assert model.check(ORDINARY, ONES).fine
     assert not model.check(ORDINARY * 1e-4, ONES).fine
     with pytest.raises(InputError, match="1 inputs; the module takes 2: x, divisor"):
         model.check(ORDINARY)
     with pytest.raises(InputError, match="the weights of this model are not here"):
-        PrivateModule(Loaded(checkpoint.manifest, {}, 0.0), nobody).check(ORDINARY, ONES)
+        PrivateModule(lambda progress: Loaded(checkpoint.manifest, {}, 0.0), nobody).check(ORDINARY, ONES)
 
 
 def test_a_checkpoint(checkpoint: Path, parties: Parties) -> None:
@@ -125,7 +125,7 @@ def test_a_checkpoint(checkpoint: Path, parties: Parties) -> None:
     mask = [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert secure.check(checkpoint, input_ids=ids, attention_mask=mask).fine
     model = secure.PrivateModel.from_pretrained(checkpoint, parties=parties)
-    assert model.check(ids, mask).fine
+    assert model.check(input_ids=ids, attention_mask=mask).fine
     with pytest.raises(InputError, match="given by name"):
         secure.check(checkpoint, ids)
     with pytest.raises(InputError, match="no input is called 'ids'"):
