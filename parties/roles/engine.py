@@ -49,7 +49,7 @@ class Tools(ABC):
 
     @abstractmethod
     def through(self, wrap: Callable[[Channel], Channel]) -> Tools:
-        """The same, with each channel as `wrap` makes it."""
+        """These tools, with each channel as `wrap` makes it."""
 
     @abstractmethod
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> Protocol:

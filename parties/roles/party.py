@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from secure.parties.roles.engine import Tools
-from secure.parties.roles.from_stock import FromStock, no_stock
-from secure.parties.roles.reconciling import Comparing
 from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
+from secure.parties.stock.from_stock import FromStock, no_stock
+from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress

@@ -124,7 +124,7 @@ class Report:
     @property
     def output_bytes(self) -> int:
         """Sent by the computing parties to the client."""
-        return sum(self._sent(role, "client") for role in self.computing)
+        return sum(_sent(self.roles, role, "client") for role in self.computing)
 
     def by_layer(self) -> tuple[ReportRow, ...]:
         """Every layer once, all its ops together."""
@@ -197,11 +197,8 @@ class Report:
     def __rich__(self) -> RenderableType:
         return self.view()
 
-    def _sent(self, sender: str, receiver: str) -> int:
-        return self.roles[sender].bytes_sent.get(receiver, 0)
-
     def _sent_to_computing(self, sender: str) -> int:
-        return sum(self._sent(sender, role) for role in self.computing)
+        return sum(_sent(self.roles, sender, role) for role in self.computing)
 
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
@@ -209,7 +206,7 @@ class Report:
         each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
         dealt = "dealer: absent, the deal is from stock" if self.deal == "stock" else "no dealer"
         if "dealer" in self.roles:
-            parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
+            parts = (f"to {role.upper()} {human_bytes(_sent(self.roles, 'dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
         peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
         trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
@@ -222,6 +219,10 @@ class Report:
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Peak memory": f"{peaks}  (since each began)",
         }
+
+
+def _sent(roles: Mapping[str, RoleTotals], sender: str, receiver: str) -> int:
+    return roles[sender].bytes_sent.get(receiver, 0)
 
 
 def _added_roles(first: Mapping[str, RoleTotals], second: Mapping[str, RoleTotals]) -> dict[str, RoleTotals]:
