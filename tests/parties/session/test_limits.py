@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from secure.models.contract.manifest import Manifest
+from secure.models.contract.request import Request
+from secure.models.families.bert import BertConfig, parameters
+from secure.models.program import LoadedModel
 from secure.parties.client.client import Client
 from secure.parties.client.run import Run
-from secure.parties.config import PARTIES, PartiesSettings
+from secure.parties.config import CALLERS, PARTIES, PartiesSettings, PartySettings
+from secure.parties.launcher import free_addresses
+from secure.parties.process.model_engine import ModelEngine
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.reservations import Reservations
+from secure.parties.roles.store import StoredModel
+from secure.parties.transport.tls import make_certificates
 from secure.parties.transport.wire_pb2 import Kind
 from secure.protocols.core.errors import InputError, PartyLost, SessionError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.families import FAMILIES
 from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest
 from tests.parties.local import LocalParties, eventually
 
@@ -146,3 +156,26 @@ def test_one_thread_looks_after_all_steps_of_all_sessions(impatient: PartiesSett
                 assert [thread.name for thread in threading.enumerate()].count("idle") == len(PARTIES)
     parties.stop_all()
     eventually(lambda: "idle" not in [thread.name for thread in threading.enumerate()])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_role_refuses_a_large_request_of_few_bytes_with_the_figure(family: str, tmp_path: Path) -> None:
+    """BERT-base at 4096 x 512, before it is accepted: its table of positions alone has 512 GB of words."""
+    make_certificates(tmp_path / "tls", roles=(*FAMILIES[family].roles, *CALLERS))
+    addresses = {role: PartySettings(where, where) for role, where in free_addresses(FAMILIES[family].roles).items()}
+    settings = PartiesSettings(addresses, tmp_path / "tls", protocol=family)
+    config, policy = BertConfig(30522, 768, 12, 12, 3072, 512, 2, 1e-12), FixedPointPolicy()
+    sizes = parameters(config, policy.fraction_bits, public=False)
+    manifest = Manifest("bert", config.to_dict(), policy, "private", sizes, protocol=family)
+    parties = LocalParties(settings, engine=ModelEngine())
+    for server in parties.servers.values():
+        model = StoredModel("a load", policy.digest(), LoadedModel(manifest, {}))
+        server._worker._store.put(manifest.digest, model)
+    with Client(settings) as client:
+        for role in settings.parties:
+            hello = client._hello(Kind.KIND_PREDICT, manifest.digest, policy.digest())
+            hello.load_id, hello.request = "a load", Request("hidden", 4096, 512, True).to_json()
+            words = rf"^{role} would take about \d+\.\d TB of memory for this request, of which .* are free for it"
+            with pytest.raises(InputError, match=words):
+                client._dialer.dial(role, "Run", hello)
+    parties.stop_all()
