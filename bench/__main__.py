@@ -14,6 +14,7 @@ from bench import baseline, generation, house, report, results
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
+from bench.kills.command import kills
 from bench.link.command import link
 from bench.measure import Setting, measure
 from bench.numerics.command import numerics
@@ -156,6 +157,7 @@ app.command()(peers)
 app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
+app.command()(kills)
 app.command()(link)
 
 

@@ -19,6 +19,7 @@ from secure.models.contract.request import Request
 from secure.models.families.registry import architecture
 from secure.models.graph.network import GraphNetwork
 from secure.protocols.core import factor
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.factor import Keep
 from secure.protocols.core.primitives import checked_one_hot, truncate
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec, Visibility
@@ -43,6 +44,16 @@ class ClientSteps(ABC):
     @abstractmethod
     def send(self, payload: bytes) -> None:
         """A step's output shares, of a party."""
+
+
+class Nobody(ClientSteps):
+    """The client of a program that runs without an input: at the dealer, or at a party before there is one."""
+
+    def receive(self, step: int) -> bytes:
+        return b""
+
+    def send(self, payload: bytes) -> None:
+        raise ProtocolError("nobody waits for this")
 
 
 def network(manifest: Manifest) -> Network:
@@ -71,7 +82,9 @@ def load(
 
 
 def serve(protocol: Protocol, model: LoadedModel, request: Request, client: ClientSteps, index: int | None) -> bool:
-    """One session at one role; index: of the party, None at the dealer. Returns whether the client ended it early.
+    """One session at one role. Returns whether the client ended it early.
+
+    index: of the party; None where there is no input: at the dealer, and at a party that works ahead.
 
     Each step takes the client's shares, checks them, computes, and sends shares of its outputs back. State that a step
     leaves, a cache of keys and values, stays with the role until the session ends. Raises InputError, and sends

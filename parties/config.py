@@ -16,6 +16,8 @@
     [limits]                        # optional, see `Limits`
     threads = 1                     # of the tensor library in each party's process
     memory_bytes = 8_000_000_000    # of each party's process; the weights that do not fit are read from disk
+    [stock]                         # optional, see `secure.parties.stock_settings`
+    dir = "stock"
     [measure]                       # optional, for measurements only
     delay_seconds = 0.02
 
@@ -35,6 +37,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from secure.parties.stock_settings import KeepLiteral, StockLiteral, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
 from secure.protocols.families import DEFAULT, FAMILIES, family, those_with
@@ -108,6 +111,7 @@ class PartiesSettings:
     limits: Limits = field(default_factory=Limits)
     measure: Measure = field(default_factory=Measure)
     protocol: str = DEFAULT.name
+    stock: StockSettings | None = None
 
     @property
     def family(self) -> Family:
@@ -175,9 +179,10 @@ class _SettingsLiteral(_Literal):
     models: _FolderLiteral | None = None
     limits: _LimitsLiteral = _LimitsLiteral()
     measure: _MeasureLiteral = _MeasureLiteral()
+    stock: StockLiteral | None = None
 
 
-_KEYS: Mapping[str, type[_Literal]] = MappingProxyType(
+_KEYS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
         "p0": _PartyLiteral,
         "p1": _PartyLiteral,
@@ -187,6 +192,8 @@ _KEYS: Mapping[str, type[_Literal]] = MappingProxyType(
         "models": _FolderLiteral,
         "limits": _LimitsLiteral,
         "measure": _MeasureLiteral,
+        "stock": StockLiteral,
+        "stock.keep": KeepLiteral,
     }
 )
 
@@ -226,6 +233,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         limits=Limits(**literal.limits.model_dump()),
         measure=Measure(**literal.measure.model_dump()),
         protocol=literal.protocol,
+        stock=None if literal.stock is None else literal.stock.settings(folder),
     )
 
 
@@ -246,6 +254,12 @@ def _parties(literal: _SettingsLiteral, path: Path) -> dict[str, _PartyLiteral]:
             )
     if literal.measure.offline_first and "dealer" not in chosen.roles:
         raise ConfigurationError(f"{path}: measure.offline_first: the protocol {chosen.name!r} has no offline phase")
+    if literal.stock is not None and "dealer" not in chosen.roles:
+        raise ConfigurationError(
+            f"{path}: stock: the protocol {chosen.name!r} has no dealer, so nothing is dealt ahead; remove [stock]"
+        )
+    if literal.stock is not None and literal.measure.offline_first:
+        raise ConfigurationError(f"{path}: measure.offline_first: what is in stock was dealt before; remove one")
     return parties
 
 
@@ -304,7 +318,8 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{key} is missing"
     if item["type"] != "extra_forbidden":
         return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}"
-    known = list(_KEYS) if len(location) == 1 else list(_KEYS[location[0]].model_fields)
+    table = ".".join(part for part in location[:-1] if not part.isdigit())
+    known = list(_KEYS[table].model_fields) if table else [key for key in _KEYS if "." not in key]
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
     return f"unknown key {key!r}; {hint}"

@@ -17,6 +17,7 @@ from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.masked.ahead import Ahead
 
 POLICY = FixedPointPolicy()
 EXACT = FixedPointPolicy(truncation="exact")
@@ -77,6 +78,21 @@ class SendOnly(Channel):
         raise AssertionError("the dealer tried to receive")
 
 
+class Tape(Channel):
+    """What the dealer has sent."""
+
+    peer = "dealer"
+
+    def __init__(self, messages: Sequence[bytes]) -> None:
+        self._messages = iter(messages)
+
+    def send(self, payload: bytes | bytearray | memoryview) -> None:
+        raise AssertionError("nothing goes to the dealer")
+
+    def receive(self) -> memoryview:
+        return memoryview(next(self._messages))
+
+
 def closing(ends: Sequence[QueueChannel], run: Callable[[], Result]) -> Result:
     """What a role's run gives; at its end, its ends of channels are closed."""
     try:
@@ -108,12 +124,15 @@ def run_roles(
     seeds: tuple[bytes, bytes] | None = None,
     common_seed: bytes | None = None,
     session: bytes | None = None,
+    ahead: Mapping[int, Ahead] | None = None,
 ) -> tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]:
     """Run `program(protocol, shares)` as p0, p1 and the dealer at once. Returns what the parties returned.
 
     `programs` replaces the program of single roles; `wrap` replaces the channel that a role sends to its peer by (for
-    the dealer, to P1). A role that ends, however it does, closes its channels, so its peers hear of it and need not
-    wait. Raises what the one failing role raised, or RoleFailure where several failed.
+    the dealer, to P1). ahead: by party, what it has of the session's products. A role that ends, however it does,
+    closes its channels, so its peers hear of it and need not wait.
+
+    Raises what the one failing role raised, or RoleFailure where several failed.
     """
     seeds, session = seeds or (os.urandom(16), os.urandom(16)), session or os.urandom(16)
     common_seed = common_seed or os.urandom(16)
@@ -147,6 +166,7 @@ def run_roles(
             policy,
             common_seed=common_seed,
             meter=meters[role],
+            ahead=(ahead or {}).get(index),
         )
         result = program_of(role)(protocol, [pair[index] for pair in shares])
         protocol.finish()

@@ -162,6 +162,7 @@ class Client:
         hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
         hello.load_id = self._load_ids[model_digest]
         hello.request = request.to_json()
+        hello.from_stock = self.settings.stock is not None
         return Run(self._dialer, hello, self.settings.family)
 
     def _load_again(self, model_digest: str, load_id: str) -> None:

@@ -32,6 +32,8 @@ class RoleReport:
     """Processor time of the thread that computes."""
     transport_cpu_seconds: float = 0.0
     """That of the process's other threads: they move messages, and serve other sessions where there are any."""
+    deal: str = ""
+    """Name of the deal from stock that the role spent; empty where the dealer was on line."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Conversation:
         self._run.collect(self._progress)
         if set(self._run.reports) != set(self._run.links):
             raise ProtocolError("the session ended without a report from every role")
+        if len({self._run.reports[role].deal for role in self._run.computing}) != 1:
+            raise ProtocolError("the parties say that they spent different deals")
         reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
         self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds)
 
@@ -124,4 +128,5 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         waiting_seconds=dict(frame.waiting_seconds),
         cpu_seconds=frame.cpu_seconds,
         transport_cpu_seconds=frame.transport_cpu_seconds,
+        deal=frame.deal,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,7 +47,10 @@ class Run:
     """Context manager over the streams of one session; leaving it early cancels the session everywhere."""
 
     def __init__(self, dialer: Dialer, hello: Hello, family: Family) -> None:
-        """Open the stream of every role at the same time. Raises what the first role to object reports."""
+        """Open the stream of every role at the same time. Raises what the first role to object reports.
+
+        Where the client wants a deal from stock, the dealer is asked only when p0 has none.
+        """
         self.computing = family.computing
         self._dialer = dialer
         self._hello = hello
@@ -62,9 +65,17 @@ class Run:
         """Why the session ends early, where a role or a link said so."""
         self._layers: dict[str, str] = {}
         self._events: queue.SimpleQueue[tuple[str, Frame | memoryview | SecureInferenceError]] = queue.SimpleQueue()
+        if not hello.from_stock:
+            self._dial(dialer, hello, family.roles)
+            return
+        self._dial(dialer, hello, family.computing)
+        if not self.accepts["p0"].hello.deal:
+            self._dial(dialer, hello, [role for role in family.roles if role not in family.computing])
+
+    def _dial(self, dialer: Dialer, hello: Hello, roles: Sequence[str]) -> None:
         failed: list[SecureInferenceError] = []
-        with futures.ThreadPoolExecutor(len(family.roles)) as pool:
-            dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in family.roles}
+        with futures.ThreadPoolExecutor(len(roles)) as pool:
+            dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in roles}
         for role, future in dialled.items():
             try:
                 self.links[role], self.accepts[role] = future.result()
@@ -154,7 +165,10 @@ class Run:
             raise ProtocolError(f"{role} sent {event.WhichOneof('control')} in the middle of a session")
 
     def _check(self, role: str, caller: str, ours: Hello, theirs: Hello) -> None:
-        compare(as_role(ours, caller), theirs, f"{caller} with {role}")
+        expected = as_role(ours, caller)
+        if role == "p0" and ours.from_stock:
+            expected.deal = theirs.deal  # which it chooses
+        compare(expected, theirs, f"{caller} with {role}")
         if theirs.role != role:
             raise HandshakeError("role", role, theirs.role, f"{caller} with {role}")
 

@@ -167,16 +167,6 @@ def model_engine(limits: Limits, device: str) -> Engine:
     return ModelEngine(limits.memory_bytes, found)
 
 
-class _Nobody(program.ClientSteps):
-    """The client of a session that computes nothing."""
-
-    def receive(self, step: int) -> bytes:
-        return b""
-
-    def send(self, payload: bytes) -> None:
-        raise ProtocolError("nobody waits for this")
-
-
 class _Discard(Channel):
     """Where corrections go that nobody wants."""
 
@@ -206,4 +196,4 @@ def _warm_up(device: torch.device) -> None:
         )
 
     model = program.load(dealer(), manifest, None)
-    program.serve(dealer(), model, Request("embedding", 1, 2, True), _Nobody(), None)
+    program.serve(dealer(), model, Request("embedding", 1, 2, True), program.Nobody(), None)

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -15,6 +17,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
+from secure.parties.roles.sealed_models import SealedModels
+from secure.parties.roles.stock_room import Served, StockRoom
 from secure.parties.roles.worker import Worker
 from secure.parties.session.client_watch import ClientTimer, ClientWatch
 from secure.parties.session.handshake import (
@@ -27,6 +31,7 @@ from secure.parties.session.handshake import (
     check_version,
 )
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.key import StoreKey, find_key
 from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
@@ -36,9 +41,10 @@ from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import certificate_identity, certificate_role, server_credentials
 from secure.parties.transport.wire_pb2 import Hello
-from secure.protocols.core.errors import PartyAbsent, SecureInferenceError
+from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
+_STREAMS_OF_STOCK = 4
 _STOP_SECONDS = 5.0
 _LOG = logging.getLogger("parties")
 
@@ -66,9 +72,12 @@ class PartyServer:
         settings.party(role)  # refuses a role of another protocol
         with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
-        self._worker = Worker(self._peers, engine)
+        key = None if settings.stock is None else find_key(settings.stock.key, settings.stock.dir / role)
+        sealed = None if key is None or settings.stock is None else kept_models(settings.stock.dir / role, key, role)
+        self._worker = Worker(self._peers, engine, sealed)
+        self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
         self._timer = ClientTimer(role, settings.limits.idle_seconds)
-        workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4
+        workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
             options=SERVER_OPTIONS,
@@ -81,25 +90,37 @@ class PartyServer:
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
             handlers["Deal"] = self._deal
+        for stream, serve in (self._stock.streams if self._stock else {}).items():
+            handlers[stream] = partial(self._aside, stream, serve)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
 
     def start(self) -> None:
-        """Bind the port and serve. Raises PortInUse, or ConfigurationError about certificates."""
+        """Bind the port, take up what was loaded before, and serve.
+
+        Raises PortInUse, or ConfigurationError about certificates.
+        """
         listen = self._settings.parties[self.role].listen
         bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
+        self._worker.take_up_models()
         self._server.start()
         self._timer.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        if self._stock is not None:
+            self._stock.start()
         _LOG.info("listening on %s", listen)
 
     def stop(self, grace_seconds: float = 0.5) -> None:
         """Stop accepting, end every session, free the port. A session that computes on is among `sessions` then."""
         self._health.enter_graceful_shutdown()
+        if self._stock is not None:
+            self._stock.give_up()
         self._server.stop(grace_seconds if self._registry.running else None).wait()
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
-        self._peers.dialer.close()
+        self._peers.close()
+        if self._stock is not None:
+            self._stock.join()
         self._timer.stop()
 
     @property
@@ -144,6 +165,8 @@ class PartyServer:
 
     def _callers(self, stream: str) -> tuple[str, ...]:
         """Who may open that stream here."""
+        if stream == "Run":
+            return (*CALLERS[stream], self.role)
         if stream != "Exchange":
             return CALLERS[stream]
         computing = self._settings.family.computing
@@ -158,6 +181,28 @@ class PartyServer:
         if not context.add_callback(ahead.stop):
             ahead.stop()
         return self._offer("Deal", link, context)
+
+    def _aside(
+        self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
+    ) -> Iterator[AnyFrame]:
+        """A stream of a peer that belongs to no session."""
+        (peer,) = self._callers(stream)
+        link = self._link(peer, shaped(incoming, self._settings.measure), context)
+
+        def work() -> None:
+            try:
+                serve(link, self._admit(stream, link, context))
+            except PartyLost as error:
+                _LOG.debug("%s ended: %s", stream, error)  # which is how a peer ends it
+            except Exception as error:
+                known = isinstance(error, SecureInferenceError)
+                _LOG.warning("%s refused: %s", stream, error if known else type(error).__name__)
+                link.post(failure_frame(error, self.role, stream))
+            finally:
+                link.finish()
+
+        threading.Thread(target=work, name=stream, daemon=True).start()
+        return link.outgoing_frames()
 
     def _link(self, peer: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Link:
         link = Link(peer, incoming, context.cancel)
@@ -185,7 +230,7 @@ class PartyServer:
                 hello = self._admit("Run", link, context)
                 watch.hello_came()
                 link.peer = hello.role
-                check_kind(hello, f"{self.role}, Run")
+                check_kind(hello, self.role, f"{self.role}, Run")
                 session = Session(self.role, hello, link, watch, _identity(hello, context))
                 self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
@@ -234,6 +279,16 @@ class PartyServer:
             _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
         if session is None:
             link.post(failure_frame(error, self.role, step))
+
+
+def kept_models(folder: Path, key: StoreKey, role: str) -> SealedModels | None:
+    """Where this role keeps models over a restart; None where its key is gone then, and with it what it had sealed."""
+    models = SealedModels(folder / "models", key, role)
+    if key.outlives:
+        return models
+    for digest in models.digests:
+        models.remove(digest)
+    return None
 
 
 def _identity(hello: Hello, context: grpc.ServicerContext) -> Identity:

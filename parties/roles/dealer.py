@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from secure.parties.roles.engine import Tools
-from secure.parties.roles.role import SEED_BYTES, Role
+from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
 from secure.parties.session.session import Session
+from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverDealer
@@ -38,6 +39,13 @@ class DealerTools(Tools):
     def index(self) -> None:
         return None
 
+    @property
+    def secrets(self) -> bytes:
+        return b"".join(self.seeds)
+
+    def through(self, wrap: Callable[[Channel], Channel]) -> DealerTools:
+        return replace(self, to_p1=wrap(self.to_p1))
+
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverDealer:
         return BeaverDealer(
             self.seeds, self.session, self.to_p1, policy, meter=meter, on_layer=self.on_layer, device=device
@@ -47,7 +55,7 @@ class DealerTools(Tools):
 class DealingRole(Role):
     """Draws fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
         to_p0 = self.dial(session, "p0", "Deal")
         to_p1 = self.dial(session, "p1", "Deal", self.settings.limits.dealer_send_bytes)
         seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))
@@ -56,3 +64,7 @@ class DealingRole(Role):
         return DealerTools(
             session=bytes.fromhex(session.id), seeds=seeds, to_p1=GrpcChannel(to_p1), on_layer=session.on_layer
         )
+
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+        first, second = split_seeds(secrets, 2)
+        return DealerTools(bytes.fromhex(session), (first, second), channel, on_no_layer)

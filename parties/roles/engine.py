@@ -6,6 +6,7 @@ Servers know sessions, streams and errors; an `Engine` knows manifests, shares a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from secure.models.program import ClientSteps
+from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.family import Family
 from secure.protocols.core.fixedpoint import FixedPointPolicy
@@ -39,6 +41,15 @@ class Tools(ABC):
     @abstractmethod
     def index(self) -> int | None:
         """The number of a computing party; None for a role that holds no shares."""
+
+    @property
+    @abstractmethod
+    def secrets(self) -> bytes:
+        """The seeds, one after the other, as `Role.rejoin` takes them."""
+
+    @abstractmethod
+    def through(self, wrap: Callable[[Channel], Channel]) -> Tools:
+        """These tools, with each channel as `wrap` makes it."""
 
     @abstractmethod
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> Protocol:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from secure.parties.roles.engine import Tools
-from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, receive_seed
+from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
 from secure.parties.session.session import Session
-from secure.parties.transport.link import GrpcChannel
-from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
+from secure.parties.stock.from_stock import FromStock, no_stock
+from secure.parties.stock.reconciling import Comparing
+from secure.parties.stock.store import Deal
+from secure.parties.transport.link import GrpcChannel, Link
+from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 
@@ -38,6 +42,13 @@ class PartyTools(Tools):
     def index(self) -> int:
         return self.role
 
+    @property
+    def secrets(self) -> bytes:
+        return self.seed
+
+    def through(self, wrap: Callable[[Channel], Channel]) -> PartyTools:
+        return replace(self, peer=wrap(self.peer), dealer=None if self.dealer is None else wrap(self.dealer))
+
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
         return BeaverParty(
             self.role,
@@ -54,22 +65,82 @@ class PartyTools(Tools):
 
 
 class ComputingRole(Role):
-    """p0 dials p1; both are dialled by the dealer."""
+    """p0 dials p1; both are dialled by the dealer, where their correlations do not come from stock.
 
-    def join(self, session: Session) -> Tools:
+    from_stock: how they do; None where this party keeps no stock.
+    """
+
+    from_stock: FromStock | None = None
+    comparing: Comparing | None = None
+
+    def take(self, session: Session) -> Deal | None:
+        if self.name != "p0" or self.from_stock is None or not session.hello.from_stock:
+            return None
+        return self.from_stock.take(session)
+
+    def close(self) -> None:
+        if self.comparing is not None:
+            self.comparing.stop()
+        super().close()
+        if self.from_stock is not None:
+            self.from_stock.store.close()
+
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+        if not session.hello.from_stock:
+            return self._join_live(session, None)
+        # p0 says first whether there is a deal; only where there is none, the client asks the dealer.
+        exchange, deal = self._meet(session, deal)
+        if deal is None:
+            return self._join_live(session, exchange)
+        return PartyTools(
+            role=0 if self.name == "p0" else 1,
+            session=bytes.fromhex(deal.name),
+            seed=deal.seed,
+            common_seed=self._common_seed(exchange),
+            peer=GrpcChannel(exchange),
+            dealer=deal.tape,
+            on_layer=session.on_layer,
+        )
+
+    def _meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
+        """The link to the other party, and the deal that both have spent when it stands."""
+        if self.name == "p0":
+            try:
+                return self.dial(session, "p1", "Exchange"), deal
+            except SecureInferenceError:
+                if deal is not None and self.comparing is not None:
+                    self.comparing.again()
+                raise
+        adopted: list[Deal | None] = []
+
+        def adopt(offered: Hello) -> None:
+            if self.from_stock is None:
+                no_stock(self.name, offered)
+            else:
+                adopted.append(self.from_stock.adopt(session, offered))
+
+        link = self.claim(session, "p0", "Exchange", adopt)
+        return link, adopted[0] if adopted else None
+
+    def _common_seed(self, exchange: Link) -> bytes:
+        """A fresh seed of this session that p0 and p1 alone have, also where the others come from a deal."""
+        if self.name == "p0":
+            return receive_seed(exchange)
+        # p1 draws it: it goes out right after p1's Accept, for which p0 waits anyway.
+        drawn = os.urandom(SEED_BYTES)
+        exchange.send_message(drawn)
+        return drawn
+
+    def _join_live(self, session: Session, exchange: Link | None) -> Tools:
+        """With the dealer on line. exchange: the link to the other party, where it stands."""
         if self.name == "p0":
             deal = self.claim(session, "dealer", "Deal")
-            exchange = self.dial(session, "p1", "Exchange")
+            exchange = exchange or self.dial(session, "p1", "Exchange")
         else:
             # p0 first: where it cannot come, nothing that the dealer then does is to look like the reason.
-            exchange = self.claim(session, "p0", "Exchange")
+            exchange = exchange or self.claim(session, "p0", "Exchange")
             deal = self.claim(session, "dealer", "Deal")
-        if self.name == "p0":
-            common_seed = receive_seed(exchange)
-        else:
-            # p1 draws it: it goes out right after p1's Accept, for which p0 waits anyway.
-            common_seed = os.urandom(SEED_BYTES)
-            exchange.send_message(common_seed)
+        common_seed = self._common_seed(exchange)
         seed = receive_seed(deal)
         if session.hello.kind == Kind.KIND_PREDICT and self.settings.measure.offline_first:
             session.ask_dealer(wanted=True)
@@ -88,4 +159,16 @@ class ComputingRole(Role):
             # p0 expands all it needs from its seed.
             dealer=None if self.name == "p0" else GrpcChannel(deal),
             on_layer=session.on_layer,
+        )
+
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+        (seed,), role = split_seeds(secrets, 1), int(self.name == "p1")
+        return PartyTools(
+            role=role,
+            session=bytes.fromhex(session),
+            seed=seed,
+            common_seed=os.urandom(SEED_BYTES),  # a load reveals nothing
+            peer=channel,
+            dealer=channel if role else None,
+            on_layer=on_no_layer,
         )

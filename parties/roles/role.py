@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import Tools
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.store import Deal
 from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
-from secure.parties.transport.wire_pb2 import Accept, End, Frame
+from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
+from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError
 
 SEED_BYTES = 16
@@ -27,9 +30,24 @@ class Role(ABC):
         self.registry = registry
         self.dialer = Dialer(settings, name)
 
+    def take(self, session: Session) -> Deal | None:
+        """A deal from stock, before the client is accepted, where this role chooses it. Raises NoCorrelations."""
+        return None
+
     @abstractmethod
-    def join(self, session: Session) -> Tools:
-        """Meet the peers. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+        """Meet the peers. deal: what `take` gave. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
+
+    def close(self) -> None:
+        """End what runs beside sessions."""
+        self.dialer.close()
+
+    @abstractmethod
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+        """What a session was computed with that is over. channel: in the place of every peer.
+
+        Raises ProtocolError where the secrets are not such a role's.
+        """
 
     def leave(self, session: Session, *, discard: bool = False) -> None:
         """Part in good order: every link is drained, and no message is left over on any.
@@ -53,17 +71,35 @@ class Role(ABC):
             raise HandshakeError("role", peer, accept.hello.role, f"{self.name} with {peer}")
         return link
 
-    def claim(self, session: Session, peer: str, stream: str) -> Link:
-        """Wait for the stream that `peer` opens for this session, compare views of it, and accept it."""
+    def claim(self, session: Session, peer: str, stream: str, adopt: Callable[[Hello], None] | None = None) -> Link:
+        """Wait for the stream that `peer` opens for this session, compare views of it, and accept it.
+
+        adopt: called with the peer's view before it is accepted, takes over the deal that it names, or raises.
+        """
         seconds = self.settings.limits.rendezvous_seconds + CLAIM_SECONDS
         offer = self.registry.claim(session, stream, seconds)
         if offer is None:
             raise PartyAbsent(peer, self.name, seconds)
         session.attach(offer.link)
         ours = as_role(session.hello, self.name)
+        if adopt is not None:
+            ours.deal = offer.hello.deal
         compare(ours, offer.hello, f"{self.name} with {peer}")
+        if adopt is not None:
+            adopt(offer.hello)
         offer.link.post(Frame(accept=Accept(hello=ours)))
         return offer.link
+
+
+def split_seeds(secrets: bytes, count: int) -> tuple[bytes, ...]:
+    """So many seeds that lie one after the other. Raises ProtocolError for another length."""
+    if len(secrets) != count * SEED_BYTES:
+        raise ProtocolError(f"{len(secrets)} bytes are not {count} seeds")
+    return tuple(secrets[start : start + SEED_BYTES] for start in range(0, len(secrets), SEED_BYTES))
+
+
+def on_no_layer(layer: str) -> None:
+    """Nobody is told of the layers of a session that is over."""
 
 
 def receive_seed(link: Link) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from secure.parties.roles.engine import Tools
-from secure.parties.roles.role import SEED_BYTES, Role, receive_seed
+from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
 from secure.parties.session.session import Session
+from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
@@ -37,6 +38,13 @@ class ThreePartyTools(Tools):
     def index(self) -> int:
         return self.number
 
+    @property
+    def secrets(self) -> bytes:
+        return self.seeds.with_next + self.seeds.with_previous + self.seeds.common
+
+    def through(self, wrap: Callable[[Channel], Channel]) -> ThreePartyTools:
+        return replace(self, to_next=wrap(self.to_next), to_previous=wrap(self.to_previous))
+
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> ReplicatedParty:
         ends = self.to_next, self.to_previous
         return ReplicatedParty(
@@ -47,7 +55,7 @@ class ThreePartyTools(Tools):
 class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
         names = self.settings.family.computing
         index = names.index(self.name)
         after, before = names[(index + 1) % len(names)], names[index - 1]
@@ -66,6 +74,10 @@ class OneOfThree(Role):
             to_previous=GrpcChannel(to_previous),
             on_layer=session.on_layer,
         )
+
+    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> Tools:
+        seeds, index = PartySeeds(*split_seeds(secrets, 3)), self.settings.family.computing.index(self.name)
+        return ThreePartyTools(index, bytes.fromhex(session), seeds, channel, channel, on_no_layer)
 
 
 def _agree(index: int, to_next: Link, to_previous: Link) -> PartySeeds:

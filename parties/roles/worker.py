@@ -6,21 +6,29 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from secure.models.storage import system
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MeterRows
+from secure.parties.roles.operating import Operating
 from secure.parties.roles.reservations import Reservations
 from secure.parties.roles.role import Role
+from secure.parties.roles.sealed_models import LoadHeader, SealedModels
 from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.store import ModelStore, StoredModel
-from secure.parties.session.handshake import KIND_NAMES, as_role
+from secure.parties.session.handshake import KIND_NAMES, OPERATORS_KINDS, as_role
 from secure.parties.session.session import Session
 from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report
-from secure.protocols.core.errors import CheckpointError, HandshakeError, ProtocolError
+from secure.protocols.core.errors import (
+    CheckpointError,
+    DamagedFile,
+    HandshakeError,
+    ProtocolError,
+    SecureInferenceError,
+)
 
 MAX_MANIFEST_BYTES = 64 << 20
 _LOG = logging.getLogger("parties")
@@ -29,11 +37,13 @@ _LOG = logging.getLogger("parties")
 class Worker:
     """Runs sessions of one role; each call of `serve` is one session, in the caller's thread."""
 
-    def __init__(self, role: Role, engine: Engine) -> None:
+    def __init__(self, role: Role, engine: Engine, sealed: SealedModels | None = None) -> None:
+        """sealed: as for `ModelStore`."""
         self._role = role
         self._engine = engine
-        self._store = ModelStore(role.name)
-        self._reservations = Reservations(role.name, engine.free_bytes)
+        self.models = ModelStore(role.name, sealed)
+        self.operating = Operating(role.name)
+        self.reservations = Reservations(role.name, engine.free_bytes)
 
     def serve(self, session: Session) -> None:
         """Run the session to its end. Raises whatever ends it early."""
@@ -45,8 +55,12 @@ class Worker:
         elif kind == Kind.KIND_PREDICT:
             self._predict(session)
         elif kind == Kind.KIND_UNLOAD:
-            self._store.leave(session.hello.model_digest, session.identity)
+            self.models.leave(session.hello.model_digest, session.identity)
+            self._burn_other_loads(session.hello.model_digest)
             self._accept(session)
+        elif kind in OPERATORS_KINDS:
+            self._accept(session)
+            self._finish(session, self.operating.serve(session))
         else:
             raise ProtocolError(f"{self._role.name}: a session must load, predict or unload")
         session.run.post_end()
@@ -56,31 +70,81 @@ class Worker:
         hello = session.hello
         # The session's own id becomes the load id, so that all roles agree on it without another message.
         hello.load_id = session.id
-        self._accept(session, self._store.load_id(hello.model_digest))
+        self._accept(session, self.models.load_id(hello.model_digest))
         session.step = "the upload"
         with session.client_awaited():
             manifest = session.run.receive(MAX_MANIFEST_BYTES)
         session.check()
         if isinstance(manifest, Frame):
             if manifest.HasField("end"):
-                self._store.join(hello.model_digest, session.identity)
+                self.models.join(hello.model_digest, session.identity)
                 return  # the equal model is in memory everywhere
             raise ProtocolError(f"{session.run.peer} sent {manifest.WhichOneof('control')} instead of a manifest")
         manifest_json = str(manifest, "utf-8")
         self._check_digests(session, manifest_json)
         tools = self._role.join(session)
-        with self._share(session, manifest_json) as share:
-            model, rows = self._engine.load(tools, manifest_json, share)
-        self._finish(session, rows)
-        self._store.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model))
-        self._store.join(hello.model_digest, session.identity)
+        with self.models.recording(hello.model_digest) as record:
+            with self._share(session, manifest_json) as share:
+                if record is not None:
+                    uploaded = share if hello.uploads_share else None
+                    header = LoadHeader(session.id, hello.policy_digest, uploaded.stat().st_size if uploaded else -1)
+                    record.begin(header, manifest_json, tools.secrets, uploaded)
+                    tools = tools.through(record.channel)
+                model, rows = self._engine.load(tools, manifest_json, share)
+            self._finish(session, rows)
+            self.models.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model), record)
+        self._burn_other_loads(hello.model_digest)
+        self.models.join(hello.model_digest, session.identity)
+
+    def _burn_other_loads(self, model_digest: str) -> None:
+        """What was dealt under masks of weights that are gone serves nobody."""
+        if self.operating.store is not None:
+            self.operating.store.burn_other_loads(model_digest, self.models.load_id(model_digest))
+
+    def take_up_models(self) -> None:
+        """Have the models again that the process before this one had, with no message to anybody.
+
+        What cannot be read, or is not what was written, is removed: the model has to be loaded anew.
+        """
+        sealed = self.models.sealed
+        for digest in [] if sealed is None else sealed.digests:
+            assert sealed is not None
+            began = time.monotonic()
+            try:
+                self._take_up(sealed, digest)
+            except (SecureInferenceError, DamagedFile, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                _LOG.warning("model %s has to be loaded anew: %s", digest[:8], reason)
+                sealed.remove(digest)
+                self._burn_other_loads(digest)
+            else:
+                _LOG.info("model %s is taken up again after %.3f s", digest[:8], time.monotonic() - began)
+
+    def _take_up(self, sealed: SealedModels, digest: str) -> None:
+        name, load = self._role.name, sealed.read(digest)
+        header = load.header
+        tools = self._role.rejoin(header.load_id, load.secrets, load)
+        with ExitStack() as stack:
+            share = None
+            if header.uploaded_bytes >= 0:
+                file = stack.enter_context(system.file_in_memory())
+                load.write_share(file)
+                share = memory.UPLOADS / str(file.fileno())
+            elif name != "dealer":
+                share = self._engine.find_share(self._role.settings.models_dir, load.manifest_json, name)
+            model, _ = self._engine.load(tools, load.manifest_json, share)
+        load.finish()
+        stored = StoredModel(header.load_id, header.policy_digest, model)
+        self.models.take_up(digest, stored, sealed.users(digest))
 
     def _predict(self, session: Session) -> None:
-        stored = self._store.get(session.hello)
+        stored = self.models.get(session.hello)
         needed = self._engine.working_set_bytes(stored.model, session.hello.request)
-        with self._reservations.reserved(needed):
+        with self.reservations.reserved(needed):
+            session.hello.deal = ""  # which is this party's or its peer's to say
+            deal = self._role.take(session)
             self._accept(session, stored.load_id)
-            tools = self._role.join(session)
+            tools = self._role.join(session, deal)
             steps = RunSteps(session)
             stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
             session.check()
@@ -157,6 +221,7 @@ class Worker:
             memory_bytes=memory_bytes,
             cpu_seconds=own,
             transport_cpu_seconds=others,
+            deal=session.hello.deal,
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent

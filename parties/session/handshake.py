@@ -12,10 +12,24 @@ from secure.protocols.core.errors import HandshakeError, ProtocolError
 PROTOCOL_VERSION = 5
 SESSION_BYTES = 16
 
-CALLERS = {"Run": ("client", "owner"), "Abandon": ("client", "owner"), "Deal": ("dealer",)}
+CALLERS = {
+    "Run": ("client", "owner"),
+    "Abandon": ("client", "owner"),
+    "Deal": ("dealer",),
+    "Stock": ("dealer",),
+    "Reconcile": ("p0",),
+}
 """Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
 
-KIND_NAMES = {Kind.KIND_LOAD: "load", Kind.KIND_PREDICT: "predict", Kind.KIND_UNLOAD: "unload"}
+KIND_NAMES = {
+    Kind.KIND_LOAD: "load",
+    Kind.KIND_PREDICT: "predict",
+    Kind.KIND_UNLOAD: "unload",
+    Kind.KIND_DEAL: "deal",
+    Kind.KIND_STOCK: "stock",
+}
+OPERATORS_KINDS = (Kind.KIND_DEAL, Kind.KIND_STOCK)
+"""What a party does for whoever holds its own certificate, and for nobody else."""
 
 
 def new_session_id() -> str:
@@ -31,8 +45,12 @@ def check_caller(stream: str, claimed: str, certified: str, callers: Sequence[st
         raise HandshakeError("role", f"{stream} is for {' or '.join(callers)}", claimed, where)
 
 
-def check_kind(hello: Hello, where: str) -> None:
-    """Raise HandshakeError when a model owner asks for more than to load and unload."""
+def check_kind(hello: Hello, served_by: str, where: str) -> None:
+    """Raise HandshakeError when a model owner asks for more than to load and unload, or anybody but the party's own
+    operator for what operators do.
+    """
+    if (hello.kind in OPERATORS_KINDS) != (hello.role == served_by):
+        raise HandshakeError("role", f"deal and stock are for the operator of {served_by}", hello.role, where)
     if hello.role == "owner" and hello.kind == Kind.KIND_PREDICT:
         raise HandshakeError("role", "predict is for client", hello.role, where)
 
@@ -66,6 +84,8 @@ def compare(ours: Hello, theirs: Hello, where: str) -> None:
         ("policy digest", ours.policy_digest, theirs.policy_digest),
         ("load id", ours.load_id, theirs.load_id),
         ("SHA-256 of the request", ours.request_digest, theirs.request_digest),
+        ("source of correlations", _source(ours), _source(theirs)),
+        ("deal", ours.deal, theirs.deal),
     ):
         if our_value != their_value:
             raise HandshakeError(field, our_value, their_value, where)
@@ -82,5 +102,16 @@ def as_role(hello: Hello, role: str) -> Hello:
         policy_digest=hello.policy_digest,
         load_id=hello.load_id,
         family=hello.family,
-        request_digest=hashlib.sha256(hello.request.encode()).hexdigest(),
+        request_digest=digest_of_request(hello.request),
+        from_stock=hello.from_stock,
+        deal=hello.deal,
     )
+
+
+def digest_of_request(request_json: str) -> str:
+    """SHA-256 of a request, as parties compare it."""
+    return hashlib.sha256(request_json.encode()).hexdigest()
+
+
+def _source(hello: Hello) -> str:
+    return "stock" if hello.from_stock else "the dealer"

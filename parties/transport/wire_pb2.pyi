@@ -34,6 +34,10 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_LOAD: _Kind.ValueType  # 1
     KIND_PREDICT: _Kind.ValueType  # 2
     KIND_UNLOAD: _Kind.ValueType  # 3
+    KIND_DEAL: _Kind.ValueType  # 4
+    """operator -> dealer: deal ahead; dealer -> p0, p1, on Stock"""
+    KIND_STOCK: _Kind.ValueType  # 5
+    """operator -> p0, p1: show, verify, burn; p0 -> p1, on Reconcile"""
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
 
@@ -41,6 +45,10 @@ KIND_UNSPECIFIED: Kind.ValueType  # 0
 KIND_LOAD: Kind.ValueType  # 1
 KIND_PREDICT: Kind.ValueType  # 2
 KIND_UNLOAD: Kind.ValueType  # 3
+KIND_DEAL: Kind.ValueType  # 4
+"""operator -> dealer: deal ahead; dealer -> p0, p1, on Stock"""
+KIND_STOCK: Kind.ValueType  # 5
+"""operator -> p0, p1: show, verify, burn; p0 -> p1, on Reconcile"""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 @_typing.final
@@ -56,6 +64,7 @@ class Frame(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     JOIN_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Fixed width, so that the header of a data frame has one known length and the payload needs no copy (frames.py).
@@ -79,6 +88,8 @@ class Frame(_message.Message):
     def end(self) -> Global___End: ...
     @_builtins.property
     def join(self) -> Global___Join: ...
+    @_builtins.property
+    def stored(self) -> Global___Stored: ...
     def __init__(
         self,
         *,
@@ -91,13 +102,14 @@ class Frame(_message.Message):
         failure: Global___Failure | None = ...,
         end: Global___End | None = ...,
         join: Global___Join | None = ...,
+        stored: Global___Stored | None = ...,
         payload: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "join", b"join", "progress", b"progress", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "join", b"join", "progress", b"progress", "report", b"report", "stored", b"stored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "join", b"join", "message_bytes", b"message_bytes", "payload", b"payload", "progress", b"progress", "report", b"report", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "control", b"control", "end", b"end", "failure", b"failure", "hello", b"hello", "join", b"join", "message_bytes", b"message_bytes", "payload", b"payload", "progress", b"progress", "report", b"report", "sequence", b"sequence", "stored", b"stored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_control: _TypeAlias = _typing.Literal["hello", "accept", "progress", "report", "failure", "end", "join"]  # noqa: Y015
+    _WhichOneofReturnType_control: _TypeAlias = _typing.Literal["hello", "accept", "progress", "report", "failure", "end", "join", "stored"]  # noqa: Y015
     _WhichOneofArgType_control: _TypeAlias = _typing.Literal["control", b"control"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_control) -> _WhichOneofReturnType_control | None: ...
 
@@ -120,6 +132,10 @@ class Hello(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     UPLOADS_SHARE_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    FROM_STOCK_FIELD_NUMBER: _builtins.int
+    DEAL_FIELD_NUMBER: _builtins.int
+    DEAL_BYTES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session: _builtins.str
     """16 random bytes in hex, drawn by the client, used once"""
@@ -131,13 +147,21 @@ class Hello(_message.Message):
     load_id: _builtins.str
     """session that loaded the model; masks of weights belong to it"""
     request: _builtins.str
-    """Run, predict: what to compute, as JSON (shapes only); from the client alone"""
+    """Run, predict: what to compute, as JSON (shapes only), from the client alone; Stock, deal"""
     family: _builtins.str
     """"beaver" or "replicated", as in parties.toml"""
     uploads_share: _builtins.bool
     """Run, load: the client sends this party's share file after the manifest; not compared"""
     request_digest: _builtins.str
     """SHA-256 of the client's request, in hex; from parties alone"""
+    from_stock: _builtins.bool
+    """predict: the client wants a deal from stock; the dealer is asked where there is none"""
+    deal: _builtins.str
+    """name of the deal, 16 bytes in hex: p0 to the client and p1, p1 to p0; Stock"""
+    deal_bytes: _builtins.int
+    """Stock: how long the tape will be, 0 where the dealer has not dealt this before"""
+    count: _builtins.int
+    """Run, deal: how many"""
     def __init__(
         self,
         *,
@@ -152,10 +176,14 @@ class Hello(_message.Message):
         family: _builtins.str = ...,
         uploads_share: _builtins.bool = ...,
         request_digest: _builtins.str = ...,
+        from_stock: _builtins.bool = ...,
+        deal: _builtins.str = ...,
+        deal_bytes: _builtins.int = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,8 +195,11 @@ class Accept(_message.Message):
 
     HELLO_FIELD_NUMBER: _builtins.int
     LOAD_ID_FIELD_NUMBER: _builtins.int
+    IN_STOCK_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
     """Run, load: the load session of the equal model that is already in memory, or empty"""
+    in_stock: _builtins.int
+    """Stock: how many deals of this shape there are: a function of the requests' shapes and times"""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """the answering side's own view of the same fields"""
@@ -178,10 +209,11 @@ class Accept(_message.Message):
         *,
         hello: Global___Hello | None = ...,
         load_id: _builtins.str = ...,
+        in_stock: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "load_id", b"load_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "in_stock", b"in_stock", "load_id", b"load_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,6 +334,7 @@ class Report(_message.Message):
     WAITING_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     TRANSPORT_CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    DEAL_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
     seconds: _builtins.float
@@ -311,6 +344,8 @@ class Report(_message.Message):
     """of the thread that computes"""
     transport_cpu_seconds: _builtins.float
     """of the process's other threads meanwhile, which move messages"""
+    deal: _builtins.str
+    """name of the deal from stock that the session spent, or empty"""
     @_builtins.property
     def bytes_sent(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
@@ -333,10 +368,11 @@ class Report(_message.Message):
         waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cpu_seconds: _builtins.float = ...,
         transport_cpu_seconds: _builtins.float = ...,
+        deal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "transport_cpu_seconds", b"transport_cpu_seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "transport_cpu_seconds", b"transport_cpu_seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,3 +455,24 @@ class Join(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Join: _TypeAlias = Join  # noqa: Y015
+
+@_typing.final
+class Stored(_message.Message):
+    """Stock, p0 and p1 to the dealer: the deal is in stock here. It carries a name and nothing else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAL_FIELD_NUMBER: _builtins.int
+    deal: _builtins.str
+    def __init__(
+        self,
+        *,
+        deal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deal", b"deal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stored: _TypeAlias = Stored  # noqa: Y015

@@ -91,7 +91,7 @@ def dealt(beaver: Beaver, pair: Pair) -> Pair:
 
 def unmasked(beaver: Beaver, pair: Pair) -> Tensor:
     """A share of x in the pair's ring: c - r_0 at P0, -r_1 at P1. The mask must be dealt."""
-    if beaver.at_dealer:
+    if pair.opened.is_meta:
         return pair.opened
     assert isinstance(beaver.role, Party) and pair.mask is not None
     return pair.opened - pair.mask if beaver.role.index == 0 else -pair.mask

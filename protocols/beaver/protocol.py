@@ -20,12 +20,14 @@ from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core import ring
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import Prg
 from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
 from secure.protocols.masked import lanes, small_gates_on_host
+from secure.protocols.masked.ahead import Ahead, PartyAhead
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import OpenToOne
 from secure.protocols.masked.pair import Pair
@@ -48,7 +50,7 @@ class BeaverProtocol(MaskedProtocol[BeaverSecret]):
         policy: FixedPointPolicy,
         on_layer: Callable[[str], None] | None,
     ) -> None:
-        known_on = torch.device("meta") if isinstance(role, Dealer) else role.device
+        known_on = torch.device("meta") if isinstance(role, Dealer | PartyAhead) else role.device
         super().__init__(BeaverSecret, PROGRAMS, known_on, policy, on_layer)
         self._role = role
 
@@ -177,9 +179,19 @@ class BeaverParty(BeaverProtocol):
         meter: Meter | None = None,
         on_layer: Callable[[str], None] | None = None,
         device: torch.device = CPU,
+        ahead: Ahead | None = None,
     ) -> None:
-        """seed: what the dealer has, too. common_seed: what P0 and P1 alone have."""
-        super().__init__(Party(index, seed, session, peer, dealer, meter or Meter(), device), policy, on_layer)
+        """seed: what the dealer has, too. common_seed: what P0 and P1 alone have.
+
+        ahead: what this party computed of the session before.
+
+        Raises ProtocolError for that of another one."""
+        if ahead is not None and (ahead.index, ahead.session) != (index, session):
+            raise ProtocolError("what was computed ahead is of another session, or of the other party")
+        products = None if ahead is None else ahead.products
+        super().__init__(
+            Party(index, seed, session, peer, dealer, meter or Meter(), device, products), policy, on_layer
+        )
         self._common = Prg(common_seed, session)
         self._sign = 1 - 2 * index
         self._revealed = 0

@@ -8,9 +8,13 @@
     │   └── BudgetSpent             more tokens than may still pass under the key of an encrypted checkpoint
     ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared
     │   └── UnsupportedOperator     a module's operator that we know, with arguments that are not served
+    ├── DamagedFile                 a file that a party sealed is not what it wrote, or was sealed under another key
     ├── BoundError                  a value leaves the range that its op declares; names the layer
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
+    │   ├── NoCorrelations          nothing in stock for this request, or the stock is not to be trusted now
+    │   ├── CorrelationsDamaged     a deal's tape is not what the dealer sent; the deal is spent, the next one is whole
+    │   ├── StockFull               a deal does not fit into a party's stock; what came of it is burnt
     │   ├── ModelNotLoaded          a party does not hold the model, or holds it under other masks; load it again
     │   ├── PartyUnreachable        no connection to a role within the time limit; names role, address, seconds
     │   │   ├── PartyAbsent         a role that connects to the one that reports it did not come
@@ -53,6 +57,10 @@ class UnsupportedOperator(CheckpointError):
     """A captured module calls an operator that we know with arguments that are not served."""
 
 
+class DamagedFile(SecureInferenceError):
+    """A sealed file is not what was written. The text says at which segment; whoever reads it says which file it is."""
+
+
 class BoundError(SecureInferenceError):
     """A value leaves the range that its op declares."""
 
@@ -71,6 +79,18 @@ class HandshakeError(SessionError):
 
 class ModelNotLoaded(SessionError):
     """A party does not hold the model that a session is for, or holds it under the masks of another load."""
+
+
+class NoCorrelations(SessionError):
+    """A party has no deal in stock for a session, or none that it may use."""
+
+
+class CorrelationsDamaged(SessionError):
+    """A deal's tape was changed, cut or exchanged since the dealer sent it."""
+
+
+class StockFull(SessionError):
+    """A party's stock, or the disk under it, has no room for another deal."""
 
 
 class PartyUnreachable(SessionError):

@@ -40,6 +40,10 @@ class Factor(ABC):
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
         """The sum of products mod 2^bits, bits at most what was prepared. Shapes: int64 [..., K] each -> [..., N]."""
 
+    def alone(self, number: int) -> Factor | None:
+        """The factor of y_number alone, where that is kept by itself."""
+        return None
+
 
 Keep = Callable[[Sequence[Tensor], int], Factor]
 """How a role keeps right factors: from y_1, y_2, ... and the ring's bits, as `prepare`. Shapes: int64 [K, N] each."""
@@ -65,6 +69,27 @@ class Stacked(Factor):
             total += product
         return total
 
+    def alone(self, number: int) -> Factor | None:
+        found = [(rows, part.alone(number)) for rows, part in self.parts]
+        parts = tuple((rows, part) for rows, part in found if part is not None)
+        return Stacked(parts) if len(parts) == len(found) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Apart(Factor):
+    """Factors of which each is kept by itself, so that a product with one of them reads no more than that one."""
+
+    parts: tuple[Factor, ...]
+
+    def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
+        total, *others = (part.product([x], bits) for part, x in zip(self.parts, xs, strict=True))
+        for product in others:
+            total += product
+        return total
+
+    def alone(self, number: int) -> Factor:
+        return self.parts[number]
+
 
 def keep_rows(ys: Sequence[Tensor], most: int, keep: Callable[[list[Tensor]], Factor]) -> Factor:
     """The factor that keeps at most so many rows at a time. Shapes: [K, N] each, all the same."""
@@ -85,6 +110,11 @@ def prepare(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False, digits: 
     if digits:
         return _Digits.of(ys, bits)
     return _Words(tuple(y.to(_word_type(y, bits)).contiguous() for y in ys))
+
+
+def prepare_apart(ys: Sequence[Tensor], bits: int, *, few_rows: bool = False) -> Apart:
+    """As `prepare`, but each of them by itself. Digits that lie together are multiplied up to a fourth faster."""
+    return Apart(tuple(prepare([y], bits, few_rows=few_rows) for y in ys))
 
 
 def _word_type(y: Tensor, bits: int) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 Each branch is a lane with gates of its own. At a party the lanes take turns: each runs until it has a round to make,
 and then all that have one make it together, in one message that holds their parts in the order of the lanes. The
-dealer, who waits for nobody, deals one lane after the other, and says where one ends.
+dealer, who waits for nobody, deals one lane after the other, and says where one ends. So does a party that works ahead.
 
 *Nothing else changes.* A gate's address has its lane's number above `LANE_BITS`, so the masks that a gate draws do not
 depend on whose turn it is, and no two lanes draw the same ones. A branch opens what it would open alone, under the same
@@ -28,6 +28,7 @@ from greenlet import greenlet
 from secure.protocols.core.cost import MeterRow
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import LANE_BITS
+from secure.protocols.masked.ahead import PartyAhead
 from secure.protocols.masked.roles import Dealer, Party
 
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], R
     if outer.own is not None:
         raise ProtocolError("branches that share rounds cannot have such branches themselves")
     lanes = [_Lane(role, number, branch, outer.gate) for number, branch in enumerate(branches, 1)]
-    measured = _deal(role, lanes) if isinstance(role, Dealer) else _evaluate(role, lanes)
+    measured = _deal(role, lanes) if isinstance(role, Dealer | PartyAhead) else _evaluate(role, lanes)
     outer.gate += max(lane.gates for lane in lanes)
     # Those that have a round to make always make it together, so it takes as many as the longest lane has.
     declared = [lane.declared_rounds for lane in lanes]
@@ -172,12 +173,13 @@ class _Lane(Generic[Result]):
         return reply
 
 
-def _deal(dealer: Dealer, lanes: Sequence[_Lane[Any]]) -> int:
-    """The dealer's side. Rounds saved, as it sees them: none."""
-    dealer.flush()
+def _deal(role: Dealer | PartyAhead, lanes: Sequence[_Lane[Any]]) -> int:
+    """The dealer's side, and a party's before there is an input. Rounds saved, as they see them: none."""
+    if isinstance(role, Dealer):
+        role.flush()
     for lane in lanes:
         lane.go_on()
-        dealer.end_lane()
+        role.end_lane()
     return 0
 
 

@@ -21,7 +21,8 @@ from secure.protocols.core.kernels import selection
 class Pair:
     """x = opened - mask in Z_2^bits.
 
-    opened: c, known to both parties; at the dealer a tensor on the meta device, which has a shape and no values.
+    opened: c, known to both parties; a tensor on the meta device, which has a shape and no values, at the dealer and
+    before there is an input.
     mask: at a party its own additive share of r, or None while it holds none; at the dealer r itself.
     dealt: whether the parties hold shares of r (the dealer follows along).
     first: at the dealer P0's share of r, once it is dealt: products with what P1 holds in the clear need it.
@@ -65,7 +66,9 @@ class Pair:
         if at_dealer:
             assert self.mask is not None
             return Pair(self.opened, ring.shift_right(self.mask, shift, self.bits), self.bits - shift, dealt=False)
-        return Pair(selection.shift_opened(self.opened, shift, self.bits), None, self.bits - shift, dealt=False)
+        # Before there is an input, a party has a shape, too.
+        opened = self.opened if self.opened.is_meta else selection.shift_opened(self.opened, shift, self.bits)
+        return Pair(opened, None, self.bits - shift, dealt=False)
 
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""

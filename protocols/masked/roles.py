@@ -104,11 +104,14 @@ class Party(GateRole):
         dealer: Channel | None,
         meter: Meter,
         device: torch.device,
+        ahead: dict[int, Tensor] | None = None,
     ) -> None:
+        """ahead: what this party has of products already, by gate; it is taken from there."""
         if (dealer is None) != (index == 0):
             raise ProtocolError("P1 has a channel from the dealer, P0 has none")
         super().__init__(meter, device)
         self.index = index
+        self._ahead = {} if ahead is None else ahead
         self._prg = Prg(seed, session)
         self._peer = peer
         self.place.next_dealt = None if dealer is None else dealer.receive
@@ -146,6 +149,10 @@ class Party(GateRole):
         if self.index == 0:
             return self._prg.planes(self._gate, label, shape, self.device)
         return transfer.received(self._correction(math.prod(shape)), self.device).reshape(shape)
+
+    def made_ahead(self) -> Tensor | None:
+        """What this party computed of the gate's product before there was an input, once. None where it did not."""
+        return self._ahead.pop(self._gate, None)
 
     def open(self, x: Tensor, mask: Tensor, bits: int) -> Tensor:
         """Reveal x + r, x = x_0 + x_1, to both parties: one round. Shapes: int64, both the same -> in [0, 2^bits)."""
@@ -232,18 +239,25 @@ class Party(GateRole):
     def _correction(self, count: int) -> memoryview:
         if count == 0:
             return memoryview(b"")
-        place = self.place
-        assert place.next_dealt is not None
-        if not place.left:
-            place.left = place.next_dealt()
-        if len(place.left) < count:
+        place, left = self.place, self._message()
+        if len(left) < count:
             raise ProtocolError(
-                f"gate {self._gate}: {self.dealer_name}'s message has {len(place.left)} bytes left where {count} "
+                f"gate {self._gate}: {self.dealer_name}'s message has {len(left)} bytes left where {count} "
                 f"are due; {self.dealer_name} runs a different program or version"
             )
-        taken, place.left = place.left[:count], place.left[count:]
+        taken, place.left = left[:count], left[count:]
         self.meter.dealt(count)
         return taken
+
+    def _message(self) -> memoryview:
+        """What is left of the dealer's message, or the next one."""
+        if not self.place.left:
+            self.place.left = self._next_message()
+        return self.place.left
+
+    def _next_message(self) -> memoryview:
+        assert self.place.next_dealt is not None
+        return self.place.next_dealt()
 
 
 class Dealer(GateRole):

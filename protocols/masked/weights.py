@@ -25,12 +25,29 @@ class Matrix:
     """A right factor y of matrix products, opened under a mask s once: d = y + s.
 
     factor: at a party of its share of y and of -d, one below the other; at the dealer of s.
+    A product x y of x = c - r is c [y] - [r] d at a party; the second half can be there before c is.
     """
 
     factor: Factor
     shape: tuple[int, ...]
     fraction_bits: int
     bits: int
+
+    def product(self, x: Pair, bits: int, ahead: Tensor | None) -> Tensor:
+        """A party's part of x y mod 2^bits. ahead: what `product_ahead` gave of it, which is used up."""
+        if ahead is None:
+            return self.factor.product(self.left(x), bits)
+        online = self.factor.alone(0)
+        assert online is not None
+        return ahead.add_(online.product([x.opened], bits))
+
+    def product_ahead(self, x: Pair, bits: int) -> Tensor | None:
+        """What it can have of that before x is opened. None where its factor is not kept in two halves."""
+        known = self.factor.alone(1)
+        if known is None:
+            return None
+        assert x.mask is not None
+        return known.product([x.mask], bits)
 
     def left(self, x: Pair) -> list[Tensor]:
         """What a party multiplies the factor with from the left."""
@@ -49,10 +66,17 @@ class ServerMatrix(Matrix):
 
     factor: at P1 of y, which has short digits; at P0 of -d; at the dealer of s.
     Products are between P0 and P1 alone: P0 multiplies its share of a mask, P1 what it knows of x but for that share.
+    So P0's part can be there before x is opened, and P1's not.
     """
 
     at_owner: bool
     """Whether this is P1."""
+
+    def product(self, x: Pair, bits: int, ahead: Tensor | None) -> Tensor:
+        return self.factor.product(self.left(x), bits) if ahead is None else ahead
+
+    def product_ahead(self, x: Pair, bits: int) -> Tensor | None:
+        return None if self.at_owner else self.factor.product(self.left(x), bits)
 
     def left(self, x: Pair) -> list[Tensor]:
         assert x.mask is not None

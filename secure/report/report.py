@@ -53,9 +53,9 @@ class Report:
         keys = dict.fromkeys(key for found in by_role.values() for key in found)
         said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
         rows = tuple(
-            ReportRow.merged(*key, roles["p0"], roles["p1"], roles["dealer"])
-            if "dealer" in roles
-            else ReportRow.merged_of_three(*key, list(roles.values()))
+            ReportRow.merged_of_three(*key, list(roles.values()))
+            if "p2" in roles
+            else ReportRow.merged(*key, roles["p0"], roles["p1"], roles.get("dealer", {}))
             for key, roles in said
         )
         totals = {
@@ -82,7 +82,7 @@ class Report:
             result = replace(
                 result,
                 rows=grouped([*result.rows, *other.rows], lambda row: (row.layer, row.op)),
-                roles={role: totals.plus(other.roles[role]) for role, totals in result.roles.items()},
+                roles=_added_roles(result.roles, other.roles),
                 seconds=result.seconds + other.seconds,
                 sessions=result.sessions + other.sessions,
                 sequences=result.sequences + other.sequences,
@@ -94,6 +94,16 @@ class Report:
     def computing(self) -> tuple[str, ...]:
         """The parties that hold shares."""
         return tuple(role for role in self.roles if role != "dealer")
+
+    @property
+    def deal(self) -> str:
+        """Where the correlations came from: "live", a dealer on line; "stock", dealt before; "none", three parties.
+
+        Of several sessions "live" where any of them had a dealer.
+        """
+        if "p2" in self.roles:
+            return "none"
+        return "live" if "dealer" in self.roles else "stock"
 
     @property
     def rounds(self) -> int:
@@ -118,7 +128,7 @@ class Report:
     @property
     def output_bytes(self) -> int:
         """Sent by the computing parties to the client."""
-        return sum(self._sent(role, "client") for role in self.computing)
+        return sum(_sent(self.roles, role, "client") for role in self.computing)
 
     def by_layer(self) -> tuple[ReportRow, ...]:
         """Every layer once, all its ops together."""
@@ -137,6 +147,7 @@ class Report:
             "sessions": self.sessions,
             "sequences": self.sequences,
             "tokens": self.tokens,
+            "deal": self.deal,
             "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
@@ -190,19 +201,16 @@ class Report:
     def __rich__(self) -> RenderableType:
         return self.view()
 
-    def _sent(self, sender: str, receiver: str) -> int:
-        return self.roles[sender].bytes_sent.get(receiver, 0)
-
     def _sent_to_computing(self, sender: str) -> int:
-        return sum(self._sent(sender, role) for role in self.computing)
+        return sum(_sent(self.roles, sender, role) for role in self.computing)
 
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
         each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
-        dealt = "no dealer"
+        dealt = "dealer: absent, the deal is from stock" if self.deal == "stock" else "no dealer"
         if "dealer" in self.roles:
-            parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
+            parts = (f"to {role.upper()} {human_bytes(_sent(self.roles, 'dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
@@ -223,3 +231,13 @@ class Report:
             "Waiting": waits,
             "CPU seconds": f"{efforts}  (computing + moving messages)",
         }
+
+
+def _sent(roles: Mapping[str, RoleTotals], sender: str, receiver: str) -> int:
+    return roles[sender].bytes_sent.get(receiver, 0)
+
+
+def _added_roles(first: Mapping[str, RoleTotals], second: Mapping[str, RoleTotals]) -> dict[str, RoleTotals]:
+    """Totals of two calls. A dealer may have had a part in one of them alone."""
+    both = {role: totals.plus(second[role]) if role in second else totals for role, totals in first.items()}
+    return {**both, **{role: totals for role, totals in second.items() if role not in first}}

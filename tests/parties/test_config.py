@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from secure.parties.config import PARTIES, Limits, load_settings, settings_toml
+from secure.parties.stock_settings import Keep, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 
 GOOD = """
@@ -92,3 +93,22 @@ def test_three_computing_parties_have_no_card(tmp_path: Path) -> None:
     assert settings.device("p2") == settings.device("p2", "cpu") == "cpu"
     with pytest.raises(ConfigurationError, match="p2 is to compute on cuda: the protocol 'replicated' computes on the"):
         settings.device("p2", "cuda")
+
+
+KEEP = '[[stock.keep]]\nmodel = "minilm"\nshapes = ["1x16"]\nat_least = 5\nup_to = 20\n'
+
+
+def test_what_is_kept_in_stock(tmp_path: Path) -> None:
+    stock = load_settings(write(tmp_path, GOOD + '[stock]\ndir = "stock"\n' + KEEP)).stock
+    assert stock == StockSettings(tmp_path / "stock", keep=(Keep("minilm", ("1x16",), 5, 20),))
+    assert stock.key == "memory"
+    assert load_settings(write(tmp_path, GOOD)).stock is None
+    wrong = GOOD + '[stock]\ndir = "stock"\n' + KEEP.replace("at_least", "at_last")
+    with pytest.raises(ConfigurationError, match=r"unknown key 'stock.keep.0.at_last'; did you mean 'at_least'"):
+        load_settings(write(tmp_path, wrong))
+
+
+def test_a_stock_without_a_dealer_is_refused(tmp_path: Path) -> None:
+    three = 'protocol = "replicated"\n' + GOOD.replace("dealer", "p2") + '[stock]\ndir = "stock"\n'
+    with pytest.raises(ConfigurationError, match="has no dealer, so nothing is dealt ahead"):
+        load_settings(write(tmp_path, three))

@@ -45,6 +45,9 @@ class Carry(Gate[Tensor]):
         mask = self.pair.mask.reshape(-1)
         deal_borrows(dealer, (self._job(),), (mask,))
         dealer.share(deal_bit_masks(dealer, 1, mask.numel())[0], ring.WORD_BITS)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self.pair.opened.shape)
 
     def evaluate(self, party: Party) -> Tensor:

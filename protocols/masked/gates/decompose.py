@@ -125,6 +125,9 @@ class Decompose(Gate[Tensor]):
             upper, lower = dealer.mask_planes((level.opened_planes, row)).split(self._parts(level))
             dealer.share_planes(level.products(upper, lower))
         dealer.share(deal_bit_masks(dealer, self.count, mask.numel()), self.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown((*self.pair.opened.shape, self.count))
 
     def evaluate(self, party: Party) -> Tensor:

@@ -100,6 +100,9 @@ class Largest(Gate[Tensor]):
         dealer.share(torch.stack([table[several] for table in tables]), self.pair.bits)
         of_others = zip(tables, masks[:-1] - masks[-1], strict=True)
         dealer.share(torch.stack([table[1:] * mask for table, mask in of_others]), self.pair.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self.pair.opened.shape[:-1])
 
     def evaluate(self, party: Party) -> Tensor:

@@ -10,6 +10,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels import selection
 from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
 
@@ -46,7 +47,10 @@ class Lift(Gate[Tensor]):
         mask = ring.low(self.pair.mask, self.pair.bits)
         dealer.share(mask, self.bits)
         dealer.share(ring.top_bit(mask, self.pair.bits), self._gap)
-        return self.pair.opened
+        return self.outline()
+
+    def outline(self) -> Tensor:
+        return unknown(self.pair.opened.shape)
 
     def evaluate(self, party: Party) -> Tensor:
         shape = tuple(self.pair.opened.shape)

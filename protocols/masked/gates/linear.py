@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.masked.ahead import PartyAhead
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
@@ -21,7 +22,8 @@ class OpenedLinear(Gate[Pair]):
     """x y + addend, opened under a mask: as `OpenedProduct`, but y's share and opened form are prepared once.
 
     With c = x + r and d = y + s:  x y = c [y] - [r] d + r s.  The parties compute the first two terms as one product
-    of (c, [r]) with (y, -d) stacked; r s is part of the opening's mask, which the dealer knows.
+    of (c, [r]) with (y, -d) stacked; r s is part of the opening's mask, which the dealer knows. [r] d depends on no
+    input, so a party that has the time computes it ahead, and c [y] alone when the input is there.
 
     Where P1 holds y in the clear (`ServerMatrix`), with r = r_0 + r_1:  x y = (c - r_1) y - r_0 d + r_0 s.  P1 computes
     the first term, of y's short digits, P0 the second, the dealer the third: one product each. P0 knows d, which is
@@ -51,10 +53,17 @@ class OpenedLinear(Gate[Pair]):
 
     def deal(self, dealer: Dealer) -> Pair:
         mask = dealer.mask(self._shape()).sub_(self.y.factor.product([self.y.left_mask(self.x)], self.bits))
-        return Pair(unknown(self._shape()), mask, self.bits, dealt=False)
+        return replace(self.outline(), mask=mask)
+
+    def outline(self) -> Pair:
+        return Pair(unknown(self._shape()), None, self.bits, dealt=False)
+
+    def ahead(self, party: PartyAhead) -> Pair:
+        party.keep(self.y.product_ahead(self.x, self.bits))
+        return self.outline()
 
     def evaluate(self, party: Party) -> Pair:
-        z = self.y.factor.product(self.y.left(self.x), self.bits)
+        z = self.y.product(self.x, self.bits, party.made_ahead())
         if self.addend is not None:
             z += self.addend
         return Pair(party.open(z, party.mask(self._shape()), self.bits), None, self.bits, dealt=False)
@@ -89,10 +98,17 @@ class LinearShare(Gate[Tensor]):
 
     def deal(self, dealer: Dealer) -> Tensor:
         dealer.share(self.y.factor.product([self.y.left_mask(self.x)], self.bits), self.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self._shape())
 
+    def ahead(self, party: PartyAhead) -> Tensor:
+        party.keep(self.y.product_ahead(self.x, self.bits))
+        return super().ahead(party)
+
     def evaluate(self, party: Party) -> Tensor:
-        z = self.y.factor.product(self.y.left(self.x), self.bits)
+        z = self.y.product(self.x, self.bits, party.made_ahead())
         if self.addend is not None:
             z += self.addend
         return z.add_(party.correlation(self._shape(), self.bits))

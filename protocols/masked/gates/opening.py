@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.masked.ahead import PartyAhead
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -38,7 +39,13 @@ class Open(Gate[Pair]):
 
     def deal(self, dealer: Dealer) -> Pair:
         first, mask = dealer.halves(tuple(self.x.shape))
-        return Pair(unknown(self.x.shape), mask, self.bits, dealt=True, first=first)
+        return replace(self.outline(), mask=mask, first=first)
+
+    def outline(self) -> Pair:
+        return Pair(unknown(self.x.shape), None, self.bits, dealt=True)
+
+    def ahead(self, party: PartyAhead) -> Pair:
+        return replace(self.outline(), mask=party.mask(tuple(self.x.shape)))
 
     def evaluate(self, party: Party) -> Pair:
         mask = party.mask(tuple(self.x.shape))
@@ -71,7 +78,13 @@ class OpenToOne(Gate[Pair]):
     def deal(self, dealer: Dealer) -> Pair:
         mask = dealer.mask_of(self.sender, tuple(self.x.shape))
         first = mask if self.sender == 0 else torch.zeros((), dtype=torch.int64, device=dealer.device).expand_as(mask)
-        return Pair(unknown(self.x.shape), mask, self.bits, dealt=True, first=first)
+        return replace(self.outline(), mask=mask, first=first)
+
+    def outline(self) -> Pair:
+        return Pair(unknown(self.x.shape), None, self.bits, dealt=True)
+
+    def ahead(self, party: PartyAhead) -> Pair:
+        return replace(self.outline(), mask=party.mask_of(self.sender, tuple(self.x.shape)))
 
     def evaluate(self, party: Party) -> Pair:
         mask = party.mask_of(self.sender, tuple(self.x.shape))
@@ -98,12 +111,25 @@ class OpenBoth(Gate[tuple[Pair, Pair]]):
     x_bits: int
     y_bits: int
 
+    @property
+    def _each(self) -> tuple[Open, Open]:
+        return Open(self.x, self.x_bits), Open(self.y, self.y_bits)
+
     def cost(self) -> Cost:
         count = self.x.numel() * ring.element_bytes(self.x_bits) + self.y.numel() * ring.element_bytes(self.y_bits)
         return Cost(rounds=1, online_bytes=count)
 
     def deal(self, dealer: Dealer) -> tuple[Pair, Pair]:
-        return Open(self.x, self.x_bits).deal(dealer), Open(self.y, self.y_bits).deal(dealer)
+        x, y = self._each
+        return x.deal(dealer), y.deal(dealer)
+
+    def outline(self) -> tuple[Pair, Pair]:
+        x, y = self._each
+        return x.outline(), y.outline()
+
+    def ahead(self, party: PartyAhead) -> tuple[Pair, Pair]:
+        x, y = self._each
+        return x.ahead(party), y.ahead(party)
 
     def evaluate(self, party: Party) -> tuple[Pair, Pair]:
         x_mask, y_mask = (party.mask(tuple(t.shape)) for t in (self.x, self.y))
@@ -129,6 +155,12 @@ class ShareMask(Gate[Pair]):
         assert self.pair.mask is not None
         first = dealer.share_mask(self.pair.mask, self.pair.bits)
         return Pair(self.pair.opened, self.pair.mask, self.pair.bits, dealt=True, first=first)
+
+    def outline(self) -> Pair:
+        return replace(self.pair, mask=None, dealt=True)
+
+    def ahead(self, party: PartyAhead) -> Pair:
+        return self.evaluate(party)
 
     def evaluate(self, party: Party) -> Pair:
         mask = party.correlation(tuple(self.pair.opened.shape), self.pair.bits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -67,7 +67,10 @@ class OpenedProduct(Gate[Pair]):
         assert self.x.mask is not None and self.y.mask is not None
         shape = self.kind.shape(self.x.opened, self.y.opened)
         mask = dealer.mask(shape).sub_(self.kind(self.x.mask, self.y.mask, self.bits))
-        return Pair(unknown(shape), mask, self.bits, dealt=False)
+        return replace(self.outline(), mask=mask)
+
+    def outline(self) -> Pair:
+        return Pair(unknown(self.kind.shape(self.x.opened, self.y.opened)), None, self.bits, dealt=False)
 
     def evaluate(self, party: Party) -> Pair:
         assert self.x.mask is not None
@@ -119,8 +122,10 @@ class LiftedProduct(Gate[Pair]):
         dealer.share(mask, self.bits)
         dealer.share(top, self._gap)
         dealer.share(top * self.y.mask, self._gap)
-        shape = tuple(self.y.opened.shape)
-        return Pair(unknown(shape), dealer.mask(shape).sub_(mask * self.y.mask), self.bits, dealt=False)
+        return replace(self.outline(), mask=dealer.mask(tuple(self.y.opened.shape)).sub_(mask * self.y.mask))
+
+    def outline(self) -> Pair:
+        return Pair(unknown(tuple(self.y.opened.shape)), None, self.bits, dealt=False)
 
     def evaluate(self, party: Party) -> Pair:
         small, shape = tuple(self.x.opened.shape), tuple(self.y.opened.shape)
@@ -165,6 +170,9 @@ class ProductShare(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.x.mask is not None and self.y.mask is not None
         dealer.share(self.x.mask * self.y.mask, self.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self._shape())
 
     def evaluate(self, party: Party) -> Tensor:
@@ -201,6 +209,9 @@ class Square(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.x.mask is not None
         dealer.share(self._reduce(self.x.mask * self.x.mask), self.x.bits)
+        return self.outline()
+
+    def outline(self) -> Tensor:
         return unknown(self._shape())
 
     def evaluate(self, party: Party) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
@@ -45,13 +45,14 @@ class TripleProduct(Gate[Pair]):
     def deal(self, dealer: Dealer) -> Pair:
         r, s, t = self.x.mask, self.y.mask, self.z.mask
         assert r is not None and s is not None and t is not None
-        shape = tuple(self.x.opened.shape)
         rs, st = r * s, s * t
         dealer.share(rs, 64)
         dealer.share(r * t, 64)
         dealer.share(st, 64)
-        mask = dealer.mask(shape).add_(rs * t)
-        return Pair(unknown(shape), mask, 64, dealt=False)
+        return replace(self.outline(), mask=dealer.mask(tuple(self.x.opened.shape)).add_(rs * t))
+
+    def outline(self) -> Pair:
+        return Pair(unknown(self.x.opened.shape), None, 64, dealt=False)
 
     def evaluate(self, party: Party) -> Pair:
         c, d, e = self.x.opened, self.y.opened, self.z.opened

@@ -40,6 +40,10 @@ class ReplicatedGate(Gate[Shares]):
             raise ProtocolError(f"{self.name} was run by another family's party")
         return self.compute(party)
 
+    def outline(self) -> Shares:
+        """Raises ProtocolError: helpers deal while an input is there, so nothing is computed before."""
+        raise ProtocolError(f"{self.name} was run before there is an input")
+
     @abstractmethod
     def help(self, helper: Helper) -> Shares:
         """The helper's side."""

@@ -61,8 +61,8 @@ def test_a_claimed_role_must_be_the_certificates(
 @pytest.mark.parametrize(
     ("role", "stream", "words"),
     [
-        ("p0", "Run", "Run is for client or owner"),
-        ("dealer", "Run", "Run is for client or owner"),
+        ("p0", "Run", "Run is for client or owner or p1"),
+        ("dealer", "Run", "Run is for client or owner or p1"),
         ("client", "Exchange", "Exchange is for p0"),
         ("dealer", "Exchange", "Exchange is for p0"),
         ("p0", "Deal", "Deal is for dealer"),

@@ -1,0 +1,54 @@
+"""p0 and p1 in a session that takes its correlations from stock: the dealer has no part in it.
+
+The order is what makes a deal serve one session at the most: p0 commits that it is spent, tells p1 its name, p1 commits
+the same, then accepts; nothing that depends on the deal's masks is sent before. Nothing is ever taken back: a session
+that fails has used its deal up, and whoever calls again gets another one.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from secure.parties.session.session import Session
+from secure.parties.stock.binding import Binding
+from secure.parties.stock.store import Deal, Store
+from secure.parties.transport.wire_pb2 import Hello
+from secure.protocols.core.errors import HandshakeError, NoCorrelations
+
+
+class FromStock:
+    """One party's way from a session to a deal. compared: p0's word that both stocks were compared since p1 came up."""
+
+    def __init__(self, store: Store, *, fallback: bool, wait_seconds: float) -> None:
+        """fallback: whether a session for which nothing is there goes to the live dealer. wait_seconds: for p1."""
+        self.store = store
+        self.compared = threading.Event()
+        self._fallback = fallback
+        self._wait_seconds = wait_seconds
+
+    def take(self, session: Session) -> Deal | None:
+        """At p0: spend the oldest deal for this session; None sends it to the live dealer. Raises NoCorrelations."""
+        try:
+            if not self.compared.is_set() and not self.compared.wait(0.0 if self._fallback else self._wait_seconds):
+                raise NoCorrelations("p0 has not compared its stock with p1's since p1 was away; repeat the call")
+            deal = self.store.spend_oldest(session.id, Binding.of(session.hello))
+        except NoCorrelations:
+            if self._fallback:
+                return None
+            raise
+        session.hello.deal = deal.name
+        return deal
+
+    def adopt(self, session: Session, offered: Hello) -> Deal | None:
+        """At p1: spend the deal that p0 names; None where p0 has none. Raises NoCorrelations."""
+        if not offered.deal:
+            return None
+        deal = self.store.spend(session.id, offered.deal, Binding.of(session.hello))
+        session.hello.deal = deal.name
+        return deal
+
+
+def no_stock(role: str, offered: Hello) -> None:
+    """What a party without a stock says to the name of a deal. Raises HandshakeError for any."""
+    if offered.deal:
+        raise HandshakeError("source of correlations", "no [stock] in its settings", "stock", f"{role} with p0")
