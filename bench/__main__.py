@@ -15,6 +15,7 @@ from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.kills.command import kills
+from bench.link.command import link
 from bench.measure import Setting, measure
 from bench.numerics.command import numerics
 from bench.peers.command import peers
@@ -157,6 +158,7 @@ app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
+app.command()(link)
 
 
 @app.command("report")

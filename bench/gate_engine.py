@@ -87,6 +87,12 @@ class GateEngine(Engine):
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
         return FixedPointPolicy.from_dict(json.loads(manifest_json)), []
 
+    def working_set_bytes(self, model: object, request_json: str) -> int:
+        return 0  # sizes are chosen by whoever measures
+
+    def free_bytes(self) -> int | None:
+        return None
+
     def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
         request = GateRequest(**json.loads(request_json))
         if request.gate not in gate_names():

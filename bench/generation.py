@@ -117,11 +117,12 @@ def measure_generation(setting: Setting, console: Console) -> dict[str, Any]:
                     f"each token {statistics.median(runs[-1].seconds[1:]):.3f} s"
                 )
             read = disk_bytes_read(running.launcher.process_ids)
-            label = running.label
+            label, peaks = running.label, running.launcher.peak_memory_bytes
         plaintext = _plaintext(work.plain, work.ids, setting.generate)
         steps = setting.repeats * setting.generate
         return _record(setting, work, first, runs, load_seconds, plaintext) | {
             "network": label,
+            "peak_memory_bytes": peaks,
             "step_disk_bytes": {role: (count - before[role]) / steps for role, count in read.items()},
         }
 
@@ -246,7 +247,6 @@ def _record(
             for key in ("online_bytes", "dealer_bytes", "rounds")
         },
         "token_ops": token,
-        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in last.costs.reports.items()},
     }
     return record | _agreement(setting, work, last)
 

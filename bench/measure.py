@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,10 @@ class Once:
 
 @dataclass(frozen=True)
 class Series:
-    """The runs of one launch after its warm-up, and how long its parties took to load the model."""
+    """The runs of one launch after its warm-up, and what its parties took: seconds to load the model, and memory."""
 
     load_seconds: float
+    peak_memory_bytes: dict[str, int]
     runs: list[Once]
     network: dict[str, Any]
 
@@ -137,7 +138,8 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         "plaintext_seconds": plaintext,
         "plaintext": f"transformers in float32 on the same machine, {torch.get_num_threads()} threads, this very input",
         **{key: sum(op[key] for op in ops.values()) for key in ("rounds", "online_bytes", "dealer_bytes")},
-        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in last.reports.items()},
+        "peak_memory_bytes": together.peak_memory_bytes,
+        "effort": {role: effort_of([run.reports[role] for run in together.runs]) for role in last.reports},
         "ops": ops,
         "max_error": float((last.outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",
@@ -154,6 +156,19 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
     if layer is not None:
         record["layer"] = layer
     return record
+
+
+def effort_of(reports: Sequence[RoleReport]) -> dict[str, Any]:
+    """Medians of one role: processor time, of the thread that computes and of those that move messages; and waiting."""
+    return {
+        "cpu_seconds": statistics.median(report.cpu_seconds for report in reports),
+        "transport_cpu_seconds": statistics.median(report.transport_cpu_seconds for report in reports),
+        "waiting_seconds": {
+            peer: statistics.median(report.waiting_seconds[peer] for report in reports)
+            for peer in reports[0].waiting_seconds
+            if peer != "client"
+        },
+    }
 
 
 def prepare(setting: Setting, scratch: Path) -> Workload:
@@ -193,7 +208,7 @@ def phases_of(series: Series) -> dict[str, Any]:
         "median_offline_seconds": statistics.median(offline),
         "median_online_seconds": statistics.median(online),
         "layer_seconds": _median_layers(series),
-        "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in series.runs[-1].reports.items()},
+        "peak_memory_bytes": series.peak_memory_bytes,
     }
 
 
@@ -219,7 +234,7 @@ def _series(setting: Setting, workload: Workload, scratch: Path, console: Consol
             console.print(
                 f"{label}: {runs[-1].seconds:.3f} s" + ("" if offline is None else f", offline {offline:.3f} s")
             )
-        return Series(load_seconds, runs[1:], running.label)
+        return Series(load_seconds, running.launcher.peak_memory_bytes, runs[1:], running.label)
 
 
 def once(client: Client, workload: Workload) -> Once:

@@ -16,10 +16,11 @@ from typing import Any
 from bench import plots, tables
 from bench.attack import table as attack_tables
 from bench.ee import table as ee_tables
+from bench.link import table as link_tables
 from bench.numerics import table as numerics_tables
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee", "numerics")
+KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee", "numerics", "link")
 
 Record = dict[str, Any]
 
@@ -112,6 +113,7 @@ def detailed(records: Sequence[Record]) -> str:
     parts = [
         "# Measured, in detail\n\nWritten by `python -m bench report` from the files in `bench/results/`.",
         *(tables.by_op(record) for record in (*_of(records, "layer"), *_of(records, "model"))),
+        *(link_tables.rounds(record) for record in _of(records, "link")),
         tables.gpus(_of(records, "gpu")),
         *(tables.growth(record) for record in _of(records, "scale")),
         *(tables.gates(record) for record in _of(records, "gates")),

@@ -57,6 +57,12 @@ def save(name: str, record: dict[str, Any]) -> Path:
     return path
 
 
+def load(name: str) -> dict[str, Any]:
+    """An earlier result. Raises FileNotFoundError where there is none."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
 def load_all() -> list[dict[str, Any]]:
     """Every result, by file name."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secure.models.contract.exchange import due_outputs
 from secure.models.contract.manifest import GRAPH, Manifest
 from secure.models.contract.network import Network
 from secure.models.contract.request import Request
@@ -94,14 +96,17 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
         if payload is None:
             return True
         specs = net.input_specs(request, step)
-        shares = None if index is None else ends.open_payload(index, payload, specs)
+        shares = None
+        if index is not None:
+            shares = ends.open_payload(index, payload, specs)
+            protocol.confirm(ends.held_by_two(index, payload))
         inputs = {
             name: protocol.input(None if shares is None else shares[name], spec.shape, spec.fraction_bits, spec.bits)
             for name, spec in sorted(specs.items())
         }
-        with protocol.meanwhile("inputs", partial(_check, model.manifest, inputs, specs)):
+        with _checked(protocol, model.manifest, inputs, specs):
             outputs, state = net.forward(protocol, model.weights, request, inputs, state)
-        due = net.output_specs(request, step)
+        due = due_outputs(net, request, step)
         with protocol.layer("reveal"):
             revealed = {name: _reveal(protocol, secret, due[name]) for name, secret in sorted(outputs.items())}
         protocol.end_step()
@@ -110,15 +115,25 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
     return False
 
 
-def _check(manifest: Manifest, inputs: Mapping[str, Secret], specs: Mapping[str, SecretSpec]) -> None:
-    """Raises InputError, before anything is revealed, where what is to be one-hot is not: the client deviates.
+@contextmanager
+def _checked(
+    protocol: Protocol, manifest: Manifest, inputs: Mapping[str, Secret], specs: Mapping[str, SecretSpec]
+) -> Iterator[None]:
+    """Inside the block, or before it, make sure that what is to be one-hot is. Raises InputError where it is not.
 
     The model's owner may have chosen, in the manifest, that its clients are trusted with that.
     """
-    if manifest.checks_one_hot:
-        for name, spec in sorted(specs.items()):
-            if spec.one_hot:
-                checked_one_hot(inputs[name], spec.one_hot)
+    due = {name: spec.one_hot for name, spec in sorted(specs.items()) if spec.one_hot and manifest.checks_one_hot}
+
+    def check() -> None:
+        for name, parts in due.items():
+            checked_one_hot(inputs[name], parts)
+
+    if not due:
+        yield
+        return
+    with protocol.meanwhile("inputs", check):
+        yield
 
 
 def _reveal(protocol: Protocol, x: Secret, due: SecretSpec) -> Tensor:

@@ -21,6 +21,7 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
+from secure.models.storage import system
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
 from secure.parties.process.exit_codes import ExitCode
@@ -212,6 +213,11 @@ class Launcher:
     def process_ids(self) -> dict[str, int]:
         """Role → process id of the parties that were started and not yet stopped."""
         return {role: process.pid for role, process in self._processes.items()}
+
+    @property
+    def peak_memory_bytes(self) -> dict[str, int]:
+        """Role → most memory that its process held so far, all sessions and models included."""
+        return {role: system.peak_memory_bytes(number) for role, number in self.process_ids.items()}
 
     def __enter__(self) -> Launcher:
         return self

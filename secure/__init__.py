@@ -19,6 +19,8 @@ import typing
 
 if typing.TYPE_CHECKING:
     from secure.api import PrivateModel
+    from secure.checking import check
+    from secure.clear_model import reference
     from secure.connection import connect, launch
     from secure.ee.client.model import EncryptedModel
     from secure.module import PrivateModule
@@ -34,9 +36,11 @@ __all__ = [
     "PrivateModule",
     "Report",
     "__version__",
+    "check",
     "connect",
     "errors",
     "launch",
+    "reference",
 ]
 
 _HOMES = {
@@ -45,9 +49,11 @@ _HOMES = {
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
     "Report": "secure.report.report",
+    "check": "secure.checking",
     "connect": "secure.connection",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
+    "reference": "secure.clear_model",
 }
 """The module that each lazily imported name comes from."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,6 +15,7 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from secure.arguments import checked
 from secure.arrays import Array, as_tensor_or_none
+from secure.checking import named_inputs
 from secure.connection import Parties
 from secure.generation.defaults import GenerationConfig, read_generation_config
 from secure.generation.options import GenerationOptions, GenerationSettings
@@ -23,6 +25,7 @@ from secure.loaded_model import ResidentModel
 from secure.loading import Loaded, load_folder
 from secure.model_config import model_config, read_config_fields
 from secure.models.contract.manifest import WeightVisibility
+from secure.models.contract.rehearsal import RangeCheck
 from secure.models.families.decoder import Decoder
 from secure.models.families.encoder import Encoder
 from secure.models.families.outputs import model_output
@@ -42,7 +45,7 @@ class PrivateModel(ResidentModel):
 
     def __init__(
         self,
-        load: Callable[[bool | None], Loaded],
+        load: Callable[..., Loaded],
         parties: Parties,
         *,
         progress: bool | None,
@@ -112,18 +115,9 @@ class PrivateModel(ResidentModel):
         # First: the tokenizer reads config.json, too, and would be blamed for it.
         generation_config = read_generation_config(folder)
         tokenizer = load_tokenizer(folder)
-
-        def load(progress: bool | None) -> Loaded:
-            return load_folder(
-                folder,
-                parties,
-                weights=weights,
-                policy=policy,
-                head=head,
-                stream_exponent=stream_exponent,
-                progress=progress,
-            )
-
+        load = partial(
+            load_folder, folder, parties, weights=weights, policy=policy, head=head, stream_exponent=stream_exponent
+        )
         return cls(
             load,
             parties,
@@ -178,16 +172,23 @@ class PrivateModel(ResidentModel):
 
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "pixel_values": pixel_values,
-        }
-        tensors = {name: as_tensor_or_none(name, value) for name, value in inputs.items()}
+        tensors = named_inputs(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            pixel_values=pixel_values,
+        )
         with self._bar(1, progress) as bar:
             outputs, self._report = self._session(self._network.whole_output, tensors, bar)
         return model_output(self._network, outputs)
+
+    def check(self, **inputs: Array) -> RangeCheck:
+        """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.
+
+        The model runs in the clear, here, where its checkpoint is; nothing is sent. inputs: as of a call, by name.
+        Raises InputError for inputs that the model does not take, and where its weights are not here.
+        """
+        return self._check(named_inputs(**inputs))
 
     def encode(
         self, sentences: Sequence[str], *, batch_size: int = 8, truncate: bool = False, progress: bool | None = None

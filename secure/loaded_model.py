@@ -10,8 +10,10 @@ from torch import Tensor
 from secure.client_model import ClientModel
 from secure.connection import Parties
 from secure.loading import Loaded
+from secure.models.checking import check_ranges
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.network import Inputs
+from secure.models.contract.rehearsal import RangeCheck
 from secure.models.contract.request import Output, Request
 from secure.models.program import network
 from secure.parties.client.conversation import Costs
@@ -23,12 +25,12 @@ from secure.report.report import Report
 class ResidentModel(ClientModel):
     """One model at the parties. It stays in their memory until `unload`, which the end of a `with` block calls, too."""
 
-    def __init__(self, load: Callable[[bool | None], Loaded], parties: Parties, progress: bool | None = None) -> None:
-        """load: has the parties hold the model, and is told whether to show what is going on, as `progress` says."""
+    def __init__(self, load: Callable[..., Loaded], parties: Parties, progress: bool | None = None) -> None:
+        """load: has the parties hold the model; its one argument, by name, is `progress`: show what is going on."""
         self._load = load
         self._parties = parties
         self._report: Report | None = None
-        self._have(load(progress))
+        self._have(load(progress=progress))
 
     def _have(self, loaded: Loaded) -> None:
         self.manifest = loaded.manifest
@@ -36,6 +38,7 @@ class ResidentModel(ClientModel):
         self._network = network(loaded.manifest)
         self._tables = loaded.tables
         self._labels = loaded.labels
+        self._checkpoint = loaded.checkpoint
 
     @property
     def report(self) -> Report:
@@ -43,6 +46,15 @@ class ResidentModel(ClientModel):
         if self._report is None:
             raise InputError("there is no report yet: make a prediction first")
         return self._report
+
+    def _check(self, inputs: Inputs) -> RangeCheck:
+        """The model on these inputs in the clear, here, if its weights are here."""
+        if self._checkpoint is None:
+            raise InputError(
+                "the weights of this model are not here: it was loaded from a split folder. Its owner checks it with "
+                "secure.check"
+            )
+        return check_ranges(self._checkpoint, inputs)
 
     def unload(self) -> None:
         """Free the model's memory at all parties."""
@@ -58,7 +70,7 @@ class ResidentModel(ClientModel):
         Raises what loading it does.
         """
         self.unload()  # those who were not restarted make room
-        self._have(self._load(progress))
+        self._have(self._load(progress=progress))
 
     def _session(
         self,

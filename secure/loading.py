@@ -31,13 +31,15 @@ from secure.split import read_client_tables, share_files
 class Loaded:
     """A model that the parties hold, as its client knows it.
 
-    tables: with public weights, those that the client looks up. labels: a classifier's, by their numbers.
+    tables: with public weights, those that the client looks up. labels: a classifier's, by their numbers. checkpoint:
+    the model itself, where it was split here.
     """
 
     manifest: Manifest
     tables: Mapping[str, Tensor]
     load_seconds: float
     labels: Mapping[int, str] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
 
 
 def load_folder(
@@ -72,7 +74,7 @@ def load_checkpoint(checkpoint: Checkpoint, parties: Parties, progress: bool | N
         with status("splitting the weights", progress):
             manifest = write_split(checkpoint, temporary, protocol=parties.protocol)
         load_seconds = _load(parties, manifest, share_files(Path(temporary), parties.protocol), progress)
-    return Loaded(manifest, checkpoint.embeddings, load_seconds, checkpoint.labels)
+    return Loaded(manifest, checkpoint.embeddings, load_seconds, checkpoint.labels, checkpoint)
 
 
 def load_split(folder: Path, manifest: Manifest, parties: Parties, progress: bool | None) -> Loaded:

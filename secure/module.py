@@ -15,6 +15,7 @@ from secure.loaded_model import ResidentModel
 from secure.loading import Loaded, load_checkpoint, load_split
 from secure.models.checkpoint.conversion import read_manifest, write_split
 from secure.models.contract.manifest import Manifest, WeightVisibility
+from secure.models.contract.rehearsal import RangeCheck
 from secure.models.graph.capture import capture
 from secure.models.graph.network import GraphNetwork
 from secure.progress import status
@@ -52,7 +53,8 @@ class PrivateModule(ResidentModel):
             module: in eval mode, in float32 or float64. Everything in it must be one of the operators that are served.
             example_inputs: what forward takes, by position: tensors of real numbers, and of integers for embeddings.
                 Shapes are those of every later call. The module runs on the values in the clear, here, to see that
-                numbers stay in the fixed-point range: take typical ones.
+                numbers stay in the fixed-point range: take typical ones. Whether other inputs leave it, or the
+                domain of a quotient, a root or a norm of rows (docs/ranges.md), `check` tells.
             weights: whether parameters and buffers are "private", or "public".
             progress: show what is going on; None does so when standard error is a terminal.
 
@@ -85,16 +87,25 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        output_bits: int | None = None,
         checks_one_hot: bool = True,
     ) -> Manifest:
         """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
 
-        checks_one_hot: as for `secure.split.split`, of the tables of embeddings. The other arguments and errors are as
-        for `from_module`; CheckpointError also when the folder is not empty.
+        output_bits, checks_one_hot: as for `secure.split.split`, the latter of the tables of embeddings. The other
+        arguments and errors are as for `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
         captured = capture(module, example_inputs, weights=weights)
-        return write_split(captured, out_dir, checks_one_hot=checks_one_hot)
+        return write_split(captured, out_dir, output_bits=output_bits, checks_one_hot=checks_one_hot)
+
+    def check(self, *inputs: Array) -> RangeCheck:
+        """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.
+
+        The module runs in the clear, here, where its weights are; nothing is sent. inputs: as for a call.
+        Raises InputError for inputs that the module does not take, and where its weights are not here.
+        """
+        return self._check(self._by_name(inputs))
 
     def __call__(self, *inputs: Array, progress: bool | None = None) -> Any:
         """What the module returns, all in one session: a float32 tensor, or a tuple, list or dict of them.
@@ -103,10 +114,13 @@ class PrivateModule(ResidentModel):
 
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        names = [given.name for given in self._module.graph.inputs]
-        if len(inputs) != len(names):
-            raise InputError(f"{len(inputs)} inputs; the module takes {len(names)}: {', '.join(names)}")
-        tensors = {name: as_tensor(name, value) for name, value in zip(names, inputs, strict=True)}
+        tensors = self._by_name(inputs)
         with self._bar(1, progress) as bar:
             outputs, self._report = self._session("hidden", tensors, bar)
         return self._module.arrange(outputs)
+
+    def _by_name(self, inputs: Sequence[Array]) -> dict[str, Tensor]:
+        names = [given.name for given in self._module.graph.inputs]
+        if len(inputs) != len(names):
+            raise InputError(f"{len(inputs)} inputs; the module takes {len(names)}: {', '.join(names)}")
+        return {name: as_tensor(name, value) for name, value in zip(names, inputs, strict=True)}

@@ -24,6 +24,7 @@ def split(
     head: bool = True,
     protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
+    output_bits: int | None = None,
     checks_one_hot: bool = True,
 ) -> Manifest:
     """Write manifest.json, each computing party's share file, and for the client config.json, the tokenizer's files and
@@ -32,7 +33,8 @@ def split(
     head: whether the head that `architectures` in config.json names is split along. protocol: whose parties.
     stream_exponent: as for `PrivateModel.from_pretrained`. checks_one_hot: whether the parties make sure that clients
     choose one row of a private table for each token; without, they might read the table, and save about 1 % of what
-    they send for it.
+    they send for it. output_bits: fraction bits that answers leave with, where clients are to get fewer
+    than the policy's.
 
     Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
     """
@@ -45,6 +47,7 @@ def split(
         head=head,
         protocol=protocol,
         stream_exponent=stream_exponent,
+        output_bits=output_bits,
         checks_one_hot=checks_one_hot,
     )
 

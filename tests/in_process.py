@@ -122,6 +122,7 @@ def run_roles(
     programs: Mapping[str, RoleProgram] | None = None,
     wrap: Mapping[str, Callable[[Channel], Channel]] | None = None,
     seeds: tuple[bytes, bytes] | None = None,
+    common_seed: bytes | None = None,
     session: bytes | None = None,
     ahead: Mapping[int, Ahead] | None = None,
 ) -> tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]:
@@ -134,6 +135,7 @@ def run_roles(
     Raises what the one failing role raised, or RoleFailure where several failed.
     """
     seeds, session = seeds or (os.urandom(16), os.urandom(16)), session or os.urandom(16)
+    common_seed = common_seed or os.urandom(16)
     p0_end, p1_end = queue_channels("p0", "p1", timeout_seconds=timeout_seconds)
     dealer_end, p1_dealer = queue_channels("dealer", "p1", timeout_seconds=timeout_seconds)
     ends: dict[str, QueueChannel] = {"p0": p0_end, "p1": p1_end, "dealer": dealer_end}
@@ -156,7 +158,13 @@ def run_roles(
         role = f"p{index}"
         corrections = None if index == 0 else p1_dealer
         protocol = BeaverParty(
-            *(index, seeds[index], session, wrapped[role], corrections, policy),
+            index,
+            seeds[index],
+            session,
+            wrapped[role],
+            corrections,
+            policy,
+            common_seed=common_seed,
             meter=meters[role],
             ahead=(ahead or {}).get(index),
         )

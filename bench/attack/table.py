@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from bench.attack.record import said_of_runs
 from bench.attack.view import Configuration
 from bench.tables import table
 
@@ -62,7 +63,8 @@ def attacks(record: Record) -> str:
     same, other = (record["other_text"]["recovery"][name] for name in ("same topics", "other topics"))
     losses = ", ".join(f"{name} {value:.3f}" for name, value in record["loss"].items())
     return (
-        f"## Red team\n\n{text}\n\n{table(headings, rows)}\n\nNoise at T2, full group. Losses on the traffic, nats a "
+        f"## Red team\n\n{text}\n\n{said_of_runs(record)}{table(headings, rows)}\n\n"
+        "Noise at T2, full group. Losses on the traffic, nats a "
         f"token, without noise: {losses}. "
         f"A11 with public text on the model's topics: {same:.1%}, on others: {other:.1%}.\n\n"
         + table(["Noise", "Loss", *names], noise)

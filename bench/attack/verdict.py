@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from bench import results
 from bench.attack.view import TIERS, Configuration
 
 FILE = Path(__file__).parent.parent.parent / "secure" / "ee" / "files" / "red_team.json"
@@ -47,12 +46,16 @@ def verdicts(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def write(rows: Sequence[Row], noise: float, model: str, file: Path = FILE) -> dict[str, Any]:
-    """Writes the file that claims are made from. Rows must be of every attack against every configuration."""
-    environment = results.environment()
+def write(
+    rows: Sequence[Row], noise: float, model: str, runs: Sequence[dict[str, Any]], file: Path = FILE
+) -> dict[str, Any]:
+    """Writes the file that claims are made from. Rows must be of every attack against every configuration.
+
+    runs: of the suite, by what `bench.attack.record` says of each.
+    """
     content = {
         "format": FORMAT,
-        **{name: environment[name] for name in ("command", "commit", "date")},
+        "runs": [{name: run[name] for name in ("command", "commit", "date")} for run in runs],
         "model": model,
         "threshold": {"above_chance": ABOVE_CHANCE, "words": THRESHOLD},
         "tiers": TIERS,

@@ -28,15 +28,21 @@ _TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Session:
-    """What makes a run repeatable: the seeds of P0 and P1 and the session's name. For measurements and tests only."""
+    """What makes a run repeatable: the seeds of P0 and P1 and the session's name. For measurements and tests only.
+
+    common_seed: what P0 and P1 have without the dealer.
+    """
 
     seeds: tuple[bytes, bytes]
+    common_seed: bytes
     name: bytes
 
     @classmethod
     def number(cls, value: int) -> Session:
         """A fixed session for each number."""
-        return cls((b"\x01" * SEED_BYTES, b"\x02" * SEED_BYTES), value.to_bytes(SEED_BYTES, "big"))
+        return cls(
+            (b"\x01" * SEED_BYTES, b"\x02" * SEED_BYTES), b"\x03" * SEED_BYTES, value.to_bytes(SEED_BYTES, "big")
+        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ def run_roles(
             ends[f"p{index}"],
             p1_dealer if index else None,
             policy,
+            common_seed=session.common_seed,
             meter=meters[f"p{index}"],
             device=device,
         )

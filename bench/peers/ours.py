@@ -75,7 +75,7 @@ class Ours:
 
     def run(self) -> Run:
         """One prediction."""
-        if self._client is None:
+        if self._client is None or self._launcher is None:
             raise PeerError("not started")
         started = time.perf_counter()
         try:
@@ -97,7 +97,7 @@ class Ours:
             "bytes_sent_per_party": sum(sent[role] for role in computing) / len(computing),
             **({"dealer_bytes": sent["dealer"]} if "dealer" in sent else {}),
             "rounds": int(sum(op["rounds"] for op in ops.values())),
-            "peak_memory_bytes": {role: report.peak_memory_bytes for role, report in reports.items()},
+            "peak_memory_bytes": self._launcher.peak_memory_bytes,
         }
         return Run(figures, outputs["last_hidden_state"].numpy())
 

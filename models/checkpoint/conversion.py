@@ -21,7 +21,7 @@ from secure.models.checkpoint.folder import file_digest, read_json
 from secure.models.checkpoint.reader import CheckpointReader
 from secure.models.contract.deferred import computed
 from secure.models.contract.labels import LABELS_NAME, parse_labels, write_labels
-from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility
+from secure.models.contract.manifest import VISIBILITIES, Manifest, ParameterSpec, WeightVisibility, check_output_bits
 from secure.models.contract.rehearsal import Rehearsal, rehearse
 from secure.models.contract.tensor_file import FileTensorSpec, TensorFile
 from secure.models.families.registry import architecture
@@ -195,6 +195,7 @@ def write_split(
     *,
     copied: Sequence[Path] = (),
     protocol: str = DEFAULT.name,
+    output_bits: int | None = None,
     checks_one_hot: bool = True,
 ) -> Manifest:
     """Write manifest.json and each computing party's ROLE.safetensors, readable by this user only.
@@ -203,13 +204,20 @@ def write_split(
 
     With public weights the client looks its embeddings up itself, from client.safetensors. A classifier's labels are
     for the client, too, and so are files that are `copied` along. One tensor is in memory at a time. The manifest comes
-    last: a folder without it is no model.
+    last: a folder without it is no model. output_bits: fraction bits that outputs leave with; by default the policy's.
 
     Raises CheckpointError for a tensor with numbers that cannot be served, and when the folder cannot be written or
     has no room. What was written is removed then.
     """
     out_dir = Path(out_dir)
-    manifest = replace(checkpoint.manifest, protocol=family(protocol).name, checks_one_hot=checks_one_hot)
+    if output_bits is not None:
+        check_output_bits(output_bits, checkpoint.manifest.policy)
+    manifest = replace(
+        checkpoint.manifest,
+        protocol=family(protocol).name,
+        output_bits=output_bits,
+        checks_one_hot=checks_one_hot,
+    )
     visibility = Visibility(manifest.weights)
     if visibility not in family(protocol).weights:
         serving = those_with(lambda each: visibility in each.weights)
@@ -274,12 +282,20 @@ def split_checkpoint(
     head: bool = True,
     protocol: str = DEFAULT.name,
     stream_exponent: int | None = None,
+    output_bits: int | None = None,
     checks_one_hot: bool = True,
 ) -> Manifest:
     """Read a checkpoint; write share files, manifest and, for the client, what goes with tokens or images."""
     beside = [path for name in _CLIENT_FILES if (path := Path(folder) / name).is_file()]
     checkpoint = read_checkpoint(folder, weights=weights, head=head, stream_exponent=stream_exponent)
-    return write_split(checkpoint, out_dir, copied=beside, protocol=protocol, checks_one_hot=checks_one_hot)
+    return write_split(
+        checkpoint,
+        out_dir,
+        copied=beside,
+        protocol=protocol,
+        output_bits=output_bits,
+        checks_one_hot=checks_one_hot,
+    )
 
 
 def read_manifest(folder: Path | str) -> Manifest:

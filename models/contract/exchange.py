@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import Request
 from secure.protocols.core.fixedpoint import decode
+from secure.protocols.core.secret import SecretSpec
 from secure.protocols.families import family
 
 
@@ -23,14 +25,22 @@ def input_payloads(
 
 
 def step_outputs(network: Network, request: Request, payloads: tuple[bytes, ...], step: int = 0) -> dict[str, Tensor]:
-    """What the client gets, named and shaped as in `Network.output_specs`: float32, but for numbers of tokens: int64.
+    """What the client gets, named and shaped as in `due_outputs`: float32, but for numbers of tokens: int64.
 
     Raises ProtocolError for other sizes, and where parties disagree about what both of them hold.
     """
-    specs = network.output_specs(request, step)
+    specs = due_outputs(network, request, step)
     tensors = family(network.manifest.protocol).reconstruct(payloads, specs)
     return {
         # What has no fraction bits is a token's number, and no real one.
         name: decode(tensors[name], spec.fraction_bits).to(torch.float32) if spec.fraction_bits else tensors[name]
         for name, spec in specs.items()
     }
+
+
+def due_outputs(network: Network, request: Request, step: int) -> dict[str, SecretSpec]:
+    """What the client gets at one step: as in `Network.output_specs`, at the scale that the model's owner has set."""
+    specs, bits = network.output_specs(request, step), network.manifest.output_bits
+    if bits is None:
+        return specs
+    return {name: replace(spec, fraction_bits=min(spec.fraction_bits, bits)) for name, spec in specs.items()}

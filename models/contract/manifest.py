@@ -66,7 +66,8 @@ class Manifest:
 
     protocol: the family of `secure.protocols.families` that the share files are for. refused_ids: tokens that no client
     may use, as their embeddings are too small for secure arithmetic. checks_one_hot: whether parties make sure that
-    what a client shares to choose rows of a private table is one-hot.
+    what a client shares to choose rows of a private table is one-hot. output_bits: fraction bits that real outputs
+    leave with, where the owner wants them coarser than the policy's: truncated, so off by less than one of their units.
     """
 
     architecture: str
@@ -78,6 +79,7 @@ class Manifest:
     protocol: str = DEFAULT.name
     refused_ids: tuple[int, ...] = ()
     checks_one_hot: bool = True
+    output_bits: int | None = None
 
     def held_by(self, role: str) -> dict[str, ParameterSpec]:
         """The parameters in the share file of p0 or p1: all, but none at p0 where p1 alone holds the weights."""
@@ -104,6 +106,7 @@ class Manifest:
             },
             "share_digests": self.share_digests,
             "refused_ids": list(self.refused_ids),
+            **({} if self.output_bits is None else {"output_bits": self.output_bits}),
         }
         return json.dumps(value, sort_keys=True, indent=1)
 
@@ -130,16 +133,20 @@ class Manifest:
                 name: ParameterSpec(tuple(spec["shape"]), spec["kind"], spec["fraction_bits"])
                 for name, spec in value["parameters"].items()
             }
+            policy, output_bits = FixedPointPolicy.from_dict(value["policy"]), value.get("output_bits")
+            if output_bits is not None:
+                check_output_bits(output_bits, policy)
             return cls(
                 value["architecture"],
                 value["config"],
-                FixedPointPolicy.from_dict(value["policy"]),
+                policy,
                 value["weights"],
                 parameters,
                 value["share_digests"],
                 protocol,
                 _ids(value.get("refused_ids", [])),
                 checks_one_hot,
+                output_bits,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
@@ -148,6 +155,12 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def check_output_bits(count: int, policy: FixedPointPolicy) -> None:
+    """Raises CheckpointError for a number of fraction bits that outputs cannot leave with."""
+    if type(count) is not int or not 1 <= count <= policy.fraction_bits:
+        raise CheckpointError(f"outputs have 1 to {policy.fraction_bits} fraction bits, the policy's; not {count!r}")
 
 
 def _ids(value: object) -> tuple[int, ...]:

@@ -37,6 +37,10 @@ class Network(ABC):
     def whole_output(self) -> Output:
         """What the whole model computes, its head included."""
 
+    def attended(self, tokens: int | None) -> int:
+        """How many tokens attention mixes at the most in an input of that many, or in the longest one."""
+        return tokens or 1
+
     @abstractmethod
     def validate(self, request: Request) -> None:
         """Raises InputError when the model cannot serve this request."""

@@ -1,7 +1,8 @@
-"""A checkpoint on a few inputs in the clear, at its owner, before anything is shared: is what it computes in range?
+"""A model on inputs in the clear, at its owner, before anything is shared: is what it computes in range?
 
 What leaves the range of secure arithmetic is not clipped but wrong. The model's own program runs on plain floats, which
-are held against every bound that its gates have. One weight is in memory at a time, as when it is shared.
+are held against every bound that its gates have. One weight is in memory at a time, as when it is shared. So every
+checkpoint runs on a few inputs when it is read, a captured module on its example, and any on what its owner likes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from secure.protocols.functions.reciprocal_and_root import INVERSE_ROOT
 from secure.protocols.functions.softmax import MASKED
 from secure.protocols.masked.gates.piecewise import piecewise
 
+_NOTHING = 2.0**-14
+"""A mean square after a norm that is as good as zero."""
 _MOST_SPREAD = -MASKED - 16
 """How far a masked score may be above the largest one that counts, and get probability zero still."""
 
@@ -39,25 +42,75 @@ class NormInput:
     magnitude: float
 
 
-class Rehearsal(CleartextProtocol):
-    """Plain floats, in float32: ranges take no more. What is out of range is noted, and the run goes on.
+@dataclass(frozen=True)
+class Finding:
+    """What was out of range. layer: of the model; after: the weight that was used last; what: the value, in words."""
 
-    norms: what each norm saw, in order. wrong: the first thing that was out of range, and where.
+    layer: str
+    after: str
+    what: str
+
+    def __str__(self) -> str:
+        after = f" at or after {self.after}" if self.after else ""
+        return f"layer {self.layer} leaves the range{after}: {self.what}"
+
+
+@dataclass(frozen=True)
+class RangeCheck:
+    """What a run in the clear found, and is printed as.
+
+    findings: the first thing of each layer that was out of range, in order; none where all is well. largest: the
+    largest magnitude by layer, of all that is multiplied, compared or truncated. limit: what magnitudes stay below.
     """
 
-    def __init__(self, policy: FixedPointPolicy) -> None:
+    findings: tuple[Finding, ...]
+    largest: Mapping[str, float]
+    limit: float
+
+    @property
+    def fine(self) -> bool:
+        """Whether secure arithmetic is right for these inputs."""
+        return not self.findings
+
+    def __str__(self) -> str:
+        if self.findings:
+            found = "\n".join(f"  {finding}" for finding in self.findings)
+            return f"secure arithmetic would give wrong results for these inputs:\n{found}"
+        layer = max(self.largest, key=lambda name: self.largest[name])
+        return (
+            f"all numbers are in range: the largest is {self.largest[layer]:.4g} of {self.limit:.6g}, in layer {layer}"
+        )
+
+
+class Rehearsal(CleartextProtocol):
+    """Plain floats. What is out of range is noted, and the run goes on.
+
+    tokens: of the longest input that counts. thorough: every row of a norm is looked at, in float64; else, in float32,
+    the typical one, as texts that nobody writes have rows that no text has. norms: what each norm saw, in order;
+    squares: the sums of the one that is computed, without epsilon. findings: as of a `RangeCheck`.
+    """
+
+    def __init__(self, policy: FixedPointPolicy, *, thorough: bool = False, tokens: int = 1) -> None:
         super().__init__(policy)
+        self.thorough = thorough
+        self.tokens = tokens
         self.norms: list[NormInput] = []
-        self.wrong: str | None = None
+        self.findings: list[Finding] = []
+        self.squares: Tensor | None = None
         self._weight = ""
 
     def check(self, folder: Path, advice: str) -> None:
         """Raises CheckpointError, naming layer and value, where something was out of range. advice: what to do."""
-        if self.wrong is not None:
+        if self.findings:
             raise CheckpointError(
-                f"{folder}: run on a few inputs in the clear, {self.wrong}. Secure arithmetic would give wrong "
+                f"{folder}: run on a few inputs in the clear, {self.findings[0]}. Secure arithmetic would give wrong "
                 f"results: {advice}"
             )
+
+    @property
+    def result(self) -> RangeCheck:
+        """What the run found."""
+        return RangeCheck(tuple(self.findings), dict(self.largest), 2.0**self.policy.value_bits)
 
     def weight(self, name: str, spec: ParameterSpec, values: Tensor) -> ClearSecret:
         """A parameter, as `Network.forward` takes it. Raises CheckpointError when its numbers are not finite."""
@@ -72,15 +125,16 @@ class Rehearsal(CleartextProtocol):
         return self.secret(values, spec.fraction_bits)
 
     def note(self, what: str) -> None:
-        """Keep what was out of range first, and where."""
-        if self.wrong is None:
-            self.wrong = f"layer {self.layer_name} leaves the range at or after {self._weight}: {what}"
+        """Keep what was out of range first in a layer, and where."""
+        if all(finding.layer != self.layer_name for finding in self.findings):
+            self.findings.append(Finding(self.layer_name, self._weight, what))
 
     def secret(self, value: Tensor, fraction_bits: int) -> ClearSecret:
-        return super().secret(value.to(torch.float32), fraction_bits)
+        return super().secret(value.to(torch.float64 if self.thorough else torch.float32), fraction_bits)
 
     def bounded(self, op: str, x: Tensor, limit: float | None = None) -> Tensor:
         limit, largest = 2.0**self.policy.value_bits if limit is None else limit, _largest(x)
+        self.largest[self.layer_name] = max(largest, self.largest.get(self.layer_name, 0.0))
         if not largest < limit:
             self.note(f"{op} has magnitude {largest:.6g}, the declared bound is {limit:.6g}")
         return x
@@ -117,10 +171,14 @@ def _note_spread(rehearsal: Rehearsal, x: Secret, mask: Tensor) -> None:
         )
 
 
-def _square_sum(rehearsal: Rehearsal, x: Secret) -> Secret:
-    value = rehearsal.value(x)
+def _square_sum(rehearsal: Rehearsal, x: Secret, *, fraction_bits: int | None = None) -> Secret:
+    value, kept = rehearsal.value(x), 2 * x.fraction_bits if fraction_bits is None else fraction_bits
     rehearsal.norms.append(NormInput(value.square().mean(-1).flatten(), _largest(value)))
-    return primitives.square_sum.reference(rehearsal, x)
+    rehearsal.squares = total = value.square().sum(-1, keepdim=True)
+    limit = 2.0 ** (62 - kept)
+    if not (largest := float(total.max())) < limit:
+        rehearsal.note(f"a sum of squares is {largest:.6g}, the declared bound is {limit:.6g}")
+    return rehearsal.secret(total, kept)
 
 
 def _piecewise(rehearsal: Rehearsal, x: Secret, function: Piecewise) -> Secret:
@@ -130,20 +188,35 @@ def _piecewise(rehearsal: Rehearsal, x: Secret, function: Piecewise) -> Secret:
     (low, high), (least, most) = function.domain, torch.aminmax(value)
     if not (low <= float(least) and float(most) <= high):
         rehearsal.note(f"{function.name} takes {low:g} to {high:g}, not {float(least):.6g} to {float(most):.6g}")
+    if function.least and not (nearest := float(value.abs().min())) >= function.least:
+        rehearsal.note(f"{function.name} takes magnitudes of {function.least:g} or more, not {nearest:.6g}")
     return rehearsal.secret(function.reference(value), function.output_bits)
 
 
 def _inverse_root(rehearsal: Rehearsal, sums: Tensor, function: Piecewise) -> Tensor:
-    """Exact outside of the octaves of the function, too: what comes after a norm does not depend on its scale."""
+    """Exact outside of the octaves of the function, too: what comes after a norm does not depend on its scale.
+
+    Rows that are nothing after the norm are right in any case, and stay nothing.
+    """
     low, high = function.thresholds[0], function.thresholds[-1]
-    typical, most = float(sums.median()), float(sums.max())
-    if not (low <= typical and most <= high):
-        rehearsal.note(f"a norm takes sums of squares from {low:g} to {high:g}, not {typical:.6g} to {most:.6g}")
+    squares, rehearsal.squares = rehearsal.squares, None
+    something = torch.ones_like(sums, dtype=torch.bool) if squares is None else squares > _NOTHING * sums
+    rows = sums[something] if rehearsal.thorough else sums.median()
+    least, most = float(rows.min()) if rows.numel() else low, float(sums.max())
+    if not (low <= least and most <= high):
+        rehearsal.note(f"a norm takes sums of squares from {low:g} to {high:g}, not {least:.6g} to {most:.6g}")
     inside = sums.clamp(low, high)
-    return function.reference(inside) * (inside / sums).sqrt()
+    return function.reference(inside) * torch.where(something, (inside / sums).sqrt(), 1.0)
+
+
+def _known_below(rehearsal: Rehearsal, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
+    """What is added up as often as there are tokens is bounded for the longest input."""
+    most = limit * terms / min(terms, rehearsal.tokens)
+    return primitives.known_below.reference(rehearsal, x, most, what if terms == 1 else f"{what} ({rehearsal.tokens}),")
 
 
 _NOTING = table(
+    row(primitives.known_below, _known_below),
     row(secret.add, _add),
     row(secret.add_public, _add_public),
     row(primitives.square_sum, _square_sum),
@@ -156,12 +229,24 @@ def _largest(x: Tensor) -> float:
     return float(torch.stack(torch.aminmax(x)).abs().max())
 
 
-def rehearse(net: Network, tensors: Mapping[str, Tensor], inputs: Inputs) -> Rehearsal:
-    """The whole model on some inputs. net: with private weights; tensors: the model's, by name."""
-    protocol = Rehearsal(net.manifest.policy)
+def rehearse(
+    net: Network,
+    tensors: Mapping[str, Tensor],
+    inputs: Inputs,
+    *,
+    tables: Mapping[str, Tensor] | None = None,
+    thorough: bool = False,
+) -> Rehearsal:
+    """The whole model on some inputs. tensors: the model's, by name. tables: the client's, with public weights.
+
+    Raises InputError for inputs that a client would not be let to share.
+    """
     request = net.request(net.whole_output, inputs)
+    protocol = Rehearsal(
+        net.manifest.policy, thorough=thorough, tokens=net.attended(request.tokens if thorough else None)
+    )
     specs = net.input_specs(request, 0)
-    elements = net.client_inputs(request, inputs, {}, specs)
+    elements = net.client_inputs(request, inputs, tables or {}, specs)
     secrets = {name: protocol.input(elements[name], spec.shape, spec.fraction_bits) for name, spec in specs.items()}
     net.forward(protocol, _Weights(protocol, tensors, net.manifest.parameters), request, secrets)
     return protocol

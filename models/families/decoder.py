@@ -93,6 +93,9 @@ class Decoder(Network):
     def layers(self) -> int:
         return self.sizes.layers + _OTHER_LAYERS
 
+    def attended(self, tokens: int | None) -> int:
+        return tokens or self.sizes.positions
+
     @property
     def whole_output(self) -> Output:
         return "logits" if self.sizes.outputs else "hidden"

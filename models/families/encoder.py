@@ -55,6 +55,9 @@ class Encoder(Network):
     def layers(self) -> int:
         return self.config.num_hidden_layers + _OTHER_LAYERS
 
+    def attended(self, tokens: int | None) -> int:
+        return tokens or self.config.max_position_embeddings
+
     @property
     def whole_output(self) -> Output:
         return "hidden" if self.config.head == "none" else "logits"

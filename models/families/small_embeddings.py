@@ -24,6 +24,7 @@ _WISHED = 2.0**-12
 """Here a unit is a thousandth of an entry."""
 _NOTHING = 2.0**-14
 """A mean square after the norm that is as good as zero."""
+_MOST_EXPONENT = 16
 _BLOCK = 1 << 12  # words that are looked at together
 _MOST_NAMED = 100  # tokens
 _log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 def small_rows(
     words: Tensor, added: Sequence[Tensor], epsilon: float, *, least: float = LEAST_MEAN_SQUARE
 ) -> tuple[int, tuple[int, ...]]:
-    """The exponent of two that embeddings are to be held times, and tokens that are too small even so, which are logged.
+    """The power of two that embeddings are to be held times, and tokens that are too small even so, which are logged.
 
     added: tables of which one row each is added, such as positions and token types. All are in the scale in which they
     are shared, and without their mean where the norm takes it away. Shapes: words [V, D], added [rows, D] each.
@@ -44,7 +45,7 @@ def small_rows(
     largest = max(float(computed(table.abs().max())) for table in (words, *added))
     room = math.ceil(TABLE_VALUE_BITS - math.log2(largest)) - 1
     needed = math.ceil(math.log2(_WISHED / (min(found.values()) + epsilon)) / 2)
-    exponent = max(0, min(needed, room))
+    exponent = max(0, min(needed, room, _MOST_EXPONENT))
     refused = tuple(sorted(i for i, square in found.items() if math.ldexp(square + epsilon, 2 * exponent) < least))
     if refused:
         _log.warning(

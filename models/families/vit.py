@@ -11,7 +11,7 @@ B batch, N patches of P numbers, T = N + 1 tokens, D width, H heads, F width of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.inputs.pixel_inputs import ImageSizes, check_pixels, check_range, cut
 from secure.models.layers.activations import ACTIVATIONS
-from secure.models.layers.attention import self_attention
+from secure.models.layers.mixtures import in_order, mixed_attention
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
@@ -31,12 +31,17 @@ from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.layernorm import rms_normalise
 from secure.protocols.functions.tanh import tanh
 
+NO_ACTIVATION = "none"
 _OTHER_LAYERS = 3  # beside the encoder's own: embeddings, head, reveal
 
 
 @dataclass(frozen=True)
 class VitConfig:
-    """Sizes of images and patches are in pixels. pooler: width of its output, zero without one."""
+    """Sizes of images and patches are in pixels. pooler: width of its output, zero without one.
+
+    attention_kinds, activations: of each layer's heads, and of each layer, as in `secure.models.families.mpc_vit`;
+    empty where all heads have a softmax and all layers the one activation.
+    """
 
     width: int
     layers: int
@@ -52,6 +57,16 @@ class VitConfig:
     query_biases: bool
     pooler: int = 0
     labels: int = 0
+    attention_kinds: Sequence[Sequence[str]] = ()
+    activations: Sequence[str] = ()
+
+    def kinds_of_heads(self, layer: int) -> Sequence[str]:
+        """Their names, head by head, as the checkpoint has them."""
+        return self.attention_kinds[layer] if self.attention_kinds else ("softmax",) * self.heads
+
+    def activation_of(self, layer: int) -> str:
+        """A name of ACTIVATIONS, or NO_ACTIVATION."""
+        return self.activations[layer] if self.activations else self.activation
 
     @property
     def images(self) -> ImageSizes:
@@ -72,6 +87,9 @@ class Vit(Network):
     @property
     def layers(self) -> int:
         return self.config.layers + _OTHER_LAYERS
+
+    def attended(self, tokens: int | None) -> int:
+        return self.config.images.patches + 1
 
     @property
     def whole_output(self) -> Output:
@@ -124,7 +142,7 @@ class Vit(Network):
         for i in range(self.config.layers):
             last = i == self.config.layers - 1
             with protocol.layer(f"layer.{i}"):
-                x = self._layer(f"layer.{i}", layers, x, queries=1 if last and classifies else x.shape[1])
+                x = self._layer(i, layers, x, queries=1 if last and classifies else x.shape[1])
         with protocol.layer("head"):
             if classifies:
                 return {"logits": layers.logits("head", rms_normalise(x[:, 0], epsilon))}, None
@@ -134,14 +152,19 @@ class Vit(Network):
                 outputs["pooler_output"] = tanh(layers.dense("pooler", normal[:, 0]))
             return outputs, None
 
-    def _layer(self, name: str, layers: PreparedLayers, x: Secret, *, queries: int) -> Secret:
+    def _layer(self, number: int, layers: PreparedLayers, x: Secret, *, queries: int) -> Secret:
         """What becomes of the first tokens. Shapes: [B, T, D] -> [B, queries, D]."""
-        config = self.config
+        config, name = self.config, f"layer.{number}"
+        kinds = config.kinds_of_heads(number)
         normal = rms_normalise(x, config.epsilon)
-        context = self_attention(layers.dense(f"{name}.attention.qkv", normal), config.heads, queries=queries)
+        joined = layers.dense(f"{name}.attention.qkv", normal)
+        context = mixed_attention(joined, [kinds[head] for head in in_order(kinds)], queries=queries)
         x = x[:, :queries] + layers.dense(f"{name}.attention.output", context)
-        up = layers.dense(f"{name}.feedforward.up", rms_normalise(x, config.epsilon))
-        return x + layers.dense(f"{name}.feedforward.down", ACTIVATIONS[config.activation](up))
+        normal = rms_normalise(x, config.epsilon)
+        if config.activation_of(number) == NO_ACTIVATION:
+            return x + layers.dense(f"{name}.feedforward", normal)
+        activation = ACTIVATIONS[config.activation_of(number)]
+        return x + layers.dense(f"{name}.feedforward.down", activation(layers.dense(f"{name}.feedforward.up", normal)))
 
     def request(self, output: Output, inputs: Inputs, *, steps: int = 1) -> Request:
         _check_output(output, steps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, broadcast, check_dim, require
 from secure.protocols.core.primitives import truncate
@@ -35,65 +36,62 @@ FUNCTIONS: Mapping[str, Callable[[Secret], Secret]] = {
     "softplus": softplus,
     "tanh": tanh,
 }
-LARGEST, SMALLEST = 2.0**13, 2.0**-24
+_LEAST_NUMBER, _NUMBER_BOUND = 2.0**-24, 2.0**13
 """Magnitudes of numbers other than zero: beyond, products with them overflow, or nothing is left of them."""
 
 
 def _check_number(number: float) -> None:
-    fits = number == 0 or SMALLEST <= abs(number) < LARGEST
+    fits = number == 0 or _LEAST_NUMBER <= abs(number) < _NUMBER_BOUND
     require(fits, f"a number of {number:g} in the graph; magnitudes of 2^-24 to 2^13 are served")
 
 
 @dataclass(frozen=True)
-class Add(Operation):
-    """x + y, with broadcasting."""
+class OfTwo(Operation):
+    """A function of two values, elementwise, with broadcasting. compute: on secrets of any shapes that go together."""
 
     values = 2
+    compute: ClassVar[Callable[..., Secret]]
 
     def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        return broadcast(values, "add")
+        return broadcast(values, type(self).__name__.lower())
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return values[0] + values[1]
+        return type(self).compute(values[0], values[1])
 
 
 @dataclass(frozen=True)
-class Subtract(Operation):
-    """x - y, with broadcasting."""
+class Add(OfTwo):
+    """x + y."""
 
-    values = 2
-
-    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        return broadcast(values, "subtract")
-
-    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return values[0] - values[1]
+    compute = staticmethod(operator.add)
 
 
 @dataclass(frozen=True)
-class Multiply(Operation):
-    """x * y elementwise, with broadcasting."""
+class Subtract(OfTwo):
+    """x - y."""
 
-    values = 2
-
-    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        return broadcast(values, "multiply")
-
-    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return values[0] * values[1]
+    compute = staticmethod(operator.sub)
 
 
 @dataclass(frozen=True)
-class Divide(Operation):
-    """x / y elementwise, with broadcasting, for divisors of 2^-6 to 2^13 in magnitude."""
+class Multiply(OfTwo):
+    """x * y."""
 
-    values = 2
+    compute = staticmethod(operator.mul)
 
-    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        return broadcast(values, "divide")
 
-    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return divide(values[0], values[1])
+@dataclass(frozen=True)
+class Divide(OfTwo):
+    """x / y, for divisors of 2^-6 to 2^13 in magnitude."""
+
+    compute = staticmethod(divide)
+
+
+@dataclass(frozen=True)
+class Larger(OfTwo):
+    """The larger of two."""
+
+    compute = staticmethod(maximum)
 
 
 @dataclass(frozen=True)
@@ -180,19 +178,6 @@ class Maximum(Operation):
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
         return maximum_along(values[0])
-
-
-@dataclass(frozen=True)
-class Larger(Operation):
-    """The larger of two, elementwise, with broadcasting."""
-
-    values = 2
-
-    def shape(self, values: Sequence[Shape], parameters: Sequence[Shape]) -> Shape:
-        return broadcast(values, "larger")
-
-    def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        return maximum(values[0], values[1])
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def capture(
     *,
     weights: WeightVisibility = "private",
     policy: FixedPointPolicy | None = None,
+    in_range: bool = True,
 ) -> Checkpoint:
     """The module as a checkpoint, for inputs of the example's shapes.
 
@@ -44,6 +45,7 @@ def capture(
         example_inputs: what the module's forward takes, by position: tensors of real numbers, and integers that it
             looks up in embeddings. The values should be typical ones, as ranges are checked with them.
         weights: whether parameters and buffers are "private", or "public".
+        in_range: whether a number that leaves the range for the example is an error.
 
     Raises CheckpointError for a module that is not served, naming everything at once with lines of its code, and
     BoundError when a number on the way leaves the fixed-point range for the example.
@@ -58,7 +60,7 @@ def capture(
     tracer = Tracer(program, GraphBuilder(private=weights == "private"))
     outputs = tracer.trace(expected.problems)
     graph, lines, parameters = tracer.builder.finish(outputs, expected.structure, expected.keys)
-    rehearse(graph, lines, parameters, policy, tracer.inputs(examples), expected.tensors)
+    rehearse(graph, lines, parameters, policy, tracer.inputs(examples), expected.tensors, in_range=in_range)
     try:
         encoded = {name: _encode(name, *stored, policy) for name, stored in parameters.items()}
     except BoundError as error:

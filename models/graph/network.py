@@ -16,6 +16,7 @@ from secure.models.graph.description import Embedding, Graph, Node, read_graph
 from secure.models.inputs.token_inputs import one_hot_spec
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
+from secure.protocols.core.primitives import known_below
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.embedding import embedding
 
@@ -174,10 +175,11 @@ class GraphNetwork(Network):
 
 
 def evaluate(protocol: Protocol, weights: Mapping[str, Any], node: Node, values: Sequence[Secret | None]) -> Secret:
-    """The value of one node."""
+    """The value of one node. What follows takes it to be in the policy's range."""
     arguments = [_kept(values, i) for i in node.values]
     parameters = [weights[name] for name in node.parameters]
-    return node.operation.run(protocol, arguments, parameters)
+    result = node.operation.run(protocol, arguments, parameters)
+    return known_below(result, 2.0**protocol.policy.value_bits, f"a result ({type(node.operation).__name__})")
 
 
 def _kept(values: Sequence[Secret | None], number: int) -> Secret:

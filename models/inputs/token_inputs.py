@@ -65,7 +65,7 @@ def additive_mask(mask: Tensor, fraction_bits: int) -> Tensor:
 
 
 def one_hot_spec(shape: tuple[int, ...], words: int, rows: int) -> SecretSpec:
-    """Of vectors that choose a word's row of a table, and one of the rows behind the words, where there are any.
+    """What is shared to choose a word's row of a table, and one of the rows behind the words, where there are any.
 
     Shapes: indices [...] -> [..., rows].
     """

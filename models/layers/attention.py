@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from secure.protocols.core.primitives import known_below
+from secure.protocols.core.primitives import as_factor, known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
 from secure.protocols.functions.softmax import inverse_sum
@@ -22,17 +22,34 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
 
     Dividing after the product takes fewer elements, but the undivided sum must stay below 2^13: values are below
-    MOST_VALUE, whatever the length, so that the owner's run on short inputs tells what holds for long ones.
+    MOST_VALUE, or more where a model takes fewer tokens. The owner's run on short inputs tells, for the longest ones.
     Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
     """
     tokens = scores.shape[-1]
-    if tokens > _MOST_UNDIVIDED:
+    if not divides(tokens):
         return softmax(scores, base_two=True) @ values
-    halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
-    powers = exponentials(scores, base_two=True, halvings=halvings)
-    values = known_below(values, MOST_VALUE, f"values of attention, of which {_UNHALVED} may be added up,")
-    mixed, inverse = scores.protocol.together(lambda: powers @ values, lambda: inverse_sum(powers, halvings))
+    times = halvings(tokens)
+    powers = exponentials(scores, base_two=True, halvings=times)
+    values = known_values(values)
+    mixed, inverse = scores.protocol.together(
+        lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)
+    )
     return multiply(mixed, inverse, fraction_bits=values.fraction_bits)
+
+
+def divides(tokens: int) -> bool:
+    """Whether a mixture of so many is divided after the product."""
+    return tokens <= _MOST_UNDIVIDED
+
+
+def halvings(tokens: int) -> int:
+    """How often powers are halved so that the undivided sum stays as small as that of 128 tokens."""
+    return max(0, math.ceil(math.log2(tokens / _UNHALVED)))
+
+
+def known_values(values: Secret) -> Secret:
+    """Values of which many may be added up. Shapes: any -> same."""
+    return known_below(values, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNHALVED)
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from secure.parties.client.run import Progress, Run
@@ -24,7 +24,14 @@ class RoleReport:
     messages: dict[str, int]
     """Logical messages sent, per peer."""
     seconds: float
-    peak_memory_bytes: int
+    memory_bytes: int
+    """What it set aside for the session: an upper estimate from shapes, which tells nothing of anybody else's work."""
+    waiting_seconds: dict[str, float] = field(default_factory=dict)
+    """How long it waited for messages, per peer."""
+    cpu_seconds: float = 0.0
+    """Processor time of the thread that computes."""
+    transport_cpu_seconds: float = 0.0
+    """That of the process's other threads: they move messages, and serve other sessions where there are any."""
     deal: str = ""
     """Name of the deal from stock that the role spent; empty where the dealer was on line."""
 
@@ -117,6 +124,9 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         wire_bytes_received=dict(frame.bytes_received),
         messages=dict(frame.messages_sent),
         seconds=frame.seconds,
-        peak_memory_bytes=frame.peak_memory_bytes,
+        memory_bytes=frame.memory_bytes,
+        waiting_seconds=dict(frame.waiting_seconds),
+        cpu_seconds=frame.cpu_seconds,
+        transport_cpu_seconds=frame.transport_cpu_seconds,
         deal=frame.deal,
     )

@@ -25,7 +25,7 @@ from secure.parties.encrypted.generation_pb2 import (
 )
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
-from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenPiece
+from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenLogprobs, TokenPiece
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.dialer import CHANNEL_OPTIONS, check_certificates_were_taken
 from secure.parties.transport.tls import channel_credentials, channel_name_options
@@ -92,11 +92,12 @@ class GenerationClient(Runner):
             seed=sampling.seed,
             stop_ids=_checked(sampling.stop_ids, vocabulary),
             at_once=at_once,
+            logprobs=sampling.logprobs,
         )
         method = self._channel.unary_stream(
             f"/{SERVICE}/Generate", GenerateRequest.SerializeToString, Tokens.FromString
         )
-        return TokenStream(method(request), vocabulary, sampling.max_new_tokens)
+        return TokenStream(method(request), vocabulary, sampling)
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
         return self._encode("Embed", inputs, pooling)
@@ -154,10 +155,11 @@ class GenerationClient(Runner):
 class TokenStream(Pieces[TokenPiece]):
     """Encrypted ids as messages bring them. Closing it ends the generation at the server, too."""
 
-    def __init__(self, call: Any, vocabulary: int, most: int) -> None:
+    def __init__(self, call: Any, vocabulary: int, sampling: SamplingParameters) -> None:
         self._call = call
         self._vocabulary = vocabulary
-        self._room = most
+        self._room = sampling.max_new_tokens
+        self._logprobs = sampling.logprobs
         self._finish: Finish | None = None
         self._closed = False
 
@@ -175,19 +177,27 @@ class TokenStream(Pieces[TokenPiece]):
         if message.finish:
             self._finish = "stop" if message.finish == "stop" else "length"
         ids = list(message.ids)
-        self._check(ids)
-        return TokenPiece(ids, self._finish)
+        told = [
+            TokenLogprobs(each.logprob, list(zip(each.ids, each.values, strict=False))) for each in message.logprobs
+        ]
+        self._check(ids, told)
+        return TokenPiece(ids, self._finish, told)
 
     def close(self) -> None:
         self._closed = True
         self._call.cancel()
 
-    def _check(self, ids: list[int]) -> None:
+    def _check(self, ids: list[int], told: list[TokenLogprobs]) -> None:
         """The server is not trusted to keep to the request."""
         self._room -= len(ids)
-        if self._room < 0 or max(ids, default=0) >= self._vocabulary:
+        likeliest = [id for each in told for id, _ in each.likeliest]
+        if self._room < 0 or max((*ids, *likeliest), default=0) >= self._vocabulary:
             self.close()
             raise SessionError("the server sent more tokens than were asked for, or ids that the model does not have")
+        asked = self._logprobs is not None
+        if len(told) != asked * len(ids) or len(likeliest) != len(told) * min(self._logprobs or 0, self._vocabulary):
+            self.close()
+            raise SessionError("the server did not send the log probabilities that were asked for; it may be older")
 
 
 class RemoteSequence(HiddenSequence):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from secure.parties.encrypted.tokens import Finish, SamplingParameters
+from secure.parties.encrypted.tokens import Emit, Finish, SamplingParameters
 
 if TYPE_CHECKING:
     from torch import Tensor  # The command line reads the limits, which stand on this file, and does without torch.
@@ -59,9 +59,9 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def generate(
-        self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
+        self, ids: Sequence[int], sampling: SamplingParameters, emit: Emit, cancelled: threading.Event
     ) -> Finish:
-        """Generate after `ids`, giving each id to `emit` as it is drawn; return early once `cancelled` is set.
+        """Generate after `ids`, giving each token to `emit` as it is drawn; return early once `cancelled` is set.
 
         Raises InputError where the model generates nothing.
         """
@@ -73,7 +73,8 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def classify(self, inputs: EncoderInputs) -> Tensor:
-        """A classifier's logits. Shapes: [rows, classes], on the CPU. Raises InputError where the model is none."""
+        """A classifier's logits. Shapes: [rows, classes], or [rows, T, classes] with one for every token (padded at
+        the end with zeros), on the CPU. Raises InputError where the model is none."""
 
     @abstractmethod
     def begin(self) -> HiddenSequence:

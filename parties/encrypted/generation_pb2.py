@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)secure/parties/encrypted/generation.proto\x12\x10secure_inference\"+\n\x0f\x44\x65scribeRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\"\xbb\x01\n\x0b\x44\x65scription\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x11\n\tkey_check\x18\x02 \x01(\t\x12\x10\n\x08manifest\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nvocabulary\x18\x05 \x01(\r\x12\x1a\n\x12most_prompt_tokens\x18\x06 \x01(\r\x12\x17\n\x0fmost_new_tokens\x18\x07 \x01(\r\x12\x16\n\x0e\x63ontext_tokens\x18\x08 \x01(\r\"\xac\x01\n\x0fGenerateRequest\x12\x11\n\tkey_check\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\x07\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\r\x12\x13\n\x0btemperature\x18\x04 \x01(\x01\x12\r\n\x05top_p\x18\x05 \x01(\x01\x12\x11\n\x04seed\x18\x06 \x01(\x06H\x00\x88\x01\x01\x12\x10\n\x08stop_ids\x18\x07 \x03(\x07\x12\x0f\n\x07\x61t_once\x18\x08 \x01(\x08\x42\x07\n\x05_seed\"%\n\x06Tokens\x12\x0b\n\x03ids\x18\x01 \x03(\x07\x12\x0e\n\x06\x66inish\x18\x02 \x01(\t\"\x12\n\x03Row\x12\x0b\n\x03ids\x18\x01 \x03(\x07\"\xae\x01\n\rEncodeRequest\x12\x11\n\tkey_check\x18\x01 \x01(\t\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.secure_inference.Row\x12*\n\x0btoken_types\x18\x03 \x03(\x0b\x32\x15.secure_inference.Row\x12(\n\x06pixels\x18\x04 \x01(\x0b\x32\x18.secure_inference.Values\x12\x0f\n\x07pooling\x18\x05 \x01(\t\"L\n\tPositions\x12\x11\n\tkey_check\x18\x01 \x01(\t\x12,\n\nembeddings\x18\x02 \x01(\x0b\x32\x18.secure_inference.Values\"3\n\x06Values\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x32\xf7\x02\n\nGeneration\x12L\n\x08\x44\x65scribe\x12!.secure_inference.DescribeRequest\x1a\x1d.secure_inference.Description\x12I\n\x08Generate\x12!.secure_inference.GenerateRequest\x1a\x18.secure_inference.Tokens0\x01\x12\x42\n\x05\x45mbed\x12\x1f.secure_inference.EncodeRequest\x1a\x18.secure_inference.Values\x12\x45\n\x08\x43lassify\x12\x1f.secure_inference.EncodeRequest\x1a\x18.secure_inference.Values\x12\x45\n\x08\x43ontinue\x12\x1b.secure_inference.Positions\x1a\x18.secure_inference.Values(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)secure/parties/encrypted/generation.proto\x12\x10secure_inference\"+\n\x0f\x44\x65scribeRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\"\xbb\x01\n\x0b\x44\x65scription\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x11\n\tkey_check\x18\x02 \x01(\t\x12\x10\n\x08manifest\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nvocabulary\x18\x05 \x01(\r\x12\x1a\n\x12most_prompt_tokens\x18\x06 \x01(\r\x12\x17\n\x0fmost_new_tokens\x18\x07 \x01(\r\x12\x16\n\x0e\x63ontext_tokens\x18\x08 \x01(\r\"\xd0\x01\n\x0fGenerateRequest\x12\x11\n\tkey_check\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\x07\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\r\x12\x13\n\x0btemperature\x18\x04 \x01(\x01\x12\r\n\x05top_p\x18\x05 \x01(\x01\x12\x11\n\x04seed\x18\x06 \x01(\x06H\x00\x88\x01\x01\x12\x10\n\x08stop_ids\x18\x07 \x03(\x07\x12\x0f\n\x07\x61t_once\x18\x08 \x01(\x08\x12\x15\n\x08logprobs\x18\t \x01(\rH\x01\x88\x01\x01\x42\x07\n\x05_seedB\x0b\n\t_logprobs\"S\n\x06Tokens\x12\x0b\n\x03ids\x18\x01 \x03(\x07\x12\x0e\n\x06\x66inish\x18\x02 \x01(\t\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.secure_inference.Logprobs\"8\n\x08Logprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12\x0b\n\x03ids\x18\x02 \x03(\x07\x12\x0e\n\x06values\x18\x03 \x03(\x02\"\x12\n\x03Row\x12\x0b\n\x03ids\x18\x01 \x03(\x07\"\xae\x01\n\rEncodeRequest\x12\x11\n\tkey_check\x18\x01 \x01(\t\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.secure_inference.Row\x12*\n\x0btoken_types\x18\x03 \x03(\x0b\x32\x15.secure_inference.Row\x12(\n\x06pixels\x18\x04 \x01(\x0b\x32\x18.secure_inference.Values\x12\x0f\n\x07pooling\x18\x05 \x01(\t\"L\n\tPositions\x12\x11\n\tkey_check\x18\x01 \x01(\t\x12,\n\nembeddings\x18\x02 \x01(\x0b\x32\x18.secure_inference.Values\"3\n\x06Values\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x32\xf7\x02\n\nGeneration\x12L\n\x08\x44\x65scribe\x12!.secure_inference.DescribeRequest\x1a\x1d.secure_inference.Description\x12I\n\x08Generate\x12!.secure_inference.GenerateRequest\x1a\x18.secure_inference.Tokens0\x01\x12\x42\n\x05\x45mbed\x12\x1f.secure_inference.EncodeRequest\x1a\x18.secure_inference.Values\x12\x45\n\x08\x43lassify\x12\x1f.secure_inference.EncodeRequest\x1a\x18.secure_inference.Values\x12\x45\n\x08\x43ontinue\x12\x1b.secure_inference.Positions\x1a\x18.secure_inference.Values(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIPTION']._serialized_start=109
   _globals['_DESCRIPTION']._serialized_end=296
   _globals['_GENERATEREQUEST']._serialized_start=299
-  _globals['_GENERATEREQUEST']._serialized_end=471
-  _globals['_TOKENS']._serialized_start=473
-  _globals['_TOKENS']._serialized_end=510
-  _globals['_ROW']._serialized_start=512
-  _globals['_ROW']._serialized_end=530
-  _globals['_ENCODEREQUEST']._serialized_start=533
-  _globals['_ENCODEREQUEST']._serialized_end=707
-  _globals['_POSITIONS']._serialized_start=709
-  _globals['_POSITIONS']._serialized_end=785
-  _globals['_VALUES']._serialized_start=787
-  _globals['_VALUES']._serialized_end=838
-  _globals['_GENERATION']._serialized_start=841
-  _globals['_GENERATION']._serialized_end=1216
+  _globals['_GENERATEREQUEST']._serialized_end=507
+  _globals['_TOKENS']._serialized_start=509
+  _globals['_TOKENS']._serialized_end=592
+  _globals['_LOGPROBS']._serialized_start=594
+  _globals['_LOGPROBS']._serialized_end=650
+  _globals['_ROW']._serialized_start=652
+  _globals['_ROW']._serialized_end=670
+  _globals['_ENCODEREQUEST']._serialized_start=673
+  _globals['_ENCODEREQUEST']._serialized_end=847
+  _globals['_POSITIONS']._serialized_start=849
+  _globals['_POSITIONS']._serialized_end=925
+  _globals['_VALUES']._serialized_start=927
+  _globals['_VALUES']._serialized_end=978
+  _globals['_GENERATION']._serialized_start=981
+  _globals['_GENERATION']._serialized_end=1356
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,6 @@ from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, Hid
 from secure.parties.encrypted.limits import Admission
 from secure.parties.encrypted.tokens import (
     ContextRoom,
-    Finish,
     Pieces,
     SamplingParameters,
     TokenGenerator,
@@ -40,7 +39,7 @@ class Runner(TokenGenerator):
 
     @abstractmethod
     def classify(self, inputs: EncoderInputs) -> Tensor:
-        """A classifier's logits. Shapes: [rows, classes]."""
+        """A classifier's logits. Shapes: [rows, classes], or [rows, T, classes] where every token has its own."""
 
     @abstractmethod
     def sequence(self) -> AbstractContextManager[HiddenSequence]:
@@ -71,11 +70,12 @@ class EngineRunner(Runner):
         pieces = _EnginePieces()
 
         def work() -> None:
-            drawn: list[int] = []
+            drawn: list[TokenPiece] = []
             emit = drawn.append if at_once else pieces.put
             with self._admitted():
                 finish = self._engine.generate(ids, sampling, emit, pieces.cancelled)
-            pieces.put(*drawn, finish=finish)
+            told = [each for piece in drawn for each in piece.logprobs]
+            pieces.put(TokenPiece([token for piece in drawn for token in piece.ids], finish, told))
 
         pieces.start(work)
         return pieces
@@ -131,9 +131,9 @@ class _EnginePieces(Pieces[TokenPiece]):
 
         threading.Thread(target=run, name="generation", daemon=True).start()
 
-    def put(self, *ids: int, finish: Finish | None = None) -> None:
+    def put(self, piece: TokenPiece) -> None:
         """Called by the work."""
-        self._arrived.put(TokenPiece(ids, finish))
+        self._arrived.put(piece)
 
     def __next__(self) -> TokenPiece:
         if self._ended:

@@ -25,6 +25,7 @@ from secure.parties.encrypted.generation_pb2 import (
     Description,
     EncodeRequest,
     GenerateRequest,
+    Logprobs,
     Positions,
     Tokens,
     Values,
@@ -116,13 +117,20 @@ class GenerationServer:
                 top_p=request.top_p,
                 seed=request.seed if request.HasField("seed") else None,
                 stop_ids=tuple(request.stop_ids),
+                logprobs=request.logprobs if request.HasField("logprobs") else None,
             )
             started, count = time.monotonic(), 0
             pieces = self._runner.generate(list(request.ids), sampling, at_once=request.at_once)
             close_with(context, pieces)
             for piece in pieces:
                 count += len(piece.ids)
-                yield Tokens(ids=piece.ids, finish=piece.finish or "")
+                told = [
+                    Logprobs(
+                        logprob=each.logprob, ids=[i for i, _ in each.likeliest], values=[x for _, x in each.likeliest]
+                    )
+                    for each in piece.logprobs
+                ]
+                yield Tokens(ids=piece.ids, finish=piece.finish or "", logprobs=told)
             how, seconds = "done" if context.is_active() else "cancelled", time.monotonic() - started
             _LOG.info("Generate: %d tokens in, %d out, %.3f s, %s", len(request.ids), count, seconds, how)
 

@@ -17,6 +17,10 @@ Finish = Literal["stop", "length"]
 """Why a generation ended: a stop id, or no room for more."""
 
 
+MOST_LOGPROBS = 20
+"""Likeliest tokens that are told of one place."""
+
+
 @dataclass(frozen=True)
 class SamplingParameters:
     """How tokens are drawn, and when to stop."""
@@ -29,6 +33,8 @@ class SamplingParameters:
     """Makes draws repeatable on one machine; None takes a fresh one."""
     stop_ids: tuple[int, ...] = ()
     """Ids that end the generation, beside the model's own; the one that did is the last id of the output."""
+    logprobs: int | None = None
+    """How many of the likeliest ids come with each token, with their logarithms and the token's own; None: nothing."""
 
     def __post_init__(self) -> None:
         """Raises InputError."""
@@ -40,6 +46,8 @@ class SamplingParameters:
             raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.seed is not None and not 0 <= self.seed < 1 << 63:
             raise InputError("seed must be from 0 to 2^63 - 1")
+        if self.logprobs is not None and not 0 <= self.logprobs <= MOST_LOGPROBS:
+            raise InputError(f"logprobs is {self.logprobs}; it must be from 0 to {MOST_LOGPROBS}")
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,36 @@ class ContextRoom:
 
 
 @dataclass(frozen=True)
+class TokenLogprobs:
+    """The natural logarithm of a token's probability, and the likeliest ids at its place with theirs, falling.
+
+    They are of the model's own distribution, before temperature and top_p shape it.
+    """
+
+    logprob: float
+    likeliest: Sequence[tuple[int, float]] = ()
+
+
+@dataclass(frozen=True)
 class TokenPiece:
-    """Ids that arrived; with the last ones why it ended."""
+    """Ids that arrived, where it was asked for with the logarithms of each; with the last ones why it ended."""
 
     ids: Sequence[int]
     finish: Finish | None = None
+    logprobs: Sequence[TokenLogprobs] = ()
+
+    def translated(self, move: Callable[[list[int]], list[int]]) -> TokenPiece:
+        """This piece in other ids."""
+        told = [
+            TokenLogprobs(each.logprob, list(zip(move([id for id, _ in each.likeliest]), values, strict=True)))
+            for each in self.logprobs
+            for values in [[value for _, value in each.likeliest]]
+        ]
+        return TokenPiece(move(list(self.ids)), self.finish, told)
+
+
+Emit = Callable[[TokenPiece], None]
+"""Called with each token as it is drawn."""
 
 
 class Pieces(ABC, Iterator[T]):

@@ -16,7 +16,7 @@ from secure.models.contract.request import Request
 from secure.models.families.bert import BertConfig, parameters
 from secure.models.storage.capacity import human_bytes, needed_bytes, plan_room
 from secure.models.storage.weight_file import WeightFile
-from secure.models.storage.working_set import working_set_bytes
+from secure.models.storage.working_set import WorkingSets
 from secure.parties.config import Limits
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
@@ -29,7 +29,6 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.transfer import CPU, find_device
 
-_ESTIMATES_KEPT = 256
 _LOG = logging.getLogger("parties")
 
 
@@ -40,7 +39,7 @@ class ModelEngine(Engine):
         """memory_bytes: as in `secure.parties.config.Limits`; on a graphics card, of the card's memory."""
         self._memory_bytes = memory_bytes
         self._device = device
-        self._working_sets: dict[tuple[str, str], int] = {}
+        self._working_sets = WorkingSets()
 
     def digests(self, manifest_json: str) -> Digests:
         manifest = Manifest.from_json(manifest_json)
@@ -140,14 +139,9 @@ class ModelEngine(Engine):
     def working_set_bytes(self, model: object, request_json: str) -> int:
         if not isinstance(model, program.LoadedModel):
             raise ProtocolError("the store holds something other than a model")
-        key = model.manifest.digest, request_json
-        if key not in self._working_sets:
-            request, net = Request.from_json(request_json), program.network(model.manifest)
-            net.validate(request)
-            if len(self._working_sets) >= _ESTIMATES_KEPT:
-                self._working_sets.clear()
-            self._working_sets[key] = working_set_bytes(net, request)
-        return self._working_sets[key]
+        request, net = Request.from_json(request_json), program.network(model.manifest)
+        net.validate(request)
+        return self._working_sets.bytes(net, request)
 
     def free_bytes(self) -> int | None:
         if self._device.type == "cpu":

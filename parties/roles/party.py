@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.from_stock import FromStock, no_stock
-from secure.parties.roles.reconciling import Comparing
-from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, split_seeds
+from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session.session import Session
 from secure.parties.stock.binding import Binding
+from secure.parties.stock.from_stock import FromStock, no_stock
+from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress
@@ -21,7 +22,7 @@ from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
-from secure.protocols.core.errors import ProtocolError, SecureInferenceError
+from secure.protocols.core.errors import SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.masked.ahead import Ahead
 
@@ -35,6 +36,7 @@ class PartyTools(SessionTools):
     role: int
     session: bytes
     seed: bytes
+    common_seed: bytes
     peer: Channel
     dealer: Channel | None
     on_layer: Callable[[str], None]
@@ -53,9 +55,14 @@ class PartyTools(SessionTools):
         return replace(self, peer=wrap(self.peer), dealer=None if self.dealer is None else wrap(self.dealer))
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
-        ends = self.peer, self.dealer
         return BeaverParty(
-            *(self.role, self.seed, self.session, *ends, policy),
+            self.role,
+            self.seed,
+            self.session,
+            self.peer,
+            self.dealer,
+            policy,
+            common_seed=self.common_seed,
             meter=meter,
             on_layer=self.on_layer,
             device=device,
@@ -100,6 +107,7 @@ class ComputingRole(Role):
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(deal.name),
             seed=deal.seed,
+            common_seed=self._common_seed(exchange),
             peer=GrpcChannel(exchange),
             dealer=deal.tape,
             on_layer=session.on_layer,
@@ -126,6 +134,15 @@ class ComputingRole(Role):
         link = self.claim(session, "p0", "Exchange", adopt)
         return link, adopted[0] if adopted else None
 
+    def _common_seed(self, exchange: Link) -> bytes:
+        """A fresh seed of this session that p0 and p1 alone have, also where the others come from a deal."""
+        if self.name == "p0":
+            return receive_seed(exchange)
+        # p1 draws it: it goes out right after p1's Accept, for which p0 waits anyway.
+        drawn = os.urandom(SEED_BYTES)
+        exchange.send_message(drawn)
+        return drawn
+
     def _join_live(self, session: Session, exchange: Link | None) -> SessionTools:
         """With the dealer on line. exchange: the link to the other party, where it stands."""
         if self.name == "p0":
@@ -135,9 +152,8 @@ class ComputingRole(Role):
             # p0 first: where it cannot come, nothing that the dealer then does is to look like the reason.
             exchange = exchange or self.claim(session, "p0", "Exchange")
             deal = self.claim(session, "dealer", "Deal")
-        seed = bytes(deal.receive_message(max_bytes=SEED_BYTES))
-        if len(seed) != SEED_BYTES:
-            raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")
+        common_seed = self._common_seed(exchange)
+        seed = receive_seed(deal)
         if session.hello.kind == Kind.KIND_PREDICT and self.settings.measure.offline_first:
             session.ask_dealer(wanted=True)
         if self.name == "p1" and self.settings.measure.offline_first:
@@ -150,6 +166,7 @@ class ComputingRole(Role):
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(session.id),
             seed=seed,
+            common_seed=common_seed,
             peer=GrpcChannel(exchange),
             # p0 expands all it needs from its seed.
             dealer=None if self.name == "p0" else GrpcChannel(deal),
@@ -159,5 +176,13 @@ class ComputingRole(Role):
 
     def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
         (seed,), role = split_seeds(secrets, 1), int(self.name == "p1")
-        dealer, apart = channel if role else None, self.settings.stock is not None
-        return PartyTools(role, bytes.fromhex(session), seed, channel, dealer, on_no_layer, apart)
+        return PartyTools(
+            role=role,
+            session=bytes.fromhex(session),
+            seed=seed,
+            common_seed=os.urandom(SEED_BYTES),  # a load reveals nothing
+            peer=channel,
+            dealer=channel if role else None,
+            on_layer=on_no_layer,
+            apart=self.settings.stock is not None,
+        )

@@ -100,3 +100,11 @@ def split_seeds(secrets: bytes, count: int) -> tuple[bytes, ...]:
 
 def on_no_layer(layer: str) -> None:
     """Nobody is told of the layers of a session that is over."""
+
+
+def receive_seed(link: Link) -> bytes:
+    """A seed that the peer has drawn. Raises ProtocolError for another number of bytes."""
+    seed = bytes(link.receive_message(max_bytes=SEED_BYTES))
+    if len(seed) != SEED_BYTES:
+        raise ProtocolError(f"{link.peer}'s seed has {len(seed)} bytes instead of {SEED_BYTES}")
+    return seed

@@ -8,14 +8,14 @@ from secure.parties.config import PartiesSettings
 from secure.parties.roles.dealing_ahead import DealsAhead
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.filler import Filler
-from secure.parties.roles.from_stock import FromStock
 from secure.parties.roles.party import ComputingRole
-from secure.parties.roles.reconciling import Comparing, answer_comparison
 from secure.parties.roles.role import Role
 from secure.parties.roles.stocking import take_in
 from secure.parties.roles.worker import Worker
 from secure.parties.roles.working_ahead import WorkingAhead
+from secure.parties.stock.from_stock import FromStock
 from secure.parties.stock.key import StoreKey
+from secure.parties.stock.reconciling import Comparing, answer_comparison
 from secure.parties.stock.store import Store
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Hello

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
+from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
-from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.replicated.family import REPLICATED
 from secure.protocols.replicated.protocol import ReplicatedParty
@@ -89,16 +88,9 @@ def _agree(index: int, to_next: Link, to_previous: Link) -> PartySeeds:
         common = os.urandom(SEED_BYTES)
         to_next.send_message(common)
         to_previous.send_message(common)
-    with_previous = _seed(to_previous)
+    with_previous = receive_seed(to_previous)
     if index == 1:
-        common = _seed(to_previous)
+        common = receive_seed(to_previous)
     elif index == 2:
-        common = _seed(to_next)
+        common = receive_seed(to_next)
     return PartySeeds(with_next, with_previous, common)
-
-
-def _seed(link: Link) -> bytes:
-    seed = bytes(link.receive_message(max_bytes=SEED_BYTES))
-    if len(seed) != SEED_BYTES:
-        raise ProtocolError(f"{link.peer}'s seed has {len(seed)} bytes instead of {SEED_BYTES}")
-    return seed

@@ -148,7 +148,7 @@ class Worker:
             steps = RunSteps(session)
             stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
             session.check()
-            self._finish(session, rows, discard=stopped)
+            self._finish(session, rows, memory_bytes=needed, discard=stopped)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -205,19 +205,27 @@ class Worker:
     def _accept(self, session: Session, load_id: str = "") -> None:
         session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
 
-    def _finish(self, session: Session, rows: MeterRows, *, discard: bool = False) -> None:
-        """Part from the peers, then tell the client what this role did. discard: as for `Role.leave`."""
+    def _finish(self, session: Session, rows: MeterRows, *, memory_bytes: int = 0, discard: bool = False) -> None:
+        """Part from the peers, then tell the client what this role did.
+
+        memory_bytes: that were set aside for the session. What the process holds would tell of others' sessions.
+        discard: as for `Role.leave`.
+        """
         session.step = "the end of the session"
         self._role.leave(session, discard=discard)
         session.check()
+        own, others = session.cpu_seconds()
         report = Report(
             rows_json=json.dumps(rows),
             seconds=time.monotonic() - session.started,
-            peak_memory_bytes=system.peak_memory_bytes(),
+            memory_bytes=memory_bytes,
+            cpu_seconds=own,
+            transport_cpu_seconds=others,
             deal=session.hello.deal,
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent
             report.bytes_received[link.peer] = link.traffic.bytes_received
             report.messages_sent[link.peer] = link.traffic.messages_sent
+            report.waiting_seconds[link.peer] = link.traffic.waited_seconds
         session.run.post(Frame(report=report))

@@ -37,6 +37,7 @@ class Session:
         self.error: Exception | None = None
         self.step = "the handshake"
         self.started = time.monotonic()
+        self._cpu = _cpu_seconds()
         self.on_failed: Callable[[], None] | None = None
         self._layers = 0
         self._asked_dealer = False
@@ -60,6 +61,14 @@ class Session:
         if self.error is not None:
             link.cancel()
             self.check()
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Processor time since the session began: of the thread that made it, which must call, and of all others.
+
+        The others move messages; where the process serves several sessions at once, they are also those of the rest.
+        """
+        own, whole = (now - then for now, then in zip(_cpu_seconds(), self._cpu, strict=True))
+        return own, whole - own
 
     def watch_peers(self) -> None:
         """Before waiting for the client: hear of a peer's failure meanwhile, as nothing else reads its link."""
@@ -109,6 +118,11 @@ class Session:
         timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [peers])
         timer.daemon = True
         timer.start()
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Processor time of this thread, and of the process."""
+    return time.thread_time(), time.process_time()
 
 
 def _cancel_all(links: list[Link]) -> None:

@@ -25,7 +25,7 @@ RUN_BYTES = 8
 NAME_BYTES = 16
 FILE_NAME = "ledger.sqlite"
 _ROWS_KEPT = 100_000
-"""Of spent and burnt deals: the latest. Older ones are dropped at a start."""
+"""So many of the latest spent and burnt deals stay. Older ones are dropped at a start."""
 _TABLES = """
 create table if not exists deals (
     number integer primary key, name text not null unique, shape text not null, bound text not null,

@@ -33,13 +33,14 @@ MAX_MESSAGE_BYTES = 1 << 30
 
 
 class Traffic:
-    """What one link carried: bytes of payload and logical messages, each way."""
+    """What one link carried: bytes of payload and logical messages, each way; and how long its reader waited."""
 
     def __init__(self) -> None:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.messages_sent = 0
         self.messages_received = 0
+        self.waited_seconds = 0.0
 
 
 class Link:
@@ -98,6 +99,7 @@ class Link:
     def next_frame(self) -> AnyFrame:
         """The next frame, in order. Raises what the peer reported, or PartyLost when the stream ended."""
         ahead, self._ahead = self._ahead, None
+        began = time.monotonic()
         try:
             frame = next(self._incoming) if ahead is None else ahead.result()
         except (StopIteration, grpc.RpcError) as error:
@@ -106,6 +108,7 @@ class Link:
             raise ProtocolError(f"frame {frame.sequence} from {self.peer} came where {self._received_frames} was due")
         self._received_frames += 1
         self.heard_at = time.monotonic()
+        self.traffic.waited_seconds += self.heard_at - began
         if isinstance(frame, Frame) and frame.HasField("failure"):
             raise rebuild(frame.failure)
         return frame

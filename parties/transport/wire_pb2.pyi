@@ -305,17 +305,45 @@ class Report(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WaitingSecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     BYTES_SENT_FIELD_NUMBER: _builtins.int
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     MESSAGES_SENT_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
-    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    WAITING_SECONDS_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_CPU_SECONDS_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
     seconds: _builtins.float
-    peak_memory_bytes: _builtins.int
+    memory_bytes: _builtins.int
+    """predict: what the role set aside for this session, from shapes alone"""
+    cpu_seconds: _builtins.float
+    """of the thread that computes"""
+    transport_cpu_seconds: _builtins.float
+    """of the process's other threads meanwhile, which move messages"""
     deal: _builtins.str
     """name of the deal from stock that the session spent, or empty"""
     @_builtins.property
@@ -324,6 +352,10 @@ class Report(_message.Message):
     def bytes_received(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
     def messages_sent(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def waiting_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """for frames of each peer"""
+
     def __init__(
         self,
         *,
@@ -332,12 +364,15 @@ class Report(_message.Message):
         bytes_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         messages_sent: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         seconds: _builtins.float = ...,
-        peak_memory_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        cpu_seconds: _builtins.float = ...,
+        transport_cpu_seconds: _builtins.float = ...,
         deal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "deal", b"deal", "messages_sent", b"messages_sent", "peak_memory_bytes", b"peak_memory_bytes", "rows_json", b"rows_json", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "transport_cpu_seconds", b"transport_cpu_seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ BEAVER = Family(
     share=two_parts.share,
     open_payload=two_parts.open_payload,
     pack_shares=two_parts.pack_shares,
+    held_by_two=lambda index, payload: (),
     reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
     splitter=two_parts.splitter,
     kept_bytes=footprint.kept_bytes,

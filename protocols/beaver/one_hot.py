@@ -18,7 +18,7 @@ from secure.protocols.masked.roles import Party
 def checked_one_hot(beaver: Beaver, x: Secret, parts: Sequence[int]) -> Secret:
     """Three rounds: what is drawn, sketches under a mask, and whether all is well.
 
-    Each party sends 16 + 43 w (N + 1) bytes for N vectors in words of w bytes, the dealer 43 w N.
+    Each party sends 48 + 43 w N bytes for N vectors in words of w bytes, the dealer 43 w N.
     """
     own = beaver.own(x)
     share, bits = share_in(beaver, own, own.bits), own.bits

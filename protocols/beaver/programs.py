@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+
 from secure.protocols.beaver.forms import (
     Beaver,
     factor_pair,
@@ -20,7 +22,7 @@ from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
 from secure.protocols.masked.gates.opening import Open
-from secure.protocols.masked.gates.product import Square
+from secure.protocols.masked.gates.product import LiftedProduct, Square
 from secure.protocols.masked.programs import products
 from secure.protocols.masked.table import ROWS
 
@@ -62,14 +64,37 @@ def truncate(beaver: Beaver, x: Secret, fraction_bits: int) -> Secret:
 def multiply(
     beaver: Beaver, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
 ) -> Secret:
-    """A square takes one pair, and not two."""
+    """A square takes one pair, and not two. What is broadcast may be lifted where it would be opened for it alone."""
     if x is not y:
-        return products.multiply(beaver, x, y, fraction_bits=fraction_bits, value_bits=value_bits)
+        lifted = _lifted_product(beaver, x, y, fraction_bits, value_bits)
+        return lifted or products.multiply(beaver, x, y, fraction_bits=fraction_bits, value_bits=value_bits)
     own, scale = beaver.own(x), 2 * x.fraction_bits
     pair = factor_pair(beaver, own, beaver.policy.product_bits(scale))
     share = beaver.run(Square(pair, summed=False))
     target = own.fraction_bits if fraction_bits is None else fraction_bits
     return beaver.opened(Open(share, pair.bits), pair.bits, scale, target)
+
+
+def _lifted_product(
+    beaver: Beaver, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None
+) -> Secret | None:
+    """x y where one factor has its pair already and the other, broadcast to it, has one in too small a ring alone.
+
+    That saves the round in which the small one is opened. None where the factors are not such.
+    """
+    scale, target = x.fraction_bits + y.fraction_bits, max(x.fraction_bits, y.fraction_bits)
+    needed = beaver.policy.product_bits(scale, value_bits)
+    small, large = sorted((beaver.own(x), beaver.own(y)), key=lambda s: math.prod(s.shape))
+    broadcast = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
+    if not broadcast or torch.broadcast_shapes(small.shape, large.shape) != large.shape or not large.carries(needed):
+        return None
+    if small.share is not None or small.pair is None or small.carries(needed):
+        return None
+    pair = pair_in(beaver, large, needed)
+    gate = LiftedProduct(small.pair, pair, share_in(beaver, large, pair.bits))
+    if not beaver.profile.worth(gate.cost().dealer_bytes):
+        return None
+    return beaver.opened(gate, gate.bits, scale, target if fraction_bits is None else fraction_bits)
 
 
 def square_sum(beaver: Beaver, x: Secret, *, fraction_bits: int | None = None) -> Secret:
@@ -92,10 +117,14 @@ def concatenate(beaver: Beaver, x: Secret, others: Sequence[Secret], dim: int) -
     return BeaverSecret(beaver, scale, share=ring.concatenate(shares, dim), share_bits=bits)
 
 
-def as_factor(beaver: Beaver, x: Secret) -> Secret:
-    """x keeps the pair that is made for it."""
+def as_factor(beaver: Beaver, x: Secret, *, wide: bool = False) -> Secret:
+    """x keeps the pair that is made for it; a wide one is in the full ring, or in that of x's share."""
     own = beaver.own(x)
-    pair_in(beaver, own, beaver.policy.ring_bits(own.fraction_bits + beaver.policy.fraction_bits))
+    needed = beaver.policy.ring_bits(own.fraction_bits + beaver.policy.fraction_bits)
+    if wide:
+        factor_pair(beaver, own, needed)
+    else:
+        pair_in(beaver, own, needed)
     return own
 
 

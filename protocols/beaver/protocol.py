@@ -6,8 +6,8 @@ sequence, and at each gate the parties evaluate while the dealer deals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import torch
@@ -23,12 +23,13 @@ from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.prg import Prg
 from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
 from secure.protocols.masked import lanes, small_gates_on_host
 from secure.protocols.masked.ahead import Ahead, PartyAhead
 from secure.protocols.masked.gate import Gate
-from secure.protocols.masked.gates.opening import OpenToOne, Reveal
+from secure.protocols.masked.gates.opening import OpenToOne
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import Factors, MaskedProtocol
 from secure.protocols.masked.roles import Dealer, Party
@@ -67,8 +68,10 @@ class BeaverProtocol(MaskedProtocol[BeaverSecret]):
                 moved = cast(Gate[Result], small_gates_on_host.moved(gate, CPU))
                 return cast(Result, small_gates_on_host.moved(moved.run(self.role), device))
 
-    def meanwhile(self, layer: str, branch: Callable[[], object]) -> AbstractContextManager[None]:
-        return lanes.meanwhile(self.role, layer, branch)
+    @contextmanager
+    def meanwhile(self, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+        with lanes.meanwhile(self.role, layer, branch):
+            yield
 
     def pair(self, x: Secret, bits: int, *, dealt: bool = True) -> Pair:
         own = self.own(x)
@@ -137,8 +140,8 @@ class BeaverProtocol(MaskedProtocol[BeaverSecret]):
         return self.of_share(share_given(self, share, shape), bits, fraction_bits)
 
     def reveal(self, x: Secret, bits: int = ring.WORD_BITS) -> Tensor:
-        """A fresh share of x in Z_2^bits for the client."""
-        return self.run(Reveal(forms.share_in(self, self.own(x), bits), bits))
+        """A share of x in Z_2^bits for the client; the dealer, who has none, only follows."""
+        return forms.share_in(self, self.own(x), bits)
 
     def prepare(
         self,
@@ -172,18 +175,38 @@ class BeaverParty(BeaverProtocol):
         dealer: Channel | None,
         policy: FixedPointPolicy,
         *,
+        common_seed: bytes,
         meter: Meter | None = None,
         on_layer: Callable[[str], None] | None = None,
         device: torch.device = CPU,
         ahead: Ahead | None = None,
     ) -> None:
-        """ahead: what this party computed of the session before. Raises ProtocolError for that of another one."""
+        """seed: what the dealer has, too. common_seed: what P0 and P1 alone have.
+
+        ahead: what this party computed of the session before.
+
+        Raises ProtocolError for that of another one."""
         if ahead is not None and (ahead.index, ahead.session) != (index, session):
             raise ProtocolError("what was computed ahead is of another session, or of the other party")
         products = None if ahead is None else ahead.products
         super().__init__(
             Party(index, seed, session, peer, dealer, meter or Meter(), device, products), policy, on_layer
         )
+        self._common = Prg(common_seed, session)
+        self._sign = 1 - 2 * index
+        self._revealed = 0
+
+    def reveal(self, x: Secret, bits: int = ring.WORD_BITS) -> Tensor:
+        """A fresh share of x in Z_2^bits for the client.
+
+        Without a fresh zero the two shares could tell the client about masks of earlier gates. It comes from a seed
+        that P0 and P1 alone have, so that they tell nothing but x to a client that colludes with the dealer, either.
+        """
+        share = super().reveal(x, bits)
+        mask = self._common.words(self._revealed, 0, tuple(share.shape), share.device)
+        self._revealed += 1
+        # Reduced only now: what bits above the ring hold depends on masks, and whole bytes are sent.
+        return ring.low(share + self._sign * mask, bits)
 
     def finish(self) -> None:
         """The last act of a program. Raises ProtocolError when the dealer sent more than the program used."""

@@ -103,9 +103,13 @@ class Meter:
         with self.gate(layer, JOINED, Cost(rounds=-saved)):
             self._current.measured += Cost(rounds=-measured)
 
-    def exchanged(self, sent_bytes: int) -> None:
-        """One round in which this party sent `sent_bytes`."""
-        self._current.measured += Cost(rounds=1, online_bytes=sent_bytes)
+    def exchanged(self, sent_bytes: int, rounds: int = 1) -> None:
+        """One round in which this party sent `sent_bytes`. rounds: 0 where this party is one that counts none."""
+        self._current.measured += Cost(rounds=rounds, online_bytes=sent_bytes)
+
+    def sent(self, sent_bytes: int) -> None:
+        """This party sent `sent_bytes` that nobody waits for."""
+        self._current.measured += Cost(online_bytes=sent_bytes)
 
     def dealt(self, dealer_bytes: int) -> None:
         """The dealer sent, or this party received from it, `dealer_bytes`."""

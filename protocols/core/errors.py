@@ -3,7 +3,7 @@
     SecureInferenceError
     ├── ConfigurationError          a setting, certificate or installation is wrong; nothing was started
     │   └── PortInUse               another program listens where a server should
-    ├── InputError                  the client's input cannot be computed on; nothing was sent
+    ├── InputError                  the client's input cannot be computed on; nothing was sent, or the parties refuse it
     │   ├── RequestRefused          an HTTP request that is not computed, with its status (in secure.http)
     │   └── BudgetSpent             more tokens than may still pass under the key of an encrypted checkpoint
     ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared

@@ -33,6 +33,7 @@ class Family:
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
+    held_by_two: what of a role's input payload others were given, too: for `Protocol.confirm`.
     splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
     kept_bytes: what loading leaves. loading_bytes: what it takes for one parameter, at most.
     """
@@ -46,6 +47,7 @@ class Family:
     share: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], tuple[bytes, ...]]
     open_payload: Callable[[int, Payload, Mapping[str, SecretSpec]], dict[str, Tensor]]
     pack_shares: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], bytes]
+    held_by_two: Callable[[int, Payload], tuple[Payload, ...]]
     reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
     splitter: Callable[[], Splitter]
     kept_bytes: KeptBytes

@@ -54,6 +54,7 @@ class Piecewise:
     pieces: m + 1 pieces; None is zero.
     reference: the exact function on float64 tensors.
     domain: arguments for which the pieces are within the error below of the reference, ends included.
+    least: arguments of a smaller magnitude are taken for this one by the reference, too.
     max_error: largest |pieces - reference| on the domain, fixed-point rounding included; relative_error: the same as a
         share of |reference|. Both allow: max_error + relative_error * |reference|.
     compare_bits: |x - threshold| * 2^fraction_bits < 2^(compare_bits - 1) for all x of the domain.
@@ -72,6 +73,7 @@ class Piecewise:
     pieces: tuple[Piece | None, ...]
     reference: Callable[[Tensor], Tensor]
     domain: tuple[float, float]
+    least: float = 0.0
     max_error: float = 0.0
     relative_error: float = 0.0
     compare_bits: int = 32

@@ -29,8 +29,11 @@ def widen(clear: Reference, x: Secret) -> Secret:
 
 
 @Primitive
-def known_below(clear: Reference, x: Secret, limit: float, what: str) -> Secret:
-    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local."""
+def known_below(clear: Reference, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
+    """x itself, of which |x| < limit is promised, and `what` it is: a run in the clear tells where it is not. Local.
+
+    terms: so many are added up in long inputs, which is what the limit is for.
+    """
     return clear.secret(clear.bounded(what, clear.value(x), limit), x.fraction_bits)
 
 
@@ -124,8 +127,11 @@ def linear(
 
 
 @Primitive
-def as_factor(clear: Reference, x: Secret) -> Secret:
-    """x in the form that products take, made once: what else uses that form costs no opening of its own."""
+def as_factor(clear: Reference, x: Secret, *, wide: bool = False) -> Secret:
+    """x in the form that products take, made once: what else uses that form costs no opening of its own.
+
+    wide: so that what is truncated of a product with x is a factor itself, without a form of its own.
+    """
     return x
 
 

@@ -7,8 +7,8 @@ holds that party's share, at the dealer its shape and mask, in the cleartext pro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import NEAR, Profile
 
 P = ParamSpec("P")
 Execution = TypeVar("Execution", contravariant=True)
@@ -138,6 +139,7 @@ class Protocol(ABC):
 
     def __init__(self, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None = None) -> None:
         self.policy = policy
+        self.profile: Profile = NEAR
         self.layer_name = ""
         self._on_layer = on_layer
 
@@ -160,8 +162,7 @@ class Protocol(ABC):
         """
         return tuple(branch() for branch in branches)
 
-    @contextmanager
-    def meanwhile(self, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+    def meanwhile(self, layer: str, branch: Callable[[], object]) -> AbstractContextManager[None]:
         """Run a branch that nothing inside the block depends on, sharing rounds with it where there are any.
 
         Its costs go to `layer`, which it does not begin. When the block has ended, it has, too. Raises what it raises.
@@ -171,7 +172,7 @@ class Protocol(ABC):
             branch()
         finally:
             self.layer_name = outer
-        yield
+        return nullcontext()
 
     @abstractmethod
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
@@ -180,6 +181,12 @@ class Protocol(ABC):
     @abstractmethod
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> Secret:
         """A secret from what this role was given of it; the dealer is given None."""
+
+    def confirm(self, held: Sequence[bytes | memoryview]) -> None:  # noqa: B027 - most families share no part twice
+        """Compare with others what of a client's input they were given, too; `held` is as its family says.
+
+        Raises InputError, here or at the latest in `reveal`, where the client gave them something else.
+        """
 
     @abstractmethod
     def reveal(self, x: Secret, bits: int = 64) -> Tensor:

@@ -1,7 +1,8 @@
 """The functions that models are made of: ours, or PUMA's where the number format says so.
 
 A model calls what is here and never one of the two by name. What has no row is the same in both: the paper gives no
-formula of its own for it (tanh, RMSNorm, the L2 norm, layer norm over the whole range), or it is exact (relu, comparisons, argmax).
+formula of its own for it (tanh, RMSNorm, the L2 norm, layer norm over the whole range), or it is exact (relu,
+comparisons, argmax).
 """
 
 from __future__ import annotations

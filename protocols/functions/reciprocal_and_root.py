@@ -77,6 +77,7 @@ def _by_octaves(
         ),
         reference=reference,
         domain=(0.0, 2.0**highest),
+        least=2.0**lowest,
         max_error=2.0**-output_bits + largest * 2.0**-20,
         relative_error=4e-5,
         compare_bits=highest + 2 + input_bits,

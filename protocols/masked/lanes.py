@@ -44,7 +44,7 @@ def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], R
     outer = role.place
     if outer.own is not None:
         raise ProtocolError("branches that share rounds cannot have such branches themselves")
-    lanes = [_Lane(role, number, branch) for number, branch in enumerate(branches, 1)]
+    lanes = [_Lane(role, number, branch, outer.gate) for number, branch in enumerate(branches, 1)]
     measured = _deal(role, lanes) if isinstance(role, Dealer | PartyAhead) else _evaluate(role, lanes)
     outer.gate += max(lane.gates for lane in lanes)
     # Those that have a round to make always make it together, so it takes as many as the longest lane has.
@@ -65,7 +65,8 @@ def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) ->
     """
     if role.place.own is not None:
         raise ProtocolError("branches that share rounds cannot have such branches themselves")
-    lane = _Lane(role, _BESIDE, branch)
+    # What the program draws depends on no branch beside it.
+    lane = _Lane(role, _BESIDE, branch, role.place.gates_beside)
     lane.place.layer = layer
     if isinstance(role, Dealer | PartyAhead):
         _deal(role, [lane])
@@ -81,7 +82,7 @@ def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) ->
         finally:
             beside.leave()
         role.meter.joined(layer, saved=beside.joined, measured=beside.joined)
-    role.place.gate += lane.gates
+    role.place.gates_beside += lane.gates
 
 
 class _Beside:
@@ -132,10 +133,11 @@ class _Lane(Generic[Result]):
 
     result: Result
 
-    def __init__(self, role: Party | Dealer, number: int, branch: Callable[[], Result]) -> None:
+    def __init__(self, role: Party | Dealer, number: int, branch: Callable[[], Result], after: int) -> None:
+        """after: a gate number below which this lane's gates must not be."""
         self._role = role
         self._branch = branch
-        self._first_gate = (number << LANE_BITS) + role.place.gate
+        self._first_gate = (number << LANE_BITS) + after
         self.place = replace(role.place, gate=self._first_gate, meet=self._meet, own={})
         self._row = MeterRow()
         self._stack = greenlet(self._run)

@@ -15,8 +15,8 @@ with probability (4 + 1) / 2^43 < 2^-40*, whatever it sends, and however many ve
 
 y = sum a_i x_i, sum a_i^2 x_i and the sums are linear in x: `Challenge.sketch` gives shares of them for shares of x.
 
-For an honest client v is zero, so that shares of v, each party's following from the others', tell nothing. For another
-client v depends on what that client sent, and on what was drawn: it tells nothing of a model.
+For an honest client v is zero, so that what a party hears of the others' shares of v follows from its own, and tells
+nothing. For another client v depends on what that client sent and on what was drawn: it tells nothing of a model.
 
 Source: the sketches of Boyle, Gilboa and Ishai, Function secret sharing: improvements and extensions, 2016, for vectors
 over fields; here over Z_2^k by an extension of the ring, with structured a.
@@ -57,7 +57,10 @@ class Sketch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Tables:
-    """Of one length of vectors. Shapes: blocks [s, 86], of h and h^2; outer, outer_squares [p 43, 43]: of g and g^2."""
+    """What vectors of one length are multiplied by.
+
+    Shapes: blocks [s, 86], of h and h^2; outer, outer_squares [p 43, 43], of g and g^2.
+    """
 
     blocks: factor.Factor
     outer: Tensor
@@ -92,7 +95,7 @@ class Challenge:
         return Sketch(*(torch.cat(each) for each in zip(*found, strict=True)))
 
     def _sketch_rows(self, x: Tensor, size: int) -> Sketch:
-        """Of vectors of one length. Shapes: [N, size] -> N vectors."""
+        """The sketch of vectors of one length. Shapes: [N, size] -> N vectors."""
         tables = self._tables(size)
         parts = [self._sketch_few(rows, tables) for rows in x.split(_MOST_ROWS)]
         values, squares = (torch.cat(each) for each in zip(*parts, strict=True))

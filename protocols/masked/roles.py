@@ -31,14 +31,15 @@ _FLUSH_BYTES = 1 << 18
 class Place:
     """Where a role is in its program: at a gate, a label of its addresses, and on a device.
 
-    layer: where costs go, instead of the layer that the program is in.
-    own: what branches that share rounds make of a secret which they share, for none but themselves.
+    gates_beside: how many gates branches beside the program had so far. layer: where costs go, if not to the layer that
+    the program is in. own: what branches that share rounds make of a secret which they share, for none but themselves.
     At a party also what is left of a message of corrections, what gives the next one, how a round is made, and
     whether the gate had to wait for a message yet.
     """
 
     device: torch.device
     gate: int = -1
+    gates_beside: int = 0
     label: int = 0
     layer: str = ""
     own: dict[Secret, Secret] | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from secure.protocols.core import primitives, secret
 from secure.protocols.core.secret import row
-from secure.protocols.masked.gates import decompose, exponential, largest, piecewise, triple_product
+from secure.protocols.masked.gates import chosen, decompose, exponential, largest, piecewise, triple_product
 from secure.protocols.masked.programs import arithmetic, linear, products
 
 ROWS = (
@@ -26,6 +26,6 @@ ROWS = (
     row(primitives.linear, linear.linear),
     row(piecewise.piecewise, piecewise.evaluate),
     row(largest.largest_of_few, largest.find_largest),
-    row(exponential.exp2_negative, exponential.exponentiate),
+    row(exponential.exp2_negative, chosen.exponentiate),
     row(decompose.decompose, decompose.find_bits),
 )

@@ -17,6 +17,7 @@ REPLICATED = Family(
     share=three_parts.share,
     open_payload=three_parts.open_payload,
     pack_shares=three_parts.pack_shares,
+    held_by_two=three_parts.held_by_two,
     reconstruct=three_parts.reconstruct,
     splitter=three_parts.splitter,
     kept_bytes=footprint.kept_bytes,

@@ -30,8 +30,10 @@ class Neighbours:
         self._zeros = itertools.count()
         self._meter = meter
 
-    def tell(self, payload: bytes) -> tuple[bytes, ...]:
+    def tell(self, payload: bytes, *, counts: bool) -> tuple[bytes, ...]:
         """Send the same to both others: one round. Returns what each party sent, in the order of the parties.
+
+        counts: whether this party is one of the two that count rounds.
 
         Raises ProtocolError when another one's message has another size.
         """
@@ -46,7 +48,7 @@ class Neighbours:
                     "programs or versions"
                 )
             found[(self.index + step) % PARTIES] = message
-        self._meter.exchanged(2 * len(payload))
+        self._meter.exchanged(2 * len(payload), rounds=int(counts))
         return tuple(found[i] for i in range(PARTIES))
 
     def zero(self, count: int, device: torch.device) -> Tensor:

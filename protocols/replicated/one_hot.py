@@ -25,7 +25,6 @@ from secure.protocols.replicated.forms import Replicated
 from secure.protocols.replicated.roles import PARTIES
 
 _NAME = "one-hot-check"
-_ROUNDS = 2
 
 
 def checked_one_hot(replicated: Replicated, x: Secret, parts: Sequence[int]) -> Secret:
@@ -40,15 +39,15 @@ def checked_one_hot(replicated: Replicated, x: Secret, parts: Sequence[int]) -> 
 
 
 def _cost(bits: int) -> Cost:
-    """Costs are declared as two of the three parties have them, see `ReplicatedGate`; here all three do the same."""
-    each = SEED_BYTES + DEGREE * ring.element_bytes(bits)
-    return Cost(rounds=_ROUNDS * PARTIES // 2, online_bytes=PARTIES * each)
+    """Costs are declared as two of the three parties have them, see `ReplicatedGate`; here all three send as much."""
+    return Cost(rounds=2, online_bytes=PARTIES * (SEED_BYTES + DEGREE * ring.element_bytes(bits)))
 
 
 def _is_one_hot(replicated: Replicated, x: Secret, parts: Sequence[int]) -> bool:
     shares, neighbours = replicated.own(x).shares, replicated.neighbours
+    counts = not replicated.at_dealer
     bits, index, device = shares.bits, neighbours.index, shares.own.device
-    challenge = Challenge(seed_of(neighbours.tell(os.urandom(SEED_BYTES))), parts, bits, device)
+    challenge = Challenge(seed_of(neighbours.tell(os.urandom(SEED_BYTES), counts=counts)), parts, bits, device)
     y, squares, sums = challenge.sketch(shares.own)
     following = challenge.sketch(shares.following).values
     weights, of_sums, *equal = (challenge.weights(len(y)) for _ in range(2 + PARTIES))
@@ -56,6 +55,6 @@ def _is_one_hot(replicated: Replicated, x: Secret, parts: Sequence[int]) -> bool
     v += ring.matmul((sums - 1 if index == 0 else sums).unsqueeze(0), of_sums, bits)[0]
     v += weighted_sum(equal[index], y, bits) - weighted_sum(equal[(index + 1) % PARTIES], following, bits)
     v += neighbours.zero(DEGREE, device)
-    told = neighbours.tell(ring.pack(v, bits).cpu().numpy().tobytes())
+    told = neighbours.tell(ring.pack(v, bits).cpu().numpy().tobytes(), counts=counts)
     total = sum((ring.unpack(each, (DEGREE,), bits) for each in told), torch.zeros(DEGREE, dtype=torch.int64))
     return not bool(ring.low(total, bits).any())

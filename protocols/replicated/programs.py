@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -63,7 +64,7 @@ def square_sum(replicated: Replicated, x: Secret, *, fraction_bits: int | None =
     shares_in(replicated, own, ring.WORD_BITS)
     whole = fraction_bits in (None, scale)
     squared = own if whole else replicated.own(products.in_groups(replicated, own))
-    left, right = (squared.shares.map(lambda t, axis=axis: t.unsqueeze(axis)) for axis in (-2, -1))
+    left, right = (squared.shares.map(partial(torch.unsqueeze, dim=axis)) for axis in (-2, -1))
     gate = OpenedProduct(
         Bilinear.MATRIX,
         pair_of(replicated.role, left),
@@ -83,10 +84,10 @@ def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim
     return ReplicatedSecret(replicated, scale, Shares(own, following, min(s.bits for s in shares)))
 
 
-def as_factor(replicated: Replicated, x: Secret) -> Secret:
+def as_factor(replicated: Replicated, x: Secret, *, wide: bool = False) -> Secret:
     """x is lifted to a ring in which products take it."""
     needed = replicated.policy.ring_bits(x.fraction_bits + replicated.policy.fraction_bits)
-    shares = shares_in(replicated, replicated.own(x), needed, larger=PRODUCT_BITS)
+    shares = shares_in(replicated, replicated.own(x), needed, larger=ring.WORD_BITS if wide else PRODUCT_BITS)
     return ReplicatedSecret(replicated, x.fraction_bits, shares)
 
 

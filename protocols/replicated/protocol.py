@@ -7,7 +7,7 @@ Which gate comes next, and who helps, depends on shapes and rings only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.cost import Meter
+from secure.protocols.core.cost import Cost, Meter
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
@@ -27,6 +27,7 @@ from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import Factors, truncation_shift
 from secure.protocols.masked.weights import PublicMatrix, PublicWeight
 from secure.protocols.replicated import forms
+from secure.protocols.replicated.confirming import DIGEST_BYTES, ConfirmingChannel
 from secure.protocols.replicated.gates.resharing import ReplicatedGate, Rescale, Reshare, in_this_setting
 from secure.protocols.replicated.neighbours import Neighbours
 from secure.protocols.replicated.programs import PROGRAMS
@@ -65,8 +66,10 @@ class ReplicatedParty(forms.Replicated):
         self.index = index
         self.meter = meter or Meter()
         pairwise = seeds.with_next, seeds.with_previous
-        self._roles = roles_of(index, pairwise, session, to_next, to_previous, self.meter, device)
-        self.neighbours = Neighbours(index, seeds, session, to_next, to_previous, self.meter)
+        ends = zip((to_next, to_previous), pairwise, strict=True)
+        self._ends = [ConfirmingChannel(end, seed, session, f"p{index}") for end, seed in ends]
+        self._roles = roles_of(index, pairwise, session, self._ends[0], self._ends[1], self.meter, device)
+        self.neighbours = Neighbours(index, seeds, session, self._ends[0], self._ends[1], self.meter)
         self._common = Prg(seeds.common, session)
         self._revealed = 0
         # Sessions begin with any of the three, so that small models wear them out evenly, too.
@@ -141,12 +144,24 @@ class ReplicatedParty(forms.Replicated):
         shares = forms.shares_given(share, shape, bits)
         return ReplicatedSecret(self, fraction_bits, shares.map(lambda t: t.to(self.device)))
 
+    def confirm(self, held: Sequence[bytes | memoryview]) -> None:
+        """Tell the next party and the previous one a digest of what each has, too. See `ConfirmingChannel`."""
+        sent = len(self._ends) * DIGEST_BYTES
+        with self.meter.gate("input", "confirm", Cost(online_bytes=sent)):
+            for end, part in zip(self._ends, held, strict=True):
+                end.confirm(part)
+            self.meter.sent(sent)
+
     def reveal(self, x: Secret, bits: int = ring.WORD_BITS) -> Tensor:
         """This party's two parts of x in Z_2^bits, made fresh, for the client. Shapes: -> [2, *shape].
 
         The parts of x may tell the owner of all three about what happened inside: a truncation's opened value is one
         of them. So a sharing of zero from the seed that all three parties have, and the client does not, is added.
+
+        Raises InputError where the client gave another party another share of its input: see `confirm`.
         """
+        for end in self._ends:
+            end.settle()
         shares = forms.shares_in(self, self.own(x), bits, larger=bits)
         shape = tuple(shares.own.shape)
         masks = [self._common.words(self._revealed, label, shape, self.device) for label in range(PARTIES - 1)]

@@ -6,7 +6,6 @@ work when it runs (see `lazy_imports`), so that help and usage errors need no to
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import secure
-from secure.cli import certs, deal, demo, doctor, launch, party, predict, split, store
+from secure.cli import certs, check_ranges, deal, demo, doctor, launch, party, predict, split, store
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
 from secure.parties.process.exit_codes import exit_code, explained
@@ -38,6 +37,7 @@ app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=launch.EXAMPLES)(launch.launch)
 app.command(epilog=party.EXAMPLES)(party.party)
 app.command(epilog=certs.EXAMPLES)(certs.certs)
+app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
 app.command(epilog=split.EXAMPLES)(split.split)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
@@ -71,8 +71,6 @@ def main() -> None:
     # Under nohup a closed terminal ends nothing. Windows has no such signal.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _terminated)
-    # What gRPC writes of a failed handshake is for its own developers; our errors say it in words.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options = GlobalOptions()
     try:
         app(obj=options)

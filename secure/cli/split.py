@@ -29,6 +29,10 @@ def split(
             help="Hold a language model's residual stream times 2^K. Default: what a run in the clear tells.",
         ),
     ] = None,
+    output_bits: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Give clients answers with N fraction bits. Default: the policy's, 16."),
+    ] = None,
     unchecked_one_hot: Annotated[
         bool,
         typer.Option(
@@ -54,6 +58,7 @@ def split(
         head=not no_head,
         protocol=protocol,
         stream_exponent=stream_exponent,
+        output_bits=output_bits,
         checks_one_hot=not unchecked_one_hot,
     )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")

@@ -13,6 +13,21 @@ from secure.parties.encrypted.tokens import Finish, Pieces
 
 
 @dataclass(frozen=True)
+class TokenLikelihood:
+    """A token with the natural logarithm of its probability.
+
+    text: as it is shown. data: its bytes, None where it has none of its own. offset: where its text begins in the
+    answer's. likeliest: the likeliest tokens at its place, falling.
+    """
+
+    text: str
+    data: bytes | None
+    logprob: float
+    offset: int = 0
+    likeliest: Sequence[TokenLikelihood] = ()
+
+
+@dataclass(frozen=True)
 class AnswerPiece:
     """What arrived of an answer: text, or the ids of tokens where the backend gives those; at the end why it ended."""
 
@@ -21,6 +36,8 @@ class AnswerPiece:
     tokens: int = 0
     """How many tokens arrived."""
     finish: Finish | None = None
+    logprobs: Sequence[TokenLikelihood] = ()
+    """What is told of the tokens whose text arrived, where it is asked for."""
 
 
 class Backend(ABC):

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from secure.http.app import Chunks, EventStream, Handler, make_app, read_body, unless_gone
 from secure.http.async_pieces import async_pieces
-from secure.http.backend import AnswerPiece, Backend
+from secure.http.backend import AnswerPiece, Backend, TokenLikelihood
 from secure.http.openai_answers import Answer, Kind, model, usage
 from secure.http.openai_embeddings import embedding_answer, embeddings
 from secure.http.openai_fields import NOTE, RequestFields, check_model, parse
@@ -120,14 +120,16 @@ class _Endpoints:
         for index, ids, wishes in jobs:
             text, finish = "", "length"
             more: dict[str, list[int]] = {}
+            told: list[TokenLikelihood] = []
             async with aclosing(self._pieces(ids, wishes, at_once=True)) as pieces:
                 async for piece in pieces:
                     text += piece.text
                     finish = piece.finish or finish
                     count += piece.tokens
+                    told += piece.logprobs
                     if piece.token_ids is not None:
                         more.setdefault("token_ids", []).extend(piece.token_ids)
-            choices.append(answer.choice(index, text, finish, **more))
+            choices.append(answer.choice(index, text, finish, None if wishes.logprobs is None else told, **more))
         return answer.whole(choices, usage(prompt_tokens, count))
 
     async def _chunks(self, answer: Answer, jobs: list[Job], include_usage: bool, prompt_tokens: int) -> Chunks:
@@ -141,8 +143,8 @@ class _Endpoints:
                     first = False
                     count += piece.tokens
                     ids: dict[str, Any] = {} if piece.token_ids is None else {"token_ids": list(piece.token_ids)}
-                    if piece.text or piece.token_ids:
-                        yield answer.chunk(index, piece.text, **ids)
+                    if piece.text or piece.token_ids or piece.logprobs:
+                        yield answer.chunk(index, piece.text, told=piece.logprobs, **ids)
                     if piece.finish:
                         yield answer.chunk(index, "", piece.finish, **{name: [] for name in ids})
         if include_usage:

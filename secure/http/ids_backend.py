@@ -1,7 +1,7 @@
 """Prompts of ids, and answers of ids, over whatever generates tokens: this side has no tokenizer.
 
 An answer has `token_ids` and an empty text. The names of fields beyond OpenAI's (`token_ids`, `stop_token_ids`,
-`max_model_len`) are vLLM's.
+`max_model_len`) are vLLM's, and so are the names of tokens where a format has room for texts alone (`token_id:7`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from secure.http.backend import AnswerPiece, Backend
+from secure.http.backend import AnswerPiece, Backend, TokenLikelihood
 from secure.http.openai_requests import Wishes
 from secure.parties.encrypted.tokens import (
     GeneratedPieces,
@@ -18,6 +18,8 @@ from secure.parties.encrypted.tokens import (
     TokenGenerator,
     TokenPieces,
 )
+
+TOKEN_NAME = "token_id:"
 
 
 class IdsBackend(Backend):
@@ -56,4 +58,16 @@ class IdsBackend(Backend):
 
 def _answers(pieces: TokenPieces) -> Generator[AnswerPiece, None, None]:
     for piece in pieces:
-        yield AnswerPiece(token_ids=piece.ids, tokens=len(piece.ids), finish=piece.finish)
+        told = [
+            TokenLikelihood(_named(token), None, each.logprob, likeliest=[_likely(*other) for other in each.likeliest])
+            for token, each in zip(piece.ids, piece.logprobs, strict=False)
+        ]
+        yield AnswerPiece(token_ids=piece.ids, tokens=len(piece.ids), finish=piece.finish, logprobs=told)
+
+
+def _likely(token: int, logprob: float) -> TokenLikelihood:
+    return TokenLikelihood(_named(token), None, logprob)
+
+
+def _named(token: int) -> str:
+    return f"{TOKEN_NAME}{token}"

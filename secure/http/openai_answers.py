@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from secure.http.backend import TokenLikelihood
+from secure.http.openai_logprobs import of_chat, of_completion
+
 Kind = Literal["text_completion", "chat.completion"]
 _PREFIX = {"text_completion": "cmpl-", "chat.completion": "chatcmpl-"}
 
@@ -27,16 +30,25 @@ class Answer:
     def whole(self, choices: Sequence[Mapping[str, Any]], usage: Mapping[str, int]) -> dict[str, Any]:
         return {**self._head(self.kind), "choices": list(choices), "usage": dict(usage)}
 
-    def choice(self, index: int, text: str, finish: str, **more: Any) -> dict[str, Any]:
-        """A whole choice."""
+    def choice(
+        self, index: int, text: str, finish: str, told: Sequence[TokenLikelihood] | None, **more: Any
+    ) -> dict[str, Any]:
+        """A whole choice. told: of its tokens, None where nobody asked."""
         content = (
             {"text": text}
             if self.kind == "text_completion"
             else {"message": {"role": "assistant", "content": text, "refusal": None}}
         )
-        return {"index": index, **content, **more, "logprobs": None, "finish_reason": finish}
+        return {"index": index, **content, **more, "logprobs": self._logprobs(told), "finish_reason": finish}
 
-    def chunk(self, index: int, text: str | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    def chunk(
+        self,
+        index: int,
+        text: str | None,
+        finish: str | None = None,
+        told: Sequence[TokenLikelihood] = (),
+        **more: Any,
+    ) -> dict[str, Any]:
         """A piece of a choice. text: None for the first chunk of a chat, which tells the role."""
         content: dict[str, Any]
         if self.kind == "text_completion":
@@ -45,12 +57,17 @@ class Answer:
             content = {"delta": {"role": "assistant", "content": ""}}
         else:
             content = {"delta": {"content": text} if text else {}}
-        choice = {"index": index, **content, **more, "logprobs": None, "finish_reason": finish}
+        choice = {"index": index, **content, **more, "logprobs": self._logprobs(told or None), "finish_reason": finish}
         return {**self._head(self._chunk_kind), "choices": [choice]}
 
     def usage_chunk(self, usage: Mapping[str, int]) -> dict[str, Any]:
         """The last chunk, where usage was asked for."""
         return {**self._head(self._chunk_kind), "choices": [], "usage": dict(usage)}
+
+    def _logprobs(self, told: Sequence[TokenLikelihood] | None) -> dict[str, Any] | None:
+        if told is None:
+            return None
+        return of_completion(told) if self.kind == "text_completion" else of_chat(told)
 
     @property
     def _chunk_kind(self) -> str:

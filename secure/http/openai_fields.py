@@ -37,7 +37,14 @@ _SERVICE = (
 """What a service keeps or caches, and what it charges."""
 _EFFORT = ("reasoning_effort", "reasoning", "verbosity", "prediction", "think")
 """How much a model that has such steps thinks and says, and guesses of its answer that could save time."""
-_DONE_ANYWAY = ("include_usage", "stream_usage", "include", "truncation", "return_token_ids")
+_DONE_ANYWAY = (
+    "include_usage",
+    "stream_usage",
+    "include",
+    "truncation",
+    "return_token_ids",
+    "return_tokens_as_token_ids",
+)
 IGNORED = frozenset((*_LABELS, *_SERVICE, *_EFFORT, *_DONE_ANYWAY))
 """Fields of OpenAI's and of programs round it that change no token of an answer here."""
 
@@ -105,6 +112,12 @@ class RequestFields:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise wrong(name, f"a whole number from {low} to {high} is needed")
         return value
+
+    def count(self, name: str, most: int) -> int | None:
+        """A whole number from 0 on; None where the field is absent, or false, as in other formats."""
+        if self._left.get(name) is False:
+            del self._left[name]
+        return self.integer(name, 0, most)
 
     def number(self, name: str, low: float, high: float, default: float) -> float:
         value = self.take(name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from secure.http.openai_fields import RequestFields, check_model, is_ids, wrong
-from secure.parties.encrypted.tokens import SamplingParameters
+from secure.parties.encrypted.tokens import MOST_LOGPROBS, SamplingParameters
 
 MOST_TOKENS = 1 << 20
 MOST_STOPS = 16
@@ -32,10 +32,13 @@ class Wishes:
     include_usage: bool
     answers: int = 1
     """How many to each prompt."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens come with each one and its logarithm; None: nothing."""
 
     def sampling(self, room: int, stop_ids: tuple[int, ...]) -> SamplingParameters:
         """room: most new tokens, where the request names no number."""
-        return SamplingParameters(self.max_tokens or room, self.temperature, self.top_p, self.seed, stop_ids)
+        most = self.max_tokens or room
+        return SamplingParameters(most, self.temperature, self.top_p, self.seed, stop_ids, self.logprobs)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Chat:
 def completion(fields: RequestFields, names: Sequence[str], *, text: bool) -> Completion:
     """text: whether the prompt may be text. Raises RequestRefused."""
     wishes = wishes_of(fields, names, text=text, default_tokens=DEFAULT_TOKENS)
+    wishes = replace(wishes, logprobs=fields.count("logprobs", MOST_LOGPROBS))
     prompts = prompts_of(fields.take("prompt"), text)
     if len(prompts) * wishes.answers > MOST_PROMPTS:
         raise wrong("n", f"at most {MOST_PROMPTS} answers are given to one request")
@@ -74,6 +78,10 @@ def chat(fields: RequestFields, names: Sequence[str]) -> Chat:
     if not isinstance(messages, list) or not messages:
         raise wrong("messages", "a list of one message or more is needed")
     checked = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    told, likeliest = fields.boolean("logprobs"), fields.integer("top_logprobs", 0, MOST_LOGPROBS)
+    if likeliest and not told:
+        raise wrong("top_logprobs", "it goes with logprobs: true only")
+    wishes = replace(wishes, logprobs=(likeliest or 0) if told else None)
     fields.refuse_the_rest()
     return Chat(wishes, checked)
 

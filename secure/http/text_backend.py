@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from jinja2 import TemplateError
@@ -11,6 +12,7 @@ from secure.generation.text_stream import StopStrings, TextStream
 from secure.http.backend import AnswerPiece, Backend
 from secure.http.openai_errors import RequestRefused
 from secure.http.openai_requests import Wishes
+from secure.http.token_texts import TokenTexts, ToldTokens
 from secure.parties.encrypted.tokens import Finish, GeneratedPieces, Pieces, TokenGenerator, TokenPieces
 from secure.protocols.core.errors import SessionError
 
@@ -68,7 +70,8 @@ class TextBackend(Backend):
         sampling = wishes.sampling(max(1, min(room, limits.most_new_tokens or room, left)), wishes.stop_ids)
         # With stop strings tokens must come one by one: what follows such a string need not be computed.
         pieces = self._tokens.generate(ids, sampling, at_once=at_once and not wishes.stop)
-        return GeneratedPieces(self._texts(pieces, wishes.stop, sampling.max_new_tokens), pieces.close)
+        told = None if sampling.logprobs is None else ToldTokens(TokenTexts(self._tokenizer))
+        return GeneratedPieces(self._texts(pieces, wishes.stop, sampling.max_new_tokens, told), pieces.close)
 
     def embed(self, rows: list[list[int]]) -> Sequence[Sequence[float]]:
         return super().embed(rows) if self._embed is None else self._embed(rows)
@@ -76,22 +79,36 @@ class TextBackend(Backend):
     def close(self) -> None:
         self._tokens.close()
 
-    def _texts(self, pieces: TokenPieces, stop_strings: Sequence[str], most: int) -> Generator[AnswerPiece, None, None]:
+    def _texts(
+        self, pieces: TokenPieces, stop_strings: Sequence[str], most: int, told: ToldTokens | None
+    ) -> Generator[AnswerPiece, None, None]:
         decoder, stops = TextStream(self._tokenizer), StopStrings(stop_strings)
-        total, finish = 0, None
+        total, given, finish = 0, 0, None
+
+        def piece_of(text: str, tokens: int = 0, finish: Finish | None = None) -> AnswerPiece:
+            nonlocal given
+            given += len(text)
+            everything = finish is not None and not stops.stopped
+            likelihoods = () if told is None else told.released(None if everything else given)
+            return AnswerPiece(text, tokens=tokens, finish=finish, logprobs=likelihoods)
+
         for piece in pieces:
             finish = piece.finish or finish
             text, count = "", 0
-            for token in piece.ids:
+            if told is not None and len(piece.logprobs) != len(piece.ids):
+                raise SessionError("the backend tells no log probabilities, which were asked for")
+            for token, likelihood in zip_longest(piece.ids, piece.logprobs):
                 count += 1
+                if told is not None:
+                    told.feed(token, likelihood)
                 text += stops.feed(decoder.feed(token))
                 if stops.stopped:
-                    yield AnswerPiece(text, tokens=count, finish="stop")
+                    yield piece_of(text, count, "stop")
                     return
             total += count
             if total > most:
                 raise SessionError("the backend sent more tokens than were asked for")
-            yield AnswerPiece(text, tokens=count)
+            yield piece_of(text, count)
         text = stops.feed(decoder.flush()) + stops.flush()
         ended: Finish = "stop" if stops.stopped else finish or "length"
-        yield AnswerPiece(text, finish=ended)
+        yield piece_of(text, finish=ended)

@@ -1,7 +1,8 @@
 """What a prediction cost: seconds, rounds and bytes, by layer and by op, from the reports of all roles.
 
 Accounting: *online* bytes are what the computing parties send to each other, the replicated protocol's 16-byte seeds
-included. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte seeds included. Both are payload,
+included, and the one that P1 sends to P0. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte
+seeds included. Both are payload,
 before gRPC and TLS add their frames. What the client sends and gets back stands apart. Loading a model is no part of a
 prediction; its seconds stand apart too.
 """
@@ -21,7 +22,7 @@ from secure.report.report_parts import ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ class Report:
                 report.wire_bytes_received,
                 report.messages,
                 report.seconds,
-                report.peak_memory_bytes,
+                report.memory_bytes,
+                report.waiting_seconds,
+                report.cpu_seconds,
+                report.transport_cpu_seconds,
             )
             for role, report in reports.items()
         }
@@ -124,7 +128,7 @@ class Report:
     @property
     def output_bytes(self) -> int:
         """Sent by the computing parties to the client."""
-        return sum(self._sent(role, "client") for role in self.computing)
+        return sum(_sent(self.roles, role, "client") for role in self.computing)
 
     def by_layer(self) -> tuple[ReportRow, ...]:
         """Every layer once, all its ops together."""
@@ -167,8 +171,8 @@ class Report:
             return cls(
                 tuple(ReportRow(**row) for row in value["rows"]),
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
-                *(value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")),
-                value.get("unchecked_one_hot", False),
+                **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
+                unchecked_one_hot=value.get("unchecked_one_hot", False),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
@@ -197,11 +201,8 @@ class Report:
     def __rich__(self) -> RenderableType:
         return self.view()
 
-    def _sent(self, sender: str, receiver: str) -> int:
-        return self.roles[sender].bytes_sent.get(receiver, 0)
-
     def _sent_to_computing(self, sender: str) -> int:
-        return sum(self._sent(sender, role) for role in self.computing)
+        return sum(_sent(self.roles, sender, role) for role in self.computing)
 
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
@@ -209,19 +210,31 @@ class Report:
         each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
         dealt = "dealer: absent, the deal is from stock" if self.deal == "stock" else "no dealer"
         if "dealer" in self.roles:
-            parts = (f"to {role.upper()} {human_bytes(self._sent('dealer', role))}" for role in self.computing)
+            parts = (f"to {role.upper()} {human_bytes(_sent(self.roles, 'dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
-        peaks = ", ".join(f"{role} {human_bytes(totals.peak_memory_bytes)}" for role, totals in self.roles.items())
-        trusted = "; one-hot vectors are not checked, as the model's owner chose" if self.unchecked_one_hot else ""
+        taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
+        waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
+        efforts = ", ".join(
+            f"{role} {totals.cpu_seconds:.3f} + {totals.transport_cpu_seconds:.3f}"
+            for role, totals in self.roles.items()
+        )
+        trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
         return {
-            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding{trusted}",
+            "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
+            **trusted,
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
             "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
-            "Peak memory": f"{peaks}  (since each began)",
+            "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
+            "Waiting": waits,
+            "CPU seconds": f"{efforts}  (computing + moving messages)",
         }
+
+
+def _sent(roles: Mapping[str, RoleTotals], sender: str, receiver: str) -> int:
+    return roles[sender].bytes_sent.get(receiver, 0)
 
 
 def _added_roles(first: Mapping[str, RoleTotals], second: Mapping[str, RoleTotals]) -> dict[str, RoleTotals]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+Number = TypeVar("Number", int, float)
 MeterRow = Mapping[str, Any]
 """A row of `secure.protocols.core.cost.Meter.snapshot`."""
 
@@ -78,24 +79,40 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class RoleTotals:
-    """One process: bytes of payload and messages by peer, seconds, and the most memory it held since its start."""
+    """One process: bytes of payload and messages by peer, seconds, and the memory that it set aside for a session.
+
+    waiting_seconds: for messages, by peer. cpu_seconds: of the thread that computes. transport_cpu_seconds: of the
+    process's other threads meanwhile, which move messages, and serve other sessions where there are any.
+    """
 
     role: str
     bytes_sent: Mapping[str, int]
     bytes_received: Mapping[str, int]
     messages_sent: Mapping[str, int]
     seconds: float
-    peak_memory_bytes: int
+    memory_bytes: int
+    waiting_seconds: Mapping[str, float]
+    cpu_seconds: float
+    transport_cpu_seconds: float
+
+    def waits(self, peers: Sequence[str]) -> str:
+        """How long it waited for these peers, in words, and for the dealer where it had messages of one."""
+        dealer = self.waiting_seconds.get("dealer")
+        for_peers = sum(seconds for peer, seconds in self.waiting_seconds.items() if peer in peers)
+        return f"{for_peers:.3f} s for its peers" + ("" if dealer is None else f", {dealer:.3f} s for the dealer")
 
     def plus(self, other: RoleTotals) -> RoleTotals:
-        """Both together; of the memory, the higher peak."""
+        """Both together; of the memory, what the larger session took."""
         return RoleTotals(
             self.role,
             _added(self.bytes_sent, other.bytes_sent),
             _added(self.bytes_received, other.bytes_received),
             _added(self.messages_sent, other.messages_sent),
             self.seconds + other.seconds,
-            max(self.peak_memory_bytes, other.peak_memory_bytes),
+            max(self.memory_bytes, other.memory_bytes),
+            _added(self.waiting_seconds, other.waiting_seconds),
+            self.cpu_seconds + other.cpu_seconds,
+            self.transport_cpu_seconds + other.transport_cpu_seconds,
         )
 
 
@@ -108,5 +125,8 @@ def grouped(rows: Iterable[ReportRow], key: Callable[[ReportRow], tuple[str, str
     return tuple(groups.values())
 
 
-def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
+def _added(first: Mapping[str, Number], second: Mapping[str, Number]) -> dict[str, Number]:
+    sums: dict[str, Number] = {**first}
+    for name, value in second.items():
+        sums[name] = sums[name] + value if name in sums else value
+    return sums

@@ -138,6 +138,20 @@ def numerics_record() -> Record:
     )
 
 
+def link_record() -> Record:
+    both = {"p0": 112.4, "p1": 108.6}
+    row = {"message_bytes": 4096, "microseconds": 221.7, "least": 201.2, "cpu_microseconds": both}
+    return _record(
+        "link",
+        setting={"repeats": 5},
+        includes="both parties",
+        excludes="the dealer",
+        network={"name": "loopback"},
+        load=1.25,
+        sizes=[row | {"thread_microseconds": {"p0": 41.0, "p1": 39.0}}],
+    )
+
+
 def card_record() -> Record:
     return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
 
@@ -154,4 +168,5 @@ def every_record() -> list[Record]:
         peers_record(),
         gpu_record(),
         numerics_record(),
+        link_record(),
     ]

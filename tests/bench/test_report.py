@@ -16,6 +16,7 @@ from tests.bench.records import (
     gates_record,
     generation_record,
     gpu_record,
+    link_record,
     model_record,
     peers_record,
     scale_record,
@@ -145,6 +146,10 @@ def test_nothing_measured_gives_no_empty_tables(tmp_path: Path) -> None:
     assert plots.draw([], tmp_path) == []
 
 
+def test_rounds_by_themselves_are_in_the_details() -> None:
+    assert "| 4,096 B | 222 | 201 | 112 | 41 | 109 | 39 |" in report.detailed([link_record()])
+
+
 def test_plots_are_images_that_show_the_records(tmp_path: Path) -> None:
     left_over = tmp_path / "scale-of-old.svg"
     left_over.write_text("<svg/>")
@@ -183,7 +188,7 @@ def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dic
     assert re.fullmatch("[0-9a-f]{40}(\\+changes)?", record["commit"])
 
 
-@pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics"])
+@pytest.mark.parametrize("kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics", "link"])
 def test_every_kind_is_known(kind: str) -> None:
     assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}
 

@@ -18,14 +18,15 @@ from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu,
 from secure.protocols.masked import gates
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.carry import Carry
+from secure.protocols.masked.gates.chosen import Exp2AtOnce, SmoothAtOnce
 from secure.protocols.masked.gates.decompose import Decompose
 from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
-from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, Reveal, ShareMask
+from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, ShareMask
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare, Square
+from secure.protocols.masked.gates.product import Bilinear, LiftedProduct, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
 from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.gates.vanishing import SquaresVanish, Toss
@@ -50,6 +51,14 @@ def _product(kind: Bilinear, bits: int) -> Build:
     def build(protocol: BeaverProtocol, shares: list[Tensor]) -> OpenedProduct:
         x, y = opened(protocol, shares[0], bits), opened(protocol, shares[1])
         return OpenedProduct(kind, x, y, shares[1])
+
+    return build
+
+
+def _lifted_product(shift: int, bits: int) -> Build:
+    def build(protocol: BeaverProtocol, shares: list[Tensor]) -> LiftedProduct:
+        large = opened(protocol, shares[0], bits)
+        return LiftedProduct(shifted(protocol, shares[1], shift), large, shares[0])
 
     return build
 
@@ -89,9 +98,16 @@ def _piecewise(function: Piecewise, bits: int) -> Build:
     return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), function, 16, bits)
 
 
-def _smooth(function: Piecewise, ring_bits: int, bits: int, *, exact: bool = False) -> Build:
+def _smooth(
+    function: Piecewise,
+    ring_bits: int,
+    bits: int,
+    *,
+    exact: bool = False,
+    kind: type[EvaluateSmooth] = EvaluateSmooth,
+) -> Build:
     shift = 0 if exact else function.scale - function.output_bits
-    return lambda protocol, shares: EvaluateSmooth(opened(protocol, shares[0], ring_bits), function, 16, bits, shift)
+    return lambda protocol, shares: kind(opened(protocol, shares[0], ring_bits), function, 16, bits, shift)
 
 
 def _triple(protocol: BeaverProtocol, shares: list[Tensor]) -> TripleProduct:
@@ -114,13 +130,14 @@ def _low(protocol: BeaverProtocol, shares: list[Tensor], bits: int) -> Carry:
 Shape = tuple[int, ...]
 _ONE: tuple[tuple[Shape, ...], ...] = (((1,),), ((7,),), ((8,),), ((2, 3, 5),), ((1001,),))
 _TWO: tuple[tuple[Shape, ...], ...] = (((1,), (1,)), ((3, 7), (7,)), ((5, 1), (1, 9)))
+_BROADCAST: tuple[tuple[Shape, ...], ...] = (((1,), (1,)), ((3, 7), (7,)), ((5, 9), (5, 1)))
 _MATRICES: tuple[tuple[Shape, ...], ...] = (
     ((1, 1), (1, 1)),
     ((3, 7), (7, 5)),
     ((2, 3, 9), (9, 5)),
     ((2, 3, 9), (2, 9, 1)),
 )
-_FEW: tuple[tuple[Shape, ...], ...] = (((1, 2),), ((5, 3),), ((1001, 4),), ((2, 3, 4),))
+_FEW: tuple[tuple[Shape, ...], ...] = (((1, 2),), ((5, 3),), ((1001, 4),), ((2, 3, 4),), ((7, 8),))
 _BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES if len(w) == 2)
 _THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((2, 3, 5), (5,), (1,)), ((3, 7), (3, 1), (7,)))
 
@@ -134,8 +151,6 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (OpenBoth, "31-64", lambda p, s: OpenBoth(s[0], s[1], 31, 64), _TWO),
     (ShareMask, "48", lambda p, s: ShareMask(shifted(p, s[0])), _ONE),
     (ShareMask, "31", lambda p, s: ShareMask(shifted(p, s[0], 33)), _ONE),
-    (Reveal, "64", lambda p, s: Reveal(s[0], 64), _ONE),
-    (Reveal, "20", lambda p, s: Reveal(s[0], 20), _ONE),
     (Toss, "", lambda p, s: Toss(), _ONE),
     (SquaresVanish, "24", _vanishing(24), _ONE),
     (SquaresVanish, "64", _vanishing(64), _ONE),
@@ -147,6 +162,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (OpenedProduct, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
     (OpenedProduct, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
     (OpenedProduct, "matrix-48", _product(Bilinear.MATRIX, 48), _MATRICES),
+    (LiftedProduct, "36-64", _lifted_product(28, 64), _BROADCAST),
+    (LiftedProduct, "19-47", _lifted_product(45, 47), _BROADCAST),
     (ProductShare, "64", _product_share(64), _TWO),
     (ProductShare, "47", _product_share(47), _TWO),
     (OpenedLinear, "64", _linear(64, 64), _BIASED),
@@ -174,10 +191,14 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (EvaluateSmooth, "gelu-exact", _smooth(gelu.GELU, 64, 47, exact=True), _ONE),
     (EvaluateSmooth, "silu", _smooth(silu.SILU, 64, 64), _ONE),
     (EvaluateSmooth, "tanh", _smooth(tanh.TANH, 32, 40), _ONE),
+    (SmoothAtOnce, "gelu", _smooth(gelu.GELU, 48, 48, kind=SmoothAtOnce), _ONE),
+    (SmoothAtOnce, "silu-exact", _smooth(silu.SILU, 64, 64, exact=True, kind=SmoothAtOnce), _ONE),
+    (SmoothAtOnce, "tanh", _smooth(tanh.TANH, 40, 40, kind=SmoothAtOnce), _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
     (EvaluatePiecewise, "reciprocal", _piecewise(reciprocal_and_root.reciprocal_function(-4, 13), 64), _ONE),
     (Largest, "of-19-bits", lambda p, s: Largest(opened(p, s[0], 19), 17), _FEW),
     (Largest, "of-64-bits", lambda p, s: Largest(opened(p, s[0]), 30), _FEW),
+    (Exp2AtOnce, "32", lambda p, s: Exp2AtOnce(opened(p, s[0], 32)), _ONE),
     (Exp2Negative, "32", lambda p, s: Exp2Negative(opened(p, s[0], 32)), _ONE),
     (Exp2Negative, "64", lambda p, s: Exp2Negative(opened(p, s[0])), _ONE),
 ]

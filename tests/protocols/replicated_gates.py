@@ -15,6 +15,7 @@ from secure.protocols.core.secret import Protocol
 from secure.protocols.functions import compare, gelu, reciprocal_and_root, silu, tanh
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.carry import Carry
+from secure.protocols.masked.gates.chosen import Exp2AtOnce, SmoothAtOnce
 from secure.protocols.masked.gates.decompose import Decompose
 from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
@@ -97,6 +98,8 @@ ROWS = (
     Row("decompose-31", lambda r, s: Decompose(pair_of(r, s[0]), 31, 31), _ONE, (48,)),
     Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), compare.NEGATIVE, 16, 32), _ONE, (32,)),
     Row("gelu", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),
+    Row("gelu-at-once", lambda r, s: SmoothAtOnce(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),
+    Row("exp2-at-once", lambda r, s: Exp2AtOnce(pair_of(r, s[0])), _ONE, (32,)),
     Row("silu-exact", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), silu.SILU, 16, 64, 0), _ONE),
     Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), tanh.TANH, 16, 64), _ONE),
     Row(

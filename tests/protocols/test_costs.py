@@ -74,11 +74,10 @@ PROMISED = {
     ("ShareMask", "48"): Cost(0, 0, 48),
     ("Lift", "48-64"): Cost(0, 0, 8 * (8 + 2)),
     ("Lift", "31-64"): Cost(0, 0, 8 * (8 + 5)),
-    ("Reveal", "64"): Cost(0, 0, 64),
     ("Square", "each-48"): Cost(0, 0, 48),
     ("Square", "summed"): Cost(0, 0, 8),
     ("Toss", ""): Cost(1, 16, 0),
-    ("SquaresVanish", "24"): Cost(1, 43 * 3, 8 * 43 * 3),
+    ("SquaresVanish", "24"): Cost(1, 32, 8 * 43 * 3),
     # 16 bits are four digits, merged in one round of 6 opened bits with 15 products of masks; then one bit is opened.
     ("Carry", "16"): Cost(2, 6 + 1, 4 * 15 + 15 + 8 * 8),
     # A tree over 30 places has five levels: they open 44 + 27 + 21 + 17 + 15 bits, by 29 + 26 + 24 + 20 + 14 products;

@@ -114,7 +114,9 @@ def test_a_dealer_that_deals_nothing_is_noticed() -> None:
 
 def _foreign(x: Secret) -> Secret:
     share = torch.zeros(6, dtype=torch.int64)
-    other = BeaverParty(0, bytes(16), b"other session", queue_channels("p0", "p1")[0], None, POLICY)
+    other = BeaverParty(
+        0, bytes(16), b"other session", queue_channels("p0", "p1")[0], None, POLICY, common_seed=bytes(16)
+    )
     return x + other.input(share, (6,), 16)
 
 
@@ -172,11 +174,11 @@ def test_a_comparison_wider_than_its_ring_is_refused() -> None:
 def test_only_p1_has_a_dealer(index: int, has_dealer: bool) -> None:
     peer, dealer = queue_channels("p0", "p1")
     with pytest.raises(ProtocolError, match="P1 has a channel from the dealer, P0 has none"):
-        BeaverParty(index, bytes(16), b"session", peer, dealer if has_dealer else None, POLICY)
+        BeaverParty(index, bytes(16), b"session", peer, dealer if has_dealer else None, POLICY, common_seed=bytes(16))
 
 
 def test_a_secret_needs_content_and_hides_it() -> None:
-    party = BeaverParty(0, bytes(16), b"session", queue_channels("p0", "p1")[0], None, POLICY)
+    party = BeaverParty(0, bytes(16), b"session", queue_channels("p0", "p1")[0], None, POLICY, common_seed=bytes(16))
     with pytest.raises(ProtocolError, match="needs a share or a masked pair"):
         BeaverSecret(party, 16)
     shown = repr(party.input(torch.tensor([1234567]), (1,), 16))

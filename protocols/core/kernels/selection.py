@@ -139,21 +139,22 @@ def largest(
 ) -> Tensor:
     """A share of the largest of k numbers x = opened - mask, as `gates.largest` explains.
 
-    bits: opened v of every pair; bit_masks: shares of the ρ. several: for each number, of the products of two or more
-    of the ρ of its pairs, in the order of their subsets; masked: of all but the empty one times r.
-    Shapes: int64 [k, n] twice, uint8 [P, n], int64 [P, n], [k, 2^(k-1) - k, n], [k, 2^(k-1) - 1, n] -> [n].
+    bits: opened v of every pair; bit_masks: shares of the ρ. several: for each number but the last one, of the products
+    of two or more of the ρ of its pairs, in the order of their subsets; masked: of all but the empty one, times its r
+    less the last one's.
+    Shapes: int64 [k, n] twice, uint8 [P, n], int64 [P, n], [k - 1, 2^(k-1) - k, n], [k - 1, 2^(k-1) - 1, n] -> [n].
     """
     count = len(opened)
     subsets = [subset for subset in range(1 << (count - 1)) if subset.bit_count() > 1]
-    total = torch.zeros_like(opened[0])
-    for i in range(count):
+    total = int(first) * opened[-1] - masks[-1]
+    for i in range(count - 1):
         places = positions(count, i)
         chosen = torch.full((1 << (count - 1), opened.shape[1]), int(first), dtype=torch.int64, device=opened.device)
         chosen[[1 << k for k in range(count - 1)]] = bit_masks[places]
         chosen[subsets] = several[i]
-        with_mask = torch.cat([masks[i : i + 1], masked[i]])
+        with_mask = torch.cat([masks[i : i + 1] - masks[-1:], masked[i]])
         for k, place in enumerate(places):
             bit = bits[place] if k < i else 1 - bits[place]
             chosen, with_mask = (select.plain(bit, t[0::2], t[1::2]) for t in (chosen, with_mask))
-        total += opened[i] * chosen[0] - with_mask[0]
+        total += (opened[i] - opened[-1]) * chosen[0] - with_mask[0]
     return total

@@ -12,7 +12,7 @@ from secure.protocols.core.primitives import halve
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.masked.gates.piecewise import piecewise
 
-LARGEST = 9.0
+LARGEST_EXPONENT = 9.0
 """The largest argument: e^9 = 8103 is below 2^13."""
 _LOWEST_QUARTER, _HIGHEST_QUARTER = -2.8, 2.2526
 _POWER_BITS = 20  # fraction bits of e^(x/4) and e^(x/2), so that errors do not grow with their powers
@@ -54,7 +54,7 @@ QUARTER = Piecewise(
         Piece(constant=math.exp(_HIGHEST_QUARTER)),
     ),
     reference=_quarter_reference,
-    domain=(-2048.0, LARGEST / 4),
+    domain=(-2048.0, LARGEST_EXPONENT / 4),
     max_error=1e-5,
     compare_bits=31,  # x / 4 has two fraction bits more than x
     amplitude_bits=22,

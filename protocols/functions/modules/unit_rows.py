@@ -13,7 +13,7 @@ from secure.protocols.functions.layernorm import sums_around
 from secure.protocols.functions.reciprocal_and_root import inverse_root_function
 from secure.protocols.masked.gates.piecewise import piecewise
 
-_LOWEST_SQUARE, _HIGHEST_SQUARE = -12, 30
+LOWEST_SQUARE, _HIGHEST_SQUARE = -12, 30
 """Powers of two around the square of a norm: that of up to 16 numbers of the default policy is below 2^30."""
 _HIGHEST_MEAN = 26
 _OUTPUT_BITS = 28  # the inverse of 2^19 keeps 9 of them, and is multiplied by numbers below 2^13
@@ -24,7 +24,7 @@ _VALUE_BITS = 1  # of an entry of a row whose norm is one, with all errors
 @functools.cache
 def inverse_norm_function(input_bits: int, highest: int = _HIGHEST_SQUARE) -> Piecewise:
     """1 / sqrt(x) for 2^-12 <= x < 2^highest; x with input_bits fraction bits."""
-    coarse = inverse_root_function(1, _LOWEST_SQUARE, highest, input_bits=input_bits)
+    coarse = inverse_root_function(1, LOWEST_SQUARE, highest, input_bits=input_bits)
     return replace(
         coarse,
         max_error=2.0 ** (1 - _OUTPUT_BITS),

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from secure.protocols.core import bits
+from secure.protocols.core.profile import NEAR
 
 DIGIT_BITS = 4
 FAN_IN = 5
 _WIDE_DIGIT_BITS = 8
 _MOST_MERGED = 10
-FEW_BYTES = 1 << 15
-"""A dealer that sends so much more is still faster than a round."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def plan_of(width: int, numbers: int, elements: int) -> Plan:
             continue
         at_once = Plan(digit_bits, digits, ((Group(digits, needs_equal=False),),))
         more = at_once.dealt_planes(numbers) - usual.dealt_planes(numbers)
-        if more * bits.plane_bytes(elements) <= FEW_BYTES:
+        if NEAR.worth(more * bits.plane_bytes(elements)):
             return at_once
     return usual
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
-from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import powers
 from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
@@ -17,7 +16,6 @@ from secure.protocols.masked.comparison.window import WINDOW_BITS, deal_window, 
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 FRACTION_BITS = 16  # of u
@@ -27,8 +25,8 @@ FACTOR_BITS = 14  # of the dealer's 2^r, which is at least 1
 PUBLIC_BITS = 31  # of 2^-c, which may be as small as 2^-16 and then meets a 2^r of up to 2^16
 RING_BITS = PUBLIC_BITS + FACTOR_BITS + 3  # results are below 2
 _WIDTH = RANGE_BITS + FRACTION_BITS
-_DROPPED = _WIDTH - WINDOW_BITS  # bits of u + 1/2 that are not compared
-_GUARD = (1 << _DROPPED) - round(LOWEST * 2**FRACTION_BITS)
+DROPPED_BITS = _WIDTH - WINDOW_BITS  # bits of u + 1/2 that are not compared
+GUARD = (1 << DROPPED_BITS) - round(LOWEST * 2**FRACTION_BITS)
 _WORDS = 3
 _ZERO_FROM = 15.5
 
@@ -65,7 +63,7 @@ class Exp2Negative(Gate[Tensor]):
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask = self.pair.mask.reshape(-1)
-        deal_window(dealer, mask, _DROPPED)
+        deal_window(dealer, mask, DROPPED_BITS)
         bit_masks = deal_bit_masks(dealer, 2, mask.numel())
         power = powers.power_of_mask(mask, RANGE_BITS, FACTOR_BITS)
         for factor in (power, *(power * bit for bit in bit_masks)):
@@ -76,12 +74,12 @@ class Exp2Negative(Gate[Tensor]):
         return unknown(self.pair.opened.shape)
 
     def evaluate(self, party: Party) -> Tensor:
-        opened = self.pair.opened.reshape(-1) + _GUARD
-        found = window(party, opened, _DROPPED)
+        opened = self.pair.opened.reshape(-1) + GUARD
+        found = window(party, opened, DROPPED_BITS)
         bits = open_bits(party, found, opened.numel())
         shares = [party.correlation((opened.numel(),), RING_BITS) for _ in range(_WORDS)]
         # 2^(-c), corrected for the guard; 2^-16 of it where u + r wrapped.
-        exponent = _GUARD - ring.low(opened, _WIDTH)
+        exponent = GUARD - ring.low(opened, _WIDTH)
         result = powers.power_products(exponent, bits, shares, PUBLIC_BITS, RANGE_BITS)
         return result.reshape(tuple(self.pair.opened.shape))
 
@@ -93,11 +91,3 @@ def exp2_negative(clear: Reference, u: Secret) -> Secret:
     if value.numel() and float(value.min()) < LOWEST:
         clear.refuse(f"exp2_negative takes u >= {LOWEST:g}")
     return clear.secret(torch.where(value < _ZERO_FROM, 2.0**-value, 0.0), u.fraction_bits)
-
-
-def exponentiate(masked: Masked, u: Secret) -> Secret:
-    """`exp2_negative` by this gate."""
-    if u.fraction_bits != FRACTION_BITS:
-        raise ProtocolError(f"exp2_negative takes {FRACTION_BITS} fraction bits")
-    share = masked.run(Exp2Negative(masked.pair(u, ring.HALF_WORD_BITS, dealt=False)))
-    return masked.result(share, RING_BITS, Exp2Negative.SCALE, u.fraction_bits)

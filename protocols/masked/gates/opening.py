@@ -165,32 +165,3 @@ class ShareMask(Gate[Pair]):
     def evaluate(self, party: Party) -> Pair:
         mask = party.correlation(tuple(self.pair.opened.shape), self.pair.bits)
         return Pair(self.pair.opened, mask, self.pair.bits, dealt=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Reveal(Gate[Tensor]):
-    """Shares of an output, made fresh by a sharing of zero, for the client to add.
-
-    Shapes: any. Encoding: share in Z_2^bits -> share in Z_2^bits, uniform given the sum.
-    Cost: no round, the dealer sends ceil(bits/8) bytes per element; the client receives as much from each party.
-    Error: none. Reveals: x to the client, and nothing but x: without the fresh zero, the two shares could tell the
-    client about masks of earlier gates.
-    """
-
-    name = "reveal"
-    x: Tensor
-    bits: int
-
-    def cost(self) -> Cost:
-        return Cost(dealer_bytes=self.x.numel() * ring.element_bytes(self.bits))
-
-    def deal(self, dealer: Dealer) -> Tensor:
-        dealer.share(torch.zeros(tuple(self.x.shape), dtype=torch.int64, device=dealer.device), self.bits)
-        return self.outline()
-
-    def outline(self) -> Tensor:
-        return unknown(self.x.shape)
-
-    def evaluate(self, party: Party) -> Tensor:
-        # Reduced only now: what bits above the ring hold depends on masks, and whole bytes are sent.
-        return ring.low(self.x + party.correlation(tuple(self.x.shape), self.bits), self.bits)

@@ -23,9 +23,9 @@ from secure.protocols.masked.comparison.comparing import (
     thresholds_cost,
 )
 from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates.chosen import evaluate_smooth
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.pieces import Table, factors_of, harmonics_of, table_of
-from secure.protocols.masked.gates.smooth import evaluate_smooth
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party

@@ -80,6 +80,67 @@ class OpenedProduct(Gate[Pair]):
 
 
 @dataclass(frozen=True, eq=False)
+class LiftedProduct(Gate[Pair]):
+    """x y elementwise, opened under a mask, for an x whose pair is in too small a ring: it is lifted, and not opened.
+
+    With c' = c + 2^(k-2) of x's pair c = x + r in Z_2^k, as in `Lift`, x = C - ρ in the larger ring, where
+        C = c' - 2^(k-2),   ρ = r - 2^k w T,   w = 1 - msb(c') public,   T = msb(r).
+    So x y = C [y] - [ρ] d + r s - 2^k w T s for y's pair d = y + s. The dealer shares r, T and the product T s, the two
+    with T in Z_2^(m-k), as 2^k times higher bits vanishes; r s is part of the opening's mask, as in `OpenedProduct`.
+
+    Shapes: y any, x broadcasts to it. Encoding: pair in Z_2^k, |x| < 2^(k-2); pair in Z_2^m, mask dealt, k < m -> pair
+    in Z_2^m, mask not dealt; fraction bits add up.
+    Cost: 1 round, ceil(m/8) bytes per element of y; the dealer sends ceil(m/8) + ceil((m-k)/8) bytes per element of x
+    and ceil((m-k)/8) per element of y.
+    Error: none. Reveals: the masked product, which is uniform, as its mask is drawn for it alone.
+    Source: `OpenedProduct` and `Lift`.
+    """
+
+    name = "lifted-product"
+    x: Pair
+    y: Pair
+    y_share: Tensor
+
+    @property
+    def bits(self) -> int:
+        """Ring of the result."""
+        return self.y.bits
+
+    @property
+    def _gap(self) -> int:
+        return self.bits - self.x.bits
+
+    def cost(self) -> Cost:
+        small, large = self.x.opened.numel(), self.y.opened.numel()
+        whole, gap = ring.element_bytes(self.bits), ring.element_bytes(self._gap)
+        return Cost(1, large * whole, small * (whole + gap) + large * gap)
+
+    def deal(self, dealer: Dealer) -> Pair:
+        assert self.x.mask is not None and self.y.mask is not None
+        mask = ring.low(self.x.mask, self.x.bits)
+        top = ring.top_bit(mask, self.x.bits)
+        dealer.share(mask, self.bits)
+        dealer.share(top, self._gap)
+        dealer.share(top * self.y.mask, self._gap)
+        return replace(self.outline(), mask=dealer.mask(tuple(self.y.opened.shape)).sub_(mask * self.y.mask))
+
+    def outline(self) -> Pair:
+        return Pair(unknown(tuple(self.y.opened.shape)), None, self.bits, dealt=False)
+
+    def evaluate(self, party: Party) -> Pair:
+        small, shape = tuple(self.x.opened.shape), tuple(self.y.opened.shape)
+        mask, top = party.correlation(small, self.bits), party.correlation(small, self._gap)
+        product = party.correlation(shape, self._gap)
+        offset = 1 << (self.x.bits - 2)
+        shifted = ring.low(self.x.opened + offset, self.x.bits)
+        wrapped = (1 - ring.top_bit(shifted, self.x.bits)) << self.x.bits
+        z = (shifted - offset) * self.y_share
+        z -= (mask - wrapped * top) * self.y.opened
+        z -= wrapped * product
+        return Pair(party.open(z, party.mask(shape), self.bits), None, self.bits, dealt=False)
+
+
+@dataclass(frozen=True, eq=False)
 class ProductShare(Gate[Tensor]):
     """Shares of x * y elementwise, not opened: for what is added to something else before both are truncated.
 

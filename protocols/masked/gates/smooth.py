@@ -15,7 +15,6 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import harmonics, selection
 from secure.protocols.core.kernels.selection import Straight
 from secure.protocols.core.piecewise import Piecewise, Smooth
-from secure.protocols.core.secret import Secret
 from secure.protocols.masked.comparison.comparing import (
     Thresholds,
     compare,
@@ -29,7 +28,6 @@ from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.pieces import exact_slope, factors_of, harmonics_of, thresholds_of
 from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 
@@ -172,13 +170,3 @@ class EvaluateSmooth(Gate[Tensor]):
         no_choice = torch.zeros((1, opened.numel()), dtype=torch.uint8, device=opened.device)
         harmonics.add_sum(result, opened, self._harmonics, factors, no_choice, shares)
         return result
-
-
-def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smooth) -> Secret:
-    """A function with a `smooth` form. The truncation of its series is part of the gate, unless it must be exact."""
-    shift = 0 if masked.policy.truncation == "exact" else function.scale - function.output_bits
-    scale = function.scale - shift
-    pair = masked.pair(x, least_bits(function, smooth, scale), dealt=function.sloped)
-    share = masked.run(EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift))
-    found = masked.result(share, pair.bits, scale, function.output_bits)
-    return masked.plus_public(found, masked.public(smooth.base, found.fraction_bits))

@@ -45,7 +45,7 @@ def widen(masked: Masked, x: Secret) -> Secret:
     return masked.widened(x, masked.policy.ring_bits(x.fraction_bits) + 1)
 
 
-def known_below(masked: Masked, x: Secret, limit: float, what: str) -> Secret:
+def known_below(masked: Masked, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
     """Shares tell nothing of what they are shares of: who runs the model in the clear has looked."""
     return x
 

@@ -55,6 +55,13 @@ def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, Se
     return {name: torch.stack([part[name] for part in parts]) for name in specs}
 
 
+def held_by_two(index: int, payload: bytes | memoryview) -> tuple[memoryview, memoryview]:
+    """What the next party has of a party's input payload, too, and what the previous one has: a seed, or a part."""
+    raw = memoryview(payload)
+    end = len(raw) - SEED_BYTES if index == 2 else SEED_BYTES
+    return raw[end:], raw[:end]
+
+
 def splitter() -> Callable[[int, int, Tensor], tuple[tuple[Tensor, Tensor], ...]]:
     """A new sharing of a model: (tensor number, part number, part) -> P_i keeps x_i and x_{i+1}. Shapes: int64 any."""
     generators = [Prg(os.urandom(SEED_BYTES), b"weight shares") for _ in range(_PARTIES - 1)]

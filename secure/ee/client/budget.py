@@ -180,10 +180,10 @@ class BudgetedRunner(Runner):
                     epoch.ledger.give_back(max(asked - came, 0))
                     asked = came
                 try:
-                    row = self._translated([piece.ids], epoch.checkpoint, self._opened)[0]
+                    moved = piece.translated(lambda ids: self._translated([ids], epoch.checkpoint, self._opened)[0])
                 except InputError:
                     raise SessionError("the backend sent an id that the model does not have") from None
-                yield TokenPiece(row, piece.finish)
+                yield moved
 
 
 class _Epoch:

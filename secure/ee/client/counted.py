@@ -17,6 +17,7 @@ from secure.parties.encrypted.tokens import ContextRoom, GeneratedPieces, Sampli
 from secure.protocols.core.errors import SessionError
 
 _ID_BYTES = 4
+_LOGPROB_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class CountedRunner(Runner):
 
     def _counted(self, pieces: TokenPieces) -> Generator[TokenPiece, None, None]:
         for piece in pieces:
-            self.count(0, received=_ID_BYTES * len(piece.ids))
+            told = sum(_LOGPROB_BYTES + (_ID_BYTES + _LOGPROB_BYTES) * len(each.likeliest) for each in piece.logprobs)
+            self.count(0, received=_ID_BYTES * len(piece.ids) + told)
             yield piece
 
     def _ask(self, inputs: EncoderInputs) -> None:

@@ -12,7 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
-from transformers.modeling_outputs import BaseModelOutput, ImageClassifierOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    ImageClassifierOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 
 from secure.arguments import checked
 from secure.arrays import Array, as_tensor_or_none
@@ -26,6 +32,7 @@ from secure.ee.client.next_epoch import KeyFile, NextEpochs
 from secure.ee.client.open_runner import open_runner
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.client.split import SplitTokens, is_split_client
+from secure.ee.engine.server_engine import OF_TOKENS
 from secure.ee.files import claims
 from secure.ee.files.checkpoint import OpenedCheckpoint, open_checkpoint
 from secure.ee.files.keyfile import read_key
@@ -56,7 +63,8 @@ class EncryptedModel(ClientModel):
         self._split = is_split_client(checkpoint.folder)
         encrypted = SplitTokens(checkpoint, self._runner) if self._split else self._runner
         self._tokens = PlainTokens(self._cipher, encrypted)
-        self._classifies = head and _architecture(checkpoint).endswith("Classification")
+        self._of_tokens = _architecture(checkpoint).endswith(OF_TOKENS)
+        self._classifies = head and (self._of_tokens or _architecture(checkpoint).endswith("Classification"))
         self._report: EncryptedReport | None = None
 
     @classmethod
@@ -221,8 +229,9 @@ class EncryptedModel(ClientModel):
         Inputs are tensors, numpy arrays or lists.
 
         Shapes: input_ids int64 [B, T] or pixel_values [B, C, H, W] -> a classifier's logits [B, labels] of a
-        SequenceClassifierOutput or an ImageClassifierOutput, which the server sees, too; `id2label` names them. Any
-        other model, and one opened with head=False: last_hidden_state [B, T, D] of a BaseModelOutput, in the base's
+        SequenceClassifierOutput or an ImageClassifierOutput, [B, T, labels] of a TokenClassifierOutput, start_logits
+        and end_logits [B, T] of a QuestionAnsweringModelOutput; the server sees them, too, and `id2label` names them.
+        Any other model, and one opened with head=False: last_hidden_state [B, T, D] of a BaseModelOutput, in the base's
         basis, with zeros at padding. A language model's logits stay at the server.
 
         Raises InputError before anything is sent, and SessionError and its kinds.
@@ -241,7 +250,14 @@ class EncryptedModel(ClientModel):
             raise InputError("a ResNet has feature maps, no hidden states of tokens; open it with its head for classes")
         given = list(requests(self._inputs(ids, mask, types, pixels)))
         if self._classifies:
-            logits = torch.cat(self._each(given, self._runner.classify, progress))
+            answers = self._each(given, self._runner.classify, progress)
+            if self._of_tokens:
+                logits = pad_sequence([row for answer in answers for row in answer], batch_first=True)
+                logits = logits if ids is None else as_tensor(logits, ids, mask)
+                if _architecture(self._checkpoint).endswith("Classification"):
+                    return TokenClassifierOutput(logits=logits)
+                return QuestionAnsweringModelOutput(start_logits=logits[..., 0], end_logits=logits[..., 1])
+            logits = torch.cat(answers)
             return SequenceClassifierOutput(logits=logits) if pixels is None else ImageClassifierOutput(logits=logits)
         parts = self._each(given, lambda inputs: self._runner.embed(inputs, "none"), progress)
         hidden = self._cipher.plain_hidden(pad_sequence([row for part in parts for row in part], batch_first=True))

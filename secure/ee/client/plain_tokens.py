@@ -39,8 +39,8 @@ class PlainTokens(TokenGenerator):
     def _decrypted(self, pieces: TokenPieces) -> Generator[TokenPiece, None, None]:
         for piece in pieces:
             try:
-                ids = self._cipher.plain(piece.ids)
+                plain = piece.translated(self._cipher.plain)
             except InputError:
                 # It is the other side that is wrong here, not the caller.
                 raise SessionError("the backend sent an id that the model does not have") from None
-            yield TokenPiece(ids, piece.finish)
+            yield plain

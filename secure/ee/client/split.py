@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from secure.ee.engine.token_draw import TokenDraw
+from secure.ee.engine.token_draw import TokenDraw, logprobs_of
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.files.folder import TensorFolder
 from secure.ee.files.transforms import vocabulary_tables
@@ -77,10 +77,12 @@ class SplitTokens(TokenGenerator):
             for number in range(sampling.max_new_tokens):
                 with torch.inference_mode():
                     hidden = sequence.extend(self.embedding[known])
-                    token = int(draw(self.logits(hidden[-1])[None]))
+                    logits = self.logits(hidden[-1])
+                    token = int(draw(logits[None]))
+                told = [] if sampling.logprobs is None else [logprobs_of(logits, token, sampling.logprobs)]
                 last = number + 1 == sampling.max_new_tokens
                 finish: Finish | None = "stop" if token in sampling.stop_ids else "length" if last else None
-                yield TokenPiece([token], finish)
+                yield TokenPiece([token], finish, told)
                 if finish is not None or closed.is_set():
                     return
                 known = torch.tensor([token])

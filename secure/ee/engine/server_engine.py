@@ -7,7 +7,7 @@ what comes out is what any other caller of it gets.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from secure.ee.engine.server_model import load_model, padded, pool
-from secure.ee.engine.token_draw import TokenDraw
+from secure.ee.engine.token_draw import TokenDraw, logprobs_of
 from secure.ee.files.manifest import MANIFEST_NAME, read_manifest
 from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, HiddenSequence, Pooling, Served
-from secure.parties.encrypted.tokens import Finish, SamplingParameters
+from secure.parties.encrypted.tokens import Emit, Finish, SamplingParameters, TokenLogprobs, TokenPiece
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.transfer import find_device
 
@@ -64,7 +64,7 @@ class TransformersEngine(GenerationEngine):
         self._padding = None if padding is None or padding < 0 else int(padding)
 
     def generate(
-        self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
+        self, ids: Sequence[int], sampling: SamplingParameters, emit: Emit, cancelled: threading.Event
     ) -> Finish:
         """Tokens drawn by transformers' `generate`. Raises InputError as GenerationEngine says."""
         if not self._generates:
@@ -77,14 +77,15 @@ class TransformersEngine(GenerationEngine):
             eos_token_id=sorted(stops) or None,
             pad_token_id=min(stops, default=0),
         )
-        streamer = _Emit(emit)
+        drawn = _DrawnAlone(TokenDraw(sampling, self._device), sampling.logprobs)
+        streamer = _Emit(emit, drawn)
         prompt = torch.tensor([list(ids)], device=self._device)
         with torch.inference_mode():
             self._model.generate(
                 prompt,
                 attention_mask=torch.ones_like(prompt),
                 generation_config=settings,
-                logits_processor=[_DrawnAlone(TokenDraw(sampling, self._device))] if sampling.temperature else [],
+                logits_processor=[drawn],
                 stopping_criteria=[_Cancelled(cancelled)],
                 streamer=streamer,
             )
@@ -103,7 +104,10 @@ class TransformersEngine(GenerationEngine):
 
     def classify(self, inputs: EncoderInputs) -> Tensor:
         """Logits of the model with its head. Raises InputError as GenerationEngine says."""
-        if not type(self._model).__name__.endswith("Classification"):
+        kind = type(self._model).__name__
+        if kind.endswith(OF_TOKENS):
+            return self._classify_tokens(inputs)
+        if not kind.endswith("Classification"):
             raise InputError("this checkpoint is no classifier")
         if self._padding is None and len(inputs.rows) > 1:
             # Without an id for padding a causal classifier cannot tell where a row ends, unless it is alone.
@@ -115,6 +119,14 @@ class TransformersEngine(GenerationEngine):
         with torch.inference_mode():
             logits: Tensor = self._model(**tensors).logits
         return logits.cpu()
+
+    def _classify_tokens(self, inputs: EncoderInputs) -> Tensor:
+        tensors = self._tensors(inputs)
+        with torch.inference_mode():
+            output = self._model(**tensors)
+        spans = "start_logits" in output
+        logits = torch.stack([output.start_logits, output.end_logits], -1) if spans else output.logits
+        return (logits * tensors["attention_mask"][..., None]).cpu()
 
     def begin(self) -> HiddenSequence:
         """A sequence with a cache of its own. Raises InputError as GenerationEngine says."""
@@ -145,6 +157,8 @@ class TransformersEngine(GenerationEngine):
         return tensors
 
 
+OF_TOKENS = ("ForTokenClassification", "ForQuestionAnswering")
+"""How the names of classes end whose heads say something of every token."""
 _NO_LIMIT = 1 << 20
 """Positions of a model whose configuration names no limit."""
 
@@ -177,8 +191,9 @@ class _Emit(BaseStreamer):
 
     last: int | None = None
 
-    def __init__(self, emit: Callable[[int], None]) -> None:
+    def __init__(self, emit: Emit, drawn: _DrawnAlone) -> None:
         self._emit = emit
+        self._drawn = drawn
         self._prompt = True
 
     def put(self, value: Tensor) -> None:
@@ -187,7 +202,7 @@ class _Emit(BaseStreamer):
             return
         for token in value.view(-1).tolist():
             self.last = token
-            self._emit(token)
+            self._emit(TokenPiece([token], logprobs=self._drawn.told))
 
     def end(self) -> None:
         """Nothing is held back."""
@@ -204,11 +219,18 @@ class _Cancelled(StoppingCriteria):
 class _DrawnAlone(LogitsProcessor):
     """Draws a token, and leaves it as the only one possible."""
 
-    def __init__(self, draw: TokenDraw) -> None:
+    def __init__(self, draw: TokenDraw, logprobs: int | None) -> None:
+        """logprobs: as in SamplingParameters."""
         self._draw = draw
+        self._logprobs = logprobs
+        self.told: list[TokenLogprobs] = []
+        """What is told of the token that was drawn last, where it is asked for."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return torch.full_like(scores, -torch.inf).scatter(1, self._draw(scores)[:, None], 0.0)
+        token = self._draw(scores)
+        if self._logprobs is not None:
+            self.told = [logprobs_of(scores[0], int(token), self._logprobs)]
+        return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
 
 
 def _as_list(ids: int | Sequence[int] | None) -> list[int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
 
-from secure.parties.encrypted.tokens import SamplingParameters
+from secure.parties.encrypted.tokens import SamplingParameters, TokenLogprobs
 
 
 class TokenDraw:
@@ -33,3 +33,10 @@ class TokenDraw:
         for warper in self._warpers:
             logits = warper(None, logits)
         return torch.multinomial(logits.float().softmax(-1), 1, generator=self._generator).squeeze(1)
+
+
+def logprobs_of(logits: Tensor, token: int, count: int) -> TokenLogprobs:
+    """How likely a token was by logits of the model, and the `count` likeliest ones. Shapes: [V]."""
+    logs = logits.float().log_softmax(-1)
+    values, ids = logs.topk(min(count, len(logs)))
+    return TokenLogprobs(float(logs[token]), list(zip(ids.tolist(), values.tolist(), strict=True)))

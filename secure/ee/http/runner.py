@@ -13,10 +13,18 @@ from torch import Tensor
 
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.http.ids_server import KEY_CHECK_HEADER
+from secure.http.ids_backend import TOKEN_NAME
 from secure.http.openai_errors import RequestRefused
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.tokens import ContextRoom, GeneratedPieces, SamplingParameters, TokenPiece, TokenPieces
+from secure.parties.encrypted.tokens import (
+    ContextRoom,
+    GeneratedPieces,
+    SamplingParameters,
+    TokenLogprobs,
+    TokenPiece,
+    TokenPieces,
+)
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerBusy, SessionError
 
 
@@ -68,10 +76,12 @@ class HttpRunner(Runner):
         }
         if sampling.seed is not None:
             body["seed"] = sampling.seed
+        if sampling.logprobs is not None:
+            body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
         if sampling.stop_ids:
             body["stop_token_ids"] = list(sampling.stop_ids)
         call = _Call()
-        return GeneratedPieces(self._pieces(body, at_once, call), call.cut_off)
+        return GeneratedPieces(self._pieces(body, at_once, call, sampling.logprobs), call.cut_off)
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
         _refuse("embeddings")
@@ -85,7 +95,9 @@ class HttpRunner(Runner):
     def close(self) -> None:
         """Nothing stays open between requests."""
 
-    def _pieces(self, body: Mapping[str, Any], at_once: bool, call: _Call) -> Generator[TokenPiece, None, None]:
+    def _pieces(
+        self, body: Mapping[str, Any], at_once: bool, call: _Call, logprobs: int | None
+    ) -> Generator[TokenPiece, None, None]:
         headers, extensions = {KEY_CHECK_HEADER: self._key_check}, {"trace": call.trace}
         try:
             with (
@@ -96,7 +108,7 @@ class HttpRunner(Runner):
                     response.read()
                     raise _backend_error(response.status_code, response.content)
                 for document in _documents(response, at_once):
-                    yield _piece(document)
+                    yield _piece(document, logprobs)
         except (httpx.HTTPError, PartyLost) as error:
             if call.is_cut_off:
                 return
@@ -170,7 +182,7 @@ def _documents(response: httpx.Response, at_once: bool) -> Iterator[dict[str, An
     raise PartyLost("the backend", "generation", "it ended the stream early")
 
 
-def _piece(document: dict[str, Any]) -> TokenPiece:
+def _piece(document: dict[str, Any], logprobs: int | None) -> TokenPiece:
     if "error" in document:
         raise _backend_error(500, json.dumps(document).encode())
     choices = document.get("choices")
@@ -183,7 +195,39 @@ def _piece(document: dict[str, Any]) -> TokenPiece:
         ids = []
     if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids):
         raise SessionError("the backend's answer has no token_ids; it must return the ids of its tokens")
-    return TokenPiece(ids, None if finish is None else "stop" if finish == "stop" else "length")
+    told = [] if logprobs is None else _told(choices[0].get("logprobs"), len(ids), logprobs)
+    return TokenPiece(ids, None if finish is None else "stop" if finish == "stop" else "length", told)
+
+
+def _told(logprobs: Any, tokens: int, count: int) -> list[TokenLogprobs]:
+    """What a backend told of so many tokens, whose names are ids. Raises SessionError for anything else."""
+    if not tokens:
+        return []
+    try:
+        own, likeliest = logprobs["token_logprobs"], logprobs["top_logprobs"] or [{}] * tokens
+        told = [
+            TokenLogprobs(float(value), _falling(names)[:count]) for value, names in zip(own, likeliest, strict=True)
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        told = []
+    if len(told) != tokens:
+        raise SessionError(
+            "the backend's answer has no log probabilities with ids for its tokens (return_tokens_as_token_ids)"
+        )
+    return told
+
+
+def _falling(names: Mapping[str, Any]) -> list[tuple[int, float]]:
+    found = [(_id_of(name), float(value)) for name, value in names.items()]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _id_of(name: str) -> int:
+    """Raises ValueError for a name that is none."""
+    prefix, found, number = name.partition(TOKEN_NAME)
+    if prefix or not found:
+        raise ValueError
+    return int(number)
 
 
 def _json(content: bytes) -> dict[str, Any]:

@@ -72,10 +72,11 @@ def test_nothing_above_the_threshold_is_held() -> None:
 
 def test_the_file_is_what_the_api_reads(tmp_path: Path) -> None:
     file = tmp_path / "red_team.json"
-    verdict.write(rows(), 0.1, "a model", file)
+    verdict.write(rows(), 0.1, "a model", [{"command": "c", "commit": "d", "date": "e", "loss": {}}], file)
     content = json.loads(file.read_text(encoding="utf-8"))
     assert content["format"] == verdict.FORMAT
     assert content["noise_level"] == 0.1
+    assert content["runs"] == [{"command": "c", "commit": "d", "date": "e"}]
     assert {(tier, name) for tier, cells in content["verdicts"].items() for name in cells} == {
         (tier, name) for tier in TIERS for name in get_args(Configuration)
     }

@@ -213,6 +213,16 @@ def test_bad_inputs_are_named(arguments: dict[str, Any], message: str, save_bert
         client_inputs(net, net.request("hidden", arguments), arguments)
 
 
+def test_a_manifest_says_whether_one_hot_vectors_are_checked(save_bert: Save, tmp_path: Path) -> None:
+    """One that says nothing is of a time without a choice: they are."""
+    folder, _ = save_bert()
+    text = split_checkpoint(folder, tmp_path / "split", checks_one_hot=False).to_json()
+    assert not Manifest.from_json(text).checks_one_hot
+    assert Manifest.from_json(text.replace(' "checks_one_hot": false,\n', "")).checks_one_hot
+    with pytest.raises(CheckpointError, match="checks_one_hot 0; it is true or false"):
+        Manifest.from_json(text.replace('"checks_one_hot": false', '"checks_one_hot": 0'))
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"output": "x", "batch": 1, "tokens": 1, "masked": true}'])
 def test_malformed_requests_are_refused(text: str) -> None:
     with pytest.raises(InputError):

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from secure.models.families.registry import FAMILIES, architecture
 
-SHARED = [name for name, family in FAMILIES.items() if family.shared is not None]
+SHARED = [name for name, family in FAMILIES.items() if family.shared is not None and name in CONFIG_MAPPING]
+"""Those that transformers knows."""
 
 
 def defaults(model_type: str) -> dict[str, Any]:

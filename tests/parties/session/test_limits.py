@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from secure.models.contract.manifest import Manifest
+from secure.models.contract.request import Request
+from secure.models.families.bert import BertConfig, parameters
+from secure.models.program import LoadedModel
 from secure.parties.client.client import Client
 from secure.parties.client.run import Run
-from secure.parties.config import PARTIES, PartiesSettings
+from secure.parties.config import CALLERS, PARTIES, PartiesSettings, PartySettings
+from secure.parties.launcher import free_addresses
+from secure.parties.process.model_engine import ModelEngine
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Tools
+from secure.parties.roles.store import StoredModel
 from secure.parties.session.reservations import Reservations
+from secure.parties.transport.tls import make_certificates
 from secure.parties.transport.wire_pb2 import Kind
 from secure.protocols.core.errors import InputError, PartyLost, SessionError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.families import FAMILIES
 from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest
 from tests.parties.local import LocalParties, eventually
 
@@ -105,10 +115,12 @@ def test_a_client_that_sends_nothing_holds_no_place(impatient: PartiesSettings, 
     parties.stop_all()
 
 
-def test_a_client_that_reads_nothing_holds_no_stream(impatient: PartiesSettings, shares: dict[str, Path]) -> None:
+def test_a_client_that_reads_nothing_holds_no_stream(settings: PartiesSettings, shares: dict[str, Path]) -> None:
     """It asks for much, and lets it lie: sessions are over, and streams and what they hold are, too."""
-    parties, manifest, request = LocalParties(impatient), FakeManifest(), FakeRequest()
-    with Client(impatient) as client:
+    # Long enough for an honest client on a busy machine.
+    waiting = replace(settings, limits=replace(settings.limits, idle_seconds=3.0))
+    parties, manifest, request = LocalParties(waiting), FakeManifest(), FakeRequest()
+    with Client(waiting) as client:
         client.load_model(manifest, shares)
         with client._open(manifest.digest, manifest.policy.digest(), request) as run:
             # More than any window or buffer on the way takes.
@@ -135,14 +147,40 @@ def test_a_stream_without_a_hello_is_ended(impatient: PartiesSettings) -> None:
     parties.stop_all()
 
 
-def test_one_thread_looks_after_all_steps_of_all_sessions(impatient: PartiesSettings, shares: dict[str, Path]) -> None:
-    parties, manifest = LocalParties(impatient), FakeManifest()
-    with Client(impatient) as client:
+def idle_threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count("idle")
+
+
+def test_one_thread_looks_after_all_steps_of_all_sessions(settings: PartiesSettings, shares: dict[str, Path]) -> None:
+    before, manifest, request = idle_threads(), FakeManifest(), FakeRequest(steps=5)
+    parties = LocalParties(settings)
+    with Client(settings) as client:
         client.load_model(manifest, shares)
-        request = FakeRequest(steps=5)
         with client.converse(manifest.digest, manifest.policy.digest(), request, 5) as conversation:
             for _ in range(5):
                 conversation.step((b"ab", b"cd"))
-                assert [thread.name for thread in threading.enumerate()].count("idle") == len(PARTIES)
+                assert idle_threads() <= before + len(PARTIES)
     parties.stop_all()
-    eventually(lambda: "idle" not in [thread.name for thread in threading.enumerate()])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_role_refuses_a_large_request_of_few_bytes_with_the_figure(family: str, tmp_path: Path) -> None:
+    """BERT-base at 4096 x 512, before it is accepted: its table of positions alone has 512 GB of words."""
+    make_certificates(tmp_path / "tls", roles=(*FAMILIES[family].roles, *CALLERS))
+    addresses = {role: PartySettings(where, where) for role, where in free_addresses(FAMILIES[family].roles).items()}
+    settings = PartiesSettings(addresses, tmp_path / "tls", protocol=family)
+    config, policy = BertConfig(30522, 768, 12, 12, 3072, 512, 2, 1e-12), FixedPointPolicy()
+    sizes = parameters(config, policy.fraction_bits, public=False)
+    manifest = Manifest("bert", config.to_dict(), policy, "private", sizes, protocol=family)
+    parties = LocalParties(settings, engine=ModelEngine())
+    for server in parties.servers.values():
+        model = StoredModel("a load", policy.digest(), LoadedModel(manifest, {}))
+        server._worker._store.put(manifest.digest, model)
+    with Client(settings) as client:
+        for role in settings.parties:
+            hello = client._hello(Kind.KIND_PREDICT, manifest.digest, policy.digest())
+            hello.load_id, hello.request = "a load", Request("hidden", 4096, 512, True).to_json()
+            words = rf"^{role} would take about \d+\.\d+ TB of memory for this request, of which .* are free for it"
+            with pytest.raises(InputError, match=words):
+                client._dialer.dial(role, "Run", hello)
+    parties.stop_all()

@@ -53,16 +53,18 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     assert set(prediction.costs.reports) == set(PARTIES)
     p0, p1, dealer = (prediction.costs.reports[role] for role in PARTIES)
     assert p0.wire_bytes_sent == {"dealer": 0, "p1": 500, "client": 6}
-    assert p0.wire_bytes_received == {"dealer": 16, "p1": 500, "client": 6}
-    assert p1.wire_bytes_sent == {"dealer": 0, "p0": 500, "client": 6}
+    assert p0.wire_bytes_received == {"dealer": 16, "p1": 16 + 500, "client": 6}
+    assert p1.wire_bytes_sent == {"dealer": 0, "p0": 16 + 500, "client": 6}
     assert p1.wire_bytes_received == {"dealer": 16 + 5000, "p0": 500, "client": 6}
     # The dealer hands out seeds and corrections, and gets nothing.
     assert dealer.wire_bytes_sent == {"p0": 16, "p1": 16 + 5000, "client": 0}
     assert dealer.wire_bytes_received == {"p0": 0, "p1": 0, "client": 0}
-    assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 5, 6)
+    assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 6, 6)
     assert p0.rows == [{"layer": "predict", "role": 0}]
     assert 0 < p0.seconds <= prediction.costs.seconds
-    assert p0.peak_memory_bytes > 1 << 20
+    assert {report.memory_bytes for report in (p0, p1, dealer)} == {0}, "what the request said it takes"
+    assert set(p1.waiting_seconds) == {"dealer", "p0", "client"}
+    assert all(report.cpu_seconds > 0 and report.transport_cpu_seconds > 0 for report in (p0, p1, dealer))
 
 
 def test_progress_names_every_layer_in_order(client: Client, manifest: FakeManifest) -> None:
@@ -343,6 +345,22 @@ def test_sessions_run_at_the_same_time(client: Client, manifest: FakeManifest) -
     with futures.ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(predict, client, manifest, FakeRequest(layers=200), meet) for _ in range(2)]
         assert [run.result() for run in runs] == [(b"0p rof", b"1p rof")] * 2
+
+
+def test_a_report_tells_nothing_of_the_memory_of_a_session_beside_it(client: Client, manifest: FakeManifest) -> None:
+    both, sizes = threading.Barrier(2, timeout=60), (5_000_000, 7)
+
+    def meet(event: Progress) -> None:
+        if (event.role, event.index) == ("p0", 0):
+            both.wait()
+
+    def one(memory_bytes: int) -> set[int]:
+        request = FakeRequest(layers=200, memory_bytes=memory_bytes)
+        found = client.predict(manifest.digest, manifest.policy.digest(), request, PAYLOADS, meet)
+        return {report.memory_bytes for report in found.costs.reports.values()}
+
+    with futures.ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(one, sizes)) == [{size} for size in sizes]
 
 
 def test_a_client_that_goes_away_ends_the_session_everywhere(

@@ -30,11 +30,20 @@ BITS = (64, 20)
 
 
 def beaver_parts(program: RoleProgram, number: int) -> list[Tensor]:
-    """P0's part. The client's own sharing is the same each time, and both parties' seeds are not."""
+    """P0's part. The client's own sharing is the same each time, and the parties' seeds are not."""
+    return _beaver_parts(program, (seed_of("p0", number), seed_of("p1", number)), number)
+
+
+def parts_beside_the_dealer(program: RoleProgram, number: int) -> list[Tensor]:
+    """P0's part to a client that has the dealer's seeds: they are the same each time, and P0's and P1's own is not."""
+    return _beaver_parts(program, (seed_of("p0", 0), seed_of("p1", 0)), number)
+
+
+def _beaver_parts(program: RoleProgram, seeds: tuple[bytes, bytes], number: int) -> list[Tensor]:
     shares = {"p0": X * 0 + 77, "p1": X - 77, "dealer": None}
     programs = {role: _with_share(program, share) for role, share in shares.items()}
-    seeds = seed_of("p0", number), seed_of("p1", number)
-    results, _, _ = run_roles(program, [], programs=programs, seeds=seeds, session=SESSION)
+    common_seed = seed_of("p0 and p1", number)
+    results, _, _ = run_roles(program, [], programs=programs, seeds=seeds, common_seed=common_seed, session=SESSION)
     return results[:1]
 
 
@@ -72,7 +81,11 @@ def findings(parts_of: Callable[[RoleProgram, int], list[Tensor]], program: Role
     ]
 
 
-FAMILIES = [pytest.param(beaver_parts, id="beaver"), pytest.param(replicated_parts, id="replicated")]
+FAMILIES = [
+    pytest.param(beaver_parts, id="beaver"),
+    pytest.param(parts_beside_the_dealer, id="beaver-dealer"),
+    pytest.param(replicated_parts, id="replicated"),
+]
 
 
 @pytest.mark.parametrize("bits", BITS)

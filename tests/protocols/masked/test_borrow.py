@@ -11,9 +11,10 @@ from torch import Tensor
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core import bits, ring
 from secure.protocols.core.cost import Cost
+from secure.protocols.core.profile import NEAR
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.comparison.borrow import borrows, deal_borrows
-from secure.protocols.masked.comparison.digits import FEW_BYTES, BorrowCost, digit_count, merge_levels, plan_of
+from secure.protocols.masked.comparison.digits import BorrowCost, digit_count, merge_levels, plan_of
 from secure.protocols.masked.roles import Dealer
 from tests.in_process import run_roles
 from tests.protocols.core.test_ring import as_int64, random_words
@@ -129,15 +130,15 @@ def test_few_elements_take_one_round(width: int, numbers: int) -> None:
     """And what the dealer sends more for that is bounded; many elements take the fewest bytes."""
     few, many = BorrowCost(((width, numbers),), 8), BorrowCost(((width, numbers),), 1 << 20)
     assert (few.rounds, many.rounds) == (1, 2)
-    assert few.dealer_bytes - many.dealer_bytes // (1 << 17) <= FEW_BYTES
+    assert few.dealer_bytes - many.dealer_bytes // (1 << 17) <= NEAR.round_bytes
     assert plan_of(width, numbers, 1 << 20).levels == merge_levels(digit_count(width, 4))
 
 
 @pytest.mark.parametrize("width", [24, 37, 40, 63])
 def test_pairs_on_both_sides_of_the_choice(width: int) -> None:
-    sizes = [count for count in (9, 64, 640, 6400) if len(plan_of(width, 5, count).levels) == 1]
-    assert sizes and sizes != [9, 64, 640, 6400]
-    for count in (sizes[-1], 6400):
+    sizes = [count for count in (9, 64, 640, 64000) if len(plan_of(width, 5, count).levels) == 1]
+    assert sizes and sizes != [9, 64, 640, 64000]
+    for count in (sizes[-1], 64000):
         mask = random_words(count, seed=width)
         near = mask.unsqueeze(0) + torch.tensor([[0], [1], [-1], [2 ** (width // 2)]])
         check([mask], [(width, torch.cat([near, random_words(1, count, seed=width + 1)]))])

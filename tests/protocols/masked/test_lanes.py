@@ -179,7 +179,7 @@ def test_a_branch_beside_the_program_makes_its_rounds_along(monkeypatch: pytest.
     def run(function: Callable[[Secret], Secret]) -> tuple[list[Tensor], dict[str, Any], dict[str, list[bytes]]]:
         def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
             x = protocol.input(shares[0], (3, 8), 16)
-            return protocol.reveal(function(x).protocol.together(lambda: function(x))[0])
+            return protocol.reveal(function(x))
 
         return run_roles(program, [encode(values())], seeds=SEEDS, session=SESSION)
 

@@ -18,6 +18,7 @@ from secure import connection
 from secure.cli import main
 from secure.connection import Parties
 from secure.demo import demo as search
+from secure.models.checkpoint.conversion import read_manifest
 from secure.parties import launcher
 from secure.parties.process import main as party_process
 from secure.parties.process.exit_codes import ExitCode
@@ -146,6 +147,11 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
     assert "public weights" in capsys.readouterr().out
     assert run("split", str(checkpoint), "--out", str(tmp_path / "owner"), "--weights", "server") == 0
     assert "server weights" in capsys.readouterr().out
+    assert read_manifest(tmp_path / "owner").checks_one_hot
+    trusting = "split", str(checkpoint), "--out", str(tmp_path / "trusting"), "--unchecked-one-hot"
+    assert run(*trusting) == 0
+    assert "a client can read the word table" in capsys.readouterr().out
+    assert not read_manifest(tmp_path / "trusting").checks_one_hot
     assert run("doctor") == 0
     assert "0 failed" in capsys.readouterr().out
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, HiddenSequence, Pooling, Served
-from secure.parties.encrypted.tokens import Finish, SamplingParameters
+from secure.parties.encrypted.tokens import Emit, Finish, SamplingParameters, TokenLogprobs, TokenPiece
 
 KEY_CHECK = "00ff" * 8
 
@@ -28,7 +28,7 @@ class FakeEngine(GenerationEngine):
         self.error: Exception | None = None
 
     def generate(
-        self, ids: Sequence[int], sampling: SamplingParameters, emit: Callable[[int], None], cancelled: threading.Event
+        self, ids: Sequence[int], sampling: SamplingParameters, emit: Emit, cancelled: threading.Event
     ) -> Finish:
         self.prompts.append(list(ids))
         try:
@@ -36,7 +36,8 @@ class FakeEngine(GenerationEngine):
                 if self.error is not None:
                     raise self.error
                 token = (ids[-1] + 1 + i) % self.served.vocabulary
-                emit(token)
+                told = [] if sampling.logprobs is None else [TokenLogprobs(-0.5, [(token, -0.5)] * sampling.logprobs)]
+                emit(TokenPiece([token], logprobs=told))
                 self.first_token.set()
                 if token in sampling.stop_ids:
                     return "stop"

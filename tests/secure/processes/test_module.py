@@ -56,3 +56,20 @@ def test_modules_without_parameters(family: str, weights: WeightVisibility, requ
         model = secure.PrivateModel.from_module(module, inputs, parties=parties, weights=weights)
         assert float((model(*inputs) - module(*inputs)).abs().max()) < 1e-3
         model.unload()
+
+
+@product_of(family=["beaver", "replicated"])
+def test_a_client_that_chooses_no_row_is_refused(
+    family: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reads a table by multiples of one-hot vectors hears that it deviates; the next one is served."""
+    parties, table = request.getfixturevalue(family).parties, settled(torch.nn.Embedding(9, 4))
+    ids, honest = torch.tensor([[1, 2, 8]]), torch.nn.functional.one_hot
+    model = secure.PrivateModule.from_module(table, ids, parties=parties)
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.nn.functional.one_hot", lambda *given: 32 * honest(*given))
+        with pytest.raises(secure.errors.InputError, match="a vector that chooses a row of a private table is to be"):
+            model(ids)
+    assert float((model(ids) - table(ids).detach()).abs().max()) < 2.0**-16
+    assert "inputs" in {row.layer for row in model.report.rows}
+    model.unload()

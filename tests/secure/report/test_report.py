@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_sessions_add_up() -> None:
     assert total.load_seconds == 4.0
     assert (total.sessions, total.sequences, total.tokens) == (3, 6, 36)
     assert (total.rounds, total.online_bytes, total.dealer_bytes) == (21, 1800, 396)
-    assert total.roles["p0"].peak_memory_bytes == 30
+    assert total.roles["p0"].memory_bytes == 30
     assert total.roles["p1"].messages_sent == {"p0": 21}
     assert Report.total(parts[:1]) == parts[0]
 
@@ -101,7 +102,14 @@ def test_json_round_trip(report: Report) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"report"', '{"schema": 1}', '{"schema": 1, "rows": [{}]}'])
+def test_what_is_not_checked_is_said(report: Report) -> None:
+    words = "not checked, as the model's owner chose"
+    trusting = replace(report, unchecked_one_hot=True)
+    assert words in trusting.to_text() and words not in report.to_text()
+    assert Report.from_json(trusting.to_json()) == trusting
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"report"', '{"schema": 2}', '{"schema": 2, "rows": [{}]}'])
 def test_json_that_is_no_report(text: str) -> None:
     with pytest.raises(InputError, match="not a report"):
         Report.from_json(text)
@@ -109,7 +117,7 @@ def test_json_that_is_no_report(text: str) -> None:
 
 def test_json_of_another_schema(report: Report) -> None:
     value = json.loads(report.to_json()) | {"schema": 99}
-    with pytest.raises(InputError, match="schema 99, this version reads 1"):
+    with pytest.raises(InputError, match="schema 99, this version reads 2"):
         Report.from_json(json.dumps(value))
 
 

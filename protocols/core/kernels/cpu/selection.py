@@ -116,9 +116,9 @@ def _largest(
     others = opened.shape[0] - 1
     chosen, with_mask = np.empty(1 << others, dtype=np.int64), np.empty(1 << others, dtype=np.int64)
     for e in range(len(out)):
-        total = 0
-        for i in range(others + 1):
-            chosen[0], with_mask[0], taken = first, masks[i, e], 0
+        total = first * opened[others, e] - masks[others, e]
+        for i in range(others):
+            chosen[0], with_mask[0], taken = first, masks[i, e] - masks[others, e], 0
             for k in range(others):
                 chosen[1 << k] = bit_masks[places[i, k], e]
             for s in range(1, 1 << others):
@@ -131,7 +131,7 @@ def _largest(
                 for s in range(1 << (others - 1 - k)):
                     chosen[s] = choose(bit, chosen[2 * s], chosen[2 * s + 1])
                     with_mask[s] = choose(bit, with_mask[2 * s], with_mask[2 * s + 1])
-            total += opened[i, e] * chosen[0] - with_mask[0]
+            total += (opened[i, e] - opened[others, e]) * chosen[0] - with_mask[0]
         out[e] = total
 
 

@@ -215,7 +215,7 @@ def largest() -> Calls:
     """Two numbers, three and four."""
     for count, party in product((2, 3, 4), FIRST):
         pairs, subsets, row = count * (count - 1) // 2, 2 ** (count - 1), 77
-        several, masked = (random_words(count, n, row, seed=n) for n in (subsets - count, subsets - 1))
+        several, masked = (random_words(count - 1, n, row, seed=n) for n in (subsets - count, subsets - 1))
         shares = bits_of(pairs, row, seed=3), random_words(pairs, row, seed=2), several, masked
         yield Call((*random_words(2, count, row, seed=1), *shares), party)
 

@@ -11,10 +11,14 @@ import torch
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     GPT2Config,
+    GPT2ForQuestionAnswering,
     GPT2ForSequenceClassification,
     LlamaConfig,
+    LlamaForQuestionAnswering,
     LlamaForSequenceClassification,
+    LlamaForTokenClassification,
     MistralConfig,
     MistralForSequenceClassification,
     PreTrainedModel,
@@ -73,6 +77,32 @@ def test_the_last_token_of_a_short_row_is_found(name: str, padding: int | None, 
     with torch.no_grad():
         due = torch.cat([plain(row[keep.bool()][None]).logits for row, keep in zip(ids, mask, strict=True)])
     torch.testing.assert_close(model(ids, mask).logits, due, rtol=0, atol=2e-5 * float(due.abs().max()))
+
+
+OF_TOKENS: dict[str, Callable[[], PreTrainedModel]] = {
+    "bert tokens": lambda: BertForTokenClassification(
+        BertConfig(vocab_size=SIZE, initializer_range=0.2, num_labels=3, **SHAPE)
+    ),
+    "llama tokens": lambda: LlamaForTokenClassification(LlamaConfig(**SMALL, num_labels=3)),
+    "llama answers": lambda: LlamaForQuestionAnswering(LlamaConfig(**SMALL)),
+    "gpt2 answers": lambda: GPT2ForQuestionAnswering(GPT2Config(**GPT2, bos_token_id=1, eos_token_id=2)),
+}
+
+
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_heads_that_say_something_of_every_token(name: str, tmp_path: Path, key: Key) -> None:
+    plain = saved(OF_TOKENS[name], tmp_path, key)
+    model = EncryptedModel.from_pretrained(tmp_path / "out", key=key)
+    ids, mask = rows(9, 5, 3)
+    with torch.no_grad():
+        due = plain(ids, attention_mask=mask)
+    found = model(ids, mask)
+    assert list(found) == [kind for kind, value in due.items() if isinstance(value, torch.Tensor)]
+    for kind, values in found.items():
+        expected = due[kind] * (mask if values.dim() == 2 else mask[..., None])
+        torch.testing.assert_close(values, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
+    with pytest.raises(InputError, match="takes token ids"):
+        TransformersEngine(tmp_path / "out").classify(EncoderInputs(pixels=torch.zeros(1, 3, 2, 2)))
 
 
 def test_token_types_of_rows_that_run_one_by_one(tmp_path: Path, key: Key) -> None:

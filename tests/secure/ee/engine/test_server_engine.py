@@ -29,7 +29,7 @@ from secure.models.checkpoint.folder import file_digest
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.engine import EncoderInputs
 from secure.parties.encrypted.limits import Admission, GenerationLimits
-from secure.parties.encrypted.tokens import SamplingParameters
+from secure.parties.encrypted.tokens import SamplingParameters, TokenPiece
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.secure.ee.serving import Start
 from tests.secure.ee.tiny import Tiny
@@ -116,13 +116,18 @@ def test_requests_side_by_side_do_not_disturb_each_other(tiny: Tiny, tiny_engine
 
     def run(ids: list[int]) -> list[int]:
         out: list[int] = []
-        tiny_engine.generate(tiny.vocabulary.encrypt_ids(ids), SamplingParameters(24), out.append, threading.Event())
+        tiny_engine.generate(
+            tiny.vocabulary.encrypt_ids(ids),
+            SamplingParameters(24),
+            lambda piece: out.extend(piece.ids),
+            threading.Event(),
+        )
         return tiny.vocabulary.decrypt_ids(out)
 
     def draw(seed: int) -> list[int]:
         out: list[int] = []
         sampling = SamplingParameters(24, temperature=1.5, seed=seed)
-        tiny_engine.generate([5, 6], sampling, out.append, threading.Event())
+        tiny_engine.generate([5, 6], sampling, lambda piece: out.extend(piece.ids), threading.Event())
         return out
 
     alone = [draw(seed) for seed in range(4)]
@@ -173,8 +178,9 @@ def test_a_card_gives_what_the_processor_gives(tiny: Tiny, tiny_engine: Transfor
     card = TransformersEngine(tiny.encrypted, "cuda")
     ids = tiny.vocabulary.encrypt_ids(tiny.tokenizer("the cat")["input_ids"])
     for sampling in (SamplingParameters(24), SamplingParameters(24, temperature=1.5, top_p=0.9, seed=3)):
-        out: list[int] = []
-        card.generate(ids, sampling, out.append, threading.Event())
+        pieces: list[TokenPiece] = []
+        card.generate(ids, sampling, pieces.append, threading.Event())
+        out = [token for piece in pieces for token in piece.ids]
         assert len(out) == 24 or out[-1] == tiny.vocabulary.encrypt_ids([1])[0]
         if not sampling.temperature:
             assert tiny.vocabulary.decrypt_ids(out) == tiny.greedy(tiny.vocabulary.decrypt_ids(ids), 24)
@@ -194,7 +200,7 @@ def test_samples_follow_the_models_distribution(tiny: Tiny, tiny_engine: Transfo
     counts, draws = torch.zeros_like(expected), 400
     for seed in range(draws):
         tiny_engine.generate(
-            prompt, SamplingParameters(1, 1.5, seed=seed), lambda token: counts[token].add_(1), threading.Event()
+            prompt, SamplingParameters(1, 1.5, seed=seed), lambda piece: counts[piece.ids[0]].add_(1), threading.Event()
         )
     # E|n_i/n - p_i| is at most sqrt(p_i / n): the sum over i bounds the mean of the total distance.
     assert (counts / draws - expected).abs().sum() <= (expected / draws).sqrt().sum()

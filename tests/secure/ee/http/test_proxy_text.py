@@ -127,7 +127,6 @@ def test_half_a_character_is_refused(tiny: Tiny, serve_http: ServeHttp, path: st
         ({"n": 65}, "n"),
         ({"top_k": 20}, "top_k"),
         ({"temprature": 0}, "temprature"),
-        ({"logprobs": True}, "logprobs"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"logit_bias": {"4": 1}}, "logit_bias"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from secure.parties.roles.from_stock import FromStock
 from secure.parties.session.handshake import PROTOCOL_VERSION, as_role, new_session_id
+from secure.parties.stock.from_stock import FromStock
 from secure.parties.stock.ledger import NAME_BYTES
 from secure.parties.stock.store import Store
 from secure.parties.transport.dialer import Dialer

@@ -1,0 +1,164 @@
+"""Mixtures of values by heads of several kinds, after MPCViT (Zeng et al., ICCV 2023): how scores become weights.
+
+With scores s of T tokens, and sums along a row:
+
+    softmax   e^s / sum e^s
+    relu      ReLU(s) / (sum ReLU(s) + T 2^-7)
+    square    (s + 5)^2 / (sum (s + 5)^2 + T 2^-6), the 2Quad of MPCFormer (Li et al., ICLR 2023)
+    scale     s / T
+
+The two constants are ours: they keep sums away from zero, and are units that the ring holds. Queries absorbed what
+`query_factor` says, and the output matrix `output_factor`. Heads of one kind lie side by side, in the order of `KINDS`.
+
+*By stages.* A kind's mixture is a chain of stages, each a few branches that do not depend on each other. The stages of
+all kinds of a layer share their rounds, so it takes about the rounds of the kind that takes most. Scaled scores are
+never made where there are more of them than products of keys and values: (q k^T) v is q (k^T v).
+
+B batch, T tokens, Q of them ask, D width, h heads of one kind, E width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import groupby
+
+from secure.models.layers.attention import divides, halvings, known_values, self_attention
+from secure.protocols.core.primitives import as_factor, concatenate
+from secure.protocols.core.secret import Protocol, Secret, multiply
+from secure.protocols.functions.policy_functions import exponentials, softmax
+from secure.protocols.functions.reciprocal_and_root import reciprocal
+from secure.protocols.functions.relu import relu
+from secure.protocols.functions.softmax import inverse_sum
+
+RELU_LEAST = 2.0**-7
+"""What a sum of positive scores has added for each token."""
+SQUARE_LEAST = 2.0**-6
+"""What a sum of squares has added for each token."""
+SQUARE_OFFSET = 5.0
+_SQUARE_FACTOR = 1 / 8
+"""What is squared is an eighth, so that 512 squares of scores up to 27 add up to less than 2^13."""
+_UNDIVIDED_TOKENS = 128
+_SUM_BITS = 13
+_INVERSE_BITS = 22
+"""Inverses of sums up to 2^13 are known to 2^-9 of themselves, and to 2^-15 where sums are below 2^7."""
+
+Stages = Generator[Sequence[Callable[[], Secret]], Sequence[Secret], Secret]
+"""Yields the branches of each stage, is sent their results, and returns the mixture."""
+Mixture = Callable[[Secret, Secret, Secret], Stages]
+"""The stages for queries, keys and values. Shapes: [B, h, Q, E], [B, h, T, E], [B, h, T, E] -> [B, h, Q, E]."""
+
+
+def _softmax(q: Secret, k: Secret, v: Secret) -> Stages:
+    tokens = k.shape[-2]
+    (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
+    if not divides(tokens):
+        (weights,) = yield [lambda: softmax(scores, base_two=True)]
+        (context,) = yield [lambda: weights @ v]
+        return context
+    times, values = halvings(tokens), known_values(v)
+    (powers,) = yield [lambda: exponentials(scores, base_two=True, halvings=times)]
+    mixed, inverse = yield [lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)]
+    (context,) = yield [lambda: multiply(mixed, inverse, fraction_bits=v.fraction_bits)]
+    return context
+
+
+def _relu(q: Secret, k: Secret, v: Secret) -> Stages:
+    tokens = k.shape[-2]
+    least = RELU_LEAST * tokens * query_factor("relu", tokens)
+    (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
+    (positive,) = yield [lambda: as_factor(relu(scores))]
+    return (yield from _divided(positive, v, least))
+
+
+def _square(q: Secret, k: Secret, v: Secret) -> Stages:
+    (scores,) = yield [lambda: q @ k.transpose(-1, -2) + SQUARE_OFFSET * _SQUARE_FACTOR]
+    (squares,) = yield [lambda: as_factor(scores * scores)]
+    return (yield from _divided(squares, v, SQUARE_LEAST * k.shape[-2] * _SQUARE_FACTOR**2))
+
+
+def _scale(q: Secret, k: Secret, v: Secret) -> Stages:
+    if q.shape[-2] * k.shape[-2] > q.shape[-1] ** 2:
+        (products,) = yield [lambda: k.transpose(-1, -2) @ v]
+        (context,) = yield [lambda: q @ products]
+    else:
+        (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
+        (context,) = yield [lambda: scores @ v]
+    return context
+
+
+def _divided(weights: Secret, v: Secret, least: float) -> Stages:
+    """weights @ v / (sum of weights + least): the division after the product has E elements a row in place of T."""
+    lowest = math.floor(math.log2(least))
+    mixed, inverse = yield [
+        lambda: as_factor(weights @ v, wide=True),
+        lambda: reciprocal(
+            weights.sum(-1, keepdim=True) + least, lowest=lowest, highest=_SUM_BITS, output_bits=_INVERSE_BITS
+        ),
+    ]
+    (context,) = yield [lambda: multiply(mixed, inverse, fraction_bits=v.fraction_bits)]
+    return context
+
+
+KINDS: Mapping[str, Mixture] = {"softmax": _softmax, "relu": _relu, "square": _square, "scale": _scale}
+"""Every kind, in the order in which heads lie."""
+
+
+def in_order(kinds: Sequence[str]) -> list[int]:
+    """The heads, those of one kind side by side."""
+    order = list(KINDS)
+    return sorted(range(len(kinds)), key=lambda head: (order.index(kinds[head]), head))
+
+
+def query_factor(kind: str, tokens: int) -> float:
+    """What the queries of a head absorb, beside 1 / sqrt(E)."""
+    if kind == "softmax":
+        return math.log2(math.e)
+    if kind == "square":
+        return _SQUARE_FACTOR
+    if kind == "scale":
+        return 2.0 ** -math.ceil(math.log2(tokens) / 2)
+    # Weights do not change by it, and undivided sums stay as small as those of so many tokens.
+    return 2.0 ** -max(0, math.ceil(math.log2(tokens / _UNDIVIDED_TOKENS)))
+
+
+def output_factor(kind: str, tokens: int) -> float:
+    """What rows of the output matrix absorb: the part of 1 / T that queries left, as they would lose digits by it."""
+    return 1 / (tokens * query_factor(kind, tokens)) if kind == "scale" else 1.0
+
+
+def mixed_attention(joined: Secret, kinds: Sequence[str], *, queries: int | None = None) -> Secret:
+    """What `self_attention` gives, each head by a kind of its own; kinds lie in order.
+
+    Shapes: [B, T, 3 D] -> [B, Q, D].
+    """
+    if set(kinds) == {"softmax"}:
+        return self_attention(joined, len(kinds), queries=queries)
+    batch, tokens, columns = joined.shape
+    heads, width = len(kinds), columns // 3
+    parts = joined.reshape(batch, tokens, 3, heads, width // heads)
+    q, k, v = (parts[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, E]
+    chains, start = [], 0
+    for kind, run in groupby(kinds):
+        own = slice(start, start + len(list(run)))
+        chains.append(KINDS[kind](q[:, own, :queries], k[:, own], v[:, own]))
+        start = own.stop
+    first, *others = _side_by_side(joined.protocol, chains)
+    context = concatenate(first, others, 1) if others else first
+    return context.transpose(1, 2).reshape(batch, queries or tokens, width)
+
+
+def _side_by_side(protocol: Protocol, chains: Sequence[Stages]) -> list[Secret]:
+    """The chains' results, whose stages share their rounds."""
+    found: dict[Stages, Secret] = {}
+    due = {chain: next(chain) for chain in chains}
+    while due:
+        branches = [branch for stage in due.values() for branch in stage]
+        results = iter(protocol.together(*branches) if len(branches) > 1 else [branches[0]()])
+        said, due = due, {}
+        for chain, stage in said.items():
+            try:
+                due[chain] = chain.send([next(results) for _ in stage])
+            except StopIteration as end:
+                found[chain] = end.value
+    return [found[chain] for chain in chains]

@@ -1,0 +1,102 @@
+"""Checkpoints that transformers does not know, as models of transformers: to train, and to compare predictions with.
+
+There is no class of our own: an "mpc_vit" is transformers' ViT, whose heads attend by kinds through its registry of
+attention functions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel, ViTConfig
+from transformers.activations import ACT2FN
+
+from secure.models.checkpoint.folder import CONFIG_NAME
+from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
+from secure.models.families.vit import NO_ACTIVATION, VitConfig
+from secure.models.layers.mixtures import RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
+from secure.protocols.core.errors import CheckpointError
+
+_ATTENTION = "secure_by_kind"
+
+
+def reference(folder: str | os.PathLike[str]) -> PreTrainedModel:
+    """The model of an "mpc_vit" checkpoint, in the clear.
+
+    Raises CheckpointError for a folder without a config.json, for one that we refuse, and for a model that transformers
+    reads itself.
+    """
+    path = Path(folder)
+    try:
+        raw = json.loads((path / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no {CONFIG_NAME} that can be read: {type(error).__name__}") from None
+    if raw.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"{path}: model_type is {raw.get('model_type')!r}, not {MODEL_TYPE!r}; read it with transformers itself"
+        )
+    ours = MPC_VIT.parse(raw)
+    AttentionInterface.register(_ATTENTION, attention_by_kind)
+    config = ViTConfig.from_dict({**raw, "model_type": "vit"})
+    body = transformers.ViTForImageClassification if ours.labels else transformers.ViTModel
+    model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
+    apply_plan(model, ours)
+    model.train(False)
+    return model
+
+
+def apply_plan(model: nn.Module, config: VitConfig) -> None:
+    """Give the layers of a ViT, whose attention function is `attention_by_kind`, their kinds and activations."""
+    layers = [module for module in model.modules() if type(module).__name__ == "ViTLayer"]
+    for number, layer in enumerate(layers):
+        name = config.activation_of(number)
+        activation = nn.Identity() if name == NO_ACTIVATION else ACT2FN[name]
+        for module in layer.modules():
+            if hasattr(module, "num_attention_heads"):
+                module.attention_kinds = tuple(config.kinds_of_heads(number))  # type: ignore[assignment]
+            if hasattr(module, "activation_fn"):
+                module.activation_fn = activation
+            if hasattr(module, "intermediate_act_fn"):  # before transformers 5
+                module.intermediate_act_fn = activation
+
+
+def attention_by_kind(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls for attention: each head by the kind in `module.attention_kinds`, and no dropout.
+
+    Shapes: [B, H, T, E] each -> [B, T, H, E].
+    """
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    kinds: tuple[str, ...] = module.attention_kinds  # type: ignore[assignment]
+    weights = torch.stack([weights_of(kind, scores[:, head]) for head, kind in enumerate(kinds)], 1)
+    return (weights @ value).transpose(1, 2).contiguous(), None
+
+
+def weights_of(kind: str, scores: Tensor) -> Tensor:
+    """What a kind makes of scores, as `secure.models.layers.mixtures` defines it. Shapes: [..., T] -> the same."""
+    tokens = scores.shape[-1]
+    if kind == "softmax":
+        return torch.softmax(scores, -1)
+    if kind == "scale":
+        return scores / tokens
+    if kind == "relu":
+        positive, least = torch.relu(scores), RELU_LEAST
+    else:
+        positive, least = (scores + SQUARE_OFFSET) ** 2, SQUARE_LEAST
+    return positive / (positive.sum(-1, keepdim=True) + tokens * least)
