@@ -142,8 +142,5 @@ def _reveal(protocol: Protocol, x: Secret, due: SecretSpec) -> Tensor:
     The last factor's product has twice the policy's fraction bits. Those would tell the client every integer
     combination of the factor's rows exactly, hence its lattice and rank, from as many answers as it has columns.
     """
-    if x.fraction_bits == due.fraction_bits:
-        return protocol.reveal(x, due.bits)
-    if due.fraction_bits < protocol.policy.fraction_bits:
-        x = x + 0.5**due.fraction_bits / 2  # to the nearest: of units that coarse the half that a floor drops is seen
-    return protocol.reveal(truncate(x, due.fraction_bits), due.bits)
+    rounded = x if x.fraction_bits == due.fraction_bits else truncate(x, due.fraction_bits)
+    return protocol.reveal(rounded, due.bits)

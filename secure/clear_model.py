@@ -89,7 +89,7 @@ def attention_by_kind(
 
 
 def weights_of(kind: str, scores: Tensor) -> Tensor:
-    """As `secure.models.layers.mixtures` defines the kinds. Shapes: [..., T] -> the same."""
+    """What a kind makes of scores, as `secure.models.layers.mixtures` defines it. Shapes: [..., T] -> the same."""
     tokens = scores.shape[-1]
     if kind == "softmax":
         return torch.softmax(scores, -1)

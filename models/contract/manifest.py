@@ -67,7 +67,7 @@ class Manifest:
     protocol: the family of `secure.protocols.families` that the share files are for. refused_ids: tokens that no client
     may use, as their embeddings are too small for secure arithmetic. checks_one_hot: whether parties make sure that
     what a client shares to choose rows of a private table is one-hot. output_bits: fraction bits that real outputs
-    leave with, where the owner wants them coarser than the policy's.
+    leave with, where the owner wants them coarser than the policy's: truncated, so off by less than one of their units.
     """
 
     architecture: str

@@ -61,7 +61,7 @@ class VitConfig:
     activations: Sequence[str] = ()
 
     def kinds_of_heads(self, layer: int) -> Sequence[str]:
-        """As in the checkpoint."""
+        """Their names, head by head, as the checkpoint has them."""
         return self.attention_kinds[layer] if self.attention_kinds else ("softmax",) * self.heads
 
     def activation_of(self, layer: int) -> str:

@@ -32,9 +32,9 @@ from secure.protocols.functions.relu import relu
 from secure.protocols.functions.softmax import inverse_sum
 
 RELU_LEAST = 2.0**-7
-"""For each token, what a sum of positive scores has added."""
+"""What a sum of positive scores has added for each token."""
 SQUARE_LEAST = 2.0**-6
-"""For each token, what a sum of squares has added."""
+"""What a sum of squares has added for each token."""
 SQUARE_OFFSET = 5.0
 _SQUARE_FACTOR = 1 / 8
 """What is squared is an eighth, so that 512 squares of scores up to 27 add up to less than 2^13."""
@@ -46,7 +46,7 @@ _INVERSE_BITS = 22
 Stages = Generator[Sequence[Callable[[], Secret]], Sequence[Secret], Secret]
 """Yields the branches of each stage, is sent their results, and returns the mixture."""
 Mixture = Callable[[Secret, Secret, Secret], Stages]
-"""Of queries, keys and values. Shapes: [B, h, Q, E], [B, h, T, E], [B, h, T, E] -> [B, h, Q, E]."""
+"""The stages for queries, keys and values. Shapes: [B, h, Q, E], [B, h, T, E], [B, h, T, E] -> [B, h, Q, E]."""
 
 
 def _softmax(q: Secret, k: Secret, v: Secret) -> Stages:
@@ -128,7 +128,10 @@ def output_factor(kind: str, tokens: int) -> float:
 
 
 def mixed_attention(joined: Secret, kinds: Sequence[str], *, queries: int | None = None) -> Secret:
-    """As `self_attention`, each head by a kind of its own; kinds lie in order. Shapes: [B, T, 3 D] -> [B, Q, D]."""
+    """What `self_attention` gives, each head by a kind of its own; kinds lie in order.
+
+    Shapes: [B, T, 3 D] -> [B, Q, D].
+    """
     if set(kinds) == {"softmax"}:
         return self_attention(joined, len(kinds), queries=queries)
     batch, tokens, columns = joined.shape

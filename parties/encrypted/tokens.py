@@ -81,7 +81,7 @@ class TokenPiece:
     logprobs: Sequence[TokenLogprobs] = ()
 
     def translated(self, move: Callable[[list[int]], list[int]]) -> TokenPiece:
-        """The same piece in other ids."""
+        """This piece in other ids."""
         told = [
             TokenLogprobs(each.logprob, list(zip(move([id for id, _ in each.likeliest]), values, strict=True)))
             for each in self.logprobs

@@ -6,8 +6,8 @@ sequence, and at each gate the parties evaluate while the dealer deals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import torch
@@ -68,8 +68,10 @@ class BeaverProtocol(MaskedProtocol[BeaverSecret]):
                 moved = cast(Gate[Result], small_gates_on_host.moved(gate, CPU))
                 return cast(Result, small_gates_on_host.moved(moved.run(self.role), device))
 
-    def meanwhile(self, layer: str, branch: Callable[[], object]) -> AbstractContextManager[None]:
-        return lanes.meanwhile(self.role, layer, branch)
+    @contextmanager
+    def meanwhile(self, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+        with lanes.meanwhile(self.role, layer, branch):
+            yield
 
     def pair(self, x: Secret, bits: int, *, dealt: bool = True) -> Pair:
         own = self.own(x)

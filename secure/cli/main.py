@@ -6,7 +6,6 @@ work when it runs (see `lazy_imports`), so that help and usage errors need no to
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -72,8 +71,6 @@ def main() -> None:
     # Under nohup a closed terminal ends nothing. Windows has no such signal.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _terminated)
-    # What gRPC writes of a failed handshake is for its own developers; our errors say it in words.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options = GlobalOptions()
     try:
         app(obj=options)

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from bench.gate_engine import MEASURED, gate_names, run_gate, shapes_of
+from bench.gate_engine import MEASURED, gate_engine, gate_names, run_gate, shapes_of
 from bench.gates import measure_gates
+from secure.parties.config import Limits
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.secret import Protocol
@@ -37,6 +38,12 @@ def test_a_gate_takes_its_shapes(name: str) -> None:
 
     _, meters, _ = run_roles(program, [])
     assert any(row["layer"] == MEASURED for row in meters["p0"].snapshot())
+
+
+def test_an_engine_of_gates_reserves_nothing() -> None:
+    engine = gate_engine(Limits(threads=torch.get_num_threads()), "cpu")
+    assert engine.working_set_bytes(None, "{}") == 0
+    assert engine.free_bytes() is None
 
 
 def test_an_unknown_gate_is_refused() -> None:

@@ -91,8 +91,8 @@ def test_answers_leave_with_the_bits_that_the_owner_sets(
     monkeypatch.setattr(runs, "write_split", write_split)
     (fine,) = answers_of({"input": given}, checkpoint, "hidden", tmp_path / "fine", family).values()
     difference = coarse - fine / 2.0 ** (16 - bits)
-    assert float(difference.abs().max()) <= 1.01, "the nearest unit, or the next one to it"
-    assert float(difference.mean().abs()) < 0.25, "to the nearest, not down"
+    assert float(difference.abs().max()) <= 1.01, "one of the two units next to it"
+    assert float(difference.mean().abs()) < 0.25, "as often the one above as the one below"
     with pytest.raises(CheckpointError, match="outputs have 1 to 16 fraction bits, the policy's; not 17"):
         write_split(checkpoint, tmp_path / "none", output_bits=17)
     manifest = write_split(checkpoint, tmp_path / "split", output_bits=bits)

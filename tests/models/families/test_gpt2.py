@@ -128,11 +128,11 @@ def test_only_scores_grow_with_the_context(tmp_path: Path) -> None:
             found[op] += Cost(-cost.rounds, -cost.online_bytes, -cost.dealer_bytes)
         return found
 
-    # With the new token 32, 48 and 64: the maximum takes three levels of groups of four, even ones in the first two.
+    # With the new token 32, 48 and 64: the maximum takes two steps in groups of up to eight.
     short, middle, long = (cost_of_a_token(context) for context in (31, 47, 63))
     assert sum(cost.rounds for cost in short.values()) == sum(cost.rounds for cost in long.values())
     # Nothing that is independent of scores may grow: matrices of weights and norms.
-    for op in ("linear", "linear-share", "smooth", "square"):
+    for op in ("linear", "linear-share", "smooth-at-once", "square"):
         assert short[op] == middle[op] == long[op], op
     total = [sum((cost for cost in costs.values()), Cost()) for costs in (short, middle, long)]
     growth = [total[1].online_bytes - total[0].online_bytes, total[2].online_bytes - total[1].online_bytes]
