@@ -55,7 +55,8 @@ def test_every_message_is_the_same(policy: FixedPointPolicy, monkeypatch: pytest
         return protocol.reveal(block(protocol.input(shares[0], (3, 8), 16), *weights[role_of(protocol)]))
 
     def serve(ahead: dict[int, Ahead] | None = None) -> tuple[Any, ...]:
-        return run_roles(session, [encode(x)], policy=policy, seeds=SEEDS, session=SESSION, ahead=ahead)
+        given: Any = {"seeds": SEEDS, "session": SESSION, "common_seed": SESSION[:16]}
+        return run_roles(session, [encode(x)], policy=policy, ahead=ahead, **given)
 
     run_roles(load, [encode(matrix), encode(vector)], policy=policy)
     results, meters, sent = serve()
