@@ -33,7 +33,9 @@ def attack(
 ) -> None:
     """Red team: attacks on equivariant encryption by tier and configuration; writes secure/ee/files/red_team.json.
 
-    Examples: python -m bench attack --only A1,A5; python -m bench attack --only A15 --add
+    Example: python -m bench attack --only A1,A5
+
+    Example: python -m bench attack --only A15 --add
     """
     if add and (quick or not only):
         raise ConfigurationError("--add goes with --only, and with the whole effort")
