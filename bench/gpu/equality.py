@@ -15,8 +15,10 @@ from bench.gpu.model import Setting, load, make_model, predict
 from bench.gpu.roles import ROLES, Around, Outcome, Session, run_roles, split
 from secure.models.contract.manifest import VISIBILITIES, WeightVisibility
 from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.cost import JOINED
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.primitives import append, linear, square_sum, truncate
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
 from secure.protocols.functions.argmax import argmax
@@ -30,6 +32,7 @@ from secure.protocols.functions.softmax import softmax
 from secure.protocols.functions.tanh import tanh
 from secure.protocols.masked import gates
 from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gates import vanishing
 from secure.protocols.masked.gates.triple_product import multiply_three
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix
@@ -48,14 +51,18 @@ class Compared:
 
 
 def every_gate() -> set[str]:
-    """Names of all gates of the family that runs here."""
+    """Names of all gates of the family that runs here, but for those that draw from the operating system."""
     for module in pkgutil.walk_packages(gates.__path__, gates.__name__ + "."):
         importlib.import_module(module.name)
     waiting: list[Any] = [Gate]
     found: set[str] = set()
     while waiting:
         children = waiting.pop().__subclasses__()
-        found |= {child.name for child in children if child.__module__.startswith(gates.__name__)}
+        found |= {
+            child.name
+            for child in children
+            if child.__module__.startswith(gates.__name__) and child.__module__ != vanishing.__name__
+        }
         waiting += children
     return found
 
@@ -114,10 +121,17 @@ def functions(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
     ]
 
 
+def many_rounds(protocol: BeaverProtocol, x: Secret, y: Secret) -> list[Secret]:
+    """What takes other gates where no round is worth a byte."""
+    protocol.profile = Profile("bytes alone", 0)
+    return [gelu(x), softmax(x), reciprocal(x * x + 1.0)]
+
+
 PROGRAMS: tuple[tuple[str, Callable[[BeaverProtocol, Secret, Secret], list[Secret]]], ...] = (
     ("arithmetic", arithmetic),
     ("weights", weighted),
     ("functions", functions),
+    ("many rounds", many_rounds),
 )
 TINY = Setting(layers=2, tokens=9, hidden=24, heads=3, vocabulary=50)
 
@@ -183,7 +197,7 @@ def compared(name: str, due: Sequence[Outcome], found: Sequence[Outcome]) -> Com
     equal = all(_same(a.results[role], b.results[role]) for a, b in pairs for role in a.results)
     equal = equal and all(b"".join(a.sent[role]) == b"".join(b.sent[role]) for a, b in pairs for role in ROLES)
     size = sum(len(message) for a, _ in pairs for role in ROLES for message in a.sent[role])
-    ops = {op for a, _ in pairs for _, op in a.meters["p1"].rows}
+    ops = {op for a, _ in pairs for _, op in a.meters["p1"].rows} - {JOINED}
     return Compared(name, equal, size, frozenset(ops))
 
 

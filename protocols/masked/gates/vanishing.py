@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from secure.protocols.core import ring
+from secure.protocols.core import ring, transfer
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.galois_ring import multiply, weighted_sum
 from secure.protocols.core.prg import SEED_BYTES
@@ -85,7 +85,7 @@ class SquaresVanish(Gate[bool]):
         local = multiply(c, c - 2 * self.y.mask if party.index == 0 else -2 * self.y.mask)
         squares = local + party.correlation(tuple(c.shape), bits)
         v = weighted_sum(self.weights, squares, bits) + self.addend
-        claim = ring.low(v if party.index == 0 else -v, bits).cpu().numpy().tobytes()
+        claim = bytes(transfer.payload_of([ring.pack(v if party.index == 0 else -v, bits)]))
         return party.swap(_hash(party.index, claim)) == _hash(1 - party.index, claim)
 
 
