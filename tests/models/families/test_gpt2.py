@@ -134,9 +134,9 @@ def test_only_scores_grow_with_the_context(tmp_path: Path) -> None:
     # Nothing that is independent of scores may grow: matrices of weights and norms.
     for op in ("linear", "linear-share", "smooth-at-once", "square"):
         assert short[op] == middle[op] == long[op], op
-    total = [sum((cost for cost in costs.values()), Cost()) for costs in (short, middle, long)]
+    total = [sum((cost for op, cost in costs.items() if op != "largest"), Cost()) for costs in (short, middle, long)]
     growth = [total[1].online_bytes - total[0].online_bytes, total[2].online_bytes - total[1].online_bytes]
-    # Linear: as many more tokens cost the same from 48 on as from 32 on, but for the maximum's last level.
+    # Linear: as many more tokens cost the same from 48 on as from 32 on, but for the maximum, whose groups differ.
     assert abs(growth[0] - growth[1]) <= 0.1 * growth[0]
     # 2 layers, 3 heads: each further key and score takes less than 100 bytes of both parties, not a row of the model.
     assert max(growth) < 4 * 2 * 3 * 100
