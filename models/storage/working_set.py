@@ -5,6 +5,7 @@ The model's own program runs on tensors that have a shape and no numbers.
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
@@ -158,6 +159,19 @@ class _ShapesAlone(TorchFunctionMode):
         if func in _BY_ELEMENT:
             tensors = [given for given in args if isinstance(given, Tensor)]
             return tensors[0].new_empty(np.broadcast_shapes(*(given.shape for given in tensors)))
+        if func in _ALONG:
+            return _along(*args, **kwargs)
+        if func is torch.Tensor.repeat:
+            x, *times = args
+            counts = times if isinstance(times[0], int) else times[0]
+            sizes = (1,) * (len(counts) - x.dim()) + tuple(x.shape)
+            return x.new_empty([size * count for size, count in zip(sizes, counts, strict=True)])
+        if func is torch.Tensor.__getitem__:
+            match args[1]:
+                case Tensor() as index:
+                    return args[0].new_empty((*index.shape, *args[0].shape[1:]))
+                case builtins.Ellipsis, Tensor() as index:
+                    return args[0].new_empty((*args[0].shape[:-1], *index.shape))
         return func(*args, **kwargs)
 
 
@@ -169,6 +183,9 @@ _BY_ELEMENT = frozenset(
         torch.Tensor.mul,
         torch.Tensor.neg,
         torch.Tensor.pow,
+        torch.Tensor.__pow__,
+        torch.Tensor.__rshift__,
+        torch.Tensor.__lshift__,
         torch.Tensor.remainder,
         torch.Tensor.lt,
         torch.Tensor.gt,
@@ -180,9 +197,21 @@ _BY_ELEMENT = frozenset(
         torch.sub,
         torch.mul,
         torch.round,
+        torch.ones_like,
+        torch.zeros_like,
     }
 )
 """The result has the shape that the tensors among the arguments are broadcast to."""
+
+
+_ALONG = frozenset({torch.Tensor.sum, torch.Tensor.amax, torch.Tensor.amin, torch.Tensor.mean})
+"""What is left along the axes that they are told is one number."""
+
+
+def _along(x: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
+    axes = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
+    sizes = [1 if axis in axes else size for axis, size in enumerate(x.shape) if keepdim or axis not in axes]
+    return x.new_empty(sizes)
 
 
 def _as_shape(public: Tensor) -> Tensor:

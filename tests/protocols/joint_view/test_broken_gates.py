@@ -41,6 +41,9 @@ class Broken(Gate[None]):
     def deal(self, dealer: Dealer) -> None:
         """The dealer sends nothing."""
 
+    def outline(self) -> None:
+        """There is no result."""
+
 
 class MaskOfTwoValues(Broken):
     def evaluate(self, party: Party) -> None:
