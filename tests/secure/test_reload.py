@@ -55,7 +55,7 @@ def test_an_uploaded_model_is_loaded_again_on_demand(servers: LocalParties, part
     assert float((model(X) - before).abs().max()) < 1e-3
     assert model.manifest.digest != first, "shared anew"
     for server in servers.servers.values():
-        assert server._worker._store.load_id(first) == "", "no party keeps the old one"
+        assert server._worker.models.load_id(first) == "", "no party keeps the old one"
 
 
 def test_a_model_on_the_parties_disks_goes_on(servers: LocalParties, parties: Parties, tmp_path: Path) -> None:
