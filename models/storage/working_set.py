@@ -193,6 +193,8 @@ _BY_ELEMENT = frozenset(
         torch.Tensor.gt,
         torch.Tensor.__and__,
         torch.Tensor.__or__,
+        torch.Tensor.__ior__,
+        torch.Tensor.tril,
         torch.Tensor.triu,
         torch.Tensor.roll,
         torch.add,
