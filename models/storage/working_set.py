@@ -161,6 +161,8 @@ class _ShapesAlone(TorchFunctionMode):
             return tensors[0].new_empty(np.broadcast_shapes(*(given.shape for given in tensors)))
         if func in _ALONG:
             return _along(*args, **kwargs)
+        if func is torch.cat:
+            return _joined(*args, **kwargs)
         if func is torch.Tensor.repeat:
             x, *times = args
             counts = times if isinstance(times[0], int) else times[0]
@@ -191,6 +193,8 @@ _BY_ELEMENT = frozenset(
         torch.Tensor.gt,
         torch.Tensor.__and__,
         torch.Tensor.__or__,
+        torch.Tensor.__ior__,
+        torch.Tensor.tril,
         torch.Tensor.triu,
         torch.Tensor.roll,
         torch.add,
@@ -212,6 +216,12 @@ def _along(x: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor
     axes = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
     sizes = [1 if axis in axes else size for axis, size in enumerate(x.shape) if keepdim or axis not in axes]
     return x.new_empty(sizes)
+
+
+def _joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    sizes = list(parts[0].shape)
+    sizes[dim] = sum(part.shape[dim] for part in parts)
+    return parts[0].new_empty(sizes)
 
 
 def _as_shape(public: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
+from secure.parties.roles.working_ahead import AheadTools
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 
 
@@ -97,6 +98,8 @@ class FakeEngine(Engine):
         return self.memory_bytes
 
     def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+        if isinstance(tools, AheadTools):
+            return False, []  # there are no products to be made ahead
         request = FakeRequest(**json.loads(request_json))
         at_dealer, stopped = tools.index is None, False
         for step in range(request.steps):

@@ -82,10 +82,12 @@ def test_few_lengths_are_estimated_by_running_the_program(monkeypatch: pytest.Mo
 
 def test_an_estimate_imports_no_compiler(tmp_path: Path) -> None:
     """It would take seconds and memory of every party, before its first answer."""
-    save_decoder(tmp_path / "llama", "llama")
-    decoder = write_split(read_checkpoint(tmp_path / "llama"), tmp_path / "split")
+    decoders = {}
+    for family, window in (("llama", {}), ("mistral", {"sliding_window": 4})):
+        save_decoder(tmp_path / family, family, **window)
+        decoders[family] = write_split(read_checkpoint(tmp_path / family), tmp_path / f"{family} split")
     module = nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.LayerNorm(4), nn.Softmax(-1)).eval()
-    manifests = {"bert": bert(SCORES), "decoder": decoder, "graph": capture(module, torch.randn(3, 5)).manifest}
+    manifests = {"bert": bert(SCORES), **decoders, "graph": capture(module, torch.randn(3, 5)).manifest}
     files = [tmp_path / f"{name}.json" for name in manifests]
     for path, manifest in zip(files, manifests.values(), strict=True):
         path.write_text(manifest.to_json(), encoding="utf-8")

@@ -175,7 +175,7 @@ def test_every_role_refuses_a_large_request_of_few_bytes_with_the_figure(family:
     parties = LocalParties(settings, engine=ModelEngine())
     for server in parties.servers.values():
         model = StoredModel("a load", policy.digest(), LoadedModel(manifest, {}))
-        server._worker._store.put(manifest.digest, model)
+        server._worker.models.put(manifest.digest, model)
     with Client(settings) as client:
         for role in settings.parties:
             hello = client._hello(Kind.KIND_PREDICT, manifest.digest, policy.digest())

@@ -11,6 +11,7 @@ import pytest
 
 from secure.parties.config import ROLES, PartiesSettings
 from secure.parties.process.server import SERVER_OPTIONS, PartyServer
+from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.handshake import PROTOCOL_VERSION
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.identity import Identity
@@ -74,9 +75,9 @@ def test_clients_get_certificates_of_their_own_that_name_them(settings: PartiesS
     seen: list[Identity] = []
 
     class Noting(PartyServer):
-        def _serve(self, link: Link, context: grpc.ServicerContext) -> None:
+        def _serve(self, link: Link, watch: ClientWatch, context: grpc.ServicerContext) -> None:
             seen.append(certificate_identity(context.auth_context()))
-            super()._serve(link, context)
+            super()._serve(link, watch, context)
 
     server, dialer = Noting(settings, "p0", FakeEngine()), Dialer(settings, "client")
     server.start()
