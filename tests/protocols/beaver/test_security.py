@@ -72,9 +72,12 @@ GATE_ROWS = [
 
 
 def run_gate(
-    build: Build, shapes: tuple[Shape, ...], count: int
+    build: Build, shapes: tuple[Shape, ...], count: int, times: int = 1
 ) -> tuple[Gate[Any], dict[str, int], dict[str, list[bytes]]]:
-    """The gate on zeros, the first axis of its first argument of length `count`; bytes that each role sent in it."""
+    """The gate on zeros, the first axis of its first argument of length `count`, run `times` times on end.
+
+    Returns the gate, how many bytes each role sent in it, and everything that each role sent.
+    """
     inputs = [
         torch.zeros((count, *shape[1:]) if i == 0 else shape, dtype=torch.int64) for i, shape in enumerate(shapes)
     ]
@@ -88,7 +91,8 @@ def run_gate(
         ]
         gates.append(build(protocol, held))
         with protocol.layer("tested"):
-            protocol.run(gates[-1])
+            for _ in range(times):
+                protocol.run(gates[-1])
         return torch.zeros(1)
 
     _, meters, sent = run_roles(program, inputs)
@@ -97,14 +101,26 @@ def run_gate(
     return gates[0], own, sent
 
 
+def length_for_enough(count: int, sent: int) -> int:
+    """As many elements as send ENOUGH_BYTES where `count` send `sent`."""
+    return -(-count * ENOUGH_BYTES // sent)
+
+
 @pytest.mark.parametrize(("gate", "build", "shapes"), GATE_ROWS)
 def test_every_gate_sends_uniform_bytes(gate: type[Gate[Any]], build: Build, shapes: tuple[Shape, ...]) -> None:
     few = 8
     _, own, _ = run_gate(build, shapes, few)
     _, more, _ = run_gate(build, shapes, 2 * few)
     # What an argument of fixed size adds does not grow.
-    least = min(added for role in ROLES if (added := more[role] - own[role]))
-    ready, own, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
+    grown = [added for role in ROLES if (added := more[role] - own[role])]
+    # A seed or a hash is as long for any argument: such a gate runs often enough, each time with fresh correlations.
+    fixed = [own[role] for role in ROLES if own[role] and more[role] == own[role]]
+    times = -(-ENOUGH_BYTES // min(fixed)) if fixed else 1
+    count = few if fixed else length_for_enough(few, min(grown))
+    ready, own, sent = run_gate(build, shapes, count, times)
+    if 0 < (least := min(filter(None, own.values()))) < ENOUGH_BYTES:
+        # A comparison of many elements takes narrower blocks, of which less is sent for each element.
+        ready, own, sent = run_gate(build, shapes, length_for_enough(count, least))
     # Gates of which the bytes are whole ring elements.
     width = ring.element_bytes(ready.bits) if isinstance(ready, Open | OpenedProduct) else 1
     for role in ROLES:
@@ -178,7 +194,10 @@ def test_same_inputs_twice_give_different_traffic_of_one_length(family: Family) 
 
 @pytest.mark.parametrize("policy", [POLICY, EXACT], ids=lambda policy: policy.truncation)
 def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dealer's two generators and each party's own draw the same addresses, each once; all streams differ."""
+    """The dealer's two generators and each party's own draw the same addresses, each once; all streams differ.
+
+    So do those of the generator that P0 and P1 have in common, of which the dealer has none.
+    """
     addresses: dict[int, list[tuple[int, int]]] = defaultdict(list)
     starts: dict[int, list[bytes]] = defaultdict(list)
     generators: list[Prg] = []
@@ -199,11 +218,12 @@ def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pyte
         [torch.zeros((10, 4), dtype=torch.int64), torch.zeros((4, 4), dtype=torch.int64)],
     )
     for session in (b"first", b"second"):
-        run_roles(every_op(40), inputs, policy=policy, seeds=seeds, session=session)
-    assert len(generators) == 8, "per session: p0, p1, and two at the dealer"
+        run_roles(every_op(40), inputs, policy=policy, seeds=seeds, common_seed=bytes([2]) * 16, session=session)
+    assert len(generators) == 12, "per session: p0, p1, two at the dealer, and the common one at p0 and at p1"
     for used in addresses.values():
         assert len(set(used)) == len(used)
-    # Each party's streams also occur at the dealer; P0 and P1 and the two sessions have none in common.
+    # Each party's streams also occur at the dealer, and the common ones at both parties; nothing else is in common:
+    # not P0's with P1's, not either's with the common ones, and not those of two sessions.
     streams = [set(found) for found in starts.values()]
     assert all(len(found) == len(starts[key]) for key, found in zip(starts, streams, strict=True))
     distinct: list[set[bytes]] = []
@@ -213,7 +233,7 @@ def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pyte
             twins[0] |= found
         else:
             distinct.append(set(found))
-    assert len(distinct) == 4
+    assert len(distinct) == 6
     assert sum(map(len, distinct)) == len(set().union(*distinct))
 
 
