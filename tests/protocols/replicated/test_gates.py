@@ -69,7 +69,7 @@ def test_every_message_is_uniform(row: Row, helper: int) -> None:
     count = length_for_enough(few, least(run_gate(row, of_length(few), helper)))
     run = run_gate(row, of_length(count), helper)
     if least(run) < ENOUGH_BYTES:
-        # A comparison of many elements takes narrower blocks, of which less is sent for each element.
+        # A comparison of many elements merges its digits in more rounds, of which less is sent for each element.
         run = run_gate(row, of_length(length_for_enough(count, least(run))), helper)
     for party, messages in run.sent.items():
         if messages:
