@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverParty, BeaverProtocol
@@ -33,29 +32,7 @@ from tests.in_process import BEAVER, EXACT, POLICY, ROLES, Family, SendOnly, run
 from tests.protocols.gates import GATES, Build, Shape
 from tests.protocols.ops import run_secure
 from tests.protocols.table import OPS
-
-P_VALUE = 1e-9
-"""A uniform source fails one test in a thousand million; there are a few hundred tests."""
-
-ENOUGH_BYTES = 100_000
-
-
-def p_value(data: bytes | NDArray[np.uint8]) -> float:
-    """Chi-square over the 256 byte values: the probability that uniform bytes look at least as uneven."""
-    values = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else data
-    assert values.size >= ENOUGH_BYTES
-    due = values.size / 256
-    statistic = float((((np.bincount(values, minlength=256) - due) ** 2) / due).sum())
-    return float(torch.special.gammaincc(torch.tensor(255 / 2, dtype=torch.float64), torch.tensor(statistic / 2)))
-
-
-def assert_uniform(data: bytes, element_bytes: int, what: str) -> None:
-    """As a whole, and each byte of an element by itself where there are enough: the top one has unused bits."""
-    values = np.frombuffer(data, dtype=np.uint8)
-    assert p_value(values) > P_VALUE, what
-    if values.size % element_bytes == 0 and values.size >= ENOUGH_BYTES * element_bytes:
-        for i in range(element_bytes):
-            assert p_value(values[i::element_bytes].copy()) > P_VALUE, f"{what}: byte {i} of each element"
+from tests.protocols.uniformity import ENOUGH_BYTES, P_VALUE, assert_uniform, length_for_enough, p_value
 
 
 def test_the_test_sees_structure() -> None:
@@ -110,11 +87,6 @@ def run_gate(
     costs: dict[str, Cost] = {role: meter.rows["tested", gates[0].name].measured for role, meter in meters.items()}
     own = {role: cost.dealer_bytes if role == "dealer" else cost.online_bytes for role, cost in costs.items()}
     return gates[0], own, sent
-
-
-def length_for_enough(count: int, sent: int) -> int:
-    """As many elements as send ENOUGH_BYTES where `count` send `sent`; their bits fill whole bytes."""
-    return 8 * -(-count * ENOUGH_BYTES // (8 * sent))
 
 
 @pytest.mark.parametrize(("gate", "build", "shapes"), GATE_ROWS)

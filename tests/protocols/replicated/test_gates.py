@@ -6,8 +6,8 @@ import pytest
 
 from secure.protocols.core.cost import Cost
 from secure.protocols.replicated.gates.resharing import ReplicatedGate
-from tests.protocols.beaver.test_security import ENOUGH_BYTES, assert_uniform, length_for_enough
 from tests.protocols.replicated_gates import ROWS, GateRun, Row, Shape, run_gate
+from tests.protocols.uniformity import ENOUGH_BYTES, assert_uniform, length_for_enough
 
 CASES = [
     pytest.param(row, shapes, helper, id=f"{row.name}-{'x'.join(map(str, shapes[0]))}-helper{helper}")
