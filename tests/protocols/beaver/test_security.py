@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverParty, BeaverProtocol
@@ -26,35 +25,14 @@ from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.product import OpenedProduct
 from secure.protocols.masked.gates.triple_product import multiply_three
+from secure.protocols.masked.gates.vanishing import SquaresVanish
 from secure.protocols.masked.sharing import two_parts
 from tests.families import FAMILIES
 from tests.in_process import BEAVER, EXACT, POLICY, ROLES, Family, SendOnly, run_roles, secure
 from tests.protocols.gates import GATES, Build, Shape
 from tests.protocols.ops import run_secure
 from tests.protocols.table import OPS
-
-P_VALUE = 1e-9
-"""A uniform source fails one test in a thousand million; there are a few hundred tests."""
-
-ENOUGH_BYTES = 100_000
-
-
-def p_value(data: bytes | NDArray[np.uint8]) -> float:
-    """Chi-square over the 256 byte values: the probability that uniform bytes look at least as uneven."""
-    values = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else data
-    assert values.size >= ENOUGH_BYTES
-    due = values.size / 256
-    statistic = float((((np.bincount(values, minlength=256) - due) ** 2) / due).sum())
-    return float(torch.special.gammaincc(torch.tensor(255 / 2, dtype=torch.float64), torch.tensor(statistic / 2)))
-
-
-def assert_uniform(data: bytes, element_bytes: int, what: str) -> None:
-    """As a whole, and each byte of an element by itself where there are enough: the top one has unused bits."""
-    values = np.frombuffer(data, dtype=np.uint8)
-    assert p_value(values) > P_VALUE, what
-    if values.size % element_bytes == 0 and values.size >= ENOUGH_BYTES * element_bytes:
-        for i in range(element_bytes):
-            assert p_value(values[i::element_bytes].copy()) > P_VALUE, f"{what}: byte {i} of each element"
+from tests.protocols.uniformity import ENOUGH_BYTES, P_VALUE, assert_uniform, length_for_enough, p_value
 
 
 def test_the_test_sees_structure() -> None:
@@ -66,15 +44,28 @@ def test_the_test_sees_structure() -> None:
     assert p_value(np.zeros(ENOUGH_BYTES, dtype=np.uint8)) < P_VALUE
 
 
+LONG = {(SquaresVanish, "24")}
+"""Three thousand runs for enough hashes take ten seconds; those of the other ring are as many, and always run."""
+
 GATE_ROWS = [
-    pytest.param(gate, build, cases[-2], id=f"{gate.__name__}-{variant}") for gate, variant, build, cases in GATES
+    pytest.param(
+        gate,
+        build,
+        cases[-2],
+        id=f"{gate.__name__}-{variant}",
+        marks=[pytest.mark.slow] if (gate, variant) in LONG else [],
+    )
+    for gate, variant, build, cases in GATES
 ]
 
 
 def run_gate(
-    build: Build, shapes: tuple[Shape, ...], count: int
+    build: Build, shapes: tuple[Shape, ...], count: int, times: int = 1
 ) -> tuple[Gate[Any], dict[str, int], dict[str, list[bytes]]]:
-    """The gate on zeros, the first axis of its first argument of length `count`; bytes that each role sent in it."""
+    """The gate on zeros, the first axis of its first argument of length `count`, run `times` times on end.
+
+    Returns the gate, how many bytes each role sent in it, and everything that each role sent.
+    """
     inputs = [
         torch.zeros((count, *shape[1:]) if i == 0 else shape, dtype=torch.int64) for i, shape in enumerate(shapes)
     ]
@@ -88,7 +79,8 @@ def run_gate(
         ]
         gates.append(build(protocol, held))
         with protocol.layer("tested"):
-            protocol.run(gates[-1])
+            for _ in range(times):
+                protocol.run(gates[-1])
         return torch.zeros(1)
 
     _, meters, sent = run_roles(program, inputs)
@@ -103,8 +95,15 @@ def test_every_gate_sends_uniform_bytes(gate: type[Gate[Any]], build: Build, sha
     _, own, _ = run_gate(build, shapes, few)
     _, more, _ = run_gate(build, shapes, 2 * few)
     # What an argument of fixed size adds does not grow.
-    least = min(added for role in ROLES if (added := more[role] - own[role]))
-    ready, own, sent = run_gate(build, shapes, -(-few * ENOUGH_BYTES // least))
+    grown = [added for role in ROLES if (added := more[role] - own[role])]
+    # A seed or a hash is as long for any argument: such a gate runs often enough, each time with fresh correlations.
+    fixed = [own[role] for role in ROLES if own[role] and more[role] == own[role]]
+    times = -(-ENOUGH_BYTES // min(fixed)) if fixed else 1
+    count = 1 if fixed else length_for_enough(few, min(grown))
+    ready, own, sent = run_gate(build, shapes, count, times)
+    if (least := min(filter(None, own.values()))) < ENOUGH_BYTES:
+        # A comparison of many elements merges its digits in more rounds, of which less is sent for each element.
+        ready, own, sent = run_gate(build, shapes, length_for_enough(count, least))
     # Gates of which the bytes are whole ring elements.
     width = ring.element_bytes(ready.bits) if isinstance(ready, Open | OpenedProduct) else 1
     for role in ROLES:
@@ -178,7 +177,10 @@ def test_same_inputs_twice_give_different_traffic_of_one_length(family: Family) 
 
 @pytest.mark.parametrize("policy", [POLICY, EXACT], ids=lambda policy: policy.truncation)
 def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dealer's two generators and each party's own draw the same addresses, each once; all streams differ."""
+    """The dealer's two generators and each party's own draw the same addresses, each once; all streams differ.
+
+    So do those of the generator that P0 and P1 have in common, of which the dealer has none.
+    """
     addresses: dict[int, list[tuple[int, int]]] = defaultdict(list)
     starts: dict[int, list[bytes]] = defaultdict(list)
     generators: list[Prg] = []
@@ -199,11 +201,12 @@ def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pyte
         [torch.zeros((10, 4), dtype=torch.int64), torch.zeros((4, 4), dtype=torch.int64)],
     )
     for session in (b"first", b"second"):
-        run_roles(every_op(40), inputs, policy=policy, seeds=seeds, session=session)
-    assert len(generators) == 8, "per session: p0, p1, and two at the dealer"
+        run_roles(every_op(40), inputs, policy=policy, seeds=seeds, common_seed=bytes([2]) * 16, session=session)
+    assert len(generators) == 12, "per session: p0, p1, two at the dealer, and the common one at p0 and at p1"
     for used in addresses.values():
         assert len(set(used)) == len(used)
-    # Each party's streams also occur at the dealer; P0 and P1 and the two sessions have none in common.
+    # Each party's streams also occur at the dealer, and the common ones at both parties; nothing else is in common:
+    # not P0's with P1's, not either's with the common ones, and not those of two sessions.
     streams = [set(found) for found in starts.values()]
     assert all(len(found) == len(starts[key]) for key, found in zip(starts, streams, strict=True))
     distinct: list[set[bytes]] = []
@@ -213,7 +216,7 @@ def test_no_address_of_the_generator_serves_twice(policy: Any, monkeypatch: pyte
             twins[0] |= found
         else:
             distinct.append(set(found))
-    assert len(distinct) == 4
+    assert len(distinct) == 6
     assert sum(map(len, distinct)) == len(set().union(*distinct))
 
 

@@ -49,7 +49,8 @@ def modules() -> list[str]:
 
 
 def test_docstring_draws_every_exception_class_of_ours() -> None:
-    assert drawn_tree() == real_tree()
+    """What stays inside a module, such as the way out of work that is given up, nobody else can catch."""
+    assert drawn_tree() == {name: parent for name, parent in real_tree().items() if not name.startswith("_")}
     assert len(real_tree()) > 12
 
 

@@ -91,7 +91,8 @@ def test_results_and_bytes_are_those_of_one_branch_after_another(monkeypatch: py
         return x - 77, torch.full_like(x, 77)
 
     monkeypatch.setattr(in_process, "split", sharing)
-    joined, _, sent = run_roles(program, [encode(values())], seeds=SEEDS, session=SESSION)
+    given: Any = {"seeds": SEEDS, "common_seed": SESSION[:16], "session": SESSION}
+    joined, _, sent = run_roles(program, [encode(values())], **given)
     turns, ends = lanes._take_turns, []
 
     def in_turn(party: Party, all_lanes: Sequence[Any]) -> int:
@@ -104,7 +105,7 @@ def test_results_and_bytes_are_those_of_one_branch_after_another(monkeypatch: py
         return 0
 
     monkeypatch.setattr(lanes, "_take_turns", in_turn)
-    apart, _, sent_apart = run_roles(program, [encode(values())], seeds=SEEDS, session=SESSION)
+    apart, _, sent_apart = run_roles(program, [encode(values())], **given)
     assert all(torch.equal(mine, other) for mine, other in zip(joined, apart, strict=True))
     assert sent["dealer"] == sent_apart["dealer"]
     for role in ("p0", "p1"):

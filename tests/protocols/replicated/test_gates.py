@@ -6,8 +6,8 @@ import pytest
 
 from secure.protocols.core.cost import Cost
 from secure.protocols.replicated.gates.resharing import ReplicatedGate
-from tests.protocols.beaver.test_security import ENOUGH_BYTES, assert_uniform
-from tests.protocols.replicated_gates import ROWS, Row, Shape, run_gate
+from tests.protocols.replicated_gates import ROWS, GateRun, Row, Shape, run_gate
+from tests.protocols.uniformity import ENOUGH_BYTES, assert_uniform, length_for_enough
 
 CASES = [
     pytest.param(row, shapes, helper, id=f"{row.name}-{'x'.join(map(str, shapes[0]))}-helper{helper}")
@@ -63,9 +63,14 @@ def test_every_message_is_uniform(row: Row, helper: int) -> None:
     def of_length(count: int) -> tuple[Shape, ...]:
         return tuple((count, *shape[1:]) if i == 0 else shape for i, shape in enumerate(shapes))
 
-    small = run_gate(row, of_length(few), helper)
-    least = min(sum(map(len, messages)) for messages in small.sent.values() if messages)
-    run = run_gate(row, of_length(-(-few * ENOUGH_BYTES // least)), helper)
+    def least(run: GateRun) -> int:
+        return min(sum(map(len, messages)) for messages in run.sent.values() if messages)
+
+    count = length_for_enough(few, least(run_gate(row, of_length(few), helper)))
+    run = run_gate(row, of_length(count), helper)
+    if least(run) < ENOUGH_BYTES:
+        # A comparison of many elements merges its digits in more rounds, of which less is sent for each element.
+        run = run_gate(row, of_length(length_for_enough(count, least(run))), helper)
     for party, messages in run.sent.items():
         if messages:
             assert_uniform(b"".join(messages), 1, f"{row.name} from {party}")

@@ -20,7 +20,8 @@ from secure.protocols.masked.sharing.payloads import payload_bytes
 from secure.protocols.replicated.secret import ReplicatedSecret
 from tests.families import REPLICATED
 from tests.in_process import EXACT, POLICY, secure
-from tests.protocols.beaver.test_security import ENOUGH_BYTES, assert_uniform, every_op
+from tests.protocols.beaver.test_security import every_op
+from tests.protocols.uniformity import ENOUGH_BYTES, assert_uniform
 from tests.three_parties import party_seeds, run_parties
 
 SPECS = {"x": SecretSpec((2, 3), 16), "y": SecretSpec((5,), 0, bits=32)}
