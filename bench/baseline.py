@@ -104,6 +104,21 @@ ERROR_CASES = (
 )
 
 
+def is_outdated(record: dict[str, Any]) -> bool:
+    """Whether a measurement's bytes or rounds are others than are kept of its case, by more than a hundredth.
+
+    Rows of a card say their own commit, and cases that are not kept are never outdated.
+    """
+    setting, prompt = record.get("setting", {}), "prompt_" if record["kind"] == "generation" else ""
+    if record["kind"] not in ("model", "generation") or "card" in record:
+        return False
+    shape = setting["weights"], setting["tokens"], setting["batch"], setting["layers"]
+    case = Case(setting["model"], *shape, protocol=setting.get("protocol", "beaver"))
+    costs = read()["costs"].get(case.name)
+    figures = ("rounds", "online_bytes", "dealer_bytes")
+    return costs is not None and any(abs(record[prompt + name] - costs[name]) > 1e-2 * costs[name] for name in figures)
+
+
 def cost_of(case: Case) -> ModelCost:
     """What a model costs, from a run of the dealer's program to nobody. Seconds: a few for twelve layers."""
     if "dealer" not in family(case.protocol).roles:

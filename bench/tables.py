@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench import plots
+from bench import baseline, plots
 
 Record = dict[str, Any]
+_OUTDATED = "†"
+_NOTE = (
+    f"{_OUTDATED} Measured before the last change of what the protocol costs; rounds and bytes are now those of\n"
+    "`bench/baseline.json`."
+)
 
 
 def headline(models: Sequence[Record], generations: Sequence[Record]) -> str:
@@ -22,7 +27,7 @@ def headline(models: Sequence[Record], generations: Sequence[Record]) -> str:
             _parties(record),
             _seconds(record["median_seconds"]),
             *_cost_cells(record)[1:],
-            f"`{record['command']}`",
+            _run(record),
         ]
         for record in plain
     ] + [
@@ -32,7 +37,7 @@ def headline(models: Sequence[Record], generations: Sequence[Record]) -> str:
             _seconds(record["token_seconds"]),
             f"{record['token_online_bytes'] / 1e6:.1f}",
             f"{record['token_dealer_bytes'] / 1e6:.1f}",
-            f"`{record['command']}`",
+            _run(record),
         ]
         for record in tokens
     ]
@@ -40,7 +45,8 @@ def headline(models: Sequence[Record], generations: Sequence[Record]) -> str:
         "All parties are semi-honest, run on one machine and are linked by loopback; input and weights are private.\n"
         f"*Online* is what the computing parties send each other. Machine: {_machines([*plain, *tokens])}."
     )
-    return table(["Model and input", "Parties", "Time", "Online MB", "Dealer MB", "Command"], rows) + f"\n\n{text}"
+    headings = ["Model and input", "Parties", "Time", "Online MB", "Dealer MB", "Command"]
+    return _noted(f"{table(headings, rows)}\n\n{text}", [*plain, *tokens])
 
 
 def models(records: Sequence[Record]) -> str:
@@ -67,12 +73,12 @@ def models(records: Sequence[Record]) -> str:
             *_cost_cells(record),
             f"{max(record['peak_memory_bytes'].values()) / 1e9:.2f} GB",
             f"{record['max_error']:.1e}",
-            f"`{record['command']}`",
+            _run(record),
         ]
         for record in here
     ]
     headings = "Model|Weights|Batch × tokens|End to end|Offline|Online|Load|Rounds|Online MB|Dealer MB|Memory|Error|Run"
-    return "\n".join(text) + "\n\n" + table(headings.split("|"), rows)
+    return _noted("\n".join(text) + "\n\n" + table(headings.split("|"), rows), here)
 
 
 def cards(records: Sequence[Record]) -> str:
@@ -92,7 +98,7 @@ def cards(records: Sequence[Record]) -> str:
             f"{record['max_error']:.1e}",
             f"{_machine(record)}",
             f"{record['commit'][:7]}",
-            f"`{record['command']}`",
+            _run(record),
         ]
         for record in here
     ]
@@ -132,7 +138,7 @@ def generations(records: Sequence[Record]) -> str:
                 f"{record['max_error']:.1e}"
                 if "max_error" in record
                 else f"{100 * record['tokens_equal']:.0f} % equal",
-                f"`{record['command']}`",
+                _run(record),
             ]
         )
     headings = "Model|Weights|Client gets|Batch × prompt + new|Prompt|Token|Rounds|Online MB|Dealer MB|Embedding|Memory"
@@ -141,7 +147,7 @@ def generations(records: Sequence[Record]) -> str:
         "prompt; *embedding*: the share of its online bytes that its lookup takes; *error*: of logits. smollm2 is\n"
         "SmolLM2-135M-Instruct itself (`bench/smollm2.py`); the others have random weights at real shapes."
     )
-    return f"{text}\n\n" + table([*headings.split("|"), "Error", "Run"], rows)
+    return _noted(f"{text}\n\n" + table([*headings.split("|"), "Error", "Run"], rows), records)
 
 
 def networks(records: Sequence[Record]) -> str:
@@ -157,14 +163,14 @@ def networks(records: Sequence[Record]) -> str:
             _phase(record, "median_offline_seconds"),
             _phase(record, "median_online_seconds"),
             *_cost_cells(record),
-            f"`{record['command']}`",
+            _run(record),
         ]
         for record in away
     ]
     labels = {f"bandwidth: {record['network']['bandwidth']}; delay: {record['network']['delay']}" for record in away}
     headings = "Model|Weights|Batch × tokens|Network|End to end|Offline|Online|Rounds|Online MB|Dealer MB|Run"
     text = f"On slower networks ({'; or '.join(sorted(labels))}; what a party answers the client is not delayed):"
-    return f"{text}\n\n" + table(headings.split("|"), rows)
+    return _noted(f"{text}\n\n" + table(headings.split("|"), rows), away)
 
 
 def peers(records: Sequence[Record]) -> str:
@@ -300,6 +306,16 @@ def _comparison(record: Record) -> str:
 def _model_cells(record: Record) -> list[str]:
     setting = record["setting"]
     return [plots.model_name(setting), setting["weights"], f"{setting['batch']} × {setting['tokens']}"]
+
+
+def _run(record: Record) -> str:
+    """The command, with a mark where bytes or rounds have changed since."""
+    return f"`{record['command']}`" + (f" {_OUTDATED}" if baseline.is_outdated(record) else "")
+
+
+def _noted(text: str, records: Iterable[Record]) -> str:
+    """A table's text, with what the mark means where it stands."""
+    return f"{text}\n\n{_NOTE}" if any(map(baseline.is_outdated, records)) else text
 
 
 def _machine(record: Record) -> str:

@@ -70,7 +70,10 @@ def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) ->
     lane.place.layer = layer
     if isinstance(role, Dealer | PartyAhead):
         _deal(role, [lane])
+        before = role.meter.declared_rounds
         yield
+        # The program makes as many rounds beside the lane, unless it has fewer.
+        role.meter.joined(layer, saved=min(lane.declared_rounds, role.meter.declared_rounds - before), measured=0)
     else:
         beside = _Beside(role, lane)
         try:
