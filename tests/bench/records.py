@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench import baseline
+
 Record = dict[str, Any]
 COMMIT = "0123456789" * 4
 MACHINE = {"processor": "Example CPU", "cores": 2, "memory_gib": 8.0}
@@ -49,6 +51,10 @@ def model_record(network: str = "loopback", kind: str = "model", **fields: Any) 
     )
 
 
+PROMPT = baseline.read()["costs"]["gpt2 private 1x32"]
+"""What the prompt costs today, so that a record is not outdated."""
+
+
 def generation_record(**fields: Any) -> Record:
     setting = {"model": "gpt2", "tokens": 32, "generate": 8, "batch": 1, "weights": "private", "reveal": "logits"}
     return _record(
@@ -56,6 +62,7 @@ def generation_record(**fields: Any) -> Record:
         **{
             "setting": setting | {"layers": None},
             "prompt_seconds": 2.5,
+            **{f"prompt_{name}": PROMPT[name] for name in ("rounds", "online_bytes", "dealer_bytes")},
             "token_seconds": 0.75,
             "token_rounds": 612.0,
             "token_online_bytes": 20_000_000.0,
