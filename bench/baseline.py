@@ -104,17 +104,22 @@ ERROR_CASES = (
 )
 
 
+def measured_case(record: dict[str, Any]) -> Case | None:
+    """The case that a measurement is of; None where it is of no whole model on processors."""
+    if record["kind"] not in ("model", "generation") or "card" in record:
+        return None
+    setting = record["setting"]
+    shape = setting["weights"], setting["tokens"], setting["batch"], setting["layers"]
+    return Case(setting["model"], *shape, protocol=setting.get("protocol", BEAVER.name))
+
+
 def is_outdated(record: dict[str, Any]) -> bool:
     """Whether a measurement's bytes or rounds are others than are kept of its case, by more than a hundredth.
 
     Rows of a card say their own commit, and cases that are not kept are never outdated.
     """
-    setting, prompt = record.get("setting", {}), "prompt_" if record["kind"] == "generation" else ""
-    if record["kind"] not in ("model", "generation") or "card" in record:
-        return False
-    shape = setting["weights"], setting["tokens"], setting["batch"], setting["layers"]
-    case = Case(setting["model"], *shape, protocol=setting.get("protocol", "beaver"))
-    costs = read()["costs"].get(case.name)
+    case = measured_case(record)
+    costs, prompt = case and read()["costs"].get(case.name), "prompt_" if record["kind"] == "generation" else ""
     figures = ("rounds", "online_bytes", "dealer_bytes")
     return costs is not None and any(abs(record[prompt + name] - costs[name]) > 1e-2 * costs[name] for name in figures)
 

@@ -6,9 +6,10 @@ B batch, T tokens, Q of them ask, D width, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Generator, Sequence
 
 from secure.protocols.core.primitives import as_factor, known_below
-from secure.protocols.core.secret import Secret, multiply
+from secure.protocols.core.secret import Protocol, Secret, multiply
 from secure.protocols.functions.policy_functions import exponentials, softmax
 from secure.protocols.functions.softmax import inverse_sum
 
@@ -18,6 +19,10 @@ MOST_VALUE = 53.0
 _MOST_UNDIVIDED = 512  # beyond that many, halving all that often would cost precision
 
 
+Stages = Generator[Sequence[Callable[[], Secret]], Sequence[Secret], Secret]
+"""Yields the branches of each stage, is sent their results, and returns what comes of them."""
+
+
 def mixture(scores: Secret, values: Secret) -> Secret:
     """softmax(scores) @ values along the last axis of scores, which absorbed log2(e) already and have their mask.
 
@@ -25,31 +30,40 @@ def mixture(scores: Secret, values: Secret) -> Secret:
     MOST_VALUE, or more where a model takes fewer tokens. The owner's run on short inputs tells, for the longest ones.
     Shapes: [..., Q, T], [..., T, D/H] -> [..., Q, D/H].
     """
+    (mixed,) = side_by_side(scores.protocol, [mixture_by_stages(scores, values)])
+    return mixed
+
+
+def mixture_by_stages(scores: Secret, values: Secret) -> Stages:
+    """The stages of `mixture`."""
     tokens = scores.shape[-1]
-    if not divides(tokens):
-        return softmax(scores, base_two=True) @ values
-    times = halvings(tokens)
-    powers = exponentials(scores, base_two=True, halvings=times)
-    values = known_values(values)
-    mixed, inverse = scores.protocol.together(
-        lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)
-    )
-    return multiply(mixed, inverse, fraction_bits=values.fraction_bits)
+    if tokens > _MOST_UNDIVIDED:
+        (weights,) = yield [lambda: softmax(scores, base_two=True)]
+        (context,) = yield [lambda: weights @ values]
+        return context
+    # Powers are halved so that the undivided sum stays as small as that of 128 tokens.
+    halvings = max(0, math.ceil(math.log2(tokens / _UNHALVED)))
+    (powers,) = yield [lambda: exponentials(scores, base_two=True, halvings=halvings)]
+    known = known_below(values, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNHALVED)
+    mixed, inverse = yield [lambda: as_factor(powers @ known, wide=True), lambda: inverse_sum(powers, halvings)]
+    (context,) = yield [lambda: multiply(mixed, inverse, fraction_bits=values.fraction_bits)]
+    return context
 
 
-def divides(tokens: int) -> bool:
-    """Whether a mixture of so many is divided after the product."""
-    return tokens <= _MOST_UNDIVIDED
-
-
-def halvings(tokens: int) -> int:
-    """How often powers are halved so that the undivided sum stays as small as that of 128 tokens."""
-    return max(0, math.ceil(math.log2(tokens / _UNHALVED)))
-
-
-def known_values(values: Secret) -> Secret:
-    """Values of which many may be added up. Shapes: any -> same."""
-    return known_below(values, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNHALVED)
+def side_by_side(protocol: Protocol, chains: Sequence[Stages]) -> list[Secret]:
+    """The results of chains of stages that do not depend on each other: their stages share their rounds."""
+    found: dict[Stages, Secret] = {}
+    due = {chain: next(chain) for chain in chains}
+    while due:
+        branches = [branch for stage in due.values() for branch in stage]
+        results = iter(protocol.together(*branches) if len(branches) > 1 else [branches[0]()])
+        said, due = due, {}
+        for chain, stage in said.items():
+            try:
+                due[chain] = chain.send([next(results) for _ in stage])
+            except StopIteration as end:
+                found[chain] = end.value
+    return [found[chain] for chain in chains]
 
 
 def self_attention(joined: Secret, heads: int, *, mask: Secret | None = None, queries: int | None = None) -> Secret:

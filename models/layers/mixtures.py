@@ -20,16 +20,14 @@ B batch, T tokens, Q of them ask, D width, h heads of one kind, E width of a hea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
-from secure.models.layers.attention import divides, halvings, known_values, self_attention
+from secure.models.layers.attention import Stages, mixture_by_stages, self_attention, side_by_side
 from secure.protocols.core.primitives import as_factor, concatenate
-from secure.protocols.core.secret import Protocol, Secret, multiply
-from secure.protocols.functions.policy_functions import exponentials, softmax
+from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.reciprocal_and_root import reciprocal
 from secure.protocols.functions.relu import relu
-from secure.protocols.functions.softmax import inverse_sum
 
 RELU_LEAST = 2.0**-7
 """What a sum of positive scores has added for each token."""
@@ -43,24 +41,13 @@ _SUM_BITS = 13
 _INVERSE_BITS = 22
 """Inverses of sums up to 2^13 are known to 2^-9 of themselves, and to 2^-15 where sums are below 2^7."""
 
-Stages = Generator[Sequence[Callable[[], Secret]], Sequence[Secret], Secret]
-"""Yields the branches of each stage, is sent their results, and returns the mixture."""
 Mixture = Callable[[Secret, Secret, Secret], Stages]
 """The stages for queries, keys and values. Shapes: [B, h, Q, E], [B, h, T, E], [B, h, T, E] -> [B, h, Q, E]."""
 
 
 def _softmax(q: Secret, k: Secret, v: Secret) -> Stages:
-    tokens = k.shape[-2]
     (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
-    if not divides(tokens):
-        (weights,) = yield [lambda: softmax(scores, base_two=True)]
-        (context,) = yield [lambda: weights @ v]
-        return context
-    times, values = halvings(tokens), known_values(v)
-    (powers,) = yield [lambda: exponentials(scores, base_two=True, halvings=times)]
-    mixed, inverse = yield [lambda: as_factor(powers @ values, wide=True), lambda: inverse_sum(powers, times)]
-    (context,) = yield [lambda: multiply(mixed, inverse, fraction_bits=v.fraction_bits)]
-    return context
+    return (yield from mixture_by_stages(scores, v))
 
 
 def _relu(q: Secret, k: Secret, v: Secret) -> Stages:
@@ -143,22 +130,6 @@ def mixed_attention(joined: Secret, kinds: Sequence[str], *, queries: int | None
         own = slice(start, start + len(list(run)))
         chains.append(KINDS[kind](q[:, own, :queries], k[:, own], v[:, own]))
         start = own.stop
-    first, *others = _side_by_side(joined.protocol, chains)
+    first, *others = side_by_side(joined.protocol, chains)
     context = concatenate(first, others, 1) if others else first
     return context.transpose(1, 2).reshape(batch, queries or tokens, width)
-
-
-def _side_by_side(protocol: Protocol, chains: Sequence[Stages]) -> list[Secret]:
-    """The chains' results, whose stages share their rounds."""
-    found: dict[Stages, Secret] = {}
-    due = {chain: next(chain) for chain in chains}
-    while due:
-        branches = [branch for stage in due.values() for branch in stage]
-        results = iter(protocol.together(*branches) if len(branches) > 1 else [branches[0]()])
-        said, due = due, {}
-        for chain, stage in said.items():
-            try:
-                due[chain] = chain.send([next(results) for _ in stage])
-            except StopIteration as end:
-                found[chain] = end.value
-    return [found[chain] for chain in chains]

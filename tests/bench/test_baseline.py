@@ -51,11 +51,10 @@ def test_measurements_of_other_costs_are_marked() -> None:
     """So that no table passes bytes and rounds of an earlier protocol off as today's."""
     compared, measured = set(), (ROOT / "docs" / "measured.md").read_text(encoding="utf-8")
     for record in results.load_all():
-        setting = record.get("setting", {})
-        if record["kind"] not in ("model", "generation") or "card" in record:
+        case = baseline.measured_case(record)
+        if case is None:
             continue
-        shape = setting["weights"], setting["tokens"], setting["batch"], setting["layers"]
-        compared.add(Case(setting["model"], *shape, protocol=setting.get("protocol", "beaver")).name)
+        compared.add(case.name)
         (line,) = (line for line in measured.splitlines() if f"`{record['command']}`" in line)
         assert baseline.is_outdated(record) == line.rstrip(" |").endswith("†"), record["command"]
     whole = {case.name for case in COST_CASES if case.layers is None and case.steps == 1}
