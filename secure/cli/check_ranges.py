@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import examples
+from secure.cli.options import SentencesFile, SentencesText, examples
 from secure.cli.sentences import find_sentences
 from secure.protocols.core.errors import BoundError
 
@@ -22,16 +22,8 @@ EXAMPLES = examples(
 
 def check(
     checkpoint: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json, safetensors, tokenizer.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="A sentence on each line; standard input when it is missing or -."),
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SENTENCE", help="A sentence that other users may see: they can read command lines. Several times."
-        ),
-    ] = None,
+    file: SentencesFile = None,
+    text: SentencesText = None,
     no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
 ) -> None:
     """Say which layer and value of a checkpoint leave the range of secure arithmetic for some sentences.

@@ -32,6 +32,18 @@ DeviceOption = Annotated[
     str | None,
     typer.Option("--device", help="What a party computes on: cpu, cuda, cuda:1. Default: as the file says, or cpu."),
 ]
+SentencesFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="A sentence on each line; standard input when it is missing or -."),
+]
+SentencesText = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="SENTENCE",
+        help="A sentence that other users may see: they can read command lines. Several times.",
+    ),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="TOML", help="Addresses and certificates of the parties.")
 ]

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, Weights, examples
+from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, Weights, examples
 from secure.cli.sentences import find_sentences
 from secure.demo.sample import model_folder
 from secure.protocols.core.errors import ConfigurationError
@@ -28,16 +28,8 @@ EXAMPLES = examples(
 
 
 def predict(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="A sentence on each line; standard input when it is missing or -."),
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SENTENCE", help="A sentence that other users may see: they can read command lines. Several times."
-        ),
-    ] = None,
+    file: SentencesFile = None,
+    text: SentencesText = None,
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A checkpoint or split folder; the default is the demo's model.")
     ] = None,
