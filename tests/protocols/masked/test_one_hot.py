@@ -94,8 +94,8 @@ def test_one_wrong_entry_among_many_is_found(place: int, family: Family) -> None
 def test_parts_that_differ_between_parties_are_refused(party: int) -> None:
     """Each of three parts goes to two parties. Here one of them gets another one, and the vectors are right for both.
 
-    The second party's part is zero, so that what is added up does not tell. What the two said of their parts is compared
-    before anything of the check is read.
+    The second party's part is zero, so that what is added up does not tell. What the two said of their parts is
+    compared before anything of the check is read.
     """
     x = vectors((2,), PARTS)
     parts = [uniform(x.shape, torch.Generator().manual_seed(1)), torch.zeros_like(x)]
