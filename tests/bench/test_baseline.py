@@ -12,8 +12,6 @@ from bench.baseline import COST_CASES, ERROR_CASES, UPDATE, Case, ModelCost
 from tests.checkout import ROOT
 from tests.sampling import sampled
 
-pytestmark = pytest.mark.xdist_group("baseline")  # costs and errors of a model come from one run of it
-
 ADVICE = f"\nIf the change is meant, run `{UPDATE}` and give both figures in the commit message."
 COST = ModelCost(10, 2000, 4000, 1, 600, 0)
 SMALL = Case("minilm", "private", 16)
