@@ -136,7 +136,7 @@ def garble_and(
     g: Any,
     e: Any,
 ) -> Any:
-    """One vector of an AND gate at the garbler: wires[c] = C, table[g] = G and table[e] = E by two keys, key and key + 1.
+    """One vector of an AND gate at the garbler: wires[c] = C, table[g] = G and table[e] = E by keys key and key + 1.
 
     A and B are the zero labels wires[a] and wires[b].
     With p the colour of b's zero label:  G = H(A) ⊕ H(A ⊕ Δ) ⊕ p Δ,  E = H'(B) ⊕ H'(B ⊕ Δ) ⊕ A,
