@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +10,14 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
+from secure.cli.loaded import loaded
 from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, Weights, examples
 from secure.cli.sentences import find_sentences
 from secure.demo.sample import model_folder
 from secure.protocols.core.errors import ConfigurationError
 
 with lazy_imports(__name__):
-    from secure import api, connection, tokens
-    from secure.models.checkpoint import conversion
+    from secure import tokens
 
 EXAMPLES = examples(
     "secure predict sentences.txt",
@@ -46,18 +45,10 @@ def predict(
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     texts = find_sentences(file, text or [])
     tokens.check_sentences(texts)  # before processes start
-    with ExitStack() as ending:
-        parties = connection.launch(protocol=protocol) if config is None else connection.connect(config)
-        ending.enter_context(parties)
-        folder = model or model_folder()
-        is_split = (folder / conversion.MANIFEST_NAME).is_file()
-        # A sentence's embedding needs no head; a split folder has the head that it was split with.
-        loaded = api.PrivateModel.from_pretrained(folder, parties=parties, weights=weights, head=is_split)
-        if config is not None and not is_split:
-            # These parties stay, and what was split for this command nobody can use after it.
-            ending.enter_context(loaded)
-        embeddings = loaded.encode(texts, batch_size=batch_size, truncate=truncate)
-    value = {"embeddings": embeddings.tolist(), "report": json.loads(loaded.report.to_json())}
+    # A sentence's embedding needs no head.
+    with loaded(model or model_folder(), config, protocol, weights, head=False) as private:
+        embeddings = private.encode(texts, batch_size=batch_size, truncate=truncate)
+    value = {"embeddings": embeddings.tolist(), "report": json.loads(private.report.to_json())}
     if out is not None:
         _write(out, json.dumps(value))
     if as_json:
@@ -65,7 +56,7 @@ def predict(
         return
     for sentence, row in zip(texts, embeddings.tolist(), strict=True):
         typer.echo(f"[{', '.join(f'{x:+.4f}' for x in row[:4])}, … {len(row)} numbers]  {sentence}")
-    Console().print(loaded.report)
+    Console().print(private.report)
 
 
 def _write(path: Path, text: str) -> None:

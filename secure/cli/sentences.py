@@ -40,6 +40,11 @@ def find_sentences(file: Path | None, texts: list[str]) -> list[str]:
         raise InputError(f"the argument is no file that can be read ({error.strerror}): {_WAYS}") from None
 
 
+def find_text(file: Path | None, text: str | None) -> str:
+    """One text, line ends included: of `file`, of standard input, or `text`. Raises InputError as `find_sentences`."""
+    return "\n".join(find_sentences(file, [] if text is None else [text]))
+
+
 def _lines(data: bytes, where: str) -> list[str]:
     """The lines of a text; a mark of its byte order, as Windows writes it, is no part of a sentence."""
     try:
