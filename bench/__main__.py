@@ -14,6 +14,7 @@ from bench import baseline, generation, house, report, results
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
+from bench.gateway import gateway
 from bench.kills.command import kills
 from bench.link.command import link
 from bench.measure import Setting, measure
@@ -159,6 +160,7 @@ app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
+app.command()(gateway)
 app.command()(link)
 app.command()(verifier)
 

@@ -46,8 +46,9 @@ class Gateway:
         api_key: str | None = None,
         hosts: Sequence[str] = LOOPBACK,
         origins: Sequence[str] = (),
+        most_rows: int = MOST_ROWS,
     ) -> None:
-        """names: what callers may call the model. Other arguments as for `secure.http.app.make_app`.
+        """names: what callers may call the model. most_rows: texts to embed in one session. Other arguments as for `secure.http.app.make_app`.
 
         Raises CheckpointError for a model without a tokenizer, and InputError for one that neither generates nor has
         sentence embeddings.
@@ -58,7 +59,7 @@ class Gateway:
         if isinstance(network, Decoder):
             backend = TextBackend(tokenizer, PrivateTokens(model, network.sizes.positions), names)
         elif isinstance(network, Encoder):
-            self._batcher = Batcher(partial(model.embed, batch_size=MOST_ROWS, progress=False))
+            self._batcher = Batcher(partial(model.embed, batch_size=most_rows, progress=False), most_rows)
             self._limits = {"limit": network.config.max_position_embeddings, "vocabulary": network.config.vocab_size}
             backend = TextBackend(tokenizer, None, names, self._embed)
         else:
