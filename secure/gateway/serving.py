@@ -48,10 +48,10 @@ class Gateway:
         origins: Sequence[str] = (),
         most_rows: int = MOST_ROWS,
     ) -> None:
-        """names: what callers may call the model. most_rows: texts to embed in one session. Other arguments as for `secure.http.app.make_app`.
+        """names: what callers may call the model. most_rows: texts to embed in one session.
 
-        Raises CheckpointError for a model without a tokenizer, and InputError for one that neither generates nor has
-        sentence embeddings.
+        Other arguments as for `secure.http.app.make_app`. Raises CheckpointError for a model without a tokenizer, and
+        InputError for one that neither generates nor has sentence embeddings.
         """
         tokenizer, network = required(model.tokenizer), model.network
         self._model = model
