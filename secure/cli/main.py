@@ -1,4 +1,4 @@
-"""The command line: each command is a file here, or in `ee`, and a line below.
+"""The command line: each command is a file here, in `text` or in `ee`, and a line below.
 
 A command is a thin layer over the Python API or over `parties`. Its file says its options, and imports what does the
 work when it runs (see `lazy_imports`), so that help and usage errors need no torch.
@@ -19,21 +19,18 @@ from rich.markup import escape
 import secure
 from secure.cli import (
     certs,
-    chat,
     check_ranges,
     deal,
     demo,
     doctor,
-    gateway,
-    generate,
     launch,
     party,
-    predict,
     split,
     store,
 )
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
+from secure.cli.text import chat, gateway, generate, predict
 from secure.parties.process.exit_codes import exit_code, explained
 from secure.protocols.core.errors import SecureInferenceError
 

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.loaded import loaded
 from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, Weights, examples
-from secure.cli.sentences import find_sentences
+from secure.cli.text.loaded import loaded
+from secure.cli.text.sentences import find_sentences
 from secure.demo.sample import model_folder
 from secure.protocols.core.errors import ConfigurationError
 

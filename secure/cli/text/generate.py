@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.loaded import loaded
 from secure.cli.options import ConfigOption, ProtocolOption, Weights, examples
-from secure.cli.sentences import find_text
+from secure.cli.text.loaded import loaded
+from secure.cli.text.sentences import find_text
 
 with lazy_imports(__name__):
     from torch import random

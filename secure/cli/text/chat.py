@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.loaded import loaded
 from secure.cli.options import ConfigOption, ProtocolOption, Weights, examples
+from secure.cli.text.loaded import loaded
 
 if TYPE_CHECKING:
     from secure.api import PrivateModel
 
 with lazy_imports(__name__):
     from secure import tokens
-    from secure.generation import chat as conversation
+    from secure.cli.text import dialogue
     from secure.models.storage import capacity
 
 EXAMPLES = examples(
@@ -41,14 +41,14 @@ def chat(
     What was said stays with this command and goes to the parties in shares, all of it with each line. Without --config,
     parties are started on this machine for this one command.
     """
-    conversation.check_template(tokens.load_tokenizer(model), model)  # before processes start
+    dialogue.check_template(tokens.load_tokenizer(model), model)  # before processes start
     with loaded(model, config, protocol, weights, head=True) as private:
         _talk(private, new_tokens)
 
 
 def _talk(model: PrivateModel, new_tokens: int) -> None:
     asks = sys.stdin.isatty()
-    said = conversation.Chat(model, new_tokens)
+    said = dialogue.Dialogue(model, new_tokens)
     while True:
         if asks:
             typer.echo("you> ", nl=False, err=True)

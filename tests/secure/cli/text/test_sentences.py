@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from secure.cli.sentences import find_sentences
+from secure.cli.text.sentences import find_sentences
 from secure.protocols.core.errors import InputError
 
 TEXT = "the cat\r\na dog\u2028 is warm\n"

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from secure.api import PrivateModel
 from secure.generation.text_stream import TextStream
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.tokens import required
-
-if TYPE_CHECKING:
-    from secure.api import PrivateModel
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
@@ -24,7 +21,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> N
         raise CheckpointError(f"{folder}: the model has no chat template; use secure generate")
 
 
-class Chat:
+class Dialogue:
     """Everything said so far. Each answer is a session of its own, which reads all of it."""
 
     def __init__(self, model: PrivateModel, new_tokens: int) -> None:
