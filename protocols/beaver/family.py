@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from secure.protocols.beaver import footprint
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
+from secure.protocols.masked.dealt import footprint
 from secure.protocols.masked.sharing import two_parts
 
 BEAVER = Family(
