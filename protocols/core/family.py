@@ -31,6 +31,8 @@ class Family:
     """One family: who computes, and how clients and model owners share with them. The rest is behind `Protocol`.
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
+    security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
+    that does whatever it likes. stocks: whether what a dealer deals may be kept for later.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
     held_by_two: what of a role's input payload others were given, too: for `Protocol.confirm`.
@@ -41,6 +43,8 @@ class Family:
     name: str
     computing: tuple[str, ...]
     roles: tuple[str, ...]
+    security: str
+    stocks: bool
     weights: tuple[Visibility, ...]
     on_cards: bool
     parts: tuple[int, ...]
