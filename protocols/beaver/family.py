@@ -13,6 +13,7 @@ BEAVER = Family(
     roles=("p0", "p1", "dealer"),
     security="semi-honest",
     stocks=True,
+    sides=1,
     weights=(Visibility.PRIVATE, Visibility.PUBLIC, Visibility.SERVER),
     on_cards=True,
     parts=(),

@@ -33,6 +33,7 @@ class Family:
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
     security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
     that does whatever it likes. stocks: whether what a dealer deals may be kept for later.
+    sides: programs that a computing role evaluates at a time, one for each part that it holds by itself.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
     held_by_two: what of a role's input payload others were given, too: for `Protocol.confirm`.
@@ -45,6 +46,7 @@ class Family:
     roles: tuple[str, ...]
     security: str
     stocks: bool
+    sides: int
     weights: tuple[Visibility, ...]
     on_cards: bool
     parts: tuple[int, ...]

@@ -13,6 +13,7 @@ REPLICATED = Family(
     roles=("p0", "p1", "p2"),
     security="semi-honest",
     stocks=False,
+    sides=1,
     weights=(Visibility.PRIVATE, Visibility.PUBLIC),
     on_cards=False,
     parts=(2,),

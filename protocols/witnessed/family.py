@@ -13,6 +13,7 @@ WITNESSED = Family(
     roles=("p0", "p1", "p2", "dealer"),
     security="malicious",
     stocks=False,
+    sides=2,
     weights=(Visibility.PRIVATE, Visibility.PUBLIC),
     on_cards=False,
     parts=(2,),

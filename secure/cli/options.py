@@ -13,7 +13,6 @@ from secure.parties.process.exit_codes import ExitCode
 
 # The names of families and roles, and who may know weights, stand here again, as text that needs no torch.
 ProtocolName = Literal["beaver", "replicated", "witnessed"]
-Security = Literal["semi-honest", "malicious"]
 PartyName = Literal["p0", "p1", "p2", "dealer"]
 Weights = Literal["private", "public", "server"]
 

@@ -22,7 +22,7 @@ from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise, piecewise
 from secure.protocols.masked.gates.triple_product import multiply_three
 from secure.protocols.masked.sharing import two_parts
-from tests.families import ALL_FAMILIES, REPLICATED
+from tests.families import FAMILIES, REPLICATED
 from tests.in_process import BEAVER, POLICY, Family, RoleFailure, run_roles, secure
 
 SHORT_SECONDS = 0.2
@@ -151,7 +151,7 @@ MISUSES: list[tuple[str, Callable[[Secret], Secret], str]] = [
 ]
 
 
-@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize(("function", "message"), [(f, m) for _, f, m in MISUSES], ids=[name for name, *_ in MISUSES])
 def test_misuse(function: Callable[[Secret], Secret], message: str, family: Family) -> None:
     errors = failure(program=program_of(function), family=family)
@@ -210,7 +210,7 @@ def test_sharing_refuses_what_does_not_fit() -> None:
         two_parts.reconstruct(second, second[:-1], SPECS)
 
 
-@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("factor", [None, 0.0])
 def test_a_vector_sums_to_a_number_and_scales_to_zero(factor: float | None, family: Family) -> None:
     x = torch.arange(5, dtype=torch.float64)
@@ -223,13 +223,13 @@ def _sum_of_products(x: Secret) -> Secret:
     return multiply_public(x, torch.ones(1)).sum(0)
 
 
-@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_as_many_products_as_the_ring_holds_add_up(family: Family) -> None:
     run = secure(_sum_of_products, torch.ones(2**17, dtype=torch.float64), family=family)
     assert float(run.real) == 2**17
 
 
-@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize(
     ("function", "shape", "message"),
     [

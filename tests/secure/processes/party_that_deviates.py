@@ -39,7 +39,8 @@ def deviate(role: str, marker: Path) -> None:
 
     def receives(self: GrpcChannel) -> memoryview:
         message = bytes(receive(self))
-        if self.peer != "dealer" and marker.exists() and id(self) in digests:
+        blind = marker.exists() and json.loads(marker.read_text())["role"] == role
+        if blind and self.peer in ("p0", "p1", "p2") and id(self) in digests:
             message = digests[id(self)] + message[DIGEST_BYTES:]
         return memoryview(message)
 

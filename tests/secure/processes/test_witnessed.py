@@ -26,6 +26,8 @@ ROLES = ("p0", "p1", "p2", "dealer")
 SENTENCES = ["the cat sat", "rain", "a dog is warm ."]
 
 pytestmark = pytest.mark.processes
+# Four processes take a minute of processor time to start. The default run has the same roles over gRPC and mutual TLS,
+# as servers of one process, in `tests/secure/test_reload.py`.
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,7 @@ def model(checkpoint: Path, parties: Parties) -> Iterator[secure.PrivateModel]:
         yield found
 
 
+@pytest.mark.slow
 def test_a_private_model_is_computed_by_four_processes(
     model: secure.PrivateModel, checkpoint: Path, reference: Any, parties: Parties
 ) -> None:
@@ -68,6 +71,7 @@ def test_a_private_model_is_computed_by_four_processes(
         secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="server")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "message", "byte"),
     [
@@ -93,6 +97,7 @@ def test_an_evaluator_that_deviates_at_the_wire_is_found(
     assert float((model.encode(SENTENCES) - due).abs().max()) < HIDDEN_ERROR, "the next session is served"
 
 
+@pytest.mark.slow
 def test_a_client_whose_parts_differ_gets_nothing(model: secure.PrivateModel) -> None:
     """The last bit that p2 is given is not what p0 is given as a seed of the same part."""
 
@@ -106,6 +111,7 @@ def test_a_client_whose_parts_differ_gets_nothing(model: secure.PrivateModel) ->
             model.encode(SENTENCES)
 
 
+@pytest.mark.slow
 def test_no_role_is_talked_down(started: Launcher, checkpoint: Path, tmp_path: Path) -> None:
     """A client whose settings name another protocol, at the same addresses, with the same authority's certificate."""
     for protocol, roles in (("beaver", ("p0", "p1", "dealer")), ("replicated", ("p0", "p1", "p2"))):
