@@ -21,6 +21,7 @@ from bench.numerics.command import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
+from bench.verifier.command import verifier
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
 from secure.protocols.core.transfer import find_device
@@ -164,6 +165,7 @@ app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
 app.command()(link)
+app.command()(verifier)
 
 
 @app.command("report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secure.protocols.beaver.outline import BeaverOutline
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
 from secure.protocols.masked.dealt import footprint
@@ -20,9 +21,12 @@ BEAVER = Family(
     share=two_parts.share,
     open_payload=two_parts.open_payload,
     pack_shares=two_parts.pack_shares,
+    sent_bytes=two_parts.sent_bytes,
+    answer_bytes=two_parts.answer_bytes,
     held_by_two=lambda index, payload: (),
     reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
     splitter=two_parts.splitter,
+    outline=BeaverOutline,
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

@@ -10,6 +10,7 @@
     │   └── UnsupportedOperator     a module's operator that we know, with arguments that are not served
     ├── DamagedFile                 a file that a party sealed is not what it wrote, or was sealed under another key
     ├── BoundError                  a value leaves the range that its op declares; names the layer
+    ├── UnlikelyAnswer              a verifier's alarm: a service's answer is unlike what it answered before
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
     │   ├── NoCorrelations          nothing in stock for this request, or the stock is not to be trusted now
@@ -64,6 +65,10 @@ class DamagedFile(SecureInferenceError):
 
 class BoundError(SecureInferenceError):
     """A value leaves the range that its op declares."""
+
+
+class UnlikelyAnswer(SecureInferenceError):
+    """A service's answer is unlike what it answered when its verifier was made."""
 
 
 class SessionError(SecureInferenceError):

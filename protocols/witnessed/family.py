@@ -6,6 +6,7 @@ from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
 from secure.protocols.masked.sharing import three_parts
 from secure.protocols.witnessed import footprint
+from secure.protocols.witnessed.outline import WitnessedOutline
 
 WITNESSED = Family(
     name="witnessed",
@@ -20,9 +21,12 @@ WITNESSED = Family(
     share=three_parts.share,
     open_payload=three_parts.open_payload,
     pack_shares=three_parts.pack_shares,
+    sent_bytes=three_parts.sent_bytes,
+    answer_bytes=three_parts.answer_bytes,
     held_by_two=lambda index, payload: (),
     reconstruct=three_parts.reconstruct,
     splitter=three_parts.splitter,
+    outline=WitnessedOutline,
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

@@ -26,7 +26,7 @@ def checked_one_hot(part: Dealt, x: Secret, parts: Sequence[int]) -> Secret:
     seed, count = part.run(Draw()), math.prod(own.shape[:-1]) * len(parts)
     values = weights = unknown((count, DEGREE))
     addend = unknown((DEGREE,))
-    if isinstance(part.role, Party):
+    if isinstance(part.role, Party) and not share.is_meta:
         challenge = Challenge(seed, parts, bits, share.device)
         values, squares, sums = challenge.sketch(share)
         weights, of_sums = challenge.weights(count), challenge.weights(count)

@@ -27,6 +27,7 @@ from secure.protocols.masked.dealt.programs import DEALT_ROWS
 from secure.protocols.masked.dealt.protocol import DealtProtocol
 from secure.protocols.masked.dealt.secret import DealtSecret
 from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.outline import Outline
 from secure.protocols.masked.roles import Dealer
 from secure.protocols.witnessed.gates import check_gate
 from secure.protocols.witnessed.lockstep import in_step
@@ -45,7 +46,7 @@ class Side(DealtProtocol):
     """One part's execution, or the dealer's."""
 
     def __init__(
-        self, role: PartOf | ThreePartDealer, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None
+        self, role: PartOf | ThreePartDealer | Outline, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None
     ) -> None:
         super().__init__(PROGRAMS, role, policy, on_layer)
 
@@ -99,7 +100,7 @@ class WitnessedParty(Protocol):
         meter = meter or Meter()
         self.index = index
         self.role = Witness(index, session, common_seed, to_next, to_previous, dealer, meter)
-        self._digests = _Digests(meter)
+        self._digests = Digests(meter)
         own, following = (
             PartOf((index + step) % PARTS, seed, session, common_seed, reports_to, self.role.judge)
             for step, (seed, reports_to) in enumerate(zip(seeds, (meter, _Quietly(meter)), strict=True))
@@ -223,7 +224,7 @@ class WitnessedDealer(Side):
         """seeds: of the three parts."""
         meter = meter or Meter()
         super().__init__(ThreePartDealer(seeds, session, (to_p1, to_p2), meter), policy, on_layer)
-        self._digests = _Digests(meter)
+        self._digests = Digests(meter)
 
     def end_step(self) -> None:
         """Send what is still buffered: the client goes on only when the evaluators have finished the step."""
@@ -240,7 +241,7 @@ class WitnessedDealer(Side):
         self.role.flush()
 
 
-class _Digests:
+class Digests:
     """What digests cost, declared from the rounds that the program declared, and measured from those that were made."""
 
     def __init__(self, meter: Meter) -> None:
@@ -256,9 +257,16 @@ class _Digests:
     @contextmanager
     def step(self) -> Iterator[None]:
         """A step's last comparison is in the block."""
-        rounds = self._meter.declared_rounds - self._declared + 1
-        with self._meter.gate(*COMPARING, Cost(1, ROUND_BYTES * rounds)):
+        with self._meter.gate(*COMPARING, self.declare()):
             yield
+        self.declared()
+
+    def declare(self) -> Cost:
+        """What the digests of all rounds since the last comparison by itself cost, and of that one."""
+        return Cost(1, ROUND_BYTES * (self._meter.declared_rounds - self._declared + 1))
+
+    def declared(self) -> None:
+        """The rounds until now are paid for."""
         self._declared = self._meter.declared_rounds
 
     def sent(self, rounds: int) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import secure
-from secure.cli import certs, check_ranges, deal, demo, doctor, launch, party, predict, split, store
+from secure.cli import certs, check_ranges, deal, demo, doctor, gateway, launch, party, predict, split, store
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
 from secure.parties.process.exit_codes import exit_code, explained
@@ -40,6 +40,7 @@ app.command(epilog=certs.EXAMPLES)(certs.certs)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
 app.command(epilog=split.EXAMPLES)(split.split)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
+app.command(epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
 app.command(epilog=store.EXAMPLES)(store.store)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -10,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from secure.parties.process.exit_codes import ExitCode
+from secure.protocols.core.errors import ConfigurationError
 
 # The names of families and roles, and who may know weights, stand here again, as text that needs no torch.
 ProtocolName = Literal["beaver", "replicated", "witnessed"]
@@ -68,6 +70,12 @@ def memory_bytes(gigabytes: float | None) -> int | None:
 def examples(*lines: str) -> str:
     """The epilogue of a command's help."""
     return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]{escape(line)}[/cyan]" for line in lines)])
+
+
+def check_serving_is_installed() -> None:
+    """Raises ConfigurationError without the packages of the extra `serve`, which all other commands work without."""
+    if any(find_spec(package) is None for package in ("httpx", "jinja2", "starlette", "uvicorn")):
+        raise ConfigurationError("packages are missing; install them with: pip install 'secure-inference[serve]'")
 
 
 def end(code: ExitCode) -> NoReturn:

@@ -63,7 +63,6 @@ class Report:
                 report.memory_bytes,
                 report.waiting_seconds,
                 report.cpu_seconds,
-                report.transport_cpu_seconds,
             )
             for role, report in reports.items()
         }
@@ -212,10 +211,7 @@ class Report:
             dealt = ", ".join(parts)
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
-        efforts = ", ".join(
-            f"{role} {totals.cpu_seconds:.3f} + {totals.transport_cpu_seconds:.3f}"
-            for role, totals in self.roles.items()
-        )
+        efforts = ", ".join(f"{role} {totals.cpu_seconds:.3f}" for role, totals in self.roles.items())
         trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
@@ -228,7 +224,7 @@ class Report:
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
             "Waiting": waits,
-            "CPU seconds": f"{efforts}  (computing + moving messages)",
+            "CPU seconds": f"{efforts}  (of the thread that computes)",
         }
 
 

@@ -81,8 +81,7 @@ class ReportRow:
 class RoleTotals:
     """One process: bytes of payload and messages by peer, seconds, and the memory that it set aside for a session.
 
-    waiting_seconds: for messages, by peer. cpu_seconds: of the thread that computes. transport_cpu_seconds: of the
-    process's other threads meanwhile, which move messages, and serve other sessions where there are any.
+    waiting_seconds: for messages, by peer. cpu_seconds: of the thread that computes.
     """
 
     role: str
@@ -93,7 +92,6 @@ class RoleTotals:
     memory_bytes: int
     waiting_seconds: Mapping[str, float]
     cpu_seconds: float
-    transport_cpu_seconds: float
 
     def waits(self, peers: Sequence[str]) -> str:
         """How long it waited for these peers, in words, and for the dealer where it had messages of one."""
@@ -112,7 +110,6 @@ class RoleTotals:
             max(self.memory_bytes, other.memory_bytes),
             _added(self.waiting_seconds, other.waiting_seconds),
             self.cpu_seconds + other.cpu_seconds,
-            self.transport_cpu_seconds + other.transport_cpu_seconds,
         )
 
 

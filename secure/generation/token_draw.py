@@ -1,4 +1,4 @@
-"""The next token from logits, by the parameters of one request: at the server, and in split mode at the client."""
+"""The next token from logits, by the parameters of one request, and how likely it was."""
 
 from __future__ import annotations
 
