@@ -42,11 +42,12 @@ program on the parts that the honest e_1 and e_2 hold.
     it is not, and the digests that e_0 hears are of c and of c and a known difference. An e_0 that has the client's
     view of outputs has two parts of each, and the third follows from the output. Claim 1 says what the output is of:
     parts 0 and 2 of e_2, part 1 of e_1. p2 may be the client's or the owner's own machine: that is this case.
-**Claim 5: one-hot inputs.** The challenge is drawn when e_1 and e_2 hold their parts of the input, hence, by claim 4,
-an
-    input. e_0 lacks one of the masks that it is made of until then, and the dealer a secret of the evaluators. The
-    verdict is acted on only when the digest of the round that opened it was compared, so that e_0 can neither pass a
-    vector that is none, nor blame an honest client.
+**Claim 5: one-hot inputs.** A vector that is not one-hot passes with the probability that `masked.one_hot` says.
+    e_2 sends its m_2 of the challenge, which e_0 lacks until then, only after a round in which it heard from e_1; and
+    e_1 takes part in that round when it has its parts of the input. So e_1 and e_2 hold an input, by claim 4, when the
+    challenge becomes known to e_0; without that round its client could still wait with what it gives e_1. To a dealer
+    that tells what it knows, a secret of the evaluators is missing. The verdict is acted on only when the digest of the
+    round that opened it was compared, so that e_0 can neither pass a vector, nor blame an honest client.
 
 Rounds that several branches share (`masked.lanes`) are one round: one message, one pair of digests, and what it opened
 is added to the digest in the order of the branches, which follows from shapes and is the same at all evaluators. A

@@ -1,4 +1,4 @@
-"""Gates of three evaluators: which of all gates they compute, and two of their own for the test of one-hot vectors."""
+"""Gates of three evaluators: which of all gates they compute, and their own for the test of one-hot vectors."""
 
 from __future__ import annotations
 
@@ -31,8 +31,35 @@ from secure.protocols.witnessed.roles import PartOf
 
 
 @dataclass(frozen=True, eq=False)
+class AllAreHere(Gate[None]):
+    """A round that says nothing but that whoever takes part has come so far, with the input that it was given.
+
+    Without it, an evaluator that colludes with a client would learn what is drawn next from the first who speaks, while
+    the client still waits with what it gives to the last one.
+
+    Cost: 1 round, nothing sent. Error: none. Reveals: nothing.
+    """
+
+    name = "all-are-here"
+
+    def cost(self) -> Cost:
+        return Cost(rounds=1)
+
+    def deal(self, dealer: Dealer) -> None:
+        return None
+
+    def outline(self) -> None:
+        return None
+
+    def evaluate(self, party: Party) -> None:
+        _part(party).wait_for_all()
+
+
+@dataclass(frozen=True, eq=False)
 class Draw(Gate[bytes]):
     """A seed that all evaluators know, and that nobody knew before, though one of them deviates: see `PartOf.draw`.
+
+    Before they send anything of this round, all that it must not depend on is to be fixed: `AllAreHere`.
 
     Cost: 1 round, 16 bytes; the dealer sends nothing, and gets no seed.
     Error: none. Reveals: the seed, to all evaluators.
@@ -97,7 +124,7 @@ COMPUTED: frozenset[type[Gate[Any]]] = frozenset(
         *(Open, OpenBoth, ShareMask, Lift, Carry, Decompose),
         *(OpenedProduct, LiftedProduct, ProductShare, Square, TripleProduct, OpenedLinear, LinearShare),
         *(EvaluatePiecewise, EvaluateSmooth, SmoothAtOnce, Largest, Exp2Negative, Exp2AtOnce),
-        *(Draw, SumVanishes),
+        *(AllAreHere, Draw, SumVanishes),
     }
 )
 """Gates whose messages are affine in what a part holds, with coefficients that all evaluators know: the only ones that

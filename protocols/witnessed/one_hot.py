@@ -12,17 +12,18 @@ from secure.protocols.masked.dealt.forms import Dealt, share_in
 from secure.protocols.masked.gates.opening import Open, unknown
 from secure.protocols.masked.one_hot import Challenge
 from secure.protocols.masked.roles import Party
-from secure.protocols.witnessed.gates import Draw, SumVanishes
+from secure.protocols.witnessed.gates import AllAreHere, Draw, SumVanishes
 
 
 def checked_one_hot(part: Dealt, x: Secret, parts: Sequence[int]) -> Secret:
-    """Three rounds: what is drawn, sketches under a mask, and what is to be zero.
+    """Four rounds: that all have the input, what is drawn, sketches under a mask, and what is to be zero.
 
     Each evaluator sends 16 + 43 w (N + 1) bytes for N vectors in words of w bytes, the dealer 43 w N to either holder.
     The session of a client that is refused ends with the next round, whatever it is for.
     """
     own = part.own(x)
     share, bits = share_in(part, own, own.bits), own.bits
+    part.run(AllAreHere())
     seed, count = part.run(Draw()), math.prod(own.shape[:-1]) * len(parts)
     values = weights = unknown((count, DEGREE))
     addend = unknown((DEGREE,))

@@ -11,7 +11,7 @@ from secure.protocols.core.secret import P, Primitive, Secret
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.outline import Outline, multiplications
 from secure.protocols.witnessed.gates import check_gate
-from secure.protocols.witnessed.protocol import COMPARING, Digests, Side
+from secure.protocols.witnessed.protocol import COMPARING, ComparingCost, Side
 
 Result = TypeVar("Result")
 
@@ -25,7 +25,7 @@ class WitnessedOutline(Side):
     def __init__(self, policy: FixedPointPolicy, tally: Tally) -> None:
         super().__init__(Outline(tally), policy, None)
         self._tally = tally
-        self._digests = Digests(tally)
+        self._digests = ComparingCost(tally)
 
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
         result = super().apply(primitive, x, *args, **kwargs)

@@ -33,7 +33,7 @@ from secure.protocols.witnessed.gates import check_gate
 from secure.protocols.witnessed.lockstep import in_step
 from secure.protocols.witnessed.one_hot import checked_one_hot
 from secure.protocols.witnessed.roles import PARTS, PartOf, ThreePartDealer
-from secure.protocols.witnessed.secret import Prepared, WitnessedSecret
+from secure.protocols.witnessed.secret import PreparedParts, WitnessedSecret
 from secure.protocols.witnessed.witness import ROUND_BYTES, Witness
 
 Result = TypeVar("Result")
@@ -100,7 +100,7 @@ class WitnessedParty(Protocol):
         meter = meter or Meter()
         self.index = index
         self.role = Witness(index, session, common_seed, to_next, to_previous, dealer, meter)
-        self._digests = Digests(meter)
+        self._digests = ComparingCost(meter)
         own, following = (
             PartOf((index + step) % PARTS, seed, session, common_seed, reports_to, self.role.judge)
             for step, (seed, reports_to) in enumerate(zip(seeds, (meter, _Quietly(meter)), strict=True))
@@ -145,7 +145,7 @@ class WitnessedParty(Protocol):
             return value.parts[which]
         if isinstance(value, Secret):
             raise ProtocolError("a secret of another protocol or session was passed in")
-        if isinstance(value, Prepared):
+        if isinstance(value, PreparedParts):
             return value.parts[which]
         if isinstance(value, list | tuple):
             return [self._seen(each, which) for each in value]
@@ -181,14 +181,14 @@ class WitnessedParty(Protocol):
         given: Tensor | None,
         visibility: Visibility = Visibility.PRIVATE,
         keep: Keep = IN_MEMORY,
-    ) -> Prepared:
+    ) -> PreparedParts:
         if visibility is Visibility.PUBLIC:
             one = self.sides[0].prepare(parameter, given, visibility, keep)
-            return Prepared((one, one))
+            return PreparedParts((one, one))
         parts = (None, None) if visibility is Visibility.SERVER else _both_parts(given, parameter.shape)
-        return Prepared(self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keep)))
+        return PreparedParts(self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keep)))
 
-    def bind(self, prepared: Prepared) -> Secret:
+    def bind(self, prepared: PreparedParts) -> Secret:
         """A prepared tensor as a secret of this session."""
         own, following = (side.bind(part) for side, part in zip(self.sides, prepared.parts, strict=True))
         return WitnessedSecret(self, (own, following))
@@ -224,7 +224,7 @@ class WitnessedDealer(Side):
         """seeds: of the three parts."""
         meter = meter or Meter()
         super().__init__(ThreePartDealer(seeds, session, (to_p1, to_p2), meter), policy, on_layer)
-        self._digests = Digests(meter)
+        self._digests = ComparingCost(meter)
 
     def end_step(self) -> None:
         """Send what is still buffered: the client goes on only when the evaluators have finished the step."""
@@ -241,7 +241,7 @@ class WitnessedDealer(Side):
         self.role.flush()
 
 
-class Digests:
+class ComparingCost:
     """What digests cost, declared from the rounds that the program declared, and measured from those that were made."""
 
     def __init__(self, meter: Meter) -> None:

@@ -58,7 +58,7 @@ class PartOf(Party):
     def __init__(
         self, part: int, seed: bytes, session: bytes, common_seed: bytes, meter: Meter, judge: Callable[[bool], None]
     ) -> None:
-        super().__init__(0, seed, session, _Nobody(), None, meter, CPU)
+        super().__init__(0, seed, session, _NoPeerOfPart(), None, meter, CPU)
         self.part = part
         self.index = int(part != 0)
         self._expands = part != SENT_PART
@@ -77,6 +77,10 @@ class PartOf(Party):
         """The sum of all parts, for what may be known: it tells the sum, as whoever hears a part has the two others."""
         # Bits above the ring depend on masks, and whole bytes are sent.
         return self._say(Opening([(ring.low(share, bits), bits)], [])).values[0]
+
+    def wait_for_all(self) -> None:
+        """A round in which nothing is opened."""
+        self._say(Opening([], []))
 
     def draw(self) -> bytes:
         """A seed that all evaluators know from now on, and that nobody knew before. One round, 16 bytes.
@@ -163,7 +167,7 @@ class _Both(Channel):
         raise ProtocolError("nobody answers the dealer")
 
 
-class _Nobody(Channel):
+class _NoPeerOfPart(Channel):
     """The peer of a part, which speaks through its evaluator alone."""
 
     peer = "nobody"

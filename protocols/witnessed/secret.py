@@ -32,7 +32,7 @@ class WitnessedSecret(Secret):
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedParts:
     """A model's tensor as both parts keep it between sessions. What all may see is the same twice."""
 
     parts: tuple[Any, Any]

@@ -54,7 +54,7 @@ class Witness(MeetingRole):
         where: the gate, for an error.
         """
         parts = [ring.pack(value, bits) for value, bits in own.values] + [part.reshape(-1) for part in own.planes]
-        payload = transfer.payload_of(parts)
+        payload = transfer.payload_of(parts) if parts else memoryview(b"")
         assert self.place.meet is not None
         reply = self.place.meet(payload, len(payload))
         start, values, planes = 0, [], []
@@ -101,7 +101,7 @@ class Witness(MeetingRole):
 
     def _record(self, opened: list[Tensor], where: str) -> None:
         for each in opened:
-            self._transcript.update(each.reshape(-1).contiguous().numpy())
+            self._transcript.update(each.reshape(-1).contiguous().numpy().data)
         self._opened.append(where)
 
     def _deviates(self, suspects: tuple[str, ...], where: str, what: str) -> PartyDeviates:

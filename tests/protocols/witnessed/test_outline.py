@@ -16,7 +16,8 @@ from tests.in_process import POLICY
 
 def block(protocol: Protocol, x: Secret, chosen: Secret) -> Secret:
     with protocol.meanwhile("inputs", lambda: checked_one_hot(chosen, (4,))):
-        first, second = protocol.together(lambda: x * x, lambda: softmax(x))
+        largest = softmax(x)
+    first, second = protocol.together(lambda: x * x, lambda: largest * x)
     return first + second
 
 

@@ -209,11 +209,30 @@ def test_an_evaluator_neither_blames_a_client_nor_helps_it(vector: list[int]) ->
     """It changes a byte in each round of the test: what is drawn, what is opened, and the verdict."""
     setting = Setting(choosing, [torch.tensor(vector)])
     for who in range(3):
-        for at in range(3):
+        for at in range(1, 4):
             errors = errors_of(lambda who=who, at=at: setting.run(Deviation(who, True, at, flipped(1))))  # type: ignore[misc]
             honest = [errors[role] for role in EVALUATORS if role != EVALUATORS[who]]
             assert all(isinstance(error, PartyDeviates | PartyLost) for error in honest), (who, at)
             assert any(isinstance(error, PartyDeviates) for error in honest)
+
+
+def test_nothing_is_drawn_before_all_have_their_input() -> None:
+    """An evaluator would else know the challenge while its client may still choose the part that another one lacks."""
+    rounds: dict[str, int] = {}
+
+    def watched(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        assert isinstance(protocol, WitnessedParty)
+        record, witness = protocol.role._record, protocol.role
+
+        def noted(opened: list[Tensor], where: str) -> None:
+            rounds[where.split(", ")[1]] = witness.rounds
+            record(opened, where)
+
+        witness._record = noted  # type: ignore[method-assign]
+        return choosing(protocol, shares)
+
+    Setting(choosing, [torch.tensor([0, 0, 1, 0, 0])]).run(programs={"p0": watched})
+    assert rounds["all-are-here"] == 1 and rounds["draw"] == 2
 
 
 def test_what_does_not_fit_the_argument_is_refused_by_name() -> None:
