@@ -31,7 +31,7 @@ from secure.protocols.families import DEFAULT
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)
 
-ProtocolName = Literal["beaver", "replicated"]
+ProtocolName = Literal["beaver", "replicated", "witnessed"]
 NetworkName = Literal["loopback", "lan", "wan"]
 Model = Annotated[str, typer.Argument(help=", ".join([*SHAPES, *DECODERS]))]
 Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
@@ -41,7 +41,12 @@ Layers = Annotated[int | None, typer.Option(min=1, help="fewer layers than the m
 Hidden = Annotated[int | None, typer.Option(min=64, help="another width, with random weights; a multiple of 64")]
 Repeats = Annotated[int, typer.Option(min=1, help="runs after the warm-up")]
 OnNetwork = Annotated[NetworkName, typer.Option(help="lan: 1 Gbps, 1 ms; wan: 200 Mbps, 40 ms; there and back")]
-ByProtocol = Annotated[ProtocolName, typer.Option(help="beaver: two parties and a dealer; replicated: three parties")]
+ByProtocol = Annotated[
+    ProtocolName,
+    typer.Option(
+        help="beaver: two parties and a dealer; replicated: three parties; witnessed: three evaluators and a dealer"
+    ),
+]
 Device = Annotated[str, typer.Option(help="what the parties compute on: cpu, or cuda, with the CPU beside it")]
 Phases = Annotated[bool, typer.Option(help="measure offline and online apart as well, in a second launch")]
 

@@ -70,8 +70,8 @@ class Setting:
 
     @property
     def apart(self) -> bool:
-        """Whether phases are measured apart: only a dealer works before the input is there."""
-        return self.phases and "dealer" in family(self.protocol).roles
+        """Whether phases are measured apart: where what a dealer sends can be taken in before the input is there."""
+        return self.phases and family(self.protocol).stocks
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@
     │   │   ├── PartyAbsent         a role that connects to the one that reports it did not come
     │   │   └── ServerUnreachable   the server of an encrypted checkpoint does not answer
     │   ├── PartyLost               a connected role went away; names the role and the step
+    │   ├── PartyDeviates           three evaluators compared what they opened, and it differs; names the two suspects
     │   └── ServerBusy              the server computes as many requests as it may; the same one can succeed later
     └── ProtocolError               roles fell out of step or a gate was misused: a defect, please report it
 
@@ -138,6 +139,23 @@ class PartyLost(SessionError):
         super().__init__(f"{role} went away during {step}" + (f": {detail}" if detail else ""))
         self.role = role
         self.step = step
+
+
+class PartyDeviates(SessionError):
+    """What evaluators opened, or were sent, is not the same. Whoever raises this follows the protocol, if it is honest.
+
+    suspects: of whom at least one deviates, unless the client or the model's owner gave the evaluators unequal shares.
+    """
+
+    def __init__(self, suspects: tuple[str, ...], where: str, what: str, reporter: str) -> None:
+        """where: round and gate. what: the difference. reporter: the role that found it."""
+        one = suspects[0] if len(suspects) == 1 else f"one of {' and '.join(suspects)}"
+        super().__init__(
+            f"{reporter}: {where}: {what}; {one} does not follow the protocol, runs another version, or was given "
+            "other shares than the rest. Nothing was sent after this and there is no result; compare the logs of all "
+            "evaluators (docs/errors.md)"
+        )
+        self.suspects = suspects
 
 
 class ServerBusy(SessionError):

@@ -14,12 +14,16 @@ from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import ConfigurationError
 
 # The names of families and roles, and who may know weights, stand here again, as text that needs no torch.
-ProtocolName = Literal["beaver", "replicated"]
+ProtocolName = Literal["beaver", "replicated", "witnessed"]
 PartyName = Literal["p0", "p1", "p2", "dealer"]
 Weights = Literal["private", "public", "server"]
 
 ProtocolOption = Annotated[
-    ProtocolName, typer.Option(help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing.")
+    ProtocolName,
+    typer.Option(
+        help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing. Witnessed: P0, P1, P2 and a "
+        "dealer; one of the three may deviate."
+    ),
 ]
 MemoryOption = Annotated[
     float | None,

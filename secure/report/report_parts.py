@@ -30,16 +30,16 @@ class ReportRow:
     dealer_seconds: float
 
     @classmethod
-    def merged(cls, layer: str, op: str, p0: MeterRow, p1: MeterRow, dealer: MeterRow) -> ReportRow:
-        """Put together what the three roles say of one op of one layer; a role that says nothing passes {}."""
+    def merged(cls, layer: str, op: str, computing: Sequence[MeterRow], dealer: MeterRow) -> ReportRow:
+        """Put together what all roles say of one op of one layer; a role that says nothing passes {}."""
         return cls(
             layer,
             op,
-            calls=max(int(row.get("calls", 0)) for row in (p0, p1, dealer)),
-            rounds=max(int(row.get("rounds", 0)) for row in (p0, p1)),
-            online_bytes=sum(int(row.get("online_bytes", 0)) for row in (p0, p1)),
+            calls=max(int(row.get("calls", 0)) for row in (*computing, dealer)),
+            rounds=max(int(row.get("rounds", 0)) for row in computing),
+            online_bytes=sum(int(row.get("online_bytes", 0)) for row in computing),
             dealer_bytes=int(dealer.get("dealer_bytes", 0)),
-            seconds=max(float(row.get("seconds", 0.0)) for row in (p0, p1)),
+            seconds=max(float(row.get("seconds", 0.0)) for row in computing),
             dealer_seconds=float(dealer.get("seconds", 0.0)),
         )
 

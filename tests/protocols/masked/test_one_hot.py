@@ -17,7 +17,7 @@ from secure.protocols.core.primitives import checked_one_hot
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked import one_hot as checking
 from secure.protocols.masked.one_hot import Challenge
-from tests.families import FAMILIES
+from tests.families import ALL_FAMILIES
 from tests.in_process import BEAVER, Family, RoleFailure
 from tests.protocols.joint_view.views import uniform
 from tests.three_parties import PARTIES, run_parties
@@ -41,7 +41,7 @@ WRONG = {
     "two words and no type": ([0, 1, 0, 1, 0, 0], [0, 0, 0]),
     "a multiple of a type": ([0, 1, 0, 0, 0, 0], [0, 0, 3]),
 }
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+each_family = pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
 
 
 def vectors(shape: tuple[int, ...], parts: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a model's tensors take of a role's memory, in this family."""
+"""What a model's tensors take of a role's memory where a dealer knows the masks."""
 
 from __future__ import annotations
 

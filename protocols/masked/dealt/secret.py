@@ -1,4 +1,4 @@
-"""The flagship's secret tensor: an additive share, a masked pair, or both."""
+"""The secret tensor: an additive share, a masked pair, or both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import MaskedSecret
 
 
-class BeaverSecret(MaskedSecret):
+class DealtSecret(MaskedSecret):
     """x = share_0 + share_1 in Z_2^share_bits, or the pair of an opening, or both.
 
     A gate asks the protocol for the form that it needs; the protocol makes it at the lowest cost and keeps it here.
@@ -38,7 +38,7 @@ class BeaverSecret(MaskedSecret):
         self.pair = pair
 
     def __repr__(self) -> str:
-        return f"BeaverSecret(shape={self.shape}, fraction_bits={self.fraction_bits})"
+        return f"DealtSecret(shape={self.shape}, fraction_bits={self.fraction_bits})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ class BeaverSecret(MaskedSecret):
         """The ring that it is opened in where at least `needed` bits are wanted."""
         return self.share_bits if self.share is not None and needed <= self.share_bits else ring.WORD_BITS
 
-    def shifted_left(self, shift: int) -> BeaverSecret:
+    def shifted_left(self, shift: int) -> DealtSecret:
         """x 2^shift with as many more fraction bits: what is equal mod 2^k becomes equal mod 2^(k + shift)."""
         larger = self.map(lambda t: t << shift, self.fraction_bits + shift)
         larger.share_bits = min(self.share_bits + shift, ring.WORD_BITS)
@@ -68,8 +68,8 @@ class BeaverSecret(MaskedSecret):
             larger.pair = replace(larger.pair, bits=min(larger.pair.bits + shift, ring.WORD_BITS))
         return larger
 
-    def map(self, function: Callable[[Tensor], Tensor], fraction_bits: int | None = None) -> BeaverSecret:
-        return BeaverSecret(
+    def map(self, function: Callable[[Tensor], Tensor], fraction_bits: int | None = None) -> DealtSecret:
+        return DealtSecret(
             self.protocol,
             self.fraction_bits if fraction_bits is None else fraction_bits,
             share=None if self.share is None else function(self.share),
