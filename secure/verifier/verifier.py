@@ -22,7 +22,7 @@ from secure.verifier.report import Measured, attack_found
 from secure.verifier.services import Service, are_probabilities, asked, floored, untrusted_answers
 from secure.verifier.storage import read_verifier, write_verifier
 from secure.verifier.student import Student, distilled, plan_for
-from secure.verifier.training import weights_of
+from secure.verifier.training import untouched, weights_of
 
 OnAlarm = Literal["flag", "raise"] | Callable[[Any], Any]
 
@@ -115,8 +115,7 @@ class Verifier:
 
         taught, taught_answers = asked(service, _with_variations(first, variations, generator))
         classes = taught_answers.shape[-1]
-        detector_weights = weights_of(Detector(classes))
-        plan = plan_for(taught, classes, weights - detector_weights)
+        plan = plan_for(taught, classes, weights - weights_of(untouched(lambda: Detector(classes))))
         student = distilled(plan, taught, taught_answers, steps, generator)
         seen, honest = asked(service, _with_variations(second, variations, generator))
         detector = _hardened(seen, honest, _own(student, seen), false_alarms, steps // 2, generator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,7 @@ def pruned(module: nn.Module, share: float) -> nn.Module:
     return _changed(module, lambda w: torch.where(w.abs() < w.abs().flatten().quantile(share), 0.0, w))
 
 
-def _changed(module: nn.Module, change) -> nn.Module:
+def _changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
     copied = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in copied.parameters():
