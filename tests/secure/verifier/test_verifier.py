@@ -147,6 +147,8 @@ def test_what_cannot_be_made_is_refused_by_its_reason(verifier: Verifier) -> Non
     for wrong in (FRESH[:, 1:], ["text"]):
         with pytest.raises(InputError, match=rf"made for inputs of shape \[{WIDTH}\]"):
             verifier(service, wrong)
+    with pytest.raises(InputError, match="knows 2 classes, this verifier 4"):
+        verifier.measure(lambda asked: torch.full((len(asked), 2), 0.5), FRESH)
     with pytest.raises(InputError, match='"flag", "raise", or a service'):
         verifier(spoilt, FRESH, on_alarm="ignore")  # type: ignore[arg-type]
 
