@@ -61,7 +61,7 @@ def is_image(inputs: Inputs) -> bool:
 
 
 def varied(inputs: Inputs, generator: torch.Generator) -> Inputs:
-    """As many inputs of the same kind: texts without some words; images moved by a pixel; vectors with noise.
+    """One more input of the same kind for each: texts without some words; images moved by a pixel; vectors with noise.
 
     Half of the images and vectors are mixed with another one. A service answers such inputs, too, and between the
     classes its answers say most about where it parts them.

@@ -10,15 +10,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import nn
 
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.verifier.detector import Detector
 from secure.verifier.student import Student, StudentPlan
+from secure.verifier.training import untouched
 
 _SETTINGS, _WEIGHTS = "verifier.json", "verifier.safetensors"
 _FORMAT = 1
-_PARTS = ("student", "detector")
 
 
 def write_verifier(folder: Path, student: Student, detector: Detector, threshold: float, false_alarms: float) -> None:
@@ -35,10 +34,9 @@ def write_verifier(folder: Path, student: Student, detector: Detector, threshold
         "false_alarms": false_alarms,
         "student": asdict(student.plan),
     }
-    networks = zip(_PARTS, (student, detector), strict=True)
     tensors = {
         f"{part}.{name}": tensor.contiguous()
-        for part, network in networks
+        for part, network in (("student", student), ("detector", detector))
         for name, tensor in network.state_dict().items()
     }
     for name, content in ((_SETTINGS, json.dumps(settings, indent=1).encode()), (_WEIGHTS, save_tensors(tensors))):
@@ -56,14 +54,11 @@ def read_verifier(folder: Path) -> tuple[Student, Detector, float, float]:
                 f"{folder}: a verifier of format {settings['format']!r}; this version reads {_FORMAT}: make it again"
             )
         plan = StudentPlan(**settings["student"] | {"shape": tuple(settings["student"]["shape"])})
-        networks: tuple[Student, Detector] = Student(plan), Detector(plan.classes)
-        for part, network in zip(_PARTS, networks, strict=True):
-            _fill(network, {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(part)})
-        return *networks, float(settings["threshold"]), float(settings["false_alarms"])
+        student, detector = untouched(lambda: Student(plan)), untouched(lambda: Detector(plan.classes))
+        for part, network in (("student", student), ("detector", detector)):
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+            network.load_state_dict({name.removeprefix(f"{part}."): tensor for name, tensor in own.items()})
+            network.eval()
+        return student, detector, float(settings["threshold"]), float(settings["false_alarms"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: no verifier that can be read: {type(error).__name__}") from None
-
-
-def _fill(network: nn.Module, tensors: dict[str, object]) -> None:
-    network.load_state_dict(tensors)
-    network.eval()

@@ -17,13 +17,18 @@ _FIRST_DECAY, _SECOND_DECAY, _LEAST_ROOT = 0.9, 0.999, 1e-8
 
 def fresh(make: Callable[[], Network], generator: torch.Generator) -> Network:
     """A network with weights from the generator alone: the program's other randomness is neither read nor moved."""
-    with torch.random.fork_rng(devices=[]):
-        network = make()
+    network = untouched(make)
     for parameter in network.parameters():
         scale = 1 / math.sqrt(parameter[0].numel()) if parameter.dim() > 1 else 0.0
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     return network
+
+
+def untouched(make: Callable[[], Network]) -> Network:
+    """A network whose making leaves the program's randomness as it was; what its weights are is left open."""
+    with torch.random.fork_rng(devices=[]):
+        return make()
 
 
 def fit(

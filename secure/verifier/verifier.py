@@ -22,7 +22,7 @@ from secure.verifier.report import Measured, attack_found
 from secure.verifier.services import Service, are_probabilities, asked, floored, untrusted_answers
 from secure.verifier.storage import read_verifier, write_verifier
 from secure.verifier.student import Student, distilled, plan_for
-from secure.verifier.training import weights_of
+from secure.verifier.training import untouched, weights_of
 
 OnAlarm = Literal["flag", "raise"] | Callable[[Any], Any]
 
@@ -33,6 +33,8 @@ _DISTIL, _DETECT, _HELD_OUT = 0.5, 0.25, 0.25
 """Shares of the inputs. The parts never mix: a detector that learnt on its network's own training inputs, where both
 agree better than on new ones, would take new honest answers for attacks."""
 _SHOWN = 5
+_BATCH = 512
+"""Inputs that the network computes at a time; images of more would take much memory."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,7 @@ class Verifier:
 
         taught, taught_answers = asked(service, _with_variations(first, variations, generator))
         classes = taught_answers.shape[-1]
-        detector_weights = weights_of(Detector(classes))
-        plan = plan_for(taught, classes, weights - detector_weights)
+        plan = plan_for(taught, classes, weights - weights_of(untouched(lambda: Detector(classes))))
         student = distilled(plan, taught, taught_answers, steps, generator)
         seen, honest = asked(service, _with_variations(second, variations, generator))
         detector = _hardened(seen, honest, _own(student, seen), false_alarms, steps // 2, generator)
@@ -180,6 +181,9 @@ class Verifier:
         """
         generator = torch.Generator().manual_seed(seed)
         given, honest = asked(service, self._taken(inputs))
+        classes = self._student.plan.classes
+        if honest.shape[-1] != classes:
+            raise InputError(f"the service knows {honest.shape[-1]} classes, this verifier {classes}: make another one")
         own = _own(self._student, given)
         target = Target(given, honest, own, self._detector.score, self.threshold)
         found = []
@@ -235,7 +239,8 @@ class Verifier:
 def _own(student: Student, inputs: Inputs) -> Tensor:
     """The network's probabilities. Shapes: -> float32 [inputs, classes], above 0."""
     with torch.no_grad():
-        return floored(torch.softmax(student(inputs), -1))
+        parts = [student(chosen(inputs, rows)) for rows in torch.arange(len(inputs)).split(_BATCH)]
+    return floored(torch.softmax(torch.cat(parts), -1))
 
 
 def _with_variations(inputs: Inputs, variations: int, generator: torch.Generator) -> Inputs:

@@ -65,7 +65,7 @@ def test_varied_texts_have_some_of_the_words() -> None:
 
 def test_words_go_to_the_same_buckets_on_every_machine() -> None:
     numbers, offsets = bags(["Red, red", ""], 1000)
-    assert numbers.tolist() == [228, 116, 116, 812, 571] and offsets.tolist() == [0, 4]
+    assert numbers.tolist() == [734, 455, 455, 683, 266] and offsets.tolist() == [0, 4]
 
 
 def test_a_model_is_asked_in_batches_with_its_own_tokenizer() -> None:

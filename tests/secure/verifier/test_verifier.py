@@ -82,8 +82,8 @@ def test_answers_are_flagged_refused_or_escalated(verifier: Verifier) -> None:
 def test_what_is_no_answer_is_an_alarm(verifier: Verifier, broken: Any) -> None:
     verdicts = verifier(lambda asked: broken(service(asked)), FRESH[:20])
     assert all(verdict.alarm and verdict.label == -1 and verdict.score == torch.inf for verdict in verdicts)
-    right = [verdict.own_label for verdict in verdicts] == service(FRESH[:20]).argmax(-1)
-    assert float(torch.as_tensor(right).double().mean()) > 0.8
+    right = torch.tensor([verdict.own_label for verdict in verdicts]) == service(FRESH[:20]).argmax(-1)
+    assert float(right.double().mean()) > 0.8
 
 
 def test_saved_and_loaded_it_says_the_same_and_is_its_owners_alone(verifier: Verifier, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_cannot_be_made_is_refused_by_its_reason(verifier: Verifier) -> Non
     for given, options, said in (
         (points(100, 3), {"false_alarms": 1.5}, "between 0 and 1"),
         (points(2, 3), {}, "too few for three parts"),
-        (points(100, 3), {"false_alarms": 0.2, "weights": 900}, "weights for its network or more"),
+        (points(100, 3), {"false_alarms": 0.2, "weights": 710}, "weights for its network or more"),
         (["a", "b"], {}, "too few for three parts"),
     ):
         with pytest.raises(InputError, match=said):
@@ -147,6 +147,8 @@ def test_what_cannot_be_made_is_refused_by_its_reason(verifier: Verifier) -> Non
     for wrong in (FRESH[:, 1:], ["text"]):
         with pytest.raises(InputError, match=rf"made for inputs of shape \[{WIDTH}\]"):
             verifier(service, wrong)
+    with pytest.raises(InputError, match="knows 2 classes, this verifier 4"):
+        verifier.measure(lambda asked: torch.full((len(asked), 2), 0.5), FRESH)
     with pytest.raises(InputError, match='"flag", "raise", or a service'):
         verifier(spoilt, FRESH, on_alarm="ignore")  # type: ignore[arg-type]
 
