@@ -15,6 +15,7 @@ from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.kills.command import kills
+from bench.latency.command import latency
 from bench.link.command import link
 from bench.measure import Setting, measure
 from bench.numerics.command import numerics
@@ -159,6 +160,7 @@ app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
 app.command()(link)
+app.command()(latency)
 
 
 @app.command("report")

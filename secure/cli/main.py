@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import secure
-from secure.cli import certs, check_ranges, deal, demo, doctor, launch, party, predict, split, store
+from secure.cli import certs, check_ranges, cost, deal, demo, doctor, launch, party, predict, split, store
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
 from secure.parties.process.exit_codes import exit_code, explained
@@ -38,6 +38,7 @@ app.command(epilog=launch.EXAMPLES)(launch.launch)
 app.command(epilog=party.EXAMPLES)(party.party)
 app.command(epilog=certs.EXAMPLES)(certs.certs)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
+app.command(epilog=cost.EXAMPLES)(cost.cost)
 app.command(epilog=split.EXAMPLES)(split.split)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
