@@ -95,10 +95,11 @@ def find_network(name: str) -> Network:
     return Network(str(path), dict(_link(path, entry) for entry in content["link"]))
 
 
-def network_toml(links: Mapping[tuple[str, str], Link], comment: str) -> str:
+def network_toml(links: Mapping[frozenset[str], Link], comment: str) -> str:
     """The text of a network's file. comment: of one line, or more."""
     lines = [f"# {line}" for line in comment.splitlines()]
-    for (one, other), link in links.items():
+    for one, other in sorted(tuple(sorted(pair)) for pair in links):
+        link = links[frozenset((one, other))]
         lines += [
             "",
             "[[link]]",

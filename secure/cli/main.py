@@ -17,7 +17,21 @@ from rich.console import Console
 from rich.markup import escape
 
 import secure
-from secure.cli import certs, check_ranges, cost, deal, demo, doctor, launch, party, predict, split, store
+from secure.cli import (
+    certs,
+    check_ranges,
+    cost,
+    deal,
+    demo,
+    distil,
+    doctor,
+    launch,
+    party,
+    predict,
+    search,
+    split,
+    store,
+)
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
 from secure.parties.process.exit_codes import exit_code, explained
@@ -39,6 +53,8 @@ app.command(epilog=party.EXAMPLES)(party.party)
 app.command(epilog=certs.EXAMPLES)(certs.certs)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
 app.command(epilog=cost.EXAMPLES)(cost.cost)
+app.command(epilog=search.EXAMPLES)(search.search)
+app.command(epilog=distil.EXAMPLES)(distil.distil)
 app.command(epilog=split.EXAMPLES)(split.split)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=deal.EXAMPLES)(deal.deal)

@@ -61,7 +61,7 @@ def test_layers_add_up_to_their_sum() -> None:
 
 def test_a_file_gives_each_pair_its_own_link(tmp_path: Path) -> None:
     path = tmp_path / "network.toml"
-    links = {("p0", "p1"): Link(0.01, 1e9), ("dealer", "p1"): Link(0.2, 1e8)}
+    links = {frozenset(("p0", "p1")): Link(0.01, 1e9), frozenset(("dealer", "p1")): Link(0.2, 1e8)}
     path.write_text(network_toml(links, "measured\non two machines"), encoding="utf-8")
     found = find_network(str(path))
     assert found.between("p1", "p0") == Link(0.01, 1e9) and found.between("p1", "dealer") == Link(0.2, 1e8)
