@@ -18,6 +18,7 @@ from bench.kills.command import kills
 from bench.latency.command import latency
 from bench.link.command import link
 from bench.measure import Setting, measure
+from bench.mpcvit.command import app as mpcvit_app
 from bench.numerics.command import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
@@ -161,6 +162,7 @@ app.command()(numerics)
 app.command()(kills)
 app.command()(link)
 app.command()(latency)
+app.add_typer(mpcvit_app, name="mpcvit")
 
 
 @app.command("report")
