@@ -16,8 +16,10 @@ from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.gateway import gateway
 from bench.kills.command import kills
+from bench.latency.command import latency
 from bench.link.command import link
 from bench.measure import Setting, measure
+from bench.mpcvit.command import app as mpcvit_app
 from bench.numerics.command import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
@@ -168,6 +170,8 @@ app.command()(kills)
 app.command()(gateway)
 app.command()(link)
 app.command()(verifier)
+app.command()(latency)
+app.add_typer(mpcvit_app, name="mpcvit")
 
 
 @app.command("report")

@@ -23,7 +23,7 @@ from secure.models.checkpoint.conversion import read_share
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.contract.request import Request
-from secure.models.price import price
+from secure.models.price import Price, price
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.secret import Protocol
@@ -115,12 +115,17 @@ def is_outdated(record: dict[str, Any]) -> bool:
     return costs is not None and any(abs(record[prompt + name] - costs[name]) > 1e-2 * costs[name] for name in figures)
 
 
-def cost_of(case: Case) -> ModelCost:
-    """What a model costs, by `secure.models.price`. Seconds: less than one for twelve layers."""
+def price_of(case: Case) -> Price:
+    """What a model costs, by layer. Seconds: less than one for twelve layers."""
     decodes = case.model in DECODERS
     config = decoder_config(case.model, case.layers) if decodes else config_of(case.model, case.layers)
     request = Request("next_logits" if decodes else "hidden", case.batch, case.tokens, masked=False, steps=case.steps)
-    found = price(manifest_of(config, case.weights, case.protocol), request)
+    return price(manifest_of(config, case.weights, case.protocol), request)
+
+
+def cost_of(case: Case) -> ModelCost:
+    """What a model costs, all layers together."""
+    found = price_of(case)
     session, load = found.total, found.loading
     return ModelCost(
         session.rounds,

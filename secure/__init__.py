@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
     from secure.checking import check
     from secure.clear_model import reference
     from secure.connection import connect, launch
+    from secure.costs import cost
     from secure.ee.client.model import EncryptedModel
     from secure.module import PrivateModule
     from secure.protocols.core import errors
@@ -42,6 +43,7 @@ __all__ = [
     "attacks",
     "check",
     "connect",
+    "cost",
     "errors",
     "launch",
     "reference",
@@ -57,6 +59,7 @@ _HOMES = {
     "attacks": "secure.verifier.attacks",
     "check": "secure.checking",
     "connect": "secure.connection",
+    "cost": "secure.costs",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
     "reference": "secure.clear_model",

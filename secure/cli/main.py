@@ -20,11 +20,14 @@ import secure
 from secure.cli import (
     certs,
     check_ranges,
+    cost,
     deal,
     demo,
+    distil,
     doctor,
     launch,
     party,
+    search,
     split,
     store,
 )
@@ -49,6 +52,9 @@ app.command(epilog=launch.EXAMPLES)(launch.launch)
 app.command(epilog=party.EXAMPLES)(party.party)
 app.command(epilog=certs.EXAMPLES)(certs.certs)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
+app.command(epilog=cost.EXAMPLES)(cost.cost)
+app.command(epilog=search.EXAMPLES)(search.search)
+app.command(epilog=distil.EXAMPLES)(distil.distil)
 app.command(epilog=split.EXAMPLES)(split.split)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=generate.EXAMPLES)(generate.generate)

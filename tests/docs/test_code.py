@@ -34,6 +34,11 @@ def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
     return {"tokenizer": AutoTokenizer.from_pretrained(folder / "path/to/gpt2")}
 
 
+def cost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    tiny_models().save_classifier(folder / "path/to/classifier")
+    return {}
+
+
 def encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
     key, passphrase = Key.generate(), "a passphrase"
     path = tiny_models().save_language_model(folder / "path/to/checkpoint", "llama")
@@ -56,6 +61,7 @@ def verifier(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
 PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], Names]] = {
     "README.md": readme,
     "docs/models.md": models,
+    "docs/cost.md": cost,
     "docs/encrypted.md": encrypted,
     "docs/verifier.md": verifier,
 }
