@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import baseline, generation, house, report, results
+from bench.ahead.command import ahead
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
@@ -167,6 +168,7 @@ app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
+app.command()(ahead)
 app.command()(gateway)
 app.command()(link)
 app.command()(verifier)

@@ -39,7 +39,7 @@ class Pair:
         """Apply a linear map with integer coefficients to both halves."""
         mask = None if self.mask is None else function(self.mask)
         first = None if self.first is None else function(self.first)
-        return Pair(function(self.opened), mask, self.bits, self.dealt, first)
+        return Pair(ring.mapped(function, self.opened), mask, self.bits, self.dealt, first)
 
     def plus(self, other: Pair) -> Pair:
         """The pair of the sum, in the smaller of the two rings."""

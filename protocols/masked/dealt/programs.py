@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row
 from secure.protocols.masked.dealt.forms import (
@@ -85,7 +83,7 @@ def _lifted_product(
     needed = protocol.policy.product_bits(scale, value_bits)
     small, large = sorted((protocol.own(x), protocol.own(y)), key=lambda s: math.prod(s.shape))
     broadcast = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
-    if not broadcast or torch.broadcast_shapes(small.shape, large.shape) != large.shape or not large.carries(needed):
+    if not broadcast or ring.broadcast(small.shape, large.shape) != large.shape or not large.carries(needed):
         return None
     if small.share is not None or small.pair is None or small.carries(needed):
         return None

@@ -72,7 +72,7 @@ class DealtSecret(MaskedSecret):
         return DealtSecret(
             self.protocol,
             self.fraction_bits if fraction_bits is None else fraction_bits,
-            share=None if self.share is None else function(self.share),
+            share=None if self.share is None else ring.mapped(function, self.share),
             share_bits=self.share_bits,
             pair=None if self.pair is None else self.pair.map(function),
         )

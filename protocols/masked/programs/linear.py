@@ -51,10 +51,10 @@ def _addend(masked: Masked, bias: Any, residual: Secret | None, scale: int) -> t
     if bias is not None:
         number = bias if isinstance(bias, Secret) else masked.bind(bias)
         share, _ = masked.share(number, ring.WORD_BITS)
-        addend = share << (scale - bias.fraction_bits)
+        addend = ring.mapped(lambda t: t << (scale - bias.fraction_bits), share)
     if residual is not None:
         share, most = masked.share(residual, masked.policy.ring_bits(scale))
-        addend = share if addend is None else share + addend
+        addend = share if addend is None else ring.add(share, addend)
     return addend, most
 
 
