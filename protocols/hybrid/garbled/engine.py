@@ -16,7 +16,6 @@ security for half-gates garbling, 2020 (eprint 2019/1168).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -111,13 +110,22 @@ class Chunk:
         return self._keys.view(np.uint64)
 
 
-def add_offsets(labels: Array, values: Sequence[Array], width: int, delta: Array) -> None:
-    """Change zero labels into active ones or back: of `width` wires for each number, one after the other.
+def pack_bits(values: Array, width: int) -> Array:
+    """Bits of numbers as rows, one for each place, lowest first, eight instances to a byte; element by element.
 
-    Shapes: uint64 [len(values) width, 2 n], values uint64 [n] each, delta uint64 [2].
+    Shapes: uint64 [elements, n], n a multiple of eight -> uint8 [elements width, n / 8].
     """
-    for i, value in enumerate(values):
-        compiled(kernels.add_offsets)(value, delta, labels[i * width : (i + 1) * width])
+    packed = np.empty((len(values) * width, values.shape[1] // 8), dtype=np.uint8)
+    compiled(kernels.pack_bits)(np.ascontiguousarray(values), width, packed)
+    return packed
+
+
+def add_offsets(labels: Array, packed: Array, delta: Array) -> None:
+    """Change zero labels into active ones, or back, in place.
+
+    Shapes: uint64 [bits, 2 n], bits as of `pack_bits`: uint8 [bits, n / 8], delta uint64 [2].
+    """
+    compiled(kernels.add_offsets)(packed, delta, labels)
 
 
 def _fastest() -> kernels.Form | None:
