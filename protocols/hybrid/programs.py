@@ -116,7 +116,7 @@ def linear(
     wide: bool = False,
 ) -> Secret:
     """One product that was made ready; the rest is local."""
-    product = _product(hybrid, x, weight, bias, Rows(x.shape))
+    product: Secret = _product(hybrid, x, weight, bias, Rows(x.shape))
     if residual is not None:
         product = add(hybrid, product, _scaled_up(hybrid, residual, product.fraction_bits))
     return truncate(hybrid, product, hybrid.policy.fraction_bits) if truncated else product

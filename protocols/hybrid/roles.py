@@ -171,4 +171,4 @@ def as_tensor(x: Array) -> Tensor:
 
 def payload(x: Array) -> memoryview:
     """An array's bytes as they are sent."""
-    return memoryview(np.ascontiguousarray(x)).cast("B")
+    return np.ascontiguousarray(x).data.cast("B")

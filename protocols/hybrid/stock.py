@@ -50,13 +50,15 @@ class Stock:
             raise ProtocolError("a stock was begun before; it serves one session, also one that failed")
         self._begun = True
 
-    def take(self, gate: int) -> Array:
-        """What was kept next, which is then no longer here.
+    def take(self, gate: int, due: int) -> Array:
+        """What was kept next, which is then no longer here. due: how many bytes it must have.
 
-        Raises ProtocolError where that is nothing, or was kept for another gate.
+        Raises ProtocolError where that is nothing, was kept for another gate, or has another size.
         """
-        if not self._entries or self._entries[0][0] != gate:
-            raise ProtocolError(f"gate {gate} has nothing in stock; its making ran another program or version")
+        if not self._entries or self._entries[0][0] != gate or self._entries[0][1].nbytes != due:
+            raise ProtocolError(
+                f"gate {gate} has nothing in stock that fits; its making ran another program or version"
+            )
         _, kept = self._entries.popleft()
         self.size_bytes -= kept.nbytes
         return kept

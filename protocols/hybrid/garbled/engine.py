@@ -7,7 +7,7 @@ given. An AND costs two rows of 16 bytes, XOR and NOT nothing.
 
 *The hash.* H_k(x) = AES_k(σ(x)) ⊕ σ(x) with a key for each half gate, which the instances of a chunk share; the run of
 keys starts at a fresh uniform S for each chunk. It must be secure for correlated inputs x ⊕ Δ with AES as an ideal
-cipher; a key that serves n instances loses log2(n) bits or so of 128. The keys are no secrets.
+cipher. We assume that a key which serves n instances costs about log2(n) of the 128 bits. The keys are no secrets.
 
 Source: Zahur, Rosulek, Evans, Two halves make a whole, 2015; the hash as in Guo, Katz, Wang, Weng, Yu, Better concrete
 security for half-gates garbling, 2020 (eprint 2019/1168).
@@ -83,9 +83,13 @@ class Chunk:
     def evaluate(self, start: bytes, table: Array, instances: int) -> Array:
         """From active labels in `inputs`: the colours of the outputs' labels as numbers.
 
-        Shapes: start 16 bytes, table as of `garble` -> uint64 [instances].
+        Shapes: start 16 bytes, table as of `garble` -> uint64 [instances]. Raises ProtocolError for another table.
         """
         wires = self._labels(instances)
+        if table.shape != (self._circuit.ands, 2, wires.shape[1]):
+            raise ProtocolError(
+                f"a table of shape {table.shape} for {self._circuit.ands} ANDs of {instances} instances"
+            )
         if self._form is None:
             plain.evaluate(self._circuit, start, wires, table)
         else:

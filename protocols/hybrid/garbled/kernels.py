@@ -121,7 +121,7 @@ def _intrinsic(generate: Callable[[_Vectors], None], *arguments: Any) -> tuple[A
     return types.void(*arguments), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def garble_and(
     typing: Any,
     form: Any,
@@ -161,7 +161,7 @@ def garble_and(
     return _intrinsic(generate, form, wires, table, keys, delta, key, a, b, c, g, e)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def evaluate_and(
     typing: Any, form: Any, wires: Any, table: Any, keys: Any, key: Any, a: Any, b: Any, c: Any, g: Any, e: Any
 ) -> Any:
@@ -202,7 +202,7 @@ def garble(form: Form, gates: Array, wires: Array, table: Array, keys: Array, de
             for i in range(0, width, 2 * len(form)):
                 place = 2 * number * width + i
                 first, second, result = a * width + i, b * width + i, c * width + i
-                garble_and(form, wires, table, keys, delta, 2 * number, first, second, result, place, place + width)
+                garble_and(form, wires, table, keys, delta, 2 * number, first, second, result, place, place + width)  # type: ignore[call-arg]
             number += 1
         elif op == NOT:
             for i in range(width):
@@ -221,7 +221,7 @@ def evaluate(form: Form, gates: Array, wires: Array, table: Array, keys: Array) 
             for i in range(0, width, 4 * len(form)):
                 place = 2 * number * width + i
                 first, second, result = a * width + i, b * width + i, c * width + i
-                evaluate_and(form, wires, table, keys, 2 * number, first, second, result, place, place + width)
+                evaluate_and(form, wires, table, keys, 2 * number, first, second, result, place, place + width)  # type: ignore[call-arg]
             number += 1
         elif op == NOT:
             for i in range(width):

@@ -53,7 +53,8 @@ class _Hash:
     def __call__(self, x: Array) -> Array:
         mixed = np.stack([x[:, 1], x[:, 0] ^ x[:, 1]], axis=1)
         hashed = np.frombuffer(self._cipher.encryptor().update(mixed.tobytes()), np.uint64).reshape(-1, 2)
-        return hashed ^ mixed
+        found: Array = hashed ^ mixed
+        return found
 
 
 def _hash(start: bytes, number: int) -> _Hash:
@@ -62,4 +63,5 @@ def _hash(start: bytes, number: int) -> _Hash:
 
 def _where_coloured(x: Array, y: Array) -> Array:
     """y for labels x whose lowest bit is set, else zero."""
-    return (np.uint64(0) - (x[:, :1] & np.uint64(1))) & y
+    found: Array = (np.uint64(0) - (x[:, :1] & np.uint64(1))) & y
+    return found

@@ -40,7 +40,8 @@ class TakeInput(HybridGate):
 
     def use(self, user: User) -> Tensor:
         if user.index == 0:
-            mask = ring.low(user.words(1, tuple(self.x.shape)), self.bits)
+            # Whole bytes are sent, so the bits above the ring are masked, too.
+            mask = user.words(1, tuple(self.x.shape))
             user.send(transfer.payload_of([ring.pack_difference(self.x, mask, self.bits)]))
             return unknown(*self.x.shape)
         payload = user.receive(self.x.numel() * ring.element_bytes(self.bits))
@@ -75,4 +76,5 @@ class GiveOutput(HybridGate):
     def use(self, user: User) -> Tensor:
         if user.index == 1:
             return ring.low(self.x, self.bits)
-        return ring.unpack(memoryview(user.stock.take(user.gate)), tuple(self.x.shape), self.bits)
+        kept = user.stock.take(user.gate, self.made().p0_kept)
+        return ring.unpack(kept.data, tuple(self.x.shape), self.bits)

@@ -109,9 +109,17 @@ class Garbled(HybridGate):
         """A share of the result, from one of every instance. Shapes: uint64 [instances] -> that of the result."""
         return ring.low(as_tensor(numbers[: self._count]), self.of.result_bits).reshape(self.x.shape[:-1])
 
-    def _numbers(self, packed: Array | memoryview, batch: Portion) -> Array:
+    def _taken(self, user: User, batch: Portion, table_bytes: int) -> tuple[Array, Array]:
+        """Labels that transfers gave, and tables with what lies behind them, as the evaluator kept them.
+
+        Shapes: uint64 [transfers, 2], uint8 [table_bytes].
+        """
+        labels = user.stock.take(user.gate, LABEL_BYTES * self._transfers(batch))
+        return labels, user.stock.take(user.gate, table_bytes)
+
+    def _numbers(self, packed: Array, batch: Portion) -> Array:
         """Colours as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
-        return as_array(ring.unpack(memoryview(packed), (batch.instances,), self.of.result_bits))
+        return as_array(ring.unpack(packed.data, (batch.instances,), self.of.result_bits))
 
     def _unknown(self) -> Tensor:
         return unknown(*self.x.shape[:-1])

@@ -76,9 +76,9 @@ class GarbledByClient(Garbled):
             bits ^= self._choices(user, batch)[: len(bits)]
         user.send(b"".join(bits.tobytes() for bits in late))
         for batch in batches:
-            chosen, tables = user.stock.take(user.gate), user.stock.take(user.gate)
-            labels = user.receive(LABEL_BYTES * self.of.share_bits * batch.instances)
             split = self._table_bytes(batch.instances)
+            chosen, tables = self._taken(user, batch, split + self._colour_bytes * batch.instances)
+            labels = user.receive(LABEL_BYTES * self.of.share_bits * batch.instances)
             own = np.frombuffer(labels, np.uint64).reshape(-1, 2)
             active = self._evaluate(user, batch, chosen, own, tables[:split].view(np.uint64))
             found.append(active ^ self._numbers(tables[split:], batch))

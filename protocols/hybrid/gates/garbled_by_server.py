@@ -71,7 +71,7 @@ class GarbledByServer(Garbled):
     def use(self, user: User) -> Tensor:
         if user.index == 0:
             for batch in self.batches():
-                chosen, tables = user.stock.take(user.gate), user.stock.take(user.gate)
+                chosen, tables = self._taken(user, batch, self._table_bytes(batch.instances))
                 labels = user.receive(LABEL_BYTES * self.of.share_bits * batch.instances)
                 own = np.frombuffer(labels, np.uint64).reshape(-1, 2)
                 active = self._evaluate(user, batch, chosen, own, tables.view(np.uint64))
@@ -80,6 +80,7 @@ class GarbledByServer(Garbled):
         packed, found = pack_bits(self._values(), self.of.width), []
         for batch in self.batches():
             user.send(payload(self.active(user, batch, by_chunks(batch, packed))))
-            reply = user.receive(self._colour_bytes * batch.instances)
-            found.append(self._numbers(reply, batch) ^ self._numbers(user.stock.take(user.gate), batch))
+            reply = np.frombuffer(user.receive(self._colour_bytes * batch.instances), np.uint8)
+            kept = user.stock.take(user.gate, self._colour_bytes * batch.instances)
+            found.append(self._numbers(reply, batch) ^ self._numbers(kept, batch))
         return self._share(np.concatenate(found))

@@ -59,12 +59,13 @@ def test_a_session_that_failed_has_used_it(shares: list[tuple[Tensor, Tensor]]) 
 
 
 def test_another_program_is_refused(shares: list[tuple[Tensor, Tensor]]) -> None:
-    stocks, _ = make(longer, 1)
-    with pytest.raises(SecureInferenceError):
-        use(program, stocks, shares)
-    stocks, _ = make(program, 1)
-    with pytest.raises(SecureInferenceError):
-        use(longer, stocks, shares)
+    """P1, which keeps the circuits, finds out where it evaluates; P0 hears that it is gone."""
+    for made, used in ((longer, program), (program, longer)):
+        stocks, _ = make(made, 1)
+        with pytest.raises(SecureInferenceError):
+            use(used, stocks, shares)
+        with pytest.raises(ProtocolError, match="begun before"):
+            HybridParty(stocks[1], queue_channels("p1", "p0")[0], POLICY)
 
 
 def test_what_is_burnt_is_gone() -> None:
@@ -81,13 +82,14 @@ def test_what_is_burnt_is_gone() -> None:
 def test_entries_come_out_in_their_order_once() -> None:
     stock = Stock(0, b"session", "client", bytes(16), bytes(16), None)
     stock.put(3, np.zeros(5, dtype=np.uint8))
-    with pytest.raises(ProtocolError, match="gate 2"):
-        stock.take(2)
+    for wrong in ((2, 5), (3, 4)):
+        with pytest.raises(ProtocolError, match=f"gate {wrong[0]}"):
+            stock.take(*wrong)
     with pytest.raises(ProtocolError, match="of gate 3"):
         stock.finish()
-    stock.take(3)
+    stock.take(3, 5)
     with pytest.raises(ProtocolError, match="gate 3"):
-        stock.take(3)
+        stock.take(3, 5)
     stock.finish()
 
 
@@ -130,7 +132,6 @@ def test_a_truncated_message_ends_the_making() -> None:
 
 
 def test_what_the_family_cannot_compute_is_refused_by_name() -> None:
-    first, _ = queue_channels("p0", "p1")
     for function, name in ((gelu, "gelu"), (square_sum, "square_sum")):
         with pytest.raises(ConfigurationError, match=name):
             session = os.urandom(16)
