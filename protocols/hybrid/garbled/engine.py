@@ -7,7 +7,7 @@ given. An AND costs two rows of 16 bytes, XOR and NOT nothing.
 
 *The hash.* H_k(x) = AES_k(σ(x)) ⊕ σ(x) with a key for each half gate, which the instances of a chunk share; the run of
 keys starts at a fresh uniform S for each chunk. It must be secure for correlated inputs x ⊕ Δ with AES as an ideal
-cipher; a key that serves n instances loses log2(n) bits or so of 128. The keys are no secrets.
+cipher. We assume that a key which serves n instances costs about log2(n) of the 128 bits. The keys are no secrets.
 
 Source: Zahur, Rosulek, Evans, Two halves make a whole, 2015; the hash as in Guo, Katz, Wang, Weng, Yu, Better concrete
 security for half-gates garbling, 2020 (eprint 2019/1168).
@@ -16,7 +16,6 @@ security for half-gates garbling, 2020 (eprint 2019/1168).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -84,9 +83,13 @@ class Chunk:
     def evaluate(self, start: bytes, table: Array, instances: int) -> Array:
         """From active labels in `inputs`: the colours of the outputs' labels as numbers.
 
-        Shapes: start 16 bytes, table as of `garble` -> uint64 [instances].
+        Shapes: start 16 bytes, table as of `garble` -> uint64 [instances]. Raises ProtocolError for another table.
         """
         wires = self._labels(instances)
+        if table.shape != (self._circuit.ands, 2, wires.shape[1]):
+            raise ProtocolError(
+                f"a table of shape {table.shape} for {self._circuit.ands} ANDs of {instances} instances"
+            )
         if self._form is None:
             plain.evaluate(self._circuit, start, wires, table)
         else:
@@ -111,13 +114,22 @@ class Chunk:
         return self._keys.view(np.uint64)
 
 
-def add_offsets(labels: Array, values: Sequence[Array], width: int, delta: Array) -> None:
-    """Change zero labels into active ones or back: of `width` wires for each number, one after the other.
+def pack_bits(values: Array, width: int) -> Array:
+    """Bits of numbers as rows, one for each place, lowest first, eight instances to a byte; element by element.
 
-    Shapes: uint64 [len(values) width, 2 n], values uint64 [n] each, delta uint64 [2].
+    Shapes: uint64 [elements, n], n a multiple of eight -> uint8 [elements width, n / 8].
     """
-    for i, value in enumerate(values):
-        compiled(kernels.add_offsets)(value, delta, labels[i * width : (i + 1) * width])
+    packed = np.empty((len(values) * width, values.shape[1] // 8), dtype=np.uint8)
+    compiled(kernels.pack_bits)(np.ascontiguousarray(values), width, packed)
+    return packed
+
+
+def add_offsets(labels: Array, packed: Array, delta: Array) -> None:
+    """Change zero labels into active ones, or back, in place.
+
+    Shapes: uint64 [bits, 2 n], bits as of `pack_bits`: uint8 [bits, n / 8], delta uint64 [2].
+    """
+    compiled(kernels.add_offsets)(packed, delta, labels)
 
 
 def _fastest() -> kernels.Form | None:

@@ -121,7 +121,7 @@ def _intrinsic(generate: Callable[[_Vectors], None], *arguments: Any) -> tuple[A
     return types.void(*arguments), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def garble_and(
     typing: Any,
     form: Any,
@@ -161,7 +161,7 @@ def garble_and(
     return _intrinsic(generate, form, wires, table, keys, delta, key, a, b, c, g, e)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def evaluate_and(
     typing: Any, form: Any, wires: Any, table: Any, keys: Any, key: Any, a: Any, b: Any, c: Any, g: Any, e: Any
 ) -> Any:
@@ -202,7 +202,7 @@ def garble(form: Form, gates: Array, wires: Array, table: Array, keys: Array, de
             for i in range(0, width, 2 * len(form)):
                 place = 2 * number * width + i
                 first, second, result = a * width + i, b * width + i, c * width + i
-                garble_and(form, wires, table, keys, delta, 2 * number, first, second, result, place, place + width)
+                garble_and(form, wires, table, keys, delta, 2 * number, first, second, result, place, place + width)  # type: ignore[call-arg]
             number += 1
         elif op == NOT:
             for i in range(width):
@@ -221,7 +221,7 @@ def evaluate(form: Form, gates: Array, wires: Array, table: Array, keys: Array) 
             for i in range(0, width, 4 * len(form)):
                 place = 2 * number * width + i
                 first, second, result = a * width + i, b * width + i, c * width + i
-                evaluate_and(form, wires, table, keys, 2 * number, first, second, result, place, place + width)
+                evaluate_and(form, wires, table, keys, 2 * number, first, second, result, place, place + width)  # type: ignore[call-arg]
             number += 1
         elif op == NOT:
             for i in range(width):
@@ -250,11 +250,25 @@ def expand_keys(start: Array, box: Array, schedules: Array) -> None:
                     key[i + j] = key[i + j - 16] ^ key[i + j - 4]
 
 
-def add_offsets(values: Array, delta: Array, labels: Array) -> None:
-    """labels[j, i] ⊕= Δ wherever bit j of value i is set. Shapes: uint64 [n], [8], [bits, 2 n]."""
+def pack_bits(values: Array, width: int, packed: Array) -> None:
+    """Bit j of value i of element k, in bit i mod 8 of packed[k width + j, i / 8].
+
+    Shapes: uint64 [elements, n], uint8 [elements width, n / 8].
+    """
+    for row in range(packed.shape[0]):
+        value, place = values[row // width], np.uint64(row % width)
+        for i in range(packed.shape[1]):
+            byte = np.uint64(0)
+            for j in range(8):
+                byte |= ((value[8 * i + j] >> place) & np.uint64(1)) << np.uint64(j)
+            packed[row, i] = byte
+
+
+def add_offsets(packed: Array, delta: Array, labels: Array) -> None:
+    """labels[j, i] ⊕= Δ wherever bit i of row j is set. Shapes: uint8 [bits, n / 8], uint64 [2], [bits, 2 n]."""
     for j in range(labels.shape[0]):
-        for i in range(values.shape[0]):
-            whole = np.uint64(0) - ((values[i] >> np.uint64(j)) & np.uint64(1))
+        for i in range(labels.shape[1] // 2):
+            whole = np.uint64(0) - ((np.uint64(packed[j, i >> 3]) >> np.uint64(i & 7)) & np.uint64(1))
             labels[j, 2 * i] ^= whole & delta[0]
             labels[j, 2 * i + 1] ^= whole & delta[1]
 

@@ -1,7 +1,7 @@
-"""The same two functions as the compiled loops, gate by gate in numpy, with AES by OpenSSL.
+"""Half gates without compiled loops, gate by gate in numpy, with AES by OpenSSL.
 
-They serve machines whose AES instructions the loops do not know, and they are what the loops are compared with: every
-byte is the same.
+These functions serve machines whose AES instructions the loops do not know, and they are what the loops are compared
+with: every byte is the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from secure.protocols.hybrid.garbled.circuit import AND, NOT, Circuit
 
 
 def garble(circuit: Circuit, start: bytes, wires: Array, table: Array, delta: Array) -> None:
-    """As `kernels.garble`. start: the first of the keys. Shapes: uint64 [wires, 2 n], [ANDs, 2, 2 n], [2]."""
+    """This is `kernels.garble`. start: the first of the keys. Shapes: uint64 [wires, 2 n], [ANDs, 2, 2 n], [2]."""
     labels, number = wires.reshape(len(wires), -1, 2), 0
     for op, a, b, c in circuit.gates.tolist():
         if op == AND:
@@ -31,7 +31,7 @@ def garble(circuit: Circuit, start: bytes, wires: Array, table: Array, delta: Ar
 
 
 def evaluate(circuit: Circuit, start: bytes, wires: Array, table: Array) -> None:
-    """As `kernels.evaluate`."""
+    """This is `kernels.evaluate`."""
     labels, number = wires.reshape(len(wires), -1, 2), 0
     for op, a, b, c in circuit.gates.tolist():
         if op == AND:
@@ -53,7 +53,8 @@ class _Hash:
     def __call__(self, x: Array) -> Array:
         mixed = np.stack([x[:, 1], x[:, 0] ^ x[:, 1]], axis=1)
         hashed = np.frombuffer(self._cipher.encryptor().update(mixed.tobytes()), np.uint64).reshape(-1, 2)
-        return hashed ^ mixed
+        found: Array = hashed ^ mixed
+        return found
 
 
 def _hash(start: bytes, number: int) -> _Hash:
@@ -62,4 +63,5 @@ def _hash(start: bytes, number: int) -> _Hash:
 
 def _where_coloured(x: Array, y: Array) -> Array:
     """y for labels x whose lowest bit is set, else zero."""
-    return (np.uint64(0) - (x[:, :1] & np.uint64(1))) & y
+    found: Array = (np.uint64(0) - (x[:, :1] & np.uint64(1))) & y
+    return found

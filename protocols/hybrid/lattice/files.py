@@ -1,6 +1,6 @@
 """SEAL's objects as arrays, by the files that it saves and loads, which are in memory and have no name.
 
-Layout of SEAL 4's files, all little-endian: a header of 16 bytes (magic, size of header, version, 0 or 2 for plain or
+Bytes of SEAL 4's files, all little-endian: a header of 16 bytes (magic, size of header, version, 0 or 2 for plain or
 zstd, two zeros, size of all), then the body. A ciphertext's body: 32 bytes that name the parameters, whether it is
 transformed (1 byte), numbers of polynomials, coefficients and primes (8 bytes each), scale and correction factor (8
 bytes each), and an array: a header, the number of words, words. In a seeded one the array has the first polynomial
@@ -61,7 +61,7 @@ class MemoryFile:
 
 
 def header(body_bytes: int) -> bytes:
-    """Of a plain body of so many bytes."""
+    """What precedes a plain body of so many bytes."""
     return _VERSION + bytes([_MINOR, _STORED, 0, 0]) + struct.pack("<Q", _HEADER_BYTES + body_bytes)
 
 
@@ -72,7 +72,7 @@ def words_of(body: bytes, count: int) -> tuple[bytes, Array]:
 
 
 def seeded(body: bytes, count: int) -> tuple[bytes, Array, bytes]:
-    """Of a seeded ciphertext what precedes its words, the words, and what follows but for the seed, then the seed.
+    """What precedes the words of a seeded ciphertext, the words, and what follows, which ends with the seed.
 
     Raises ConfigurationError where SEAL has put no seed there.
     """

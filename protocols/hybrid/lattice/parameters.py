@@ -21,7 +21,7 @@ DEGREE = 8192
 PLAIN_BITS = 48
 """t = 2^48."""
 PRIME_BITS = (60, 60, 58)
-"""Of the primes; ciphertexts have the first two. The last one is SEAL's own, for keys."""
+"""Lengths of the primes; ciphertexts have the first two. The last one is SEAL's own, for keys."""
 FLOOD_BITS = 69
 MOST_NORM_BITS = 24
 """Σ|w| of one output is below 2^24: with 16 fraction bits, 256 in sum."""

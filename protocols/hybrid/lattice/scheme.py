@@ -67,7 +67,7 @@ def reply_bytes(places: int) -> int:
     return packing.packed_bytes(places) + packing.packed_bytes(DEGREE)
 
 
-class Client:
+class KeyHolder:
     """Who encrypts and decrypts. Its secret key is fresh, and is used for one making."""
 
     def __init__(self, scheme: Scheme) -> None:

@@ -19,8 +19,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
-from Crypto.PublicKey.ECC import EccPoint
+from Crypto.PublicKey import ECC
 
 from secure.protocols.core.errors import ProtocolError
 
@@ -80,8 +81,13 @@ class BaseReceiver:
         """What the sender is sent: 64 bytes for each transfer."""
 
 
-def _base() -> EccPoint:
-    return EccPoint(*_BASE, curve="Ed25519")
+def _point(x: int, y: int) -> Any:
+    """Raises ValueError where that is no point of the curve."""
+    return ECC.construct(curve="Ed25519", point_x=x, point_y=y).pointQ
+
+
+def _base() -> Any:
+    return _point(*_BASE)
 
 
 def _scalar() -> int:
@@ -89,11 +95,11 @@ def _scalar() -> int:
     return 1 + secrets.randbelow(_ORDER - 1)
 
 
-def _packed(point: EccPoint) -> bytes:
+def _packed(point: Any) -> bytes:
     return b"".join(int(c).to_bytes(_COORDINATE_BYTES, "little") for c in point.xy)
 
 
-def _points(message: bytes) -> list[EccPoint]:
+def _points(message: bytes) -> list[Any]:
     """Raises ProtocolError unless these are points of the prime order."""
     if len(message) % POINT_BYTES:
         raise ProtocolError(f"a message of points has {len(message)} bytes, which is no multiple of {POINT_BYTES}")
@@ -105,7 +111,7 @@ def _points(message: bytes) -> list[EccPoint]:
         try:
             if max(first, second) >= _FIELD:
                 raise ValueError
-            point = EccPoint(first, second, curve="Ed25519")
+            point = _point(first, second)
         except ValueError:
             raise ProtocolError("what the peer sent for oblivious transfer is no point of the curve") from None
         if point.is_point_at_infinity() or not (point * _ORDER).is_point_at_infinity():
@@ -114,7 +120,7 @@ def _points(message: bytes) -> list[EccPoint]:
     return found
 
 
-def _key(number: int, sent: bytes, replied: bytes, point: EccPoint) -> bytes:
+def _key(number: int, sent: bytes, replied: bytes, point: Any) -> bytes:
     """Bound to the transfer's number and to what was sent both ways."""
     text = _DOMAIN + number.to_bytes(4, "little") + sent + replied + _packed(point)
     return hashlib.sha256(text).digest()[:KEY_BYTES]

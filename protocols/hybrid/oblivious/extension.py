@@ -50,7 +50,7 @@ class _Streams:
         self._columns = [counter_mode(key) for key in keys]
 
     def columns(self, number: int, count: int) -> Array:
-        """Of extension `number` the first bits. Shapes: uint8 [128, count / 8]."""
+        """The first bits of extension `number`. Shapes: uint8 [128, count / 8]."""
         found, nonce = np.empty((WIDTH, count // 8), np.uint8), number.to_bytes(NONCE_BYTES, "big")
         for column, stream in zip(found, self._columns, strict=True):
             stream.fill(nonce, column)

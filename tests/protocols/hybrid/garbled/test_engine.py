@@ -13,7 +13,7 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.functions.relu import relu_function
 from secure.protocols.hybrid.garbled import kernels
 from secure.protocols.hybrid.garbled.circuits import largest, straight
-from secure.protocols.hybrid.garbled.engine import CHUNK, Chunk, add_offsets, padded, table_bytes
+from secure.protocols.hybrid.garbled.engine import CHUNK, Chunk, add_offsets, pack_bits, padded, table_bytes
 from tests.protocols.hybrid.boolean import computed
 
 Array = NDArray[Any]
@@ -89,12 +89,12 @@ def test_rows_of_a_table_look_random() -> None:
 
 
 def test_offsets_are_added_where_bits_are_set() -> None:
-    values, delta, labels = words(16) & np.uint64(7), offset(), words(6 * 32).reshape(6, 32)
+    values, delta, labels = words(32).reshape(2, 16), offset(), words(6 * 32).reshape(6, 32)
     changed = labels.copy()
-    add_offsets(changed, [values, values ^ np.uint64(7)], 3, delta)
+    add_offsets(changed, pack_bits(values, 3), delta)
     difference = (changed ^ labels).reshape(6, 16, 2)
     for j in range(6):
-        bit = (values >> np.uint64(j % 3) & np.uint64(1)) ^ np.uint64(j // 3)
+        bit = values[j // 3] >> np.uint64(j % 3) & np.uint64(1)
         assert np.array_equal(difference[j], bit[:, None] * delta)
 
 

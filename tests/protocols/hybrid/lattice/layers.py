@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secure.protocols.hybrid.lattice.combine import combine
-from secure.protocols.hybrid.lattice.layout import Layout
 from secure.protocols.hybrid.lattice.parameters import DEGREE, PLAIN_BITS
-from secure.protocols.hybrid.lattice.scheme import POLYNOMIALS, Client, Owner, Scheme
+from secure.protocols.hybrid.lattice.placement import Placement
+from secure.protocols.hybrid.lattice.scheme import POLYNOMIALS, KeyHolder, Owner, Scheme
 
 Array = NDArray[Any]
 MASK = np.uint64((1 << PLAIN_BITS) - 1)
@@ -30,9 +30,9 @@ class Layer:
 
 
 @cache
-def sides() -> tuple[Scheme, Client, Owner]:
+def sides() -> tuple[Scheme, KeyHolder, Owner]:
     scheme = Scheme()
-    client = Client(scheme)
+    client = KeyHolder(scheme)
     return scheme, client, Owner(scheme, client.public_key)
 
 
@@ -46,7 +46,7 @@ def flood() -> tuple[Array, Array]:
     return words[0] >> np.uint64(4), words[1] >> np.uint64(55)
 
 
-def combined(scheme: Scheme, residues: Array, layout: Layout, weights: Array, places: Array) -> Array:
+def combined(scheme: Scheme, residues: Array, layout: Placement, weights: Array, places: Array) -> Array:
     """Shapes: uint64 [n, 2, primes, N], int64 [J, M] -> uint64 [M, 2, primes, N], zero where nothing was wanted."""
     out = np.zeros((weights.shape[1], *residues.shape[1:]), dtype=np.uint64)
     for p, prime in enumerate(scheme.primes):
@@ -57,7 +57,7 @@ def combined(scheme: Scheme, residues: Array, layout: Layout, weights: Array, pl
     return out
 
 
-def make(layout: Layout, x: Array, weights: Array) -> Layer:
+def make(layout: Placement, x: Array, weights: Array) -> Layer:
     """Shapes: uint64 [units, features, size], int64 [features elements, M] -> [units, wanted, M] each."""
     scheme, client, owner = sides()
     theirs, ours, sent, replies = [], [], [], []

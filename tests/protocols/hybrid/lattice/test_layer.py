@@ -10,8 +10,8 @@ pytest.importorskip("tenseal")
 
 from secure.protocols.core.errors import ConfigurationError, ProtocolError
 from secure.protocols.hybrid.lattice.combine import combine
-from secure.protocols.hybrid.lattice.layout import Layout
 from secure.protocols.hybrid.lattice.parameters import DEGREE, PLAIN_BITS
+from secure.protocols.hybrid.lattice.placement import Placement
 from secure.protocols.hybrid.lattice.scheme import encrypted_bytes, reply_bytes
 from tests.protocols.hybrid.lattice.layers import MASK, Array, make, sides, uniform
 
@@ -24,7 +24,7 @@ def weights(*shape: int) -> Array:
 
 def check_rows(x: Array, w: Array) -> None:
     """Shapes: uint64 [rows, K], int64 [K, M]."""
-    layout = Layout(*x.shape)
+    layout = Placement(*x.shape)
     layer = make(layout, x[:, :, None], w)
     expected = x @ w.astype(np.uint64)  # mod 2^64, hence right mod 2^48
     assert np.array_equal((layer.client + layer.owner) & MASK, (expected & MASK)[:, None])
@@ -60,7 +60,7 @@ def test_convolutions_are_exact(images: int, channels: int, side: int, kernel: i
     offsets = [y * side + column for y in range(kernel) for column in range(kernel)]
     out = (side - kernel) // stride + 1
     wanted = [stride * (y * side + column) for y in range(out) for column in range(out)]
-    layout = Layout(images, channels, side * side, tuple(offsets), tuple(wanted))
+    layout = Placement(images, channels, side * side, tuple(offsets), tuple(wanted))
     layer = make(layout, x.reshape(images, channels, -1), w)
     windows = torch.from_numpy(x.astype(np.int64)).unfold(2, kernel, stride).unfold(3, kernel, stride)
     rows = windows.permute(0, 2, 3, 1, 4, 5).reshape(images, out * out, -1)
@@ -91,7 +91,7 @@ def test_what_cannot_be_exact_is_refused() -> None:
     with pytest.raises(ProtocolError, match="8192 terms"):
         combine(zeros, terms, terms, np.full((1 << 13, 1), 2.0**22), np.array([0]), 97)
     with pytest.raises(ConfigurationError, match="do not fit a polynomial"):
-        Layout(1, 1, DEGREE + 1)
+        Placement(1, 1, DEGREE + 1)
 
 
 def test_changed_messages_are_refused() -> None:

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("tenseal")
 
 from secure.protocols.hybrid.lattice import packing
-from secure.protocols.hybrid.lattice.layout import Layout
 from secure.protocols.hybrid.lattice.parameters import DEGREE, FLOOD_BITS, MOST_NORM_BITS
+from secure.protocols.hybrid.lattice.placement import Placement
 from secure.protocols.hybrid.lattice.scheme import Owner
 from tests.protocols.hybrid.lattice.layers import MASK, Array, combined, flood, make, sides, uniform
 from tests.protocols.hybrid.lattice.reduction import reduced
@@ -20,12 +20,12 @@ TERMS, WEIGHT_BITS, EQUATIONS = 3, 16, 2
 NO_MASK = np.zeros(DEGREE, dtype=np.uint64)
 
 
-def layer() -> tuple[Layout, Array, Array]:
+def layer() -> tuple[Placement, Array, Array]:
     """A layout with each feature in a polynomial of its own, weights, and the client's ciphertexts as it knows them."""
     _, client, owner = sides()
     residues = np.stack([owner.read(client.encrypt(plain)) for plain in uniform(TERMS, DEGREE)])
     weights = np.random.default_rng().integers(1, 1 << WEIGHT_BITS, (TERMS, 1))
-    return Layout(DEGREE, TERMS), weights, residues
+    return Placement(DEGREE, TERMS), weights, residues
 
 
 def attacked(reply: bytes, residues: Array) -> list[int]:
@@ -88,7 +88,7 @@ def test_replies_to_the_same_ciphertexts_have_nothing_in_common() -> None:
 
 def test_what_the_client_decrypts_is_masked() -> None:
     x, weights = np.zeros((DEGREE, 1, 1), dtype=np.uint64), np.array([[3]])
-    layer = make(Layout(DEGREE, 1), x, weights)
+    layer = make(Placement(DEGREE, 1), x, weights)
     bits = np.unpackbits(layer.client.reshape(-1, 1).view(np.uint8)[:, :6])
     assert abs(bits.mean() - 0.5) < 6 * 0.5 / np.sqrt(bits.size)
     assert not ((layer.client + layer.owner) & MASK).any()
@@ -97,7 +97,7 @@ def test_what_the_client_decrypts_is_masked() -> None:
 def test_the_flood_drowns_the_noise_of_the_largest_weights() -> None:
     """SEAL's own measure of the noise of a combination whose weights are as large as they may be."""
     scheme, client, owner = sides()
-    layout = Layout(DEGREE, 2)
+    layout = Placement(DEGREE, 2)
     weights = np.full((2, 1), (1 << (MOST_NORM_BITS - 1)) - 1)
     residues = np.stack([owner.read(client.encrypt(plain)) for plain in uniform(2, DEGREE)])
     total = combined(scheme, residues, layout, weights, layout.places)[0]

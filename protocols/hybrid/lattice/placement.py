@@ -24,7 +24,7 @@ from secure.protocols.hybrid.lattice.parameters import DEGREE
 
 
 @dataclass(frozen=True)
-class Layout:
+class Placement:
     """units: rows, or images. features: of the input. size: coefficients of one feature of a unit.
 
     offsets: how far each element of the kernel is from the place of its output. wanted: the
@@ -71,7 +71,7 @@ class Layout:
 
     @cached_property
     def terms(self) -> tuple[Array, Array]:
-        """Of every row of the matrix, features first and elements of the kernel second: its polynomial, its shift.
+        """The polynomial and the shift of every row of the matrix: features first, elements of the kernel second.
 
         Shapes: int64 [features elements] each.
         """
