@@ -29,10 +29,13 @@ class Generation:
         input_ids: Tensor,
         attention_mask: Tensor | None,
         tokenizer: PreTrainedTokenizerBase | None,
+        *,
+        room_of_stock: int | None = None,
     ) -> None:
         """One call, for prompts of ids.
 
-        tables: what the client looks up with public weights. tokenizer: as for `GeneratedRows`.
+        tables: what the client looks up with public weights. tokenizer: as for `GeneratedRows`. room_of_stock: how many
+        tokens the model has room for, where the session is to find a deal in stock, which is for more steps.
 
         Raises InputError for prompts that are wrong.
         """
@@ -42,6 +45,8 @@ class Generation:
         self._inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         output: Output = "next_token" if settings.reveal == "token" else "next_logits"
         self.request = network.request(output, self._inputs, steps=settings.max_new_tokens)
+        if room_of_stock is not None:
+            self.request = self.request.with_steps_dealt(room_of_stock)
         if settings.public_padding:
             self.request = with_public_padding(self.request, attention_mask)
         self._payloads = input_payloads(network, self.request, self._inputs, tables)
@@ -53,7 +58,7 @@ class Generation:
     @property
     def done(self) -> bool:
         """Whether every row has ended, or no step is left."""
-        return self._rows.ended or self._step == self.request.steps
+        return self._rows.ended or self._step == self.settings.max_new_tokens
 
     @property
     def scores(self) -> tuple[Tensor, ...] | None:
