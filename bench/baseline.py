@@ -1,19 +1,15 @@
 """The guard: bytes and rounds of each model, exactly, and a bound on its error, kept in bench/baseline.json.
 
-Bytes and rounds follow from shapes alone. The dealer runs the same program as the parties, on shapes, and every gate
-declares its cost (that declared and measured costs agree is the conformance test's business), so the dealer's program
-alone tells what a model costs, in seconds and without a socket. Where there is no dealer, the three parties run, in
-this process. Time depends on the machine and is not kept here.
+Bytes and rounds follow from shapes alone, and `secure.models.price` tells them without a socket. Time depends on the
+machine and is not kept here.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +17,15 @@ import torch
 from torch import Tensor
 
 from bench.measure import Setting, prepare
-from bench.ops import by_op
 from bench.shapes import DECODERS, config_of, decoder_config, manifest_of
 from secure.models import program
 from secure.models.checkpoint.conversion import read_share
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.contract.request import Request
+from secure.models.price import Price, price
 from secure.protocols.beaver.family import BEAVER
-from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
-from secure.protocols.core.channel import Channel, Payload
-from secure.protocols.core.cost import Cost, Meter
-from secure.protocols.core.errors import ProtocolError
-from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.secret import Protocol
 from secure.protocols.families import family
 from secure.protocols.replicated.family import REPLICATED
@@ -124,49 +115,30 @@ def is_outdated(record: dict[str, Any]) -> bool:
     return costs is not None and any(abs(record[prompt + name] - costs[name]) > 1e-2 * costs[name] for name in figures)
 
 
-def cost_of(case: Case) -> ModelCost:
-    """What a model costs, from a run of the dealer's program to nobody. Seconds: a few for twelve layers."""
-    if "dealer" not in family(case.protocol).roles:
-        return _run(case).cost
+def price_of(case: Case) -> Price:
+    """What a model costs, by layer. Seconds: less than one for twelve layers."""
     decodes = case.model in DECODERS
     config = decoder_config(case.model, case.layers) if decodes else config_of(case.model, case.layers)
-    manifest = manifest_of(config, case.weights)
-    loading, predicting = Meter(), Meter()
-    model = program.load(_dealer(loading, manifest.policy), manifest, None)
     request = Request("next_logits" if decodes else "hidden", case.batch, case.tokens, masked=False, steps=case.steps)
-    program.serve(_dealer(predicting, manifest.policy), model, request, GivenSteps(*[b""] * case.steps), None)
-    load, predict = declared(loading), declared(predicting)
+    return price(manifest_of(config, case.weights, case.protocol), request)
+
+
+def cost_of(case: Case) -> ModelCost:
+    """What a model costs, all layers together."""
+    found = price_of(case)
+    session, load = found.total, found.loading
     return ModelCost(
-        predict.rounds,
-        predict.both_bytes,
-        predict.dealer_bytes,
+        session.rounds,
+        session.online_bytes,
+        session.dealer_bytes,
         load.rounds,
-        load.both_bytes,
+        load.online_bytes,
         load.dealer_bytes,
     )
 
 
-def declared(meter: Meter) -> Cost:
-    """Sum of what the gates that ran declared."""
-    return sum((row.declared for row in meter.rows.values()), Cost())
-
-
 def error_of(case: Case) -> float:
     """Largest error of the last hidden state against transformers in float32; all roles in this process."""
-    return _run(case).error
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One prediction with all roles in this process: its error, and what was sent."""
-
-    error: float
-    cost: ModelCost
-
-
-@cache
-def _run(case: Case) -> _Run:
-    """An encoder, by any protocol: once for its cost and its error."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         setting = Setting(
@@ -177,26 +149,21 @@ def _run(case: Case) -> _Run:
         net = program.network(manifest)
         payloads = input_payloads(net, request, {"input_ids": work.ids}, work.checkpoint.embeddings)
         computing = family(case.protocol).computing
-        loading: dict[str, list[dict[str, Any]]] = {}
 
         def role(protocol: Protocol, _: Sequence[Tensor | None]) -> Any:
-            index, meter = _index_of(protocol), _meter_of(protocol)
-            name = "dealer" if index is None else computing[index]
-            shares = None if index is None else read_share(work.shares[name], manifest, name)
+            index = _index_of(protocol)
+            shares = None if index is None else read_share(work.shares[computing[index]], manifest, computing[index])
             model = program.load(protocol, manifest, shares)
-            loading[name] = meter.snapshot()
             client = GivenSteps(b"" if index is None else payloads[index])
             with torch.inference_mode():
                 program.serve(protocol, model, request, client, index)
             return b"".join(client.outputs)  # the dealer has none
 
         (runner,) = (family for family in FAMILIES if family.name == case.protocol)
-        outputs, meters, _ = runner.run(role, [])
+        outputs, _, _ = runner.run(role, [])
         found = step_outputs(net, request, tuple(outputs))["last_hidden_state"]
         with torch.no_grad():
-            error = float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())
-    load, whole = _sums(loading), _sums({name: meter.snapshot() for name, meter in meters.items()})
-    return _Run(error, ModelCost(*(after - before for before, after in zip(load, whole, strict=True)), *load))
+            return float((found - work.plain(input_ids=work.ids).last_hidden_state).abs().max())
 
 
 def _index_of(protocol: Protocol) -> int | None:
@@ -204,20 +171,6 @@ def _index_of(protocol: Protocol) -> int | None:
     if isinstance(protocol, ReplicatedParty):
         return protocol.index
     return protocol.role.index if isinstance(protocol, BeaverParty) else None
-
-
-def _meter_of(protocol: Protocol) -> Meter:
-    if isinstance(protocol, ReplicatedParty):
-        return protocol.meter
-    assert isinstance(protocol, BeaverParty | BeaverDealer)
-    return protocol.role.meter
-
-
-def _sums(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[int, int, int]:
-    """Rounds, online and dealer bytes of all ops, as results on disk have them."""
-    ops = by_op(rows).values()
-    rounds, online, dealer = (sum(op[key] for op in ops) for key in ("rounds", "online_bytes", "dealer_bytes"))
-    return int(rounds), int(online), int(dealer)
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
@@ -271,20 +224,3 @@ def error_differences(case: Case, kept: Mapping[str, Any], found: float) -> list
 
 def _change(before: int, after: int) -> str:
     return f"{(after - before) / before:+.1%}" if before else "from zero"
-
-
-def _dealer(meter: Meter, policy: FixedPointPolicy) -> BeaverDealer:
-    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
-    return BeaverDealer(seeds, os.urandom(SEED_BYTES), _Nobody(), policy, meter=meter)
-
-
-class _Nobody(Channel):
-    """Takes what the dealer sends, and drops it."""
-
-    peer = "nobody"
-
-    def send(self, payload: Payload) -> None:
-        pass
-
-    def receive(self) -> memoryview:
-        raise ProtocolError("nothing comes from here")

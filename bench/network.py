@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
+from secure.models import latency
+from secure.models.latency import Link
 from secure.parties.config import CALLERS, PARTIES, Measure, settings_toml
 from secure.parties.launcher import Launcher, launch
 from secure.parties.transport.tls import make_certificates
@@ -49,8 +55,12 @@ class Network:
         return Measure(delay_seconds=self.delay_seconds, bytes_per_second=self.bits_per_second / 8)
 
 
-NETWORKS = {"loopback": Network(), "lan": Network(1e9, 0.0005), "wan": Network(200e6, 0.02)}
-"""1 Gbps and 1 ms, 200 Mbps and 40 ms: the times are for the way there and back."""
+def _shape(link: Link) -> Network:
+    return Network(link.bits_per_second, link.round_trip_seconds / 2)
+
+
+NETWORKS = {name: _shape(network.between(*PARTIES[:2])) for name, network in latency.NETWORKS.items()}
+"""The networks that `secure cost` knows by name."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,10 @@ def may_make_namespaces() -> bool:
 
 
 class Namespaces:
-    """One network namespace for each party, on one bridge; removed at the end of the context."""
+    """One network namespace for each party, on one bridge; removed at the end of the context.
+
+    SIGTERM, which would end the process and leave them behind, ends the context instead, in the main thread.
+    """
 
     def __init__(self, bits_per_second: float, roles: Sequence[str] = PARTIES) -> None:
         self._roles = roles
@@ -140,6 +153,7 @@ class Namespaces:
         self.prefixes = {role: ("ip", "netns", "exec", f"{self._name}-{role}") for role in roles}
 
     def __enter__(self) -> Namespaces:
+        self._before = _set_handler(_terminated)
         try:
             self._make()
         except BaseException:
@@ -168,12 +182,25 @@ class Namespaces:
             _run(f"tc qdisc add dev {outside} {shape}")
 
     def _remove(self) -> None:
+        _set_handler(signal.SIG_IGN)  # whoever asks twice waits for the end of it
         for i, role in enumerate(self._roles):
             # A namespace takes its links along some time after `ip netns del` returned; the next one of this process
             # would find their names taken.
             _run(f"ip link del {self._name}-{i}", check=False)
             _run(f"ip netns del {self._name}-{role}", check=False)
         _run(f"ip link del {self._name}", check=False)
+        _set_handler(self._before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _set_handler(handler: Any) -> Any:
+    """What SIGTERM does from here on. Returns what it did. Threads but the main one cannot choose, and get None."""
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, handler)
 
 
 def _run(command: str, check: bool = True) -> None:

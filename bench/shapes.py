@@ -11,10 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from bench import smollm2
+from secure.models.checkpoint.shapes import manifest_of_config
 from secure.models.contract.manifest import Manifest, WeightVisibility
-from secure.models.families.registry import architecture
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.families import DEFAULT
 
 SHAPES: dict[str, dict[str, int]] = {
     "minilm": {
@@ -138,12 +138,9 @@ def reference(folder: Path) -> BertModel:
     return BertModel.from_pretrained(folder).float().eval()
 
 
-def manifest_of(config: PretrainedConfig, weights: WeightVisibility) -> Manifest:
+def manifest_of(config: PretrainedConfig, weights: WeightVisibility, protocol: str = DEFAULT.name) -> Manifest:
     """What the parties are told of a model of this configuration, without any weights."""
-    policy, kind = FixedPointPolicy(), architecture(config.model_type)
-    parsed = kind.parse(config.to_dict())
-    parameters = kind.parameters(parsed, policy.fraction_bits, public=weights == "public")
-    return Manifest(config.model_type, parsed.to_dict(), policy, weights, parameters)
+    return manifest_of_config(config.to_dict(), weights=weights, protocol=protocol)
 
 
 def _quiet() -> None:

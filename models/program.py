@@ -96,10 +96,8 @@ def serve(protocol: Protocol, model: LoadedModel, request: Request, client: Clie
         if payload is None:
             return True
         specs = net.input_specs(request, step)
-        shares = None
-        if index is not None:
-            shares = ends.open_payload(index, payload, specs)
-            protocol.confirm(ends.held_by_two(index, payload))
+        shares = None if index is None else ends.open_payload(index, payload, specs)
+        protocol.confirm(() if index is None else ends.held_by_two(index, payload))
         inputs = {
             name: protocol.input(None if shares is None else shares[name], spec.shape, spec.fraction_bits, spec.bits)
             for name, spec in sorted(specs.items())

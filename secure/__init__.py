@@ -22,11 +22,14 @@ if typing.TYPE_CHECKING:
     from secure.checking import check
     from secure.clear_model import reference
     from secure.connection import connect, launch
+    from secure.costs import cost
     from secure.ee.client.model import EncryptedModel
     from secure.module import PrivateModule
     from secure.protocols.core import errors
     from secure.protocols.core.fixedpoint import FixedPointPolicy
     from secure.report.report import Report
+    from secure.verifier import attacks
+    from secure.verifier.verifier import Verifier
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,9 +38,12 @@ __all__ = [
     "PrivateModel",
     "PrivateModule",
     "Report",
+    "Verifier",
     "__version__",
+    "attacks",
     "check",
     "connect",
+    "cost",
     "errors",
     "launch",
     "reference",
@@ -49,8 +55,11 @@ _HOMES = {
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
     "Report": "secure.report.report",
+    "Verifier": "secure.verifier.verifier",
+    "attacks": "secure.verifier.attacks",
     "check": "secure.checking",
     "connect": "secure.connection",
+    "cost": "secure.costs",
     "errors": "secure.protocols.core.errors",
     "launch": "secure.connection",
     "reference": "secure.clear_model",
@@ -68,7 +77,7 @@ def __getattr__(name: str) -> typing.Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
-    value = module if name == "errors" else getattr(module, name)
+    value = module if name in ("attacks", "errors") else getattr(module, name)
     globals()[name] = value
     return value
 

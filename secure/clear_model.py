@@ -33,14 +33,30 @@ def reference(folder: str | os.PathLike[str]) -> PreTrainedModel:
     reads itself.
     """
     path = Path(folder)
-    try:
-        raw = json.loads((path / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no {CONFIG_NAME} that can be read: {type(error).__name__}") from None
+    raw = read_raw_config(path)
     if raw.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
             f"{path}: model_type is {raw.get('model_type')!r}, not {MODEL_TYPE!r}; read it with transformers itself"
         )
+    return read_vit(path, raw)
+
+
+def read_raw_config(path: Path) -> dict[str, Any]:
+    """A checkpoint's config.json. Raises CheckpointError where there is none that can be read."""
+    try:
+        raw = json.loads((path / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no {CONFIG_NAME} that can be read: {type(error).__name__}") from None
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path}: {CONFIG_NAME} is no object")
+    return raw
+
+
+def read_vit(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
+    """A ViT, with kinds of heads or without, whose attention is `attention_by_kind`. raw: its config.json.
+
+    Raises CheckpointError for what we refuse.
+    """
     ours = MPC_VIT.parse(raw)
     AttentionInterface.register(_ATTENTION, attention_by_kind)
     config = ViTConfig.from_dict({**raw, "model_type": "vit"})
@@ -84,6 +100,8 @@ def attention_by_kind(
     if attention_mask is not None:
         scores = scores + attention_mask
     kinds: tuple[str, ...] = module.attention_kinds  # type: ignore[assignment]
+    if len(set(kinds)) == 1:
+        return (weights_of(kinds[0], scores) @ value).transpose(1, 2).contiguous(), None
     weights = torch.stack([weights_of(kind, scores[:, head]) for head, kind in enumerate(kinds)], 1)
     return (weights @ value).transpose(1, 2).contiguous(), None
 

@@ -28,6 +28,11 @@ class Network(ABC):
     # Both sides.
 
     @property
+    def due_tokens(self) -> int | None:
+        """How many tokens, patches or others, every input has; None where inputs differ."""
+        return None
+
+    @property
     @abstractmethod
     def layers(self) -> int:
         """Layers that a step of a session begins, for a progress bar."""

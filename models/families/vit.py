@@ -85,6 +85,10 @@ class Vit(Network):
         self.config = VitConfig(**manifest.config)
 
     @property
+    def due_tokens(self) -> int:
+        return self.config.images.patches
+
+    @property
     def layers(self) -> int:
         return self.config.layers + _OTHER_LAYERS
 

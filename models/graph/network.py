@@ -32,6 +32,10 @@ class GraphNetwork(Network):
     # Both sides.
 
     @property
+    def due_tokens(self) -> int:
+        return 1
+
+    @property
     def layers(self) -> int:
         labels = [node.layer for node in self.graph.nodes]
         changes = sum(before != after for before, after in zip(["", *labels], labels, strict=False))

@@ -19,6 +19,7 @@ from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
 from secure.parties.roles.stock_room import Served, StockRoom
 from secure.parties.roles.worker import Worker
+from secure.parties.session import probe
 from secure.parties.session.client_watch import ClientTimer, ClientWatch
 from secure.parties.session.handshake import (
     CALLERS,
@@ -85,8 +86,9 @@ class PartyServer:
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = {"Run": self._run, "Abandon": self._abandon}
-        if role == "p1" or not with_dealer:
+        handlers = {"Run": self._run, "Abandon": self._abandon, "Probe": self._probe}
+        # One of two parties is dialled, and each of three.
+        if role == "p1" or (role in settings.family.computing and len(settings.family.computing) > 2):
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
             handlers["Deal"] = self._deal
@@ -163,6 +165,13 @@ class PartyServer:
         link.post_end()
         return link.outgoing_frames()
 
+    def _probe(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        """Somebody measures the way here."""
+        link = self._link("whoever measures", shaped(incoming, self._settings.measure), context)
+        watch = self._watch(link, context)  # its next message is awaited all the time
+        self._beside("Probe", probe.answer, link, context)
+        return watch.outgoing_frames()
+
     def _callers(self, stream: str) -> tuple[str, ...]:
         """Who may open that stream here."""
         if stream == "Run":
@@ -188,6 +197,11 @@ class PartyServer:
         """A stream of a peer that belongs to no session."""
         (peer,) = self._callers(stream)
         link = self._link(peer, shaped(incoming, self._settings.measure), context)
+        self._beside(stream, serve, link, context)
+        return link.outgoing_frames()
+
+    def _beside(self, stream: str, serve: Served, link: Link, context: grpc.ServicerContext) -> None:
+        """Serve a stream in a thread of its own, as the handler's becomes its sender."""
 
         def work() -> None:
             try:
@@ -202,7 +216,6 @@ class PartyServer:
                 link.finish()
 
         threading.Thread(target=work, name=stream, daemon=True).start()
-        return link.outgoing_frames()
 
     def _link(self, peer: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Link:
         link = Link(peer, incoming, context.cancel)

@@ -18,6 +18,7 @@ CALLERS = {
     "Deal": ("dealer",),
     "Stock": ("dealer",),
     "Reconcile": ("p0",),
+    "Probe": ("client", "owner", "p0", "p1", "p2", "dealer"),
 }
 """Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
 

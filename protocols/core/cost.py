@@ -8,6 +8,7 @@ the same; what one of them sends alone is declared apart.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -134,3 +135,12 @@ class Meter:
             }
             for (layer, op), row in self.rows.items()
         ]
+
+
+class Tally(Meter):
+    """What a program costs that runs on shapes alone. multiplications: of numbers, in a party's matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.multiplications: Counter[str] = Counter()
+        """By layer."""

@@ -8,7 +8,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from secure.protocols.core.cost import Tally
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Parameter, SecretSpec, Visibility
+from secure.protocols.core.secret import Protocol as Execution
 
 Payload = bytes | memoryview
 Splitter = Callable[[int, int, Tensor], tuple[tuple[Tensor, ...], ...]]
@@ -31,24 +34,35 @@ class Family:
     """One family: who computes, and how clients and model owners share with them. The rest is behind `Protocol`.
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
+    security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
+    that does whatever it likes. stocks: whether what a dealer deals may be kept for later.
+    sides: programs that a computing role evaluates at a time, one for each part that it holds by itself.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
+    sent_bytes, answer_bytes: sizes of a client's payloads for the computing parties, and of theirs for it.
     held_by_two: what of a role's input payload others were given, too: for `Protocol.confirm`.
     splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
+    outline: an execution on shapes alone, which declares what a program costs: see `masked.outline`.
     kept_bytes: what loading leaves. loading_bytes: what it takes for one parameter, at most.
     """
 
     name: str
     computing: tuple[str, ...]
     roles: tuple[str, ...]
+    security: str
+    stocks: bool
+    sides: int
     weights: tuple[Visibility, ...]
     on_cards: bool
     parts: tuple[int, ...]
     share: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], tuple[bytes, ...]]
     open_payload: Callable[[int, Payload, Mapping[str, SecretSpec]], dict[str, Tensor]]
     pack_shares: Callable[[Mapping[str, Tensor], Mapping[str, SecretSpec]], bytes]
+    sent_bytes: Callable[[Mapping[str, SecretSpec]], tuple[int, ...]]
+    answer_bytes: Callable[[Mapping[str, SecretSpec]], tuple[int, ...]]
     held_by_two: Callable[[int, Payload], tuple[Payload, ...]]
     reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
     splitter: Callable[[], Splitter]
+    outline: Callable[[FixedPointPolicy, Tally], Execution]
     kept_bytes: KeptBytes
     loading_bytes: Callable[[Parameter], int]

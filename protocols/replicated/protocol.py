@@ -40,6 +40,16 @@ from secure.protocols.replicated.weights import HelpedMatrix, SharedWeight
 Result = TypeVar("Result")
 
 
+def declared_cost(gate: Gate[Any]) -> Cost:
+    """What a gate costs here, where nothing is dealt ahead."""
+    return gate.cost() if isinstance(gate, ReplicatedGate) else in_this_setting(gate.cost())
+
+
+def name_in_meter(gate: Gate[Any]) -> str:
+    """The op that a gate counts as."""
+    return gate.opening.name if isinstance(gate, Rescale) else gate.name
+
+
 class ReplicatedParty(forms.Replicated):
     """Computing party 0, 1 or 2 of one session.
 
@@ -82,9 +92,7 @@ class ReplicatedParty(forms.Replicated):
     def run(self, gate: Gate[Result]) -> Result:
         role = self.role
         role.begin_gate()
-        declared = gate.cost() if isinstance(gate, ReplicatedGate) else in_this_setting(gate.cost())
-        name = gate.opening.name if isinstance(gate, Rescale) else gate.name
-        with self.meter.gate(self.layer_name, name, declared):
+        with self.meter.gate(self.layer_name, name_in_meter(gate), declared_cost(gate)):
             result = gate.run(role)
             if isinstance(role, Helper):
                 role.flush()

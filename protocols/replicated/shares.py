@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from secure.protocols.masked.gates.opening import unknown
@@ -62,3 +63,8 @@ def of_opened(party: Evaluator, opened: Tensor, mask: Tensor, bits: int) -> Shar
 def of_masks(masks: tuple[Tensor, Tensor], bits: int) -> Shares:
     """The helper's shares of what is opened: it knows both masks and not the opened value."""
     return Shares(-masks[1], -masks[0], bits)
+
+
+def outlined(shape: torch.Size | tuple[int, ...], bits: int) -> Shares:
+    """Shares of which the shape is known, and nothing else."""
+    return Shares(unknown(shape), unknown(shape), bits)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -10,16 +13,32 @@ from rich.table import Table
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, end, examples
 from secure.parties.process.exit_codes import ExitCode
+from secure.protocols.core.errors import ConfigurationError
 
 with lazy_imports(__name__):
-    from secure.cli import checks
+    from secure.cli import checks, measuring
 
-EXAMPLES = examples("secure doctor", "secure doctor --config parties.toml")
+EXAMPLES = examples(
+    "secure doctor", "secure doctor --config parties.toml", "secure doctor --config parties.toml --measure network.toml"
+)
 _VERDICTS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "fail": "[red]fail[/red]"}
 
 
-def doctor(config: ConfigOption = None) -> None:
-    """Check the installation; with --config also certificates, ports, and whether each party can be reached."""
+def doctor(
+    config: ConfigOption = None,
+    measure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Measure the way to each party, and add it to this file, for secure cost --network."
+        ),
+    ] = None,
+) -> None:
+    """Check the installation; with --config also certificates, ports, and whether each party can be reached.
+
+    With --measure, on each host in turn, the file comes to have the round trip and bandwidth of every two machines.
+    """
+    if measure is not None and config is None:
+        raise ConfigurationError("--measure needs --config, which says where the parties are")
     done = checks.examine(config)
     table = Table(show_header=False, box=None, padding=(0, 2))
     for check in done:
@@ -29,3 +48,11 @@ def doctor(config: ConfigOption = None) -> None:
     typer.echo(f"{len(done)} checks, {failed} failed.")
     if failed:
         end(ExitCode.CONFIGURATION)
+    if measure is not None and config is not None:
+        for pair, link in measuring.measure(config, measure).items():
+            one, other = sorted(pair)
+            typer.echo(
+                f"{one} and {other}: {1e3 * link.round_trip_seconds:.2f} ms there and back, "
+                f"{link.bits_per_second / 1e6:,.0f} Mbps"
+            )
+        typer.echo(f"Written to {measure}.")

@@ -12,8 +12,6 @@ from bench.baseline import COST_CASES, ERROR_CASES, UPDATE, Case, ModelCost
 from tests.checkout import ROOT
 from tests.sampling import sampled
 
-pytestmark = pytest.mark.xdist_group("baseline")  # costs and errors of a model come from one run of it
-
 ADVICE = f"\nIf the change is meant, run `{UPDATE}` and give both figures in the commit message."
 COST = ModelCost(10, 2000, 4000, 1, 600, 0)
 SMALL = Case("minilm", "private", 16)
@@ -35,7 +33,9 @@ def test_bytes_and_rounds_are_as_kept(case: Case) -> None:
     assert not differences, "\n".join(differences) + ADVICE
 
 
-@pytest.mark.parametrize("case", sampled([pytest.param(case, id=case.name) for case in ERROR_CASES], aspects))
+@pytest.mark.parametrize(
+    "case", sampled([pytest.param(case, id=case.name) for case in ERROR_CASES], lambda case: [case.protocol])
+)
 def test_error_is_within_the_bound(case: Case) -> None:
     differences = baseline.error_differences(case, baseline.read(), baseline.error_of(case))
     assert not differences, "\n".join(differences) + ADVICE

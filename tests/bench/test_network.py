@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from bench import network
 from bench.network import NETWORKS, Namespaces, Network, may_make_namespaces, parties_on
 from secure.parties.client.client import Client
 from secure.protocols.core.errors import ConfigurationError
+from tests.checkout import ROOT
 from tests.parties.fakes import FakeManifest, FakeRequest
 
 PROGRAM = "tests.parties.fake_process"
@@ -22,6 +25,13 @@ SENDER = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as sender:
     sender.sendall(bytes(int(sys.argv[3])))
+"""
+WAITER = """
+import time
+from bench.network import Namespaces
+with Namespaces(1e9) as made:
+    print(made.prefixes["p0"][-1], flush=True)
+    time.sleep(600)
 """
 needs_namespaces = pytest.mark.usefixtures("namespaces_permitted")
 
@@ -71,6 +81,31 @@ def test_nothing_is_left_of_the_namespaces() -> None:
         name = made.prefixes["p0"][-1]
         assert name in listed("netns") and name.removesuffix("-p0") in listed("link")
     assert name not in listed("netns") and name.removesuffix("-p0") not in listed("link")
+
+
+@needs_namespaces
+def test_who_is_terminated_leaves_no_namespaces_behind() -> None:
+    command = [sys.executable, "-c", WAITER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        name = process.stdout.readline().strip()
+        assert name in listed("netns")
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert name not in listed("netns") and name.removesuffix("-p0") not in listed("link")
+
+
+def test_the_handler_of_before_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, Any]] = []
+    monkeypatch.setattr(
+        network, "_run", lambda command, check=True: ran.append((command, signal.getsignal(signal.SIGTERM)))
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    with Namespaces(1e9):
+        made = len(ran)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert {handler for _, handler in ran[:made]} == {network._terminated}
+    assert {handler for _, handler in ran[made:]} == {signal.SIG_IGN}, "a second signal does not stop the removal"
 
 
 def listed(kind: str) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from secure.protocols.core import ring
+from secure.protocols.core import primitives, ring
 from secure.protocols.core.secret import Secret
+from secure.protocols.core.windows import Window
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.protocol import Masked
@@ -43,6 +44,15 @@ def linear(
     gate = OpenedLinear(pair, weight, addend)
     unopened = None if truncated else LinearShare(pair, weight, addend)
     return masked.opened(gate, gate.bits, scale, target, unopened=unopened)
+
+
+def convolve(masked: Masked, x: Secret, weight: Any, bias: Any, window: Window) -> Secret:
+    """An element is in many windows: what a product needs of it is made before it is many elements."""
+    if isinstance(weight, PublicMatrix):
+        x = primitives.concatenate(x, [], 0)
+    else:
+        x = primitives.truncate(primitives.append(x, None, 0), x.fraction_bits)
+    return window.images(primitives.linear(x.map(window.rows), weight, bias), x.shape)
 
 
 def _addend(masked: Masked, bias: Any, residual: Secret | None, scale: int) -> tuple[Tensor | None, int]:

@@ -44,7 +44,7 @@ def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, Se
 
     Raises ProtocolError when the payload has another size.
     """
-    check_size(payload, input_bytes(index, specs))
+    check_size(payload, sent_bytes(specs)[index])
     raw = memoryview(payload)
     if index == 0:
         parts = _part(bytes(raw[:SEED_BYTES]), 0, specs), _part(bytes(raw[SEED_BYTES:]), 1, specs)
@@ -98,9 +98,16 @@ def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, Secr
     return {name: ring.signed(own[0][name] + own[1][name] + own[2][name], specs[name].bits) for name in specs}
 
 
-def input_bytes(index: int, specs: Mapping[str, SecretSpec]) -> int:
-    """Size of a party's input payload."""
-    return 2 * SEED_BYTES if index == 0 else SEED_BYTES + payload_bytes(specs)
+def sent_bytes(specs: Mapping[str, SecretSpec]) -> tuple[int, int, int]:
+    """The sizes of the payloads for P0, P1 and P2."""
+    with_part = SEED_BYTES + payload_bytes(specs)
+    return 2 * SEED_BYTES, with_part, with_part
+
+
+def answer_bytes(specs: Mapping[str, SecretSpec]) -> tuple[int, int, int]:
+    """The sizes of the parties' payloads for the client."""
+    both = 2 * payload_bytes(specs)
+    return both, both, both
 
 
 def _part(seed: bytes, part: int, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:

@@ -35,9 +35,19 @@ def share(tensors: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -> tup
     return seed, pack_difference(tensors, expand(seed, _SESSION, specs), specs)
 
 
+def sent_bytes(specs: Mapping[str, SecretSpec]) -> tuple[int, int]:
+    """The sizes of the payloads for P0 and P1."""
+    return SEED_BYTES, payload_bytes(specs)
+
+
+def answer_bytes(specs: Mapping[str, SecretSpec]) -> tuple[int, int]:
+    """The sizes of the parties' payloads for the client."""
+    return payload_bytes(specs), payload_bytes(specs)
+
+
 def open_payload(index: int, payload: bytes | memoryview, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     """A party's shares of the client's input. Raises ProtocolError when the payload has another size."""
-    check_size(payload, SEED_BYTES if index == 0 else payload_bytes(specs))
+    check_size(payload, sent_bytes(specs)[index])
     return expand(bytes(payload), _SESSION, specs) if index == 0 else unpack(payload, specs)
 
 

@@ -11,11 +11,12 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.masked.ahead import PartyAhead
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
 from secure.protocols.replicated.roles import Evaluator, Helper
-from secure.protocols.replicated.shares import Shares, of_masks, of_opened
+from secure.protocols.replicated.shares import Shares, of_masks, of_opened, outlined
 
 
 def in_this_setting(cost: Cost) -> Cost:
@@ -40,7 +41,7 @@ class ReplicatedGate(Gate[Shares]):
             raise ProtocolError(f"{self.name} was run by another family's party")
         return self.compute(party)
 
-    def outline(self) -> Shares:
+    def ahead(self, party: PartyAhead) -> Shares:
         """Raises ProtocolError: helpers deal while an input is there, so nothing is computed before."""
         raise ProtocolError(f"{self.name} was run before there is an input")
 
@@ -69,6 +70,9 @@ class Reshare(ReplicatedGate):
 
     def cost(self) -> Cost:
         return Cost(1, self.z.numel() * ring.element_bytes(self.bits))
+
+    def outline(self) -> Shares:
+        return outlined(self.z.shape, self.bits)
 
     def help(self, helper: Helper) -> Shares:
         return of_masks(helper.mask_halves(tuple(self.z.shape)), self.bits)
@@ -102,6 +106,9 @@ class Rescale(ReplicatedGate):
         elements = cost.online_bytes // ring.element_bytes(self.bits)
         return cost + Cost(dealer_bytes=elements * ring.element_bytes(self.bits - self.shift))
 
+    def outline(self) -> Shares:
+        return outlined(self.opening.outline().opened.shape, self.bits - self.shift)
+
     def help(self, helper: Helper) -> Shares:
         return _deal_mask(helper, self.opening.deal(helper), self.shift)
 
@@ -125,6 +132,9 @@ class Truncate(ReplicatedGate):
     def cost(self) -> Cost:
         width = ring.element_bytes(self.pair.bits - self.shift)
         return Cost(rounds=1, dealer_bytes=self.pair.opened.numel() * width)
+
+    def outline(self) -> Shares:
+        return outlined(self.pair.opened.shape, self.pair.bits - self.shift)
 
     def help(self, helper: Helper) -> Shares:
         return _deal_mask(helper, self.pair, self.shift)
@@ -174,6 +184,9 @@ class LiftShares(ReplicatedGate):
     def cost(self) -> Cost:
         count = self.shares.own.numel() * ring.element_bytes(self._gap)
         return Cost(2, count, 2 * count)
+
+    def outline(self) -> Shares:
+        return outlined(self.shares.own.shape, self.bits)
 
     def help(self, helper: Helper) -> Shares:
         small = self.shares.bits

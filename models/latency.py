@@ -1,0 +1,226 @@
+"""How long a session takes, predicted from its price and the network between the parties.
+
+    seconds = constant + what the client sends and gets / bandwidth + layers
+    layer   = crossings x rounds x one-way delay + bytes of a party / bandwidth + share x dealt bytes / bandwidth
+              + compute
+    compute = a x rounds + b x bytes + c x multiplications
+
+and never less than what all bytes take that come in at one party. What parties send they wait for; what a dealer sends
+comes ahead and hides behind the rest, but for a `share`. Some of three parties' rounds hide behind others, which
+`crossings` says. Constants are fitted to measurements, by `python -m bench latency`, on the machine that latency.json
+names, with all roles on it. Another machine has other ones, and they weigh the less the farther parties are apart.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from secure.models.price import Amount, Price
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.families import family
+
+FILE = Path(__file__).with_name("latency.json")
+CLIENT = "client"
+
+
+@dataclass(frozen=True)
+class Link:
+    """The way between two machines: seconds there and back, and bits a second in each direction."""
+
+    round_trip_seconds: float = 0.0
+    bits_per_second: float = math.inf
+
+    def seconds(self, size_bytes: float) -> float:
+        """What so many bytes take, one way, once they flow."""
+        return 8 * size_bytes / self.bits_per_second
+
+
+@dataclass(frozen=True)
+class Network:
+    """The links between roles. every: the link of each pair that is not in `links`; without it, the slowest of them."""
+
+    name: str
+    links: Mapping[frozenset[str], Link]
+    every: Link | None = None
+
+    def between(self, one: str, other: str) -> Link:
+        """The link of two roles. Raises ConfigurationError for parties that the network's file does not name."""
+        found = self.links.get(frozenset((one, other)), self.every)
+        if found is None and CLIENT in (one, other):
+            found = Link(
+                max(link.round_trip_seconds for link in self.links.values()),
+                min(link.bits_per_second for link in self.links.values()),
+            )
+        if found is None:
+            raise ConfigurationError(
+                f"{self.name}: there is no link between {one} and {other}; secure doctor --config parties.toml "
+                "--measure FILE measures all of them"
+            )
+        return found
+
+
+NETWORKS = {
+    name: Network(name, {}, link)
+    for name, link in {"loopback": Link(), "lan": Link(1e-3, 1e9), "wan": Link(40e-3, 200e6)}.items()
+}
+"""One machine; 1 Gbps and 1 ms; 200 Mbps and 40 ms, there and back."""
+
+
+def find_network(name: str) -> Network:
+    """A network by its name, or from the file of that name, as `network_toml` writes it.
+
+    Raises ConfigurationError for a name that is neither, and for a file that is not such.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigurationError(f"{name!r} is no file and no known network: {', '.join(NETWORKS)}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read as TOML: {error}") from None
+    _check_keys(path, content, ("link",))
+    if not isinstance(content.get("link"), list) or not content["link"]:
+        raise ConfigurationError(f"{path} has no [[link]]; secure doctor --measure writes one for each two machines")
+    return Network(str(path), dict(_link(path, entry) for entry in content["link"]))
+
+
+def network_toml(links: Mapping[frozenset[str], Link], comment: str) -> str:
+    """The text of a network's file. comment: of one line, or more."""
+    lines = [f"# {line}" for line in comment.splitlines()]
+    for one, other in sorted(tuple(sorted(pair)) for pair in links):
+        link = links[frozenset((one, other))]
+        lines += [
+            "",
+            "[[link]]",
+            f'between = ["{one}", "{other}"]',
+            f"round_trip_seconds = {link.round_trip_seconds:.6g}",
+            f"bits_per_second = {link.bits_per_second:.4g}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+_FIELDS = ("between", "round_trip_seconds", "bits_per_second")
+
+
+def _link(path: Path, entry: object) -> tuple[frozenset[str], Link]:
+    if not isinstance(entry, dict):
+        raise ConfigurationError(f"{path}: [[link]] is {entry!r}; it is a table")
+    _check_keys(path, entry, _FIELDS)
+    between = entry.get("between")
+    if not isinstance(between, list) or len(set(map(str, between))) != 2:
+        raise ConfigurationError(f"{path}: between is {between!r}; it names two roles")
+    numbers = [entry.get(field) for field in _FIELDS[1:]]
+    for field, number in zip(_FIELDS[1:], numbers, strict=True):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+            raise ConfigurationError(f"{path}: {field} of {' and '.join(between)} is {number!r}; it is a number")
+    if not numbers[1]:
+        raise ConfigurationError(f"{path}: bits_per_second of {' and '.join(between)} is zero")
+    return frozenset(between), Link(*map(float, numbers))  # type: ignore[arg-type]
+
+
+def _check_keys(path: Path, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigurationError(f"{path}: unknown key {key!r}; {advice}")
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What was fitted for one family: see above."""
+
+    session_seconds: float
+    round_seconds: float
+    byte_seconds: float
+    multiplication_seconds: float
+    dealer_share: float
+    crossings: float
+
+    def compute_seconds(self, protocol: str, amount: Amount) -> float:
+        """One role's work."""
+        return (
+            self.round_seconds * amount.rounds
+            + self.byte_seconds * incoming_bytes(protocol, amount)
+            + self.multiplication_seconds * amount.multiplications
+        )
+
+
+def incoming_bytes(protocol: str, amount: Amount) -> float:
+    """What comes in at the party that gets most."""
+    return amount.online_bytes / len(family(protocol).computing) + amount.dealer_bytes
+
+
+@cache
+def constants(protocol: str, path: Path = FILE) -> Constants:
+    """The committed constants of a family."""
+    return Constants(**json.loads(path.read_text(encoding="utf-8"))["families"][protocol])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Seconds of one session by layer, and of its beginning and end; seconds that each role computes.
+
+    least: what all bytes take that come in at one party, which wait for each other where the network is slow.
+    """
+
+    layers: Mapping[str, float]
+    session: float
+    compute: float
+    least: float
+
+    @property
+    def total(self) -> float:
+        """From the client's tensors to its result."""
+        return max(self.session + sum(self.layers.values()), self.least)
+
+
+def predict(price: Price, network: Network, fitted: Constants | None = None) -> Prediction:
+    """How long a session takes. fitted: other constants than the committed ones.
+
+    Raises ConfigurationError for a network without the links that the family needs.
+    """
+    chosen, protocol = fitted or constants(price.protocol), price.protocol
+    layers = {layer: layer_seconds(protocol, amount, network, chosen) for layer, amount in price.layers.items()}
+    client = [network.between(CLIENT, role) for role in family(protocol).computing]
+    slowest = min(client, key=lambda link: link.bits_per_second)
+    session = chosen.session_seconds + slowest.seconds(price.sent_bytes + price.answer_bytes)
+    least = sum(_transfers(protocol, price.total, network))
+    return Prediction(layers, session, chosen.compute_seconds(protocol, price.total), least)
+
+
+def layer_seconds(protocol: str, amount: Amount, network: Network, chosen: Constants) -> float:
+    """What one layer takes. It is linear in the amount, so that layers can be priced one by one."""
+    pairs = _pairs(protocol, network)
+    delay = sum(link.round_trip_seconds for link in pairs) / len(pairs) / 2
+    online, dealt = _transfers(protocol, amount, network)
+    return (
+        chosen.crossings * amount.rounds * delay
+        + online
+        + chosen.dealer_share * dealt
+        + chosen.compute_seconds(protocol, amount)
+    )
+
+
+def _transfers(protocol: str, amount: Amount, network: Network) -> tuple[float, float]:
+    """Seconds of what comes in at a party, from the others and from the dealer."""
+    roles, pairs = family(protocol), _pairs(protocol, network)
+    each = amount.online_bytes / len(roles.computing)
+    online = sum(link.seconds(each) for link in pairs) / len(pairs)
+    dealt = network.between("dealer", "p1").seconds(amount.dealer_bytes) if "dealer" in roles.roles else 0.0
+    return online, dealt
+
+
+def _pairs(protocol: str, network: Network) -> list[Link]:
+    return [network.between(*pair) for pair in itertools.combinations(family(protocol).computing, 2)]

@@ -1,0 +1,38 @@
+"""The network file of the hosts of a parties.toml, one host's part of it at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from secure.models.latency import CLIENT, Link, find_network, network_toml
+from secure.parties.client.measuring import measure_links
+from secure.parties.config import load_settings
+from secure.parties.transport.tls import check_certificates
+from secure.protocols.core.errors import ConfigurationError
+
+COMMENT = """Round trips and bandwidths between the machines of a parties.toml, by secure doctor --measure.
+Run it on every host, with the others' file, so that it has every pair; secure cost --network reads it."""
+
+
+def measure(config: Path, path: Path) -> dict[frozenset[str], Link]:
+    """Measure from each role whose certificate is here to every party, and add that to what the file has already.
+
+    Returns what was measured. Raises ConfigurationError where no role of a session has its certificate here, and what
+    `measure_links` raises.
+    """
+    settings = load_settings(config)
+    known = dict(find_network(str(path)).links) if path.is_file() else {}
+    folder = settings.tls_dir
+    here = [role for role in (*settings.parties, CLIENT) if (folder / f"{role}.key").is_file()]
+    here = [role for role in here if not check_certificates(folder, (role,))]
+    if not here:
+        raise ConfigurationError(f"{folder} has no certificate and key of a party or client that are well")
+    found: dict[frozenset[str], Link] = {}
+    for role in here:
+        peers = [peer for peer in settings.parties if peer != role and frozenset((role, peer)) not in found]
+        found |= measure_links(settings, role, peers)
+    written = path.with_name(f"{path.name}.writing")
+    written.write_text(network_toml(known | found, COMMENT), encoding="utf-8")
+    os.replace(written, path)
+    return found

@@ -1,0 +1,74 @@
+"""`secure cost`, in Python and on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from secure.cli.main import app
+from secure.costs import cost
+from secure.models.checkpoint.shapes import manifest_of_folder
+from secure.models.contract.request import Request
+from secure.models.latency import NETWORKS, predict
+from secure.models.price import price
+from secure.protocols.core.errors import InputError
+from tests.models.decoders import save_decoder
+from tests.models.images import save_vit
+from tests.models.kin import save_model
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bert")
+    save_model(folder, "bert", "sequence")
+    return folder
+
+
+def test_a_session_costs_what_price_and_latency_say(bert: Path) -> None:
+    found = cost(bert, tokens=8, batch=2, network="wan", weights="public")
+    due = price(manifest_of_folder(bert, weights="public"), Request("logits", 2, 8, masked=False))
+    assert found.price == due and found.prediction == predict(due, NETWORKS["wan"])
+    assert found.rows[-1].amount == due.total
+    assert found.rows[-1].seconds == pytest.approx(sum(row.seconds for row in found.rows[:-1]))
+
+
+def test_money_is_for_bytes_that_leave_a_machine_and_for_cores(bert: Path) -> None:
+    found = cost(bert, tokens=8)
+    total = found.price.total
+    moved = total.online_bytes + total.dealer_bytes + found.price.sent_bytes + found.price.answer_bytes
+    assert found.money(per_gb=2.0) == pytest.approx(2.0 * moved / 1e9)
+    assert found.money(per_core_hour=3.0) == pytest.approx(3 * 3.0 * found.prediction.compute / 3600)
+
+
+def test_a_farther_network_takes_longer_and_costs_no_more_bytes(bert: Path) -> None:
+    near, far = (cost(bert, tokens=8, network=network) for network in ("lan", "wan"))
+    assert near.prediction.total < far.prediction.total and near.price == far.price
+
+
+def test_what_is_missing_or_too_much_is_said(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="say how many tokens"):
+        cost(bert)
+    save_vit(tmp_path)
+    assert cost(tmp_path).request.tokens == 4
+    with pytest.raises(InputError, match="7 tokens; every input of this model has 4"):
+        cost(tmp_path, tokens=7)
+
+
+def test_generated_tokens_are_steps(tmp_path: Path) -> None:
+    save_decoder(tmp_path, "gpt2")
+    first, more = (cost(tmp_path, tokens=4, new_tokens=count) for count in (1, 3))
+    assert first.request.steps == 1 and more.request.steps == 3
+    assert more.price.total.rounds > 2 * first.price.total.rounds
+
+
+def test_the_command(bert: Path) -> None:
+    arguments = ["cost", str(bert), "--tokens", "8", "--network", "wan", "--protocol", "replicated"]
+    money = ["--price-per-gb", "0.09", "--price-per-core-hour", "0.04"]
+    done = CliRunner().invoke(app, [*arguments, *money])
+    assert done.exit_code == 0, done.output
+    due = cost(bert, tokens=8, network="wan", protocol="replicated")
+    assert f"{due.price.total.rounds}" in done.output and "layer.1" in done.output
+    assert f"Money: {due.money(0.09, 0.04):.3g} a session" in done.output
+    assert "dealer MB" not in done.output
