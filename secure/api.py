@@ -313,8 +313,8 @@ class PrivateModel(ResidentModel):
         ids, rows_mask = expanded(prompt, ids, as_tensor_or_none("attention_mask", mask), settings)
         # Stop strings of a text are looked for where it is decoded.
         reader = None if isinstance(prompt, str) else self.tokenizer
-        room = sizes.positions if self._parties.client.from_stock else None
-        generation = Generation(self._network, self._tables, settings, ids, rows_mask, reader, room_of_stock=room)
+        stock = self._parties.client.from_stock
+        generation = Generation(self._network, self._tables, settings, ids, rows_mask, reader, from_stock=stock)
         columns = self._generate(generation, progress if streamer is None else progress or False)
         return generation, columns if streamer is None else shown(columns, ids, streamer)
 
