@@ -313,7 +313,8 @@ class PrivateModel(ResidentModel):
         ids, rows_mask = expanded(prompt, ids, as_tensor_or_none("attention_mask", mask), settings)
         # Stop strings of a text are looked for where it is decoded.
         reader = None if isinstance(prompt, str) else self.tokenizer
-        generation = Generation(self._network, self._tables, settings, ids, rows_mask, reader)
+        stock = self._parties.client.from_stock
+        generation = Generation(self._network, self._tables, settings, ids, rows_mask, reader, from_stock=stock)
         columns = self._generate(generation, progress if streamer is None else progress or False)
         return generation, columns if streamer is None else shown(columns, ids, streamer)
 
@@ -333,7 +334,7 @@ class PrivateModel(ResidentModel):
     def _generate(self, generation: Generation, progress: bool | None) -> Iterator[Tensor]:
         request = generation.request
         with (
-            self._bar(request.steps, progress) as bar,
+            self._bar(generation.settings.max_new_tokens, progress) as bar,
             self._parties.client.converse(*self._digests, request, request.steps, bar.watch) as conversation,
         ):
             try:

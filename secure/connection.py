@@ -32,6 +32,10 @@ class Steps(Protocol):
 class SessionClient(Protocol):
     """What a private model needs of a client. `secure.parties.client.client.Client` is the real one."""
 
+    @property
+    def from_stock(self) -> bool:
+        """Whether it asks for deals from stock."""
+
     def load_model(
         self,
         manifest: Manifest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from secure.protocols.core.errors import InputError
@@ -13,6 +13,8 @@ Output = Literal["hidden", "embedding", "logits", "next_logits", "next_token"]
 only where they are largest."""
 
 GENERATED = ("next_logits", "next_token")
+STEPS_DEALT = (16, 64, 256)
+"""Steps for which generations are dealt ahead. A session takes the next larger number, and gives the rest up."""
 _MOST_BATCH = 4096
 
 
@@ -32,6 +34,14 @@ class Request:
     masked: bool
     steps: int = 1
     padding: tuple[int, ...] = ()
+
+    def with_steps_dealt(self, room: int) -> Request:
+        """The request with so many steps as a deal in stock has, where the model has room for so many tokens.
+
+        One step stays one, as with a single call; and more than any deal has, or than there is room for, stay as well.
+        """
+        fitting = (steps for steps in STEPS_DEALT if self.steps <= steps <= room - self.tokens + 1)
+        return self if self.steps == 1 else replace(self, steps=next(fitting, self.steps))
 
     def to_json(self) -> str:
         """The request as text, which the handshake compares."""

@@ -69,6 +69,11 @@ class Client:
         """Models that the parties serve from their own disks, and can therefore load again."""
         self._reloading = threading.Lock()
 
+    @property
+    def from_stock(self) -> bool:
+        """Whether sessions ask for a deal from stock."""
+        return self.settings.stock is not None
+
     def load_model(
         self,
         manifest: ManifestView,
@@ -162,7 +167,7 @@ class Client:
         hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
         hello.load_id = self._load_ids[model_digest]
         hello.request = request.to_json()
-        hello.from_stock = self.settings.stock is not None
+        hello.from_stock = self.from_stock
         return Run(self._dialer, hello, self.settings.family)
 
     def _load_again(self, model_digest: str, load_id: str) -> None:

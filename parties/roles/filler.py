@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from secure.models.contract.request import Request
+from secure.models.contract.request import STEPS_DEALT, Request
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.dealing_ahead import DealsAhead
 from secure.parties.roles.engine import Engine
@@ -83,10 +83,18 @@ def requests_of(keep: Keep) -> list[str]:
 
 
 def request_of(shape: str, output: KeptOutput, *, masked: bool, new_tokens: int) -> str:
-    """The request of a shape such as '8x16', batch and tokens, as JSON. Raises ConfigurationError for another text."""
+    """The request of a shape such as '8x16', batch and tokens, as JSON.
+
+    Raises ConfigurationError for another text, and for a number of new tokens that no session takes.
+    """
     batch, separator, tokens = shape.partition("x")
     if not (separator and batch.isdecimal() and tokens.isdecimal()):
         raise ConfigurationError(f"{shape!r} is no shape; batch and tokens are written as 1x16")
+    if new_tokens > 1 and new_tokens not in STEPS_DEALT:
+        raise ConfigurationError(
+            f"nothing is dealt for {new_tokens} new tokens: a session takes the next larger of "
+            f"{', '.join(map(str, STEPS_DEALT))}, and gives up what it does not use"
+        )
     request = Request(output, int(batch), int(tokens), masked, max(1, new_tokens))
     request.check_sizes()
     return request.to_json()

@@ -9,6 +9,7 @@ from secure.models.contract.request import Request
 from secure.parties.session.handshake import digest_of_request
 from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.profile import NEAR
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Binding:
     policy_digest: str
     load_id: str
     request_digest: str
+    profile: str = f"{NEAR.name} {NEAR.round_bytes}"
+    """By which the roles choose among gates that compute the same: another choice takes other correlations."""
 
     @classmethod
     def of(cls, hello: Hello) -> Binding:

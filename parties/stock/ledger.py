@@ -6,15 +6,18 @@
 `spend` is one compare-and-set from `stock` that names the one session which may use the deal. It returns after the
 commit's fsync. A deal's name is its run, 8 bytes that a dealer drew at random at its start, and a number. The ledger
 keeps the highest number of each run for ever, so a name that was here before is refused even when its row is gone.
+
+When a deal came, and the day on which it was spent, stand there for operators to read; nothing is decided by them.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +33,13 @@ _TABLES = """
 create table if not exists deals (
     number integer primary key, name text not null unique, shape text not null, bound text not null,
     size_bytes integer not null default 0, wrapped blob,
-    state text not null check (state in ('filling', 'stock', 'spent', 'burnt')), session text unique, why text);
+    state text not null check (state in ('filling', 'stock', 'spent', 'burnt')), session text unique, why text,
+    stocked_at integer, spent_day integer);
 create index if not exists in_stock on deals (bound, number) where state = 'stock';
 create table if not exists runs (run text primary key, highest integer not null);
 create table if not exists facts (name text primary key, value text not null);
 """
+_DAY_SECONDS = 86_400
 _LOG_PAGES = 256
 """So many pages of 4 KiB the write-ahead log has before it is copied into the file and begun anew."""
 
@@ -53,13 +58,19 @@ class DealRow:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many deals of one shape are in one state, for one reason."""
+    """How many deals of one shape are in one state, for one reason.
+
+    oldest_seconds: how long ago the oldest of them came, where they are in stock. days: how long they last at the use
+    of today or yesterday, whichever was larger; None where there was none, or where they are not in stock.
+    """
 
     shape: str
     state: str
     why: str
     count: int
     size_bytes: int
+    oldest_seconds: int | None = None
+    days: float | None = None
 
 
 class Ledger:
@@ -116,8 +127,8 @@ class Ledger:
         """The deal is whole: it is in stock from now on. False when it was burnt meanwhile."""
         with self._commit() as db:
             done = db.execute(
-                "update deals set state = 'stock', size_bytes = ? where name = ? and state = 'filling'",
-                (size_bytes, name),
+                "update deals set state = 'stock', size_bytes = ?, stocked_at = ? where name = ? and state = 'filling'",
+                (size_bytes, int(time.time()), name),
             )
             return done.rowcount == 1
 
@@ -154,8 +165,9 @@ class Ledger:
     def _spent(self, db: sqlite3.Connection, session: str, row: DealRow) -> DealRow:
         # With the key gone from the row, a copy of the disk that is made from here on cannot open the tape.
         done = db.execute(
-            "update deals set state = 'spent', wrapped = null, session = ? where name = ? and state = 'stock'",
-            (session, row.name),
+            "update deals set state = 'spent', wrapped = null, session = ?, spent_day = ? "
+            "where name = ? and state = 'stock'",
+            (session, int(time.time()) // _DAY_SECONDS, row.name),
         )
         if done.rowcount != 1:
             raise NoCorrelations(f"deal {short_name(row.name)} is not in stock any more")
@@ -226,10 +238,24 @@ class Ledger:
     def tallies(self) -> list[Tally]:
         """All deals by shape, state and reason."""
         query = (
-            "select shape, state, coalesce(why, ''), count(*), sum(size_bytes) from deals "
+            "select shape, state, coalesce(why, ''), count(*), sum(size_bytes), min(stocked_at) from deals "
             "group by 1, 2, 3 order by 1, instr('stock filling spent burnt', state), 3"
         )
-        return [Tally(*row) for row in self._read(query)]
+        now = int(time.time())
+        used = self._used_a_day(now // _DAY_SECONDS)
+        found = []
+        for shape, state, why, count, size_bytes, since in self._read(query):
+            tally = Tally(shape, state, why, count, size_bytes)
+            if state == "stock":
+                days = count / used[shape] if shape in used else None
+                tally = replace(tally, oldest_seconds=max(0, now - since), days=days)
+            found.append(tally)
+        return found
+
+    def _used_a_day(self, today: int) -> dict[str, int]:
+        """Shape -> how many deals were spent today or yesterday, whichever are more."""
+        query = "select shape, count(*) from deals where spent_day >= ? group by shape, spent_day order by 2"
+        return {str(shape): int(count) for shape, count in self._read(query, today - 1)}
 
     def exchange_fact(self, name: str, value: str) -> str:
         """Keep a fact about the whole store; what was kept before, or ''."""

@@ -37,11 +37,14 @@ def deal(
         "embedding"
     ),
     masked: Annotated[bool, typer.Option("--masked", help="For inputs that are padded, with a mask.")] = False,
-    new_tokens: Annotated[int, typer.Option(min=0, help="Most steps of a generation.")] = 0,
+    new_tokens: Annotated[
+        int, typer.Option(min=0, help="Of a generation: 16, 64 or 256; a session takes the next larger.")
+    ] = 0,
 ) -> None:
     """Deal ahead: on the dealer's host, while the dealer runs, into the stocks of P0 and P1.
 
-    Each deal serves one request of this very shape, without the dealer. The model has to be loaded.
+    Each deal serves one request of this very shape, without the dealer. The model has to be loaded. A generation takes
+    a deal of as many new tokens as it may have, or the next larger number, and burns what it does not use.
     """
     loaded = settings.load_settings(config)
     asked = operator.Operator(loaded, "dealer")

@@ -27,6 +27,8 @@ EXAMPLES = examples(
     "secure store burn --config parties.toml --role p0 --shape '1x16 embedding'",
 )
 
+_DAY_SECONDS = 86_400
+
 
 def store(
     config: Annotated[Path, typer.Option("--config", metavar="TOML", help="The same file as the party's.")],
@@ -41,7 +43,10 @@ def store(
     everything: Annotated[bool, typer.Option("--all", help="With burn: all deals.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what there is as JSON.")] = False,
 ) -> None:
-    """What a running party has in stock; on its own host, with its certificate."""
+    """What a running party has in stock; on its own host, with its certificate.
+
+    What is there lasts so many days at the use of today or yesterday.
+    """
     if (action == "burn") != bool(shape or everything) or (shape and everything):
         raise ConfigurationError("burn takes --shape SHAPE or --all, and nothing else takes either")
     asked = operator.Operator(settings.load_settings(config), role)
@@ -56,10 +61,14 @@ def store(
             typer.echo(f"burnt, as it was damaged: {row['damaged']}")
         typer.echo("every tape in stock is whole")
     else:
-        table = Table("shape", "state", "deals", "bytes", "why", box=None, padding=(0, 2))
+        table = Table("shape", "state", "deals", "bytes", "oldest", "lasts", "why", box=None, padding=(0, 2))
         for row in rows:
             size = capacity.human_bytes(row["size_bytes"]) if row["state"] == "stock" else ""
-            table.add_row(escape(row["shape"]), row["state"], str(row["count"]), size, escape(row["why"]))
+            oldest = "" if row["oldest_seconds"] is None else f"{row['oldest_seconds'] / _DAY_SECONDS:.1f} days"
+            lasts = "" if row["days"] is None else f"{row['days']:.1f} days"
+            table.add_row(
+                escape(row["shape"]), row["state"], str(row["count"]), size, oldest, lasts, escape(row["why"])
+            )
         Console().print(table)
         for trouble in troubles:
             typer.echo(f"trouble: {trouble}; see the party's log")

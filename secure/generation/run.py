@@ -12,6 +12,7 @@ from secure.generation.options import GenerationSettings
 from secure.models.contract.exchange import input_payloads, step_outputs
 from secure.models.contract.network import Network
 from secure.models.contract.request import Output
+from secure.models.families.decoder import Decoder
 from secure.models.inputs.token_inputs import with_public_padding
 
 Exchange = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
@@ -29,10 +30,13 @@ class Generation:
         input_ids: Tensor,
         attention_mask: Tensor | None,
         tokenizer: PreTrainedTokenizerBase | None,
+        *,
+        from_stock: bool = False,
     ) -> None:
         """One call, for prompts of ids.
 
-        tables: what the client looks up with public weights. tokenizer: as for `GeneratedRows`.
+        tables: what the client looks up with public weights. tokenizer: as for `GeneratedRows`. from_stock: whether the
+        session is to find a deal in stock, which is for 16 steps, 64 or 256.
 
         Raises InputError for prompts that are wrong.
         """
@@ -42,6 +46,8 @@ class Generation:
         self._inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         output: Output = "next_token" if settings.reveal == "token" else "next_logits"
         self.request = network.request(output, self._inputs, steps=settings.max_new_tokens)
+        if from_stock and isinstance(network, Decoder):
+            self.request = self.request.with_steps_dealt(network.sizes.positions)
         if settings.public_padding:
             self.request = with_public_padding(self.request, attention_mask)
         self._payloads = input_payloads(network, self.request, self._inputs, tables)
@@ -53,7 +59,7 @@ class Generation:
     @property
     def done(self) -> bool:
         """Whether every row has ended, or no step is left."""
-        return self._rows.ended or self._step == self.request.steps
+        return self._rows.ended or self._step == self.settings.max_new_tokens
 
     @property
     def scores(self) -> tuple[Tensor, ...] | None:

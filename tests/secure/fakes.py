@@ -32,6 +32,8 @@ def role_of(protocol: Role) -> str:
 class InProcessClient:
     """What `secure.parties.client.client.Client` does, with the real protocol and no transport."""
 
+    from_stock = False
+
     def __init__(self, served: Path | None = None) -> None:
         """served: the folder that the parties serve their own shares from."""
         self.served = served

@@ -141,7 +141,12 @@ def test_with_nothing_to_keep_it_does_nothing(settings: PartiesSettings, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("keep", "what"), [(replace(ONE, shapes=("16",)), "is no shape"), (replace(ONE, model="minilm"), "is no digest")]
+    ("keep", "what"),
+    [
+        (replace(ONE, shapes=("16",)), "is no shape"),
+        (replace(ONE, model="minilm"), "is no digest"),
+        (replace(ONE, output="next_token", new_tokens=20), "takes the next larger of 16, 64, 256"),
+    ],
 )
 def test_what_cannot_be_kept_is_refused_at_the_start(
     settings: PartiesSettings, tmp_path: Path, keep: Keep, what: str

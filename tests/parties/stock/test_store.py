@@ -13,10 +13,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
 
+from secure.parties.stock import ledger
 from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.ledger import Ledger
@@ -72,15 +74,33 @@ def test_a_deal_is_spent_once_and_its_tape_is_gone(store: Store, tmp_path: Path)
 
 def test_a_spending_is_one_write_over_what_the_log_has_already(store: Store, tmp_path: Path) -> None:
     """Each commit is on the disk when it returns, and takes one write there: the file that it goes to does not grow."""
-    ledger, log = store._ledger, tmp_path / "p1" / "ledger.sqlite-wal"
-    assert ledger._read("pragma journal_mode") == [("wal",)]
-    assert ledger._read("pragma synchronous") == [(2,)]  # full: the log is synced at each commit
+    kept, log = store._ledger, tmp_path / "p1" / "ledger.sqlite-wal"
+    assert kept._read("pragma journal_mode") == [("wal",)]
+    assert kept._read("pragma synchronous") == [(2,)]  # full: the log is synced at each commit
     before = log.stat().st_size
     assert before > 1 << 20
     for number in range(1, 100):
         fill(store, name_of(number), messages=1)
         store.spend_oldest(f"session {number}", BOUND)
     assert log.stat().st_size == before
+
+
+def test_how_old_the_stock_is_and_how_long_it_lasts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000 * 86_400
+    clock = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr(ledger, "time", clock)
+    for number in range(1, 11):
+        fill(store, name_of(number), messages=1)
+    (tally,) = store.tallies()
+    assert (tally.oldest_seconds, tally.days) == (0, None)
+    for session, days in (("a", 1), ("b", 0), ("c", 0), ("d", 1)):
+        now += days * 86_400
+        store.spend_oldest(session, BOUND)
+    in_stock, spent = store.tallies()
+    assert (in_stock.count, in_stock.oldest_seconds, in_stock.days) == (6, 2 * 86_400, 2.0)  # three were used yesterday
+    assert (spent.count, spent.oldest_seconds, spent.days) == (4, None, None)
+    now += 2 * 86_400
+    assert store.tallies()[0].days is None
 
 
 def test_one_session_takes_one_deal(store: Store) -> None:

@@ -97,6 +97,17 @@ def test_padding_within_a_row_is_refused(padding: Any, model: PrivateModel, clea
     assert clear_client.requests == []
 
 
+def test_a_client_of_a_stock_asks_for_the_steps_of_a_deal_and_ends_early(
+    model: PrivateModel, reference: Any, clear_client: ClearClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clear_client, "from_stock", True)
+    ids = words(1, 5)
+    found = model.generate(ids, max_new_tokens=4, eos_token_id=None)
+    assert torch.equal(found, due(reference, ids, None, max_new_tokens=4, eos_token_id=None))
+    assert found.shape == (1, 9)
+    assert [request.steps for request in clear_client.requests] == [16]
+
+
 def test_rows_end_by_themselves_and_are_padded(model: PrivateModel, reference: Any, clear_client: ClearClient) -> None:
     ids = words(3, 4)
     free = due(reference, ids, max_new_tokens=6, eos_token_id=60)
