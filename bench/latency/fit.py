@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from bench.baseline import measured_case, price_of
-from secure.models.latency import NETWORKS, Constants, Link, incoming_bytes, predict
+from secure.models.latency import NETWORKS, Constants, NetworkLink, incoming_bytes, predict
 from secure.models.price import Amount, Price
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import ConfigurationError
@@ -107,7 +107,7 @@ def _fit_three(runs: Sequence[Measured], two: Constants) -> Constants:
     )
 
 
-def _link(run: Measured) -> Link:
+def _link(run: Measured) -> NetworkLink:
     return NETWORKS[run.network].between("p0", "p1")
 
 

@@ -14,7 +14,7 @@ from secure.clear_model import apply_plan
 from secure.models.families.vit import VitConfig
 from secure.protocols.core.errors import CheckpointError
 from secure.search.examples import Augment, Examples
-from secure.search.space import Plan, random_plan
+from secure.search.space import AttentionPlan, random_plan
 from secure.search.training import Say, Schedule, accuracy, answers, fit
 
 SUPERNET_NAME = "supernet.safetensors"
@@ -32,7 +32,7 @@ def train(
     augment: Augment | None = None,
 ) -> None:
     """Train it from the teacher's weights: every batch another random plan. config: the teacher's."""
-    first = Plan.of(config)
+    first = AttentionPlan.of(config)
     fit(
         model,
         teacher,
@@ -65,11 +65,11 @@ class Answers:
             except (OSError, ValueError, AttributeError) as error:
                 raise CheckpointError(f"{self._path} cannot be read: {type(error).__name__}; remove it") from None
 
-    def divergence(self, plan: Plan) -> float:
+    def divergence(self, plan: AttentionPlan) -> float:
         """Mean divergence of the teacher's answers from the network's, in nats."""
         return self._of(plan)[0]
 
-    def accuracy(self, plan: Plan) -> float:
+    def accuracy(self, plan: AttentionPlan) -> float:
         """The share of held-out inputs whose label the network gives."""
         return self._of(plan)[1]
 
@@ -79,7 +79,7 @@ class Answers:
         written.write_text(json.dumps(self._found) + "\n", encoding="utf-8")
         os.replace(written, self._path)
 
-    def _of(self, plan: Plan) -> tuple[float, float]:
+    def _of(self, plan: AttentionPlan) -> tuple[float, float]:
         key = json.dumps([plan.kinds, plan.activations])
         if key not in self._found:
             apply_plan(self._model, plan.apply_to(self._config))

@@ -21,7 +21,7 @@ from secure.models.contract.request import Request
 from secure.models.latency import NETWORKS, predict
 from secure.models.price import price
 from secure.protocols.core.errors import CheckpointError, InputError
-from secure.search import Front, Plan, distil, search
+from secure.search import AttentionPlan, Front, distil, search
 from secure.search.plan_costs import PlanCosts
 from secure.search.teacher import read_teacher
 from tests.families import FAMILIES
@@ -118,12 +118,12 @@ def test_a_sum_over_layers_is_what_a_plan_costs(protocol: str, teacher: Path) ->
     for network in (NETWORKS["wan"], NETWORKS["loopback"]):
         costs = PlanCosts(loaded.raw, loaded.plan, network, protocol, "private")
         for kinds in (("scale", "relu"), ("square", "square"), ("softmax", "scale")):
-            plan = Plan((kinds, kinds[::-1]), ("none", "gelu"))
+            plan = AttentionPlan((kinds, kinds[::-1]), ("none", "gelu"))
             assert costs.seconds(plan) == pytest.approx(costs.exact_seconds(plan), rel=0.03)
 
 
 def test_a_student_is_a_checkpoint_that_parties_serve(teacher: Path, tmp_path: Path) -> None:
-    plan = Plan((("scale", "scale"), ("square", "softmax")), ("none", "gelu"))
+    plan = AttentionPlan((("scale", "scale"), ("square", "softmax")), ("none", "gelu"))
     with pytest.raises(Interrupted):
         distil(teacher, plan, EXAMPLES, out=tmp_path / "student", epochs=2, say=stopping_at("epoch 1"))
     assert not (tmp_path / "student").exists() and (tmp_path / "student.training.safetensors").exists()
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_refused(found: tuple[Path, Front], teacher: Path, 
     with pytest.raises(CheckpointError, match=r"is of another schedule"):
         search(teacher, EXAMPLES, out=found[0], say=say_nothing, **QUICK | {"epochs": 3})
     with pytest.raises(CheckpointError, match="attention_kinds is a list of 1"):
-        distil(teacher, Plan((("scale", "scale"),), ("none",)), EXAMPLES, out=tmp_path / "x", say=say_nothing)
+        distil(teacher, AttentionPlan((("scale", "scale"),), ("none",)), EXAMPLES, out=tmp_path / "x", say=say_nothing)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="model_type is 'bert'; a search is for 'vit' and 'mpc_vit'"):
         search(tmp_path, EXAMPLES, out=tmp_path, say=say_nothing)
@@ -172,7 +172,7 @@ def test_the_commands(found: tuple[Path, Front], teacher: Path, tmp_path: Path) 
     done = CliRunner().invoke(app, ["distil", *common, *plan, "--out", str(student)])
     assert done.exit_code == 0, done.output
     due = Front.read(out / "pareto.json").within(0.8)
-    assert Plan.from_fields(json.loads((student / "config.json").read_text())) == due
+    assert AttentionPlan.from_fields(json.loads((student / "config.json").read_text())) == due
 
 
 @pytest.mark.slow
