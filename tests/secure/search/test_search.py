@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ def test_what_does_not_fit_is_refused(found: tuple[Path, Front], teacher: Path, 
         search(teacher, (images, labels + 5), out=tmp_path, say=say_nothing)
     with pytest.raises(CheckpointError, match=r"is of another schedule"):
         search(teacher, EXAMPLES, out=found[0], say=say_nothing, **QUICK | {"epochs": 3})
+    with pytest.raises(CheckpointError, match="of another teacher, or of other data"):
+        search(teacher, (images, labels.flip(0)), out=found[0], say=say_nothing, **QUICK)
     with pytest.raises(CheckpointError, match="attention_kinds is a list of 1"):
         distil(teacher, AttentionPlan((("scale", "scale"),), ("none",)), EXAMPLES, out=tmp_path / "x", say=say_nothing)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -157,7 +160,18 @@ def test_what_does_not_fit_is_refused(found: tuple[Path, Front], teacher: Path, 
     (tmp_path / "pareto.json").write_text('{"schema": 1}')
     with pytest.raises(CheckpointError, match="cannot be read as plans"):
         Front.read(tmp_path / "pareto.json")
-    (found[0] / "tried.json").read_text()
+
+
+def test_what_was_tried_with_other_weights_does_not_count(
+    found: tuple[Path, Front], teacher: Path, tmp_path: Path
+) -> None:
+    shutil.copy(found[0] / "supernet.safetensors", tmp_path)
+    (tmp_path / "tried.json").write_text('{"of": "others", "plans": {"what": 3}}')
+    front = search(teacher, EXAMPLES, out=tmp_path, network="wan", say=say_nothing, **QUICK)
+    assert front.candidates == found[1].candidates
+    (tmp_path / "tried.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tried\.json cannot be read: KeyError; remove it"):
+        search(teacher, EXAMPLES, out=tmp_path, network="wan", say=say_nothing, **QUICK)
 
 
 def test_the_commands(found: tuple[Path, Front], teacher: Path, tmp_path: Path) -> None:
