@@ -185,9 +185,14 @@ class PredictedSeconds:
     least: float
 
     @property
+    def summed(self) -> float:
+        """What layers, beginning and end take one after the other."""
+        return self.session + sum(self.layers.values())
+
+    @property
     def total(self) -> float:
         """From the client's tensors to its result."""
-        return max(self.session + sum(self.layers.values()), self.least)
+        return max(self.summed, self.least)
 
 
 def predict(price: Price, network: PartyNetwork, fitted: Constants | None = None) -> PredictedSeconds:

@@ -74,6 +74,11 @@ class SessionCost:
             f"Once, to load the model: {load.rounds} rounds, {load.online_bytes / 1e6:,.1f} MB online, "
             f"{load.dealer_bytes / 1e6:,.1f} MB dealt."
         )
+        if self.prediction.least > self.prediction.summed:
+            yield (
+                f"Bandwidth decides: what comes in at one party takes {self.prediction.least:,.3f} s, its layers alone "
+                f"{self.prediction.summed:,.3f} s."
+            )
         if per_gb is not None or per_core_hour is not None:
             money = self.money(per_gb or 0.0, per_core_hour or 0.0)
             yield (

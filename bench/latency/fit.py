@@ -113,8 +113,7 @@ def _link(run: Measured) -> NetworkLink:
 
 def _seconds_of(runs: Sequence[Measured], constants: Constants) -> list[float]:
     """What these constants alone say, without the least that a network takes."""
-    found = [predict(run.price, NETWORKS[run.network], constants) for run in runs]
-    return [each.session + sum(each.layers.values()) for each in found]
+    return [predict(run.price, NETWORKS[run.network], constants).summed for run in runs]
 
 
 def _solve(rows: Sequence[Sequence[float]], seconds: Sequence[float], known: Sequence[float]) -> list[float]:
