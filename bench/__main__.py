@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import baseline, generation, house, report, results
+from bench.ahead.command import ahead
 from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
+from bench.gateway import gateway
 from bench.kills.command import kills
 from bench.latency.command import latency
 from bench.link.command import link
@@ -23,6 +25,7 @@ from bench.numerics.command import numerics
 from bench.peers.command import peers
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
+from bench.verifier.command import verifier
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
 from secure.protocols.core.transfer import find_device
@@ -31,7 +34,7 @@ from secure.protocols.families import DEFAULT
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)
 
-ProtocolName = Literal["beaver", "replicated"]
+ProtocolName = Literal["beaver", "replicated", "witnessed"]
 NetworkName = Literal["loopback", "lan", "wan"]
 Model = Annotated[str, typer.Argument(help=", ".join([*SHAPES, *DECODERS]))]
 Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
@@ -41,7 +44,12 @@ Layers = Annotated[int | None, typer.Option(min=1, help="fewer layers than the m
 Hidden = Annotated[int | None, typer.Option(min=64, help="another width, with random weights; a multiple of 64")]
 Repeats = Annotated[int, typer.Option(min=1, help="runs after the warm-up")]
 OnNetwork = Annotated[NetworkName, typer.Option(help="lan: 1 Gbps, 1 ms; wan: 200 Mbps, 40 ms; there and back")]
-ByProtocol = Annotated[ProtocolName, typer.Option(help="beaver: two parties and a dealer; replicated: three parties")]
+ByProtocol = Annotated[
+    ProtocolName,
+    typer.Option(
+        help="beaver: two parties and a dealer; replicated: three parties; witnessed: three evaluators and a dealer"
+    ),
+]
 Device = Annotated[str, typer.Option(help="what the parties compute on: cpu, or cuda, with the CPU beside it")]
 Phases = Annotated[bool, typer.Option(help="measure offline and online apart as well, in a second launch")]
 
@@ -160,7 +168,10 @@ app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
+app.command()(ahead)
+app.command()(gateway)
 app.command()(link)
+app.command()(verifier)
 app.command()(latency)
 app.add_typer(mpcvit_app, name="mpcvit")
 

@@ -9,11 +9,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("protocols", "models", "parties", "secure")
-FAMILIES = ("beaver", "replicated")
+FAMILIES = ("beaver", "replicated", "witnessed")
 _GENERATED = re.compile(r"_pb2\.pyi?$")
 _COMMENT = re.compile(r"^(?! *#).*\n *# (.*)", re.MULTILINE)
 """The first line of a comment that has lines of its own."""
@@ -119,7 +120,7 @@ def _between_families(sources: list[Source]) -> Count:
     found = [
         source.path.as_posix()
         for source in sources
-        for own, other in (FAMILIES, FAMILIES[::-1])
+        for own, other in permutations(FAMILIES, 2)
         if source.path.parts[:2] == ("protocols", own)
         and any(f"protocols.{other}." in f"{name}." for name in source.imported())
     ]

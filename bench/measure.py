@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ class Setting:
 
     @property
     def apart(self) -> bool:
-        """Whether phases are measured apart: only a dealer works before the input is there."""
-        return self.phases and "dealer" in family(self.protocol).roles
+        """Whether phases are measured apart: where what a dealer sends can be taken in before the input is there."""
+        return self.phases and family(self.protocol).stocks
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,14 @@ class Once:
 
 @dataclass(frozen=True)
 class Series:
-    """The runs of one launch after its warm-up, and what its parties took: seconds to load the model, and memory."""
+    """The runs of one launch after its warm-up, and what its parties took: seconds to load the model, and memory.
+
+    processor_seconds: of each role's process in all runs, those of its threads that move messages included.
+    """
 
     load_seconds: float
     peak_memory_bytes: dict[str, int]
+    processor_seconds: dict[str, float]
     runs: list[Once]
     network: dict[str, Any]
 
@@ -139,7 +143,7 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
         "plaintext": f"transformers in float32 on the same machine, {torch.get_num_threads()} threads, this very input",
         **{key: sum(op[key] for op in ops.values()) for key in ("rounds", "online_bytes", "dealer_bytes")},
         "peak_memory_bytes": together.peak_memory_bytes,
-        "effort": {role: effort_of([run.reports[role] for run in together.runs]) for role in last.reports},
+        "effort": effort_of(together),
         "ops": ops,
         "max_error": float((last.outputs["last_hidden_state"] - due).abs().max()),
         "error_of": "last hidden state against transformers in float32",
@@ -158,16 +162,19 @@ def measure(setting: Setting, console: Console, layer: str | None = None) -> dic
     return record
 
 
-def effort_of(reports: Sequence[RoleReport]) -> dict[str, Any]:
-    """Medians of one role: processor time, of the thread that computes and of those that move messages; and waiting."""
+def effort_of(series: Series) -> dict[str, Any]:
+    """By role: median processor time of the thread that computes, that of its process in a run, and median waiting."""
     return {
-        "cpu_seconds": statistics.median(report.cpu_seconds for report in reports),
-        "transport_cpu_seconds": statistics.median(report.transport_cpu_seconds for report in reports),
-        "waiting_seconds": {
-            peer: statistics.median(report.waiting_seconds[peer] for report in reports)
-            for peer in reports[0].waiting_seconds
-            if peer != "client"
-        },
+        role: {
+            "cpu_seconds": statistics.median(run.reports[role].cpu_seconds for run in series.runs),
+            "process_cpu_seconds": series.processor_seconds[role] / len(series.runs),
+            "waiting_seconds": {
+                peer: statistics.median(run.reports[role].waiting_seconds[peer] for run in series.runs)
+                for peer in report.waiting_seconds
+                if peer != "client"
+            },
+        }
+        for role, report in series.runs[-1].reports.items()
     }
 
 
@@ -225,8 +232,9 @@ def _series(setting: Setting, workload: Workload, scratch: Path, console: Consol
             client.load_model(workload.manifest, workload.shares)
             load_seconds = time.perf_counter() - started
         console.print(f"{what}: loaded in {load_seconds:.1f} s")
-        runs = []
+        runs, before = [], dict[str, float]()
         for repeat in range(setting.repeats + 1):
+            before = before if repeat > 1 else running.launcher.processor_seconds
             label = f"{what}: {f'run {repeat} of {setting.repeats}' if repeat else 'warm-up'}"
             with console.status(label):
                 runs.append(once(client, workload))
@@ -234,7 +242,8 @@ def _series(setting: Setting, workload: Workload, scratch: Path, console: Consol
             console.print(
                 f"{label}: {runs[-1].seconds:.3f} s" + ("" if offline is None else f", offline {offline:.3f} s")
             )
-        return Series(load_seconds, running.launcher.peak_memory_bytes, runs[1:], running.label)
+        took = {role: after - before[role] for role, after in running.launcher.processor_seconds.items()}
+        return Series(load_seconds, running.launcher.peak_memory_bytes, took, runs[1:], running.label)
 
 
 def once(client: Client, workload: Workload) -> Once:

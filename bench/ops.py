@@ -9,11 +9,12 @@ from typing import Any
 def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = None) -> dict[str, dict[str, float]]:
     """Costs by op, of one layer or of all, from the rows of each role; p1 has to be among them.
 
-    Online bytes are all computing parties'; where p0's rows are not given, it is taken to send what p1 does. Without a
-    dealer three parties help each other in turn: two of them count a gate's rounds, and what the third deals counts
-    there and where it arrives. Each role's figure is its seconds within gates, its waiting included.
+    Online bytes are all computing parties'; where p0's rows are not given, it is taken to send what p1 does. With a
+    dealer, a third one counts as the two others do. Without one three parties help each other in turn: two of
+    them count a gate's rounds, and what the third deals counts there and where it arrives. Each role's figure is its
+    seconds within gates, its waiting included.
     """
-    three = "p2" in rows
+    three = "p2" in rows and "dealer" not in rows
     ops: dict[str, dict[str, float]] = {}
     for role, of_role in rows.items():
         for row in of_role:
@@ -27,8 +28,10 @@ def by_op(rows: Mapping[str, Sequence[Mapping[str, Any]]], layer: str | None = N
                 op["rounds"] += row["rounds"] / 2
                 op["online_bytes"] += row["online_bytes"] + row["dealer_bytes"] / 2
                 continue
-            if role == "p0":
+            if role in ("p0", "p2"):
                 op["online_bytes"] += row["online_bytes"]
+            if role == "p2":
+                op["dealer_bytes"] += row["dealer_bytes"]
             if role == "p1":
                 op["rounds"] += row["rounds"]
                 op["online_bytes"] += row["online_bytes"] * (1 if "p0" in rows else 2)

@@ -1,8 +1,8 @@
 """README's table, docs/measured.md and bench/RESULTS.md, from bench/results and from nothing else.
 
 README.md gets one small table between its two markers. docs/measured.md gets models, networks, peers and graphics
-cards, and what the red team found. bench/RESULTS.md gets the rest, by op, on a card, by size, by gate, by function and
-by attack. bench/plots gets the plots.
+cards, and what the red team and a verifier found. bench/RESULTS.md gets the rest, by op, on a card, by size, by gate,
+by function and by attack. bench/plots gets the plots.
 """
 
 from __future__ import annotations
@@ -18,9 +18,23 @@ from bench.attack import table as attack_tables
 from bench.ee import table as ee_tables
 from bench.link import table as link_tables
 from bench.numerics import table as numerics_tables
+from bench.verifier import table as verifier_tables
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-KINDS = ("model", "generation", "layer", "scale", "gates", "peers", "gpu", "attack", "ee", "numerics", "link")
+KINDS = (
+    "model",
+    "generation",
+    "layer",
+    "scale",
+    "gates",
+    "peers",
+    "gpu",
+    "attack",
+    "ee",
+    "numerics",
+    "link",
+    "verifier",
+)
 
 Record = dict[str, Any]
 
@@ -98,6 +112,7 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Graphics cards": [tables.cards(_of(records, "model"))],
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
+        "A verifier of one server's answers": [verifier_tables.found(_of(records, "verifier"))],
         "Plots": [f"![{Path(image).stem.replace('-', ' ')}]({image})" for image in images],
         "Machine": [tables.machines(records)],
     }

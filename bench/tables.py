@@ -333,7 +333,8 @@ def _is_headline(record: Record) -> bool:
 
 
 def _parties(record: Record) -> str:
-    return "three" if record["setting"].get("protocol") == "replicated" else "two and a dealer"
+    protocol = record["setting"].get("protocol")
+    return {"replicated": "three", "witnessed": "three and a dealer"}.get(protocol, "two and a dealer")
 
 
 def _cost_cells(record: Record) -> list[str]:

@@ -76,7 +76,9 @@ def price(manifest: Manifest, request: Request) -> Price:
     net.validate(request)
     loading, session = CostTally(), CostTally()
     with torch.inference_mode():
-        model = program.load(of_family.outline(manifest.policy, loading), manifest, None, keep_nothing)
+        load = of_family.outline(manifest.policy, loading)
+        model = program.load(load, manifest, None, keep_nothing)
+        load.finish()
         program.serve(of_family.outline(manifest.policy, session), model, request, program.Nobody(), None)
     sent, answered = 0, 0
     for step in range(request.steps):

@@ -1,6 +1,7 @@
 """`parties.toml`: the protocol, where the parties are, their certificates, and the limits they keep.
 
     protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
+    security = "semi-honest"        # optional; "malicious" stands for protocol = "witnessed": p0, p1, p2 and dealer
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
@@ -40,7 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from secure.parties.stock_settings import KeepLiteral, StockLiteral, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
-from secure.protocols.families import DEFAULT, FAMILIES, family, those_with
+from secure.protocols.families import DEFAULT, FAMILIES, chosen, family, those_with
 
 PARTIES = DEFAULT.roles
 """Roles that run a process, by default."""
@@ -170,7 +171,8 @@ class _MeasureLiteral(_Literal):
 
 
 class _SettingsLiteral(_Literal):
-    protocol: str = DEFAULT.name
+    protocol: str | None = None
+    security: str | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
     p2: _PartyLiteral | None = None
@@ -232,31 +234,37 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
         measure=Measure(**literal.measure.model_dump()),
-        protocol=literal.protocol,
+        protocol=_family(literal, path).name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
     )
 
 
+def _family(literal: _SettingsLiteral, path: Path) -> Family:
+    """The protocol that the file names, or that its security needs. Raises ConfigurationError."""
+    try:
+        return chosen(literal.protocol, literal.security)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {'security' if literal.protocol is None else 'protocol'}: {error}") from None
+
+
 def _parties(literal: _SettingsLiteral, path: Path) -> dict[str, _PartyLiteral]:
     """The parties of the protocol. Raises ConfigurationError when one is missing, or one has no place in it."""
-    try:
-        chosen = family(literal.protocol)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: protocol: {error}") from None
+    of_family = _family(literal, path)
     given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2, "dealer": literal.dealer}
-    parties = {role: party for role in chosen.roles if (party := given[role]) is not None}
+    parties = {role: party for role in of_family.roles if (party := given[role]) is not None}
     for role, party in given.items():
-        if party is not None and role not in chosen.roles:
-            raise ConfigurationError(f"{path}: {role} has no part in the protocol {chosen.name!r}; remove it")
-        if party is None and role in chosen.roles:
+        if party is not None and role not in of_family.roles:
+            raise ConfigurationError(f"{path}: {role} has no part in the protocol {of_family.name!r}; remove it")
+        if party is None and role in of_family.roles:
             raise ConfigurationError(
-                f"{path}: {role} is missing; the protocol {chosen.name!r} is for {', '.join(chosen.roles)}"
+                f"{path}: {role} is missing; the protocol {of_family.name!r} is for {', '.join(of_family.roles)}"
             )
-    if literal.measure.offline_first and "dealer" not in chosen.roles:
-        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {chosen.name!r} has no offline phase")
-    if literal.stock is not None and "dealer" not in chosen.roles:
+    if literal.measure.offline_first and not of_family.stocks:
+        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no offline phase")
+    if literal.stock is not None and not of_family.stocks:
         raise ConfigurationError(
-            f"{path}: stock: the protocol {chosen.name!r} has no dealer, so nothing is dealt ahead; remove [stock]"
+            f"{path}: stock: in the protocol {of_family.name!r} nothing is dealt ahead; remove [stock], or choose the "
+            f"protocol {those_with(lambda family: family.stocks)}"
         )
     if literal.stock is not None and literal.measure.offline_first:
         raise ConfigurationError(f"{path}: measure.offline_first: what is in stock was dealt before; remove one")

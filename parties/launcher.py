@@ -219,6 +219,11 @@ class Launcher:
         """Role → most memory that its process held so far, all sessions and models included."""
         return {role: system.peak_memory_bytes(number) for role, number in self.process_ids.items()}
 
+    @property
+    def processor_seconds(self) -> dict[str, float]:
+        """Role → processor time that its process took so far, all threads and sessions included."""
+        return {role: system.processor_seconds(number) for role, number in self.process_ids.items()}
+
     def __enter__(self) -> Launcher:
         return self
 

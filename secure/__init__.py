@@ -28,6 +28,8 @@ if typing.TYPE_CHECKING:
     from secure.protocols.core import errors
     from secure.protocols.core.fixedpoint import FixedPointPolicy
     from secure.report.report import Report
+    from secure.verifier import attacks
+    from secure.verifier.verifier import Verifier
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,7 +38,9 @@ __all__ = [
     "PrivateModel",
     "PrivateModule",
     "Report",
+    "Verifier",
     "__version__",
+    "attacks",
     "check",
     "connect",
     "cost",
@@ -51,6 +55,8 @@ _HOMES = {
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
     "Report": "secure.report.report",
+    "Verifier": "secure.verifier.verifier",
+    "attacks": "secure.verifier.attacks",
     "check": "secure.checking",
     "connect": "secure.connection",
     "cost": "secure.costs",
@@ -71,7 +77,7 @@ def __getattr__(name: str) -> typing.Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
-    value = module if name == "errors" else getattr(module, name)
+    value = module if name in ("attacks", "errors") else getattr(module, name)
     globals()[name] = value
     return value
 

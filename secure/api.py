@@ -34,7 +34,7 @@ from secure.protocols.core.errors import ConfigurationError, InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.report.report import Report
 from secure.split import check_folder
-from secure.tokens import batches, load_tokenizer, required, tokenize
+from secure.tokens import batches, check_rows, load_tokenizer, required, tokenize
 
 
 class PrivateModel(ResidentModel):
@@ -91,7 +91,8 @@ class PrivateModel(ResidentModel):
             weights: who may see them: "private" (the default for a checkpoint) nobody, "public" all parties,
                 "server" P1 alone, whose operator is then the model's owner. A split folder has its own; naming
                 another one is an error.
-            protocol: "beaver" or "replicated"; the default is that of the parties, and naming another one an error.
+            protocol: "beaver", "replicated" or "witnessed"; the default is that of the parties, and naming another one
+                an error.
             policy: how numbers are represented and functions computed, such as FixedPointPolicy(functions="puma"). A
                 split folder has its own; naming another one is an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
@@ -204,20 +205,19 @@ class PrivateModel(ResidentModel):
         Shapes: float32 [sentences, D], in the order of the sentences.
         Raises InputError before anything is sent, and SessionError and its kinds.
         """
-        if not isinstance(self._network, Encoder):
-            raise InputError(f"a model of type {self.manifest.architecture!r} has no sentence embeddings")
-        tokenizer = required(self.tokenizer)
-        config = self._network.config
-        ids = tokenize(
-            tokenizer,
-            sentences,
-            limit=config.max_position_embeddings,
-            vocabulary=config.vocab_size,
-            truncate=truncate,
-        )
+        config, tokenizer = self._encoder.config, required(self.tokenizer)
+        limits = {"limit": config.max_position_embeddings, "vocabulary": config.vocab_size}
+        ids = tokenize(tokenizer, sentences, truncate=truncate, **limits)
+        return self.embed(ids, batch_size=batch_size, progress=progress)
+
+    def embed(self, rows: Sequence[Sequence[int]], *, batch_size: int = 8, progress: bool | None = None) -> Tensor:
+        """What `encode` gives, for sentences as token ids, special tokens included. Arguments and errors as for it."""
+        config = self._encoder.config
+        check_rows(rows, limit=config.max_position_embeddings, vocabulary=config.vocab_size)
         one_hot = 1 if self.manifest.weights == "public" else config.table_rows
-        parts = batches(ids, batch_size, tokenizer.pad_token_id or 0, one_hot=one_hot)
-        embeddings = torch.empty(len(ids), config.hidden_size)
+        padding = 0 if self.tokenizer is None else self.tokenizer.pad_token_id or 0
+        parts = batches(rows, batch_size, padding, one_hot=one_hot)
+        embeddings = torch.empty(len(rows), config.hidden_size)
         reports = []
         with self._bar(len(parts), progress) as bar:
             for part in parts:
@@ -227,6 +227,13 @@ class PrivateModel(ResidentModel):
                 reports.append(report)
         self._report = Report.total(reports)
         return embeddings
+
+    @property
+    def _encoder(self) -> Encoder:
+        """The network, where it is one that has sentence embeddings. Raises InputError."""
+        if not isinstance(self._network, Encoder):
+            raise InputError(f"a model of type {self.manifest.architecture!r} has no sentence embeddings")
+        return self._network
 
     def generate(
         self,
@@ -301,17 +308,7 @@ class PrivateModel(ResidentModel):
         progress: bool | None,
     ) -> tuple[Generation, Iterator[Tensor]]:
         """The generation, and int64 [B, 1] at each step. What is wrong is said here, before the first is asked for."""
-        if not isinstance(self._network, Decoder):
-            raise InputError(f"a model of type {self.manifest.architecture!r}: it does not generate")
-        sizes, ids = self._network.sizes, prompt_ids(prompt, self.tokenizer)
-        settings = GenerationSettings(
-            self.tokenizer,
-            options,
-            self._generation_config,
-            vocabulary=sizes.vocabulary,
-            prompt=ids,
-            room=lambda: sizes.positions,
-        )
+        settings = self._settings(options, ids := prompt_ids(prompt, self.tokenizer))
         settings.config.check_served(do_sample=settings.do_sample)
         ids, rows_mask = expanded(prompt, ids, as_tensor_or_none("attention_mask", mask), settings)
         # Stop strings of a text are looked for where it is decoded.
@@ -319,6 +316,19 @@ class PrivateModel(ResidentModel):
         generation = Generation(self._network, self._tables, settings, ids, rows_mask, reader)
         columns = self._generate(generation, progress if streamer is None else progress or False)
         return generation, columns if streamer is None else shown(columns, ids, streamer)
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer: the checkpoint's, or else its tokenizer's. Raises InputError as `generate`."""
+        return self._settings({}, torch.empty(1, 0)).eos
+
+    def _settings(self, options: GenerationOptions, ids: Tensor) -> GenerationSettings:
+        if not isinstance(self._network, Decoder):
+            raise InputError(f"a model of type {self.manifest.architecture!r}: it does not generate")
+        sizes, config = self._network.sizes, self._generation_config
+        return GenerationSettings(
+            self.tokenizer, options, config, vocabulary=sizes.vocabulary, prompt=ids, room=lambda: sizes.positions
+        )
 
     def _generate(self, generation: Generation, progress: bool | None) -> Iterator[Tensor]:
         request = generation.request

@@ -17,7 +17,7 @@ from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
 from secure.parties.config import load_settings
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.families import DEFAULT
+from secure.protocols.families import DEFAULT, chosen
 
 
 class Steps(Protocol):
@@ -101,6 +101,7 @@ def launch(
     config: Path | str | None = None,
     *,
     protocol: str | None = None,
+    security: str | None = None,
     log: Callable[[str, str], None] | None = None,
     memory_bytes: int | None = None,
     device: str | None = None,
@@ -110,8 +111,10 @@ def launch(
     Args:
         config: a parties.toml with addresses of this machine; None takes free ports and fresh certificates, in a
             private temporary folder that is removed at the end.
-        protocol: "beaver", two computing parties and a dealer (the default); or "replicated", three computing parties.
-            A config has its own; naming another one is an error.
+        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties; or
+            "witnessed", three evaluators and a dealer. A config has its own; naming another one is an error.
+        security: "malicious" for a protocol in which one evaluator may do whatever it likes, which is "witnessed";
+            "semi-honest" for the default one. A config has its own here, too.
         log: called with a role and one line of its log, from another thread; None drops the logs.
         memory_bytes: what each party's process may take; the weights that do not fit lie encrypted on a disk and are
             read at each use. None leaves it to the config, or to what the system has available.
@@ -122,11 +125,10 @@ def launch(
     not come up).
     """
     path = None if config is None else Path(config)
-    if path is not None and protocol not in (None, given := load_settings(path).protocol):
-        raise ConfigurationError(f"{path} is for the protocol {given!r}, {protocol!r} is asked for")
-    started = launcher.launch(
-        path, protocol=protocol or DEFAULT.name, log=log, memory_bytes=memory_bytes, device=device
-    )
+    wanted = chosen(protocol, security).name
+    if path is not None and wanted != (given := load_settings(path).protocol) and (protocol or security) is not None:
+        raise ConfigurationError(f"{path} is for the protocol {given!r}, {wanted!r} is asked for")
+    started = launcher.launch(path, protocol=wanted, log=log, memory_bytes=memory_bytes, device=device)
     try:
         return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)
     except BaseException:

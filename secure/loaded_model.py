@@ -12,7 +12,7 @@ from secure.connection import Parties
 from secure.loading import Loaded
 from secure.models.checking import check_ranges
 from secure.models.contract.exchange import input_payloads, step_outputs
-from secure.models.contract.network import Inputs
+from secure.models.contract.network import Inputs, Network
 from secure.models.contract.rehearsal import RangeCheck
 from secure.models.contract.request import Output, Request
 from secure.models.program import network
@@ -39,6 +39,11 @@ class ResidentModel(ClientModel):
         self._tables = loaded.tables
         self._labels = loaded.labels
         self._checkpoint = loaded.checkpoint
+
+    @property
+    def network(self) -> Network:
+        """What the model is: its shapes, and what it takes and gives."""
+        return self._network
 
     @property
     def report(self) -> Report:

@@ -55,7 +55,7 @@ class PrivateModule(ResidentModel):
                 Shapes are those of every later call. The module runs on the values in the clear, here, to see that
                 numbers stay in the fixed-point range: take typical ones. Whether other inputs leave it, or the
                 domain of a quotient, a root or a norm of rows (docs/ranges.md), `check` tells.
-            weights: whether parameters and buffers are "private", or "public".
+            weights: whether parameters and buffers are "private", "public", or known to P1 alone, the "server".
             progress: show what is going on; None does so when standard error is a terminal.
 
         Raises CheckpointError, before anything is shared, with every operator that is not served and its line of code;

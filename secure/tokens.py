@@ -77,16 +77,30 @@ def tokenize(
     for i, row in enumerate(ids):
         if row == nothing:
             raise InputError(f"sentence {i} has no tokens: the tokenizer drops every character of it")
+    check_rows(ids, limit=limit, vocabulary=vocabulary)
+    return ids
+
+
+def check_rows(ids: Sequence[Sequence[int]], *, limit: int, vocabulary: int) -> None:
+    """Raises InputError, by the row's number, for one that is empty, too long, or has ids that the model does not know.
+
+    limit: most tokens of a row. vocabulary: number of words that the model knows.
+    """
+    if not ids:
+        raise InputError("there are no sentences to encode")
+    for i, row in enumerate(ids):
+        if not row:
+            raise InputError(f"sentence {i} has no tokens")
         if len(row) > limit:
             raise InputError(
                 f"sentence {i} has {len(row)} tokens, this model takes {limit}; shorten it, or cut with truncate=True"
             )
-        if max(row) >= vocabulary:
+        unknown = [token for token in row if not 0 <= token < vocabulary]
+        if unknown:
             raise InputError(
-                f"sentence {i} has token {max(row)}, the model knows 0 to {vocabulary - 1}; "
+                f"sentence {i} has token {unknown[0]}, the model knows 0 to {vocabulary - 1}; "
                 "the tokenizer belongs to another model"
             )
-    return ids
 
 
 def batches(ids: Sequence[Sequence[int]], batch_size: int, padding: int, *, one_hot: int = 1) -> list[Batch]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +16,10 @@ from bench import results
 from bench.kills.campaign import Outcome, campaign, plan
 
 NAME = "kills"
+_SEED = 20
+"""The plan's. A campaign that is taken up again goes on where it was."""
 _EACH = 25
-"""Kills of one set of parties; each set is counted when it has ended."""
+"""After so many kills the records are read and the result is written; what comes after is lost when it is stopped."""
 
 
 def kills(
@@ -30,29 +32,30 @@ def kills(
 
     Example: python -m bench kills --count 500 --most 50
     """
-    console, done = Console(highlight=False, soft_wrap=True), _before()
-    left = min(count - done["kills_total"], most or count)
-    while left > 0:
-        with tempfile.TemporaryDirectory(prefix="secure-inference-kills-") as folder:
-            found = run(Path(folder), min(left, _EACH), random.randrange(1 << 30), console)
-        done = added(done, found.to_json())
-        left -= found.kills.total()
-        results.save(NAME, {"kind": NAME} | done)
-        console.print(
-            f"{done['kills_total']} kills: {done['used_twice']} deals used twice, {done['lost']} lost, at most "
-            f"{done['most_lost']} by one kill, {done['answers']} answers, {done['wrong']} of them wrong"
-        )
+    console, before = Console(highlight=False, soft_wrap=True), _before()
+    done = before["kills_total"]
+    now = plan(count, _SEED)[done:][:most]
+    if not now:
+        console.print(f"{done} kills are counted already")
+        return
+    with tempfile.TemporaryDirectory(prefix="secure-inference-kills-") as folder:
+        for found in run(Path(folder), now):
+            total = added(before, found.to_json())
+            results.save(NAME, {"kind": NAME} | total)
+            console.print(
+                f"{total['kills_total']} kills: {total['used_twice']} of {total['sent']} deals used twice, "
+                f"{total['lost']} lost, at most {total['most_lost']} by one kill, {total['answers']} answers, "
+                f"{total['wrong']} of them wrong"
+            )
 
 
-def run(folder: Path, count: int, seed: int, console: Console | None = None) -> Outcome:
-    """So many kills of one set of parties in an empty folder."""
+def run(folder: Path, planned: list[tuple[str, str, float]]) -> Iterator[Outcome]:
+    """Kill one set of parties in an empty folder as planned; now and then all that came of it since the first."""
     with campaign(folder) as parties:
-        for role, point, seconds in plan(count, seed):
-            parties.kill_once(role, point, seconds)
-            if console is not None:
-                console.print(f"[dim]{role} killed: {point}[/dim]")
-        parties.finish()
-        return parties.outcome
+        for number, (role, point, share) in enumerate(planned, start=1):
+            parties.kill_once(role, point, share)
+            if number % _EACH == 0 or number == len(planned):
+                yield parties.outcome()
 
 
 def added(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

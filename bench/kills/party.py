@@ -1,4 +1,4 @@
-"""A party as `python -m secure.parties` runs it, which records what it sends and dies at the point that a file names.
+"""What is put into a party's process: it records what it sends, and dies at the point that a file names.
 
 What is recorded is the traffic itself: before a first masked message goes to the peer, a line with the deal's name, the
 session and the message's hash is written. The ledger has no part in it.
@@ -11,14 +11,10 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secure.parties.config import load_settings
-from secure.parties.process.main import main
-from secure.parties.process.model_engine import model_engine
 from secure.parties.roles.party import ComputingRole
 from secure.parties.session.session import Session
 from secure.parties.stock.ledger import Ledger
@@ -103,8 +99,3 @@ def prepare(role: str, folder: Path) -> None:
         return dataclasses.replace(tools, peer=peer)  # type: ignore[type-var]
 
     ComputingRole.join = recorded  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    prepare(sys.argv[1], load_settings(Path(sys.argv[sys.argv.index("--config") + 1])).tls_dir.parent)
-    sys.exit(main(sys.argv[1:], model_engine))

@@ -44,20 +44,20 @@ def capture(
     Args:
         example_inputs: what the module's forward takes, by position: tensors of real numbers, and integers that it
             looks up in embeddings. The values should be typical ones, as ranges are checked with them.
-        weights: whether parameters and buffers are "private", or "public".
+        weights: whether parameters and buffers are "private", "public", or known to P1 alone, the "server".
         in_range: whether a number that leaves the range for the example is an error.
 
     Raises CheckpointError for a module that is not served, naming everything at once with lines of its code, and
     BoundError when a number on the way leaves the fixed-point range for the example.
     """
     policy = policy or FixedPointPolicy()
-    if weights not in ("private", "public"):
-        raise CheckpointError(f"weights is 'private' or 'public', not {weights!r}")
+    if weights not in ("private", "public", "server"):
+        raise CheckpointError(f"weights is 'private', 'public' or 'server', not {weights!r}")
     examples = _checked_examples(example_inputs)
     _check_types(module)
     expected = _expected(module, examples)
     program = _export(module, examples, expected.problems)
-    tracer = Tracer(program, GraphBuilder(private=weights == "private"))
+    tracer = Tracer(program, GraphBuilder(private=weights != "public"))
     outputs = tracer.trace(expected.problems)
     graph, lines, parameters = tracer.builder.finish(outputs, expected.structure, expected.keys)
     rehearse(graph, lines, parameters, policy, tracer.inputs(examples), expected.tensors, in_range=in_range)

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from secure.models.graph.operation import MOST_SUMMED, Operation, Shape, check_size, require
-from secure.models.graph.windows import Window
-from secure.protocols.core.primitives import append, concatenate, linear, truncate
+from secure.protocols.core.primitives import convolve, linear
 from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.core.windows import Window
 from secure.protocols.functions.layernorm import full_range_layer_norm, full_range_rms_norm
 
 
@@ -65,21 +63,8 @@ class Convolution(Operation):
         return (x[0], _check_dense("convolution", inner, *parameters), rows, columns)
 
     def run(self, protocol: Protocol, values: Sequence[Secret], parameters: Sequence[Any]) -> Secret:
-        (x,) = values
-        # An element is in many windows: what a product needs of it is made here, before it is many elements.
-        if self.private:
-            x = truncate(append(x, None, 0), x.fraction_bits)
-        else:
-            x = concatenate(x, [], 0)
         weight, bias = parameters
-        batch, (rows, columns) = x.shape[0], self._window().shape(x.shape, "convolution")
-        result = linear(x.map(self._rows), weight, bias)
-        return result.transpose(1, 2).reshape(batch, result.shape[-1], rows, columns)
-
-    def _rows(self, image: Tensor) -> Tensor:
-        """Shapes: [B, C, H, W] -> [B, windows, C kernel elements]."""
-        windows = self._window().of(image, edge=False)
-        return windows.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)
+        return convolve(values[0], weight, bias, self._window())
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from secure.models.graph.arithmetic import Maximum, Mean, Sum
 from secure.models.graph.builder import GraphBuilder, Value
 from secure.models.graph.lowering import multiply, number_times, pair, reshape
 from secure.models.graph.lowering_views import mean
-from secure.models.graph.windows import AdaptiveWindows, Window, Windows, adaptive_places
+from secure.models.graph.windows import AdaptiveWindows, Windows, adaptive_places
 from secure.protocols.core.errors import UnsupportedOperator
+from secure.protocols.core.windows import Window
 
 
 def _window(image: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, *, ceil_mode: bool) -> Window:

@@ -12,54 +12,7 @@ from torch import Tensor
 
 from secure.models.graph.operation import Operation, Shape, require
 from secure.protocols.core.secret import Protocol, Secret
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which elements of an image a window covers, and where windows lie. Each field: along height, along width.
-
-    padding: rows of zeros around the image, or of its edge again; equal on both sides. after: as many more below, and
-    columns to the right.
-    """
-
-    kernel: Shape
-    stride: Shape
-    padding: Shape
-    dilation: Shape
-    after: Shape = (0, 0)
-
-    def shape(self, image: Shape, what: str) -> Shape:
-        """Windows [height, width] of an image [..., height, width]. Raises CheckpointError when there are none."""
-        pairs = (self.kernel, self.stride, self.padding, self.dilation, self.after)
-        require(all(len(pair) == 2 for pair in pairs), f"{what}: kernel, stride, padding, dilation are pairs")
-        smallest = min(*self.kernel, *self.stride, *self.dilation)
-        largest = max(max(pair) for pair in pairs)
-        require(
-            smallest > 0 and min(*self.padding, *self.after) >= 0 and largest < 1 << 16,
-            f"{what}: kernel, stride, padding",
-        )
-        counts = []
-        for i in (0, 1):
-            room = image[-2 + i] + 2 * self.padding[i] + self.after[i] - self._extent(i)
-            require(room >= 0, f"{what}: windows of {list(self.kernel)} on an image of {list(image[-2:])}")
-            counts.append(room // self.stride[i] + 1)
-        return tuple(counts)
-
-    def _extent(self, i: int) -> int:
-        return self.dilation[i] * (self.kernel[i] - 1) + 1
-
-    def of(self, image: Tensor, *, edge: bool) -> Tensor:
-        """Shapes: [B, C, H, W] -> [B, C, rows, columns, kernel elements]."""
-        for i in (0, 1):
-            dim, before, after = 2 + i, self.padding[i], self.padding[i] + self.after[i]
-            if edge:
-                first, last = image.narrow(dim, 0, 1), image.narrow(dim, image.shape[dim] - 1, 1)
-                image = torch.cat([*[first] * before, image, *[last] * after], dim)
-            else:
-                image = torch.nn.functional.pad(image, (0, 0, before, after) if i == 0 else (before, after))
-        for i in (0, 1):
-            image = image.unfold(2 + i, self._extent(i), self.stride[i])[..., :: self.dilation[i]]
-        return image.flatten(4)
+from secure.protocols.core.windows import Window
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.secret import P, Primitive, Secret, row, table
+from secure.protocols.families import family
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.piecewise import piecewise
 
@@ -63,7 +64,8 @@ class WorkingSets:
         kept = _between(low.kept, high.kept, part) * (tokens + request.steps - 1) / tokens
         computed, shared = _between(low.computed, high.computed, part), _between(low.shared, high.shared, part)
         words = request.batch * (_WORDS_COMPUTED * computed + _WORDS_SHARED * shared + _WORDS_KEPT * kept)
-        return math.ceil(words) * ring.element_bytes(ring.WORD_BITS)
+        sides = family(net.manifest.protocol).sides
+        return sides * math.ceil(words) * ring.element_bytes(ring.WORD_BITS)
 
     def _of_a_row(self, net: Network, digest: str, request: Request, tokens: int) -> _Sizes:
         key = digest, request.output, request.masked, tokens

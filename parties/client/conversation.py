@@ -30,8 +30,6 @@ class RoleReport:
     """How long it waited for messages, per peer."""
     cpu_seconds: float = 0.0
     """Processor time of the thread that computes."""
-    transport_cpu_seconds: float = 0.0
-    """That of the process's other threads: they move messages, and serve other sessions where there are any."""
     deal: str = ""
     """Name of the deal from stock that the role spent; empty where the dealer was on line."""
 
@@ -127,6 +125,5 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         memory_bytes=frame.memory_bytes,
         waiting_seconds=dict(frame.waiting_seconds),
         cpu_seconds=frame.cpu_seconds,
-        transport_cpu_seconds=frame.transport_cpu_seconds,
         deal=frame.deal,
     )

@@ -34,7 +34,10 @@ class Operator:
         return row
 
     def stock(self, action: str, shape: str | None = None) -> list[dict[str, Any]]:
-        """At p0 or p1: "show", "names", "verify", or "burn" of a shape, or of all. Raises what the party reports."""
+        """At p0 or p1: "show", "names", "verify", or "burn" of a shape, or of all; at any role "troubles".
+
+        Raises what the party reports.
+        """
         return self._ask(self._hello(Kind.KIND_STOCK, json.dumps({"action": action, "shape": shape})), None)
 
     def _hello(self, kind: Kind.ValueType, request: str) -> Hello:

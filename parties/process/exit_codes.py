@@ -28,6 +28,7 @@ class ExitCode(IntEnum):
     PARTY_LOST = 22
     SESSION = 23
     BUSY = 24
+    PARTY_DEVIATES = 25
     INTERRUPTED = 130
 
 
@@ -46,6 +47,7 @@ HELP: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.PARTY_LOST: "A party went away while a session ran; start it again and repeat the call.",
         ExitCode.SESSION: "A session ended early; repeat the call.",
         ExitCode.BUSY: "The server computes as many requests as it may; repeat the call a little later.",
+        ExitCode.PARTY_DEVIATES: "Evaluators differ in what they opened; there is no result; compare the logs of all.",
         ExitCode.INTERRUPTED: "Stopped from the keyboard.",
     }
 )
@@ -62,6 +64,7 @@ _BY_ERROR: Mapping[type[BaseException], ExitCode] = MappingProxyType(
         errors.PartyUnreachable: ExitCode.UNREACHABLE,
         errors.PartyLost: ExitCode.PARTY_LOST,
         errors.ServerBusy: ExitCode.BUSY,
+        errors.PartyDeviates: ExitCode.PARTY_DEVIATES,
         KeyboardInterrupt: ExitCode.INTERRUPTED,
     }
 )

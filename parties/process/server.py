@@ -87,7 +87,8 @@ class PartyServer:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         handlers = {"Run": self._run, "Abandon": self._abandon, "Probe": self._probe}
-        if role == "p1" or not with_dealer:
+        # One of two parties is dialled, and each of three.
+        if role == "p1" or (role in settings.family.computing and len(settings.family.computing) > 2):
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
             handlers["Deal"] = self._deal

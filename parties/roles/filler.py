@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from secure.models.contract.request import Request
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.dealing_ahead import DealsAhead
 from secure.parties.roles.engine import Engine
+from secure.parties.stock.background import Background
 from secure.parties.stock_settings import Keep, KeptOutput
 from secure.protocols.core.errors import ConfigurationError, ModelNotLoaded, SecureInferenceError, SessionError
 
 PAUSE_SECONDS = 1.0
-_LOG = logging.getLogger("parties")
 
 
 class Filler:
@@ -33,42 +32,39 @@ class Filler:
         ]
         self._below: dict[tuple[str, str], bool] = {}
         """Whether a request's stock is being filled up, by model and request."""
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="filler", daemon=True)
+        self.background = Background("the stock is not filled", self.fill, PAUSE_SECONDS, level=logging.WARNING)
 
     def start(self) -> None:
         """Begin, where there is something to keep."""
         if self._wanted:
-            self._thread.start()
+            self.background.start()
 
     def give_up(self) -> None:
         """Begin no other deal, and leave the one that is being made."""
-        self._stopping.set()
+        self.background.stop()
 
     def join(self) -> None:
         """Wait for the end, after `give_up`, and after the dealer's connections are closed."""
-        if self._thread.is_alive():
-            self._thread.join()
+        self.background.join()
 
-    def _run(self) -> None:
-        said = ""
-        while not self._stopping.wait(PAUSE_SECONDS):
-            try:
-                for keep, digest, requests in self._wanted:
-                    for request_json in requests:
-                        self._fill(keep, digest, request_json)
-                said = ""
-            except ModelNotLoaded:
-                pass  # it is dealt for when a client has loaded it
-            except SecureInferenceError as error:
-                if str(error) != said and not self._stopping.is_set():
-                    said = str(error)
-                    _LOG.warning("the stock is not filled: %s", said)
+    def fill(self) -> None:
+        """One turn: deal what is missing of every shape. Raises what `DealsAhead` does, for the last that failed."""
+        failed: SecureInferenceError | None = None
+        for keep, digest, requests in self._wanted:
+            for request_json in requests:
+                try:
+                    self._fill(keep, digest, request_json)
+                except ModelNotLoaded:
+                    pass  # it is dealt for when a client has loaded it
+                except SecureInferenceError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
 
     def _fill(self, keep: Keep, digest: str, request_json: str) -> None:
         """Deal until there is enough, or until a session wants the dealer. Raises what `DealsAhead` does."""
         place = digest, request_json
-        while self._is_idle():
+        while self._is_idle() and not self.background.stopping.is_set():
             there = self._deals.in_stock(digest, request_json)
             filling = there < keep.up_to if self._below.get(place) else there < keep.at_least
             self._below[place] = filling
@@ -77,7 +73,7 @@ class Filler:
             self._deals.deal(digest, request_json, self._check)
 
     def _check(self) -> None:
-        if self._stopping.is_set():
+        if self.background.stopping.is_set():
             raise SessionError("the dealer is stopped")
 
 

@@ -9,27 +9,30 @@ from dataclasses import asdict
 from secure.parties.roles.dealing_ahead import DealsAhead
 from secure.parties.roles.engine import MeterRows
 from secure.parties.session.session import Session
+from secure.parties.stock.background import Background
 from secure.parties.stock.store import Store
 from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
 from secure.protocols.core.errors import ConfigurationError, InputError
 
 
 class Operating:
-    """deals_ahead: of the dealer; store: of p0 and p1."""
+    """deals_ahead: of the dealer; store: of p0 and p1; beside: what runs in threads beside sessions."""
 
     def __init__(self, role: str) -> None:
         self.deals_ahead: DealsAhead | None = None
         self.store: Store | None = None
+        self.beside: list[Background] = []
         self._role = role
 
     def serve(self, session: Session) -> MeterRows:
         """Do what is asked; what there is to tell. Raises InputError for something else."""
         if session.hello.kind == Kind.KIND_DEAL:
             return self._deal(session)
-        store = self.store
+        store, asked = self.store, json.loads(session.hello.request)
+        if asked["action"] == "troubles":
+            return [{"trouble": f"{each.name}: {each.trouble}"} for each in self.beside if each.trouble]
         if store is None:
             raise ConfigurationError(f"{self._role} keeps no stock: give its settings a [stock], and start it again")
-        asked = json.loads(session.hello.request)
         if asked["action"] == "verify":
             return [{"damaged": line} for line in store.verify()]
         if asked["action"] == "burn":

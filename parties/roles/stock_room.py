@@ -43,6 +43,7 @@ class StockRoom:
             deals = DealsAhead(role, engine, worker.models, worker.reservations)
             worker.operating.deals_ahead = deals
             self._filler = Filler(settings, engine, deals, lambda: role.registry.running == 0)
+            worker.operating.beside.append(self._filler.background)
 
     def _keep(
         self, role: ComputingRole, store: Store, settings: PartiesSettings, engine: Engine, worker: Worker
@@ -52,6 +53,7 @@ class StockRoom:
         index = int(role.name == "p1")
         ahead = WorkingAhead(index, store, worker.models, engine, lambda: role.registry.running == 0)
         role.working_ahead = self._ahead = ahead
+        worker.operating.beside.append(ahead.background)
         worker.reservations.when_short = ahead.drop
         role.from_stock = FromStock(
             store, fallback=settings.stock.fallback, wait_seconds=settings.limits.rendezvous_seconds
@@ -61,6 +63,7 @@ class StockRoom:
         }
         if role.name == "p0":
             role.comparing = self._comparing = Comparing(role.dialer, settings.protocol, role.from_stock)
+            worker.operating.beside.append(self._comparing.background)
         else:
             streams["Reconcile"] = lambda link, hello: answer_comparison(link, hello, store)
         self.streams = streams

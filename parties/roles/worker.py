@@ -214,13 +214,11 @@ class Worker:
         session.step = "the end of the session"
         self._role.leave(session, discard=discard)
         session.check()
-        own, others = session.cpu_seconds()
         report = Report(
             rows_json=json.dumps(rows),
             seconds=time.monotonic() - session.started,
             memory_bytes=memory_bytes,
-            cpu_seconds=own,
-            transport_cpu_seconds=others,
+            cpu_seconds=session.cpu_seconds(),
             deal=session.hello.deal,
         )
         for link in (*session.peers, session.run):

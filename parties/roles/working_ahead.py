@@ -21,6 +21,7 @@ from secure.models.program import Nobody
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles.engine import Engine, Tools
 from secure.parties.roles.store import ModelStore
+from secure.parties.stock.background import Background
 from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.store import Deal, Store
 from secure.protocols.beaver.ahead import BeaverAhead
@@ -76,18 +77,16 @@ class WorkingAhead:
         self._refused: set[str] = set()
         """Deals for which it cannot be done."""
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+        self.background = Background("work ahead", self._work_for_the_next, _PAUSE_SECONDS, level=logging.WARNING)
 
     def start(self) -> None:
         """Begin, when there is something to work for."""
-        self._thread.start()
+        self.background.start()
 
     def stop(self) -> None:
         """Give up what is being done, and end."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self.background.stop()
+        self.background.join()
 
     def expect(self, binding: Binding, request_json: str) -> None:
         """Sessions of this kind will come."""
@@ -107,20 +106,19 @@ class WorkingAhead:
         with self._lock:
             self._ahead.clear()
 
-    def _run(self) -> None:
-        while not self._stopping.wait(_PAUSE_SECONDS):
-            with self._lock:
-                shapes = list(self._shapes.items())
-            wanted = {binding: self._store.names(binding)[:WARM] for binding, _ in shapes}
-            # A session spends its deal and then takes what was made for it. One that spent it before the names were
-            # read has taken that by now, or is still there.
-            if not self._is_idle():
-                continue
-            self._forget_but({name for names in wanted.values() for name in names})
-            for binding, request_json in reversed(shapes):
-                for name in wanted[binding]:
-                    if self._is_idle() and name not in self._ahead and name not in self._refused:
-                        self._work(binding, request_json, name)
+    def _work_for_the_next(self) -> None:
+        with self._lock:
+            shapes = list(self._shapes.items())
+        wanted = {binding: self._store.names(binding)[:WARM] for binding, _ in shapes}
+        # A session spends its deal and then takes what was made for it. One that spent it before the names were
+        # read has taken that by now, or is still there.
+        if not self._is_idle():
+            return
+        self._forget_but({name for names in wanted.values() for name in names})
+        for binding, request_json in reversed(shapes):
+            for name in wanted[binding]:
+                if self._is_idle() and name not in self._ahead and name not in self._refused:
+                    self._work(binding, request_json, name)
 
     def _forget_but(self, names: set[str]) -> None:
         """What was kept for deals that are gone serves nobody."""
@@ -146,6 +144,9 @@ class WorkingAhead:
             _LOG.warning("deal %s: nothing is computed ahead: %s", short_name(name), error)
             self._refused.add(name)
             return
+        except Exception:
+            self._refused.add(name)  # so that the next turn goes on with another one
+            raise
         finally:
             if deal.tape is not None:
                 deal.tape.close()
@@ -159,7 +160,7 @@ class WorkingAhead:
             self._refused.add(name)  # as with public weights
 
     def _check(self) -> None:
-        if self._stopping.is_set() or not self._is_idle():
+        if self.background.stopping.is_set() or not self._is_idle():
             raise _GivenUp("somebody waits")
 
 

@@ -37,7 +37,7 @@ class Session:
         self.error: Exception | None = None
         self.step = "the handshake"
         self.started = time.monotonic()
-        self._cpu = _cpu_seconds()
+        self._cpu = time.thread_time()
         self.on_failed: Callable[[], None] | None = None
         self._layers = 0
         self._asked_dealer = False
@@ -62,13 +62,12 @@ class Session:
             link.cancel()
             self.check()
 
-    def cpu_seconds(self) -> tuple[float, float]:
-        """Processor time since the session began: of the thread that made it, which must call, and of all others.
+    def cpu_seconds(self) -> float:
+        """Processor time since the session began of the thread that made it, which must call.
 
-        The others move messages; where the process serves several sessions at once, they are also those of the rest.
+        That of the threads that move messages is the process's, and would tell a client of others' sessions.
         """
-        own, whole = (now - then for now, then in zip(_cpu_seconds(), self._cpu, strict=True))
-        return own, whole - own
+        return time.thread_time() - self._cpu
 
     def watch_peers(self) -> None:
         """Before waiting for the client: hear of a peer's failure meanwhile, as nothing else reads its link."""
@@ -118,11 +117,6 @@ class Session:
         timer = threading.Timer(FAILURE_SECONDS, _cancel_all, [peers])
         timer.daemon = True
         timer.start()
-
-
-def _cpu_seconds() -> tuple[float, float]:
-    """Processor time of this thread, and of the process."""
-    return time.thread_time(), time.process_time()
 
 
 def _cancel_all(links: list[Link]) -> None:

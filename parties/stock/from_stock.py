@@ -7,13 +7,18 @@ that fails has used its deal up, and whoever calls again gets another one.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 
 from secure.parties.session.session import Session
-from secure.parties.stock.binding import Binding
+from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.store import Deal, Store
 from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import HandshakeError, NoCorrelations
+
+SPENT = "deal %s is spent after %.4f s"
+_LOG = logging.getLogger("parties")
 
 
 class FromStock:
@@ -31,7 +36,9 @@ class FromStock:
         try:
             if not self.compared.is_set() and not self.compared.wait(0.0 if self._fallback else self._wait_seconds):
                 raise NoCorrelations("p0 has not compared its stock with p1's since p1 was away; repeat the call")
+            began = time.monotonic()
             deal = self.store.spend_oldest(session.id, Binding.of(session.hello))
+            _LOG.info(SPENT, short_name(deal.name), time.monotonic() - began)
         except NoCorrelations:
             if self._fallback:
                 return None
@@ -43,7 +50,9 @@ class FromStock:
         """At p1: spend the deal that p0 names; None where p0 has none. Raises NoCorrelations."""
         if not offered.deal:
             return None
+        began = time.monotonic()
         deal = self.store.spend(session.id, offered.deal, Binding.of(session.hello))
+        _LOG.info(SPENT, short_name(deal.name), time.monotonic() - began)
         session.hello.deal = deal.name
         return deal
 

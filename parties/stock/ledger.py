@@ -35,6 +35,8 @@ create index if not exists in_stock on deals (bound, number) where state = 'stoc
 create table if not exists runs (run text primary key, highest integer not null);
 create table if not exists facts (name text primary key, value text not null);
 """
+_LOG_PAGES = 256
+"""So many pages of 4 KiB the write-ahead log has before it is copied into the file and begun anew."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,24 @@ class Ledger:
         self._db.execute("pragma synchronous = full")
         self._db.execute("pragma secure_delete = on")
         self._db.executescript(_TABLES)
+        self._lengthen_log()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+    def _lengthen_log(self) -> None:
+        """Give the write-ahead log the length that it keeps: a commit then writes over what was there.
+
+        A file that grows has its length written with every commit, which takes as long again as the commit.
+        """
+        self._db.execute(f"pragma wal_autocheckpoint = {_LOG_PAGES}")
+        with self._commit() as db:
+            db.execute("insert or replace into facts values ('log', zeroblob(? * 4096))", (_LOG_PAGES + 32,))
+        with self._commit() as db:
+            db.execute("delete from facts where name = 'log'")
+        self._db.execute("pragma wal_checkpoint(restart)").fetchall()
 
     # filling
 

@@ -7,16 +7,16 @@ again. Each side takes its own list before it hears the other's, so a deal that 
 from __future__ import annotations
 
 import logging
-import threading
 
 from secure.parties.session.handshake import PROTOCOL_VERSION, as_role, new_session_id
+from secure.parties.stock.background import Background
 from secure.parties.stock.from_stock import FromStock
 from secure.parties.stock.ledger import NAME_BYTES
 from secure.parties.stock.store import Store
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello, Kind
-from secure.protocols.core.errors import ProtocolError, SecureInferenceError
+from secure.protocols.core.errors import ProtocolError
 
 PAUSE_SECONDS = 0.2
 _LOG = logging.getLogger("parties")
@@ -30,12 +30,13 @@ class Comparing:
         self._family = family
         self._from_stock = from_stock
         self._link: Link | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="comparing", daemon=True)
+        self.background = Background(
+            "stocks are compared again when p1 is there", self._compare_and_wait, PAUSE_SECONDS, level=logging.INFO
+        )
 
     def start(self) -> None:
         """Begin; once."""
-        self._thread.start()
+        self.background.start()
 
     def again(self) -> None:
         """Something showed that the stocks differ: spend nothing until they were compared."""
@@ -46,23 +47,16 @@ class Comparing:
 
     def stop(self) -> None:
         """End the stream and the thread, and close all of p0's connections."""
-        self._stopping.set()
+        self.background.stop()
         self.again()
         self._dialer.close()  # p1 may be waited for
-        self._thread.join()
+        self.background.join()
 
-    def _run(self) -> None:
-        said = ""
-        while not self._stopping.is_set():
-            try:
-                self._compare()
-            except SecureInferenceError as error:
-                if str(error) != said and not self._stopping.is_set():
-                    said = str(error)
-                    _LOG.info("stocks are compared again when p1 is there: %s", said)
-            finally:
-                self._from_stock.compared.clear()
-            self._stopping.wait(PAUSE_SECONDS)
+    def _compare_and_wait(self) -> None:
+        try:
+            self._compare()
+        finally:
+            self._from_stock.compared.clear()
 
     def _compare(self) -> None:
         """Compare once, then wait until the stream ends. Raises PartyLost or PartyUnreachable."""
@@ -76,13 +70,14 @@ class Comparing:
         link, _ = self._dialer.dial("p1", "Reconcile", hello)
         self._link = link
         try:
-            if self._stopping.is_set():
+            if self.background.stopping.is_set():
                 return  # `stop` came too early to see the link
             mine = self._from_stock.store.names()
             link.send_message(_packed(mine))
             burnt = self._from_stock.store.burn_missing(mine, _unpacked(link.receive_message()))
             _LOG.info("stocks are compared: %d deals, %d burnt that p1 does not have", len(mine) - burnt, burnt)
             self._from_stock.compared.set()
+            self.background.trouble = ""  # this turn ends when p1 goes away, which is no news before
             link.next_frame()
         finally:
             self._link = None

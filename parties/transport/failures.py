@@ -14,6 +14,9 @@ _BY_CODE = {
 }
 """The classes that travel: those of `errors`. Another class of the tree travels as the nearest of them above it."""
 
+_AND = ","
+"""Between the names of roles, where an error is about several."""
+
 _PATH = re.compile(r"""(?<![\w.:/\\])(?:/|[A-Za-z]:[\\/])[^\s'",;:()]*[^\s'",;:().]""")
 """An absolute path, as it stands in a sentence."""
 
@@ -34,6 +37,8 @@ def failure_frame(error: Exception, role: str, step: str) -> Frame:
         failure.message = _PATH.sub(f"a path of {role}'s host", str(error))
     if isinstance(error, errors.PartyLost | errors.PartyUnreachable):
         failure.subject = error.role
+    if isinstance(error, errors.PartyDeviates):
+        failure.subject = _AND.join(error.suspects)
     if isinstance(error, errors.HandshakeError):
         failure.field = error.field
     return Frame(failure=failure)
@@ -48,6 +53,8 @@ def rebuild(failure: Failure) -> errors.SecureInferenceError:
         error.role, error.step = failure.subject, failure.step
     elif isinstance(error, errors.PartyUnreachable):
         error.role = failure.subject
+    elif isinstance(error, errors.PartyDeviates):
+        error.suspects = tuple(failure.subject.split(_AND))
     elif isinstance(error, errors.HandshakeError):
         error.field = failure.field
     error.add_note(f"reported by {failure.role} during {failure.step}")

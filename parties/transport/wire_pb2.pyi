@@ -333,7 +333,6 @@ class Report(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     WAITING_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
-    TRANSPORT_CPU_SECONDS_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
@@ -342,8 +341,6 @@ class Report(_message.Message):
     """predict: what the role set aside for this session, from shapes alone"""
     cpu_seconds: _builtins.float
     """of the thread that computes"""
-    transport_cpu_seconds: _builtins.float
-    """of the process's other threads meanwhile, which move messages"""
     deal: _builtins.str
     """name of the deal from stock that the session spent, or empty"""
     @_builtins.property
@@ -367,12 +364,11 @@ class Report(_message.Message):
         memory_bytes: _builtins.int = ...,
         waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cpu_seconds: _builtins.float = ...,
-        transport_cpu_seconds: _builtins.float = ...,
         deal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "transport_cpu_seconds", b"transport_cpu_seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 import torch
 
 from secure.protocols.beaver.protocol import BeaverProtocol
-from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.transfer import CPU
 from secure.protocols.masked.ahead import Ahead, PartyAhead
+from secure.protocols.masked.dealt.secret import DealtSecret
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.weights import PublicWeight, Weight
@@ -47,12 +47,12 @@ class BeaverAhead(BeaverProtocol):
         self._party.begin_gate()
         return gate.run(self._party)
 
-    def bind(self, prepared: Weight | PublicWeight) -> BeaverSecret:
+    def bind(self, prepared: Weight | PublicWeight) -> DealtSecret:
         """A prepared tensor without its numbers, which are added when there is an input."""
         bound = super().bind(prepared)
         share = None if bound.share is None else unknown(bound.share.shape)
         pair = None if bound.pair is None else replace(bound.pair, opened=unknown(bound.pair.opened.shape))
-        return BeaverSecret(self, bound.fraction_bits, share=share, share_bits=bound.share_bits, pair=pair)
+        return DealtSecret(self, bound.fraction_bits, share=share, share_bits=bound.share_bits, pair=pair)
 
     def finish(self) -> None:
         self._party.finish()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from secure.protocols.beaver import footprint
 from secure.protocols.beaver.outline import BeaverOutline
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
+from secure.protocols.masked.dealt import footprint
 from secure.protocols.masked.sharing import two_parts
 
 BEAVER = Family(
     name="beaver",
     computing=("p0", "p1"),
     roles=("p0", "p1", "dealer"),
+    security="semi-honest",
+    stocks=True,
+    sides=1,
     weights=(Visibility.PRIVATE, Visibility.PUBLIC, Visibility.SERVER),
     on_cards=True,
     parts=(),

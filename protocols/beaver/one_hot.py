@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from secure.protocols.beaver.forms import Beaver, share_in
 from secure.protocols.core import ring
 from secure.protocols.core.galois_ring import DEGREE, weighted_sum
 from secure.protocols.core.secret import Secret
+from secure.protocols.masked.dealt.forms import Dealt, share_in
 from secure.protocols.masked.gates.opening import Open, unknown
 from secure.protocols.masked.gates.vanishing import SquaresVanish, Toss
 from secure.protocols.masked.one_hot import Challenge, refuse
 from secure.protocols.masked.roles import Party
 
 
-def checked_one_hot(beaver: Beaver, x: Secret, parts: Sequence[int]) -> Secret:
+def checked_one_hot(beaver: Dealt, x: Secret, parts: Sequence[int]) -> Secret:
     """Three rounds: what is drawn, sketches under a mask, and whether all is well.
 
     Each party sends 48 + 43 w N bytes for N vectors in words of w bytes, the dealer 43 w N.

@@ -4,12 +4,14 @@
     ├── ConfigurationError          a setting, certificate or installation is wrong; nothing was started
     │   └── PortInUse               another program listens where a server should
     ├── InputError                  the client's input cannot be computed on; nothing was sent, or the parties refuse it
+    │   ├── NotNumbers              a service answered with something else than rows of numbers (in secure.verifier)
     │   ├── RequestRefused          an HTTP request that is not computed, with its status (in secure.http)
     │   └── BudgetSpent             more tokens than may still pass under the key of an encrypted checkpoint
     ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared
     │   └── UnsupportedOperator     a module's operator that we know, with arguments that are not served
     ├── DamagedFile                 a file that a party sealed is not what it wrote, or was sealed under another key
     ├── BoundError                  a value leaves the range that its op declares; names the layer
+    ├── UnlikelyAnswer              a verifier's alarm: a service's answer is unlike what it answered before
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
     │   ├── NoCorrelations          nothing in stock for this request, or the stock is not to be trusted now
@@ -20,6 +22,7 @@
     │   │   ├── PartyAbsent         a role that connects to the one that reports it did not come
     │   │   └── ServerUnreachable   the server of an encrypted checkpoint does not answer
     │   ├── PartyLost               a connected role went away; names the role and the step
+    │   ├── PartyDeviates           three evaluators compared what they opened, and it differs; names the two suspects
     │   └── ServerBusy              the server computes as many requests as it may; the same one can succeed later
     └── ProtocolError               roles fell out of step or a gate was misused: a defect, please report it
 
@@ -63,6 +66,10 @@ class DamagedFile(SecureInferenceError):
 
 class BoundError(SecureInferenceError):
     """A value leaves the range that its op declares."""
+
+
+class UnlikelyAnswer(SecureInferenceError):
+    """A service's answer is unlike what it answered when its verifier was made."""
 
 
 class SessionError(SecureInferenceError):
@@ -133,6 +140,23 @@ class PartyLost(SessionError):
         super().__init__(f"{role} went away during {step}" + (f": {detail}" if detail else ""))
         self.role = role
         self.step = step
+
+
+class PartyDeviates(SessionError):
+    """What evaluators opened, or were sent, is not the same. Whoever raises this follows the protocol, if it is honest.
+
+    suspects: of whom at least one deviates, unless the client or the model's owner gave the evaluators unequal shares.
+    """
+
+    def __init__(self, suspects: tuple[str, ...], where: str, what: str, reporter: str) -> None:
+        """where: round and gate. what: the difference. reporter: the role that found it."""
+        one = suspects[0] if len(suspects) == 1 else f"one of {' and '.join(suspects)}"
+        super().__init__(
+            f"{reporter}: {where}: {what}; {one} does not follow the protocol, runs another version, or was given "
+            "other shares than the rest. Nothing was sent after this and there is no result; compare the logs of all "
+            "evaluators (docs/errors.md)"
+        )
+        self.suspects = suspects
 
 
 class ServerBusy(SessionError):

@@ -34,6 +34,9 @@ class Family:
     """One family: who computes, and how clients and model owners share with them. The rest is behind `Protocol`.
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
+    security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
+    that does whatever it likes. stocks: whether what a dealer deals may be kept for later.
+    sides: programs that a computing role evaluates at a time, one for each part that it holds by itself.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
     sent_bytes, answer_bytes: sizes of a client's payloads for the computing parties, and of theirs for it.
@@ -46,6 +49,9 @@ class Family:
     name: str
     computing: tuple[str, ...]
     roles: tuple[str, ...]
+    security: str
+    stocks: bool
+    sides: int
     weights: tuple[Visibility, ...]
     on_cards: bool
     parts: tuple[int, ...]

@@ -14,6 +14,7 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.secret import Primitive, Reference, Secret, bounded_product
+from secure.protocols.core.windows import Window
 
 
 @Primitive
@@ -124,6 +125,16 @@ def linear(
     scale = clear.policy.fraction_bits if truncated else x.fraction_bits + weight.fraction_bits
     total = product if bias is None else product + clear.value(bias)
     return bounded_product(clear, "linear", x, weight, total, scale)
+
+
+@Primitive
+def convolve(clear: Reference, x: Secret, weight: Any, bias: Any, window: Window) -> Secret:
+    """Convolution of images: each window as a row, times the matrix of all kernels, plus bias, as `linear`.
+
+    Shapes: [B, C, H, W], matrix [C kernel elements, N], [N] or None -> [B, N, rows, columns].
+    """
+    rows = linear.reference(clear, x.map(window.rows), weight, bias)
+    return window.images(rows, x.shape)
 
 
 @Primitive

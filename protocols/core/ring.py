@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,11 +40,35 @@ def word_type(bits: int) -> torch.dtype:
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
-    """x + y, with broadcasting. On the meta device from shapes alone: there torch takes its time over a sum."""
+    """x + y, with broadcasting; from shapes alone, as by `mapped`, where one is on the meta device."""
+    return x + y if x.device.type != "meta" and y.device.type != "meta" else _of_shapes(x, y)
+
+
+def multiply(x: Tensor, y: Tensor) -> Tensor:
+    """x y, with broadcasting; from shapes alone, as by `mapped`, where one is on the meta device."""
+    return x * y if x.device.type != "meta" and y.device.type != "meta" else _of_shapes(x, y)
+
+
+def mapped(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x); on the meta device its shape alone, found out with one byte for each element.
+
+    Torch has no kernels for sums and products there: it goes through Python, and imports its compiler for that, which
+    takes a party's start some seconds.
+    """
     if x.device.type != "meta":
-        return x + y
-    shape = x.shape if x.shape == y.shape else torch.broadcast_shapes(x.shape, y.shape)
+        return function(x)
+    shape = function(torch.zeros((), dtype=torch.int8).expand(x.shape)).shape
     return torch.empty(shape, dtype=x.dtype, device=x.device)
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that tensors of these shapes are broadcast to. Torch's own function imports its compiler, too."""
+    return np.broadcast_shapes(*map(tuple, shapes))
+
+
+def _of_shapes(x: Tensor, y: Tensor) -> Tensor:
+    shape = x.shape if x.shape == y.shape else broadcast(x.shape, y.shape)
+    return torch.empty(shape, dtype=torch.int64, device="meta")
 
 
 def concatenate(parts: Sequence[Tensor], dim: int) -> Tensor:
@@ -58,7 +83,7 @@ def concatenate(parts: Sequence[Tensor], dim: int) -> Tensor:
 
 def low(x: Tensor, bits: int) -> Tensor:
     """The representative of x in [0, 2^bits); for 64 bits the int64 value itself."""
-    return x if bits >= WORD_BITS else x & ((1 << bits) - 1)
+    return x if bits >= WORD_BITS or x.device.type == "meta" else x & ((1 << bits) - 1)
 
 
 def to_bits(x: Tensor, count: int) -> Tensor:
@@ -101,7 +126,7 @@ def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
     count = -(-bits // _LIMB_BITS)
     most = _MOST_TERMS // count
     left, right = ([(x.to(torch.int64) >> _LIMB_BITS * i & _LIMB).double() for i in range(count)] for x in (a, b))
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = broadcast(a.shape[:-2], b.shape[:-2])
     total = torch.zeros((*batch, a.shape[-2], b.shape[-1]), dtype=torch.int64, device=a.device)
     for start in range(0, a.shape[-1], most):
         inner = slice(start, start + most)
@@ -114,7 +139,7 @@ def matmul(a: Tensor, b: Tensor, bits: int = WORD_BITS) -> Tensor:
 
 def batched(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
     """a @ b with torch's broadcasting, by a product of [B, M, K] and [B, K, N]."""
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = broadcast(a.shape[:-2], b.shape[:-2])
     left, right = (x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
     return multiply(left, right).reshape(*batch, a.shape[-2], b.shape[-1])
 

@@ -29,14 +29,14 @@ from secure.protocols.core.cost import MeterRow
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import LANE_BITS
 from secure.protocols.masked.ahead import PartyAhead
-from secure.protocols.masked.roles import Dealer, Party
+from secure.protocols.masked.roles import Dealer, MeetingRole
 
 Result = TypeVar("Result")
 _BESIDE = 1 << 15
 """The number of a lane that is beside the program; those that are beside each other are numbered from one."""
 
 
-def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], Result]]) -> tuple[Result, ...]:
+def together(role: MeetingRole | Dealer, layer: str, branches: Sequence[Callable[[], Result]]) -> tuple[Result, ...]:
     """The branches' results at one role; their costs go to a layer.
 
     Raises ProtocolError for branches within branches and where dealer and party disagree, and what a branch raises.
@@ -54,7 +54,7 @@ def together(role: Party | Dealer, layer: str, branches: Sequence[Callable[[], R
 
 
 @contextmanager
-def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) -> Iterator[None]:
+def meanwhile(role: MeetingRole | Dealer, layer: str, branch: Callable[[], object]) -> Iterator[None]:
     """A branch beside the program in the block: whenever that makes a round, the branch makes its next one along.
 
     What of the branch is left when the block has ended makes rounds of its own. Where branches share rounds inside the
@@ -91,7 +91,7 @@ def meanwhile(role: Party | Dealer, layer: str, branch: Callable[[], object]) ->
 class _Beside:
     """A party's program and a lane beside it."""
 
-    def __init__(self, party: Party, lane: _Lane[object]) -> None:
+    def __init__(self, party: MeetingRole, lane: _Lane[object]) -> None:
         self.joined = 0
         self._party, self._lane, self._place = party, lane, party.place
         self._arriving = None if self._place.next_dealt is None else _Arriving(party, self._place.next_dealt, 1)
@@ -136,7 +136,7 @@ class _Lane(Generic[Result]):
 
     result: Result
 
-    def __init__(self, role: Party | Dealer, number: int, branch: Callable[[], Result], after: int) -> None:
+    def __init__(self, role: MeetingRole | Dealer, number: int, branch: Callable[[], Result], after: int) -> None:
         """after: a gate number below which this lane's gates must not be."""
         self._role = role
         self._branch = branch
@@ -186,7 +186,7 @@ def _deal(role: Dealer | PartyAhead, lanes: Sequence[_Lane[Any]]) -> int:
     return 0
 
 
-def _evaluate(party: Party, lanes: Sequence[_Lane[Any]]) -> int:
+def _evaluate(party: MeetingRole, lanes: Sequence[_Lane[Any]]) -> int:
     """A party's side. Rounds saved."""
     receive = party.place.next_dealt
     arriving = None if receive is None else _Arriving(party, receive, len(lanes))
@@ -204,7 +204,7 @@ def _evaluate(party: Party, lanes: Sequence[_Lane[Any]]) -> int:
     return saved
 
 
-def _take_turns(party: Party, lanes: Sequence[_Lane[Any]]) -> int:
+def _take_turns(party: MeetingRole, lanes: Sequence[_Lane[Any]]) -> int:
     """Run all lanes to their ends. Rounds saved."""
     saved, waiting = 0, _those_that_wait({lane: lane.go_on() for lane in lanes})
     while waiting:
@@ -218,7 +218,7 @@ def _those_that_wait(found: dict[_Lane[Any], _Round | None]) -> dict[_Lane[Any],
     return {lane: made for lane, made in found.items() if made is not None}
 
 
-def _exchange(party: Party, rounds: Sequence[_Round]) -> list[memoryview]:
+def _exchange(party: MeetingRole, rounds: Sequence[_Round]) -> list[memoryview]:
     """One message to the peer and one from it, and what is each lane's."""
     parts = [each.payload for each in rounds if each.payload is not None]
     if not parts:
@@ -235,7 +235,7 @@ def _exchange(party: Party, rounds: Sequence[_Round]) -> list[memoryview]:
 class _Arriving:
     """What the dealer sends, lane after lane, kept until the lane that it is for asks for it."""
 
-    def __init__(self, party: Party, receive: Callable[[], memoryview], lanes: int) -> None:
+    def __init__(self, party: MeetingRole, receive: Callable[[], memoryview], lanes: int) -> None:
         if party.place.left:
             raise ProtocolError(f"{party.dealer_name} dealt what nothing took before the lanes began")
         self._dealer_name = party.dealer_name

@@ -7,13 +7,14 @@ truncation's opening is at the same time the next gate's masked input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import selection
 
 
@@ -38,7 +39,7 @@ class Pair:
         """Apply a linear map with integer coefficients to both halves."""
         mask = None if self.mask is None else function(self.mask)
         first = None if self.first is None else function(self.first)
-        return Pair(function(self.opened), mask, self.bits, self.dealt, first)
+        return Pair(ring.mapped(function, self.opened), mask, self.bits, self.dealt, first)
 
     def plus(self, other: Pair) -> Pair:
         """The pair of the sum, in the smaller of the two rings."""
@@ -76,3 +77,13 @@ class Pair:
             return Pair(ring.low(self.opened, bits), self.mask, bits, self.dealt)
         mask = None if self.mask is None else ring.low(self.mask, bits)
         return Pair(self.opened, mask, bits, self.dealt, self.first)
+
+
+def check_masks(values: Sequence[tuple[Tensor, Tensor, int]]) -> None:
+    """Raises ProtocolError where a mask and its value differ in shape: broadcast, the mask would serve several values.
+
+    A mask that is given twice is not seen here; the joint-view test finds gates that do so.
+    """
+    for value, mask, _ in values:
+        if value.shape != mask.shape:
+            raise ProtocolError(f"values of shape {tuple(value.shape)} and masks of {tuple(mask.shape)}")

@@ -8,6 +8,7 @@ it shares with the dealer; P1 receives its half as a correction.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.prg import Prg
 from secure.protocols.core.secret import Secret
 from secure.protocols.core.transfer import CPU
+from secure.protocols.masked.pair import check_masks
 
 _FLUSH_BYTES = 1 << 18
 
@@ -90,10 +92,18 @@ class GateRole:
             place.device = device
 
 
-class Party(GateRole):
-    """Computing party 0 or 1 within one session."""
+class MeetingRole(GateRole, ABC):
+    """A role that meets others in rounds."""
 
     dealer_name: ClassVar[str] = "the dealer"
+
+    @abstractmethod
+    def exchange(self, payload: memoryview | None, due: int) -> memoryview:
+        """One round: what goes out, None for nothing, and how many bytes are due."""
+
+
+class Party(MeetingRole):
+    """Computing party 0 or 1 within one session."""
 
     def __init__(
         self,
@@ -111,6 +121,8 @@ class Party(GateRole):
             raise ProtocolError("P1 has a channel from the dealer, P0 has none")
         super().__init__(meter, device)
         self.index = index
+        self._expands = index == 0
+        """Whether its half of a correlation follows from its seed, and is not sent."""
         self._ahead = {} if ahead is None else ahead
         self._prg = Prg(seed, session)
         self._peer = peer
@@ -138,7 +150,7 @@ class Party(GateRole):
         In int64, or, `short`, in half words where those suffice.
         """
         label, dtype = self._next_label(), ring.word_type(bits) if short else torch.int64
-        if self.index == 0:
+        if self._expands:
             return self._prg.words(self._gate, label, shape, self.device, bits).to(dtype)
         correction = self._correction(math.prod(shape) * ring.element_bytes(bits))
         return ring.unpack(correction, shape, bits, self.device, dtype)
@@ -146,7 +158,7 @@ class Party(GateRole):
     def correlation_planes(self, shape: tuple[int, ...]) -> Tensor:
         """This party's XOR share of the planes that the dealer passes to `share_planes` at this point."""
         label = self._next_label()
-        if self.index == 0:
+        if self._expands:
             return self._prg.planes(self._gate, label, shape, self.device)
         return transfer.received(self._correction(math.prod(shape)), self.device).reshape(shape)
 
@@ -167,13 +179,9 @@ class Party(GateRole):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Values as by `open_all` and planes as by `open_planes`, all in one round.
 
-        Raises ProtocolError, before anything is sent, where a mask and its value differ in shape: broadcast, the mask
-        would serve several values. A mask that is given twice is not seen here; the joint-view test finds gates that
-        do so.
+        Raises ProtocolError as `check_masks` does, before anything is sent.
         """
-        for value, mask, _ in values:
-            if value.shape != mask.shape:
-                raise ProtocolError(f"values of shape {tuple(value.shape)} and masks of {tuple(mask.shape)}")
+        check_masks(values)
         sums = [ring.pack_sum(*value) for value in values]
         reply = self._exchange([packed for _, packed in sums] + [part.reshape(-1) for part in planes])
         start, opened = 0, []
@@ -263,6 +271,9 @@ class Party(GateRole):
 class Dealer(GateRole):
     """The dealer within one session. It knows both seeds, hence every mask, and nothing that depends on data."""
 
+    receivers: ClassVar[int] = 1
+    """Parties to which all that is dealt goes."""
+
     def __init__(
         self, seeds: tuple[bytes, bytes], session: bytes, to_p1: Channel, meter: Meter, device: torch.device
     ) -> None:
@@ -316,7 +327,7 @@ class Dealer(GateRole):
     def _send(self, part: Tensor) -> None:
         if part.numel() == 0:
             return
-        self.meter.dealt(part.numel())
+        self.meter.dealt(self.receivers * part.numel())
         # A large part goes as it is, and what lies on the card not in one message with what does not.
         if part.numel() >= _FLUSH_BYTES or (self._buffer and self._buffer[-1].device != part.device):
             self.flush()

@@ -24,6 +24,7 @@ ROWS = (
     row(primitives.multiply_weight, products.multiply_weight),
     row(triple_product.multiply_three, triple_product.compute),
     row(primitives.linear, linear.linear),
+    row(primitives.convolve, linear.convolve),
     row(piecewise.piecewise, piecewise.evaluate),
     row(largest.largest_of_few, largest.find_largest),
     row(exponential.exp2_negative, chosen.exponentiate),

@@ -3,9 +3,8 @@
 Party i holds parts i and i + 1 of y = y_0 + y_1 + y_2, hence its own part of y^2: y_i^2 + 2 y_i y_{i+1}. What each
 computes of v is added to a part of a sharing of zero, and told to both others, so that all three know the verdict.
 
-Each part comes to two parties, from a client that may send them two different ones. That is tested along: party i adds
-kappa_i y_i from its own part i, party i - 1 takes the same of what it holds as part i away, and where the two differ,
-so does y_i, but for probability 2 / 2^43.
+Each part comes to two parties, from a client that may send them two different ones. `ConfirmingChannel` compares them
+before anything that a peer sent is read, and so before anybody acts on the verdict.
 """
 
 from __future__ import annotations
@@ -51,10 +50,9 @@ def _is_one_hot(replicated: Replicated, x: Secret, parts: Sequence[int]) -> bool
     challenge = Challenge(seed_of(neighbours.tell(os.urandom(SEED_BYTES), counts=counts)), parts, bits, device)
     y, squares, sums = challenge.sketch(shares.own)
     following = challenge.sketch(shares.following).values
-    weights, of_sums, *equal = (challenge.weights(len(y)) for _ in range(2 + PARTIES))
+    weights, of_sums = challenge.weights(len(y)), challenge.weights(len(y))
     v = weighted_sum(weights, multiply(y, y + 2 * following) - squares, bits)
     v += ring.matmul((sums - 1 if index == 0 else sums).unsqueeze(0), of_sums, bits)[0]
-    v += weighted_sum(equal[index], y, bits) - weighted_sum(equal[(index + 1) % PARTIES], following, bits)
     v += neighbours.zero(DEGREE, device)
     told = neighbours.tell(ring.pack(v, bits).cpu().numpy().tobytes(), counts=counts)
     total = sum((ring.unpack(each, (DEGREE,), bits) for each in told), torch.zeros(DEGREE, dtype=torch.int64))

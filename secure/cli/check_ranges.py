@@ -9,7 +9,7 @@ import typer
 
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import SentencesFile, SentencesText, examples
-from secure.cli.sentences import find_sentences
+from secure.cli.text.sentences import find_sentences
 from secure.protocols.core.errors import BoundError
 
 with lazy_imports(__name__):

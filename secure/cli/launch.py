@@ -20,18 +20,19 @@ def launch(
     memory_gb: MemoryOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Start the three parties on this machine, and stop them with Ctrl-C.
+    """Start all parties on this machine, and stop them with Ctrl-C.
 
     Without --config it takes free ports and fresh certificates, in a private folder that is removed at the end. With
     it, the file says which protocol.
 
-    All three on one machine is for trying and measuring. It protects nothing from that machine.
+    All of them on one machine is for trying and measuring. It protects nothing from that machine.
     """
     console = Console(stderr=True)
     log, room = launcher.console_log(console), memory_bytes(memory_gb)
     with launcher.launch(config, protocol=protocol, log=log, memory_bytes=room, device=device) as started:
         path = config or started.config
-        console.print(f"All three serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
+        count = {3: "three", 4: "four"}[len(started.settings.parties)]
+        console.print(f"All {count} serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
         try:
             started.wait()
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The command line: each command is a file here, or in `ee`, and a line below.
+"""The command line: each command is a file here, in `text` or in `ee`, and a line below.
 
 A command is a thin layer over the Python API or over `parties`. Its file says its options, and imports what does the
 work when it runs (see `lazy_imports`), so that help and usage errors need no torch.
@@ -27,13 +27,13 @@ from secure.cli import (
     doctor,
     launch,
     party,
-    predict,
     search,
     split,
     store,
 )
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
+from secure.cli.text import chat, gateway, generate, predict
 from secure.parties.process.exit_codes import exit_code, explained
 from secure.protocols.core.errors import SecureInferenceError
 
@@ -57,6 +57,9 @@ app.command(epilog=search.EXAMPLES)(search.search)
 app.command(epilog=distil.EXAMPLES)(distil.distil)
 app.command(epilog=split.EXAMPLES)(split.split)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
+app.command(epilog=generate.EXAMPLES)(generate.generate)
+app.command(epilog=chat.EXAMPLES)(chat.chat)
+app.command(epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
 app.command(epilog=store.EXAMPLES)(store.store)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

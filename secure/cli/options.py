@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -10,14 +11,19 @@ import typer
 from rich.markup import escape
 
 from secure.parties.process.exit_codes import ExitCode
+from secure.protocols.core.errors import ConfigurationError
 
 # The names of families and roles, and who may know weights, stand here again, as text that needs no torch.
-ProtocolName = Literal["beaver", "replicated"]
+ProtocolName = Literal["beaver", "replicated", "witnessed"]
 PartyName = Literal["p0", "p1", "p2", "dealer"]
 Weights = Literal["private", "public", "server"]
 
 ProtocolOption = Annotated[
-    ProtocolName, typer.Option(help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing.")
+    ProtocolName,
+    typer.Option(
+        help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing. Witnessed: P0, P1, P2 and a "
+        "dealer; one of the three may deviate."
+    ),
 ]
 MemoryOption = Annotated[
     float | None,
@@ -64,6 +70,12 @@ def memory_bytes(gigabytes: float | None) -> int | None:
 def examples(*lines: str) -> str:
     """The epilogue of a command's help."""
     return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]{escape(line)}[/cyan]" for line in lines)])
+
+
+def check_serving_is_installed() -> None:
+    """Raises ConfigurationError without the packages of the extra `serve`, which all other commands work without."""
+    if any(find_spec(package) is None for package in ("httpx", "jinja2", "starlette", "uvicorn")):
+        raise ConfigurationError("packages are missing; install them with: pip install 'secure-inference[serve]'")
 
 
 def end(code: ExitCode) -> NoReturn:

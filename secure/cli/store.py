@@ -30,7 +30,9 @@ EXAMPLES = examples(
 
 def store(
     config: Annotated[Path, typer.Option("--config", metavar="TOML", help="The same file as the party's.")],
-    role: Annotated[Literal["p0", "p1"], typer.Option(help="The party on this host.")],
+    role: Annotated[
+        Literal["p0", "p1", "dealer"], typer.Option(help="The party on this host; a dealer has nothing but troubles.")
+    ],
     action: Annotated[
         Literal["show", "verify", "burn"],
         typer.Argument(help="Show what there is, read every tape, or give deals up."),
@@ -42,9 +44,11 @@ def store(
     """What a running party has in stock; on its own host, with its certificate."""
     if (action == "burn") != bool(shape or everything) or (shape and everything):
         raise ConfigurationError("burn takes --shape SHAPE or --all, and nothing else takes either")
-    rows = operator.Operator(settings.load_settings(config), role).stock(action, shape)
+    asked = operator.Operator(settings.load_settings(config), role)
+    rows = [] if role == "dealer" and action == "show" else asked.stock(action, shape)
+    troubles = [row["trouble"] for row in asked.stock("troubles")] if action == "show" else []
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps({"deals": rows, "troubles": troubles} if action == "show" else rows))
     elif action == "burn":
         typer.echo(f"{rows[0]['burnt']} deals are burnt")
     elif action == "verify":
@@ -57,5 +61,7 @@ def store(
             size = capacity.human_bytes(row["size_bytes"]) if row["state"] == "stock" else ""
             table.add_row(escape(row["shape"]), row["state"], str(row["count"]), size, escape(row["why"]))
         Console().print(table)
+        for trouble in troubles:
+            typer.echo(f"trouble: {trouble}; see the party's log")
     if action == "verify" and rows:
         end(ExitCode.SESSION)

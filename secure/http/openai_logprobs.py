@@ -1,4 +1,4 @@
-"""Logarithms of tokens' probabilities in OpenAI's two formats: of completions, and of chats."""
+"""Logarithms of tokens' probabilities in OpenAI's two formats: of completions, and of chats and responses."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ def of_completion(told: Sequence[TokenLikelihood]) -> dict[str, Any]:
 
 def of_chat(told: Sequence[TokenLikelihood]) -> dict[str, Any]:
     """One object for each token."""
-    content = [_entry(each) | {"top_logprobs": [_entry(other) for other in each.likeliest]} for each in told]
-    return {"content": content, "refusal": None}
+    return {"content": entries(told), "refusal": None}
+
+
+def entries(told: Sequence[TokenLikelihood]) -> list[dict[str, Any]]:
+    """One object for each token, with one for each of the likeliest in it."""
+    return [_entry(each) | {"top_logprobs": [_entry(other) for other in each.likeliest]} for each in told]
 
 
 def _entry(token: TokenLikelihood) -> dict[str, Any]:

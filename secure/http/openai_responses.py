@@ -6,15 +6,19 @@ import os
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from secure.http.app import Chunks
-from secure.http.backend import AnswerPiece
+from secure.http.backend import AnswerPiece, TokenLikelihood
 from secure.http.openai_fields import RequestFields, wrong
+from secure.http.openai_logprobs import entries
 from secure.http.openai_requests import MOST_TOKENS, Wishes, content_of, wishes_of
+from secure.parties.encrypted.tokens import MOST_LOGPROBS
 
 _TEXT_PARTS = ("input_text", "output_text", "text")
+_LOGPROBS = "message.output_text.logprobs"
+_MOST_INCLUDED = 16
 Pieces = AsyncGenerator[AnswerPiece, None]
 
 
@@ -32,6 +36,7 @@ def response_request(fields: RequestFields, names: Sequence[str]) -> ResponseReq
     wishes = wishes_of(fields, names, text=True, default_tokens=most)
     if wishes.answers > 1:
         raise wrong("n", "a response is one answer")
+    wishes = replace(wishes, logprobs=_logprobs(fields))
     instructions, given = fields.take("instructions"), fields.take("input")
     messages = []
     if instructions is not None:
@@ -57,15 +62,16 @@ class ResponseAnswer:
 
     async def whole(self, pieces: Pieces) -> dict[str, Any]:
         """The answer when all of it is there."""
-        text, tokens, finish = "", 0, "length"
+        text, tokens, finish, told = "", 0, "length", list[TokenLikelihood]()
         async with aclosing(pieces):
             async for piece in pieces:
                 text, tokens, finish = text + piece.text, tokens + piece.tokens, piece.finish or finish
-        return self._response(text, tokens, finish)
+                told += piece.logprobs
+        return self._response(_part(text, told), tokens, finish)
 
     async def events(self, pieces: Pieces) -> Chunks:
         """The answer as it arrives."""
-        text, tokens, finish = "", 0, "length"
+        text, tokens, finish, told = "", 0, "length", list[TokenLikelihood]()
         place = {"item_id": self._item, "output_index": 0, "content_index": 0}
         async with aclosing(pieces):
             # An error before the first piece has a status of its own.
@@ -76,12 +82,15 @@ class ResponseAnswer:
             yield self._event("response.content_part.added", **place, part=_part(""))
             while first is not None:
                 text, tokens, finish = text + first.text, tokens + first.tokens, first.finish or finish
-                if first.text:
-                    yield self._event("response.output_text.delta", **place, delta=first.text, logprobs=[])
+                told += first.logprobs
+                if first.text or first.logprobs:
+                    new = entries(first.logprobs)
+                    yield self._event("response.output_text.delta", **place, delta=first.text, logprobs=new)
                 first = await anext(pieces, None)
-        whole = self._response(text, tokens, finish)
-        yield self._event("response.output_text.done", **place, text=text, logprobs=[])
-        yield self._event("response.content_part.done", **place, part=_part(text))
+        part = _part(text, told)
+        whole = self._response(part, tokens, finish)
+        yield self._event("response.output_text.done", **place, text=text, logprobs=part["logprobs"])
+        yield self._event("response.content_part.done", **place, part=part)
         yield self._event("response.output_item.done", output_index=0, item=whole["output"][0])
         yield self._event(f"response.{whole['status']}", response=whole)
 
@@ -89,12 +98,12 @@ class ResponseAnswer:
         self._number += 1
         return {"type": kind, "sequence_number": self._number, **more}
 
-    def _message(self, text: str | None, status: str) -> dict[str, Any]:
-        content = [] if text is None else [_part(text)]
+    def _message(self, part: dict[str, Any] | None, status: str) -> dict[str, Any]:
+        content = [] if part is None else [part]
         return {"type": "message", "id": self._item, "status": status, "role": "assistant", "content": content}
 
-    def _response(self, text: str | None, tokens: int, finish: str | None) -> dict[str, Any]:
-        """finish: None while it is at work."""
+    def _response(self, part: dict[str, Any] | None, tokens: int, finish: str | None) -> dict[str, Any]:
+        """part: the answer's text. finish: None while it is at work."""
         status = "in_progress" if finish is None else "incomplete" if finish == "length" else "completed"
         used = {
             "input_tokens": self._prompt_tokens,
@@ -113,7 +122,7 @@ class ResponseAnswer:
             "instructions": None,
             "max_output_tokens": self._wishes.max_tokens,
             "model": self._wishes.model,
-            "output": [] if text is None else [self._message(text, status)],
+            "output": [] if part is None else [self._message(part, status)],
             "parallel_tool_calls": False,
             "previous_response_id": None,
             "store": False,
@@ -121,13 +130,26 @@ class ResponseAnswer:
             "text": {"format": {"type": "text"}},
             "tool_choice": "none",
             "tools": [],
+            "top_logprobs": self._wishes.logprobs or 0,
             "top_p": self._wishes.top_p,
             "usage": None if finish is None else used,
         }
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _logprobs(fields: RequestFields) -> int | None:
+    """How many of the likeliest tokens come with each one, as in `Wishes`."""
+    included, likeliest = fields.strings("include", _MOST_INCLUDED), fields.integer("top_logprobs", 0, MOST_LOGPROBS)
+    if set(included) - {_LOGPROBS}:
+        fields.ignored.append("include")
+    if _LOGPROBS in included:
+        return likeliest or 0
+    if likeliest:
+        raise wrong("top_logprobs", f"it goes with include: [{_LOGPROBS!r}] only")
+    return None
+
+
+def _part(text: str, told: Sequence[TokenLikelihood] = ()) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": entries(told)}
 
 
 def _message(value: object, path: str) -> dict[str, str]:
@@ -145,7 +167,7 @@ def _message(value: object, path: str) -> dict[str, str]:
 
 
 def _bare(part: object) -> object:
-    """A part of an earlier answer without what stands beside its text, where that is empty."""
+    """A part of an earlier answer without what stands beside its text: likelihoods, and empty annotations."""
     if not isinstance(part, dict):
         return part
-    return {name: item for name, item in part.items() if name not in ("annotations", "logprobs") or item}
+    return {name: item for name, item in part.items() if name != "logprobs" and (name != "annotations" or item)}

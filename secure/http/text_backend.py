@@ -23,10 +23,12 @@ class TextBackend(Backend):
     """Text never leaves this process but to its caller; the tokens' generator gets ids."""
 
     def __init__(
-        self, tokenizer: Any, tokens: TokenGenerator, names: Sequence[str], embed: Embed | None = None
+        self, tokenizer: Any, tokens: TokenGenerator | None, names: Sequence[str], embed: Embed | None = None
     ) -> None:
-        """tokenizer: of transformers, with the ids that `tokens` takes and gives. embed: of a model that generates
-        nothing, from rows of ids to a vector for each."""
+        """tokenizer: of transformers, with the ids that `tokens` takes and gives.
+
+        For a model that generates nothing there is `embed`, from rows of ids to a vector for each, and no `tokens`.
+        """
         super().__init__(names, takes_text=True, embeds=embed is not None)
         self._tokenizer = tokenizer
         self._tokens = tokens
@@ -57,6 +59,7 @@ class TextBackend(Backend):
 
     def answer(self, ids: list[int], wishes: Wishes, *, at_once: bool) -> Pieces[AnswerPiece]:
         """Text as it becomes whole. Raises RequestRefused for a prompt that leaves no room, and as Backend says."""
+        assert self._tokens is not None, "a model of embeddings has no route that asks for answers"
         limits = self._tokens.room()
         room = limits.context_tokens - len(ids)
         if room < (wishes.max_tokens or 1):
@@ -77,7 +80,8 @@ class TextBackend(Backend):
         return super().embed(rows) if self._embed is None else self._embed(rows)
 
     def close(self) -> None:
-        self._tokens.close()
+        if self._tokens is not None:
+            self._tokens.close()
 
     def _texts(
         self, pieces: TokenPieces, stop_strings: Sequence[str], most: int, told: ToldTokens | None

@@ -18,7 +18,7 @@ from rich.console import RenderableType
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
-from secure.report.report_parts import ReportRow, RoleTotals, grouped
+from secure.report.report_parts import MeterRow, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
@@ -52,12 +52,7 @@ class Report:
         by_role = {role: {(row["layer"], row["op"]): row for row in report.rows} for role, report in reports.items()}
         keys = dict.fromkeys(key for found in by_role.values() for key in found)
         said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
-        rows = tuple(
-            ReportRow.merged_of_three(*key, list(roles.values()))
-            if "p2" in roles
-            else ReportRow.merged(*key, roles["p0"], roles["p1"], roles.get("dealer", {}))
-            for key, roles in said
-        )
+        rows = tuple(_merged(key, roles) for key, roles in said)
         totals = {
             role: RoleTotals(
                 role,
@@ -68,7 +63,6 @@ class Report:
                 report.memory_bytes,
                 report.waiting_seconds,
                 report.cpu_seconds,
-                report.transport_cpu_seconds,
             )
             for role, report in reports.items()
         }
@@ -101,9 +95,14 @@ class Report:
 
         Of several sessions "live" where any of them had a dealer.
         """
-        if "p2" in self.roles:
-            return "none"
-        return "live" if "dealer" in self.roles else "stock"
+        if "dealer" in self.roles:
+            return "live"
+        return "none" if "p2" in self.roles else "stock"
+
+    @property
+    def security(self) -> str:
+        """Against whom: "malicious" is any one of three evaluators, "semi-honest" a role that follows the protocol."""
+        return "malicious" if {"p2", "dealer"} <= set(self.roles) else "semi-honest"
 
     @property
     def rounds(self) -> int:
@@ -113,12 +112,12 @@ class Report:
     @property
     def online_bytes(self) -> int:
         """Sent by the computing parties to each other, as the transport counted them."""
-        return sum(self._sent_to_computing(role) for role in self.computing)
+        return sum(_sent_to_computing(self, role) for role in self.computing)
 
     @property
     def dealer_bytes(self) -> int:
         """Sent by the dealer, as the transport counted them; zero where there is none."""
-        return self._sent_to_computing("dealer") if "dealer" in self.roles else 0
+        return _sent_to_computing(self, "dealer") if "dealer" in self.roles else 0
 
     @property
     def input_bytes(self) -> int:
@@ -148,6 +147,7 @@ class Report:
             "sequences": self.sequences,
             "tokens": self.tokens,
             "deal": self.deal,
+            "security": self.security,
             "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
@@ -201,27 +201,22 @@ class Report:
     def __rich__(self) -> RenderableType:
         return self.view()
 
-    def _sent_to_computing(self, sender: str) -> int:
-        return sum(_sent(self.roles, sender, role) for role in self.computing)
-
     def _summary(self) -> dict[str, str]:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
         batches = "1 batch" if self.sessions == 1 else f"{self.sessions} batches"
-        each = (f"{role.upper()} {human_bytes(self._sent_to_computing(role))}" for role in self.computing)
+        each = (f"{role.upper()} {human_bytes(_sent_to_computing(self, role))}" for role in self.computing)
         dealt = "dealer: absent, the deal is from stock" if self.deal == "stock" else "no dealer"
         if "dealer" in self.roles:
             parts = (f"to {role.upper()} {human_bytes(_sent(self.roles, 'dealer', role))}" for role in self.computing)
             dealt = ", ".join(parts)
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
-        efforts = ", ".join(
-            f"{role} {totals.cpu_seconds:.3f} + {totals.transport_cpu_seconds:.3f}"
-            for role, totals in self.roles.items()
-        )
+        efforts = ", ".join(f"{role} {totals.cpu_seconds:.3f}" for role, totals in self.roles.items())
         trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             **trusted,
+            "Security": f"{self.security}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
@@ -229,8 +224,20 @@ class Report:
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
             "Waiting": waits,
-            "CPU seconds": f"{efforts}  (computing + moving messages)",
+            "CPU seconds": f"{efforts}  (of the thread that computes)",
         }
+
+
+def _merged(key: tuple[str, str], roles: Mapping[str, MeterRow]) -> ReportRow:
+    """One op of one layer, as all roles say: with a dealer, or with three parties that help each other."""
+    if "p2" in roles and "dealer" not in roles:
+        return ReportRow.merged_of_three(*key, list(roles.values()))
+    computing = [row for role, row in roles.items() if role != "dealer"]
+    return ReportRow.merged(*key, computing, roles.get("dealer", {}))
+
+
+def _sent_to_computing(report: Report, sender: str) -> int:
+    return sum(_sent(report.roles, sender, role) for role in report.computing)
 
 
 def _sent(roles: Mapping[str, RoleTotals], sender: str, receiver: str) -> int:

@@ -30,16 +30,16 @@ class ReportRow:
     dealer_seconds: float
 
     @classmethod
-    def merged(cls, layer: str, op: str, p0: MeterRow, p1: MeterRow, dealer: MeterRow) -> ReportRow:
-        """Put together what the three roles say of one op of one layer; a role that says nothing passes {}."""
+    def merged(cls, layer: str, op: str, computing: Sequence[MeterRow], dealer: MeterRow) -> ReportRow:
+        """Put together what all roles say of one op of one layer; a role that says nothing passes {}."""
         return cls(
             layer,
             op,
-            calls=max(int(row.get("calls", 0)) for row in (p0, p1, dealer)),
-            rounds=max(int(row.get("rounds", 0)) for row in (p0, p1)),
-            online_bytes=sum(int(row.get("online_bytes", 0)) for row in (p0, p1)),
+            calls=max(int(row.get("calls", 0)) for row in (*computing, dealer)),
+            rounds=max(int(row.get("rounds", 0)) for row in computing),
+            online_bytes=sum(int(row.get("online_bytes", 0)) for row in computing),
             dealer_bytes=int(dealer.get("dealer_bytes", 0)),
-            seconds=max(float(row.get("seconds", 0.0)) for row in (p0, p1)),
+            seconds=max(float(row.get("seconds", 0.0)) for row in computing),
             dealer_seconds=float(dealer.get("seconds", 0.0)),
         )
 
@@ -81,8 +81,7 @@ class ReportRow:
 class RoleTotals:
     """One process: bytes of payload and messages by peer, seconds, and the memory that it set aside for a session.
 
-    waiting_seconds: for messages, by peer. cpu_seconds: of the thread that computes. transport_cpu_seconds: of the
-    process's other threads meanwhile, which move messages, and serve other sessions where there are any.
+    waiting_seconds: for messages, by peer. cpu_seconds: of the thread that computes.
     """
 
     role: str
@@ -93,7 +92,6 @@ class RoleTotals:
     memory_bytes: int
     waiting_seconds: Mapping[str, float]
     cpu_seconds: float
-    transport_cpu_seconds: float
 
     def waits(self, peers: Sequence[str]) -> str:
         """How long it waited for these peers, in words, and for the dealer where it had messages of one."""
@@ -112,7 +110,6 @@ class RoleTotals:
             max(self.memory_bytes, other.memory_bytes),
             _added(self.waiting_seconds, other.waiting_seconds),
             self.cpu_seconds + other.cpu_seconds,
-            self.transport_cpu_seconds + other.transport_cpu_seconds,
         )
 
 

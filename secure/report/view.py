@@ -14,10 +14,10 @@ from secure.models.storage.capacity import human_bytes
 from secure.report.report_parts import ReportRow
 
 _NOTE = (
-    "online: payload bytes sent by P0 plus by P1. dealer: payload bytes sent by the dealer. The summary includes seeds "
-    "of 16 bytes. Neither counts gRPC and TLS frames, or the client's input and output, which stand apart. rounds: "
-    "exchanges between P0 and P1. seconds of a row: the slower of P0 and P1, waiting included; the dealer works ahead "
-    "at the same time, so its seconds do not add to them."
+    "online: payload bytes that computing parties send each other. dealer: payload bytes sent by the dealer. The "
+    "summary includes seeds of 16 bytes. Neither counts gRPC and TLS frames, or the client's input and output, which "
+    "stand apart. rounds: exchanges between them. seconds of a row: the slowest of them, waiting included; the dealer "
+    "works ahead at the same time, so its seconds do not add to them."
 )
 
 

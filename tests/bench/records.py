@@ -159,6 +159,41 @@ def link_record() -> Record:
     )
 
 
+def verifier_record() -> Record:
+    share = {"mean": 0.25, "least": 0.2, "most": 0.3}
+    pairs = ("weights", "microseconds")
+    numbers = {
+        f"{whose}_{what}": {"mean": 1234.4, "least": 1, "most": 2}
+        for whose in ("service", "verifier")
+        for what in pairs
+    }
+    return _record(
+        "verifier",
+        source="Example digits",
+        seeds=5,
+        inputs={"service": 500, "verifier": 1900, "test": 397},
+        figures=numbers | dict.fromkeys(("service_accuracy", "agreement", "false_alarms"), share),
+        attacks=[
+            {
+                "name": "knows it",
+                "changed": share,
+                "found": share,
+                "unseen": share,
+                "reclassified": share,
+                "differs": share,
+            },
+            {
+                "name": "eight bits",
+                "changed": share,
+                "found": share,
+                "unseen": share,
+                "reclassified": None,
+                "differs": share,
+            },
+        ],
+    )
+
+
 def card_record() -> Record:
     return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
 
@@ -176,4 +211,5 @@ def every_record() -> list[Record]:
         gpu_record(),
         numerics_record(),
         link_record(),
+        verifier_record(),
     ]

@@ -27,6 +27,7 @@ def record() -> dict[str, Any]:
         return measure_generation(SETTING, QUIET)
 
 
+@pytest.mark.slow
 def test_every_step_of_every_run_is_kept(record: dict[str, Any]) -> None:
     assert record["kind"] == "generation"
     assert [len(run) for run in record["step_seconds"]] == [4, 4]
@@ -36,6 +37,7 @@ def test_every_step_of_every_run_is_kept(record: dict[str, Any]) -> None:
     assert set(record["step_disk_bytes"]) == {"p0", "p1", "dealer"}
 
 
+@pytest.mark.slow
 def test_what_a_token_costs(record: dict[str, Any]) -> None:
     for figure in ("rounds", "online_bytes", "dealer_bytes"):
         token = record[f"token_{figure}"]

@@ -22,7 +22,7 @@ def test_counts_are_of_the_source(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("x" * 9000)
     for folder in house.FOLDERS:
         (tmp_path / folder).mkdir()
-    for family, other in (house.FAMILIES, house.FAMILIES[::-1]):
+    for family, other in zip(house.FAMILIES, house.FAMILIES[::-1], strict=True):
         room = tmp_path / "protocols" / family
         room.mkdir()
         verbs = "".join(f"    def verb_{i}(self): ...\n" for i in range(21))

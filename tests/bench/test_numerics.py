@@ -37,6 +37,7 @@ def test_ours_is_no_less_exact(case: Case) -> None:
         assert (found.bytes_per_party, found.rounds) == due, "run `python -m bench numerics`, then `bench report`"
 
 
+@pytest.mark.slow
 def test_sentence_embeddings_lose_more_by_pumas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of MiniLM's first layer."""
     BertModel.from_pretrained(model_folder(), num_hidden_layers=1).save_pretrained(tmp_path)
@@ -51,6 +52,7 @@ def test_sentence_embeddings_lose_more_by_pumas(tmp_path: Path, monkeypatch: pyt
     assert 0.99 < pumas["lowest_cosine"] <= pumas["mean_cosine"] < ours["lowest_cosine"]
 
 
+@pytest.mark.slow
 def test_perplexity_is_that_of_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "CACHE", tmp_path)
     found = networks.perplexity(checkpoint("base", SMALL, nothing), 2, nothing)

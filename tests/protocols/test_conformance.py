@@ -2,7 +2,8 @@
 
 Each op is tried on fresh shares and on secrets that carry nothing but the pair which an earlier truncation left in a
 smaller ring, with both kinds of truncation. Every run also checks that what it cost is what its gates declared. The
-default run has every op in every family, and every form with every truncation there; `tests.sampling` says how.
+default run has every op in the first two families, as the third one evaluates the first one's programs, and every form
+with every truncation in each; `tests.sampling` says how.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.fixedpoint import FixedPointPolicy, decode
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions import gelu, relu, softmax
-from tests.families import FAMILIES
+from secure.protocols.witnessed.protocol import COMPARING
+from secure.protocols.witnessed.witness import ROUND_BYTES
+from tests.families import ALL_FAMILIES, REPLICATED, WITNESSED
 from tests.in_process import BEAVER, EXACT, POLICY, Family, Run, encode, secure
 from tests.protocols.arguments import on_grid
 from tests.protocols.ops import Op, run_clear, run_secure
@@ -28,12 +31,13 @@ from tests.sampling import sampled
 
 def aspects(family: Family, op: Op, form: str, policy: FixedPointPolicy) -> Iterable[Hashable]:
     """What the default run has of each at least once."""
-    return (family.name, op.name), (family.name, form, policy.truncation)
+    form_there = (family.name, form, policy.truncation)
+    return (form_there,) if family is WITNESSED else (form_there, (family.name, op.name))
 
 
 CASES = [
     pytest.param(family, op, form, policy, id=f"{family.name}-{op.name}-{form}-{policy.truncation}")
-    for family in FAMILIES
+    for family in ALL_FAMILIES
     for op in OPS
     for form in op.forms
     for policy in (POLICY, EXACT)
@@ -63,7 +67,8 @@ def check_costs(run: Run, family: Family) -> None:
     """Measured is declared, at every role and for every op; the bytes on the wire are what the meters say."""
     declared = {role: {key: row.declared for key, row in meter.rows.items()} for role, meter in run.meters.items()}
     assert all(costs == declared["p0"] for costs in declared.values())
-    (check_dealer_costs if family is BEAVER else check_turns)(run, declared["p0"])
+    check = {BEAVER: check_dealer_costs, REPLICATED: check_turns, WITNESSED: check_evaluators}[family]
+    check(run, declared["p0"])
 
 
 def check_turns(run: Run, declared: dict[tuple[str, str], Cost]) -> None:
@@ -91,7 +96,25 @@ def check_dealer_costs(run: Run, declared: dict[tuple[str, str], Cost]) -> None:
     }
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def check_evaluators(run: Run, declared: dict[tuple[str, str], Cost]) -> None:
+    """The witnessed family: gates cost each evaluator what they cost two parties; what is dealt goes to two of three.
+
+    Digests are a row of their own: 64 bytes a round from each, and a round by itself.
+    """
+    for key, cost in declared.items():
+        hears = Cost(cost.rounds, cost.online_bytes, cost.dealer_bytes)
+        expected = {"p0": Cost(cost.rounds, cost.online_bytes), "p1": hears, "p2": hears}
+        expected["dealer"] = Cost(dealer_bytes=2 * cost.dealer_bytes)
+        assert {role: meter.rows[key].measured for role, meter in run.meters.items()} == expected, key
+        assert len({meter.rows[key].calls for meter in run.meters.values()}) == 1, key
+    total = {role: meter.total for role, meter in run.meters.items()}
+    assert declared[COMPARING] == Cost(1, ROUND_BYTES * total["p0"].rounds)
+    sent = {role: sum(map(len, messages)) for role, messages in run.sent.items()}
+    online = {role: total[role].online_bytes for role in ("p0", "p1", "p2")}
+    assert sent == {**online, "dealer": total["p1"].dealer_bytes + total["p2"].dealer_bytes}
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
 def test_masked_positions_get_nothing(family: Family) -> None:
     """Probability zero exactly, not only within the error."""
     op = next(op for op in OPS if op.name == "softmax-masked-mild")
@@ -100,7 +123,7 @@ def test_masked_positions_get_nothing(family: Family) -> None:
     assert not run.result[mask < 0].any()
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
 def test_chain_of_ops(family: Family) -> None:
     """Pairs, lifts and narrow shares handed from op to op: a feed-forward block and an attention head."""
     generator = torch.Generator().manual_seed(2)

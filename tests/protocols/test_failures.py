@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverParty, BeaverProtocol
-from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core.channel import FaultyChannel, queue_channels
 from secure.protocols.core.errors import PartyLost, ProtocolError
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.core.primitives import multiply_public, square_sum, truncate
 from secure.protocols.core.secret import Protocol, Secret, SecretSpec, multiply
 from secure.protocols.functions import compare, gelu, layernorm, reciprocal_and_root, relu, tanh
+from secure.protocols.masked.dealt.secret import DealtSecret
 from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise, piecewise
 from secure.protocols.masked.gates.triple_product import multiply_three
@@ -162,7 +162,7 @@ def test_a_comparison_wider_than_its_ring_is_refused() -> None:
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
         assert isinstance(protocol, BeaverProtocol)
         x = protocol.input(shares[0], (6,), 16)
-        assert isinstance(x, BeaverSecret)
+        assert isinstance(x, DealtSecret)
         pair = protocol.pair(x, 30)
         return protocol.run(EvaluatePiecewise(pair, reciprocal_and_root.reciprocal_function(-4, 13), 16, 64))
 
@@ -180,7 +180,7 @@ def test_only_p1_has_a_dealer(index: int, has_dealer: bool) -> None:
 def test_a_secret_needs_content_and_hides_it() -> None:
     party = BeaverParty(0, bytes(16), b"session", queue_channels("p0", "p1")[0], None, POLICY, common_seed=bytes(16))
     with pytest.raises(ProtocolError, match="needs a share or a masked pair"):
-        BeaverSecret(party, 16)
+        DealtSecret(party, 16)
     shown = repr(party.input(torch.tensor([1234567]), (1,), 16))
     assert "1234567" not in shown and "(1,)" in shown
 

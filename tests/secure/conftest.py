@@ -14,7 +14,9 @@ from transformers import BertConfig, BertModel
 
 from secure.connection import Parties
 from tests.secure.clear_client import ClearClient
+from tests.secure.commands import start_process  # noqa: F401 (a fixture)
 from tests.secure.fakes import InProcessClient
+from tests.secure.http_serving import openai_client, serve_http  # noqa: F401 (fixtures)
 from tests.secure.running import Running, running
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "sun", "is", "warm", "rain", "cold", "##s", "##ing", ".", "é")

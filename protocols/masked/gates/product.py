@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import torch
 from torch import Tensor
 
 from secure.protocols.core import ring
@@ -29,8 +28,8 @@ class Bilinear(Enum):
     def shape(self, x: Tensor, y: Tensor) -> tuple[int, ...]:
         """The result's shape."""
         if self is Bilinear.ELEMENTWISE:
-            return tuple(torch.broadcast_shapes(x.shape, y.shape))
-        return (*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+            return ring.broadcast(x.shape, y.shape)
+        return (*ring.broadcast(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ def multiply_public(masked: Masked, x: Secret, factor: Tensor) -> Secret:
     """The product is in the full ring: what a truncation leaves of it is enough for a product of secrets."""
     bits = masked.policy.fraction_bits
     number = masked.public(factor, bits)
-    return masked.shared(x, ring.WORD_BITS).map(lambda t: t * number, x.fraction_bits + bits)
+    return masked.shared(x, ring.WORD_BITS).map(lambda t: ring.multiply(t, number), x.fraction_bits + bits)
 
 
 def sum_along(masked: Masked, x: Secret, dim: int, *, keepdim: bool = False) -> Secret:

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from secure.protocols.core import ring
+from secure.protocols.core import primitives, ring
 from secure.protocols.core.secret import Secret
+from secure.protocols.core.windows import Window
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.protocol import Masked
@@ -45,16 +46,25 @@ def linear(
     return masked.opened(gate, gate.bits, scale, target, unopened=unopened)
 
 
+def convolve(masked: Masked, x: Secret, weight: Any, bias: Any, window: Window) -> Secret:
+    """An element is in many windows: what a product needs of it is made before it is many elements."""
+    if isinstance(weight, PublicMatrix):
+        x = primitives.concatenate(x, [], 0)
+    else:
+        x = primitives.truncate(primitives.append(x, None, 0), x.fraction_bits)
+    return window.images(primitives.linear(x.map(window.rows), weight, bias), x.shape)
+
+
 def _addend(masked: Masked, bias: Any, residual: Secret | None, scale: int) -> tuple[Tensor | None, int]:
     """A share of what is added to the product, at its scale, and the ring that it is in."""
     addend, most = None, ring.WORD_BITS
     if bias is not None:
         number = bias if isinstance(bias, Secret) else masked.bind(bias)
         share, _ = masked.share(number, ring.WORD_BITS)
-        addend = share << (scale - bias.fraction_bits)
+        addend = ring.mapped(lambda t: t << (scale - bias.fraction_bits), share)
     if residual is not None:
         share, most = masked.share(residual, masked.policy.ring_bits(scale))
-        addend = share if addend is None else share + addend
+        addend = share if addend is None else ring.add(share, addend)
     return addend, most
 
 

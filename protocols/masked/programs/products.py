@@ -40,7 +40,8 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     if isinstance(weight, PublicWeight):
         scale = x.fraction_bits + weight.fraction_bits
         product = shared_to_multiply(masked, x, masked.policy.product_bits(scale))
-        return product.map(lambda t: t * weight.values.to(t.device), scale)
+        values = weight.values
+        return product.map(lambda t: ring.multiply(t, values if values.is_meta else values.to(t.device)), scale)
     gain = weight if isinstance(weight, Secret) else masked.bind(weight)
     scale = x.fraction_bits + gain.fraction_bits
     needed = masked.policy.product_bits(scale)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +13,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from secure.cli.lazy_imports import lazy_imports
 from secure.ee.files.passphrase import VARIABLE, find_passphrase
-from secure.protocols.core.errors import ConfigurationError
 
 with lazy_imports(__name__):
     from secure.ee.files import folder, keyfile
@@ -51,12 +49,6 @@ def unlocked(path: Path, passphrase_file: Path | None) -> tuple[keys.Key, str | 
     needed = keyfile.needs_passphrase(path)
     passphrase = find_passphrase(passphrase_file, what=str(path)) if needed else None
     return keyfile.read_key(path, passphrase), passphrase
-
-
-def check_serving_is_installed() -> None:
-    """Raises ConfigurationError without the packages of the extra `serve`, which all other commands work without."""
-    if any(find_spec(package) is None for package in ("httpx", "jinja2", "starlette", "uvicorn")):
-        raise ConfigurationError("packages are missing; install them with: pip install 'secure-inference[serve]'")
 
 
 @contextmanager

@@ -14,11 +14,10 @@ from secure.cli.ee.options import (
     AssumedTier,
     KeyOption,
     PassphraseOption,
-    check_serving_is_installed,
     unlocked,
 )
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import examples
+from secure.cli.options import check_serving_is_installed, examples
 from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from secure.cli.ee.options import API_KEY, check_serving_is_installed
+from secure.cli.ee.options import API_KEY
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import examples
+from secure.cli.options import check_serving_is_installed, examples
 from secure.http.api_keys import find_api_key
 from secure.parties.encrypted.limits import GenerationLimits
 

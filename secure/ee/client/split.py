@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from secure.ee.engine.token_draw import TokenDraw, logprobs_of
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.files.folder import TensorFolder
 from secure.ee.files.transforms import vocabulary_tables
 from secure.ee.files.writer import CLIENT_TENSORS
+from secure.generation.token_draw import TokenDraw, logprobs_of
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import (
     ContextRoom,

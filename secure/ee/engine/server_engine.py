@@ -22,8 +22,8 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from secure.ee.engine.server_model import load_model, padded, pool
-from secure.ee.engine.token_draw import TokenDraw, logprobs_of
 from secure.ee.files.manifest import MANIFEST_NAME, read_manifest
+from secure.generation.token_draw import TokenDraw, logprobs_of
 from secure.parties.encrypted.engine import EncoderInputs, GenerationEngine, HiddenSequence, Pooling, Served
 from secure.parties.encrypted.tokens import Emit, Finish, SamplingParameters, TokenLogprobs, TokenPiece
 from secure.protocols.core.errors import InputError

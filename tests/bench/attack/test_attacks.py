@@ -11,6 +11,7 @@ from bench.attack import matching, suite
 from bench.attack.guess import chance, score
 from bench.attack.suite import ATTACKS, Attack, Effort, key_number
 from bench.attack.view import Configuration, Tier, World, encrypt, view
+from tests.sampling import product_of, sampled
 
 EFFORT = Effort(judged=40, sessions=2, length=10)
 BY_NUMBER = {attack.number: attack for attack in ATTACKS}
@@ -40,8 +41,16 @@ def share(
     return sum(found.right) / sum(found.counted)
 
 
-@pytest.mark.parametrize("attack", WITH_BASE, ids=lambda attack: attack.number)
-@pytest.mark.parametrize("configuration", ["permutation", "full", "split"])
+@pytest.mark.parametrize(
+    ("attack", "configuration"),
+    sampled(
+        [
+            pytest.param(attack, configuration, id=f"{configuration}-{attack.number}")
+            for configuration in ("permutation", "full", "split")
+            for attack in WITH_BASE
+        ]
+    ),
+)
 def test_with_base_weights_everything_is_read(world: World, attack: Attack, configuration: Configuration) -> None:
     if attack.head and configuration == "split":
         pytest.skip("needs what the client keeps")
@@ -62,13 +71,12 @@ def test_a_small_drift_does_not_help(world: World, number: str) -> None:
     assert share(world, BY_NUMBER[number], "T1", "finetuned") >= 0.95
 
 
-@pytest.mark.parametrize("number", ["A6", "A7"])
-@pytest.mark.parametrize("configuration", ["full", "split"])
+@product_of(number=["A6", "A7"], configuration=["full", "split"])
 def test_much_traffic_is_deciphered(world: World, number: str, configuration: Configuration) -> None:
     assert share(world, BY_NUMBER[number], "T0", configuration, tokens=20_000) >= 0.9
 
 
-@pytest.mark.parametrize("number", ["A6", "A7"])
+@pytest.mark.parametrize("number", ["A6", pytest.param("A7", marks=pytest.mark.slow)])
 def test_traffic_in_another_language_is_not(world: World, number: str) -> None:
     order = torch.randperm(world.config.vocab_size, generator=torch.Generator().manual_seed(9))
     foreign = [[*world.template, *order[torch.tensor(one[8:])].tolist()] for one in world.public]
@@ -99,6 +107,7 @@ def test_a_head_is_fitted_to_what_follows(world: World) -> None:
     assert share(world, BY_NUMBER["A15"], "T1", "split", tokens=5000) >= 0.9
 
 
+@pytest.mark.slow
 def test_a_model_gives_its_own_language_away(world: World) -> None:
     """A11 where it must succeed: public text that the very model wrote. And where it must not: other text."""
     from_model = matching.bigrams(world.public, world.config.vocab_size)

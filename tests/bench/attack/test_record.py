@@ -19,6 +19,7 @@ from secure.protocols.core.errors import ConfigurationError
 EFFORT = Effort(keys=1, budgets=(200,), judged=40, sessions=2, length=6, sweep=(0.1,), only=("A1", "A7", "A9"))
 
 
+@pytest.mark.slow
 def test_the_suite_fills_every_cell_and_is_drawn(world: World, tmp_path: Path) -> None:
     torch.manual_seed(0)
     said: list[str] = []

@@ -15,6 +15,7 @@ from secure.models.checkpoint.conversion import Checkpoint, read_checkpoint, spl
 from secure.models.contract.request import Output
 from tests.models.kin import FAMILIES, HEADS, save_model
 from tests.models.runs import clear_run, secure_run
+from tests.sampling import product_of
 
 CLEAR_ERROR = 5e-4  # rounding of weights and inputs to 2^-16; 1.9e-4 is the most that was seen
 SECURE_ERROR = 2e-3  # GeLU 1.5e-4 and tanh 8e-4 through norms and a head; 8.3e-4 is the most that was seen
@@ -57,8 +58,7 @@ def check(
             assert float((difference[kept] if tensor.dim() == 3 else difference).max()) < bound, name
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("family", FAMILIES)
+@product_of(family=list(FAMILIES), head=list(HEADS))
 def test_every_head_of_every_family(family: str, head: str, tmp_path: Path) -> None:
     reference = save_model(tmp_path, family, head, num_labels=2 if head == "span" else 3)
     checkpoint = read_checkpoint(tmp_path, weights="public" if (family, head) in PUBLIC else "private")
@@ -87,8 +87,7 @@ def test_every_configuration(variant: str, tmp_path: Path) -> None:
     check(read_checkpoint(tmp_path), reference, tmp_path, ids, mask)
 
 
-@pytest.mark.parametrize("own", ["weight", "bias", "both", "config"])
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@product_of(own=["weight", "bias", "both", "config"], family=["bert", "roberta", "distilbert"])
 def test_a_decoder_of_masked_words_that_is_its_own(
     family: str, own: str, tmp_path: Path, edit: Callable[..., None]
 ) -> None:
@@ -122,8 +121,7 @@ def test_the_longest_input(family: str, longest: int, tmp_path: Path) -> None:
     check(checkpoint, reference, tmp_path, words(1, longest), None)
 
 
-@pytest.mark.parametrize("head", ["sequence", "masked_lm"])
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@product_of(head=["sequence", "masked_lm"], family=["bert", "roberta", "distilbert"])
 def test_a_head_can_be_left_out(family: str, head: str, tmp_path: Path) -> None:
     whole = save_model(tmp_path, family, head)
     checkpoint = read_checkpoint(tmp_path, head=False)

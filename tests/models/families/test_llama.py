@@ -27,6 +27,7 @@ from tests.models.decoders import (
     words,
 )
 from tests.models.runs import clear_steps, secure_steps
+from tests.sampling import product_of
 
 SPREAD = 0.12  # of weights: logits of about two
 CLEAR_ERROR = 1e-3  # rounding of weights and inputs to 2^-16; 5.2e-4 is the most that was seen
@@ -117,9 +118,9 @@ def test_logits_of_every_configuration(variant: str, tmp_path: Path) -> None:
         assert float((found - due)[mask.bool()].abs().max()) < bound
 
 
-@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-@pytest.mark.parametrize(
-    "variant", ["llama-public", "rope-yarn", "mistral-window", "qwen2-layer-types", "qwen3-private"]
+@product_of(
+    variant=["llama-public", "rope-yarn", "mistral-window", "qwen2-layer-types", "qwen3-private"],
+    padded=[False, True],
 )
 def test_steps_with_a_cache(variant: str, padded: bool, tmp_path: Path) -> None:
     """Each step's logits are those that transformers computes from all tokens so far, without a cache."""
@@ -155,6 +156,7 @@ def test_hidden_states(family: str, changes: dict[str, Any], tmp_path: Path) -> 
             assert float((found - due).abs().max()) < bound
 
 
+@pytest.mark.slow
 def test_greedy_tokens_are_those_of_plaintext(tmp_path: Path) -> None:
     """64 tokens after the plaintext's own, at a margin that exceeds twice the error: then no choice can differ."""
     changes = {"num_hidden_layers": 1, "max_position_embeddings": 80, "eos_token_id": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.in_process import Family
 from tests.models.decoders import padded_at_the_start, save_decoder, words
 from tests.models.images import pixels, save_vit
 from tests.models.runs import clear_run, clear_steps, secure_run, secure_steps
+from tests.sampling import sampled
 
 PUMA = FixedPointPolicy(functions="puma")
 SECURE_ERROR = 1.5e-3  # of fixed point alone: both sides compute by the same formulas
@@ -27,8 +28,13 @@ FORMULAS_DIFFER = 1e-3  # what they change in these models, at least
 by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
-@by_family
-@pytest.mark.parametrize("tokens", [1, 7])
+def by_family_and(name: str, values: Sequence[Any]) -> pytest.MarkDecorator:
+    """Every family, and every value."""
+    cases = [pytest.param(family, value, id=f"{family.name}-{value}") for family in FAMILIES for value in values]
+    return pytest.mark.parametrize(("family", name), sampled(cases, lambda family, value: [family.name, value]))
+
+
+@by_family_and("tokens", [1, 7])
 def test_an_encoder(family: Family, tokens: int, save_bert: Callable[..., tuple[Path, Any]], tmp_path: Path) -> None:
     folder, reference = save_bert()
     ids = torch.randint(0, reference.config.vocab_size, (2, tokens), generator=torch.Generator().manual_seed(3))
@@ -43,8 +49,7 @@ def test_an_encoder(family: Family, tokens: int, save_bert: Callable[..., tuple[
     assert float((ours - due)[mask.bool()].abs().max()) > FORMULAS_DIFFER
 
 
-@by_family
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@by_family_and("kind", ["llama", "gpt2"])
 def test_a_decoder(family: Family, kind: str, tmp_path: Path) -> None:
     save_decoder(tmp_path, kind, spread=0.1)
     ids, mask = padded_at_the_start(words(2, 5))

@@ -20,15 +20,16 @@ from tests.models.families.test_vit import SECURE_ERROR as VIT_ERROR
 from tests.models.images import pixels, save_vit
 from tests.models.images import plain as plain_vit
 from tests.models.runs import secure_run, secure_steps
+from tests.sampling import product_of
 
 HIDDEN_ERROR = 5e-3
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
-@pytest.mark.parametrize(("batch", "tokens", "padded"), [(1, 1, False), (1, 7, False), (3, 6, True)])
+@product_of(weights=["private", "public"], rows=[(1, 1, False), (1, 7, False), (3, 6, True)])
 def test_bert_agrees_with_transformers(
-    save_bert: Callable[..., tuple[Path, Any]], weights: Any, batch: int, tokens: int, padded: bool, tmp_path: Path
+    save_bert: Callable[..., tuple[Path, Any]], weights: Any, rows: tuple[int, int, bool], tmp_path: Path
 ) -> None:
+    batch, tokens, padded = rows
     folder, reference = save_bert()
     checkpoint = read_checkpoint(folder, weights=weights)
     ids = torch.randint(0, reference.config.vocab_size, (batch, tokens), generator=torch.Generator().manual_seed(3))

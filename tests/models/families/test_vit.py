@@ -139,7 +139,7 @@ def test_a_classifier_computes_little_in_its_last_layer(tmp_path: Path) -> None:
     assert 3 * online["layer.1"] < online["layer.0"]
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
+@product_of(weights=["private", "public", "server"])
 def test_what_the_client_needs_is_little(weights: Any, tmp_path: Path) -> None:
     """No table, and one number for a pixel, with public weights too."""
     reference = save_vit(tmp_path, image_size=[9, 20], patch_size=[3, 5])

@@ -200,7 +200,7 @@ def test_large_matrices_are_opened_some_rows_at_a_time(
 ) -> None:
     folder, reference = save_bert()
     checkpoint = read_checkpoint(folder, weights=weights)
-    monkeypatch.setattr("secure.protocols.beaver.preparing.OPENED_ELEMENTS", 100)
+    monkeypatch.setattr("secure.protocols.masked.dealt.preparing.OPENED_ELEMENTS", 100)
     ids = torch.randint(0, 61, (1, 5))
     found = secure_run(checkpoint, tmp_path / "split", "hidden", {"input_ids": ids})
     with torch.no_grad():

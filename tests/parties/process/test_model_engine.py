@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -219,3 +221,17 @@ def test_the_folder_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> No
     assert memory.scratch_folder() == Path("/scratch")
     monkeypatch.delenv("TMPDIR")
     assert memory.scratch_folder() == Path("/var/tmp")
+
+
+def test_a_party_starts_without_compilers_that_it_does_not_use() -> None:
+    """Torch's own one and its algebra would take longer than all the rest of the start."""
+    program = (
+        "import sys\n"
+        "from secure.parties.config import Limits\n"
+        "from secure.parties.process.model_engine import model_engine\n"
+        "model_engine(Limits(), 'cpu')\n"
+        "print([name for name in ('torch._dynamo', 'sympy', 'transformers') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"

@@ -317,6 +317,9 @@ def test_the_stock_is_shown_verified_and_burnt_by_its_operator_alone(
     assert at_p1.stock("verify") == [{"damaged": f"{short_name(damaged)}: it is no tape of this version"}]
     assert at_p1.stock("burn", row["shape"]) == [{"burnt": 2}]
     assert Operator(local_parties.settings, "p0").stock("burn") == [{"burnt": 3}]
+    assert at_p1.stock("troubles") == []
+    role_of(local_parties, "p1").working_ahead.background.trouble = "a test"  # type: ignore[union-attr]
+    assert at_p1.stock("troubles") == [{"trouble": "work ahead: a test"}]
     with pytest.raises(ConfigurationError, match="keeps no stock"):
         operator.stock("show")
     with pytest.raises(ConfigurationError, match="deals nothing ahead"):

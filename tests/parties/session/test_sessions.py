@@ -64,7 +64,7 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     assert 0 < p0.seconds <= prediction.costs.seconds
     assert {report.memory_bytes for report in (p0, p1, dealer)} == {0}, "what the request said it takes"
     assert set(p1.waiting_seconds) == {"dealer", "p0", "client"}
-    assert all(report.cpu_seconds > 0 and report.transport_cpu_seconds > 0 for report in (p0, p1, dealer))
+    assert all(report.cpu_seconds > 0 for report in (p0, p1, dealer))
 
 
 def test_progress_names_every_layer_in_order(client: Client, manifest: FakeManifest) -> None:

@@ -36,6 +36,7 @@ from tests.models.runs import clear_run
 from tests.parties.fakes import FakeEngine, FakeRequest
 from tests.parties.local import eventually
 
+SECRET = "a value"
 BOUND = Binding("beaver", 5, "model", "policy", "load", "request")
 
 
@@ -88,7 +89,7 @@ def test_the_next_deals_are_worked_for_and_each_is_taken_once(party: Party) -> N
     eventually(lambda: party.made() == set(party.names[:WARM]))
     party.idle = False  # a session comes, and its deal is spent some time before it takes what was made for it
     name = party.store.spend_oldest("session", BOUND).name
-    party.ahead._stopping.wait(1.0)
+    party.ahead.background.stopping.wait(1.0)
     taken = party.ahead.take(name)
     assert taken is not None and (taken.session.hex(), taken.index, len(taken.products)) == (name, 0, 3)
     assert party.ahead.take(name) is None
@@ -110,6 +111,20 @@ def test_nothing_is_done_while_a_session_is_there(party: Party) -> None:
     assert not party.made() and len(party.engine.walks) == 1  # given up, and not begun again
 
 
+def test_a_defect_ends_the_work_for_one_deal_and_is_told(party: Party, caplog: pytest.LogCaptureFixture) -> None:
+    def fail_once() -> None:
+        party.engine.at_layer = lambda: None
+        raise ValueError(SECRET)
+
+    party.engine.at_layer = fail_once
+    party.ahead.expect(BOUND, FakeRequest().to_json())
+    eventually(lambda: party.ahead.background.trouble == "failed with ValueError" or party.names[1] in party.made())
+    eventually(lambda: party.made() == {party.names[1]})
+    eventually(lambda: party.ahead.background.trouble == "")
+    assert party.engine.walks == party.names[:2]
+    assert "failed with ValueError" in caplog.text and SECRET not in caplog.text
+
+
 def test_a_session_that_needs_the_memory_gets_it(party: Party) -> None:
     party.ahead.expect(BOUND, FakeRequest().to_json())
     eventually(lambda: len(party.made()) == WARM)
@@ -129,7 +144,7 @@ def test_nothing_is_begun_that_would_take_a_sessions_memory(party: Party) -> Non
     party.engine.memory_bytes = 100
     party.ahead.expect(BOUND, FakeRequest(memory_bytes=60).to_json())
     party.ahead.expect(replace(BOUND, request_digest="another"), FakeRequest().to_json())
-    party.ahead._stopping.wait(1.5)
+    party.ahead.background.stopping.wait(1.5)
     assert party.engine.walks == []
 
 

@@ -68,6 +68,7 @@ def units_off(found: Tensor, x: Tensor, shift: int) -> Tensor:
     return found - (x >> shift)
 
 
+@pytest.mark.slow
 def test_ten_million_truncations_from_64_to_48_bits() -> None:
     for seed in range(CHUNKS):
         x = numbers(1 << 62, CHUNK, seed)
@@ -143,6 +144,7 @@ def below(threshold: float, bits: int) -> Callable[[BeaverProtocol, Tensor], Ten
     return step
 
 
+@pytest.mark.slow
 def test_ten_million_comparisons_of_32_bits() -> None:
     """x is anywhere with |x - t| < 2^31 units, and often within a few units of t."""
     threshold = 2.7

@@ -143,3 +143,20 @@ def test_matmul_of_nothing(left: tuple[int, ...], right: tuple[int, ...]) -> Non
     for bits in (64, 32):
         product = ring.matmul(random_words(*left), random_words(*right), bits)
         assert torch.equal(product, torch.zeros(*left[:-1], right[-1], dtype=torch.int64))
+
+
+def test_on_the_meta_device_shapes_alone_are_computed() -> None:
+    x, y = random_words(3, 1, 4), random_words(2, 4)
+    far = x.to("meta")
+    assert torch.equal(ring.mapped(lambda t: t * 3, x), x * 3)
+    for function in (lambda t: -t, lambda t: t.sum(-1), lambda t: t.reshape(2, 6), lambda t: t[..., None] << 2):
+        found, due = ring.mapped(function, far), function(x)
+        assert (found.is_meta, found.shape, found.dtype) == (True, due.shape, due.dtype)
+    for combine in (ring.add, ring.multiply):
+        assert torch.equal(combine(x, y), x + y if combine is ring.add else x * y)
+        for left, right in ((far, y), (x, y.to("meta")), (far, y.to("meta"))):
+            assert (combine(left, right).is_meta, combine(left, right).shape) == (True, (3, 2, 4))
+    assert ring.low(far, 8).is_meta
+    assert ring.broadcast((3, 1, 4), (2, 1)) == torch.broadcast_shapes((3, 1, 4), (2, 1))
+    with pytest.raises(ValueError, match="mismatch"):
+        ring.broadcast((3,), (2,))

@@ -67,7 +67,7 @@ def test_what_is_written_is_read_back(name: str) -> None:
         assert torch.allclose(action.on_axis(x[0].clone(), 0, reads=reads), act(x[0]), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("size", [12, 1296, 2048])
+@pytest.mark.parametrize("size", [12, 1296, pytest.param(2048, marks=pytest.mark.slow)])
 def test_the_residual_is_orthogonal_and_dense(size: int) -> None:
     matrix = residual.orthogonal(KEY, size).write(torch.eye(size, dtype=torch.float64))
     assert float((matrix @ matrix.T - torch.eye(size, dtype=torch.float64)).abs().max()) < 1e-12

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverProtocol
-from secure.protocols.beaver.secret import BeaverSecret
 from secure.protocols.core import ring
 from secure.protocols.core.primitives import truncate
 from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.masked.dealt.secret import DealtSecret
 from secure.protocols.replicated.secret import ReplicatedSecret
 from secure.protocols.replicated.seeds import PartySeeds
 from tests.in_process import RoleProgram, run_roles
@@ -108,7 +108,7 @@ def test_an_output_without_a_fresh_zero_is_found(parts_of: Callable[[RoleProgram
         x = protocol.input(shares[0], (2,), 16)
         if isinstance(x, ReplicatedSecret):
             return torch.stack([x.shares.own, x.shares.following])
-        assert isinstance(protocol, BeaverProtocol) and isinstance(x, BeaverSecret)
+        assert isinstance(protocol, BeaverProtocol) and isinstance(x, DealtSecret)
         return protocol.share(x, 64)[0]
 
     found = findings(parts_of, program, 64)

@@ -17,7 +17,7 @@ from secure.protocols.core.primitives import checked_one_hot
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked import one_hot as checking
 from secure.protocols.masked.one_hot import Challenge
-from tests.families import FAMILIES
+from tests.families import ALL_FAMILIES
 from tests.in_process import BEAVER, Family, RoleFailure
 from tests.protocols.joint_view.views import uniform
 from tests.three_parties import PARTIES, run_parties
@@ -41,7 +41,7 @@ WRONG = {
     "two words and no type": ([0, 1, 0, 1, 0, 0], [0, 0, 0]),
     "a multiple of a type": ([0, 1, 0, 0, 0, 0], [0, 0, 3]),
 }
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+each_family = pytest.mark.parametrize("family", ALL_FAMILIES, ids=lambda family: family.name)
 
 
 def vectors(shape: tuple[int, ...], parts: Sequence[int]) -> Tensor:
@@ -94,14 +94,18 @@ def test_one_wrong_entry_among_many_is_found(place: int, family: Family) -> None
 def test_parts_that_differ_between_parties_are_refused(party: int) -> None:
     """Each of three parts goes to two parties. Here one of them gets another one, and the vectors are right for both.
 
-    The second party's part is zero, so that what is added up does not tell.
+    The second party's part is zero, so that what is added up does not tell. What the two said of their parts is
+    compared before anything of the check is read.
     """
     x = vectors((2,), PARTS)
     parts = [uniform(x.shape, torch.Generator().manual_seed(1)), torch.zeros_like(x)]
     parts.append(x - parts[0])
 
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
-        return protocol.reveal(checked_one_hot(protocol.input(shares[0], tuple(x.shape), 0, BITS), PARTS), BITS)
+        (share,) = shares
+        assert share is not None
+        protocol.confirm([share[1].numpy().tobytes(), share[0].numpy().tobytes()])
+        return protocol.reveal(checked_one_hot(protocol.input(share, tuple(x.shape), 0, BITS), PARTS), BITS)
 
     held = [torch.stack([parts[i], parts[(i + 1) % 3]]) for i in range(3)]
     held[party] = held[party].clone()
@@ -112,7 +116,9 @@ def test_parts_that_differ_between_parties_are_refused(party: int) -> None:
             [],
             programs={role: (lambda protocol, _, i=i: program(protocol, [held[i]])) for i, role in enumerate(PARTIES)},
         )
-    assert {type(error) for error in failure.value.errors.values()} == {InputError}
+    found = {role for role, error in failure.value.errors.items() if isinstance(error, InputError)}
+    assert found >= {f"p{party}", f"p{(party + 1) % 3}"}
+    assert all("different shares of its input" in str(failure.value.errors[role]) for role in found)
 
 
 def accepted(x: Tensor, seed: int) -> Tensor:

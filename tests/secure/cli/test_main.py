@@ -25,7 +25,7 @@ from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import ConfigurationError
 from tests.secure.fakes import InProcessClient
 
-COMMANDS = ("demo", "launch", "party", "certs", "split", "predict", "doctor")
+COMMANDS = ("demo", "launch", "party", "certs", "split", "predict", "generate", "chat", "gateway", "doctor")
 Run = Callable[..., int]
 
 

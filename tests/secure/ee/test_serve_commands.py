@@ -6,10 +6,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,8 +15,7 @@ import pytest
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
-from secure.cli import main
-from secure.cli.ee import options
+from secure.cli import main, options
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.keyfile import write_key
 from secure.ee.http.ids_server import ids_app
@@ -29,10 +25,9 @@ from secure.parties.encrypted.limits import Admission, GenerationLimits
 from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, PortInUse, SecureInferenceError
 from secure.protocols.equivariant.key import Key
+from tests.secure.commands import Process
 from tests.secure.ee.fakes import Relay
 from tests.secure.ee.tiny import POSITIONS, Tiny
-
-SECONDS = 250.0
 
 
 def run(*arguments: str) -> Exception | None:
@@ -214,77 +209,12 @@ def test_certs(tmp_path: Path) -> None:
 # processes
 
 
-class Process:
-    """One command in a process of its own, and the lines that it logs."""
-
-    def __init__(self, arguments: list[str], **environment: str) -> None:
-        program = "from secure.cli.main import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, "ee", *arguments, "--parent-on-stdin"],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def port(self, pattern: str) -> int:
-        """The port in the first line that matches; waits for it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._find(pattern) or not self._reader.is_alive(), SECONDS)
-        found = self._find(pattern)
-        assert found is not None, "\n".join(self.lines)
-        return int(found[1])
-
-    def end(self, how: Callable[[], None]) -> int:
-        """Make it end; its exit code."""
-        how()
-        code = self.process.wait(SECONDS)
-        self._reader.join(SECONDS)
-        return code
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join(SECONDS)
-        for pipe in (self.process.stdin, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-
-    def _find(self, pattern: str) -> re.Match[str] | None:
-        return next((match for line in list(self.lines) if (match := re.search(pattern, line))), None)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._changed:
-                self.lines.append(line.rstrip())
-                self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
-
-
-@pytest.fixture
-def start_process() -> Iterator[Callable[..., Process]]:
-    processes: list[Process] = []
-
-    def begin(*arguments: str, **environment: str) -> Process:
-        processes.append(Process(list(arguments), **environment))
-        return processes[-1]
-
-    yield begin
-    for process in processes:
-        process.close()
-
-
 @pytest.mark.processes
 def test_an_openai_client_reaches_an_encrypted_model_in_another_process(
     tiny: Tiny, key_file: Path, certificates: Path, start_process: Callable[..., Process]
 ) -> None:
     server = start_process(
+        "ee",
         "serve",
         str(tiny.encrypted),
         *("--certificates", str(certificates), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--threads", "1"),
@@ -293,6 +223,7 @@ def test_an_openai_client_reaches_an_encrypted_model_in_another_process(
     grpc, http = server.port(r"gRPC on 127.0.0.1:(\d+)"), server.port(r"HTTP on 127.0.0.1:(\d+)")
     proxy = start_process(
         *(
+            "ee",
             "proxy",
             str(tiny.encrypted),
             "--key",

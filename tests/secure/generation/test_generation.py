@@ -18,6 +18,7 @@ from secure.connection import Parties
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.split import split
 from tests.models.decoders import padded_at_the_start, save_decoder, words
+from tests.sampling import product_of
 from tests.secure.clear_client import ClearClient
 from tests.secure.fakes import InProcessClient
 from tests.secure.letters import LETTERS, MARGIN, due, save_tokenizer
@@ -46,8 +47,7 @@ def model(folder: Path, clear_parties: Parties) -> PrivateModel:
     return PrivateModel.from_pretrained(folder, parties=clear_parties)
 
 
-@pytest.mark.parametrize("weights", ["private", "public", "server"])
-@pytest.mark.parametrize("reveal", ["logits", "token"])
+@product_of(weights=["private", "public", "server"], reveal=["logits", "token"])
 def test_greedy_tokens_are_those_of_transformers(
     folder: Path, parties: Parties, reference: Any, weights: Any, reveal: Any, client: InProcessClient
 ) -> None:

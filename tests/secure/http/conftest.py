@@ -5,8 +5,6 @@ from tests.secure.ee.serving import (  # noqa: F401 (fixtures)
     certificates,
     connect,
     engine,
-    openai_client,
-    serve_http,
     start,
     tiny,
     tiny_engine,

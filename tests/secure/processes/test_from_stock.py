@@ -80,7 +80,8 @@ def test_predictions_without_the_dealers_process(launcher: Launcher, checkpoint:
         assert report.roles["p1"].bytes_received.keys() == {"p0", "client"}
         assert "dealer: absent" in report.to_text()
         shown = json.loads(secure_command("store", "--config", config, "--role", "p1", "--json"))
-        assert {row["state"]: row["count"] for row in shown} == {"stock": 2, "spent": 2}
+        assert {row["state"]: row["count"] for row in shown["deals"]} == {"stock": 2, "spent": 2}
+        assert shown["troubles"] == []
         assert secure_command("store", "verify", "--config", config, "--role", "p1") == "every tape in stock is whole\n"
         # The key was in p1's memory alone: a kill burns what is left, at p1 at once and at p0 when they meet again.
         end_process(launcher, "p1", signal.SIGKILL)
@@ -98,4 +99,4 @@ def _answer(model: secure.PrivateModel) -> Tensor:
 
 def _in_stock(config: str, role: str) -> int:
     shown = json.loads(secure_command("store", "--config", config, "--role", role, "--json"))
-    return sum(row["count"] for row in shown if row["state"] == "stock")
+    return sum(row["count"] for row in shown["deals"] if row["state"] == "stock")

@@ -129,7 +129,7 @@ def test_text_says_what_is_included(report: Report) -> None:
         "4.000 for loading",
         "By layer",
         "By op",
-        "sent by P0 plus by P1",
+        "that computing parties send each other",
         "sent by the dealer",
     ):
         assert part in text

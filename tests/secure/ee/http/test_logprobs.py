@@ -175,6 +175,30 @@ def test_completions(client: openai.OpenAI, tiny: Tiny, stream: bool) -> None:
         assert set(names) == {TokenTexts(tiny.tokenizer).of(id)[0] for id in (*row.topk(COUNT).indices.tolist(), token)}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses(client: openai.OpenAI, tiny: Tiny, stream: bool) -> None:
+    """They tell what a chat tells, in the answer and, piece by piece, in its events."""
+    messages: Any = [{"role": "user", "content": PROMPT}]
+    asked: Any = {"model": MODEL, "temperature": 0, "top_logprobs": COUNT}
+    chat = client.chat.completions.create(messages=messages, max_tokens=NEW, logprobs=True, **asked)
+    assert chat.choices[0].logprobs is not None and chat.choices[0].logprobs.content
+    due = [entry.model_dump() for entry in chat.choices[0].logprobs.content]
+    answer: Any = client.responses.create(
+        input=PROMPT, max_output_tokens=NEW, include=["message.output_text.logprobs"], stream=stream, **asked
+    )
+    if stream:
+        *events, last = answer
+        pieces = [each for event in events if event.type == "response.output_text.delta" for each in event.logprobs]
+        assert [(each.token, each.logprob) for each in pieces] == [(each["token"], each["logprob"]) for each in due]
+        answer = last.response
+    [part] = answer.output[0].content
+    assert [entry.model_dump() for entry in part.logprobs] == due
+    # An answer goes back as it came.
+    client.responses.create(
+        model=MODEL, input=[*messages, answer.output[0].model_dump(), *messages], max_output_tokens=1
+    )
+
+
 class Told(Scripted):
     """A scripted backend that tells the same of every token, where it is asked to."""
 
@@ -239,6 +263,8 @@ def test_an_endpoint_that_names_texts_instead_of_ids_is_found_out(tiny: Tiny) ->
         ("chat", {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ("text", {"logprobs": True}, "logprobs"),
         ("text", {"logprobs": 21}, "logprobs"),
+        ("response", {"top_logprobs": 3}, "top_logprobs"),
+        ("response", {"include": [3]}, "include"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(
@@ -249,6 +275,8 @@ def test_what_is_wrong_is_refused_by_name(
     with pytest.raises(openai.BadRequestError) as refused:
         if path == "chat":
             client.chat.completions.create(model=MODEL, messages=messages, extra_body=fields)
+        elif path == "response":
+            client.responses.create(model=MODEL, input="x", extra_body=fields)
         else:
             client.completions.create(model=MODEL, prompt="x", extra_body=fields)
     assert refused.value.param == param

@@ -1,0 +1,159 @@
+"""What is computed in a way of its own where a dealer knows the masks, and the rows of operations for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from secure.protocols.core import primitives, ring, secret
+from secure.protocols.core.secret import Secret, row
+from secure.protocols.masked.dealt.forms import (
+    Dealt,
+    factor_pair,
+    opened_in,
+    pair_in,
+    rescaled,
+    share_in,
+    share_ring,
+    unmasked,
+)
+from secure.protocols.masked.dealt.secret import DealtSecret
+from secure.protocols.masked.gates.opening import Open
+from secure.protocols.masked.gates.product import LiftedProduct, Square
+from secure.protocols.masked.programs import products
+from secure.protocols.masked.table import ROWS
+
+_BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
+
+
+def add(protocol: Dealt, x: Secret, y: Secret) -> Secret:
+    """The sum of two pairs where both are carried and wide enough, else of two shares."""
+    scale = max(x.fraction_bits, y.fraction_bits)
+    first, second = protocol.scaled_up(x, scale), protocol.scaled_up(y, scale)
+    wide = any(s.share is not None and s.share_bits == ring.WORD_BITS for s in (first, second))
+    if not wide:
+        _open_smaller(protocol, first, second, scale)
+        if first.pair is not None and second.pair is not None:
+            total = first.pair.plus(second.pair)
+            if total.bits >= protocol.policy.ring_bits(scale):
+                return DealtSecret(protocol, scale, pair=total)
+    bits = ring.WORD_BITS if wide else min(share_ring(protocol, first), share_ring(protocol, second))
+    share = ring.add(share_in(protocol, first, bits), share_in(protocol, second, bits))
+    return DealtSecret(protocol, scale, share=share, share_bits=min(first.share_bits, second.share_bits))
+
+
+def _open_smaller(protocol: Dealt, x: DealtSecret, y: DealtSecret, fraction_bits: int) -> None:
+    """Open what is broadcast to a much larger secret, so that the sum keeps the larger one's pair."""
+    small, large = sorted((x, y), key=lambda s: math.prod(s.shape))
+    worthwhile = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
+    if worthwhile and small.pair is None and large.carries(protocol.policy.ring_bits(fraction_bits)):
+        assert large.pair is not None
+        opened_in(protocol, small, min(large.pair.bits, small.share_bits))
+
+
+def truncate(protocol: Dealt, x: Secret, fraction_bits: int) -> Secret:
+    """From the pair that x carries, or an opening in the ring of its share."""
+    own = protocol.own(x)
+    pair = own.pair or protocol.run(Open(share_in(protocol, own, own.share_bits), own.share_bits))
+    return rescaled(protocol, pair, own.fraction_bits, fraction_bits)
+
+
+def multiply(
+    protocol: Dealt, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+) -> Secret:
+    """A square takes one pair, and not two. What is broadcast may be lifted where it would be opened for it alone."""
+    if x is not y:
+        lifted = _lifted_product(protocol, x, y, fraction_bits, value_bits)
+        return lifted or products.multiply(protocol, x, y, fraction_bits=fraction_bits, value_bits=value_bits)
+    own, scale = protocol.own(x), 2 * x.fraction_bits
+    pair = factor_pair(protocol, own, protocol.policy.product_bits(scale))
+    share = protocol.run(Square(pair, summed=False))
+    target = own.fraction_bits if fraction_bits is None else fraction_bits
+    return protocol.opened(Open(share, pair.bits), pair.bits, scale, target)
+
+
+def _lifted_product(
+    protocol: Dealt, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None
+) -> Secret | None:
+    """x y where one factor has its pair already and the other, broadcast to it, has one in too small a ring alone.
+
+    That saves the round in which the small one is opened. None where the factors are not such.
+    """
+    scale, target = x.fraction_bits + y.fraction_bits, max(x.fraction_bits, y.fraction_bits)
+    needed = protocol.policy.product_bits(scale, value_bits)
+    small, large = sorted((protocol.own(x), protocol.own(y)), key=lambda s: math.prod(s.shape))
+    broadcast = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
+    if not broadcast or ring.broadcast(small.shape, large.shape) != large.shape or not large.carries(needed):
+        return None
+    if small.share is not None or small.pair is None or small.carries(needed):
+        return None
+    pair = pair_in(protocol, large, needed)
+    gate = LiftedProduct(small.pair, pair, share_in(protocol, large, pair.bits))
+    if not protocol.profile.worth(gate.cost().dealer_bytes):
+        return None
+    return protocol.opened(gate, gate.bits, scale, target if fraction_bits is None else fraction_bits)
+
+
+def square_sum(protocol: Dealt, x: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """One word is dealt for each sum; what is rounded is opened, too."""
+    own, scale = protocol.own(x), 2 * x.fraction_bits
+    pair_in(protocol, own, ring.WORD_BITS)
+    whole = fraction_bits in (None, scale)
+    squared = own if whole else protocol.own(products.in_groups(protocol, own))
+    sums = protocol.of_share(
+        protocol.run(Square(protocol.pair(squared, ring.WORD_BITS), summed=True)), ring.WORD_BITS, scale
+    )
+    return sums if fraction_bits is None or whole else products.sum_of_groups(protocol, sums, fraction_bits)
+
+
+def concatenate(protocol: Dealt, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
+    """Joined as shares."""
+    parts = [x, *others]
+    scale = max(part.fraction_bits for part in parts)
+    own = [protocol.scaled_up(part, scale) for part in parts]
+    shares = [share_in(protocol, part, share_ring(protocol, part)) for part in own]
+    bits = min(part.share_bits for part in own)
+    return DealtSecret(protocol, scale, share=ring.concatenate(shares, dim), share_bits=bits)
+
+
+def as_factor(protocol: Dealt, x: Secret, *, wide: bool = False) -> Secret:
+    """x keeps the pair that is made for it; a wide one is in the full ring, or in that of x's share."""
+    own = protocol.own(x)
+    needed = protocol.policy.ring_bits(own.fraction_bits + protocol.policy.fraction_bits)
+    if wide:
+        factor_pair(protocol, own, needed)
+    else:
+        pair_in(protocol, own, needed)
+    return own
+
+
+def append(protocol: Dealt, rows: Secret, kept: Secret | None, dim: int) -> Secret:
+    """Pairs and shares of what is kept, and of the rows."""
+    own = protocol.own(rows)
+    pair = factor_pair(protocol, own, protocol.policy.product_bits(own.fraction_bits + protocol.policy.fraction_bits))
+    # The share of a pair is what a product multiplies with; made here, it need not be made again for old rows.
+    added = DealtSecret(protocol, own.fraction_bits, share=unmasked(protocol, pair), share_bits=pair.bits, pair=pair)
+    if kept is None:
+        return added
+    old = protocol.own(kept)
+    assert old.share is not None and added.share is not None and old.pair is not None
+    return DealtSecret(
+        protocol,
+        own.fraction_bits,
+        share=ring.concatenate([old.share, added.share], dim),
+        share_bits=min(old.share_bits, added.share_bits),
+        pair=old.pair.extended(pair, dim),
+    )
+
+
+DEALT_ROWS = (
+    *ROWS,
+    row(secret.add, add),
+    row(secret.multiply, multiply),
+    row(primitives.truncate, truncate),
+    row(primitives.square_sum, square_sum),
+    row(primitives.concatenate, concatenate),
+    row(primitives.as_factor, as_factor),
+    row(primitives.append, append),
+)
+"""All rows but that of the test of one-hot vectors, which depends on who computes."""

@@ -1,0 +1,70 @@
+"""Three evaluators and a dealer: malicious security with abort against any one evaluator. The dealer is honest.
+
+Setting. Every value is shared in three parts, x = x_0 + x_1 + x_2 in Z_2^k, or by XOR. Evaluator i, written e_i, holds
+parts i and i + 1 (indices mod 3), so part i is held by e_i and e_{i-1}, and e_{i+1} lacks it. Masks are r = r_0 + r_1 +
+r_2 with r_j from seed_j, which the dealer has drawn and given to both holders of part j. What is dealt, V, has V_0 and
+V_1 from seeds too, and the dealer sends V_2, the same to e_1 and e_2. Programs and gates are those of two parties and a
+dealer: part 0 stands where public terms are added, and what a part says in a round is
+    m_j = f(part j of inputs, weights and what was dealt; the values opened before),
+affine in part j, with coefficients that all evaluators know. `gates.COMPUTED` lists the gates of which that was seen.
+
+Round t. e_i computes m_i and m_{i+1}, and sends to e_{i+1} its m_i and the digest h_{t-1}, to e_{i-1} that digest
+alone. It receives m_{i-1} and two digests, and stops for good where they are not its own, or a length is wrong. Only
+then it takes c_t, the sum of all three, and goes on. h_t is the SHA-256 of a seed that all evaluators have and of all
+values opened in rounds 0 to t. A step ends with a round without an m, before anything is sent to the client. Parts of
+outputs come to the client from two evaluators each, under a fresh sharing of zero; it compares them.
+
+**Claim 1: soundness.** Let e_0 deviate. Unless SHA-256 collides, an output that an honest client accepts is that of the
+program on the parts that the honest e_1 and e_2 hold.
+    The only m of e_0 that an honest evaluator uses is m_0, at e_1. e_2 computes m_0 itself. h_t goes directly between
+    e_1 and e_2, in TLS, and both compare it before they send anything of round t + 2, and before an output. So as long
+    as they go on they have opened the same values, up to the last round, whose digest the empty round compares. e_2
+    computes c_t from m_2 and m_0, its own, and e_1's m_1. By induction over rounds e_1's m_1 is the prescribed one, as
+    it follows from part 1 and values that e_2 has opened, too; hence c_t is the prescribed one, at both. Of the output,
+    part 2 comes from e_1 and e_2, part 1 from e_1, part 0 from e_2: one honest evaluator each, and what e_0 says of
+    parts 0 and 1 is accepted only where it is equal. Parts 1 and 2 of evaluators go the same way, by symmetry: nothing
+    but names distinguishes them, for the dealer is honest. No algebra is used: an error of 2^63, of one bit of a plane
+    or of a table is like any other.
+**Claim 2: privacy up to the abort.** What e_0 hears can be computed from its own parts and its own deviation.
+    While e_0 does as prescribed, it receives m_2 of each round. Under an opening's mask that is uniform to it, as it
+    does not have seed_2; where nothing masks (`SumVanishes`), it is the opened sum less what e_0 has. Let round t be
+    the first in which it sends a wrong m_0 = m_0 + a, or a wrong digest. Its victim e_1 opens c + a, and e_1's messages
+    go to e_2, never to e_0; e_0's come from e_2, who has not used its m_0. So in round t + 1 it hears from e_2 the m_2
+    of an honest run and h_t of an honest run, and from e_1 the digest of what was opened before and c + a: of values
+    that it knows. Then both have compared, and send it nothing more. A length that is wrong, silence, or another seed
+    sent to e_1 than to e_2 end the session likewise, only earlier.
+**Claim 3: no selective failure.** Whether e_1 and e_2 stop, and in which round, depends only on the differences between
+    what e_0 sends and what is prescribed: c + a = c in Z_2^k if and only if a = 0 there. It depends on no secret.
+**Claim 4: a client, or a model's owner, that colludes with e_0** learns no more than outputs. They may give e_1 another
+    part 2 than e_2, with a difference D, and e_0 may offset that by its m_0. m_2 is affine, so the two evaluators' m_2
+    differ by a public function of D and of opened values, which the adversary computes itself. Either the offset is
+    right, and c is the same at both: then all runs as prescribed on e_2's parts, as e_1's part 2 is in no message. Or
+    it is not, and the digests that e_0 hears are of c and of c and a known difference. An e_0 that has the client's
+    view of outputs has two parts of each, and the third follows from the output. Claim 1 says what the output is of:
+    parts 0 and 2 of e_2, part 1 of e_1. p2 may be the client's or the owner's own machine: that is this case.
+**Claim 5: one-hot inputs.** A vector that is not one-hot passes with the probability that `masked.one_hot` says.
+    e_2 sends its m_2 of the challenge, which e_0 lacks until then, only after a round in which it heard from e_1; and
+    e_1 takes part in that round when it has its parts of the input. So e_1 and e_2 hold an input, by claim 4, when the
+    challenge becomes known to e_0; without that round its client could still wait with what it gives e_1. To a dealer
+    that tells what it knows, a secret of the evaluators is missing. The verdict is acted on only when the digest of the
+    round that opened it was compared, so that e_0 can neither pass a vector, nor blame an honest client.
+
+Rounds that several branches share (`masked.lanes`) are one round: one message, one pair of digests, and what it opened
+is added to the digest in the order of the branches, which follows from shapes and is the same at all evaluators. A
+branch's message depends on nothing that its own round opens.
+
+Two ways of doing less are known to be wrong, and tests hold them off. Digests at the end of a session: after a wrong
+m_0 the victim's later digests are of values that depend on part 2, and e_0 can test guesses of it. Digests of messages,
+each compared with what another holder of the part computes: a client that gives e_1 and e_2 different parts 2 gets a
+digest of what part 2 is in the other's program. Digests are of opened values, in the next round, between all.
+
+What is not promised. Delivery: any evaluator can end a session. Anything if two evaluators collude, or one with the
+dealer: they have all parts. A dealer that deviates: it learns nothing alone, but results may be wrong if it tells both
+holders the same wrong thing. Who deviated: whoever notices knows that it is one of the two others, or that the client
+or owner gave them unequal parts. Shapes, timing and the round of an abort are seen by all.
+
+All machines must compute the same bits: a difference ends sessions, though it endangers nothing.
+
+Sources: parts that two of three hold: Araki et al. 2016; a fourth role that deals: Chaudhari et al., ASTRA, 2019. The
+order of digests and the argument are the project's own, and were not reviewed by anybody outside of it.
+"""

@@ -1,0 +1,32 @@
+"""Three evaluators and a dealer, as clients and model owners see them."""
+
+from __future__ import annotations
+
+from secure.protocols.core.family import Family
+from secure.protocols.core.secret import Visibility
+from secure.protocols.masked.sharing import three_parts
+from secure.protocols.witnessed import footprint
+from secure.protocols.witnessed.outline import WitnessedOutline
+
+WITNESSED = Family(
+    name="witnessed",
+    computing=("p0", "p1", "p2"),
+    roles=("p0", "p1", "p2", "dealer"),
+    security="malicious",
+    stocks=False,
+    sides=2,
+    weights=(Visibility.PRIVATE, Visibility.PUBLIC),
+    on_cards=False,
+    parts=(2,),
+    share=three_parts.share,
+    open_payload=three_parts.open_payload,
+    pack_shares=three_parts.pack_shares,
+    sent_bytes=three_parts.sent_bytes,
+    answer_bytes=three_parts.answer_bytes,
+    held_by_two=lambda index, payload: (),
+    reconstruct=three_parts.reconstruct,
+    splitter=three_parts.splitter,
+    outline=WitnessedOutline,
+    kept_bytes=footprint.kept_bytes,
+    loading_bytes=footprint.loading_bytes,
+)

@@ -1,0 +1,76 @@
+"""`secure gateway`: where programs that speak OpenAI's API reach a private model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secure.cli.lazy_imports import lazy_imports
+from secure.cli.options import ConfigOption, ProtocolOption, Weights, check_serving_is_installed, examples
+from secure.http.api_keys import find_api_key
+
+with lazy_imports(__name__):
+    from secure import connection
+    from secure.gateway import serving
+    from secure.http import host as http_host
+
+API_KEY = "SECURE_GATEWAY_API_KEY"
+"""Holds the key that programs send, where no file is named."""
+
+EXAMPLES = examples(
+    "secure gateway checkpoint",
+    "secure gateway shares --config parties.toml --port 8081",
+    "OPENAI_BASE_URL=http://127.0.0.1:8081/v1 python program.py",
+)
+
+
+def gateway(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint or split folder, with its tokenizer.")],
+    config: ConfigOption = None,
+    host: Annotated[
+        str, typer.Option(help="Where programs reach it; other machines too need an API key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8081,
+    weights: Annotated[
+        Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="What programs name the model; several times for several names. Default: the folder's."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Its first line is the key that programs send. Otherwise {API_KEY}."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A web page that may use the gateway (CORS), such as https://chat.example. Default: none."),
+    ] = None,
+    protocol: ProtocolOption = "beaver",
+    parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
+) -> None:
+    """Let programs that speak OpenAI's API use a private model, by their base URL alone.
+
+    Runs at the client's side until SIGTERM or Ctrl-C, and sees texts in the clear; the parties get shares. Without
+    --config, parties are started on this machine, for trying: it protects nothing then. Texts to embed that arrive
+    while a session runs go out together in the next one.
+    """
+    check_serving_is_installed()
+    api_key, listen = find_api_key(api_key_file, API_KEY), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    http_host.check_exposure(listen, api_key, "the gateway")  # before processes start
+    http_host.check_origins(allow_origin or [])
+    with connection.launch(protocol=protocol) if config is None else connection.connect(config) as parties:
+        if config is None:
+            typer.echo("all parties run on this machine, for trying: nothing is hidden from it", err=True)
+        serving.run_gateway(
+            parties,
+            model,
+            weights=weights,
+            listen=listen,
+            names=name or [model.resolve().name],
+            api_key=api_key,
+            origins=allow_origin or [],
+            parent_on_stdin=parent_on_stdin,
+        )

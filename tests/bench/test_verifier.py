@@ -1,0 +1,92 @@
+"""The measurement of a verifier: data, one small run, its table."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import results
+from bench.verifier import command
+from bench.verifier.data import Labelled, fashion_mnist
+from bench.verifier.services import KINDS, Kind, Texts, served
+from bench.verifier.table import found
+from secure.protocols.core.errors import ConfigurationError
+from secure.verifier.verifier import Verifier
+from tests.bench.records import verifier_record
+from tests.bench.test_report import rows
+from tests.secure.verifier.conftest import CLASSES, WIDTH, points, service
+
+RECORDS = [record for record in results.load_all() if record["kind"] == "verifier"]
+CHANGES = ("another class, peaked", "another class, the same values", "another class, one logit raised")
+
+
+def test_one_run_has_every_figure(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = points(500, 8)
+    labelled = Labelled(asked, service(asked).argmax(-1), "points", "0")
+    monkeypatch.setattr(command, "ALL", ())
+    monkeypatch.setattr(command.Verifier, "distil", lambda *_, **__: verifier)
+    model = lambda: torch.nn.Linear(WIDTH, CLASSES)  # noqa: E731
+    ran = command.run(Kind(lambda: labelled, 200, 100, 150, model, model, 5, 1, 0), labelled, 0)
+    assert set(command._FIGURES) < set(ran) and ran["service_weights"] == CLASSES * (WIDTH + 1)
+    assert ran["service_accuracy"] > 0.7 and ran["service_microseconds"] > 0 < ran["verifier_microseconds"]
+    assert list(ran["attacks"]) == [
+        *(f"weights of {n} bits" for n in (8, 4, 3)),
+        "60 % of the weights pruned",
+        "a smaller model",
+    ]
+    assert ran["attacks"]["weights of 8 bits"]["changed"] < 0.1 < ran["attacks"]["a smaller model"]["differs"]
+
+
+def test_means_leave_out_what_no_seed_has() -> None:
+    assert command.spread([0.5, None, 1.0]) == {"mean": 0.75, "least": 0.5, "most": 1.0}
+    assert command.spread([None]) is None
+
+
+def test_pictures_are_read_from_where_the_package_puts_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"train-images-idx3-ubyte.gz .* is missing: .*apt-get download"):
+        fashion_mnist(tmp_path)
+    folder = tmp_path / "usr/share/datasets/fashion-mnist"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 3), ("t10k", 2)):
+        head = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (count, 2, 2))
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + bytes(range(4 * count))))
+        labels = bytes([0, 0, 8, 1]) + count.to_bytes(4, "big") + bytes([count] * count)
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    found_there = fashion_mnist(tmp_path)
+    assert isinstance(found_there.inputs, torch.Tensor) and found_there.inputs.shape == (5, 1, 2, 2)
+    assert found_there.labels.tolist() == [3, 3, 3, 2, 2]
+    assert (found_there.inputs[3, 0] * 255).round().tolist() == [[0, 1], [2, 3]]
+
+
+def test_a_service_of_texts_answers_with_probabilities() -> None:
+    answers = served(Texts(64, 4, 10))(["a text"] * 130)
+    assert answers.shape == (130, 10) and torch.allclose(answers.sum(-1), torch.ones(130))
+
+
+def test_every_figure_is_in_the_tables() -> None:
+    text = found([verifier_record()])
+    setting, attacks = (rows(part) for part in text.split("\n\n") if part.startswith("|"))
+    share = "25.0% (20.0% to 30.0%)"
+    sizes, run = ["500, 1,900, 397", "1,234, 1,234"], "`python -m bench verifier …`"
+    assert setting == [["Example digits, 5 seeds", *sizes, share, share, share, "1,234, 1,234", run]]
+    assert attacks == [["knows it", *[share] * 5], ["eight bits", share, share, share, "", share]]
+    assert found([]) == ""
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["data"])
+def test_what_is_committed_is_of_verifiers_that_are_small_enough(record: results.Any) -> None:
+    assert record["data"] in KINDS and record["seeds"] >= 2
+    weights = {whose: record["figures"][f"{whose}_weights"]["most"] for whose in ("service", "verifier")}
+    assert weights["verifier"] * command.SMALLER <= weights["service"]
+
+
+def test_digits_reach_what_was_aimed_at() -> None:
+    """The targets: 98 % of changed classes found, 96 % told right, in the mean of the changes."""
+    (record,) = (record for record in RECORDS if record["data"] == "digits")
+    changes = [row for row in record["attacks"] if row["name"] in CHANGES]
+    assert len(changes) == 3
+    assert sum(row["found"]["mean"] for row in changes) / 3 >= 0.98
+    assert sum(row["reclassified"]["mean"] for row in changes) / 3 >= 0.96

@@ -1,0 +1,104 @@
+"""Three evaluators and their dealer in one process, for unit tests only: threads and in-memory channels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
+from secure.protocols.core.cost import Meter
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.sharing.three_parts import splitter
+from secure.protocols.witnessed.protocol import WitnessedDealer, WitnessedParty
+from tests.in_process import POLICY, RoleFailure, RoleProgram, SendOnly, closing
+
+EVALUATORS = ("p0", "p1", "p2")
+FOUR_ROLES = (*EVALUATORS, "dealer")
+Wrap = Callable[[Channel], Channel]
+
+
+def run_evaluators(
+    program: RoleProgram,
+    inputs: Sequence[Tensor],
+    *,
+    policy: FixedPointPolicy = POLICY,
+    timeout_seconds: float = 60.0,
+    programs: Mapping[str, RoleProgram] | None = None,
+    wrap: Mapping[str, Wrap] | None = None,
+    parts: Sequence[Sequence[Tensor]] | None = None,
+    session: bytes | None = None,
+    seeds: Sequence[bytes] | None = None,
+    common_seed: bytes | None = None,
+) -> tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]:
+    """Run `program(protocol, shares)` as p0, p1, p2 and the dealer at once; as `in_process.run_roles`.
+
+    wrap: replaces a role's channels, each of which knows its peer. parts: what each evaluator is given of all inputs,
+    in the place of fresh parts. Messages are recorded by sender; an evaluator's those to the next one first.
+    """
+    seeds, session = seeds or [os.urandom(16) for _ in EVALUATORS], session or os.urandom(16)
+    common = common_seed or os.urandom(16)
+    to_next: dict[int, QueueChannel] = {}
+    to_previous: dict[int, QueueChannel] = {}
+    for i, role in enumerate(EVALUATORS):
+        after = (i + 1) % len(EVALUATORS)
+        to_next[i], to_previous[after] = queue_channels(role, EVALUATORS[after], timeout_seconds=timeout_seconds)
+    deals = [queue_channels("dealer", role, timeout_seconds=timeout_seconds) for role in EVALUATORS[1:]]
+    recorded = {role: (to_next[i].record(), to_previous[i].record()) for i, role in enumerate(EVALUATORS)}
+    dealt = [end.record() for end, _ in deals]
+    meters = {role: Meter() for role in FOUR_ROLES}
+    split = splitter()
+    held = [split(i, 0, x) for i, x in enumerate(inputs)]
+    given = parts or [[torch.stack(of_input[index]) for of_input in held] for index in range(len(EVALUATORS))]
+
+    def program_of(role: str) -> RoleProgram:
+        return programs[role] if programs and role in programs else program
+
+    def wrapped(role: str, end: Channel) -> Channel:
+        return wrap[role](end) if wrap and role in wrap else end
+
+    def dealer() -> None:
+        to_p1, to_p2 = (SendOnly(wrapped("dealer", end)) for end, _ in deals)
+        protocol = WitnessedDealer(
+            (seeds[0], seeds[1], seeds[2]), session, to_p1, to_p2, policy, meter=meters["dealer"]
+        )
+        program_of("dealer")(protocol, [None] * len(given[0]))
+        protocol.end_step()
+        protocol.finish()
+
+    def evaluator(index: int) -> Tensor:
+        role = EVALUATORS[index]
+        protocol = WitnessedParty(
+            index,
+            (seeds[index], seeds[(index + 1) % len(seeds)]),
+            session,
+            wrapped(role, to_next[index]),
+            wrapped(role, to_previous[index]),
+            None if index == 0 else deals[index - 1][1],
+            policy,
+            common_seed=common,
+            meter=meters[role],
+        )
+        result = program_of(role)(protocol, list(given[index]))
+        protocol.end_step()
+        protocol.finish()
+        return result
+
+    with ThreadPoolExecutor(len(FOUR_ROLES)) as pool:
+        futures = {
+            role: pool.submit(closing, [to_next[i], to_previous[i]], partial(evaluator, i))
+            for i, role in enumerate(EVALUATORS)
+        }
+        futures["dealer"] = pool.submit(closing, [end for end, _ in deals], dealer)
+        errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise RoleFailure(errors)
+    sent = {role: [*following, *previous] for role, (following, previous) in recorded.items()}
+    sent["dealer"] = [message for messages in dealt for message in messages]
+    return [futures[role].result() for role in EVALUATORS], meters, sent

@@ -1,0 +1,158 @@
+"""A stock serves one session, whatever becomes of it, and nothing of it is at hand afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("tenseal")
+
+from secure.protocols.core.channel import FaultyChannel, queue_channels
+from secure.protocols.core.errors import BoundError, ConfigurationError, PartyLost, ProtocolError, SecureInferenceError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.primitives import square_sum
+from secure.protocols.core.secret import Parameter, Protocol, Visibility
+from secure.protocols.functions.gelu import gelu
+from secure.protocols.functions.relu import relu
+from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty
+from secure.protocols.hybrid.stock import Stock
+from tests.in_process import EXACT, POLICY, encode, split
+from tests.protocols.hybrid.two_parties import both, make, use
+
+SHAPE = (9,)
+
+
+def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+    return protocol.reveal(relu(protocol.input(shares[0], SHAPE, 16)))
+
+
+def longer(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+    return protocol.reveal(relu(relu(protocol.input(shares[0], SHAPE, 16))))
+
+
+@pytest.fixture(scope="module")
+def shares() -> list[tuple[Tensor, Tensor]]:
+    return [split(encode(torch.linspace(-4, 4, SHAPE[0]).double()))]
+
+
+def test_a_second_session_is_refused(shares: list[tuple[Tensor, Tensor]]) -> None:
+    stocks, _ = make(program, 1)
+    use(program, stocks, shares)
+    assert all(stock.size_bytes == 0 for stock in stocks)
+    with pytest.raises(ProtocolError, match="begun before"):
+        use(program, stocks, shares)
+
+
+def test_a_session_that_failed_has_used_it(shares: list[tuple[Tensor, Tensor]]) -> None:
+    stocks, _ = make(program, 1)
+    first, second = queue_channels("p0", "p1", timeout_seconds=1)
+    second.close()
+    with pytest.raises(PartyLost):
+        program(HybridParty(stocks[0], FaultyChannel(first, fault="lose", at_message=0), POLICY), [shares[0][0]])
+    with pytest.raises(ProtocolError, match="begun before"):
+        HybridParty(stocks[0], first, POLICY)
+
+
+def test_another_program_is_refused(shares: list[tuple[Tensor, Tensor]]) -> None:
+    """P1, which keeps the circuits, finds out where it evaluates; P0 hears that it is gone."""
+    for made, used in ((longer, program), (program, longer)):
+        stocks, _ = make(made, 1)
+        with pytest.raises(SecureInferenceError):
+            use(used, stocks, shares)
+        with pytest.raises(ProtocolError, match="begun before"):
+            HybridParty(stocks[1], queue_channels("p1", "p0")[0], POLICY)
+
+
+def test_what_is_burnt_is_gone() -> None:
+    stocks, _ = make(program, 1)
+    for stock in stocks:
+        assert stock.size_bytes > 0
+        stock.burn()
+        assert stock.size_bytes == 0 and stock.seed == stock.labels == b""
+        assert stock.delta is None or not stock.delta.any()
+        with pytest.raises(ProtocolError):
+            stock.begin()
+
+
+def test_entries_come_out_in_their_order_once() -> None:
+    stock = Stock(0, b"session", "client", bytes(16), bytes(16), None)
+    stock.put(3, np.zeros(5, dtype=np.uint8))
+    for wrong in ((2, 5), (3, 4)):
+        with pytest.raises(ProtocolError, match=f"gate {wrong[0]}"):
+            stock.take(*wrong)
+    with pytest.raises(ProtocolError, match="of gate 3"):
+        stock.finish()
+    stock.take(3, 5)
+    with pytest.raises(ProtocolError, match="gate 3"):
+        stock.take(3, 5)
+    stock.finish()
+
+
+def test_nothing_secret_is_printed() -> None:
+    stocks, _ = make(program, 1)
+    for stock in stocks:
+        assert stock.seed.hex() not in repr(stock) and repr(stock.seed) not in repr(stock)
+        assert "delta" not in repr(stock)
+
+
+def test_makings_have_nothing_in_common(shares: list[tuple[Tensor, Tensor]]) -> None:
+    """No message of one comes again in another, in making or in use, but for what has no bytes."""
+    passes = []
+    for _ in range(2):
+        stocks, made = make(program, 1)
+        passes.append([made, use(program, stocks, shares)])
+    for first, second in zip(*passes, strict=True):
+        for index in (0, 1):
+            assert not set(first.sent[index]) & set(second.sent[index])
+
+
+def test_messages_are_as_long_whatever_the_input_is() -> None:
+    lengths = []
+    for value in (0.0, -8000.0):
+        stocks, made = make(program, 1)
+        used = use(program, stocks, [split(encode(torch.full(SHAPE, value).double()))])
+        lengths.append([[len(message) for message in messages] for messages in (*made.sent, *used.sent)])
+    assert lengths[0] == lengths[1]
+
+
+def test_a_truncated_message_ends_the_making() -> None:
+    session = os.urandom(16)
+
+    def run(index: int, channel: object, meter: object) -> None:
+        peer = FaultyChannel(channel, fault="truncate", at_message=1) if index == 0 else channel  # type: ignore[arg-type]
+        program(HybridMaker(index, session, peer, POLICY), [None])  # type: ignore[arg-type]
+
+    with pytest.raises(SecureInferenceError):
+        both(run, timeout_seconds=20)
+
+
+def test_what_the_family_cannot_compute_is_refused_by_name() -> None:
+    for function, name in ((gelu, "gelu"), (square_sum, "square_sum")):
+        with pytest.raises(ConfigurationError, match=name):
+            session = os.urandom(16)
+
+            def run(
+                index: int, channel: object, meter: object, function: object = function, s: bytes = session
+            ) -> None:
+                protocol = HybridMaker(index, s, channel, POLICY)  # type: ignore[arg-type]
+                function(protocol.input(None, (2, 2), 16))  # type: ignore[operator]
+
+            both(run)
+    with pytest.raises(ConfigurationError, match="exactly"):
+        HybridLoader(0, EXACT)
+    with pytest.raises(ConfigurationError, match="weights='server'"):
+        HybridLoader(1, POLICY).prepare(
+            Parameter((2, 2), 16, opened=True), torch.zeros(2, 2).long(), Visibility.PRIVATE
+        )
+
+
+def test_matrices_whose_noise_would_show_are_refused() -> None:
+    loader, parameter = HybridLoader(1, FixedPointPolicy()), Parameter((2, 1), 16, opened=True)
+    loader.prepare(parameter, encode(torch.full((2, 1), 127.0)), Visibility.SERVER)
+    with pytest.raises(BoundError, match="256"):
+        loader.prepare(parameter, encode(torch.full((2, 1), 128.0)), Visibility.SERVER)

@@ -1,0 +1,54 @@
+"""A party as `python -m secure.parties` runs it, which changes one message on its way to the wire.
+
+Beside its settings lies a file that says which: the evaluator, the number of the message, counted from the next one on,
+and what becomes of it. It never complains about what it hears.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from secure.parties.process.main import main
+from secure.parties.process.model_engine import model_engine
+from secure.parties.transport.link import GrpcChannel
+from secure.protocols.core.channel import Payload
+from secure.protocols.witnessed.witness import DIGEST_BYTES
+
+MARKER = "deviation.json"
+
+
+def deviate(role: str, marker: Path) -> None:
+    """Replace what a channel sends and receives."""
+    send, receive, due = GrpcChannel.send, GrpcChannel.receive, f"p{(int(role[1]) + 1) % 3}"
+    sent: dict[int, int] = {}
+    digests: dict[int, bytes] = {}
+
+    def sends(self: GrpcChannel, payload: Payload) -> None:
+        digests[id(self)] = bytes(payload[:DIGEST_BYTES])
+        if marker.exists() and self.peer == due:
+            wanted = json.loads(marker.read_text())
+            if wanted["role"] == role:
+                number = sent[id(self)] = sent.get(id(self), -1) + 1
+                if number == wanted["message"]:
+                    raw = bytearray(payload)
+                    raw[wanted["byte"] % len(raw)] ^= 1
+                    payload = bytes(raw)
+        send(self, payload)
+
+    def receives(self: GrpcChannel) -> memoryview:
+        message = bytes(receive(self))
+        blind = marker.exists() and json.loads(marker.read_text())["role"] == role
+        if blind and self.peer in ("p0", "p1", "p2") and id(self) in digests:
+            message = digests[id(self)] + message[DIGEST_BYTES:]
+        return memoryview(message)
+
+    setattr(GrpcChannel, "send", sends)  # noqa: B010
+    setattr(GrpcChannel, "receive", receives)  # noqa: B010
+
+
+if __name__ == "__main__":
+    if sys.argv[1] != "dealer":
+        deviate(sys.argv[1], Path(sys.argv[sys.argv.index("--config") + 1]).with_name(MARKER))
+    sys.exit(main(sys.argv[1:], model_engine))
