@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from secure.models import latency
-from secure.models.latency import Link
+from secure.models.latency import NetworkLink
 from secure.parties.config import CALLERS, PARTIES, Measure, settings_toml
 from secure.parties.launcher import Launcher, launch
 from secure.parties.transport.tls import make_certificates
@@ -55,7 +55,7 @@ class Network:
         return Measure(delay_seconds=self.delay_seconds, bytes_per_second=self.bits_per_second / 8)
 
 
-def _shape(link: Link) -> Network:
+def _shape(link: NetworkLink) -> Network:
     return Network(link.bits_per_second, link.round_trip_seconds / 2)
 
 

@@ -33,7 +33,7 @@ CLIENT = "client"
 
 
 @dataclass(frozen=True)
-class Link:
+class NetworkLink:
     """The way between two machines: seconds there and back, and bits a second in each direction."""
 
     round_trip_seconds: float = 0.0
@@ -45,18 +45,18 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Network:
+class PartyNetwork:
     """The links between roles. every: the link of each pair that is not in `links`; without it, the slowest of them."""
 
     name: str
-    links: Mapping[frozenset[str], Link]
-    every: Link | None = None
+    links: Mapping[frozenset[str], NetworkLink]
+    every: NetworkLink | None = None
 
-    def between(self, one: str, other: str) -> Link:
+    def between(self, one: str, other: str) -> NetworkLink:
         """The link of two roles. Raises ConfigurationError for parties that the network's file does not name."""
         found = self.links.get(frozenset((one, other)), self.every)
         if found is None and CLIENT in (one, other):
-            found = Link(
+            found = NetworkLink(
                 max(link.round_trip_seconds for link in self.links.values()),
                 min(link.bits_per_second for link in self.links.values()),
             )
@@ -69,13 +69,17 @@ class Network:
 
 
 NETWORKS = {
-    name: Network(name, {}, link)
-    for name, link in {"loopback": Link(), "lan": Link(1e-3, 1e9), "wan": Link(40e-3, 200e6)}.items()
+    name: PartyNetwork(name, {}, link)
+    for name, link in {
+        "loopback": NetworkLink(),
+        "lan": NetworkLink(1e-3, 1e9),
+        "wan": NetworkLink(40e-3, 200e6),
+    }.items()
 }
 """One machine; 1 Gbps and 1 ms; 200 Mbps and 40 ms, there and back."""
 
 
-def find_network(name: str) -> Network:
+def find_network(name: str) -> PartyNetwork:
     """A network by its name, or from the file of that name, as `network_toml` writes it.
 
     Raises ConfigurationError for a name that is neither, and for a file that is not such.
@@ -92,10 +96,10 @@ def find_network(name: str) -> Network:
     _check_keys(path, content, ("link",))
     if not isinstance(content.get("link"), list) or not content["link"]:
         raise ConfigurationError(f"{path} has no [[link]]; secure doctor --measure writes one for each two machines")
-    return Network(str(path), dict(_link(path, entry) for entry in content["link"]))
+    return PartyNetwork(str(path), dict(_link(path, entry) for entry in content["link"]))
 
 
-def network_toml(links: Mapping[frozenset[str], Link], comment: str) -> str:
+def network_toml(links: Mapping[frozenset[str], NetworkLink], comment: str) -> str:
     """The text of a network's file. comment: of one line, or more."""
     lines = [f"# {line}" for line in comment.splitlines()]
     for one, other in sorted(tuple(sorted(pair)) for pair in links):
@@ -113,7 +117,7 @@ def network_toml(links: Mapping[frozenset[str], Link], comment: str) -> str:
 _FIELDS = ("between", "round_trip_seconds", "bits_per_second")
 
 
-def _link(path: Path, entry: object) -> tuple[frozenset[str], Link]:
+def _link(path: Path, entry: object) -> tuple[frozenset[str], NetworkLink]:
     if not isinstance(entry, dict):
         raise ConfigurationError(f"{path}: [[link]] is {entry!r}; it is a table")
     _check_keys(path, entry, _FIELDS)
@@ -126,7 +130,7 @@ def _link(path: Path, entry: object) -> tuple[frozenset[str], Link]:
             raise ConfigurationError(f"{path}: {field} of {' and '.join(between)} is {number!r}; it is a number")
     if not numbers[1]:
         raise ConfigurationError(f"{path}: bits_per_second of {' and '.join(between)} is zero")
-    return frozenset(between), Link(*map(float, numbers))  # type: ignore[arg-type]
+    return frozenset(between), NetworkLink(*map(float, numbers))  # type: ignore[arg-type]
 
 
 def _check_keys(path: Path, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -169,7 +173,7 @@ def constants(protocol: str, path: Path = FILE) -> Constants:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedSeconds:
     """Seconds of one session by layer, and of its beginning and end; seconds that each role computes.
 
     least: what all bytes take that come in at one party, which wait for each other where the network is slow.
@@ -181,12 +185,17 @@ class Prediction:
     least: float
 
     @property
+    def summed(self) -> float:
+        """What layers, beginning and end take one after the other."""
+        return self.session + sum(self.layers.values())
+
+    @property
     def total(self) -> float:
         """From the client's tensors to its result."""
-        return max(self.session + sum(self.layers.values()), self.least)
+        return max(self.summed, self.least)
 
 
-def predict(price: Price, network: Network, fitted: Constants | None = None) -> Prediction:
+def predict(price: Price, network: PartyNetwork, fitted: Constants | None = None) -> PredictedSeconds:
     """How long a session takes. fitted: other constants than the committed ones.
 
     Raises ConfigurationError for a network without the links that the family needs.
@@ -197,10 +206,10 @@ def predict(price: Price, network: Network, fitted: Constants | None = None) -> 
     slowest = min(client, key=lambda link: link.bits_per_second)
     session = chosen.session_seconds + slowest.seconds(price.sent_bytes + price.answer_bytes)
     least = sum(_transfers(protocol, price.total, network))
-    return Prediction(layers, session, chosen.compute_seconds(protocol, price.total), least)
+    return PredictedSeconds(layers, session, chosen.compute_seconds(protocol, price.total), least)
 
 
-def layer_seconds(protocol: str, amount: Amount, network: Network, chosen: Constants) -> float:
+def layer_seconds(protocol: str, amount: Amount, network: PartyNetwork, chosen: Constants) -> float:
     """What one layer takes. It is linear in the amount, so that layers can be priced one by one."""
     pairs = _pairs(protocol, network)
     delay = sum(link.round_trip_seconds for link in pairs) / len(pairs) / 2
@@ -213,7 +222,7 @@ def layer_seconds(protocol: str, amount: Amount, network: Network, chosen: Const
     )
 
 
-def _transfers(protocol: str, amount: Amount, network: Network) -> tuple[float, float]:
+def _transfers(protocol: str, amount: Amount, network: PartyNetwork) -> tuple[float, float]:
     """Seconds of what comes in at a party, from the others and from the dealer."""
     roles, pairs = family(protocol), _pairs(protocol, network)
     each = amount.online_bytes / len(roles.computing)
@@ -222,5 +231,5 @@ def _transfers(protocol: str, amount: Amount, network: Network) -> tuple[float, 
     return online, dealt
 
 
-def _pairs(protocol: str, network: Network) -> list[Link]:
+def _pairs(protocol: str, network: PartyNetwork) -> list[NetworkLink]:
     return [network.between(*pair) for pair in itertools.combinations(family(protocol).computing, 2)]

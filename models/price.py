@@ -18,7 +18,7 @@ from secure.models import program
 from secure.models.contract.exchange import due_outputs
 from secure.models.contract.manifest import Manifest
 from secure.models.contract.request import Request
-from secure.protocols.core.cost import Cost, Tally
+from secure.protocols.core.cost import Cost, CostTally
 from secure.protocols.families import family
 from secure.protocols.masked.outline import keep_nothing
 
@@ -74,7 +74,7 @@ def price(manifest: Manifest, request: Request) -> Price:
     """
     net, of_family = program.network(manifest), family(manifest.protocol)
     net.validate(request)
-    loading, session = Tally(), Tally()
+    loading, session = CostTally(), CostTally()
     with torch.inference_mode():
         load = of_family.outline(manifest.policy, loading)
         model = program.load(load, manifest, None, keep_nothing)
@@ -87,7 +87,7 @@ def price(manifest: Manifest, request: Request) -> Price:
     return Price(manifest.protocol, _by_layer(manifest, session), total(_by_layer(manifest, loading)), sent, answered)
 
 
-def _by_layer(manifest: Manifest, tally: Tally) -> dict[str, Amount]:
+def _by_layer(manifest: Manifest, tally: CostTally) -> dict[str, Amount]:
     declared: dict[str, Cost] = {}
     for (layer, _), row in tally.rows.items():
         declared[layer] = declared.get(layer, Cost()) + row.declared

@@ -9,9 +9,9 @@ from pathlib import Path
 from secure.models import program
 from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.contract.manifest import GRAPH, WeightVisibility
-from secure.models.contract.network import Network as Model
+from secure.models.contract.network import Network
 from secure.models.contract.request import Request
-from secure.models.latency import Network, Prediction, find_network, predict
+from secure.models.latency import PartyNetwork, PredictedSeconds, find_network, predict
 from secure.models.price import Amount, Price, price
 from secure.protocols.core.errors import InputError
 from secure.protocols.families import DEFAULT, family
@@ -31,8 +31,8 @@ class SessionCost:
     """What a session costs on a network."""
 
     price: Price
-    prediction: Prediction
-    network: Network
+    prediction: PredictedSeconds
+    network: PartyNetwork
     request: Request
     weights: WeightVisibility
 
@@ -74,6 +74,11 @@ class SessionCost:
             f"Once, to load the model: {load.rounds} rounds, {load.online_bytes / 1e6:,.1f} MB online, "
             f"{load.dealer_bytes / 1e6:,.1f} MB dealt."
         )
+        if self.prediction.least > self.prediction.summed:
+            yield (
+                f"Bandwidth decides: what comes in at one party takes {self.prediction.least:,.3f} s, its layers alone "
+                f"{self.prediction.summed:,.3f} s."
+            )
         if per_gb is not None or per_core_hour is not None:
             money = self.money(per_gb or 0.0, per_core_hour or 0.0)
             yield (
@@ -88,7 +93,7 @@ def cost(
     tokens: int | None = None,
     batch: int = 1,
     new_tokens: int | None = None,
-    network: Network | str = "lan",
+    network: PartyNetwork | str = "lan",
     protocol: str = DEFAULT.name,
     weights: WeightVisibility = "private",
     head: bool = True,
@@ -100,19 +105,19 @@ def cost(
             weights and head itself.
         tokens: of each input, padding included; models of images and captured modules take one length alone.
         new_tokens: that a language model generates; the client alone gets them.
-        network: a `secure.models.latency.Network`, the name of one, or the path of a file of one.
+        network: a `secure.models.latency.PartyNetwork`, the name of one, or the path of a file of one.
 
     Raises CheckpointError for a model that is not served, InputError for a request that it does not take, and
     ConfigurationError for an unknown network or protocol.
     """
-    links = network if isinstance(network, Network) else find_network(network)
+    links = network if isinstance(network, PartyNetwork) else find_network(network)
     manifest = manifest_of_folder(checkpoint, weights=weights, protocol=protocol, head=head)
     request = _request(program.network(manifest), tokens, batch, new_tokens)
     found = price(manifest, request)
     return SessionCost(found, predict(found, links), links, request, manifest.weights)
 
 
-def _request(model: Model, tokens: int | None, batch: int, new_tokens: int | None) -> Request:
+def _request(model: Network, tokens: int | None, batch: int, new_tokens: int | None) -> Request:
     due = model.due_tokens
     if due is None and tokens is None:
         raise InputError("say how many tokens an input has: --tokens N, or tokens=N")

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from bench.baseline import measured_case, price_of
-from secure.models.latency import NETWORKS, Constants, Link, incoming_bytes, predict
+from secure.models.latency import NETWORKS, Constants, NetworkLink, incoming_bytes, predict
 from secure.models.price import Amount, Price
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import ConfigurationError
@@ -107,14 +107,13 @@ def _fit_three(runs: Sequence[Measured], two: Constants) -> Constants:
     )
 
 
-def _link(run: Measured) -> Link:
+def _link(run: Measured) -> NetworkLink:
     return NETWORKS[run.network].between("p0", "p1")
 
 
 def _seconds_of(runs: Sequence[Measured], constants: Constants) -> list[float]:
     """What these constants alone say, without the least that a network takes."""
-    found = [predict(run.price, NETWORKS[run.network], constants) for run in runs]
-    return [each.session + sum(each.layers.values()) for each in found]
+    return [predict(run.price, NETWORKS[run.network], constants).summed for run in runs]
 
 
 def _solve(rows: Sequence[Sequence[float]], seconds: Sequence[float], known: Sequence[float]) -> list[float]:

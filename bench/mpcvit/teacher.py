@@ -67,7 +67,7 @@ def train_teacher(
             logits = model(pixel_values=given.inputs).logits
             loss = functional.cross_entropy(logits, given.labels, label_smoothing=_SMOOTHING)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             total += float(loss.detach())

@@ -1,18 +1,48 @@
-"""The links between the machines of a parties.toml, as they are seen from one of them."""
+"""The links between the machines of a parties.toml, as they are seen from one of them, and the file of all."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from secure.models.latency import Link
-from secure.parties.config import PartiesSettings
+from secure.models.latency import CLIENT, NetworkLink, find_network, network_toml
+from secure.parties.config import PartiesSettings, load_settings
 from secure.parties.session import probe
 from secure.parties.session.handshake import PROTOCOL_VERSION, new_session_id
 from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.tls import check_certificates
 from secure.parties.transport.wire_pb2 import Hello
+from secure.protocols.core.errors import ConfigurationError
+
+COMMENT = """Round trips and bandwidths between the machines of a parties.toml, by secure doctor --measure.
+Run it on every host, with the others' file, so that it has every pair; secure cost --network reads it."""
 
 
-def measure_links(settings: PartiesSettings, role: str, peers: Sequence[str]) -> dict[frozenset[str], Link]:
+def measure(config: Path, path: Path) -> dict[frozenset[str], NetworkLink]:
+    """Measure from each role whose certificate is here to every party, and add that to what the file has already.
+
+    Returns what was measured. Raises ConfigurationError where no role of a session has its certificate here, and what
+    `measure_links` raises.
+    """
+    settings = load_settings(config)
+    known = dict(find_network(str(path)).links) if path.is_file() else {}
+    folder = settings.tls_dir
+    here = [role for role in (*settings.parties, CLIENT) if (folder / f"{role}.key").is_file()]
+    here = [role for role in here if not check_certificates(folder, (role,))]
+    if not here:
+        raise ConfigurationError(f"{folder} has no certificate and key of a party or client that are well")
+    found: dict[frozenset[str], NetworkLink] = {}
+    for role in here:
+        peers = [peer for peer in settings.parties if peer != role and frozenset((role, peer)) not in found]
+        found |= measure_links(settings, role, peers)
+    written = path.with_name(f"{path.name}.writing")
+    written.write_text(network_toml(known | found, COMMENT), encoding="utf-8")
+    os.replace(written, path)
+    return found
+
+
+def measure_links(settings: PartiesSettings, role: str, peers: Sequence[str]) -> dict[frozenset[str], NetworkLink]:
     """From a role, whose certificate is here, to each of the peers.
 
     Raises PartyUnreachable for one that does not answer, or that is older than this stream, and what it reports.
@@ -24,7 +54,7 @@ def measure_links(settings: PartiesSettings, role: str, peers: Sequence[str]) ->
         dialer.close()
 
 
-def _measured(dialer: Dialer, settings: PartiesSettings, peer: str) -> Link:
+def _measured(dialer: Dialer, settings: PartiesSettings, peer: str) -> NetworkLink:
     hello = Hello(
         protocol_version=PROTOCOL_VERSION, session=new_session_id(), role=dialer.role, family=settings.protocol
     )

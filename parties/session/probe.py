@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from secure.models.latency import Link as Distance
+from secure.models.latency import NetworkLink
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello
 from secure.protocols.core.errors import PartyLost, ProtocolError
@@ -38,7 +38,7 @@ def answer(link: Link, hello: Hello) -> None:
     raise ProtocolError(f"{link.peer} sent more than {_MOST_MESSAGES} messages of a measurement")
 
 
-def measure(link: Link) -> Distance:
+def measure(link: Link) -> NetworkLink:
     """The asking side, after the Accept: the least time of an empty message, and what a large one takes beyond that.
 
     The first large one opens TCP's window, which a session's messages find open, too.
@@ -48,7 +48,7 @@ def measure(link: Link) -> Distance:
     full = min(_seconds(link, zeros) for _ in range(_LARGE_TIMES))
     link.post_end()
     link.expect_end()
-    return Distance(empty, 8 * LARGE_BYTES / max(full - empty, _UNMEASURABLE_SECONDS))
+    return NetworkLink(empty, 8 * LARGE_BYTES / max(full - empty, _UNMEASURABLE_SECONDS))
 
 
 def _seconds(link: Link, payload: bytes) -> float:

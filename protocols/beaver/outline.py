@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from secure.protocols.beaver.protocol import BeaverProtocol
-from secure.protocols.core.cost import Tally
+from secure.protocols.core.cost import CostTally
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import P, Primitive, Secret
 from secure.protocols.masked.gate import Gate
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 class BeaverOutline(BeaverProtocol):
     """An execution that evaluates no gate, and declares the cost of each to its tally."""
 
-    def __init__(self, policy: FixedPointPolicy, tally: Tally) -> None:
+    def __init__(self, policy: FixedPointPolicy, tally: CostTally) -> None:
         super().__init__(Outline(tally), policy, None)
         self._tally = tally
 

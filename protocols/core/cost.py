@@ -137,7 +137,7 @@ class Meter:
         ]
 
 
-class Tally(Meter):
+class CostTally(Meter):
     """What a program costs that runs on shapes alone. multiplications: of numbers, in a party's matrix products."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from secure.protocols.core.cost import Tally
+from secure.protocols.core.cost import CostTally
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Parameter, SecretSpec, Visibility
 from secure.protocols.core.secret import Protocol as Execution
@@ -63,6 +63,6 @@ class Family:
     held_by_two: Callable[[int, Payload], tuple[Payload, ...]]
     reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
     splitter: Callable[[], Splitter]
-    outline: Callable[[FixedPointPolicy, Tally], Execution]
+    outline: Callable[[FixedPointPolicy, CostTally], Execution]
     kept_bytes: KeptBytes
     loading_bytes: Callable[[Parameter], int]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.channel import Channel, Payload
-from secure.protocols.core.cost import Cost, Tally
+from secure.protocols.core.cost import Cost, CostTally
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 class ReplicatedOutline(ReplicatedParty):
     """An execution that evaluates no gate, and declares the cost of each to its tally."""
 
-    def __init__(self, policy: FixedPointPolicy, tally: Tally) -> None:
+    def __init__(self, policy: FixedPointPolicy, tally: CostTally) -> None:
         seeds = PartySeeds(*(os.urandom(SEED_BYTES) for _ in range(PARTIES)))
         super().__init__(0, seeds, b"", _Nobody(), _Nobody(), policy, meter=tally, device=META)
         self._outline, self._tally = Outline(tally), tally

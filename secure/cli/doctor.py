@@ -16,7 +16,8 @@ from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import ConfigurationError
 
 with lazy_imports(__name__):
-    from secure.cli import checks, measuring
+    from secure.cli import checks
+    from secure.parties.client import measuring
 
 EXAMPLES = examples(
     "secure doctor", "secure doctor --config parties.toml", "secure doctor --config parties.toml --measure network.toml"

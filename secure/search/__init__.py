@@ -15,6 +15,6 @@ from __future__ import annotations
 from secure.search.distilling import distil
 from secure.search.front import Candidate, Front
 from secure.search.searching import search
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 
-__all__ = ["Candidate", "Front", "Plan", "distil", "search"]
+__all__ = ["AttentionPlan", "Candidate", "Front", "distil", "search"]

@@ -12,7 +12,7 @@ import torch
 from secure.clear_model import apply_plan
 from secure.models.checkpoint.folder import CONFIG_NAME
 from secure.search.examples import Augment, examples_of
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 from secure.search.teacher import read_teacher
 from secure.search.training import Say, Schedule, accuracy, answers, fit
 from secure.split import check_empty
@@ -23,7 +23,7 @@ _COPIED = ("preprocessor_config.json",)
 
 def distil(
     checkpoint: Path | str,
-    plan: Plan,
+    plan: AttentionPlan,
     data: Any,
     *,
     out: Path | str,

@@ -6,16 +6,18 @@ import random
 from collections.abc import Callable
 
 from secure.search.front import unbeaten
-from secure.search.space import Plan, by_layers, mutated
+from secure.search.space import AttentionPlan, by_layers, mutated
 
-Measure = Callable[[Plan], float]
+Measure = Callable[[AttentionPlan], float]
 _SMALLEST_SAVING = 1e-4
 """The part of the first plan's seconds that a step must save: less is no reason to change a network."""
 _GAIN = 0.05
 """Nats by which a change may seem to better the answers: it is chance, and no reason to prefer a change to others."""
 
 
-def explore(first: Plan, seconds: Measure, divergence: Measure, *, children: int, seed: int) -> list[Plan]:
+def explore(
+    first: AttentionPlan, seconds: Measure, divergence: Measure, *, children: int, seed: int
+) -> list[AttentionPlan]:
     """Plans that none of those that were tried beats, dearest first.
 
     seconds, divergence: of a plan; both are asked for again and again. children: plans that the evolution tries.
@@ -30,7 +32,7 @@ def explore(first: Plan, seconds: Measure, divergence: Measure, *, children: int
     return unbeaten((*figures, plan) for plan, figures in tried.items())
 
 
-def _path(first: Plan, seconds: Measure, divergence: Measure) -> list[Plan]:
+def _path(first: AttentionPlan, seconds: Measure, divergence: Measure) -> list[AttentionPlan]:
     """Step by step the change of one layer that costs least divergence for the seconds that it saves."""
     path, least = [first], _SMALLEST_SAVING * seconds(first)
     while True:

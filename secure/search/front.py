@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secure.protocols.core.errors import CheckpointError, InputError
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 
 SCHEMA = 1
 FRONT_NAME = "pareto.json"
@@ -25,7 +25,7 @@ class Candidate:
     before any training of the plan itself, and say which plan is better rather than how good it will be.
     """
 
-    plan: Plan
+    plan: AttentionPlan
     seconds: float
     relative_seconds: float
     rounds: int
@@ -45,7 +45,7 @@ class Front:
     candidates: Sequence[Candidate]
     setting: Mapping[str, Any]
 
-    def within(self, budget: float) -> Plan:
+    def within(self, budget: float) -> AttentionPlan:
         """The plan with the least divergence that takes at most so much of the teacher's seconds.
 
         Raises InputError where none is so cheap, with the cheapest one's share.
@@ -81,7 +81,7 @@ class Front:
             found = []
             for row in content["plans"]:
                 figures = {name: row[name] for name in _FIGURES}
-                found.append(Candidate(Plan.from_fields(row), **figures))
+                found.append(Candidate(AttentionPlan.from_fields(row), **figures))
             return cls(found, content["setting"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
@@ -92,9 +92,9 @@ class Front:
 _FIGURES = tuple(name for name in Candidate.__dataclass_fields__ if name != "plan")
 
 
-def unbeaten(points: Iterable[tuple[float, float, Plan]]) -> list[Plan]:
+def unbeaten(points: Iterable[tuple[float, float, AttentionPlan]]) -> list[AttentionPlan]:
     """The plans of (seconds, divergence, plan) of which no other is as cheap and closer, dearest first."""
-    found: list[Plan] = []
+    found: list[AttentionPlan] = []
     closest = float("inf")
     for _, divergence, plan in sorted(points, key=lambda point: (point[0], point[1], str(point[2]))):
         if divergence < closest:

@@ -7,10 +7,10 @@ from typing import Any
 from secure.models.checkpoint.shapes import manifest_of_config
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.contract.request import Request
-from secure.models.latency import Network, predict
+from secure.models.latency import PartyNetwork, predict
 from secure.models.price import Price, price
 from secure.models.program import network as model_of
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 
 Layer = tuple[tuple[str, ...], str]
 
@@ -26,8 +26,8 @@ class PlanCosts:
     def __init__(
         self,
         raw: dict[str, Any],
-        first: Plan,
-        network: Network,
+        first: AttentionPlan,
+        network: PartyNetwork,
         protocol: str,
         weights: WeightVisibility,
         batch: int = 1,
@@ -37,26 +37,26 @@ class PlanCosts:
         self._first_seconds = self._seconds(self.exact(first))
         self._saved: dict[tuple[int, Layer], float] = {}
 
-    def exact(self, plan: Plan) -> Price:
+    def exact(self, plan: AttentionPlan) -> Price:
         """The price of a session with a plan."""
         manifest = manifest_of_config(self._raw | plan.fields, weights=self.weights, protocol=self.protocol)
         net = model_of(manifest)
         assert net.due_tokens is not None
         return price(manifest, Request(net.whole_output, self._batch, net.due_tokens, masked=False))
 
-    def exact_seconds(self, plan: Plan) -> float:
+    def exact_seconds(self, plan: AttentionPlan) -> float:
         """Predicted, from the plan's own price."""
         return self._seconds(self.exact(plan))
 
-    def seconds(self, plan: Plan) -> float:
-        """The same as a sum over layers."""
+    def seconds(self, plan: AttentionPlan) -> float:
+        """A plan's seconds as a sum over layers."""
         return self._first_seconds - sum(self._saves(plan, layer) for layer in range(len(plan.kinds)))
 
-    def relative(self, plan: Plan) -> float:
+    def relative(self, plan: AttentionPlan) -> float:
         """Seconds of a plan over those of the first one, each from its own price."""
         return self.exact_seconds(plan) / self._first_seconds
 
-    def _saves(self, plan: Plan, layer: int) -> float:
+    def _saves(self, plan: AttentionPlan, layer: int) -> float:
         found = plan.layer(layer)
         if found == self._first.layer(layer):
             return 0.0

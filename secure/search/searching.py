@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from secure.models.contract.manifest import WeightVisibility
-from secure.models.latency import Network, find_network
+from secure.models.latency import PartyNetwork, find_network
 from secure.protocols.families import DEFAULT
 from secure.search.examples import Augment, examples_of
 from secure.search.exploring import explore
 from secure.search.front import Candidate, Front
 from secure.search.plan_costs import PlanCosts
 from secure.search.plot import draw
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 from secure.search.supernet import Answers, train
 from secure.search.teacher import read_teacher
 from secure.search.training import Say, Schedule
@@ -27,7 +27,7 @@ def search(
     data: Any,
     *,
     out: Path | str,
-    network: Network | str = "lan",
+    network: PartyNetwork | str = "lan",
     protocol: str = DEFAULT.name,
     weights: WeightVisibility = "private",
     epochs: int = EPOCHS,
@@ -55,7 +55,7 @@ def search(
     Raises CheckpointError for a model that is no such classifier and for files in `out` of another search; InputError
     for other inputs or labels than the model's; ConfigurationError for an unknown network.
     """
-    links, folder = network if isinstance(network, Network) else find_network(network), Path(out)
+    links, folder = network if isinstance(network, PartyNetwork) else find_network(network), Path(out)
     teacher, examples = read_teacher(Path(checkpoint)), examples_of(data)
     teacher.check(examples)
     first = teacher.plan
@@ -86,7 +86,7 @@ def search(
     return front
 
 
-def _candidate(plan: Plan, costs: PlanCosts, tried: Answers) -> Candidate:
+def _candidate(plan: AttentionPlan, costs: PlanCosts, tried: Answers) -> Candidate:
     total = costs.exact(plan).total
     return Candidate(
         plan,

@@ -16,21 +16,21 @@ _OF_ONE_KIND = 0.7
 
 
 @dataclass(frozen=True)
-class Plan:
+class AttentionPlan:
     """kinds: of each layer's heads, names of `secure.models.layers.mixtures.KINDS`. activations: of each layer."""
 
     kinds: tuple[tuple[str, ...], ...]
     activations: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: VitConfig) -> Plan:
+    def of(cls, config: VitConfig) -> AttentionPlan:
         """The plan that a model has."""
         layers = range(config.layers)
         kinds = tuple(tuple(config.kinds_of_heads(layer)) for layer in layers)
         return cls(kinds, tuple(config.activation_of(layer) for layer in layers))
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Plan:
+    def from_fields(cls, fields: Mapping[str, Any]) -> AttentionPlan:
         """Inverse of `fields`."""
         return cls(tuple(map(tuple, fields["attention_kinds"])), tuple(fields["activations"]))
 
@@ -40,11 +40,11 @@ class Plan:
         kinds = [list(row) for row in self.kinds]
         return {"model_type": MODEL_TYPE, "attention_kinds": kinds, "activations": list(self.activations)}
 
-    def with_layer(self, layer: int, kinds: tuple[str, ...], activation: str) -> Plan:
+    def with_layer(self, layer: int, kinds: tuple[str, ...], activation: str) -> AttentionPlan:
         """The plan with another layer."""
         rows, names = list(self.kinds), list(self.activations)
         rows[layer], names[layer] = kinds, activation
-        return Plan(tuple(rows), tuple(names))
+        return AttentionPlan(tuple(rows), tuple(names))
 
     def layer(self, layer: int) -> tuple[tuple[str, ...], str]:
         """A layer's kinds, in the order in which parties have them, and its activation: what it costs follows."""
@@ -65,7 +65,7 @@ class Plan:
         return " ".join(words)
 
 
-def by_layers(plan: Plan, first: Plan) -> Iterator[Plan]:
+def by_layers(plan: AttentionPlan, first: AttentionPlan) -> Iterator[AttentionPlan]:
     """Every plan that differs in one layer: in the kind of all its heads, or in having its activation.
 
     first: the teacher's plan, with the activations there are.
@@ -78,7 +78,7 @@ def by_layers(plan: Plan, first: Plan) -> Iterator[Plan]:
         yield plan.with_layer(layer, row, first.activations[layer] if activation == NO_ACTIVATION else NO_ACTIVATION)
 
 
-def random_plan(first: Plan, draw: random.Random) -> Plan:
+def random_plan(first: AttentionPlan, draw: random.Random) -> AttentionPlan:
     """Any plan, layers of one kind more often than others."""
     kinds, names = list(KINDS), []
     rows = []
@@ -86,10 +86,10 @@ def random_plan(first: Plan, draw: random.Random) -> Plan:
         one = draw.random() < _OF_ONE_KIND
         rows.append((draw.choice(kinds),) * len(row) if one else tuple(draw.choice(kinds) for _ in row))
         names.append(draw.choice([activation, NO_ACTIVATION]))
-    return Plan(tuple(rows), tuple(names))
+    return AttentionPlan(tuple(rows), tuple(names))
 
 
-def mutated(plan: Plan, first: Plan, draw: random.Random) -> Plan:
+def mutated(plan: AttentionPlan, first: AttentionPlan, draw: random.Random) -> AttentionPlan:
     """The plan with one layer changed: all of its heads, one of them, or its activation."""
     layer = draw.randrange(len(plan.kinds))
     row, activation, what = list(plan.kinds[layer]), plan.activations[layer], draw.random()

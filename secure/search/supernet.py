@@ -11,10 +11,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from secure.clear_model import apply_plan
+from secure.models.checkpoint.folder import file_digest
 from secure.models.families.vit import VitConfig
 from secure.protocols.core.errors import CheckpointError
 from secure.search.examples import Augment, Examples
-from secure.search.space import Plan, random_plan
+from secure.search.space import AttentionPlan, random_plan
 from secure.search.training import Say, Schedule, accuracy, answers, fit
 
 SUPERNET_NAME = "supernet.safetensors"
@@ -32,7 +33,7 @@ def train(
     augment: Augment | None = None,
 ) -> None:
     """Train it from the teacher's weights: every batch another random plan. config: the teacher's."""
-    first = Plan.of(config)
+    first = AttentionPlan.of(config)
     fit(
         model,
         teacher,
@@ -48,7 +49,8 @@ def train(
 class Answers:
     """The network's answers with any plan, compared with the teacher's on held-out inputs; each plan is tried once.
 
-    What was found is in a file, so that a search for another network or budget asks again without trying again.
+    What was found is in a file, so that a search for another network or budget does not try it again. The file says of
+    which weights it is; for other ones it begins anew.
     """
 
     def __init__(
@@ -57,29 +59,31 @@ class Answers:
         """Raises CheckpointError where the file of what was found cannot be read."""
         self._model, self._config, self._held_out, self._path = model, config, held_out, folder / ANSWERS_NAME
         self._due = answers(teacher, held_out.inputs).log_softmax(-1)
+        self._of = file_digest(folder / SUPERNET_NAME)
         self._found: dict[str, tuple[float, float]] = {}
         if self._path.is_file():
             try:
                 kept = json.loads(self._path.read_text(encoding="utf-8"))
-                self._found = {key: (float(first), float(second)) for key, (first, second) in kept.items()}
-            except (OSError, ValueError, AttributeError) as error:
+                if kept["of"] == self._of:
+                    self._found = {key: (float(first), float(second)) for key, (first, second) in kept["plans"].items()}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(f"{self._path} cannot be read: {type(error).__name__}; remove it") from None
 
-    def divergence(self, plan: Plan) -> float:
+    def divergence(self, plan: AttentionPlan) -> float:
         """Mean divergence of the teacher's answers from the network's, in nats."""
-        return self._of(plan)[0]
+        return self._figures(plan)[0]
 
-    def accuracy(self, plan: Plan) -> float:
+    def accuracy(self, plan: AttentionPlan) -> float:
         """The share of held-out inputs whose label the network gives."""
-        return self._of(plan)[1]
+        return self._figures(plan)[1]
 
     def keep(self) -> None:
         """Write what was found."""
         written = self._path.with_suffix(".writing")
-        written.write_text(json.dumps(self._found) + "\n", encoding="utf-8")
+        written.write_text(json.dumps({"of": self._of, "plans": self._found}) + "\n", encoding="utf-8")
         os.replace(written, self._path)
 
-    def _of(self, plan: Plan) -> tuple[float, float]:
+    def _figures(self, plan: AttentionPlan) -> tuple[float, float]:
         key = json.dumps([plan.kinds, plan.activations])
         if key not in self._found:
             apply_plan(self._model, plan.apply_to(self._config))

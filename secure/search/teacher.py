@@ -13,7 +13,7 @@ from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
 from secure.models.families.vit import VitConfig
 from secure.protocols.core.errors import CheckpointError, InputError
 from secure.search.examples import Examples
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Teacher:
     config: VitConfig
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> AttentionPlan:
         """Its own, which is the dearest."""
-        return Plan.of(self.config)
+        return AttentionPlan.of(self.config)
 
     def model(self) -> PreTrainedModel:
         """Its weights, in a new module with its own plan."""
         return read_vit(self.folder, self.raw)
 
-    def read_plan(self, plan: Plan) -> VitConfig:
+    def read_plan(self, plan: AttentionPlan) -> VitConfig:
         """The configuration of a student. Raises CheckpointError for a plan of other layers, heads or names."""
         return MPC_VIT.parse(self.raw | plan.fields)
 

@@ -9,6 +9,7 @@ plans and dropout follow from seed and number of the epoch alone, so a run that 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -67,13 +68,14 @@ def fit(
 ) -> None:
     """Train a model to answer as its teacher. state: where it is kept after each epoch, and resumed from.
 
-    Raises CheckpointError where what is kept there is of another schedule, or of another model.
+    Raises CheckpointError where what is kept there is of another schedule, teacher or other examples.
     """
     size = min(schedule.batch, len(examples))
     by_epoch = len(examples) // size
     steps = by_epoch * schedule.epochs
     optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
-    done = _resume(model, optimiser, schedule, state)
+    about = {"schedule": json.dumps(asdict(schedule)), "of": _digest(teacher, examples)}
+    done = _resume(model, optimiser, about, state)
     if done:
         say(f"resumed after epoch {done} of {schedule.epochs}")
     for epoch in range(done, schedule.epochs):
@@ -89,11 +91,11 @@ def fit(
                     prepare(draw)
                 loss = _loss(model, teacher, batch)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 total += float(loss.detach())
-        _keep(model, optimiser, schedule, epoch + 1, state)
+        _keep(model, optimiser, about | {"epochs": str(epoch + 1)}, state)
         say(f"epoch {epoch + 1} of {schedule.epochs}: loss {total / by_epoch:.4f}")
     model.train(False)
 
@@ -121,19 +123,25 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(-1) == labels).double().mean())
 
 
-def _keep(
-    model: PreTrainedModel, optimiser: torch.optim.Optimizer, schedule: Schedule, epochs: int, state: Path
-) -> None:
+def _keep(model: PreTrainedModel, optimiser: torch.optim.Optimizer, about: dict[str, str], state: Path) -> None:
     tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
     for number, of_parameter in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": value.contiguous() for name, value in of_parameter.items()}
     state.parent.mkdir(parents=True, exist_ok=True)
     written = state.with_suffix(".writing")
-    save_file(tensors, written, {"schedule": json.dumps(asdict(schedule)), "epochs": str(epochs)})
+    save_file(tensors, written, about)
     os.replace(written, state)
 
 
-def _resume(model: PreTrainedModel, optimiser: torch.optim.Optimizer, schedule: Schedule, state: Path) -> int:
+def _digest(teacher: PreTrainedModel, examples: Examples) -> str:
+    """SHA-256 of a teacher's weights and of examples."""
+    found = hashlib.sha256()
+    for tensor in (*teacher.state_dict().values(), examples.inputs, examples.labels):
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _resume(model: PreTrainedModel, optimiser: torch.optim.Optimizer, about: dict[str, str], state: Path) -> int:
     """How many epochs are done already, whose end the model and the optimiser are put to."""
     if not state.is_file():
         return 0
@@ -141,9 +149,13 @@ def _resume(model: PreTrainedModel, optimiser: torch.optim.Optimizer, schedule: 
         with safe_open(state, "pt") as file:
             said = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        if json.loads(said["schedule"]) != asdict(schedule):
+        if said["schedule"] != about["schedule"]:
             raise CheckpointError(
                 f"{state} is of another schedule, {said['schedule']}; choose another folder, or remove it"
+            )
+        if said["of"] != about["of"]:
+            raise CheckpointError(
+                f"{state} is of another teacher, or of other data; choose another folder, or remove it"
             )
         own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         model.load_state_dict(own)

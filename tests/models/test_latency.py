@@ -9,8 +9,8 @@ import pytest
 from secure.models.latency import (
     NETWORKS,
     Constants,
-    Link,
-    Network,
+    NetworkLink,
+    PartyNetwork,
     constants,
     find_network,
     layer_seconds,
@@ -61,11 +61,13 @@ def test_layers_add_up_to_their_sum() -> None:
 
 def test_a_file_gives_each_pair_its_own_link(tmp_path: Path) -> None:
     path = tmp_path / "network.toml"
-    links = {frozenset(("p0", "p1")): Link(0.01, 1e9), frozenset(("dealer", "p1")): Link(0.2, 1e8)}
+    links = {frozenset(("p0", "p1")): NetworkLink(0.01, 1e9), frozenset(("dealer", "p1")): NetworkLink(0.2, 1e8)}
     path.write_text(network_toml(links, "measured\non two machines"), encoding="utf-8")
     found = find_network(str(path))
-    assert found.between("p1", "p0") == Link(0.01, 1e9) and found.between("p1", "dealer") == Link(0.2, 1e8)
-    assert found.between("client", "p0") == Link(0.2, 1e8), "nobody measured the client: the slowest of all"
+    assert found.between("p1", "p0") == NetworkLink(0.01, 1e9) and found.between("p1", "dealer") == NetworkLink(
+        0.2, 1e8
+    )
+    assert found.between("client", "p0") == NetworkLink(0.2, 1e8), "nobody measured the client: the slowest of all"
     # Rounds are between p0 and p1, whatever the dealer's delay.
     assert predict(TWO, found, FITTED).layers["second"] == pytest.approx(5 * 0.005 + 5 * 1e-3)
     with pytest.raises(ConfigurationError, match="no link between p0 and p2; secure doctor"):
@@ -108,4 +110,4 @@ def test_committed_constants_are_those_of_a_fit(protocol: str) -> None:
 
 
 def test_a_named_network_has_all_links() -> None:
-    assert Network("x", {}, Link(1.0, 2.0)).between("p0", "p1") == Link(1.0, 2.0)
+    assert PartyNetwork("x", {}, NetworkLink(1.0, 2.0)).between("p0", "p1") == NetworkLink(1.0, 2.0)

@@ -11,7 +11,7 @@ from secure.cli.main import app
 from secure.costs import cost
 from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.contract.request import Request
-from secure.models.latency import NETWORKS, predict
+from secure.models.latency import NETWORKS, NetworkLink, network_toml, predict
 from secure.models.price import price
 from secure.protocols.core.errors import InputError
 from tests.models.decoders import save_decoder
@@ -45,6 +45,16 @@ def test_money_is_for_bytes_that_leave_a_machine_and_for_cores(bert: Path) -> No
 def test_a_farther_network_takes_longer_and_costs_no_more_bytes(bert: Path) -> None:
     near, far = (cost(bert, tokens=8, network=network) for network in ("lan", "wan"))
     assert near.prediction.total < far.prediction.total and near.price == far.price
+
+
+def test_it_is_said_where_bandwidth_decides(bert: Path, tmp_path: Path) -> None:
+    path = tmp_path / "network.toml"
+    links = {frozenset(("p0", "p1")): NetworkLink(0.0, 1e9), frozenset(("dealer", "p1")): NetworkLink(0.0, 1e4)}
+    path.write_text(network_toml(links, "a dealer far away"))
+    slow, fast = cost(bert, tokens=8, network=str(path)), cost(bert, tokens=8)
+    assert slow.prediction.total == slow.prediction.least >= 8 * slow.price.total.dealer_bytes / 1e4
+    assert any("Bandwidth decides" in line for line in slow.lines(None, None))
+    assert not any("Bandwidth" in line for line in fast.lines(None, None))
 
 
 def test_what_is_missing_or_too_much_is_said(bert: Path, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_the_wheel_holds_one_package_with_every_file_of_it_and_no_other(wheel: P
         "secure/parties/transport/wire.proto",
         "secure/parties/encrypted/generation.proto",
         "secure/protocols/core/ring.py",
+        "secure/models/latency.json",
         "secure/models/program.py",
         "secure/parties/__main__.py",
     } <= installed

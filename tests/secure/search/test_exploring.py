@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from secure.search.exploring import explore
 from secure.search.front import unbeaten
-from secure.search.space import Plan
+from secure.search.space import AttentionPlan
 
-FIRST = Plan((("softmax",) * 2,) * 3, ("gelu",) * 3)
+FIRST = AttentionPlan((("softmax",) * 2,) * 3, ("gelu",) * 3)
 SECONDS = {"softmax": 4.0, "relu": 3.0, "square": 2.0, "scale": 1.0}
 WORSE = {"softmax": 0.0, "relu": 0.3, "square": 0.1, "scale": 0.5}
 
 
-def seconds(plan: Plan) -> float:
+def seconds(plan: AttentionPlan) -> float:
     return sum(SECONDS[kind] for row in plan.kinds for kind in row) + sum(name == "gelu" for name in plan.activations)
 
 
-def divergence(plan: Plan) -> float:
+def divergence(plan: AttentionPlan) -> float:
     """The first layer suffers most, and a head of the last one hardly."""
     heads = sum((3 - i) * WORSE[kind] for i, row in enumerate(plan.kinds) for kind in row)
     return heads + sum(2.0 for name in plan.activations if name == "none")
@@ -26,7 +26,7 @@ def test_the_front_goes_from_the_first_plan_to_the_cheapest() -> None:
     assert found[0] == FIRST
     assert [seconds(plan) for plan in found] == sorted(map(seconds, found), reverse=True)
     assert [divergence(plan) for plan in found] == sorted(map(divergence, found))
-    assert found[-1] == Plan((("scale",) * 2,) * 3, ("none",) * 3)
+    assert found[-1] == AttentionPlan((("scale",) * 2,) * 3, ("none",) * 3)
     assert all("relu" not in row for plan in found for row in plan.kinds), "square is cheaper and closer"
 
 

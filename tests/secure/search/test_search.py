@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from secure.models.contract.request import Request
 from secure.models.latency import NETWORKS, predict
 from secure.models.price import price
 from secure.protocols.core.errors import CheckpointError, InputError
-from secure.search import Front, Plan, distil, search
+from secure.search import AttentionPlan, Front, distil, search
 from secure.search.plan_costs import PlanCosts
 from secure.search.teacher import read_teacher
 from tests.families import FAMILIES
@@ -118,12 +119,12 @@ def test_a_sum_over_layers_is_what_a_plan_costs(protocol: str, teacher: Path) ->
     for network in (NETWORKS["wan"], NETWORKS["loopback"]):
         costs = PlanCosts(loaded.raw, loaded.plan, network, protocol, "private")
         for kinds in (("scale", "relu"), ("square", "square"), ("softmax", "scale")):
-            plan = Plan((kinds, kinds[::-1]), ("none", "gelu"))
+            plan = AttentionPlan((kinds, kinds[::-1]), ("none", "gelu"))
             assert costs.seconds(plan) == pytest.approx(costs.exact_seconds(plan), rel=0.03)
 
 
 def test_a_student_is_a_checkpoint_that_parties_serve(teacher: Path, tmp_path: Path) -> None:
-    plan = Plan((("scale", "scale"), ("square", "softmax")), ("none", "gelu"))
+    plan = AttentionPlan((("scale", "scale"), ("square", "softmax")), ("none", "gelu"))
     with pytest.raises(Interrupted):
         distil(teacher, plan, EXAMPLES, out=tmp_path / "student", epochs=2, say=stopping_at("epoch 1"))
     assert not (tmp_path / "student").exists() and (tmp_path / "student.training.safetensors").exists()
@@ -149,15 +150,28 @@ def test_what_does_not_fit_is_refused(found: tuple[Path, Front], teacher: Path, 
         search(teacher, (images, labels + 5), out=tmp_path, say=say_nothing)
     with pytest.raises(CheckpointError, match=r"is of another schedule"):
         search(teacher, EXAMPLES, out=found[0], say=say_nothing, **QUICK | {"epochs": 3})
+    with pytest.raises(CheckpointError, match="of another teacher, or of other data"):
+        search(teacher, (images, labels.flip(0)), out=found[0], say=say_nothing, **QUICK)
     with pytest.raises(CheckpointError, match="attention_kinds is a list of 1"):
-        distil(teacher, Plan((("scale", "scale"),), ("none",)), EXAMPLES, out=tmp_path / "x", say=say_nothing)
+        distil(teacher, AttentionPlan((("scale", "scale"),), ("none",)), EXAMPLES, out=tmp_path / "x", say=say_nothing)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="model_type is 'bert'; a search is for 'vit' and 'mpc_vit'"):
         search(tmp_path, EXAMPLES, out=tmp_path, say=say_nothing)
     (tmp_path / "pareto.json").write_text('{"schema": 1}')
     with pytest.raises(CheckpointError, match="cannot be read as plans"):
         Front.read(tmp_path / "pareto.json")
-    (found[0] / "tried.json").read_text()
+
+
+def test_what_was_tried_with_other_weights_does_not_count(
+    found: tuple[Path, Front], teacher: Path, tmp_path: Path
+) -> None:
+    shutil.copy(found[0] / "supernet.safetensors", tmp_path)
+    (tmp_path / "tried.json").write_text('{"of": "others", "plans": {"what": 3}}')
+    front = search(teacher, EXAMPLES, out=tmp_path, network="wan", say=say_nothing, **QUICK)
+    assert front.candidates == found[1].candidates
+    (tmp_path / "tried.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tried\.json cannot be read: KeyError; remove it"):
+        search(teacher, EXAMPLES, out=tmp_path, network="wan", say=say_nothing, **QUICK)
 
 
 def test_the_commands(found: tuple[Path, Front], teacher: Path, tmp_path: Path) -> None:
@@ -172,7 +186,7 @@ def test_the_commands(found: tuple[Path, Front], teacher: Path, tmp_path: Path) 
     done = CliRunner().invoke(app, ["distil", *common, *plan, "--out", str(student)])
     assert done.exit_code == 0, done.output
     due = Front.read(out / "pareto.json").within(0.8)
-    assert Plan.from_fields(json.loads((student / "config.json").read_text())) == due
+    assert AttentionPlan.from_fields(json.loads((student / "config.json").read_text())) == due
 
 
 @pytest.mark.slow

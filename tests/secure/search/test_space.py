@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 
-from secure.search.space import Plan, by_layers, mutated, random_plan
+from secure.search.space import AttentionPlan, by_layers, mutated, random_plan
 
-FIRST = Plan((("softmax",) * 4,) * 3, ("gelu",) * 3)
-MIXED = Plan((("scale", "relu", "softmax", "relu"), ("softmax",) * 4, ("scale",) * 4), ("none", "gelu", "gelu"))
+FIRST = AttentionPlan((("softmax",) * 4,) * 3, ("gelu",) * 3)
+MIXED = AttentionPlan(
+    (("scale", "relu", "softmax", "relu"), ("softmax",) * 4, ("scale",) * 4), ("none", "gelu", "gelu")
+)
 
 
 def test_a_plan_survives_the_fields_of_a_checkpoint() -> None:
-    assert Plan.from_fields(MIXED.fields) == MIXED
+    assert AttentionPlan.from_fields(MIXED.fields) == MIXED
     assert MIXED.fields["model_type"] == "mpc_vit" and MIXED.fields["activations"] == ["none", "gelu", "gelu"]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from secure.cli import checks, measuring
+from secure.cli import checks
 from secure.cli.main import app
-from secure.models.latency import Link, find_network, network_toml
+from secure.models.latency import NetworkLink, find_network, network_toml
+from secure.parties.client import measuring
 from secure.parties.config import load_settings, settings_toml
 from secure.parties.launcher import free_addresses
 from secure.parties.process.exit_codes import ExitCode, exit_code
@@ -52,13 +53,13 @@ def test_every_pair_is_measured_from_where_all_certificates_are(
 @pytest.mark.usefixtures("running")
 def test_a_host_adds_its_own_pairs_to_the_others(config: Path, tmp_path: Path) -> None:
     path, before = tmp_path / "network.toml", frozenset(("p0", "p1"))
-    path.write_text(network_toml({before: Link(0.5, 1e6)}, "of another host"))
+    path.write_text(network_toml({before: NetworkLink(0.5, 1e6)}, "of another host"))
     for role in ("p0", "p1", "client", "owner"):
         (tmp_path / "certs" / f"{role}.key").unlink()
     found = measuring.measure(config, path)
     assert set(found) == {frozenset(("dealer", "p0")), frozenset(("dealer", "p1"))}
     links = find_network(str(path)).links
-    assert links[before] == Link(0.5, 1e6) and set(links) == {before, *found}
+    assert links[before] == NetworkLink(0.5, 1e6) and set(links) == {before, *found}
 
 
 def test_a_host_without_certificates_is_told_so(config: Path, tmp_path: Path) -> None:
