@@ -15,7 +15,7 @@ from greenlet import greenlet
 
 from secure.protocols.core.cost import Meter, MeterRow
 from secure.protocols.core.errors import ProtocolError
-from secure.protocols.witnessed.roles import SENT_PART, Opened, Opening, PartOf
+from secure.protocols.witnessed.roles import SENT_PART, Opened, PartOf, Said
 from secure.protocols.witnessed.witness import Witness
 
 Result = TypeVar("Result")
@@ -35,12 +35,12 @@ class _Step(Generic[Result]):
         self._row = MeterRow()
         self._stack = greenlet(self._run)
 
-    def go_on(self, *opened: Opened) -> Opening | None:
+    def go_on(self, *opened: Opened) -> Said | None:
         """Run until the next round is to be made, or the end. opened: what the last one brought, but for the first."""
         self._part.place = self.place
         before = self._meter.turn_to(self._row)
         try:
-            says: Opening | None = self._stack.switch(*opened)
+            says: Said | None = self._stack.switch(*opened)
         finally:
             self._row = self._meter.turn_to(before)
         return says

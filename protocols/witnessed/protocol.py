@@ -147,7 +147,7 @@ class WitnessedParty(Protocol):
             raise ProtocolError("a secret of another protocol or session was passed in")
         if isinstance(value, PreparedParts):
             return value.parts[which]
-        if isinstance(value, list | tuple):
+        if type(value) in (list, tuple):
             return [self._seen(each, which) for each in value]
         return value
 

@@ -26,7 +26,7 @@ _COINS = b"secure-inference coins 1"
 
 
 @dataclass(frozen=True, eq=False)
-class Opening:
+class Said:
     """What one part says in one round: its parts of ring elements, each with its ring, and of planes."""
 
     values: list[tuple[Tensor, int]]
@@ -70,17 +70,17 @@ class PartOf(Party):
         self, values: Sequence[tuple[Tensor, Tensor, int]], planes: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
         check_masks(values)
-        opened = self._say(Opening([(value + mask, bits) for value, mask, bits in values], list(planes)))
+        opened = self._say(Said([(value + mask, bits) for value, mask, bits in values], list(planes)))
         return opened.values, opened.planes
 
     def open_unmasked(self, share: Tensor, bits: int) -> Tensor:
         """The sum of all parts, for what may be known: it tells the sum, as whoever hears a part has the two others."""
         # Bits above the ring depend on masks, and whole bytes are sent.
-        return self._say(Opening([(ring.low(share, bits), bits)], [])).values[0]
+        return self._say(Said([(ring.low(share, bits), bits)], [])).values[0]
 
     def wait_for_all(self) -> None:
         """A round in which nothing is opened."""
-        self._say(Opening([], []))
+        self._say(Said([], []))
 
     def draw(self) -> bytes:
         """A seed that all evaluators know from now on, and that nobody knew before. One round, 16 bytes.
@@ -89,7 +89,7 @@ class PartOf(Party):
         they are the sum of, and of a secret that the dealer does not have.
         """
         words = self.mask((2,))
-        (opened,) = self._say(Opening([(words, ring.WORD_BITS)], [])).values
+        (opened,) = self._say(Said([(words, ring.WORD_BITS)], [])).values
         return hashlib.sha256(self._coins + opened.numpy().tobytes()).digest()[:16]
 
     def mask_of(self, index: int, shape: tuple[int, ...]) -> Tensor:
@@ -104,7 +104,7 @@ class PartOf(Party):
     def _refused(self) -> ProtocolError:
         return ProtocolError(f"{self.gate_name} is a gate of two parties; three evaluators do not compute it")
 
-    def _say(self, opening: Opening) -> Opened:
+    def _say(self, opening: Said) -> Opened:
         opened: Opened = getcurrent().parent.switch(opening)
         self.meter.exchanged(opening.size_bytes)
         return opened

@@ -17,7 +17,7 @@ from secure.protocols.core.errors import PartyDeviates
 from secure.protocols.core.transfer import CPU
 from secure.protocols.masked.one_hot import refuse
 from secure.protocols.masked.roles import MeetingRole
-from secure.protocols.witnessed.roles import Opened, Opening
+from secure.protocols.witnessed.roles import Opened, Said
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 ROUND_BYTES = 2 * DIGEST_BYTES
@@ -48,7 +48,7 @@ class Witness(MeetingRole):
         self.place.next_dealt = None if dealer is None else dealer.receive
         self.place.meet = self.exchange
 
-    def open(self, own: Opening, following: Opening, where: str) -> Opened:
+    def open(self, own: Said, following: Said, where: str) -> Opened:
         """One round of one gate: own goes to the next evaluator, the missing part comes from the previous one.
 
         where: the gate, for an error.
