@@ -31,7 +31,7 @@ from secure.protocols.core.secret import P, Parameter, Primitive, Secret, Visibi
 from secure.protocols.hybrid.garbled.circuits import Garbler
 from secure.protocols.hybrid.gates.ends import GiveOutput, TakeInput
 from secure.protocols.hybrid.gates.gate import unknown
-from secure.protocols.hybrid.gates.opening import Opening
+from secure.protocols.hybrid.gates.keys import KeyExchange
 from secure.protocols.hybrid.programs import PROGRAMS
 from secure.protocols.hybrid.roles import HybridRole, Maker, User
 from secure.protocols.hybrid.secret import HybridSecret
@@ -105,7 +105,7 @@ class HybridMaker(HybridProtocol):
         """session: what names this making, fresh, the same at both."""
         self.maker = Maker(index, session, peer, garbler, meter)
         super().__init__(self.maker, policy, on_layer)
-        self.run(Opening(garbler))
+        self.run(KeyExchange(garbler))
 
     @property
     def made(self) -> Stock:
@@ -128,7 +128,7 @@ class HybridParty(HybridProtocol):
         """Raises ProtocolError for a stock that was begun before."""
         self.user = User(stock, peer, meter)
         super().__init__(self.user, policy, on_layer)
-        self.run(Opening(stock.garbler))
+        self.run(KeyExchange(stock.garbler))
 
     def finish(self) -> None:
         self.user.stock.finish()

@@ -14,7 +14,7 @@ from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled import engine
 from secure.protocols.hybrid.garbled.circuits import Masked
 from secure.protocols.hybrid.garbled.engine import CHUNK, KEY_BYTES, LABEL_BYTES, Chunk, add_offsets
-from secure.protocols.hybrid.gates.gate import HybridGate, unknown
+from secure.protocols.hybrid.gates.gate import HybridGate
 from secure.protocols.hybrid.oblivious import extension
 from secure.protocols.hybrid.roles import Maker, User, as_array, as_tensor
 
@@ -120,9 +120,6 @@ class Garbled(HybridGate):
     def _numbers(self, packed: Array, batch: Portion) -> Array:
         """Colours as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
         return as_array(ring.unpack(packed.data, (batch.instances,), self.of.result_bits))
-
-    def _unknown(self) -> Tensor:
-        return unknown(*self.x.shape[:-1])
 
     def _garble(self, maker: Maker, batch: Portion, chosen: Array, known: Array | None) -> tuple[bytes, Array]:
         """The tables of a batch, and the colours of the outputs' zero labels.

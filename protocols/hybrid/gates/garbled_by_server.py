@@ -12,7 +12,7 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
 from secure.protocols.hybrid.gates.garbled import Garbled, by_chunks
-from secure.protocols.hybrid.gates.gate import Made
+from secure.protocols.hybrid.gates.gate import Made, unknown
 from secure.protocols.hybrid.oblivious import extension
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
 
@@ -55,7 +55,7 @@ class GarbledByServer(Garbled):
                 tables, colours = self._garble(maker, batch, zero, None)
                 maker.stock.put(maker.gate, ring.pack(as_tensor(colours), self.of.result_bits).numpy())
                 maker.send(tables)
-            return self._unknown()
+            return unknown(*self.x.shape[:-1])
         masks = self._masks(maker)
         bits = np.concatenate([pack_bits(self._values(), self.of.width), pack_bits(masks[None], self.of.result_bits)])
         for batch in self.batches():
@@ -76,7 +76,7 @@ class GarbledByServer(Garbled):
                 own = np.frombuffer(labels, np.uint64).reshape(-1, 2)
                 active = self._evaluate(user, batch, chosen, own, tables.view(np.uint64))
                 user.send(payload(ring.pack(as_tensor(active), self.of.result_bits).numpy()))
-            return self._unknown()
+            return unknown(*self.x.shape[:-1])
         packed, found = pack_bits(self._values(), self.of.width), []
         for batch in self.batches():
             user.send(payload(self.active(user, batch, by_chunks(batch, packed))))

@@ -49,7 +49,7 @@ def run(
     return net.arrange(secure_run(checkpoint, folder, "hidden", named, family))
 
 
-@product_of(case=list(CASES), weights=WEIGHTS)
+@product_of(case=list(CASES), weights=(*WEIGHTS, "server"))
 def test_on_shares(case: str, weights: WeightVisibility, tmp_path: Path) -> None:
     kind, example = CASES[case]
     torch.manual_seed(5)

@@ -34,7 +34,7 @@ def assert_balanced(message: bytes, unit_bytes: int, unused_bits: int = 0) -> No
 
 
 @pytest.mark.parametrize("garbler", ["client", "server"])
-@pytest.mark.parametrize("value", [0.0, -3.0])
+@pytest.mark.parametrize("value", [0.0, pytest.param(-3.0, marks=pytest.mark.slow)])
 def test_messages_of_a_session(garbler: Garbler, value: float) -> None:
     stocks, made = make(program, 1, garbler=garbler)
     used = use(program, stocks, [split(encode(torch.full(SHAPE, value).double()))])

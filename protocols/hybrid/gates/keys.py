@@ -17,7 +17,7 @@ from secure.protocols.hybrid.roles import Maker, User
 
 
 @dataclass(frozen=True, eq=False)
-class Opening(HybridGate):
+class KeyExchange(HybridGate):
     """P0's public key, fresh as its secret one is; 128 base transfers by which the garbler gets a key for each bit of
     Δ; and a seed of the garbler for what both expand.
 
