@@ -20,10 +20,6 @@ _SUM_TOLERANCE = 1e-2
 """How far probabilities may be from adding up to 1: answers that are rounded to three digits are fine."""
 
 
-class NotNumbers(InputError):
-    """A service answered with something else than rows of numbers of equal length."""
-
-
 @runtime_checkable
 class LabelledModel(Protocol):
     """What `PrivateModel` and `EncryptedModel` have in common when they classify."""
@@ -45,7 +41,7 @@ A `PrivateModel` or an `EncryptedModel` that classifies is asked with its own to
 def answers_of(service: Service, inputs: Inputs) -> Tensor:
     """What the service answers, as it came: float32 [inputs, classes], unless the service is broken or malicious.
 
-    Raises NotNumbers.
+    What is no rows of numbers of equal length comes as no row. Raises what the service raises.
     """
     if isinstance(service, LabelledModel):
         rows = [_logits(service, part) for part in _batches(inputs)]
@@ -53,8 +49,8 @@ def answers_of(service: Service, inputs: Inputs) -> Tensor:
     answers = service(inputs)
     try:
         return as_tensor("the service's answers", answers).detach().float()
-    except (InputError, TypeError) as error:
-        raise NotNumbers(str(error)) from None
+    except (InputError, TypeError):
+        return torch.empty(0)
 
 
 def asked(service: Service, given: GivenInputs) -> tuple[Inputs, Tensor]:
@@ -69,14 +65,6 @@ def asked(service: Service, given: GivenInputs) -> tuple[Inputs, Tensor]:
     if not bool(are_probabilities(answers).all()):
         raise InputError("the service's rows are not probabilities: 0 or more, adding up to 1; pass logits to softmax")
     return inputs, floored(answers)
-
-
-def untrusted_answers(service: Service, inputs: Inputs) -> Tensor:
-    """What a service that may be malicious answers: any shape and any numbers. What is no numbers comes as no row."""
-    try:
-        return answers_of(service, inputs)
-    except NotNumbers:
-        return torch.empty(0)
 
 
 def are_probabilities(answers: Tensor) -> Tensor:

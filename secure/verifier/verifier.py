@@ -19,7 +19,7 @@ from secure.verifier.attacks import ALL, CLASS_CHANGES, Attack, Generator, Knowi
 from secure.verifier.detector import Detector, conformal_threshold, trained_detector
 from secure.verifier.inputs import GivenInputs, Inputs, as_inputs, chosen, joined, varied
 from secure.verifier.report import Measured, attack_found
-from secure.verifier.services import Service, are_probabilities, asked, floored, untrusted_answers
+from secure.verifier.services import Service, answers_of, are_probabilities, asked, floored
 from secure.verifier.storage import read_verifier, write_verifier
 from secure.verifier.student import Student, distilled, plan_for
 from secure.verifier.training import untouched, weights_of
@@ -143,7 +143,7 @@ class Verifier:
         Raises InputError for inputs that the verifier does not know, and what the service raises.
         """
         given = self._taken(inputs)
-        verdicts = self._judged(given, untrusted_answers(service, given))
+        verdicts = self._judged(given, answers_of(service, given))
         rows = [row for row, verdict in enumerate(verdicts) if verdict.alarm]
         if not rows or on_alarm == "flag":
             return verdicts

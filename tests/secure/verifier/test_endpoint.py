@@ -13,7 +13,7 @@ import pytest
 
 from secure.protocols.core.errors import ConfigurationError, InputError, SessionError
 from secure.verifier.endpoint import ClassifyEndpoint
-from secure.verifier.services import asked, untrusted_answers
+from secure.verifier.services import answers_of, asked
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ def test_texts_are_posted_and_rows_come_in_the_order_of_the_texts(
 def test_other_answers_are_no_rows(address: str, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(Handler, "content", content)
     service = ClassifyEndpoint(address, "a model")
-    assert untrusted_answers(service, ["one", "two"]).shape != (2, 2)
+    assert answers_of(service, ["one", "two"]).shape != (2, 2)
     with pytest.raises(InputError):
         asked(service, ["one", "two"])
 
