@@ -242,7 +242,9 @@ class Ledger:
             "group by 1, 2, 3 order by 1, instr('stock filling spent burnt', state), 3"
         )
         now = int(time.time())
-        used = self._used_a_day(now // _DAY_SECONDS)
+        # By shape, how many deals were spent today or yesterday, whichever are more.
+        spent = "select shape, count(*) from deals where spent_day >= ? group by shape, spent_day order by 2"
+        used = {str(shape): int(count) for shape, count in self._read(spent, now // _DAY_SECONDS - 1)}
         found = []
         for shape, state, why, count, size_bytes, since in self._read(query):
             tally = Tally(shape, state, why, count, size_bytes)
@@ -251,11 +253,6 @@ class Ledger:
                 tally = replace(tally, oldest_seconds=max(0, now - since), days=days)
             found.append(tally)
         return found
-
-    def _used_a_day(self, today: int) -> dict[str, int]:
-        """Shape -> how many deals were spent today or yesterday, whichever are more."""
-        query = "select shape, count(*) from deals where spent_day >= ? group by shape, spent_day order by 2"
-        return {str(shape): int(count) for shape, count in self._read(query, today - 1)}
 
     def exchange_fact(self, name: str, value: str) -> str:
         """Keep a fact about the whole store; what was kept before, or ''."""

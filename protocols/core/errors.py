@@ -4,7 +4,6 @@
     ├── ConfigurationError          a setting, certificate or installation is wrong; nothing was started
     │   └── PortInUse               another program listens where a server should
     ├── InputError                  the client's input cannot be computed on; nothing was sent, or the parties refuse it
-    │   ├── NotNumbers              a service answered with something else than rows of numbers (in secure.verifier)
     │   ├── RequestRefused          an HTTP request that is not computed, with its status (in secure.http)
     │   └── BudgetSpent             more tokens than may still pass under the key of an encrypted checkpoint
     ├── CheckpointError             the checkpoint or share file is not one we can serve; nothing was shared
