@@ -53,6 +53,7 @@ class Recorder:
         self.converse = client.converse
         self.unload_model = client.unload_model
         self.close = client.close
+        self.from_stock = client.from_stock
 
     def predict(
         self,

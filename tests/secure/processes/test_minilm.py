@@ -62,6 +62,7 @@ def check_report(report: secure.Report) -> None:
     assert secure.Report.from_json(report.to_json()) == report
 
 
+@pytest.mark.slow
 def test_launch_command_serves_and_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from secure.cli.main import main; main()"
     command = [sys.executable, "-P", "-c", program, "launch"]

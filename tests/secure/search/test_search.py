@@ -55,6 +55,7 @@ def found(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, search(teacher, EXAMPLES, out=out, network="wan", say=say_nothing, **QUICK)
 
 
+@pytest.mark.slow
 def test_every_plan_of_the_front_has_its_own_price(found: tuple[Path, Front], teacher: Path, tmp_path: Path) -> None:
     _, front = found
     raw = json.loads((teacher / "config.json").read_text())

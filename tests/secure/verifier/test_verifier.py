@@ -26,6 +26,7 @@ def spoilt(asked: Tensor) -> Tensor:
     return answers
 
 
+@pytest.mark.slow
 def test_it_finds_changed_classes_and_says_what_it_misses(verifier: Verifier) -> None:
     measured = verifier.measure(service, FRESH, attacks=[*CLASS_CHANGES, Knowing(40)])
     # A rate of 5 % with 150 held-out and 400 fresh answers varies by 2.1 % (one standard deviation).
