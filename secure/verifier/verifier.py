@@ -61,9 +61,9 @@ class Verifier:
         for verdict in verifier(service, new_texts):
             print(verdict.label, verdict.alarm, verdict.own_label)
 
-    An alarm says that the server's answer is unlike what it answered before. No alarm proves nothing. Against somebody
-    who knows this verifier it misses many answers (docs/verifier.md has the figures): keep the verifier and its
-    threshold secret. It is no malicious security.
+    An alarm says that the server's answer is unlike what it answered before. No alarm proves nothing. On digits, at 1 %
+    false alarms, 99.9 % of answers with another class were found, but who knows the verifier and its threshold got 4 %
+    past it, with 200 tries for each (docs/measured.md): keep both secret. It is no malicious security.
     """
 
     def __init__(self, student: Student, detector: Detector, threshold: float, false_alarms: float) -> None:
