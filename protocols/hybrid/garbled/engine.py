@@ -65,31 +65,31 @@ class Chunk:
             raise ProtocolError(f"{instances} instances of a circuit; at most {CHUNK} in multiples of {STEP}")
         return self._labels(instances)[: self._circuit.inputs]
 
-    def garble(self, start: bytes, delta: Array, instances: int) -> tuple[Array, Array]:
-        """From zero labels in `inputs`: the table, and the colours of the outputs' zero labels as numbers.
+    def table_shape(self, instances: int) -> tuple[int, int, int]:
+        """The shape of a table, of uint64."""
+        return self._circuit.ands, 2, _LABEL_WORDS * instances
 
-        Shapes: start 16 bytes, delta uint64 [2] -> uint64 [ANDs, 2, 2 instances], uint64 [instances].
+    def garble(self, start: bytes, delta: Array, instances: int, table: Array) -> Array:
+        """From zero labels in `inputs`, write the table; the colours of the outputs' zero labels as numbers.
+
+        Shapes: start 16 bytes, delta uint64 [2], uint64 [ANDs, 2, 2 instances] -> uint64 [instances]. Raises
+        ProtocolError for a table of another shape.
         """
-        wires = self._labels(instances)
-        table = np.empty((self._circuit.ands, 2, wires.shape[1]), dtype=np.uint64)
+        wires = self._checked(instances, table)
         if self._form is None:
             plain.garble(self._circuit, start, wires, table, delta)
         else:
             compiled(kernels.garble)(
                 self._form, self._circuit.gates, wires, table, self._schedules(start), np.tile(delta, 4)
             )
-        return table, self._colours(wires)
+        return self._colours(wires)
 
     def evaluate(self, start: bytes, table: Array, instances: int) -> Array:
         """From active labels in `inputs`: the colours of the outputs' labels as numbers.
 
         Shapes: start 16 bytes, table as of `garble` -> uint64 [instances]. Raises ProtocolError for another table.
         """
-        wires = self._labels(instances)
-        if table.shape != (self._circuit.ands, 2, wires.shape[1]):
-            raise ProtocolError(
-                f"a table of shape {table.shape} for {self._circuit.ands} ANDs of {instances} instances"
-            )
+        wires = self._checked(instances, table)
         if self._form is None:
             plain.evaluate(self._circuit, start, wires, table)
         else:
@@ -99,6 +99,12 @@ class Chunk:
     def output_labels(self, instances: int) -> Array:
         """The labels of the outputs after either. Shapes: uint64 [outputs, 2 instances]."""
         return self._labels(instances)[self._outputs]
+
+    def _checked(self, instances: int, table: Array) -> Array:
+        """The labels of all wires. The loops themselves do not see whether a table is as large as it should be."""
+        if table.shape != self.table_shape(instances):
+            raise ProtocolError(f"a table of shape {table.shape}, due is {self.table_shape(instances)}")
+        return self._labels(instances)
 
     def _labels(self, instances: int) -> Array:
         width = _LABEL_WORDS * instances

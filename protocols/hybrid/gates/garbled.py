@@ -121,23 +121,26 @@ class Garbled(HybridGate):
         """Colours as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
         return as_array(ring.unpack(packed.data, (batch.instances,), self.of.result_bits))
 
-    def _garble(self, maker: Maker, batch: Portion, chosen: Array, known: Array | None) -> tuple[bytes, Array]:
-        """The tables of a batch, and the colours of the outputs' zero labels.
+    def _garble(self, maker: Maker, batch: Portion, chosen: Array, known: Array | None, message: Array) -> Array:
+        """Write the tables of a batch to a message's beginning; the colours of the outputs' zero labels.
 
         chosen: zero labels of the bits that the evaluator chose. known: bits whose active labels are expanded.
-        Shapes: uint64 [transfers, 2], uint8 [known bits, all instances / 8] -> uint64 [instances of the batch].
+        Shapes: uint64 [transfers, 2], uint8 [known bits, all instances / 8], uint8 [at least the tables]
+        -> uint64 [instances of the batch].
         """
-        delta, tables, colours, room = maker.stock.delta, [], [], Chunk(self.of.circuit)
+        delta, place, colours, room = maker.stock.delta, 0, [], Chunk(self.of.circuit)
         assert delta is not None
         for part, transferred, late, expanded, start in self._labels(maker, batch, chosen, late=True):
             inputs = self._laid_out(room, part, transferred, late, expanded)
             if known is not None:
                 rows = slice(self.of.circuit.inputs - self._known_bits, None)
                 add_offsets(inputs[rows], known[:, part.start // 8 : part.stop // 8], delta)
-            table, zero = room.garble(start, delta, part.stop - part.start)
-            tables.append(table.tobytes())
-            colours.append(zero)
-        return b"".join(tables), np.concatenate(colours)
+            count = part.stop - part.start
+            size = self._table_bytes(count)
+            table = message[place : place + size].view(np.uint64).reshape(room.table_shape(count))
+            colours.append(room.garble(start, delta, count, table))
+            place += size
+        return np.concatenate(colours)
 
     def _evaluate(self, user: User, batch: Portion, chosen: Array, late: Array, tables: Array) -> Array:
         """The colours of the outputs' active labels.

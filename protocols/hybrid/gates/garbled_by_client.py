@@ -61,9 +61,11 @@ class GarbledByClient(Garbled):
         for batch in self.batches():
             count = self._transfers(batch)
             zero = maker.sender.extend(maker.receive(extension.message_bytes(count)), count)
-            tables, colours = self._garble(maker, batch, zero, known)
-            packed = ring.pack(as_tensor(colours), self.of.result_bits).numpy().tobytes()
-            maker.send(tables + packed)
+            split = self._table_bytes(batch.instances)
+            message = np.empty(split + self._colour_bytes * batch.instances, dtype=np.uint8)
+            colours = self._garble(maker, batch, zero, known, message)
+            message[split:] = ring.pack(as_tensor(colours), self.of.result_bits).numpy()
+            maker.send(payload(message))
         return self._share(np.uint64(0) - masks)
 
     def use(self, user: User) -> Tensor:

@@ -52,9 +52,10 @@ class GarbledByServer(Garbled):
             for batch in self.batches():
                 count = self._transfers(batch)
                 zero = maker.sender.extend(maker.receive(extension.message_bytes(count)), count)
-                tables, colours = self._garble(maker, batch, zero, None)
+                message = np.empty(self._table_bytes(batch.instances), dtype=np.uint8)
+                colours = self._garble(maker, batch, zero, None, message)
                 maker.stock.put(maker.gate, ring.pack(as_tensor(colours), self.of.result_bits).numpy())
-                maker.send(tables)
+                maker.send(payload(message))
             return unknown(*self.x.shape[:-1])
         masks = self._masks(maker)
         bits = np.concatenate([pack_bits(self._values(), self.of.width), pack_bits(masks[None], self.of.result_bits)])

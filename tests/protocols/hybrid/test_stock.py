@@ -12,7 +12,8 @@ from torch import Tensor
 
 pytest.importorskip("tenseal")
 
-from secure.protocols.core.channel import FaultyChannel, queue_channels
+from secure.protocols.core.channel import Channel, FaultyChannel, queue_channels
+from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import BoundError, ConfigurationError, PartyLost, ProtocolError, SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.primitives import square_sum
@@ -150,3 +151,22 @@ def test_matrices_whose_noise_would_show_are_refused() -> None:
     loader.prepare(parameter, encode(torch.full((2, 1), 127.0)), Visibility.SERVER)
     with pytest.raises(BoundError, match="256"):
         loader.prepare(parameter, encode(torch.full((2, 1), 128.0)), Visibility.SERVER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["lose", "truncate"])
+@pytest.mark.parametrize(("index", "at_message"), [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)])
+def test_a_session_that_breaks_anywhere_burns_both_stocks(
+    index: int, at_message: int, fault: str, shares: list[tuple[Tensor, Tensor]]
+) -> None:
+    stocks, _ = make(program, 1)
+
+    def run(party: int, channel: Channel, meter: Meter) -> None:
+        peer = FaultyChannel(channel, fault=fault, at_message=at_message) if party == index else channel
+        program(HybridParty(stocks[party], peer, POLICY, meter=meter), [shares[0][party]])
+
+    with pytest.raises(SecureInferenceError):
+        both(run, timeout_seconds=20)
+    for stock in stocks:
+        with pytest.raises(ProtocolError, match="begun before"):
+            stock.begin()

@@ -49,7 +49,8 @@ def test_loops_give_the_bytes_of_the_plain_form(circuit: Any, count: int, form: 
     for each in (form, None):
         chunk = Chunk(circuit, each)
         chunk.inputs(count)[:] = zero
-        table, zero_colours = chunk.garble(start, delta, count)
+        table = np.empty(chunk.table_shape(count), dtype=np.uint64)
+        zero_colours = chunk.garble(start, delta, count, table)
         zero_labels = chunk.output_labels(count).copy()
         chunk.inputs(count)[:] = active
         colours = chunk.evaluate(start, table, count)
@@ -69,7 +70,9 @@ def test_garbling_is_a_function_of_its_seeds() -> None:
 
     def table(labels: Array, delta: Array, start: bytes) -> Array:
         chunk.inputs(8)[:] = labels
-        return chunk.garble(start, delta, 8)[0].copy()
+        found = np.empty(chunk.table_shape(8), dtype=np.uint64)
+        chunk.garble(start, delta, 8, found)
+        return found
 
     first = table(zero, delta, start)
     assert np.array_equal(first, table(zero, delta, start))
@@ -81,7 +84,8 @@ def test_rows_of_a_table_look_random() -> None:
     zero, _, _ = instance(RELU, CHUNK)
     chunk = Chunk(RELU)
     chunk.inputs(CHUNK)[:] = zero
-    table, _ = chunk.garble(os.urandom(16), offset(), CHUNK)
+    table = np.empty(chunk.table_shape(CHUNK), dtype=np.uint64)
+    chunk.garble(os.urandom(16), offset(), CHUNK, table)
     bits = np.unpackbits(table.view(np.uint8))
     # Half of the bits are set, but for six standard deviations, and no row comes twice.
     assert abs(bits.mean() - 0.5) < 6 * 0.5 / np.sqrt(bits.size)
@@ -103,3 +107,6 @@ def test_instances_come_in_multiples_of_eight() -> None:
     for count in (0, 4, CHUNK + 8):
         with pytest.raises(ProtocolError, match="multiples of 8"):
             Chunk(SMALL).inputs(count)
+    for shape in ((SMALL.ands - 1, 2, 16), (SMALL.ands, 2, 8)):
+        with pytest.raises(ProtocolError, match="a table of shape"):
+            Chunk(SMALL).evaluate(bytes(16), np.zeros(shape, dtype=np.uint64), 8)
