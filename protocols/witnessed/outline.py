@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from secure.protocols.core.cost import Cost, Tally
+from secure.protocols.core.cost import Cost, CostTally
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import P, Primitive, Secret
 from secure.protocols.masked.gate import Gate
@@ -22,7 +22,7 @@ class WitnessedOutline(Side):
     What the third evaluator sends is declared as what one sends beside the two others. What is dealt goes to two.
     """
 
-    def __init__(self, policy: FixedPointPolicy, tally: Tally) -> None:
+    def __init__(self, policy: FixedPointPolicy, tally: CostTally) -> None:
         super().__init__(Outline(tally), policy, None)
         self._tally = tally
         self._digests = ComparingCost(tally)

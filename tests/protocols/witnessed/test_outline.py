@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from secure.protocols.core.cost import Cost, Tally
+from secure.protocols.core.cost import Cost, CostTally
 from secure.protocols.core.primitives import checked_one_hot
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.softmax import softmax
@@ -23,7 +23,7 @@ def block(protocol: Protocol, x: Secret, chosen: Secret) -> Secret:
 
 @pytest.mark.slow
 def test_an_outline_declares_what_a_run_costs() -> None:
-    tally = Tally()
+    tally = CostTally()
     outline = WitnessedOutline(POLICY, tally)
     outline.reveal(block(outline, outline.input(None, (4,), 16), outline.input(None, (4,), 0, 24)))
     outline.end_step()
