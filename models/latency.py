@@ -19,14 +19,14 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from secure.models.price import Amount, Price
 from secure.protocols.core.errors import ConfigurationError
-from secure.protocols.families import family
+from secure.protocols.families import DEFAULT, family
 
 FILE = Path(__file__).with_name("latency.json")
 CLIENT = "client"
@@ -167,9 +167,29 @@ def incoming_bytes(protocol: str, amount: Amount) -> float:
 
 
 @cache
-def constants(protocol: str, path: Path = FILE) -> Constants:
-    """The committed constants of a family."""
-    return Constants(**json.loads(path.read_text(encoding="utf-8"))["families"][protocol])
+def fitted_constants() -> Mapping[str, Constants]:
+    """The committed constants, by family."""
+    content = json.loads(FILE.read_text(encoding="utf-8"))
+    return {name: Constants(**values) for name, values in content["families"].items()}
+
+
+def is_fitted(protocol: str) -> bool:
+    """Whether runs of that family were measured."""
+    return protocol in fitted_constants()
+
+
+def constants(protocol: str) -> Constants:
+    """Those of a family. One that nobody has measured is taken for the default one, once for each program it runs."""
+    found = fitted_constants().get(protocol)
+    if found is not None:
+        return found
+    known, sides = fitted_constants()[DEFAULT.name], family(protocol).sides
+    return replace(
+        known,
+        round_seconds=sides * known.round_seconds,
+        byte_seconds=sides * known.byte_seconds,
+        multiplication_seconds=sides * known.multiplication_seconds,
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.contract.manifest import GRAPH, WeightVisibility
 from secure.models.contract.network import Network
 from secure.models.contract.request import Request
-from secure.models.latency import PartyNetwork, PredictedSeconds, find_network, predict
+from secure.models.latency import PartyNetwork, PredictedSeconds, find_network, is_fitted, predict
 from secure.models.price import Amount, Price, price
 from secure.protocols.core.errors import InputError
 from secure.protocols.families import DEFAULT, family
@@ -74,6 +74,8 @@ class SessionCost:
             f"Once, to load the model: {load.rounds} rounds, {load.online_bytes / 1e6:,.1f} MB online, "
             f"{load.dealer_bytes / 1e6:,.1f} MB dealt."
         )
+        if not is_fitted(price.protocol):
+            yield f"Seconds are a guess from {DEFAULT.name!r}, as no run of {price.protocol!r} was measured."
         if self.prediction.least > self.prediction.summed:
             yield (
                 f"Bandwidth decides: what comes in at one party takes {self.prediction.least:,.3f} s, its layers alone "

@@ -13,12 +13,14 @@ from secure.models.latency import (
     PartyNetwork,
     constants,
     find_network,
+    is_fitted,
     layer_seconds,
     network_toml,
     predict,
 )
 from secure.models.price import Amount, Price
 from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.families import family
 
 FITTED = Constants(0.5, 1e-3, 1e-9, 1e-10, dealer_share=0.25, crossings=1.0)
 LAYERS = {"first": Amount(10, 4_000_000, 1_000_000, 10**8), "second": Amount(5, 0, 0, 0)}
@@ -107,6 +109,13 @@ def test_committed_constants_are_those_of_a_fit(protocol: str) -> None:
     fitted = constants(protocol)
     assert fitted.round_seconds + fitted.byte_seconds + fitted.multiplication_seconds > 0
     assert min(vars(fitted).values()) >= 0
+
+
+def test_a_family_that_nobody_measured_is_guessed_from_the_default_one() -> None:
+    guessed, known = constants("witnessed"), constants("beaver")
+    assert is_fitted("beaver") and not is_fitted("witnessed")
+    assert guessed.round_seconds == family("witnessed").sides * known.round_seconds
+    assert guessed.crossings == known.crossings
 
 
 def test_a_named_network_has_all_links() -> None:

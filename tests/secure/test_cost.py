@@ -47,6 +47,12 @@ def test_a_farther_network_takes_longer_and_costs_no_more_bytes(bert: Path) -> N
     assert near.prediction.total < far.prediction.total and near.price == far.price
 
 
+def test_it_is_said_where_seconds_are_a_guess(bert: Path) -> None:
+    guessed, known = (cost(bert, tokens=8, protocol=protocol) for protocol in ("witnessed", "replicated"))
+    assert any("Seconds are a guess" in line for line in guessed.lines(None, None))
+    assert not any("guess" in line for line in known.lines(None, None))
+
+
 def test_it_is_said_where_bandwidth_decides(bert: Path, tmp_path: Path) -> None:
     path = tmp_path / "network.toml"
     links = {frozenset(("p0", "p1")): NetworkLink(0.0, 1e9), frozenset(("dealer", "p1")): NetworkLink(0.0, 1e4)}
