@@ -14,8 +14,6 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from starlette.applications import Starlette
-
 from secure.api import PrivateModel
 from secure.connection import Parties
 from secure.gateway.batcher import MOST_ROWS, Batcher, Rows
@@ -67,7 +65,7 @@ class Gateway:
                 f"a model of type {model.manifest.architecture!r} neither generates text nor has sentence embeddings; "
                 "the gateway serves those that do"
             )
-        self.app: Starlette = completions_app(backend, api_key=api_key, hosts=hosts, origins=origins)
+        self.app = completions_app(backend, api_key=api_key, hosts=hosts, origins=origins)
 
     def close(self) -> None:
         """End the sessions of embeddings."""
