@@ -23,13 +23,14 @@ RECORDS = [record for record in results.load_all() if record["kind"] == "verifie
 CHANGES = ("another class, peaked", "another class, the same values", "another class, one logit raised")
 
 
-def test_one_run_has_every_figure(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_run_has_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = Verifier.distil(service, points(90, 3), false_alarms=0.2, steps=20)
     asked = points(500, 8)
     labelled = Labelled(asked, service(asked).argmax(-1), "points", "0")
     monkeypatch.setattr(command, "ALL", ())
     monkeypatch.setattr(command.Verifier, "distil", lambda *_, **__: verifier)
     model = lambda: torch.nn.Linear(WIDTH, CLASSES)  # noqa: E731
-    ran = command.run(Kind(lambda: labelled, 200, 100, 150, model, model, 5, 1, 0), labelled, 0)
+    ran = command.run(Kind(lambda: labelled, 200, 100, 150, model, model, 200, 1, 0), labelled, 0)
     assert set(command._FIGURES) < set(ran) and ran["service_weights"] == CLASSES * (WIDTH + 1)
     assert ran["service_accuracy"] > 0.7 and ran["service_microseconds"] > 0 < ran["verifier_microseconds"]
     assert list(ran["attacks"]) == [
