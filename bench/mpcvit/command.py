@@ -13,7 +13,10 @@ from bench.data import fashion_mnist
 from bench.data.fashion_mnist import Part
 from bench.mpcvit.teacher import PATCHES, train_teacher
 
-app = typer.Typer(no_args_is_help=True, help="Fashion-MNIST and a teacher, for secure search and secure distil.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Fashion-MNIST and a teacher, for secure search and secure distil.\n\nExample: python -m bench mpcvit data",
+)
 console = Console(highlight=False, soft_wrap=True)
 OUT = Path(__file__).parents[1] / "out" / "mpcvit"
 Out = Annotated[Path, typer.Option(help="folder for what is written")]

@@ -226,5 +226,5 @@ def test_a_module_that_answers_differently_each_time() -> None:
 
 
 def test_weights_are_private_or_public() -> None:
-    with pytest.raises(CheckpointError, match="'private' or 'public', not 'secret'"):
+    with pytest.raises(CheckpointError, match="'private', 'public' or 'server', not 'secret'"):
         capture(nn.Linear(4, 4), X, weights="secret")  # type: ignore[arg-type]

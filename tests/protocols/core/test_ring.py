@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from secure.protocols.core import ring
+from secure.protocols.core.errors import ProtocolError
 
 WORDS = st.integers(-(2**63), 2**63 - 1)
 RINGS = st.integers(1, 64)
@@ -74,6 +75,15 @@ def test_unpack_from_the_middle_of_a_message(bits: int, offset: int) -> None:
     assert torch.equal(ring.unpack(payload, (5,), bits), x)
     added = ring.unpack_added(payload, torch.arange(5), bits)
     assert torch.equal(added, ring.low(x + torch.arange(5), bits))
+
+
+@pytest.mark.parametrize("size", [0, 47, 49, 64])
+def test_more_or_fewer_bytes_than_are_due_are_refused(size: int) -> None:
+    """A loop that trusted a message's length would write past its result."""
+    with pytest.raises(ProtocolError, match="48 are due"):
+        ring.unpack(bytes(size), (2, 4), 48)
+    with pytest.raises(ProtocolError, match="48 are due"):
+        ring.unpack_added(bytes(size), torch.zeros(2, 4, dtype=torch.int64), 48)
 
 
 def test_pack_of_views() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring, transfer
 from secure.protocols.core.channel import Payload
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels.cpu.compiler import Array, computed, elements, run
 
 _HALF_WORD_BYTES, _WORD_BYTES = 4, 8
@@ -162,6 +163,7 @@ def unpack(
     """See `ring.unpack`."""
     width, packed = ring.element_bytes(bits), np.frombuffer(payload, dtype=np.uint8)
     x = np.empty(shape, dtype=np.int32 if dtype == torch.int32 else np.int64)
+    _check_size(packed, width * x.size)
     flat = x.reshape(-1)
     if flat.itemsize == width == _HALF_WORD_BYTES:
         flat.view(np.uint8)[:] = packed
@@ -178,9 +180,17 @@ def unpack_added(payload: Payload, x: Tensor, bits: int) -> Tensor:
     mask = -1 if bits >= ring.WORD_BITS else (1 << bits) - 1
     result = np.empty(x.shape, dtype=np.int64)
     y, flat = elements(x), result.reshape(-1)
-    for part, words in _words_of(np.frombuffer(payload, dtype=np.uint8), ring.element_bytes(bits)):
+    width, packed = ring.element_bytes(bits), np.frombuffer(payload, dtype=np.uint8)
+    _check_size(packed, width * len(flat))
+    for part, words in _words_of(packed, width):
         run(_unpack_added, words, mask, y[part], into=(flat[part],))
     return torch.from_numpy(result)
+
+
+def _check_size(packed: Array, due: int) -> None:
+    """Raises ProtocolError for more or fewer bytes than are due: a loop writes as many elements as it is given."""
+    if len(packed) != due:
+        raise ProtocolError(f"{len(packed)} bytes are unpacked where {due} are due")
 
 
 def _room(count: int, width: int) -> tuple[Array, Array]:
