@@ -34,7 +34,7 @@ def test_bytes_and_rounds_are_as_kept(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", sampled([pytest.param(case, id=case.name) for case in ERROR_CASES], lambda case: [case.protocol])
+    "case", sampled([pytest.param(case, id=case.name) for case in ERROR_CASES], lambda case: [case.model])
 )
 def test_error_is_within_the_bound(case: Case) -> None:
     differences = baseline.error_differences(case, baseline.read(), baseline.error_of(case))

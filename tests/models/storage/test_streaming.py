@@ -103,6 +103,7 @@ def peak_of_splitting(folder: Path, weights: WeightVisibility, **sizes: Any) -> 
     return size, int(done.stdout)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
     # 20 layers of 0.79 million parameters, the largest tensor of 262,144: 2 MB in float64.
     size, peak = peak_of_splitting(tmp_path, "private", width=256, layers=20, dtype=torch.float32, files=3)
