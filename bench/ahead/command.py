@@ -108,8 +108,5 @@ def _record(setting: Setting, work: Workload, found: dict[str, list[Once]], deal
 
 
 def _processor_seconds(runs: Sequence[Once]) -> dict[str, float]:
-    """Medians by role, of the threads that compute and of those that move messages together."""
-    return {
-        role: statistics.median(run.reports[role].cpu_seconds + run.reports[role].transport_cpu_seconds for run in runs)
-        for role in runs[0].reports
-    }
+    """Medians by role, of the thread that computes."""
+    return {role: statistics.median(run.reports[role].cpu_seconds for run in runs) for role in runs[0].reports}

@@ -62,7 +62,7 @@ class Verifier:
             print(verdict.label, verdict.alarm, verdict.own_label)
 
     An alarm says that the server's answer is unlike what it answered before. No alarm proves nothing. On digits, at 1 %
-    false alarms, 99.9 % of answers with another class were found, but who knows the verifier and its threshold got 4 %
+    false alarms, 99.9 % of answers with another class were found, but who knows the verifier and its threshold got 3 %
     past it, with 200 tries for each (docs/measured.md): keep both secret. It is no malicious security.
     """
 
