@@ -64,7 +64,7 @@ class Role(ABC):
     def dial(self, session: Session, peer: str, stream: str, send_budget_bytes: int | None = None) -> Link:
         """Open a stream to `peer` for this session and compare views of it."""
         ours = as_role(session.hello, self.name)
-        link, accept = self.dialer.dial(peer, stream, ours, send_budget_bytes)
+        link, accept = self.dialer.dial(peer, stream, ours, send_budget_bytes, session.dialled)
         session.attach(link)
         compare(ours, accept.hello, f"{self.name} with {peer}")
         if accept.hello.role != peer:

@@ -41,6 +41,7 @@ class Session:
         self.on_failed: Callable[[], None] | None = None
         self._layers = 0
         self._asked_dealer = False
+        self._dialled: Link | None = None
         self._lock = threading.Lock()
         self._watch = watch
         watch.on_idle = self.fail
@@ -50,6 +51,14 @@ class Session:
     @property
     def id(self) -> str:
         return self.hello.session
+
+    def dialled(self, link: Link) -> None:
+        """Drop `link`, which its peer has not accepted yet, when the session ends. Raises the error of one that has."""
+        with self._lock:
+            self._dialled = link
+        if self.error is not None:
+            link.cancel()
+            self.check()
 
     def attach(self, link: Link) -> None:
         """Make `link` part of this session: when it breaks the session ends, and the other way round."""
@@ -107,7 +116,9 @@ class Session:
             if self.error is not None:
                 return
             self.error = error
-            peers = list(self.peers)
+            peers, dialled = list(self.peers), self._dialled
+        if dialled is not None and dialled not in peers:
+            dialled.cancel()
         for link in (*peers, self.run):
             link.on_lost = None
             link.post(failure_frame(error, self.role, self.step))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 
@@ -78,8 +78,17 @@ class Dialer:
                 self._channels[peer] = grpc.secure_channel(address, self._credentials, options=options)
             return self._channels[peer]
 
-    def dial(self, peer: str, stream: str, hello: Hello, send_budget_bytes: int | None = None) -> tuple[Link, Accept]:
+    def dial(
+        self,
+        peer: str,
+        stream: str,
+        hello: Hello,
+        send_budget_bytes: int | None = None,
+        opened: Callable[[Link], None] | None = None,
+    ) -> tuple[Link, Accept]:
         """Open `stream` at `peer` and wait for its Accept.
+
+        opened: called with each link that may become the one; it may cancel it from any thread, and raise to give up.
 
         Raises PartyUnreachable after the rendezvous time, HandshakeError when TLS refuses the other side's certificate
         or the peer refuses ours, and whatever the peer reports.
@@ -90,6 +99,8 @@ class Dialer:
         connect_deadline = time.monotonic() + seconds
         while True:
             link = self._open(peer, stream, send_budget_bytes)
+            if opened is not None:
+                opened(link)
             link.post(Frame(hello=hello))
             timer = _cancelling(link, answer_deadline - time.monotonic())
             try:

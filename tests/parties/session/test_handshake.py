@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -135,13 +136,13 @@ def test_all_roles_must_have_the_same_request(
     """A client that tells p1 another one than p0 and the dealer, seen by an honest client and by p1's peers."""
     dial = Dialer.dial
 
-    def lie(self: Dialer, peer: str, stream: str, hello: Hello, budget: int | None = None) -> tuple[Link, Accept]:
+    def lie(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any) -> tuple[Link, Accept]:
         if (peer, stream) == ("p1", "Run"):
             told = Hello()
             told.CopyFrom(hello)
             told.request = FakeRequest(layers=4).to_json()
             hello = told
-        return dial(self, peer, stream, hello, budget)
+        return dial(self, peer, stream, hello, *more)
 
     monkeypatch.setattr(Dialer, "dial", lie)
     words = "SHA-256 of the request differs: this side has '[0-9a-f]{64}', the other side '[0-9a-f]{64}'"
