@@ -377,7 +377,7 @@ def test_killed_at_a_point_of_filling(tmp_path: Path, where: str, monkeypatch: p
 def test_killed_at_random_instants(tmp_path: Path) -> None:
     """A kill costs one deal at the most, and none is used twice."""
     store = opened(tmp_path / "p1")
-    names = [fill(store, name_of(number)) for number in range(1, 101)]
+    names = [fill(store, name_of(number)) for number in range(1, 401)]
     store.close()
     moments, kills, log = random.Random(1), 0, tmp_path / "log"
     while in_child(lambda: spend_all(tmp_path / "p1", log), moments.uniform(0.01, 0.2)):
