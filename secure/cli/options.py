@@ -50,6 +50,11 @@ SentencesText = Annotated[
         help="A sentence that other users may see: they can read command lines. Several times.",
     ),
 ]
+WeightsOption = Annotated[Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")]
+NamesOption = Annotated[
+    list[str] | None,
+    typer.Option(help="What programs name the model; several times for several names. Default: the folder's."),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="TOML", help="Addresses and certificates of the parties.")
 ]

@@ -6,27 +6,23 @@ goes to the parties is what any client sends.
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from secure.api import PrivateModel
-from secure.connection import Parties
 from secure.gateway.batcher import MOST_ROWS, Batcher, Rows
 from secure.gateway.private_tokens import PrivateTokens
 from secure.http.app import LOOPBACK
 from secure.http.completions import completions_app
-from secure.http.host import HttpServer, is_loopback, parsed
+from secure.http.host import callers_names, log_to_stderr, serve_until_stopped
 from secure.http.text_backend import TextBackend
-from secure.models.checkpoint.conversion import MANIFEST_NAME
-from secure.models.contract.manifest import WeightVisibility
+from secure.models import program
+from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.families.decoder import Decoder
 from secure.models.families.encoder import Encoder
-from secure.parties.process.main import stop_on_signals, wait_until_set
 from secure.protocols.core.errors import InputError
 from secure.tokens import check_rows, required
 
@@ -52,7 +48,6 @@ class Gateway:
         InputError for one that neither generates nor has sentence embeddings.
         """
         tokenizer, network = required(model.tokenizer), model.network
-        self._model = model
         self._batcher: Batcher | None = None
         if isinstance(network, Decoder):
             backend = TextBackend(tokenizer, PrivateTokens(model, network.sizes.positions), names)
@@ -80,52 +75,24 @@ class Gateway:
 
 
 def run_gateway(
-    parties: Parties,
-    folder: Path,
+    model: PrivateModel,
     *,
-    weights: WeightVisibility | None,
     listen: str,
     names: Sequence[str],
     api_key: str | None,
     origins: Sequence[str],
     parent_on_stdin: bool,
 ) -> None:
-    """Load the model and serve until SIGTERM or SIGINT. Arguments as the options of `secure gateway`.
+    """Serve until SIGTERM or SIGINT. Arguments as the options of `secure gateway`, who may reach `listen` is checked.
 
-    Who may reach `listen` was checked before. Raises CheckpointError before anything is shared, and SessionError and
-    its kinds.
+    Raises as `Gateway`.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
-    )
-    is_split = (folder / MANIFEST_NAME).is_file()
-    stopping = stop_on_signals(parent_on_stdin)
-    with ExitStack() as running:
-        # An embedding needs no head; a split folder has the head that it was split with.
-        head = is_split or _is_language_model(folder)
-        model = PrivateModel.from_pretrained(folder, parties=parties, weights=weights, head=head)
-        if not is_split:
-            # What was split for this process nobody can use after it.
-            running.enter_context(model)
-        hosts = LOOPBACK if is_loopback(listen) else ()
-        gateway = Gateway(model, names, api_key=api_key, hosts=hosts, origins=origins)
-        running.callback(gateway.close)
-        server = HttpServer(gateway.app, listen)
-        port = server.start()
-        running.callback(server.stop)
+    log_to_stderr()
+    with closing(Gateway(model, names, api_key=api_key, hosts=callers_names(listen), origins=origins)) as gateway:
         _LOG.info("this process sees texts in the clear; the parties get shares of them")
-        if not is_loopback(listen):
-            _LOG.warning("texts cross the network in clear between programs and this gateway")
-        _LOG.info("gateway on http://%s:%d/v1, models: %s", parsed(listen)[0], port, ", ".join(names))
-        wait_until_set(stopping)
-        _LOG.info("stopping")
+        serve_until_stopped(gateway.app, listen, "gateway", names, parent_on_stdin=parent_on_stdin)
 
 
-def _is_language_model(folder: Path) -> bool:
-    """Whether a checkpoint says that it generates. What cannot be read here is said when the model is loaded."""
-    try:
-        fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    named = fields.get("architectures") if isinstance(fields, dict) else None
-    return any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in named or ())
+def is_language_model(folder: Path) -> bool:
+    """Whether a checkpoint or split folder holds a model that generates. Raises CheckpointError for what is neither."""
+    return isinstance(program.network(manifest_of_folder(folder)), Decoder)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from transformers.utils import logging as transformers_logging
 
 from secure.http.app import LOOPBACK
 from secure.parties.config import split_address
+from secure.parties.process.main import stop_on_signals, wait_until_set
 from secure.parties.transport.ports import cannot_listen
 from secure.parties.transport.tls import AUTHORITY, check_key_file
 from secure.protocols.core.errors import ConfigurationError, SessionError
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
+_LOG = logging.getLogger("secure.http")
 
 
 class HttpServer:
@@ -77,6 +82,36 @@ class HttpServer:
             self._thread.join(_STOP_SECONDS)
         if self._socket is not None:
             self._socket.close()
+
+
+def serve_until_stopped(app: Starlette, listen: str, what: str, names: Sequence[str], *, parent_on_stdin: bool) -> None:
+    """Serve models in OpenAI's format until SIGTERM or SIGINT. what: the server, in a word. names: of the models."""
+    stopping = stop_on_signals(parent_on_stdin)
+    server = HttpServer(app, listen)
+    port = server.start()
+    if not is_loopback(listen):
+        _LOG.warning("text crosses the network in clear between programs and this %s", what)
+    _LOG.info("%s on http://%s:%d/v1, models: %s", what, parsed(listen)[0], port, ", ".join(names))
+    try:
+        wait_until_set(stopping)
+        _LOG.info("stopping")
+    finally:
+        server.stop()
+
+
+def callers_names(listen: str) -> Sequence[str]:
+    """By what names callers may ask for a server: on loopback its own, elsewhere any, as a key keeps web pages out."""
+    return LOOPBACK if is_loopback(listen) else ()
+
+
+def log_to_stderr() -> None:
+    """What a server's process logs, and that nothing else of it does."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
+    transformers_logging.disable_progress_bar()
+    # It names every URL it asks for, an address of the backend in each line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def parsed(address: str) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from secure.cli.ee.options import (
     unlocked,
 )
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import check_serving_is_installed, examples
+from secure.cli.options import NamesOption, check_serving_is_installed, examples
 from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):
@@ -44,10 +44,7 @@ def proxy(
         typer.Option(metavar="DIR", help="authority.crt, client.crt, client.key. For https the authority alone does."),
     ] = None,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where programs reach it.")] = "127.0.0.1:8080",
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="What programs name the model; several times for several names. Default: the folder's."),
-    ] = None,
+    name: NamesOption = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help=f"Its first line is the key that programs send. Otherwise {API_KEY}."),

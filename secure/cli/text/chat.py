@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, Weights, examples
+from secure.cli.options import ConfigOption, ProtocolOption, WeightsOption, examples
 from secure.cli.text.loaded import loaded
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def chat(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="A model with a chat template, as checkpoint or split.")],
     new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 100,
     config: ConfigOption = None,
-    weights: Annotated[
-        Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")
-    ] = None,
+    weights: WeightsOption = None,
     protocol: ProtocolOption = "beaver",
 ) -> None:
     """Talk to a private model: a line in, an answer out, until Ctrl-D.

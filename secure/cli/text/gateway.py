@@ -8,11 +8,18 @@ from typing import Annotated
 import typer
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, Weights, check_serving_is_installed, examples
+from secure.cli.options import (
+    ConfigOption,
+    NamesOption,
+    ProtocolOption,
+    WeightsOption,
+    check_serving_is_installed,
+    examples,
+)
+from secure.cli.text.loaded import loaded
 from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):
-    from secure import connection
     from secure.gateway import serving
     from secure.http import host as http_host
 
@@ -33,13 +40,8 @@ def gateway(
         str, typer.Option(help="Where programs reach it; other machines too need an API key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8081,
-    weights: Annotated[
-        Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")
-    ] = None,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="What programs name the model; several times for several names. Default: the folder's."),
-    ] = None,
+    weights: WeightsOption = None,
+    name: NamesOption = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help=f"Its first line is the key that programs send. Otherwise {API_KEY}."),
@@ -61,13 +63,12 @@ def gateway(
     api_key, listen = find_api_key(api_key_file, API_KEY), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     http_host.check_exposure(listen, api_key, "the gateway")  # before processes start
     http_host.check_origins(allow_origin or [])
-    with connection.launch(protocol=protocol) if config is None else connection.connect(config) as parties:
-        if config is None:
-            typer.echo("all parties run on this machine, for trying: nothing is hidden from it", err=True)
+    if config is None:
+        typer.echo("all parties run on this machine, for trying: nothing is hidden from it", err=True)
+    # An embedding needs no head.
+    with loaded(model, config, protocol, weights, head=serving.is_language_model(model)) as private:
         serving.run_gateway(
-            parties,
-            model,
-            weights=weights,
+            private,
             listen=listen,
             names=name or [model.resolve().name],
             api_key=api_key,

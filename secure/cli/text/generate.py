@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, Weights, examples
+from secure.cli.options import ConfigOption, ProtocolOption, WeightsOption, examples
 from secure.cli.text.loaded import loaded
 from secure.cli.text.sentences import find_text
 
@@ -38,9 +38,7 @@ def generate(
     ] = 0.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes what is drawn the same each time.")] = None,
     config: ConfigOption = None,
-    weights: Annotated[
-        Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")
-    ] = None,
+    weights: WeightsOption = None,
     protocol: ProtocolOption = "beaver",
 ) -> None:
     """Continue a text privately, and print what follows as it arrives.

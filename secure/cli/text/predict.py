@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, Weights, examples
+from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, WeightsOption, examples
 from secure.cli.text.loaded import loaded
 from secure.cli.text.sentences import find_sentences
 from secure.demo.sample import model_folder
@@ -33,9 +33,7 @@ def predict(
         Path | None, typer.Option(metavar="DIR", help="A checkpoint or split folder; the default is the demo's model.")
     ] = None,
     config: ConfigOption = None,
-    weights: Annotated[
-        Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")
-    ] = None,
+    weights: WeightsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most sentences in one session.")] = 8,
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut sentences that are too long.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print embeddings and report as JSON.")] = False,

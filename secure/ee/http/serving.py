@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import httpx
 import torch
-from transformers.utils import logging as transformers_logging
 
 from secure.ee.client.budget import BudgetedRunner
 from secure.ee.engine.server_engine import TransformersEngine
@@ -24,7 +22,17 @@ from secure.ee.http.ids_server import ids_app
 from secure.ee.http.proxy import proxy_app
 from secure.ee.http.runner import HttpRunner
 from secure.http.app import LOOPBACK
-from secure.http.host import HttpServer, authority_file, check_exposure, check_origins, is_loopback, parsed
+from secure.http.host import (
+    HttpServer,
+    authority_file,
+    callers_names,
+    check_exposure,
+    check_origins,
+    is_loopback,
+    log_to_stderr,
+    parsed,
+    serve_until_stopped,
+)
 from secure.models.storage import system
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
@@ -66,7 +74,7 @@ def run_server(
     if https is not None:
         check_exposure(https, api_key, "--https")
     system.dump_no_core()
-    _log_to_stderr()
+    log_to_stderr()
     stopping = stop_on_signals(parent_on_stdin)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -101,22 +109,10 @@ def run_proxy(
     """Serve until SIGTERM or SIGINT. Raises CheckpointError for a checkpoint that text cannot be sent to."""
     check_exposure(listen, api_key, "the proxy")
     check_origins(origins)
-    # Behind another address the proxy may have any name; a key keeps web pages out there.
-    hosts = LOOPBACK if is_loopback(listen) else ()
-    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts, origins=origins)
-    _log_to_stderr()
+    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=callers_names(listen), origins=origins)
+    log_to_stderr()
     _LOG.info("budget: %s", runner.budget)
-    stopping = stop_on_signals(parent_on_stdin)
-    server = HttpServer(app, listen)
-    port = server.start()
-    if not is_loopback(listen):
-        _LOG.warning("text crosses the network in clear between programs and this proxy")
-    _LOG.info("proxy on http://%s:%d/v1, models: %s", parsed(listen)[0], port, ", ".join(names))
-    try:
-        wait_until_set(stopping)
-        _LOG.info("stopping")
-    finally:
-        server.stop()
+    serve_until_stopped(app, listen, "proxy", names, parent_on_stdin=parent_on_stdin)
 
 
 def runner_at(
@@ -162,12 +158,3 @@ def runner_at(
         trust_env=False,
     )
     return HttpRunner(connect, checkpoint, model, unchecked=unchecked)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
-    )
-    transformers_logging.disable_progress_bar()
-    # It names every URL it asks for, an address of the backend in each line.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
