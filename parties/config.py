@@ -218,7 +218,8 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
     except ValidationError as error:
         raise ConfigurationError("; ".join(f"{path}: {_explain(dict(item))}" for item in error.errors())) from None
     folder = path.resolve().parent
-    parties = _parties(literal, path)
+    of_family = _family(literal, path)
+    parties = _parties(literal, of_family, path)
     for role, party in parties.items():
         for key, address in (("address", party.address), ("listen", party.listen or party.address)):
             _check_address(address, f"{path}: {role}.{key}")
@@ -234,7 +235,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
         measure=Measure(**literal.measure.model_dump()),
-        protocol=_family(literal, path).name,
+        protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
     )
 
@@ -247,9 +248,8 @@ def _family(literal: _SettingsLiteral, path: Path) -> Family:
         raise ConfigurationError(f"{path}: {'security' if literal.protocol is None else 'protocol'}: {error}") from None
 
 
-def _parties(literal: _SettingsLiteral, path: Path) -> dict[str, _PartyLiteral]:
+def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[str, _PartyLiteral]:
     """The parties of the protocol. Raises ConfigurationError when one is missing, or one has no place in it."""
-    of_family = _family(literal, path)
     given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2, "dealer": literal.dealer}
     parties = {role: party for role in of_family.roles if (party := given[role]) is not None}
     for role, party in given.items():

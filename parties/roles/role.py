@@ -71,6 +71,20 @@ class Role(ABC):
             raise HandshakeError("role", peer, accept.hello.role, f"{self.name} with {peer}")
         return link
 
+    def meet_in_circle(self, session: Session) -> tuple[int, Link, Link]:
+        """Each computing role dials the one after it. This one's place among them, and its links to both neighbours."""
+        names = self.settings.family.computing
+        index = names.index(self.name)
+        after, before = names[(index + 1) % len(names)], names[index - 1]
+        # Whoever is dialled answers when it claims the stream: one of them must begin by dialling.
+        if index == 0:
+            to_next = self.dial(session, after, "Exchange")
+            to_previous = self.claim(session, before, "Exchange")
+        else:
+            to_previous = self.claim(session, before, "Exchange")
+            to_next = self.dial(session, after, "Exchange")
+        return index, to_next, to_previous
+
     def claim(self, session: Session, peer: str, stream: str, adopt: Callable[[Hello], None] | None = None) -> Link:
         """Wait for the stream that `peer` opens for this session, compare views of it, and accept it.
 

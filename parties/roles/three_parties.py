@@ -56,16 +56,7 @@ class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
-        names = self.settings.family.computing
-        index = names.index(self.name)
-        after, before = names[(index + 1) % len(names)], names[index - 1]
-        # Whoever is dialled answers when it claims the stream: one of the three must begin by dialling.
-        if index == 0:
-            to_next = self.dial(session, after, "Exchange")
-            to_previous = self.claim(session, before, "Exchange")
-        else:
-            to_previous = self.claim(session, before, "Exchange")
-            to_next = self.dial(session, after, "Exchange")
+        index, to_next, to_previous = self.meet_in_circle(session)
         return ThreePartyTools(
             number=index,
             session=bytes.fromhex(session.id),

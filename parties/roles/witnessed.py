@@ -69,15 +69,7 @@ class EvaluatingRole(Role):
     """Each evaluator dials the one after it; the dealer dials all three, and has drawn a seed for each part."""
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
-        index = _EVALUATORS.index(self.name)
-        after, before = _EVALUATORS[(index + 1) % len(_EVALUATORS)], _EVALUATORS[index - 1]
-        # Whoever is dialled answers when it claims the stream: one of the three must begin by dialling.
-        if index == 0:
-            to_next = self.dial(session, after, "Exchange")
-            to_previous = self.claim(session, before, "Exchange")
-        else:
-            to_previous = self.claim(session, before, "Exchange")
-            to_next = self.dial(session, after, "Exchange")
+        index, to_next, to_previous = self.meet_in_circle(session)
         # The dealer last: where an evaluator cannot come, nothing that the dealer then does is to look like the reason.
         dealer = self.claim(session, "dealer", "Deal")
         common_seed = _common_seed(index, to_next, to_previous)

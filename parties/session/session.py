@@ -66,6 +66,7 @@ class Session:
         link.on_lost = lambda detail: self.fail(PartyLost(link.peer, self.step, detail))
         link.on_failure = self.fail
         with self._lock:
+            self._dialled = None
             self.peers.append(link)
         if self.error is not None:
             link.cancel()
@@ -117,7 +118,7 @@ class Session:
                 return
             self.error = error
             peers, dialled = list(self.peers), self._dialled
-        if dialled is not None and dialled not in peers:
+        if dialled is not None:
             dialled.cancel()
         for link in (*peers, self.run):
             link.on_lost = None

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Meter
-from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.carry import Carry
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import MaskedProtocol
+from secure.protocols.masked.sharing.three_parts import two_parts_given
 from secure.protocols.replicated.gates.resharing import LiftShares, Reshare, Truncate
 from secure.protocols.replicated.neighbours import Neighbours
 from secure.protocols.replicated.roles import PARTIES
@@ -58,12 +58,8 @@ def floor(replicated: Replicated, pair: Pair, shift: int, fraction_bits: int) ->
 
 def shares_given(share: Tensor | None, shape: tuple[int, ...], bits: int) -> Shares:
     """The two parts that a client or model owner made. Shapes: share [2, *shape]."""
-    if 0 in shape:
-        raise ProtocolError(f"a secret of shape {shape} has no elements")
-    if share is None or tuple(share.shape) != (2, *shape):
-        found = "nothing" if share is None else str(tuple(share.shape))
-        raise ProtocolError(f"a replicated share has shape {(2, *shape)}, this party was given {found}")
-    return Shares(share[0], share[1], bits)
+    own, following = two_parts_given(share, shape)
+    return Shares(own, following, bits)
 
 
 def public_shares(index: int, number: Tensor) -> Shares:

@@ -25,6 +25,7 @@ from secure.protocols.core.transfer import CPU
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import Factors, truncation_shift
+from secure.protocols.masked.sharing.three_parts import parts_of_zero
 from secure.protocols.masked.weights import PublicMatrix, PublicWeight
 from secure.protocols.replicated import forms
 from secure.protocols.replicated.confirming import DIGEST_BYTES, ConfirmingChannel
@@ -172,8 +173,7 @@ class ReplicatedParty(forms.Replicated):
             end.settle()
         shares = forms.shares_in(self, self.own(x), bits, larger=bits)
         shape = tuple(shares.own.shape)
-        masks = [self._common.words(self._revealed, label, shape, self.device) for label in range(PARTIES - 1)]
-        masks.append(-(masks[0] + masks[1]))
+        masks = parts_of_zero(self._common, self._revealed, shape, self.device)
         self._revealed += 1
         own, following = masks[self.index], masks[(self.index + 1) % PARTIES]
         # Reduced only now: what bits above the ring hold depends on masks, and whole bytes are sent.

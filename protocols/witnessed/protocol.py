@@ -6,7 +6,7 @@ and gates of two parties and a dealer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from secure.protocols.masked.dealt.secret import DealtSecret
 from secure.protocols.masked.gate import Gate
 from secure.protocols.masked.outline import Outline
 from secure.protocols.masked.roles import Dealer
+from secure.protocols.masked.sharing.three_parts import parts_of_zero, two_parts_given
 from secure.protocols.witnessed.gates import check_gate
 from secure.protocols.witnessed.lockstep import in_step
 from secure.protocols.witnessed.one_hot import checked_one_hot
@@ -155,7 +156,7 @@ class WitnessedParty(Protocol):
 
     def input(self, share: Tensor | None, shape: tuple[int, ...], fraction_bits: int, bits: int = 64) -> Secret:
         """A secret from the two parts that a client or model owner made. Shapes: share [2, *shape]."""
-        given = _both_parts(share, shape)
+        given = two_parts_given(share, shape)
         own, following = (side.input(given[i], shape, fraction_bits, bits) for i, side in enumerate(self.sides))
         assert isinstance(own, DealtSecret) and isinstance(following, DealtSecret)
         return WitnessedSecret(self, (own, following))
@@ -168,8 +169,7 @@ class WitnessedParty(Protocol):
         """
         shares = self.for_both(lambda which, side: side.reveal(self._seen(x, which), bits))
         shape = tuple(shares[0].shape)
-        masks = [self._common.words(self._revealed, label, shape, shares[0].device) for label in range(PARTS - 1)]
-        masks.append(-(masks[0] + masks[1]))
+        masks = parts_of_zero(self._common, self._revealed, shape, shares[0].device)
         self._revealed += 1
         fresh = [share + masks[(self.index + step) % PARTS] for step, share in enumerate(shares)]
         # Reduced only now: what bits above the ring hold depends on masks, and whole bytes are sent.
@@ -185,7 +185,7 @@ class WitnessedParty(Protocol):
         if visibility is Visibility.PUBLIC:
             one = self.sides[0].prepare(parameter, given, visibility, keep)
             return PreparedParts((one, one))
-        parts = (None, None) if visibility is Visibility.SERVER else _both_parts(given, parameter.shape)
+        parts = (None, None) if visibility is Visibility.SERVER else two_parts_given(given, parameter.shape)
         return PreparedParts(self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keep)))
 
     def bind(self, prepared: PreparedParts) -> Secret:
@@ -295,13 +295,3 @@ class _Quietly(Meter):
 
     def dealt(self, dealer_bytes: int) -> None:
         self._meter.dealt(dealer_bytes)
-
-
-def _both_parts(share: Tensor | None, shape: Sequence[int]) -> Tensor:
-    """Raises ProtocolError unless two parts were given."""
-    if 0 in shape:
-        raise ProtocolError(f"a secret of shape {tuple(shape)} has no elements")
-    if share is None or tuple(share.shape) != (2, *shape):
-        found = "nothing" if share is None else str(tuple(share.shape))
-        raise ProtocolError(f"an evaluator's share has shape {(2, *shape)}, this one was given {found}")
-    return share

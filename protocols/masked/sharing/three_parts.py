@@ -110,5 +110,24 @@ def answer_bytes(specs: Mapping[str, SecretSpec]) -> tuple[int, int, int]:
     return both, both, both
 
 
+def parts_of_zero(common: Prg, number: int, shape: tuple[int, ...], device: torch.device) -> list[Tensor]:
+    """Three parts that add up to zero, from a stream that all three have. number: of the sharing, used once.
+
+    Shapes: -> three int64 `shape`.
+    """
+    first, second = (common.words(number, label, shape, device) for label in range(_PARTIES - 1))
+    return [first, second, -(first + second)]
+
+
+def two_parts_given(share: Tensor | None, shape: Sequence[int]) -> Tensor:
+    """The two parts that one of three was given. Shapes: share [2, *shape]. Raises ProtocolError for another shape."""
+    if 0 in shape:
+        raise ProtocolError(f"a secret of shape {tuple(shape)} has no elements")
+    if share is None or tuple(share.shape) != (2, *shape):
+        found = "nothing" if share is None else str(tuple(share.shape))
+        raise ProtocolError(f"a replicated share has shape {(2, *shape)}, this party was given {found}")
+    return share
+
+
 def _part(seed: bytes, part: int, specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     return expand(seed, _SESSION + bytes([part]), specs)
