@@ -10,12 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
+from secure.protocols.core.channel import Channel, queue_channels
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.masked.sharing.three_parts import splitter
 from secure.protocols.witnessed.protocol import WitnessedDealer, WitnessedParty
-from tests.in_process import POLICY, RoleFailure, RoleProgram, SendOnly, closing
+from tests.in_process import POLICY, RoleProgram, SendOnly, closing, raise_failures
+from tests.three_parties import circle
 
 EVALUATORS = ("p0", "p1", "p2")
 FOUR_ROLES = (*EVALUATORS, "dealer")
@@ -42,11 +43,7 @@ def run_evaluators(
     """
     seeds, session = seeds or [os.urandom(16) for _ in EVALUATORS], session or os.urandom(16)
     common = common_seed or os.urandom(16)
-    to_next: dict[int, QueueChannel] = {}
-    to_previous: dict[int, QueueChannel] = {}
-    for i, role in enumerate(EVALUATORS):
-        after = (i + 1) % len(EVALUATORS)
-        to_next[i], to_previous[after] = queue_channels(role, EVALUATORS[after], timeout_seconds=timeout_seconds)
+    to_next, to_previous = circle(EVALUATORS, timeout_seconds)
     deals = [queue_channels("dealer", role, timeout_seconds=timeout_seconds) for role in EVALUATORS[1:]]
     recorded = {role: (to_next[i].record(), to_previous[i].record()) for i, role in enumerate(EVALUATORS)}
     dealt = [end.record() for end, _ in deals]
@@ -94,11 +91,7 @@ def run_evaluators(
             for i, role in enumerate(EVALUATORS)
         }
         futures["dealer"] = pool.submit(closing, [end for end, _ in deals], dealer)
-        errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise RoleFailure(errors)
+    raise_failures(futures)
     sent = {role: [*following, *previous] for role, (following, previous) in recorded.items()}
     sent["dealer"] = [message for messages in dealt for message in messages]
     return [futures[role].result() for role in EVALUATORS], meters, sent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -62,6 +62,15 @@ class RoleFailure(Exception):
     def __init__(self, errors: Mapping[str, BaseException]) -> None:
         super().__init__("; ".join(f"{role}: {type(e).__name__}: {e}" for role, e in errors.items()))
         self.errors = dict(errors)
+
+
+def raise_failures(futures: Mapping[str, Future[Any]]) -> None:
+    """Wait for every role; raise the one's exception that failed, or RoleFailure where several did."""
+    errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise RoleFailure(errors)
 
 
 class SendOnly(Channel):
@@ -178,11 +187,7 @@ def run_roles(
             "p0": pool.submit(closing, [p0_end], lambda: party(0)),
             "p1": pool.submit(closing, [p1_end], lambda: party(1)),
         }
-        errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise RoleFailure(errors)
+    raise_failures(futures)
     return [futures[role].result() for role in ("p0", "p1")], meters, sent
 
 

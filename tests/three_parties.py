@@ -16,7 +16,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.masked.sharing.three_parts import splitter
 from secure.protocols.replicated.protocol import ReplicatedParty
 from secure.protocols.replicated.seeds import PartySeeds
-from tests.in_process import POLICY, RoleFailure, RoleProgram, closing
+from tests.in_process import POLICY, RoleProgram, closing, raise_failures
 
 PARTIES = ("p0", "p1", "p2")
 
@@ -32,6 +32,16 @@ def combine(results: Sequence[Tensor]) -> Tensor:
     for i, result in enumerate(results):
         assert bool((result[1] == results[(i + 1) % len(results)][0]).all()), "replicated parts differ"
     return sum((result[0] for result in results[1:]), results[0][0])
+
+
+def circle(roles: Sequence[str], timeout_seconds: float) -> tuple[dict[int, QueueChannel], dict[int, QueueChannel]]:
+    """Each role's channel to the one after it, and to the one before it."""
+    to_next: dict[int, QueueChannel] = {}
+    to_previous: dict[int, QueueChannel] = {}
+    for i, role in enumerate(roles):
+        after = (i + 1) % len(roles)
+        to_next[i], to_previous[after] = queue_channels(role, roles[after], timeout_seconds=timeout_seconds)
+    return to_next, to_previous
 
 
 def run_parties(
@@ -50,11 +60,7 @@ def run_parties(
     `wrap` replaces both channels of a role. Messages are recorded by sender, those to the next party first.
     """
     seeds, session = seeds or party_seeds(), session or os.urandom(16)
-    to_next: dict[int, QueueChannel] = {}
-    to_previous: dict[int, QueueChannel] = {}
-    for i, role in enumerate(PARTIES):
-        after = (i + 1) % len(PARTIES)
-        to_next[i], to_previous[after] = queue_channels(role, PARTIES[after], timeout_seconds=timeout_seconds)
+    to_next, to_previous = circle(PARTIES, timeout_seconds)
     recorded = {role: (to_next[i].record(), to_previous[i].record()) for i, role in enumerate(PARTIES)}
     meters = {role: Meter() for role in PARTIES}
     split = splitter()
@@ -77,10 +83,6 @@ def run_parties(
             role: pool.submit(closing, [to_next[i], to_previous[i]], partial(party, i))
             for i, role in enumerate(PARTIES)
         }
-        errors = {role: error for role, future in futures.items() if (error := future.exception()) is not None}
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise RoleFailure(errors)
+    raise_failures(futures)
     sent = {role: [*following, *previous] for role, (following, previous) in recorded.items()}
     return [future.result() for future in futures.values()], meters, sent

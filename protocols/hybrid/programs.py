@@ -20,6 +20,7 @@ from secure.protocols.hybrid.lattice.parameters import PLAIN_BITS
 from secure.protocols.hybrid.secret import HybridSecret
 from secure.protocols.hybrid.verbs import HybridVerbs
 from secure.protocols.masked.gates import largest, piecewise
+from secure.protocols.masked.programs import arithmetic
 
 
 def add(hybrid: HybridVerbs, x: Secret, y: Secret) -> Secret:
@@ -64,11 +65,6 @@ def halve(hybrid: HybridVerbs, x: Secret, times: int) -> Secret:
 def widen(hybrid: HybridVerbs, x: Secret) -> Secret:
     """A bit more than the policy's numbers take."""
     return hybrid.widened(x, hybrid.policy.ring_bits(x.fraction_bits) + 1)
-
-
-def known_below(hybrid: HybridVerbs, x: Secret, limit: float, what: str, *, terms: int = 1) -> Secret:
-    """Shares tell nothing of what they are shares of: who runs the model in the clear has looked."""
-    return x
 
 
 def multiply_public(hybrid: HybridVerbs, x: Secret, factor: Tensor) -> Secret:
@@ -180,7 +176,7 @@ PROGRAMS = table(
     row(secret.sum_along, sum_along),
     row(primitives.halve, halve),
     row(primitives.widen, widen),
-    row(primitives.known_below, known_below),
+    row(primitives.known_below, arithmetic.known_below),
     row(primitives.multiply_public, multiply_public),
     row(primitives.truncate, truncate),
     row(primitives.concatenate, concatenate),

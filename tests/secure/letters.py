@@ -13,6 +13,8 @@ from tokenizers.models import BPE
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from tests.models.decoders import save_decoder
+
 LETTERS = "." + string.ascii_letters + string.digits[:8]
 MARGIN = 6e-3  # twice the error of logits: greedy tokens must then be the same
 
@@ -22,6 +24,13 @@ def save_tokenizer(folder: Path, **tokens: str) -> None:
     tokenizer = Tokenizer(BPE({letter: i for i, letter in enumerate(LETTERS)}, merges=[]))
     tokenizer.decoder = Fuse()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens).save_pretrained(folder)
+
+
+def save_chat_model(folder: Path) -> None:
+    """A tiny GPT-2 with a chat template that joins what was said; a full stop ends a text."""
+    save_decoder(folder, "gpt2", spread=0.5)
+    save_tokenizer(folder, eos_token=".", pad_token=".")
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
 
 
 def due(reference: Any, ids: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:

@@ -18,10 +18,9 @@ from secure.connection import Parties
 from secure.gateway.serving import Gateway
 from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError
-from tests.models.decoders import save_decoder
 from tests.models.images import save_vit
 from tests.secure.commands import Process
-from tests.secure.letters import LETTERS, due, save_tokenizer
+from tests.secure.letters import LETTERS, due, save_chat_model
 from tests.secure.running import Running
 
 ServeHttp = Callable[..., int]
@@ -29,16 +28,13 @@ MakeClient = Callable[..., openai.OpenAI]
 Begin = Callable[[PrivateModel], openai.OpenAI]
 MODEL = "private"
 PROMPT = "aQz4"
-TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT-2 with a chat template; a full stop ends a text."""
     path = tmp_path_factory.mktemp("gpt2")
-    save_decoder(path, "gpt2", spread=0.5)
-    save_tokenizer(path, eos_token=".", pad_token=".")
-    (path / "chat_template.jinja").write_text(TEMPLATE)
+    save_chat_model(path)
     return path
 
 

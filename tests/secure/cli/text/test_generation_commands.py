@@ -18,18 +18,15 @@ from secure.connection import Parties
 from secure.protocols.core.errors import CheckpointError
 from tests.models.decoders import save_decoder
 from tests.secure.clear_client import ClearClient
-from tests.secure.letters import LETTERS, due, save_tokenizer
+from tests.secure.letters import LETTERS, due, save_chat_model, save_tokenizer
 
-TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 NEW = 4
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gpt2")
-    save_decoder(path, "gpt2", spread=0.5)
-    save_tokenizer(path, eos_token=".", pad_token=".")
-    (path / "chat_template.jinja").write_text(TEMPLATE)
+    save_chat_model(path)
     return path
 
 
