@@ -16,6 +16,7 @@ from bench.attack.command import attack
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.gateway import gateway
+from bench.hybrid.command import hybrid
 from bench.kills.command import kills
 from bench.latency.command import latency
 from bench.link.command import link
@@ -170,6 +171,7 @@ app.command()(numerics)
 app.command()(kills)
 app.command()(ahead)
 app.command()(gateway)
+app.command()(hybrid)
 app.command()(link)
 app.command()(verifier)
 app.command()(latency)

@@ -1,19 +1,19 @@
-"""`python -m bench.hybrid relu|linear|resnet20`: what protocol "hybrid" takes of a processor, by party and phase.
+"""`python -m bench hybrid`: what protocol "hybrid" takes of a processor.
 
 Both parties are threads of this process. Seconds are those that each thread computed, so that they mean something on a
-machine that does other things, too; run it with OPENBLAS_NUM_THREADS=1. One JSON line is printed.
+machine that does other things, too.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+import typer
 from torch import Tensor
 
 from secure.models.program import load, network
@@ -113,13 +113,15 @@ def of_resnet(garbler: Garbler) -> dict[str, Any]:
 KINDS = {"relu": of_relus, "linear": of_linear, "resnet20": of_resnet}
 
 
-def main() -> None:
-    """What is asked for on the command line, with the client as garbler unless `server` follows."""
-    kind, garbler = sys.argv[1], "server" if "server" in sys.argv[2:] else "client"
+def hybrid(
+    kind: Annotated[Literal["relu", "linear", "resnet20"], typer.Argument(help="a gate, a layer, or a network")],
+    garbler: Annotated[Garbler, typer.Option(help="which party garbles")] = "client",
+) -> None:
+    """What protocol "hybrid" takes of a processor, by party and phase; one JSON line is printed.
+
+    Run it with OPENBLAS_NUM_THREADS=1.
+
+    Example: python -m bench hybrid relu
+    """
     load_before = os.getloadavg()[0]
-    found = KINDS[kind]("server" if garbler == "server" else "client")
-    print(json.dumps({"kind": f"hybrid {kind}", "garbler": garbler, "load": load_before, **found}))
-
-
-if __name__ == "__main__":
-    main()
+    print(json.dumps({"kind": f"hybrid {kind}", "garbler": garbler, "load": load_before, **KINDS[kind](garbler)}))
