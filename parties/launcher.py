@@ -25,8 +25,8 @@ from secure.models.storage import system
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
 from secure.parties.process.exit_codes import ExitCode
+from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.ports import check_free, port_in_use
-from secure.parties.transport.tls import make_certificates
 from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, PortInUse, SessionError
 from secure.protocols.core.transfer import find_device
 from secure.protocols.families import DEFAULT, family

@@ -10,8 +10,8 @@ from secure.models.latency import CLIENT, NetworkLink, find_network, network_tom
 from secure.parties.config import PartiesSettings, load_settings
 from secure.parties.session import probe
 from secure.parties.session.handshake import PROTOCOL_VERSION, new_session_id
+from secure.parties.transport.certificates.own import check_certificates
 from secure.parties.transport.dialer import Dialer
-from secure.parties.transport.tls import check_certificates
 from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import ConfigurationError
 

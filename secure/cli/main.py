@@ -18,7 +18,6 @@ from rich.markup import escape
 
 import secure
 from secure.cli import (
-    certs,
     check_ranges,
     cost,
     deal,
@@ -31,6 +30,7 @@ from secure.cli import (
     split,
     store,
 )
+from secure.cli.certs.group import app as certs_app
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
 from secure.cli.text import chat, gateway, generate, predict
@@ -50,7 +50,7 @@ app = typer.Typer(
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=launch.EXAMPLES)(launch.launch)
 app.command(epilog=party.EXAMPLES)(party.party)
-app.command(epilog=certs.EXAMPLES)(certs.certs)
+app.add_typer(certs_app)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
 app.command(epilog=cost.EXAMPLES)(cost.cost)
 app.command(epilog=search.EXAMPLES)(search.search)

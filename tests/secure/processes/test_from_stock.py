@@ -21,7 +21,7 @@ from secure.connection import Parties
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PARTIES, settings_toml
 from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import NoCorrelations
 from tests.parties.local import eventually
 
