@@ -58,6 +58,7 @@ def end_process(launcher: Launcher, role: str, number: signal.Signals) -> None:
     process.wait(30)
 
 
+@pytest.mark.slow  # in one process: parties/session/test_from_stock.py
 def test_predictions_without_the_dealers_process(launcher: Launcher, checkpoint: Path, reference: BertModel) -> None:
     config = str(launcher.config)
     with torch.inference_mode():
