@@ -23,7 +23,7 @@ from secure.protocols.core.primitives import linear
 from secure.protocols.core.secret import Parameter, Protocol, Visibility
 from secure.protocols.functions.relu import relu
 from secure.protocols.hybrid.garbled.circuits import Garbler
-from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty
+from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty, fresh_stock
 from tests.in_process import POLICY, encode, split
 from tests.protocols.hybrid.networks import ResNet, captured
 from tests.protocols.hybrid.two_parties import Pass, both
@@ -39,10 +39,11 @@ def measured(program: Program, shares: Sequence[tuple[Tensor, Tensor]], garbler:
         session = os.urandom(16)
 
         def make(index: int, channel: Channel, meter: Meter, session: bytes = session) -> tuple[Any, float]:
-            protocol = HybridMaker(index, session, channel, POLICY, garbler=garbler, meter=meter)
+            stock = fresh_stock(index, session, garbler)
+            protocol = HybridMaker(stock, channel, POLICY, meter=meter)
             start = time.thread_time()
             program(protocol, [None] * len(shares))
-            return protocol.made, time.thread_time() - start
+            return stock, time.thread_time() - start
 
         made = both(make, timeout_seconds=3600)
         stocks = [stock for stock, _ in made.results]
