@@ -20,6 +20,7 @@ from secure.parties.client.run import Progress, Run
 from secure.parties.config import PartiesSettings
 from secure.parties.session.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
 from secure.parties.transport.dialer import Dialer
+from secure.parties.transport.signing import read_authority
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, ModelNotLoaded, SessionError
 
@@ -64,6 +65,7 @@ class Client:
         self.settings = settings
         self.role = role
         self._dialer = Dialer(settings, role)
+        self._authority_pem = read_authority(settings.tls_dir)
         self._load_ids: dict[str, str] = {}
         self._on_disks: dict[str, ManifestView] = {}
         """Models that the parties serve from their own disks, and can therefore load again."""
@@ -158,7 +160,12 @@ class Client:
             opened = self._open(model_digest, policy_digest, request)
         with opened as run:
             conversation = Conversation(
-                run, steps, progress, started=started, offline_first=self.settings.measure.offline_first
+                run,
+                steps,
+                progress,
+                started=started,
+                offline_first=self.settings.measure.offline_first,
+                authority_pem=self._authority_pem,
             )
             yield conversation
             conversation.end()

@@ -27,7 +27,7 @@ from secure.parties.transport.identity import Identity
 from secure.protocols.core.errors import ConfigurationError, HandshakeError
 
 AUTHORITY = "authority"
-_URI_PREFIX = "urn:secure-inference:role:"
+ROLE_URI = "urn:secure-inference:role:"
 _CLIENT_URI = "urn:secure-inference:client:"
 _OTHERS = 0o077
 """The bits of a file's mode that let its group and everybody else in."""
@@ -71,7 +71,7 @@ def make_certificates(
     }
     for file, (role, identity) in {**plain, **named}.items():
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(role), x509.UniformResourceIdentifier(_URI_PREFIX + role), *identity]
+        names = [x509.DNSName(role), x509.UniformResourceIdentifier(ROLE_URI + role), *identity]
         certificate = _certificate(
             role, key, authority, authority_key, names + [_general_name(host) for host in hosts.get(role, [])], days
         )
@@ -84,13 +84,13 @@ def make_certificates(
 
 def server_credentials(tls_dir: Path, role: str) -> grpc.ServerCredentials:
     """Credentials that `role` listens with; callers need a certificate of the same authority."""
-    authority, certificate, key = _read(tls_dir, role)
+    authority, certificate, key = read_identity(tls_dir, role)
     return grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
 
 
 def channel_credentials(tls_dir: Path, role: str) -> grpc.ChannelCredentials:
     """Credentials that `role` dials with. Raises ConfigurationError."""
-    authority, certificate, key = _read(tls_dir, role)
+    authority, certificate, key = read_identity(tls_dir, role)
     return grpc.ssl_channel_credentials(authority, key, certificate)
 
 
@@ -103,7 +103,7 @@ def certificate_role(auth_context: Mapping[str, Any], roles: tuple[str, ...] = R
     """The role in the certificate of a connected peer, from gRPC's `auth_context()`. Raises HandshakeError."""
     common_names = [name.decode() for name in auth_context.get("x509_common_name", [])]
     role = common_names[0] if len(common_names) == 1 else ""
-    if role not in roles or _URI_PREFIX + role not in _alternative_names(auth_context):
+    if role not in roles or ROLE_URI + role not in _alternative_names(auth_context):
         raise HandshakeError(
             "certificate name", f"a role ({', '.join(roles)}) as common name and URI", ", ".join(common_names), "TLS"
         )
@@ -126,7 +126,7 @@ def check_certificates(tls_dir: Path, roles: tuple[str, ...] = ROLES) -> list[st
     findings: list[str] = []
     for role in roles:
         try:
-            _read(tls_dir, role)
+            read_identity(tls_dir, role)
         except ConfigurationError as error:
             findings.append(f"{role}: {error}")
     return findings
@@ -219,7 +219,7 @@ def _write(out_dir: Path, files: Mapping[str, bytes]) -> None:
         raise
 
 
-def _read(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:
+def read_identity(tls_dir: Path, role: str) -> tuple[bytes, bytes, bytes]:
     """PEM bytes of the authority, the role's certificate and its key. Raises ConfigurationError that names the file."""
     try:
         authority, certificate, key = (
