@@ -12,6 +12,7 @@ from secure.parties.session.session import Registry, Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
+from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError
@@ -29,6 +30,7 @@ class Role(ABC):
         self.settings = settings
         self.registry = registry
         self.dialer = Dialer(settings, name)
+        self.signer = Signer(self.dialer.certificates)
 
     def take(self, session: Session) -> Deal | None:
         """A deal from stock, before the client is accepted, where this role chooses it. Raises NoCorrelations."""

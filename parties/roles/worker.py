@@ -20,6 +20,7 @@ from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import KIND_NAMES, OPERATORS_KINDS, as_role
 from secure.parties.session.reservations import Reservations
 from secure.parties.session.session import Session
+from secure.parties.session.statement import signed
 from secure.parties.stock.sealed_models import LoadHeader, SealedModels
 from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report
 from secure.protocols.core.errors import (
@@ -148,7 +149,7 @@ class Worker:
             steps = RunSteps(session)
             stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
             session.check()
-            self._finish(session, rows, memory_bytes=needed, discard=stopped)
+            self._finish(session, rows, memory_bytes=needed, discard=stopped, sign=True)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -205,11 +206,19 @@ class Worker:
     def _accept(self, session: Session, load_id: str = "") -> None:
         session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
 
-    def _finish(self, session: Session, rows: MeterRows, *, memory_bytes: int = 0, discard: bool = False) -> None:
+    def _finish(
+        self,
+        session: Session,
+        rows: MeterRows,
+        *,
+        memory_bytes: int = 0,
+        discard: bool = False,
+        sign: bool = False,
+    ) -> None:
         """Part from the peers, then tell the client what this role did.
 
         memory_bytes: that were set aside for the session. What the process holds would tell of others' sessions.
-        discard: as for `Role.leave`.
+        discard: as for `Role.leave`. sign: whether the client gets a signed statement for its receipt.
         """
         session.step = "the end of the session"
         self._role.leave(session, discard=discard)
@@ -226,4 +235,6 @@ class Worker:
             report.bytes_received[link.peer] = link.traffic.bytes_received
             report.messages_sent[link.peer] = link.traffic.messages_sent
             report.waiting_seconds[link.peer] = link.traffic.waited_seconds
+        if sign:
+            report.signed.CopyFrom(signed(session, report, self._role.signer))
         session.run.post(Frame(report=report))

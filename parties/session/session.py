@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from secure.parties.session.client_watch import ClientWatch
+from secure.parties.session.transcript import Transcript
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
@@ -34,6 +35,7 @@ class Session:
         self.hello = hello
         self.run = run
         self.peers: list[Link] = []
+        self.transcript = Transcript()
         self.error: Exception | None = None
         self.step = "the handshake"
         self.started = time.monotonic()

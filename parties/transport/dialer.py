@@ -67,7 +67,7 @@ class Dialer:
     def __init__(self, settings: PartiesSettings, role: str) -> None:
         self.role = role
         self._settings = settings
-        self._certificates = LiveCertificates(settings.tls_dir, role)
+        self.certificates = LiveCertificates(settings.tls_dir, role)
         self._channels: dict[str, tuple[Own, grpc.Channel]] = {}
         self._retired: list[grpc.Channel] = []
         self._closed = False
@@ -80,7 +80,7 @@ class Dialer:
                 raise SessionError(f"{self.role}'s connections to the parties were closed; launch or connect again")
             self._drop_outdated()
             if peer not in self._channels:
-                own, options = self._certificates.current(), [*CHANNEL_OPTIONS, *channel_name_options(peer)]
+                own, options = self.certificates.current(), [*CHANNEL_OPTIONS, *channel_name_options(peer)]
                 address = self._settings.parties[peer].address
                 channel = grpc.secure_channel(address, channel_credentials(own, peer), options=options)
                 self._channels[peer] = own, channel
@@ -151,7 +151,7 @@ class Dialer:
 
     def _drop_outdated(self) -> None:
         """Take channels of certificates that have been replaced out of use. The lock is held."""
-        own = self._certificates.current()
+        own = self.certificates.current()
         for peer, (used, channel) in list(self._channels.items()):
             if used is own:
                 continue

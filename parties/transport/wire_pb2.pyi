@@ -334,6 +334,7 @@ class Report(_message.Message):
     WAITING_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
     seconds: _builtins.float
@@ -353,6 +354,10 @@ class Report(_message.Message):
     def waiting_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """for frames of each peer"""
 
+    @_builtins.property
+    def signed(self) -> Global___Signed:
+        """predict: what the role signs of the session, for the client's receipt"""
+
     def __init__(
         self,
         *,
@@ -365,14 +370,51 @@ class Report(_message.Message):
         waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cpu_seconds: _builtins.float = ...,
         deal: _builtins.str = ...,
+        signed: Global___Signed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "signed", b"signed", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Signed(_message.Message):
+    """The salts are for the client alone: without them nobody finds out a short answer by trying all that there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    INPUT_SALT_FIELD_NUMBER: _builtins.int
+    ANSWER_SALT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """canonical JSON (statement.py)"""
+    signature: _builtins.bytes
+    """with the key of the certificate (signing.py)"""
+    certificate: _builtins.bytes
+    """PEM"""
+    input_salt: _builtins.bytes
+    answer_salt: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        input_salt: _builtins.bytes = ...,
+        answer_salt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_salt", b"answer_salt", "certificate", b"certificate", "input_salt", b"input_salt", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signed: _TypeAlias = Signed  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):

@@ -29,7 +29,9 @@ from secure.cli import (
     search,
     split,
     store,
+    verify,
 )
+from secure.cli.audit import app as audit_app
 from secure.cli.certs.group import app as certs_app
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
@@ -62,7 +64,9 @@ app.command(epilog=chat.EXAMPLES)(chat.chat)
 app.command(epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
 app.command(epilog=store.EXAMPLES)(store.store)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(audit_app)
 app.add_typer(ee_app)
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from rich.console import RenderableType
 
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
+from secure.report.receipt import Receipt
 from secure.report.report_parts import MeterRow, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
@@ -32,6 +33,7 @@ class Report:
     seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
     unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should, as its owner chose.
+    receipt: what every role signed of the call. It is no part of `to_json`, and None in a report from there.
     """
 
     rows: tuple[ReportRow, ...]
@@ -42,6 +44,7 @@ class Report:
     sequences: int
     tokens: int
     unchecked_one_hot: bool = False
+    receipt: Receipt | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_session(
@@ -66,7 +69,8 @@ class Report:
             )
             for role, report in reports.items()
         }
-        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot)
+        receipt = None if costs.receipt is None else Receipt((costs.receipt,))
+        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot, receipt)
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:
@@ -82,7 +86,7 @@ class Report:
                 sequences=result.sequences + other.sequences,
                 tokens=result.tokens + other.tokens,
             )
-        return result
+        return replace(result, receipt=Receipt.total(report.receipt for report in reports))
 
     @property
     def computing(self) -> tuple[str, ...]:

@@ -194,6 +194,22 @@ def verifier_record() -> Record:
     )
 
 
+def audit_record() -> Record:
+    return _record(
+        "audit",
+        model="example",
+        server="a server",
+        honest_how="computed",
+        honest=10_000,
+        false_alarms=0,
+        noise_texts=24,
+        largest_noise=6.5e-7,
+        threshold=6.5e-6,
+        largest_honest=8.25e-7,
+        rows=[{"name": "four bits", "least": 0.25, "median": 0.5, "found": 1.0}],
+    )
+
+
 def card_record() -> Record:
     return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
 
@@ -212,4 +228,5 @@ def every_record() -> list[Record]:
         numerics_record(),
         link_record(),
         verifier_record(),
+        audit_record(),
     ]

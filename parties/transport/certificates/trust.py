@@ -62,6 +62,11 @@ def read_trust(folder: Path) -> Trust:
     return Trust(authorities, revoked)
 
 
+def trust_of(data: bytes) -> Trust:
+    """One authority, in PEM, for all roles. Raises ConfigurationError."""
+    return Trust(dict.fromkeys(EVERY_ROLE, _parsed(data, "what is to be the authority's certificate")), {})
+
+
 def trust_authority(folder: Path, data: bytes, roles: Iterable[str]) -> str:
     """From now on take certificates of these roles from this authority; its name.
 
