@@ -117,7 +117,10 @@ class Maker(StockParty):
     receiver: CorrelatedReceiver
 
     def __init__(self, stock: Stock, peer: Channel, meter: Meter | None = None) -> None:
-        """stock: empty, with a fresh seed, and a session that is the same at both. Raises ProtocolError for one that was filled before."""
+        """stock: empty, with a fresh seed, and a session that is the same at both.
+
+        Raises ProtocolError for one that was filled before.
+        """
         stock.fill()
         super().__init__(stock, peer, meter)
         self.scheme = Scheme()
