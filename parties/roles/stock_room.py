@@ -68,7 +68,6 @@ class StockRoom:
         self, role: OneOfTwo, store: Store, settings: PartiesSettings, engine: Engine, worker: Worker
     ) -> None:
         """What both parties make ahead is kept; p0 asks for it."""
-        store.burn_other_garblers(settings.garbler)
         making = MakesAhead(role, engine, worker.models, worker.reservations, store)
         if role.name == "p0":
             self._fill(settings, engine, making, role, worker)

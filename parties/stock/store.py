@@ -186,11 +186,6 @@ class Store:
         names = self._ledger.names_of_model(model_digest, load_id)
         return self.burn(names, "the model was loaded anew") if names else 0
 
-    def burn_other_garblers(self, garbler: str) -> None:
-        """Burn everything where another party than `garbler` was to garble when this store was last open."""
-        if self._ledger.exchange_fact("garbler", garbler) != garbler:
-            self.burn(self.names(), "another party garbles now")
-
     def burn_shape(self, shape: str | None) -> int:
         """Burn what is in stock of a shape, as `tallies` has it; None for all."""
         names = [name for name, found in self._ledger.shapes() if shape in (None, found)]

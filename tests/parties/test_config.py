@@ -128,6 +128,21 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
             load_settings(write(tmp_path, text))
 
 
+def test_a_client_and_an_owner_alone(tmp_path: Path) -> None:
+    two = 'protocol = "hybrid"\n' + GOOD[: GOOD.index("[dealer]")] + GOOD[GOOD.index("[tls]") :]
+    found = load_settings(write(tmp_path, two + '[stock]\ndir = "stock"\n'))
+    assert set(found.parties) == {"p0", "p1"} and found.garbler == "client" and found.stock is not None
+    assert load_settings(write(tmp_path, 'garbler = "server"\n' + two)).garbler == "server"
+    for text, words in (
+        ('garbler = "dealer"\n' + two, "garbler: input should be 'client' or 'server'"),
+        ('garbler = "client"\n' + GOOD, "'beaver' garbles no circuits; remove it, or choose the protocol 'hybrid'"),
+        ('protocol = "hybrid"\n' + GOOD, "dealer has no part in the protocol 'hybrid'; remove it"),
+        (two + "[measure]\noffline_first = true\n", "'hybrid' has no dealer"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            load_settings(write(tmp_path, text))
+
+
 def test_a_stock_without_a_dealer_is_refused(tmp_path: Path) -> None:
     three = 'protocol = "replicated"\n' + GOOD.replace("dealer", "p2") + '[stock]\ndir = "stock"\n'
     with pytest.raises(ConfigurationError, match="nothing is made ahead"):

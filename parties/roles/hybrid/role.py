@@ -27,6 +27,10 @@ class OneOfTwo(StockedRole):
         check_installed()
         super().__init__(name, settings, registry)
 
+    def take(self, session: Session) -> Deal | None:
+        session.hello.garbler = self.settings.garbler  # which is part of what a deal was made for
+        return super().take(session)
+
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         if session.hello.kind == Kind.KIND_LOAD or not session.hello.from_stock:
             link, deal = (self.dial if self.name == "p0" else self.claim)(session, self._other, "Exchange"), None
