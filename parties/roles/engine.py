@@ -74,6 +74,11 @@ class SessionTools(Tools):
         """
 
     @property
+    def makes(self) -> bool:
+        """Whether `make_ready` has something to make."""
+        return False
+
+    @property
     def made_ahead(self) -> MadeAhead | None:
         """What making took, after the session; None where the parties made nothing."""
         return None
@@ -112,6 +117,10 @@ class Engine(ABC):
 
         Raises InputError when the model cannot serve it.
         """
+
+    def making_bytes(self, model: object, request_json: str) -> int:
+        """What this role will keep, beside that, of correlations that the parties make for a request in its session."""
+        return 0
 
     @abstractmethod
     def free_bytes(self) -> int | None:

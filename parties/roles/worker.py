@@ -146,12 +146,13 @@ class Worker:
             session.hello.deal = ""  # which is this party's or its peer's to say
             deal = self._role.take(session)
             self._accept(session, stored.load_id)
-            tools = self._role.join(session, deal)
-            tools.make_ready(lambda making: self._engine.predict(making, stored.model, session.hello.request, Nobody()))
-            steps = RunSteps(session)
-            stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
+            tools, model, request = self._role.join(session, deal), stored.model, session.hello.request
+            kept = self._engine.making_bytes(model, request) if tools.makes else 0
+            with self.reservations.reserved(kept):
+                tools.make_ready(lambda making: self._engine.predict(making, model, request, Nobody()))
+                stopped, rows = self._engine.predict(tools, model, request, RunSteps(session))
             session.check()
-            self._finish(session, rows, memory_bytes=needed, discard=stopped, made=tools.made_ahead)
+            self._finish(session, rows, memory_bytes=needed + kept, discard=stopped, made=tools.made_ahead)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:

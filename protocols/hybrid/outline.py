@@ -32,6 +32,7 @@ class HybridOutline(HybridProtocol):
             self.run(KeyExchange(self.garbler))
         made = gate.made()
         self.made += made
+        self._tally.kept_bytes = max(self.made.p0_kept, self.made.p1_kept)
         with self._tally.gate(MAKING, gate.name, made.cost):
             pass
         with self._tally.gate(self.layer_name, gate.name, gate.cost()):

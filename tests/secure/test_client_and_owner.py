@@ -29,6 +29,7 @@ from secure.protocols.core.errors import (
     ConfigurationError,
     CorrelationsDamaged,
     HandshakeError,
+    InputError,
     ModelNotLoaded,
     NoCorrelations,
     StockFull,
@@ -151,6 +152,22 @@ def test_a_making_for_which_one_party_has_no_room_is_in_neither_stock(
     for role in ROLES:
         assert states(servers, role) == {"burnt": 1}
         assert not list((store_of(servers, role)._folder).glob("*.tape"))
+
+
+def test_what_is_made_on_demand_needs_memory_until_it_is_used(
+    model: PrivateModule, module: nn.Module, servers: LocalParties
+) -> None:
+    """A client without a stock of its own asks for none."""
+    with Parties(Client(replace(servers.settings, stock=None)), protocol="hybrid") as others:
+        live = PrivateModule.from_module(module, X, parties=others, weights="server")
+        with torch.no_grad():
+            assert float((live(X) - module(X)).abs().max()) < ERROR
+        assert live.report.deal == "demand"
+        kept = live.report.offline.kept_bytes["p1"]  # type: ignore[union-attr]
+        assert live.report.roles["p1"].memory_bytes > kept > 20_000
+        servers.servers["p1"]._worker.reservations._free_bytes = lambda: kept // 2
+        with pytest.raises(InputError, match=r"p1 would take about .* of memory for this request"):
+            live(X)
 
 
 @pytest.mark.slow

@@ -80,8 +80,12 @@ class TwoPartyTools(SessionTools):
     def through(self, wrap: Callable[[Channel], Channel]) -> TwoPartyTools:
         return replace(self, peer=wrap(self.peer))
 
+    @property
+    def makes(self) -> bool:
+        return self.ready.stock is None
+
     def make_ready(self, walk: Callable[[Tools], object]) -> None:
-        if self.ready.stock is None:
+        if self.makes:
             began, stock = time.monotonic(), fresh_stock(self.number, self.session, self.garbler)
             walk(MakingTools(stock, self.peer, self.making))
             self.ready.stock, self.ready.seconds = stock, time.monotonic() - began
