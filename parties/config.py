@@ -2,6 +2,7 @@
 
     protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
     security = "semi-honest"        # optional; "malicious" stands for protocol = "witnessed": p0, p1, p2 and dealer
+    garbler = "client"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "server"
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
@@ -34,7 +35,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -113,6 +114,8 @@ class PartiesSettings:
     measure: Measure = field(default_factory=Measure)
     protocol: str = DEFAULT.name
     stock: StockSettings | None = None
+    garbler: Literal["client", "server"] = "client"
+    """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server."""
 
     @property
     def family(self) -> Family:
@@ -173,6 +176,7 @@ class _MeasureLiteral(_Literal):
 class _SettingsLiteral(_Literal):
     protocol: str | None = None
     security: str | None = None
+    garbler: Literal["client", "server"] | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
     p2: _PartyLiteral | None = None
@@ -237,6 +241,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         measure=Measure(**literal.measure.model_dump()),
         protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
+        garbler=literal.garbler or PartiesSettings.garbler,
     )
 
 
@@ -259,11 +264,16 @@ def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[s
             raise ConfigurationError(
                 f"{path}: {role} is missing; the protocol {of_family.name!r} is for {', '.join(of_family.roles)}"
             )
-    if literal.measure.offline_first and not of_family.stocks:
-        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no offline phase")
+    if literal.measure.offline_first and "dealer" not in of_family.roles:
+        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no dealer")
+    if literal.garbler is not None and not of_family.garbles:
+        raise ConfigurationError(
+            f"{path}: garbler: the protocol {of_family.name!r} garbles no circuits; remove it, or choose the protocol "
+            f"{those_with(lambda family: family.garbles)}"
+        )
     if literal.stock is not None and not of_family.stocks:
         raise ConfigurationError(
-            f"{path}: stock: in the protocol {of_family.name!r} nothing is dealt ahead; remove [stock], or choose the "
+            f"{path}: stock: in the protocol {of_family.name!r} nothing is made ahead; remove [stock], or choose the "
             f"protocol {those_with(lambda family: family.stocks)}"
         )
     if literal.stock is not None and literal.measure.offline_first:

@@ -115,8 +115,9 @@ def launch(
     Args:
         config: a parties.toml with addresses of this machine; None takes free ports and fresh certificates, in a
             private temporary folder that is removed at the end.
-        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties; or
-            "witnessed", three evaluators and a dealer. A config has its own; naming another one is an error.
+        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties;
+            "witnessed", three evaluators and a dealer; "hybrid", a client and a model's owner alone. A config has its
+            own; naming another one is an error.
         security: "malicious" for a protocol in which one evaluator may do whatever it likes, which is "witnessed";
             "semi-honest" for the default one. A config has its own here, too.
         log: called with a role and one line of its log, from another thread; None drops the logs.

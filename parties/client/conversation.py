@@ -11,6 +11,7 @@ from typing import Any
 from secure.parties.client.receipt import SessionReceipt
 from secure.parties.client.run import Progress, Run
 from secure.parties.client.signatures import Witness
+from secure.parties.roles.engine import MadeAhead
 from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Report
 from secure.protocols.core.errors import ProtocolError
@@ -35,6 +36,8 @@ class RoleReport:
     """Processor time of the thread that computes."""
     deal: str = ""
     """Name of the deal from stock that the role spent; empty where the dealer was on line."""
+    made_ahead: MadeAhead | None = None
+    """What making the session's correlations took, where the parties do that themselves."""
 
 
 @dataclass(frozen=True)
@@ -141,4 +144,10 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         waiting_seconds=dict(frame.waiting_seconds),
         cpu_seconds=frame.cpu_seconds,
         deal=frame.deal,
+        made_ahead=_made_ahead(frame) if frame.HasField("making") else None,
     )
+
+
+def _made_ahead(frame: Report) -> MadeAhead:
+    making = frame.making
+    return MadeAhead(making.from_stock, making.seconds, making.rounds, making.sent_bytes, making.kept_bytes)

@@ -74,7 +74,7 @@ class Run:
 
     def _dial(self, dialer: Dialer, hello: Hello, roles: Sequence[str]) -> None:
         failed: list[SecureInferenceError] = []
-        with futures.ThreadPoolExecutor(len(roles)) as pool:
+        with futures.ThreadPoolExecutor(max(1, len(roles))) as pool:
             dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in roles}
         for role, future in dialled.items():
             try:

@@ -24,21 +24,27 @@ class Binding:
     request_digest: str
     profile: str = f"{NEAR.name} {NEAR.round_bytes}"
     """By which the roles choose among gates that compute the same: another choice takes other correlations."""
+    garbler: str = ""
+    """Who garbles, where circuits are garbled."""
 
     @classmethod
     def of(cls, hello: Hello) -> Binding:
         """What a session or an offer says of itself. hello: of a client with its request, or of a party."""
         digest = digest_of_request(hello.request) if hello.request else hello.request_digest
-        return cls(hello.family, hello.protocol_version, hello.model_digest, hello.policy_digest, hello.load_id, digest)
+        model = hello.model_digest, hello.policy_digest, hello.load_id
+        return cls(hello.family, hello.protocol_version, *model, digest, garbler=hello.garbler)
 
     def to_json(self) -> str:
         """The binding as text, equal for equal bindings."""
-        return json.dumps(asdict(self), sort_keys=True)
+        found = asdict(self)
+        if not self.garbler:
+            del found["garbler"]  # as it stood in ledgers before there was one
+        return json.dumps(found, sort_keys=True)
 
     def difference(self, other_json: str) -> str:
         """The first field in which another binding differs, in words; empty where none does."""
         mine, other = asdict(self), json.loads(other_json)
-        return next((name.replace("_", " ") for name, value in mine.items() if other.get(name) != value), "")
+        return next((name.replace("_", " ") for name, value in mine.items() if other.get(name, "") != value), "")
 
 
 def shape_of(request_json: str) -> str:

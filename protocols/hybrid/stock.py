@@ -34,7 +34,7 @@ class Shelf(ABC):
 
 
 class MemoryShelf(Shelf):
-    """In memory alone."""
+    """Entries in memory alone."""
 
     def __init__(self) -> None:
         self._entries: deque[tuple[int, Array]] = deque()

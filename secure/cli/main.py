@@ -26,6 +26,7 @@ from secure.cli import (
     doctor,
     launch,
     party,
+    precompute,
     search,
     split,
     store,
@@ -63,6 +64,7 @@ app.command(epilog=generate.EXAMPLES)(generate.generate)
 app.command(epilog=chat.EXAMPLES)(chat.chat)
 app.command(epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
+app.command(epilog=precompute.EXAMPLES)(precompute.precompute)
 app.command(epilog=store.EXAMPLES)(store.store)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -121,10 +121,6 @@ class Garbled(HybridGate):
         labels = user.stock.take(user.gate, LABEL_BYTES * self._transfers(batch))
         return labels.view(np.uint64).reshape(-1, 2), user.stock.take(user.gate, table_bytes)
 
-    def _numbers(self, packed: Array, batch: Portion) -> Array:
-        """Colours as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
-        return as_array(ring.unpack(packed.data, (batch.instances,), self.of.result_bits))
-
     def _garble(self, maker: Maker, batch: Portion, chosen: Array, known: Array | None, message: Array) -> Array:
         """Write the tables of a batch to a message's beginning; the colours of the outputs' zero labels.
 
@@ -212,3 +208,8 @@ class Garbled(HybridGate):
 def by_chunks(batch: Portion, packed: Array) -> Array:
     """Bits of a batch, chunk by chunk, in each row by row. Shapes: uint8 [rows, all / 8] -> [rows of the batch / 8]."""
     return np.concatenate([packed[:, part.start // 8 : part.stop // 8].reshape(-1) for part in batch.chunks()])
+
+
+def read_colours(packed: Array, batch: Portion, bits: int) -> Array:
+    """Colours of so many wires as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
+    return as_array(ring.unpack(packed.data, (batch.instances,), bits))

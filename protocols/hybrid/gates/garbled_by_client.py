@@ -11,7 +11,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
-from secure.protocols.hybrid.gates.garbled import Garbled, Portion, by_chunks
+from secure.protocols.hybrid.gates.garbled import Garbled, Portion, by_chunks, read_colours
 from secure.protocols.hybrid.gates.gate import Made
 from secure.protocols.hybrid.oblivious import extension
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
@@ -83,7 +83,7 @@ class GarbledByClient(Garbled):
             labels = user.receive(LABEL_BYTES * self.of.share_bits * batch.instances)
             own = np.frombuffer(labels, np.uint64).reshape(-1, 2)
             active = self._evaluate(user, batch, chosen, own, tables[:split].view(np.uint64))
-            found.append(active ^ self._numbers(tables[split:], batch))
+            found.append(active ^ read_colours(tables[split:], batch, self.of.result_bits))
         return self._share(np.concatenate(found))
 
     def _open(self, user: User) -> Tensor:

@@ -11,7 +11,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
-from secure.protocols.hybrid.gates.garbled import Garbled, by_chunks
+from secure.protocols.hybrid.gates.garbled import Garbled, by_chunks, read_colours
 from secure.protocols.hybrid.gates.gate import Made
 from secure.protocols.hybrid.oblivious import extension
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
@@ -83,5 +83,7 @@ class GarbledByServer(Garbled):
             user.send(payload(self.active(user, batch, by_chunks(batch, packed))))
             reply = np.frombuffer(user.receive(self._colour_bytes * batch.instances), np.uint8)
             kept = user.stock.take(user.gate, self._colour_bytes * batch.instances)
-            found.append(self._numbers(reply, batch) ^ self._numbers(kept, batch))
+            found.append(
+                read_colours(reply, batch, self.of.result_bits) ^ read_colours(kept, batch, self.of.result_bits)
+            )
         return self._share(np.concatenate(found))

@@ -50,7 +50,7 @@ class HybridGate(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of the result."""
+        """The shape of the result."""
 
     @property
     def outcome(self) -> Tensor:
