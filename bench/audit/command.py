@@ -8,7 +8,8 @@ import random
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from bench import results
 from bench.audit.substitutes import SUBSTITUTES, another_row
 from bench.tiny import corpus, grammar
 from bench.tiny.train import checkpoint
-from secure.audit.canaries import MARGIN, Asked, Canaries, prepare
+from secure.audit.canaries import LEAST_NOISE, MARGIN, Asked, Canaries, prepare
 from secure.audit.compare import Answer, Kind, distance
 from secure.audit.models import AuditedModel, ClearModel
 from secure.demo.sample import model_folder
@@ -46,11 +47,11 @@ def audit(
     name: Annotated[
         Name, typer.Argument(help="an encrypted encoder or language model, or a private encoder")
     ] = "minilm",
-    honest: Annotated[int, typer.Option(min=100, help="honest answers in which false alarms are counted")] = 10_000,
+    measured: Annotated[int, typer.Option(min=8, help="honest answers that are computed to count false alarms")] = 500,
+    drawn: Annotated[int, typer.Option(min=100, help="further ones, drawn from a distribution as wide")] = 10_000,
     canaries: Annotated[int, typer.Option(min=10, help="canaries that each other model is asked")] = 100,
-    measured: Annotated[int, typer.Option(min=NOISE + 8, help="real private answers, with minilm-private")] = 64,
 ) -> None:
-    """Honest noise, thresholds, false alarms, and which other models one canary finds.
+    """Honest noise, the threshold, false alarms, and which other models one canary finds.
 
     SmolLM2 cannot be had here; in its place stands the tiny LLaMA that bench trains.
 
@@ -59,90 +60,76 @@ def audit(
     results.commit()
     folder = checkpoint("base") if name == "tiny" else model_folder()
     clear = ClearModel(folder)
-    if name == "minilm-private":
-        record = private(clear, folder, canaries, measured, honest)
-    else:
-        record = encrypted(clear, folder, canaries, honest)
+    texts = given_texts(clear.kind, NOISE + canaries + measured)
+    with private(folder, clear) if name == "minilm-private" else encrypted(folder, clear) as served:
+        made = prepare(clear.kind, texts[: NOISE + canaries], clear, served, noise_texts=NOISE)
+        found = distances(clear.kind, texts[NOISE + canaries :], clear, served)
+    record = {
+        "noise_texts": len(made.noise),
+        "largest_noise": max(made.noise),
+        "threshold": made.threshold,
+        "canaries": len(made.canaries),
+        "computed": counted(found, made.threshold),
+        "drawn": counted(as_wide([*made.noise, *found], drawn), made.threshold),
+        "rows": judged(clear, made),
+    }
     record |= {"kind": "audit", "model": name, "margin": MARGIN, "threads": torch.get_num_threads()}
-    for row in record["rows"]:
-        console.print(
-            f"{row['name']:48} least {row['least']:.1e}  median {row['median']:.1e}  found {row['found']:.1%}"
-        )
-    console.print(f"threshold {record['threshold']:.1e}; {record['false_alarms']} false alarms of {record['honest']}")
+    for each in record["rows"]:
+        shown = f"least {each['least']:.1e}  median {each['median']:.1e}  found {each['found']:.1%}"
+        console.print(f"{each['name']:48} {shown}")
+    console.print(f"threshold {record['threshold']:.1e}; computed {record['computed']}, drawn {record['drawn']}")
     console.print(f"written to bench/results/{results.save(f'audit-{name}', record).name}")
 
 
-def encrypted(clear: ClearModel, folder: Path, canaries: int, honest: int) -> dict[str, Any]:
-    """A server of an encrypted checkpoint, whose engine runs in this process: every honest answer is computed."""
-    texts = given_texts(clear.kind, NOISE + canaries + honest)
+@contextmanager
+def encrypted(folder: Path, clear: ClearModel) -> Iterator[Asked]:
+    """A server of an encrypted checkpoint, whose engine runs in this process."""
     with tempfile.TemporaryDirectory() as scratch:
         out, key = Path(scratch) / "encrypted", Key(bytes(range(32)))
         encrypt_checkpoint(folder, key, out, assume="none")
         opened = open_checkpoint(out, key)
         runner = open_runner(opened, None, None, "cpu")
-        served = EncryptedAnswers(opened, runner, clear.kind)
-        made = prepare(clear.kind, texts[: NOISE + canaries], clear, served, noise_texts=NOISE)
-        found = distances(clear.kind, texts[NOISE + canaries :], clear, served)
+        yield EncryptedAnswers(opened, runner, clear.kind)
         runner.close()
+
+
+@contextmanager
+def private(folder: Path, clear: ClearModel) -> Iterator[Asked]:
+    """Three parties on shares, in processes of their own."""
+    with secure.launch() as parties:
+        yield AuditedModel(secure.PrivateModel.from_pretrained(folder, parties=parties, head=False), clear.kind)
+
+
+def counted(found: Sequence[float], threshold: float) -> dict[str, Any]:
+    """How many honest answers there are, how many are false alarms, and the largest distance."""
     return {
-        "server": "encrypted checkpoint, transformers on the CPU",
-        "honest_how": "computed",
         "honest": len(found),
-        "false_alarms": sum(not each <= made.threshold for each in found),
-        "largest_honest": max(found),
-        "median_honest": statistics.median(found),
-        **judged(clear, made),
+        "false_alarms": sum(not each <= threshold for each in found),
+        "largest": max(found),
+        "median": statistics.median(found),
     }
 
 
-def private(clear: ClearModel, folder: Path, canaries: int, measured: int, simulated: int) -> dict[str, Any]:
-    """Three parties on shares. A part of their honest answers is computed; more are drawn from a distribution as wide.
-
-    Its logarithm is normal, with the mean and the spread of the measured distances.
+def as_wide(measured: Sequence[float], count: int) -> list[float]:
+    """Distances of further honest answers, not computed but drawn: their logarithm is normal, with the mean and the
+    spread of the measured ones' logarithms.
     """
-    texts = given_texts(clear.kind, measured + canaries)
-    with secure.launch() as parties:
-        model = secure.PrivateModel.from_pretrained(folder, parties=parties, head=False)
-        served = AuditedModel(model, clear.kind)
-        made = prepare(clear.kind, texts[: NOISE + canaries], clear, served, noise_texts=NOISE)
-        found = distances(clear.kind, texts[NOISE + canaries :], clear, served)
-    logarithms = [math.log(each) for each in (*made.noise, *found)]
+    logarithms = [math.log(max(each, LEAST_NOISE * 1e-3)) for each in measured]
     drawn = random.Random(_SEED)
     mean, spread = statistics.fmean(logarithms), statistics.stdev(logarithms)
-    answers = [math.exp(drawn.gauss(mean, spread)) for _ in range(simulated)]
-    return {
-        "server": "three parties on shares, protocol beaver",
-        "honest_how": f"drawn as wide as {len(logarithms)} computed ones",
-        "honest": simulated,
-        "false_alarms": sum(not each <= made.threshold for each in answers),
-        "largest_honest": max(answers),
-        "median_honest": statistics.median(answers),
-        "computed": {
-            "honest": len(found),
-            "false_alarms": sum(not each <= made.threshold for each in found),
-            "largest": max(found),
-        },
-        **judged(clear, made),
-    }
+    return [math.exp(drawn.gauss(mean, spread)) for _ in range(count)]
 
 
-def judged(clear: ClearModel, made: Canaries) -> dict[str, Any]:
+def judged(clear: ClearModel, made: Canaries) -> list[dict[str, Any]]:
     """What each other model answers to all canaries, and in which share of them one canary shows it."""
     others: dict[str, nn.Module] = {name: change(clear.model) for name, change in SUBSTITUTES.items()}
     rows = [row(name, clear, model, made) for name, model in others.items()]
     if clear.kind == "next_token":
-        for variant, what in (("finetuned", "the same, trained further"), ("related", "the recipe with another seed")):
-            rows.append(row(f"another checkpoint: {what}", clear, ClearModel(checkpoint(variant)).model, made))
+        rows.append(row("another checkpoint, trained further", clear, ClearModel(checkpoint("finetuned")).model, made))
     token, standing = rare_token(clear, made)
     name = f"one token's embedding exchanged, in {standing} of {len(made.canaries)} canaries"
     rows.append(row(name, clear, another_row(token)(clear.model), made))
-    return {
-        "noise_texts": len(made.noise),
-        "largest_noise": max(made.noise),
-        "threshold": made.threshold,
-        "canaries": len(made.canaries),
-        "rows": rows,
-    }
+    return rows
 
 
 def row(name: str, clear: ClearModel, model: nn.Module, made: Canaries) -> dict[str, Any]:
@@ -170,7 +157,7 @@ def distances(kind: Kind, texts: Sequence[str], true: Asked, served: Asked) -> l
         part = texts[start : start + _PART]
         pairs: zip[tuple[Answer, Answer]] = zip(true(part), served(part), strict=True)
         found += [distance(kind, *pair) for pair in pairs]
-        if start % (16 * _PART) == 0:
+        if start % (4 * _PART) == 0:
             console.print(f"{len(found)} of {len(texts)} honest answers, the largest distance {max(found):.1e}")
     return found
 

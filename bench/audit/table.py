@@ -9,10 +9,16 @@ from bench.tables import table
 
 Record = dict[str, Any]
 
+SERVERS = {
+    "minilm": "MiniLM, encrypted",
+    "tiny": "a tiny LLaMA, encrypted",
+    "minilm-private": "MiniLM on shares, protocol beaver",
+}
 _NOTE = (
     "*Distance*: of embeddings the length of the difference, of a language model the largest difference of a\n"
     "log-probability among the 20 likeliest next tokens. The threshold is ten times the largest honest distance on\n"
-    "texts of their own. *Found*: the share of canaries that show the other model, each by itself."
+    "texts of their own. False alarms are counted among further honest answers that were computed, and among ones\n"
+    "drawn from a distribution as wide. *Found*: the share of canaries that show the other model, each by itself."
 )
 
 
@@ -20,7 +26,7 @@ def found(records: Sequence[Record]) -> str:
     """Thresholds and false alarms in one table, and what each audit finds in one of its own."""
     if not records:
         return ""
-    headings = ["Audit", "Noise: texts, largest", "Threshold", "False alarms", "Largest honest", "Run"]
+    headings = ["Audit", "Noise: texts, largest", "Threshold", "False alarms", "Of drawn ones", "Run"]
     parts = [table(headings, [_setting(record) for record in records]), _NOTE]
     for record in records:
         rows = [
@@ -28,16 +34,19 @@ def found(records: Sequence[Record]) -> str:
             for row in record["rows"]
         ]
         headings = ["In the model's place", "Least distance", "Median", "Found by one canary"]
-        parts += [f"### {record['model']}, {record['server']}", table(headings, rows)]
+        parts += [f"### {SERVERS[record['model']]}", table(headings, rows)]
     return "\n\n".join(parts)
 
 
 def _setting(record: Record) -> list[str]:
     return [
-        f"{record['model']}, {record['server']}",
+        SERVERS[record["model"]],
         f"{record['noise_texts']}, {record['largest_noise']:.1e}",
         f"{record['threshold']:.1e}",
-        f"{record['false_alarms']} of {record['honest']:,}, {record['honest_how']}",
-        f"{record['largest_honest']:.1e}",
+        *(_alarms(record[how]) for how in ("computed", "drawn")),
         f"`{record['command']}`",
     ]
+
+
+def _alarms(count: dict[str, Any]) -> str:
+    return f"{count['false_alarms']} of {count['honest']:,}, largest {count['largest']:.1e}"

@@ -195,17 +195,16 @@ def verifier_record() -> Record:
 
 
 def audit_record() -> Record:
+    honest = {"honest": 10_000, "false_alarms": 0, "largest": 8.25e-7, "median": 4e-7}
     return _record(
         "audit",
-        model="example",
-        server="a server",
-        honest_how="computed",
-        honest=10_000,
-        false_alarms=0,
+        model="minilm",
         noise_texts=24,
         largest_noise=6.5e-7,
         threshold=6.5e-6,
-        largest_honest=8.25e-7,
+        canaries=100,
+        computed=honest | {"honest": 500},
+        drawn=honest,
         rows=[{"name": "four bits", "least": 0.25, "median": 0.5, "found": 1.0}],
     )
 

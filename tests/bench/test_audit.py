@@ -11,6 +11,7 @@ from bench import results
 from bench.audit import command
 from bench.audit.substitutes import SUBSTITUTES, another_row
 from bench.audit.table import found
+from secure.audit.canaries import prepare
 from secure.audit.models import ClearModel
 from secure.audit.report import AuditReport
 from tests.bench.records import audit_record
@@ -34,18 +35,25 @@ def test_every_other_model_is_another_one(checkpoint: Path) -> None:  # noqa: F8
     assert changed.nonzero().flatten().tolist() == [5]
 
 
-@pytest.mark.slow
-def test_a_small_run_of_an_encrypted_encoder(
-    checkpoint: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It takes what `secure.audit` does at its size; the default run has that in `tests/secure/ee/test_audit.py`."""
-    monkeypatch.setattr(command, "given_texts", lambda kind, count: TEXTS[:count])
-    record = command.encrypted(ClearModel(checkpoint), checkpoint, 20, 100)
-    assert record["honest"] == 100 and record["false_alarms"] == 0 and record["noise_texts"] == command.NOISE
-    shares = {row["name"]: row["found"] for row in record["rows"]}
-    assert shares["weights of 4 bits, a scale for each row"] == shares["the last layer left out"] == 1
-    assert found([audit_record() | record])
+def test_false_alarms_are_counted_and_drawn_as_wide_as_measured() -> None:
+    assert command.counted([0.1, 0.3, float("inf"), 0.2], 0.25) == {
+        "honest": 4,
+        "false_alarms": 2,
+        "largest": float("inf"),
+        "median": 0.25,
+    }
+    drawn = command.as_wide([1e-6, 2e-6, 4e-6], 2000)
+    assert 1.8e-6 < command.counted(drawn, 1.0)["median"] < 2.2e-6 and 8e-6 < max(drawn) < 1e-4
+
+
+def test_what_other_models_answer(checkpoint: Path) -> None:  # noqa: F811
+    clear = ClearModel(checkpoint)
+    made = prepare("embedding", TEXTS[:40], clear, clear, noise_texts=8)
+    rows = {row["name"]: row for row in command.judged(clear, made)}
+    assert rows["weights of 4 bits, a scale for each row"]["found"] == rows["the last layer left out"]["found"] == 1
+    assert rows["matrices moved by 10⁻⁷ of their spread"]["found"] < 1
+    (rare,) = (row for name, row in rows.items() if name.startswith("one token's embedding"))
+    assert rare["found"] < 1 and rare["least"] < made.threshold
 
 
 @pytest.mark.parametrize("kind", ["embedding", "next_token"])
@@ -56,14 +64,23 @@ def test_texts_are_different_and_the_same_each_time(kind: command.Kind) -> None:
 
 def test_the_table_has_the_figures() -> None:
     text = found([audit_record()])
-    for figure in ("24, 6.5e-07", "6.5e-06", "0 of 10,000, computed", "8.3e-07", "four bits", "100%", "2.5e-01"):
+    for figure in (
+        "24, 6.5e-07",
+        "6.5e-06",
+        "0 of 500, largest 8.2e-07",
+        "0 of 10,000",
+        "four bits",
+        "100%",
+        "2.5e-01",
+    ):
         assert figure in text
     assert found([]) == ""
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["model"])
 def test_what_is_committed_finds_other_models_and_raises_no_false_alarm(record: results.Any) -> None:
-    assert record["false_alarms"] == 0 and record["honest"] >= 10_000
+    assert record["computed"]["false_alarms"] == record["drawn"]["false_alarms"] == 0
+    assert record["drawn"]["honest"] >= 10_000
     shares = {row["name"]: row["found"] for row in record["rows"]}
     assert shares["weights of 4 bits, a scale for each row"] == shares["the last layer left out"] == 1
     assert shares["matrices moved by 10⁻⁷ of their spread"] < 1, "and what it does not find is there, too"

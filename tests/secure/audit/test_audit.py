@@ -24,6 +24,7 @@ from secure.cli import main
 from secure.connection import Parties
 from secure.parties.process.exit_codes import ExitCode, exit_code
 from secure.protocols.core.errors import AuditFailed, ConfigurationError, InputError
+from tests.docs.pages import shell_commands
 from tests.secure.clear_client import ClearClient
 from tests.secure.conftest import WORDS
 from tests.secure.letters import save_chat_model
@@ -161,6 +162,26 @@ def test_an_audit_of_a_private_encoder_finds_another_model(
     code, said = call("run", canaries, "--model", tmp_path / "spoilt", "--count", 1)
     assert code == ExitCode.AUDIT and "1 of 7 canaries were answered wrong" in said
     assert call("report", canaries)[0] == ExitCode.AUDIT
+
+
+def test_the_page_is_followed_to_the_letter(
+    checkpoint: Path, tmp_path: Path, clear_client: ClearClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands, in their order, with the files' names alone put in their places."""
+    for name in ("launch", "connect"):
+        monkeypatch.setattr(connection, name, lambda *_, **__: Parties(clear_client))
+    texts = [f"{first} {second} ." for first in WORDS[:12] for second in WORDS[:12] if first != second]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    (tmp_path / "sentences.txt").write_text("rain is cold\nthe cat")
+    files = {name: str(tmp_path / name) for name in ("texts.txt", "sentences.txt", "canaries.json", "answers.json")}
+    places = {"path/to/checkpoint": str(checkpoint), "shares": str(checkpoint), **files}
+    commands = [words[1:] for words in shell_commands("docs/audit.md") if words[:2] == ["secure", "audit"]]
+    assert [words[1] for words in commands] == ["prepare", "run", "run", "report"]
+    for words in commands:
+        done = CliRunner().invoke(main.app, [places.get(word, word) for word in words])
+        assert done.exit_code == 0, (words, done.output, done.exception)
+    assert len(json.loads((tmp_path / "answers.json").read_text())) == 2
+    assert "these 22 canaries" in done.output
 
 
 def test_parties_see_the_same_of_a_canary_as_of_a_request(

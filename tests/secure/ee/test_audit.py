@@ -28,12 +28,14 @@ from secure.parties.encrypted.runner import EngineRunner
 from secure.parties.encrypted.tokens import ContextRoom, SamplingParameters, TokenGenerator, TokenPieces
 from secure.parties.process.exit_codes import ExitCode, exit_code
 from secure.protocols.core.errors import ConfigurationError, SessionError
+from tests.docs.pages import shell_commands
 from tests.parties.local import eventually
 from tests.secure.ee.scripted import MODEL
 from tests.secure.ee.serving import Start
 from tests.secure.ee.tiny import Tiny
 
-TEXTS = [" ".join(words) for words in permutations(["the", "cat", "sat", "mat"], 3)]
+WORDS = ("the", "cat", "sat", "mat")
+TEXTS = [" ".join(words) for words in permutations(WORDS, 3)]
 
 
 def call(*arguments: object) -> tuple[int, str]:
@@ -55,7 +57,7 @@ def in_bfloat16(tiny: Tiny) -> TransformersEngine:
 @pytest.fixture
 def files(tiny: Tiny, tmp_path: Path) -> dict[str, Path]:
     found = {name: tmp_path / name for name in ("model.key", "texts.txt", "canaries.json")}
-    write_key(found["model.key"], tiny.key)
+    write_key(found["model.key"], tiny.key, None)
     found["texts.txt"].write_text("\n".join(TEXTS))
     return found
 
@@ -85,6 +87,26 @@ def test_a_server_of_other_weights_is_found_by_one_canary(
     assert code == ExitCode.INPUT and "10 canaries are to be asked, 9 are left" in said
     assert call("run", files["canaries.json"], *ours)[0] == ExitCode.CONFIGURATION, "there is no server"
     assert call("run", files["canaries.json"], "--url", "http://127.0.0.1:1/v1")[0] == ExitCode.CONFIGURATION
+
+
+def test_the_page_is_followed_to_the_letter(
+    tiny: Tiny, tiny_engine: TransformersEngine, start: Start, certificates: Path, files: dict[str, Path]
+) -> None:
+    """Its commands, in their order, with the names of files and the port alone put in their places."""
+    files["texts.txt"].write_text("\n".join(" ".join(words) for words in permutations([*WORDS, "on"], 3)))
+    places: dict[str, object] = {
+        "path/to/base": tiny.plain,
+        "encrypted": tiny.encrypted,
+        "certs": certificates,
+        **files,
+    }
+    places["grpc://127.0.0.1:7110"] = f"grpc://127.0.0.1:{start(tiny_engine)}"
+    commands = [words[3:] for words in shell_commands("docs/audit.md") if words[:3] == ["secure", "ee", "audit"]]
+    assert [words[0] for words in commands] == ["prepare", "run", "report"]
+    for words in commands:
+        code, said = call(*(places.get(word, word) for word in words))
+        assert code == 0, (words, said)
+    assert "these 5 canaries" in said
 
 
 def test_a_server_behind_openais_api_is_audited(
