@@ -11,6 +11,7 @@ from typing import Any
 from secure.parties.client.run import Progress, Run
 from secure.parties.transport.wire_pb2 import Report
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.profile import NEAR
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Costs:
     """Every role's report, and the seconds from first frame to last.
 
     offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
+    profile: the network profile by which the roles chose their gates.
     """
 
     reports: dict[str, RoleReport]
     seconds: float
     offline_seconds: float | None = None
+    profile: str = NEAR.name
 
 
 class Conversation:
@@ -96,7 +99,7 @@ class Conversation:
         if len({self._run.reports[role].deal for role in self._run.computing}) != 1:
             raise ProtocolError("the parties say that they spent different deals")
         reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
-        self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds)
+        self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds, self._run.profile)
 
     @property
     def costs(self) -> Costs:

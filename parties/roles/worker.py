@@ -29,6 +29,7 @@ from secure.protocols.core.errors import (
     ProtocolError,
     SecureInferenceError,
 )
+from secure.protocols.core.profile import named
 
 MAX_MANIFEST_BYTES = 64 << 20
 _LOG = logging.getLogger("parties")
@@ -70,7 +71,7 @@ class Worker:
         hello = session.hello
         # The session's own id becomes the load id, so that all roles agree on it without another message.
         hello.load_id = session.id
-        self._accept(session, self.models.load_id(hello.model_digest))
+        self._accept(session, self.models.load_id(hello.model_digest), self._role.profile)
         session.step = "the upload"
         with session.client_awaited():
             manifest = session.run.receive(MAX_MANIFEST_BYTES)
@@ -146,7 +147,8 @@ class Worker:
             self._accept(session, stored.load_id)
             tools = self._role.join(session, deal)
             steps = RunSteps(session)
-            stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps)
+            profile = named(session.hello.profile)
+            stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps, profile)
             session.check()
             self._finish(session, rows, memory_bytes=needed, discard=stopped)
 
@@ -202,8 +204,9 @@ class Worker:
         if digests.policy != session.hello.policy_digest:
             raise HandshakeError("policy digest", digests.policy, session.hello.policy_digest, where)
 
-    def _accept(self, session: Session, load_id: str = "") -> None:
-        session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
+    def _accept(self, session: Session, load_id: str = "", profile: str = "") -> None:
+        ours = as_role(session.hello, self._role.name)
+        session.run.post(Frame(accept=Accept(hello=ours, load_id=load_id, profile=profile)))
 
     def _finish(self, session: Session, rows: MeterRows, *, memory_bytes: int = 0, discard: bool = False) -> None:
         """Part from the peers, then tell the client what this role did.

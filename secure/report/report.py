@@ -18,6 +18,7 @@ from rich.console import RenderableType
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.profile import NEAR
 from secure.report.report_parts import MeterRow, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
@@ -32,6 +33,7 @@ class Report:
     seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
     unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should, as its owner chose.
+    profile: the network profile, "near" or "far".
     """
 
     rows: tuple[ReportRow, ...]
@@ -42,6 +44,7 @@ class Report:
     sequences: int
     tokens: int
     unchecked_one_hot: bool = False
+    profile: str = NEAR.name
 
     @classmethod
     def of_session(
@@ -66,7 +69,7 @@ class Report:
             )
             for role, report in reports.items()
         }
-        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot)
+        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot, costs.profile)
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:
@@ -148,6 +151,7 @@ class Report:
             "tokens": self.tokens,
             "deal": self.deal,
             "security": self.security,
+            "profile": self.profile,
             "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
@@ -173,6 +177,7 @@ class Report:
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
                 **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
                 unchecked_one_hot=value.get("unchecked_one_hot", False),
+                profile=value.get("profile", NEAR.name),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
@@ -217,6 +222,7 @@ class Report:
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             **trusted,
             "Security": f"{self.security}",
+            "Network": f"{self.profile}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",

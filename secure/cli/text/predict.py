@@ -10,7 +10,15 @@ import typer
 from rich.console import Console
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, WeightsOption, examples
+from secure.cli.options import (
+    ConfigOption,
+    ProfileOption,
+    ProtocolOption,
+    SentencesFile,
+    SentencesText,
+    WeightsOption,
+    examples,
+)
 from secure.cli.text.loaded import loaded
 from secure.cli.text.sentences import find_sentences
 from secure.demo.sample import model_folder
@@ -39,12 +47,13 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print embeddings and report as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write that JSON to a file.")] = None,
     protocol: ProtocolOption = "beaver",
+    profile: ProfileOption = None,
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     texts = find_sentences(file, text or [])
     tokens.check_sentences(texts)  # before processes start
     # A sentence's embedding needs no head.
-    with loaded(model or model_folder(), config, protocol, weights, head=False) as private:
+    with loaded(model or model_folder(), config, protocol, weights, head=False, profile=profile) as private:
         embeddings = private.encode(texts, batch_size=batch_size, truncate=truncate)
     value = {"embeddings": embeddings.tolist(), "report": json.loads(private.report.to_json())}
     if out is not None:
