@@ -15,6 +15,7 @@ from secure.parties.roles.engine import MadeAhead
 from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Report
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.profile import NEAR
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class Costs:
 
     offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
     receipt: what all roles signed of the session; None where they are not processes with certificates.
+    profile: the network profile by which the roles chose their gates.
     """
 
     reports: dict[str, RoleReport]
     seconds: float
     offline_seconds: float | None = None
     receipt: SessionReceipt | None = None
+    profile: str = NEAR.name
 
 
 class Conversation:
@@ -114,7 +117,9 @@ class Conversation:
         reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
         said = {role: self._run.reports[role] for role in self._run.links}
         receipt = self._witness.receipt(self._run.hello, said, self._trust)
-        self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds, receipt)
+        self._costs = Costs(
+            reports, time.monotonic() - self._started, self._offline_seconds, receipt, self._run.profile
+        )
 
     @property
     def costs(self) -> Costs:

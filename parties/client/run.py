@@ -52,6 +52,7 @@ class Run:
         Where the client wants a deal from stock, the dealer is asked only when p0 has none.
         """
         self.computing = family.computing
+        self.profile = hello.profile
         self._dialer = dialer
         self.hello = hello
         self.links: dict[str, Link] = {}

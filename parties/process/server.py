@@ -28,6 +28,7 @@ from secure.parties.session.handshake import (
     check_caller,
     check_family,
     check_kind,
+    check_profile,
     check_session_id,
     check_version,
 )
@@ -43,7 +44,7 @@ from secure.parties.transport.link import Link
 from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import certificate_identity, server_credentials
-from secure.parties.transport.wire_pb2 import Hello
+from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInferenceError
 
 _STREAMS_PER_SESSION = 3
@@ -286,6 +287,8 @@ class PartyServer:
         check_caller(stream, hello.role, certified, self._callers(stream), where)
         check_session_id(hello.session, where)
         check_family(hello, self._settings.protocol, where)
+        if hello.kind == Kind.KIND_PREDICT or stream == "Stock":
+            check_profile(hello, self._settings.profile, where)
         return hello
 
     def _report(self, link: Link, session: Session | None, error: Exception) -> None:

@@ -32,6 +32,7 @@ from secure.protocols.core.errors import (
     ProtocolError,
     SecureInferenceError,
 )
+from secure.protocols.core.profile import named
 
 MAX_MANIFEST_BYTES = 64 << 20
 _LOG = logging.getLogger("parties")
@@ -73,7 +74,7 @@ class Worker:
         hello = session.hello
         # The session's own id becomes the load id, so that all roles agree on it without another message.
         hello.load_id = session.id
-        self._accept(session, self.models.load_id(hello.model_digest))
+        self._accept(session, self.models.load_id(hello.model_digest), self._role.profile)
         session.step = "the upload"
         with session.client_awaited():
             manifest = session.run.receive(MAX_MANIFEST_BYTES)
@@ -149,9 +150,10 @@ class Worker:
             self._accept(session, stored.load_id)
             tools, model, request = self._role.join(session, deal), stored.model, session.hello.request
             kept = self._engine.making_bytes(model, request) if tools.makes else 0
+            profile = named(session.hello.profile)
             with self.reservations.reserved(kept):
-                tools.make_ready(lambda making: self._engine.predict(making, model, request, Nobody()))
-                stopped, rows = self._engine.predict(tools, model, request, RunSteps(session))
+                tools.make_ready(lambda making: self._engine.predict(making, model, request, Nobody(), profile))
+                stopped, rows = self._engine.predict(tools, model, request, RunSteps(session), profile)
             session.check()
             self._finish(session, rows, memory_bytes=needed + kept, discard=stopped, made=tools.made_ahead, sign=True)
 
@@ -207,8 +209,9 @@ class Worker:
         if digests.policy != session.hello.policy_digest:
             raise HandshakeError("policy digest", digests.policy, session.hello.policy_digest, where)
 
-    def _accept(self, session: Session, load_id: str = "") -> None:
-        session.run.post(Frame(accept=Accept(hello=as_role(session.hello, self._role.name), load_id=load_id)))
+    def _accept(self, session: Session, load_id: str = "", profile: str = "") -> None:
+        ours = as_role(session.hello, self._role.name)
+        session.run.post(Frame(accept=Accept(hello=ours, load_id=load_id, profile=profile)))
 
     def _finish(
         self,

@@ -32,7 +32,11 @@ def server_credentials(live: LiveCertificates) -> grpc.ServerCredentials:
             used[0] = own
         return _configuration(own)
 
-    return grpc.dynamic_ssl_server_credentials(_configuration(used[0]), newest, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used[0]),
+        newest,  # type: ignore[arg-type]  # None says that nothing has changed, which the stubs leave out
+        require_client_authentication=True,
+    )
 
 
 def channel_credentials(own: Own, peer: str) -> grpc.ChannelCredentials:

@@ -132,6 +132,7 @@ class Hello(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     UPLOADS_SHARE_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     FROM_STOCK_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
     DEAL_BYTES_FIELD_NUMBER: _builtins.int
@@ -155,6 +156,8 @@ class Hello(_message.Message):
     """Run, load: the client sends this party's share file after the manifest; not compared"""
     request_digest: _builtins.str
     """SHA-256 of the client's request, in hex; from parties alone"""
+    profile: _builtins.str
+    """predict, deal: "near" or "far", by which every role chooses among gates"""
     from_stock: _builtins.bool
     """predict: the client wants a deal from stock; the dealer is asked where there is none"""
     deal: _builtins.str
@@ -179,6 +182,7 @@ class Hello(_message.Message):
         family: _builtins.str = ...,
         uploads_share: _builtins.bool = ...,
         request_digest: _builtins.str = ...,
+        profile: _builtins.str = ...,
         from_stock: _builtins.bool = ...,
         deal: _builtins.str = ...,
         deal_bytes: _builtins.int = ...,
@@ -187,7 +191,7 @@ class Hello(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "garbler", b"garbler", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "garbler", b"garbler", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "profile", b"profile", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,10 +204,13 @@ class Accept(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     LOAD_ID_FIELD_NUMBER: _builtins.int
     IN_STOCK_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
     """Run, load: the load session of the equal model that is already in memory, or empty"""
     in_stock: _builtins.int
     """Stock: how many deals of this shape there are: a function of the requests' shapes and times"""
+    profile: _builtins.str
+    """Run, load, p0: the network profile that it names: its settings', or by the way to its peers"""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """the answering side's own view of the same fields"""
@@ -214,10 +221,11 @@ class Accept(_message.Message):
         hello: Global___Hello | None = ...,
         load_id: _builtins.str = ...,
         in_stock: _builtins.int = ...,
+        profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "in_stock", b"in_stock", "load_id", b"load_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "in_stock", b"in_stock", "load_id", b"load_id", "profile", b"profile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,7 @@ from rich.console import RenderableType
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.profile import NEAR
 from secure.report.receipt import Receipt
 from secure.report.report_parts import MeterRow, Offline, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
@@ -36,6 +37,7 @@ class Report:
     receipt: what every role signed of the call. It is no part of `to_json`, and None in a report from there.
     offline: what the computing parties made of correlations before the inputs, where they do that themselves. Rows, and
     bytes of roles, are of what came after.
+    profile: the network profile, "near" or "far".
     """
 
     rows: tuple[ReportRow, ...]
@@ -48,6 +50,7 @@ class Report:
     unchecked_one_hot: bool = False
     receipt: Receipt | None = field(default=None, compare=False, repr=False)
     offline: Offline | None = None
+    profile: str = NEAR.name
 
     @classmethod
     def of_session(
@@ -75,8 +78,19 @@ class Report:
             for role, report in reports.items()
         }
         receipt = None if costs.receipt is None else Receipt((costs.receipt,))
-        offline = Offline.of_session(made)
-        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot, receipt, offline)
+        return cls(
+            rows,
+            totals,
+            costs.seconds,
+            load_seconds,
+            1,
+            sequences,
+            tokens,
+            unchecked_one_hot,
+            receipt,
+            Offline.of_session(made),
+            costs.profile,
+        )
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:
@@ -162,6 +176,7 @@ class Report:
             "tokens": self.tokens,
             "deal": self.deal,
             "security": self.security,
+            "profile": self.profile,
             "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
@@ -189,6 +204,7 @@ class Report:
                 **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
                 unchecked_one_hot=value.get("unchecked_one_hot", False),
                 offline=None if value.get("offline") is None else Offline(**value["offline"]),
+                profile=value.get("profile", NEAR.name),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
@@ -236,6 +252,7 @@ class Report:
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             **trusted,
             "Security": f"{self.security}",
+            "Network": f"{self.profile}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",

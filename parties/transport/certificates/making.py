@@ -41,8 +41,8 @@ def make_certificates(
     folder already holds certificates, which stay as they are, and for a host with the name of another role.
     """
     hosts = hosts or {}
-    for role, names in hosts.items():
-        check_hosts(role, names, roles)
+    for role, machine in hosts.items():
+        check_hosts(role, machine, roles)
     for name in clients:
         check_name("client", name)
     authority_key = new_key()

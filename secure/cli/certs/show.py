@@ -42,8 +42,8 @@ def show(
     for certificate in listing.own_certificates(folder):
         own.add_row(*map(escape, certificate))
     trusted = Table("role", "may be vouched for by", "taken back")
-    for row in listing.trusted(folder):
-        trusted.add_row(*map(escape, row))
+    for entry in listing.trusted(folder):
+        trusted.add_row(*map(escape, entry))
     console = Console()
     console.print(own)
     console.print(trusted)
