@@ -105,8 +105,7 @@ def launch(
         except BaseException as error:
             launcher.stop()
             # Between finding a free port and binding it, somebody else may have taken it.
-            raced = config is None and isinstance(error, PortInUse) and attempt + 1 < _PORT_ATTEMPTS
-            if not raced:
+            if config is not None or not isinstance(error, PortInUse) or attempt + 1 == _PORT_ATTEMPTS:
                 raise
     raise ConfigurationError("no free ports")
 
