@@ -45,7 +45,7 @@ class ClearModel:
             "classes": AutoModelForSequenceClassification,
             "next_token": AutoModelForCausalLM,
         }
-        self.model = classes[self.kind].from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = classes[self.kind].from_pretrained(folder).float().eval()
 
     def __call__(self, texts: Sequence[str]) -> list[Answer]:
         """The true answers."""
