@@ -12,6 +12,7 @@ from typing import Any
 
 from secure.parties.session.statement import SCHEMA, SHARED, TIME_FORMAT, canonical
 from secure.parties.session.transcript import Transcript
+from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.signing import check_signed
 from secure.protocols.core.errors import ConfigurationError, ReceiptRefused
 from secure.protocols.core.family import Family
@@ -57,7 +58,7 @@ class SessionReceipt:
         """A field in which all roles agree, once `check` has found that they do."""
         return next(iter(self.signed.values())).statement[name]
 
-    def check(self, authority_pem: bytes) -> None:
+    def check(self, trust: Trust) -> None:
         """Raise ReceiptRefused, which names role and field, unless every role of the protocol signed the same session.
 
         Offline: nobody is asked.
@@ -69,7 +70,7 @@ class SessionReceipt:
                 raise ReceiptRefused(f"{role}: its statement is of another schema, or another role's")
             try:
                 check_signed(
-                    role, canonical(dict(statement)), signed.signature, signed.certificate, authority_pem, _when(signed)
+                    role, canonical(dict(statement)), signed.signature, signed.certificate, trust, _when(signed)
                 )
             except ReceiptRefused as error:
                 raise ReceiptRefused(f"{error}{self._odd_fields(role)}") from None

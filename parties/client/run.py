@@ -52,6 +52,7 @@ class Run:
         Where the client wants a deal from stock, the dealer is asked only when p0 has none.
         """
         self.computing = family.computing
+        self.profile = hello.profile
         self._dialer = dialer
         self.hello = hello
         self.links: dict[str, Link] = {}
@@ -74,7 +75,7 @@ class Run:
 
     def _dial(self, dialer: Dialer, hello: Hello, roles: Sequence[str]) -> None:
         failed: list[SecureInferenceError] = []
-        with futures.ThreadPoolExecutor(len(roles)) as pool:
+        with futures.ThreadPoolExecutor(max(1, len(roles))) as pool:
             dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in roles}
         for role, future in dialled.items():
             try:

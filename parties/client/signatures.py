@@ -10,6 +10,7 @@ from typing import Any
 from secure.parties.client.receipt import MOST_KEPT_BYTES, Opening, SessionReceipt, SignedStatement
 from secure.parties.session.handshake import KIND_NAMES
 from secure.parties.session.transcript import Transcript
+from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Hello, Report
 from secure.protocols.core.errors import ReceiptRefused
 
@@ -33,14 +34,14 @@ class Witness:
             if self._answers:
                 self._answers[role].append(received)
 
-    def receipt(self, hello: Hello, reports: Mapping[str, Report], authority_pem: bytes) -> SessionReceipt:
+    def receipt(self, hello: Hello, reports: Mapping[str, Report], trust: Trust) -> SessionReceipt:
         """The session's receipt. Raises ReceiptRefused where a role did not sign what this client saw."""
         signed = {role: _signed(role, report) for role, report in reports.items()}
         answers = {
             role: Opening(reports[role].signed.answer_salt, tuple(messages)) for role, messages in self._answers.items()
         }
         receipt = SessionReceipt(signed)
-        receipt.check(authority_pem)
+        receipt.check(trust)
         for name, ours in (
             ("kind", KIND_NAMES[hello.kind]),
             ("session", hello.session),

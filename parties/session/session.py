@@ -46,7 +46,7 @@ class Session:
         self._dialled: Link | None = None
         self._lock = threading.Lock()
         self._watch = watch
-        watch.on_idle = self.fail
+        watch.on_end = self.fail
         run.step = lambda: self.step
         run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
 

@@ -8,43 +8,38 @@ side drew, where `CONTEXT` is followed by JSON.
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from secure.parties.transport.tls import AUTHORITY, ROLE_URI, read_identity
+from secure.parties.transport.certificates.names import alternative_names, role_of
+from secure.parties.transport.certificates.own import LiveCertificates
+from secure.parties.transport.certificates.trust import Trust
 from secure.protocols.core.errors import ConfigurationError, ReceiptRefused
 
 CONTEXT = b"secure-inference: a role's statement about one session\n"
 
 
 class Signer:
-    """Signs for one role. The key stays in memory."""
+    """Signs for one role, with the key that it has now. The key stays in memory."""
 
-    def __init__(self, tls_dir: Path, role: str) -> None:
-        """Raises ConfigurationError where the role has no usable certificate and key of elliptic curves there."""
-        _, self.certificate, pem = read_identity(tls_dir, role)
-        key = serialization.load_pem_private_key(pem, None)
+    def __init__(self, live: LiveCertificates) -> None:
+        self._live = live
+
+    def sign(self, statement: bytes) -> tuple[bytes, bytes]:
+        """ECDSA with SHA-256 over the context and the statement, DER-encoded, and the certificate for it in PEM.
+
+        Raises ConfigurationError for a key that is not of elliptic curves.
+        """
+        own = self._live.current()
+        key = serialization.load_pem_private_key(own.key, None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ConfigurationError(f"{tls_dir / role}.key cannot sign receipts; use a key that secure certs makes")
-        self._key = key
-
-    def sign(self, statement: bytes) -> bytes:
-        """ECDSA with SHA-256 over the context and the statement, DER-encoded."""
-        return self._key.sign(CONTEXT + statement, ec.ECDSA(hashes.SHA256()))
-
-
-def read_authority(tls_dir: Path) -> bytes:
-    """The authority's certificate, PEM. Raises ConfigurationError."""
-    path = tls_dir / f"{AUTHORITY}.crt"
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+            raise ConfigurationError(
+                f"{self._live.folder / self._live.role}.key cannot sign receipts; use a key that secure certs makes"
+            )
+        return key.sign(CONTEXT + statement, ec.ECDSA(hashes.SHA256())), own.certificate
 
 
 def fingerprint(certificate_pem: bytes) -> str:
@@ -53,23 +48,20 @@ def fingerprint(certificate_pem: bytes) -> str:
 
 
 def check_signed(
-    role: str, statement: bytes, signature: bytes, certificate_pem: bytes, authority_pem: bytes, when: datetime.datetime
+    role: str, statement: bytes, signature: bytes, certificate_pem: bytes, trust: Trust, when: datetime.datetime
 ) -> None:
-    """Raise ReceiptRefused unless the role's certificate is the authority's, was valid at `when`, and signed that."""
-    try:
-        authority = x509.load_pem_x509_certificate(authority_pem)
-    except ValueError:
-        raise ConfigurationError(
-            "the authority's certificate cannot be read; it is authority.crt of its folder"
-        ) from None
+    """Raise ReceiptRefused unless the role's certificate is an authority's that is trusted for it, was valid at `when`,
+    and signed that."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        raise ReceiptRefused(f"{role}: its certificate was not issued by this authority") from None
-    names = [attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if names != [role] or ROLE_URI + role not in _uris(certificate):
-        raise ReceiptRefused(f"{role}: its certificate is made out to {', '.join(map(str, names))}")
+        vouched = trust.vouches(certificate, role)
+    except ValueError:
+        vouched = False
+    if not vouched:
+        raise ReceiptRefused(f"{role}: its certificate was not issued by this authority")
+    named = role_of(certificate.subject, alternative_names(certificate))
+    if named != role:
+        raise ReceiptRefused(f"{role}: its certificate is made out to {named or 'no role'}")
     if not certificate.not_valid_before_utc <= when <= certificate.not_valid_after_utc:
         raise ReceiptRefused(f"{role}: signed_at is {when:%Y-%m-%d %H:%M} UTC, when its certificate was not valid")
     key = certificate.public_key()
@@ -79,11 +71,3 @@ def check_signed(
         key.verify(signature, CONTEXT + statement, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         raise ReceiptRefused(f"{role}: the signature is not of this statement, a field of which was changed") from None
-
-
-def _uris(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return names.get_values_for_type(x509.UniformResourceIdentifier)

@@ -19,7 +19,7 @@ EXAMPLES = examples("secure verify receipt.json --authority certs/authority.crt"
 def verify(
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="A file that report.receipt.save wrote.")],
     authority: Annotated[
-        Path, typer.Option(metavar="FILE", help="The authority's certificate, authority.crt of secure certs.")
+        Path, typer.Option(metavar="PATH", help="authority.crt, or a host's folder of certificates and whom it trusts.")
     ],
 ) -> None:
     """Check a receipt offline: every role of the protocol signed the same session, with a certificate of the authority.

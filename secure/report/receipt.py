@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secure.parties.client.receipt import Opening, SessionReceipt, SignedStatement
+from secure.parties.transport.certificates.trust import read_trust, trust_of
 from secure.parties.transport.signing import fingerprint
 from secure.protocols.core.errors import ConfigurationError, InputError, ReceiptRefused
 
@@ -29,20 +30,23 @@ class Receipt:
     sessions: tuple[SessionReceipt, ...]
 
     def verify(self, authority: Path | str) -> None:
-        """Check everything offline against the authority's certificate, `authority.crt`.
+        """Check everything offline against `authority.crt` of one authority for all roles, or a host's folder of
+        certificates, which says whom it trusts for which.
 
         Raises ReceiptRefused, which names the session, the role and the field, and ConfigurationError for a certificate
         that cannot be read.
         """
+        path = Path(authority)
         try:
-            pem = Path(authority).read_bytes()
+            alone = None if path.is_dir() else path.read_bytes()
         except OSError as error:
             raise ConfigurationError(f"{authority}: cannot be read: {error.strerror}") from None
         if not self.sessions:
             raise ReceiptRefused("the receipt is of no session")
+        trust = read_trust(path) if alone is None else trust_of(alone)
         for number, session in enumerate(self.sessions, 1):
             try:
-                session.check(pem)
+                session.check(trust)
             except ReceiptRefused as error:
                 raise ReceiptRefused(f"session {number} of {len(self.sessions)}: {error}") from None
 

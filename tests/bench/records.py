@@ -213,6 +213,13 @@ def card_record() -> Record:
     return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
 
 
+def hybrid_record() -> Record:
+    made = {"median_seconds": [0.125, 0.25], "sent_bytes": [3_500_000, 1_250_000], "rounds": 9}
+    used = {"median_seconds": [0.0625, 0.375], "sent_bytes": [1_750_000, 125_000], "rounds": 5}
+    sizes = {"relus": 4096, "kept_bytes": [80, 4_375_000]}
+    return _record("hybrid", what="relu", garbler="client", turns=3, load_average=1.25, made=made, used=used, **sizes)
+
+
 def every_record() -> list[Record]:
     return [
         model_record(),
@@ -228,4 +235,5 @@ def every_record() -> list[Record]:
         link_record(),
         verifier_record(),
         audit_record(),
+        hybrid_record(),
     ]

@@ -11,7 +11,15 @@ from rich.console import Console
 
 from secure.cli.adversary import SecurityOption, protocol_for
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, SentencesText, WeightsOption, examples
+from secure.cli.options import (
+    ConfigOption,
+    ProfileOption,
+    ProtocolOption,
+    SentencesFile,
+    SentencesText,
+    WeightsOption,
+    examples,
+)
 from secure.cli.text.loaded import loaded
 from secure.cli.text.sentences import find_sentences
 from secure.demo.sample import model_folder
@@ -45,13 +53,14 @@ def predict(
     ] = None,
     protocol: ProtocolOption = "beaver",
     security: SecurityOption = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     texts = find_sentences(file, text or [])
     tokens.check_sentences(texts)  # before processes start
     # A sentence's embedding needs no head.
     wanted = protocol_for(protocol, security, config)
-    with loaded(model or model_folder(), config, wanted, weights, head=False) as private:
+    with loaded(model or model_folder(), config, wanted, weights, head=False, profile=profile) as private:
         embeddings = private.encode(texts, batch_size=batch_size, truncate=truncate)
     if receipt is not None and private.report.receipt is not None:
         private.report.receipt.save(receipt)

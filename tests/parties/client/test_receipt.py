@@ -15,7 +15,9 @@ from secure.parties.client.receipt import Opening, SessionReceipt, SignedStateme
 from secure.parties.client.signatures import Witness
 from secure.parties.session.statement import canonical
 from secure.parties.session.transcript import Transcript
-from secure.parties.transport.signing import Signer, check_signed, read_authority
+from secure.parties.transport.certificates.own import LiveCertificates
+from secure.parties.transport.certificates.trust import read_trust, trust_of
+from secure.parties.transport.signing import Signer, check_signed
 from secure.parties.transport.wire_pb2 import Hello, Kind, Report, Signed
 from secure.protocols.core.errors import ConfigurationError, ReceiptRefused
 from tests.parties.fakes import FakeManifest, FakeRequest
@@ -62,8 +64,8 @@ def statement(role: str, **changes: Any) -> dict[str, Any]:
 
 def signed(certificates: Path, role: str, signer: str | None = None, **changes: Any) -> SignedStatement:
     said = statement(role, **changes)
-    by = Signer(certificates, signer or role)
-    return SignedStatement(said, by.sign(canonical(said)), by.certificate)
+    by = Signer(LiveCertificates(certificates, signer or role))
+    return SignedStatement(said, *by.sign(canonical(said)))
 
 
 def receipt(certificates: Path, **changes: SignedStatement) -> SessionReceipt:
@@ -78,7 +80,7 @@ def test_every_session_has_a_receipt_that_all_roles_signed(
         conversation.step((b"ef", b"gh"))
     found = conversation.costs.receipt
     assert found is not None and set(found.signed) == set(ROLES)
-    authority = read_authority(certificates)
+    authority = read_trust(certificates)
     found.check(authority)
     assert found.shared("model_digest") == manifest.digest and found.shared("security") == "semi-honest"
     assert found.answers["p1"].messages == (b"dc", b"hg"), "what p1 answered, step by step"
@@ -114,39 +116,39 @@ def test_every_session_has_a_receipt_that_all_roles_signed(
 def test_what_does_not_hold_is_refused_with_its_role_and_field(
     broken: Callable[[Path], SessionReceipt], words: str, certificates: Path
 ) -> None:
-    receipt(certificates).check(read_authority(certificates))
+    receipt(certificates).check(read_trust(certificates))
     with pytest.raises(ReceiptRefused) as caught:
-        broken(certificates).check(read_authority(certificates))
+        broken(certificates).check(read_trust(certificates))
     assert words in str(caught.value)
 
 
 def test_a_changed_field_is_named_where_the_others_tell_it(certificates: Path) -> None:
     forged = replace(signed(certificates, "p1"), statement=statement("p1", model_digest="33"))
     with pytest.raises(ReceiptRefused, match=r"p1: the signature is not of this .*differs from the others in model_d"):
-        receipt(certificates, p1=forged).check(read_authority(certificates))
+        receipt(certificates, p1=forged).check(read_trust(certificates))
 
 
 def test_a_deal_from_stock_needs_no_dealer(certificates: Path) -> None:
     stocked = {role: signed(certificates, role, deal="ee" * 16) for role in ("p0", "p1")}
-    SessionReceipt(stocked).check(read_authority(certificates))
+    SessionReceipt(stocked).check(read_trust(certificates))
     with pytest.raises(ReceiptRefused, match="dealer signed, which had no part in the session"):
-        SessionReceipt({**stocked, "dealer": signed(certificates, "dealer")}).check(read_authority(certificates))
+        SessionReceipt({**stocked, "dealer": signed(certificates, "dealer")}).check(read_trust(certificates))
 
 
 def test_another_authority_is_refused(certificates: Path, other_certificates: Path) -> None:
     with pytest.raises(ReceiptRefused, match="p0: its certificate was not issued by this authority"):
-        receipt(certificates).check(read_authority(other_certificates))
-    with pytest.raises(ConfigurationError, match="the authority's certificate cannot be read"):
-        receipt(certificates).check(b"no certificate")
+        receipt(certificates).check(read_trust(other_certificates))
+    with pytest.raises(ConfigurationError, match="authority's certificate is no certificate"):
+        receipt(certificates).check(trust_of(b"no certificate"))
 
 
 def test_a_signature_of_something_else_is_none(certificates: Path) -> None:
     """Without the context in front, as a signature made for another purpose would be."""
-    by, said = Signer(certificates, "p0"), canonical(statement("p0"))
-    now, authority = datetime.datetime.now(datetime.UTC), read_authority(certificates)
-    check_signed("p0", said, by.sign(said), by.certificate, authority, now)
+    by, said = Signer(LiveCertificates(certificates, "p0")), canonical(statement("p0"))
+    now, authority = datetime.datetime.now(datetime.UTC), read_trust(certificates)
+    check_signed("p0", said, *by.sign(said), authority, now)
     with pytest.raises(ReceiptRefused, match="the signature is not of this statement"):
-        check_signed("p0", said, by.sign(said + b" "), by.certificate, authority, now)
+        check_signed("p0", said, *by.sign(said + b" "), authority, now)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_a_client_takes_what_it_saw_and_nothing_else(
     asked.CopyFrom(HELLO)
     asked.MergeFrom(Hello(**hello))
     if words is None:
-        assert witness.receipt(asked, reports, read_authority(certificates)).answers["p0"].messages == (ANSWERS[0],)
+        assert witness.receipt(asked, reports, read_trust(certificates)).answers["p0"].messages == (ANSWERS[0],)
         return
     with pytest.raises(ReceiptRefused, match=words):
-        witness.receipt(asked, reports, read_authority(certificates))
+        witness.receipt(asked, reports, read_trust(certificates))

@@ -12,7 +12,7 @@ import secure
 import secure.connection
 from secure.cli.main import app
 from secure.parties.process.exit_codes import ExitCode, exit_code
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.report.receipt import Receipt
 from secure.report.report import Report
 from tests.secure.fakes import InProcessClient
