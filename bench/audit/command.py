@@ -20,7 +20,7 @@ from torch import nn
 
 import secure
 from bench import results
-from bench.audit.substitutes import SUBSTITUTES, another_row
+from bench.audit.substitutes import SUBSTITUTES, another_row, trained_further
 from bench.tiny import corpus, grammar
 from bench.tiny.train import checkpoint
 from secure.audit.canaries import LEAST_NOISE, MARGIN, Asked, Canaries, prepare
@@ -39,6 +39,7 @@ NOISE = 24
 _SEED = 5
 _CHARACTERS = 3_000_000
 _PART = 64
+_STEPS = 20
 
 Name = Literal["minilm", "tiny", "minilm-private"]
 
@@ -125,7 +126,9 @@ def judged(clear: ClearModel, made: Canaries) -> list[dict[str, Any]]:
     others: dict[str, nn.Module] = {name: change(clear.model) for name, change in SUBSTITUTES.items()}
     rows = [row(name, clear, model, made) for name, model in others.items()]
     if clear.kind == "next_token":
-        rows.append(row("another checkpoint, trained further", clear, ClearModel(checkpoint("finetuned")).model, made))
+        texts = list(corpus.sessions("private")[:_STEPS])
+        other = trained_further(clear.tokenizer, texts, _STEPS)(clear.model)
+        rows.append(row(f"another checkpoint: {_STEPS} steps of training later", clear, other, made))
     token, standing = rare_token(clear, made)
     name = f"one token's embedding exchanged, in {standing} of {len(made.canaries)} canaries"
     rows.append(row(name, clear, another_row(token)(clear.model), made))

@@ -61,11 +61,6 @@ def _by_name(answer: Answer) -> dict[str, float]:
     return dict(sorted(zip(answer.names, answer.values, strict=True), key=lambda item: item[1]))
 
 
-def named(tokenizer: Any, token: int) -> str:
-    """What a token is called in an answer: its text, as servers tell it."""
-    return str(tokenizer.decode([token]))
-
-
 def vectors(rows: Any) -> list[Answer]:
     """Answers of the first two kinds from a tensor [texts, numbers], or lists."""
     lists: Sequence[Sequence[float]] = rows.tolist() if hasattr(rows, "tolist") else rows

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from secure.api import PrivateModel
-from secure.audit.compare import MOST_TOKENS, Answer, Kind, named, vectors
+from secure.audit.compare import MOST_TOKENS, Answer, Kind, vectors
 from secure.clear_model import read_raw_config
+from secure.http.token_texts import TokenTexts
 from secure.protocols.core.errors import CheckpointError
 from secure.tokens import load_tokenizer, required
 
@@ -38,12 +39,13 @@ class ClearModel:
         """Raises CheckpointError for one without a tokenizer, or of a kind that is not audited."""
         self.kind = kind_of(folder)
         self.tokenizer = required(load_tokenizer(folder))
+        self._names = TokenTexts(self.tokenizer)
         classes: dict[Kind, Any] = {
             "embedding": AutoModel,
             "classes": AutoModelForSequenceClassification,
             "next_token": AutoModelForCausalLM,
         }
-        self.model = classes[self.kind].from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = classes[self.kind].from_pretrained(folder).float().eval()
 
     def __call__(self, texts: Sequence[str]) -> list[Answer]:
         """The true answers."""
@@ -58,13 +60,13 @@ class ClearModel:
             mean = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.mean(1)
             return vectors(torch.nn.functional.normalize(mean))[0]
         logits = self.model(input_ids=ids, attention_mask=mask).logits
-        return vectors(logits)[0] if self.kind == "classes" else likeliest(logits[0, -1], self.tokenizer)
+        return vectors(logits)[0] if self.kind == "classes" else likeliest(logits[0, -1], self._names)
 
 
-def likeliest(logits: Tensor, tokenizer: Any, count: int = MOST_TOKENS) -> Answer:
-    """The likeliest next tokens. Shapes: [V]."""
+def likeliest(logits: Tensor, names: TokenTexts, count: int = MOST_TOKENS) -> Answer:
+    """The likeliest next tokens, by the texts that servers show for them. Shapes: [V]."""
     values, ids = torch.log_softmax(logits.double(), -1).topk(min(count, len(logits)))
-    return Answer(tuple(values.tolist()), tuple(named(tokenizer, token) for token in ids.tolist()))
+    return Answer(tuple(values.tolist()), tuple(names.of(token)[0] for token in ids.tolist()))
 
 
 class AuditedModel:
@@ -94,4 +96,4 @@ class AuditedModel:
             output_scores=True,
             return_dict_in_generate=True,
         )
-        return likeliest(told.scores[0][0], tokenizer)
+        return likeliest(told.scores[0][0], TokenTexts(tokenizer))

@@ -195,7 +195,7 @@ def verifier_record() -> Record:
 
 
 def audit_record() -> Record:
-    honest = {"honest": 10_000, "false_alarms": 0, "largest": 8.25e-7, "median": 4e-7}
+    honest = {"honest": 10_000, "false_alarms": 0, "largest": 8.3e-7, "median": 4e-7}
     return _record(
         "audit",
         model="minilm",

@@ -67,7 +67,7 @@ def test_the_table_has_the_figures() -> None:
     for figure in (
         "24, 6.5e-07",
         "6.5e-06",
-        "0 of 500, largest 8.2e-07",
+        "0 of 500, largest 8.3e-07",
         "0 of 10,000",
         "four bits",
         "100%",

@@ -8,11 +8,12 @@ from itertools import chain
 import torch
 from torch.nn.functional import normalize
 
-from secure.audit.compare import MOST_TOKENS, Answer, Kind, named, vectors
+from secure.audit.compare import MOST_TOKENS, Answer, Kind, vectors
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.inputs import requests
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.files.checkpoint import OpenedCheckpoint
+from secure.http.token_texts import TokenTexts
 from secure.parties.encrypted.engine import EncoderInputs
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import SamplingParameters, TokenLogprobs
@@ -25,6 +26,7 @@ class EncryptedAnswers:
         """batch_size: most texts in one request, as users have it."""
         self._cipher, self._runner, self._kind = Cipher(checkpoint), runner, kind
         self._tokens = PlainTokens(self._cipher, runner)
+        self._names = TokenTexts(self._cipher.tokenizer)
         self._batch_size = batch_size
 
     def __call__(self, texts: Sequence[str]) -> list[Answer]:
@@ -41,11 +43,10 @@ class EncryptedAnswers:
     def _next_token(self, row: list[int]) -> Answer:
         with self._tokens.generate(row, SamplingParameters(1, logprobs=MOST_TOKENS), at_once=True) as pieces:
             told = list(chain.from_iterable(piece.logprobs for piece in pieces))
-        return likeliest_told(told, self._cipher)
+        return likeliest_told(told, self._names)
 
 
-def likeliest_told(told: Sequence[TokenLogprobs], cipher: Cipher) -> Answer:
+def likeliest_told(told: Sequence[TokenLogprobs], names: TokenTexts) -> Answer:
     """The answer in what was told of an answer's tokens: the likeliest at the first place. None told: no numbers."""
     first = told[0].likeliest if told else ()
-    tokenizer = cipher.tokenizer
-    return Answer(tuple(value for _, value in first), tuple(named(tokenizer, token) for token, _ in first))
+    return Answer(tuple(value for _, value in first), tuple(names.of(token)[0] for token, _ in first))

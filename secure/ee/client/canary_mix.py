@@ -15,6 +15,7 @@ from secure.audit.compare import MOST_TOKENS, distance
 from secure.audit.running import AuditLog, Entry
 from secure.ee.client.answers import likeliest_told
 from secure.ee.client.cipher import Cipher
+from secure.http.token_texts import TokenTexts
 from secure.parties.encrypted.tokens import (
     ContextRoom,
     GeneratedPieces,
@@ -46,9 +47,7 @@ class Audit:
         if not 0 < self.rate <= 0.5:
             raise ConfigurationError(f"the rate of canaries is {self.rate}; it must be above 0 and at most 0.5")
         if self.canaries.kind != "next_token":
-            raise ConfigurationError(
-                "the proxy mixes canaries into a language model's requests; these are of another kind"
-            )
+            raise ConfigurationError("the proxy mixes in canaries of a language model; these are of another kind")
 
 
 class AuditedTokens(TokenGenerator):
@@ -61,6 +60,7 @@ class AuditedTokens(TokenGenerator):
     def __init__(self, tokens: TokenGenerator, cipher: Cipher, audit: Audit) -> None:
         """tokens: with plain ids. Raises ConfigurationError for a log that cannot be read."""
         self._tokens, self._cipher, self._audit = tokens, cipher, audit
+        self._names = TokenTexts(cipher.tokenizer)
         used = {entry.canary for entry in audit.log.entries()}
         self._left = [number for number in range(len(audit.canaries.canaries)) if number not in used]
         _RANDOM.shuffle(self._left)
@@ -111,7 +111,7 @@ class AuditedTokens(TokenGenerator):
             with self._tokens.generate(row, replace(wanted, max_new_tokens=most), at_once=at_once) as pieces:
                 for piece in pieces:
                     told += piece.logprobs
-            found = distance(canaries.kind, canary.answer, likeliest_told(told, self._cipher))
+            found = distance(canaries.kind, canary.answer, likeliest_told(told, self._names))
             self._audit.log.add(Entry(number, found))
         except SecureInferenceError as error:
             _LOG.warning("a canary got no answer: %s", error)
