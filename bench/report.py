@@ -15,6 +15,7 @@ from typing import Any
 
 from bench import plots, tables
 from bench.attack import table as attack_tables
+from bench.audit import table as audit_tables
 from bench.ee import table as ee_tables
 from bench.hybrid import table as hybrid_tables
 from bench.link import table as link_tables
@@ -35,6 +36,7 @@ KINDS = (
     "numerics",
     "link",
     "verifier",
+    "audit",
     "hybrid",
 )
 
@@ -116,6 +118,7 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
         "A verifier of one server's answers": [verifier_tables.found(_of(records, "verifier"))],
+        "Audits by canaries": [audit_tables.found(_of(records, "audit"))],
         "Plots": [f"![{Path(image).stem.replace('-', ' ')}]({image})" for image in images],
         "Machine": [tables.machines(records)],
     }

@@ -13,6 +13,8 @@
     address = "127.0.0.1:7102"
     [tls]
     dir = "certificates"            # relative paths start at this file's folder
+    [network]                       # optional: how far the parties are from each other
+    profile = "near"                # the default; or far; or auto: p0 measures the way to its peers and names one
     [models]                        # optional: share files that parties serve from their own disk
     dir = "models"
     [limits]                        # optional, see `Limits`
@@ -42,6 +44,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from secure.parties.stock_settings import KeepLiteral, StockLiteral, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
+from secure.protocols.core.profile import AUTO
 from secure.protocols.families import DEFAULT, FAMILIES, chosen, family, those_with
 
 PARTIES = DEFAULT.roles
@@ -52,6 +55,9 @@ ROLES = (*PARTIES, *CALLERS)
 """Every role that has a certificate, by default."""
 ALL_PARTIES = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.roles))
 """Roles that run a process under some protocol."""
+
+
+ProfileName = Literal["near", "far", "auto"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class PartiesSettings:
     stock: StockSettings | None = None
     garbler: Literal["client", "server"] = "client"
     """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server."""
+    profile: ProfileName = "near"
 
     @property
     def family(self) -> Family:
@@ -156,6 +163,10 @@ class _FolderLiteral(_Literal):
     dir: str
 
 
+class _NetworkLiteral(_Literal):
+    profile: ProfileName = PartiesSettings.profile
+
+
 class _LimitsLiteral(_Literal):
     threads: int = Field(Limits.threads, ge=1, le=1024)
     sessions: int = Field(Limits.sessions, ge=1, le=256)
@@ -182,6 +193,7 @@ class _SettingsLiteral(_Literal):
     p2: _PartyLiteral | None = None
     dealer: _PartyLiteral | None = None
     tls: _FolderLiteral
+    network: _NetworkLiteral = _NetworkLiteral()
     models: _FolderLiteral | None = None
     limits: _LimitsLiteral = _LimitsLiteral()
     measure: _MeasureLiteral = _MeasureLiteral()
@@ -195,6 +207,7 @@ _KEYS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "p2": _PartyLiteral,
         "dealer": _PartyLiteral,
         "tls": _FolderLiteral,
+        "network": _NetworkLiteral,
         "models": _FolderLiteral,
         "limits": _LimitsLiteral,
         "measure": _MeasureLiteral,
@@ -228,13 +241,11 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         for key, address in (("address", party.address), ("listen", party.listen or party.address)):
             _check_address(address, f"{path}: {role}.{key}")
     _check_distinct({role: party.address for role, party in parties.items()}, path)
+    held = {
+        role: PartySettings(each.address, each.listen or each.address, each.device) for role, each in parties.items()
+    }
     return PartiesSettings(
-        parties=MappingProxyType(
-            {
-                role: PartySettings(party.address, party.listen or party.address, party.device)
-                for role, party in parties.items()
-            }
-        ),
+        parties=MappingProxyType(held),
         tls_dir=folder / literal.tls.dir,
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
@@ -242,6 +253,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
         garbler=literal.garbler or PartiesSettings.garbler,
+        profile=literal.network.profile,
     )
 
 
@@ -278,6 +290,8 @@ def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[s
         )
     if literal.stock is not None and literal.measure.offline_first:
         raise ConfigurationError(f"{path}: measure.offline_first: what is in stock was dealt before; remove one")
+    if literal.stock is not None and literal.network.profile == AUTO:
+        raise ConfigurationError(f"{path}: network.profile: what is dealt ahead is for one profile; name near or far")
     return parties
 
 
@@ -288,12 +302,15 @@ def settings_toml(
     *,
     protocol: str = DEFAULT.name,
     models_dir: Path | None = None,
+    profile: ProfileName = PartiesSettings.profile,
 ) -> str:
     """The text of a `parties.toml` with these addresses, folders, and changes for measurements."""
     lines = [] if protocol == DEFAULT.name else [f'protocol = "{protocol}"\n']
     lines += [f'[{role}]\naddress = "{addresses[role]}"\n' for role in family(protocol).roles]
     # A TOML literal string takes the path as it is, backslashes included.
     lines.append(f"[tls]\ndir = '{tls_dir}'\n")
+    if profile != PartiesSettings.profile:
+        lines.append(f'[network]\nprofile = "{profile}"\n')
     if models_dir is not None:
         lines.append(f"[models]\ndir = '{models_dir}'\n")
     if measure is not None:

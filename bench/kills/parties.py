@@ -14,7 +14,7 @@ from bench.kills.supervisor import BEGINS, KILLED
 from secure.parties.config import CALLERS, settings_toml
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
 from secure.parties.stock.key import sealed_memory
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.families import DEFAULT, family
 from tests.secure.processes import with_key
 

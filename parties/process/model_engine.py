@@ -27,6 +27,7 @@ from secure.protocols.core.errors import CheckpointError, ProtocolError
 from secure.protocols.core.factor import Keep, multiplies_bytes, prepare_apart
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.transfer import CPU, find_device
 from secure.protocols.families import family
 
@@ -159,13 +160,14 @@ class ModelEngine(Engine):
         return memory.free_card_bytes(self._device, self._memory_bytes)
 
     def predict(
-        self, tools: Tools, model: object, request_json: str, client: program.ClientSteps
+        self, tools: Tools, model: object, request_json: str, client: program.ClientSteps, profile: Profile
     ) -> tuple[bool, MeterRows]:
         if not isinstance(model, program.LoadedModel):
             raise ProtocolError("the store holds something other than a model")
         request = Request.from_json(request_json)
         meter = Meter()
         protocol = tools.protocol(model.manifest.policy, meter, self._device)
+        protocol.profile = profile
         with torch.inference_mode():
             stopped = program.serve(protocol, model, request, client, tools.index)
         if not stopped:  # what the dealer had made for the next step is dropped with the links

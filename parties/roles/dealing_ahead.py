@@ -23,6 +23,7 @@ from secure.parties.stock.ledger import NAME_BYTES, RUN_BYTES
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello, Kind, Progress
 from secure.protocols.core.errors import ModelNotLoaded, ProtocolError
+from secure.protocols.core.profile import named
 
 
 class FillsStocks(ABC):
@@ -80,7 +81,7 @@ class DealsAhead(FillsStocks):
             seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))
             to_p1.send_message(seeds[1])
             tools = DealerTools(name, seeds, GrpcChannel(to_p1), lambda layer: check())
-            self._engine.predict(tools, stored.model, request_json, _Unasked(to_p1))
+            self._engine.predict(tools, stored.model, request_json, _Unasked(to_p1), named(hello.profile))
             _settle(to_p1, hello.deal)
             to_p0.send_message(seeds[0])
             _settle(to_p0, hello.deal)
@@ -112,6 +113,7 @@ class DealsAhead(FillsStocks):
             request_digest=digest_of_request(request_json),
             family=self._role.settings.protocol,
             deal=name,
+            profile=self._role.settings.profile,
             deal_bytes=self._sizes.get((model_digest, request_json), 0),
         )
 

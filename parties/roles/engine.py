@@ -18,6 +18,7 @@ from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.family import Family
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.secret import Protocol
 
 MeterRows = list[dict[str, Any]]
@@ -127,5 +128,10 @@ class Engine(ABC):
         """What this role may still take where it computes. None where nothing is known."""
 
     @abstractmethod
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
-        """Run the steps of one session; whether the client ended it early, and the meter's rows."""
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
+        """Run the steps of one session; whether the client ended it early, and the meter's rows.
+
+        profile: by which the program chooses among gates, the same at every role.
+        """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import SessionTools
+from secure.parties.session import probe
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.from_stock import FromStock, no_stock
@@ -14,11 +16,14 @@ from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
 from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
+from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError, SecureInferenceError
+from secure.protocols.core.profile import AUTO, measured
 
 SEED_BYTES = 16
+_LOG = logging.getLogger("parties")
 OFFLINE_IS_DONE = "the dealer's stream is in"
 """p1's first word to the client when phases are measured apart: all that the dealer sends has come."""
 
@@ -31,10 +36,28 @@ class Role(ABC):
         self.settings = settings
         self.registry = registry
         self.dialer = Dialer(settings, name)
+        self.signer = Signer(self.dialer.certificates)
+        self._named: str | None = None
+        """What p0 has named, where its settings leave it open."""
 
     def take(self, session: Session) -> Deal | None:
         """A deal from stock, before the client is accepted, where this role chooses it. Raises NoCorrelations."""
         return None
+
+    @property
+    def profile(self) -> str:
+        """The network profile that this role names to clients: its settings' one, or p0's by the way to its peers.
+
+        p0 measures once, the first time that it is asked. Raises PartyUnreachable, PartyLost.
+        """
+        if self.settings.profile != AUTO or self.name != "p0":
+            return self.settings.profile
+        if self._named is None:
+            peers = [role for role in self.settings.family.computing if role != self.name]
+            links = (probe.asked(self.dialer, self.settings.protocol, peer) for peer in peers)
+            self._named = measured(max(probe.round_trip_seconds(link) for link in links)).name
+            _LOG.info("the network profile is %s", self._named)
+        return self._named
 
     @abstractmethod
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:

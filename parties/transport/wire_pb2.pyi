@@ -132,6 +132,7 @@ class Hello(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     UPLOADS_SHARE_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     FROM_STOCK_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
     DEAL_BYTES_FIELD_NUMBER: _builtins.int
@@ -155,6 +156,8 @@ class Hello(_message.Message):
     """Run, load: the client sends this party's share file after the manifest; not compared"""
     request_digest: _builtins.str
     """SHA-256 of the client's request, in hex; from parties alone"""
+    profile: _builtins.str
+    """predict, deal: "near" or "far", by which every role chooses among gates"""
     from_stock: _builtins.bool
     """predict: the client wants a deal from stock; the dealer is asked where there is none"""
     deal: _builtins.str
@@ -179,6 +182,7 @@ class Hello(_message.Message):
         family: _builtins.str = ...,
         uploads_share: _builtins.bool = ...,
         request_digest: _builtins.str = ...,
+        profile: _builtins.str = ...,
         from_stock: _builtins.bool = ...,
         deal: _builtins.str = ...,
         deal_bytes: _builtins.int = ...,
@@ -187,7 +191,7 @@ class Hello(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "garbler", b"garbler", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "garbler", b"garbler", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "profile", b"profile", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,10 +204,13 @@ class Accept(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     LOAD_ID_FIELD_NUMBER: _builtins.int
     IN_STOCK_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
     """Run, load: the load session of the equal model that is already in memory, or empty"""
     in_stock: _builtins.int
     """Stock: how many deals of this shape there are: a function of the requests' shapes and times"""
+    profile: _builtins.str
+    """Run, load, p0: the network profile that it names: its settings', or by the way to its peers"""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """the answering side's own view of the same fields"""
@@ -214,10 +221,11 @@ class Accept(_message.Message):
         hello: Global___Hello | None = ...,
         load_id: _builtins.str = ...,
         in_stock: _builtins.int = ...,
+        profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "in_stock", b"in_stock", "load_id", b"load_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "in_stock", b"in_stock", "load_id", b"load_id", "profile", b"profile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,6 +346,7 @@ class Report(_message.Message):
     WAITING_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
     MAKING_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
@@ -359,6 +368,10 @@ class Report(_message.Message):
         """for frames of each peer"""
 
     @_builtins.property
+    def signed(self) -> Global___Signed:
+        """predict: what the role signs of the session, for the client's receipt"""
+
+    @_builtins.property
     def making(self) -> Global___Making:
         """predict: where the parties made the session's correlations themselves"""
 
@@ -374,15 +387,52 @@ class Report(_message.Message):
         waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cpu_seconds: _builtins.float = ...,
         deal: _builtins.str = ...,
+        signed: Global___Signed | None = ...,
         making: Global___Making | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["making", b"making"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["making", b"making", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "making", b"making", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "making", b"making", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "signed", b"signed", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Signed(_message.Message):
+    """The salts are for the client alone: without them nobody finds out a short answer by trying all that there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    INPUT_SALT_FIELD_NUMBER: _builtins.int
+    ANSWER_SALT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """canonical JSON (statement.py)"""
+    signature: _builtins.bytes
+    """with the key of the certificate (signing.py)"""
+    certificate: _builtins.bytes
+    """PEM"""
+    input_salt: _builtins.bytes
+    answer_salt: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        input_salt: _builtins.bytes = ...,
+        answer_salt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_salt", b"answer_salt", "certificate", b"certificate", "input_salt", b"input_salt", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signed: _TypeAlias = Signed  # noqa: Y015
 
 @_typing.final
 class Making(_message.Message):

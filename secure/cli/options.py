@@ -17,12 +17,21 @@ from secure.protocols.core.errors import ConfigurationError
 ProtocolName = Literal["beaver", "replicated", "witnessed", "hybrid"]
 PartyName = Literal["p0", "p1", "p2", "dealer"]
 Weights = Literal["private", "public", "server"]
+NetworkProfile = Literal["near", "far", "auto"]
 
 ProtocolOption = Annotated[
     ProtocolName,
     typer.Option(
         help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing. Witnessed: P0, P1, P2 and a "
         "dealer; one of the three may deviate. Hybrid: P0 at the client and P1 at the model's owner, and nobody else."
+    ),
+]
+ProfileOption = Annotated[
+    NetworkProfile | None,
+    typer.Option(
+        "--profile",
+        help="How far the parties are from each other. Near: fewest bytes. Far: fewest rounds. Auto: as P0 measures. "
+        "Default: as the file says, or near.",
     ),
 ]
 MemoryOption = Annotated[

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from rich.console import RenderableType
 
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.profile import NEAR
+from secure.report.receipt import Receipt
 from secure.report.report_parts import MeterRow, Offline, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
@@ -32,8 +34,10 @@ class Report:
     seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
     unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should, as its owner chose.
+    receipt: what every role signed of the call. It is no part of `to_json`, and None in a report from there.
     offline: what the computing parties made of correlations before the inputs, where they do that themselves. Rows, and
     bytes of roles, are of what came after.
+    profile: the network profile, "near" or "far".
     """
 
     rows: tuple[ReportRow, ...]
@@ -44,7 +48,9 @@ class Report:
     sequences: int
     tokens: int
     unchecked_one_hot: bool = False
+    receipt: Receipt | None = field(default=None, compare=False, repr=False)
     offline: Offline | None = None
+    profile: str = NEAR.name
 
     @classmethod
     def of_session(
@@ -71,8 +77,20 @@ class Report:
             )
             for role, report in reports.items()
         }
-        offline = Offline.of_session(made)
-        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot, offline)
+        receipt = None if costs.receipt is None else Receipt((costs.receipt,))
+        return cls(
+            rows,
+            totals,
+            costs.seconds,
+            load_seconds,
+            1,
+            sequences,
+            tokens,
+            unchecked_one_hot,
+            receipt,
+            Offline.of_session(made),
+            costs.profile,
+        )
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:
@@ -89,7 +107,7 @@ class Report:
                 tokens=result.tokens + other.tokens,
                 offline=_both(result.offline, other.offline),
             )
-        return result
+        return replace(result, receipt=Receipt.total(report.receipt for report in reports))
 
     @property
     def computing(self) -> tuple[str, ...]:
@@ -158,6 +176,7 @@ class Report:
             "tokens": self.tokens,
             "deal": self.deal,
             "security": self.security,
+            "profile": self.profile,
             "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
@@ -185,6 +204,7 @@ class Report:
                 **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
                 unchecked_one_hot=value.get("unchecked_one_hot", False),
                 offline=None if value.get("offline") is None else Offline(**value["offline"]),
+                profile=value.get("profile", NEAR.name),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
@@ -232,6 +252,7 @@ class Report:
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             **trusted,
             "Security": f"{self.security}",
+            "Network": f"{self.profile}",
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",

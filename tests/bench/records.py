@@ -194,6 +194,21 @@ def verifier_record() -> Record:
     )
 
 
+def audit_record() -> Record:
+    honest = {"honest": 10_000, "false_alarms": 0, "largest": 8.25e-7, "median": 4e-7}
+    return _record(
+        "audit",
+        model="minilm",
+        noise_texts=24,
+        largest_noise=6.5e-7,
+        threshold=6.5e-6,
+        canaries=100,
+        computed=honest | {"honest": 500},
+        drawn=honest,
+        rows=[{"name": "four bits", "least": 0.25, "median": 0.5, "found": 1.0}],
+    )
+
+
 def card_record() -> Record:
     return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
 
@@ -219,5 +234,6 @@ def every_record() -> list[Record]:
         numerics_record(),
         link_record(),
         verifier_record(),
+        audit_record(),
         hybrid_record(),
     ]

@@ -19,6 +19,7 @@ from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
 from secure.parties.roles.working_ahead import AheadTools
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
+from secure.protocols.core.profile import Profile
 
 
 def digest_of(text: str) -> str:
@@ -98,7 +99,9 @@ class FakeEngine(Engine):
     def free_bytes(self) -> int | None:
         return self.memory_bytes
 
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
         if isinstance(tools, AheadTools):
             return False, []  # there are no products to be made ahead
         request = FakeRequest(**json.loads(request_json))
@@ -111,7 +114,8 @@ class FakeEngine(Engine):
             self._talk(tools, request)
             if not at_dealer:
                 client.send(bytes(payload)[::-1])
-        return stopped, [{"layer": "predict", "role": "dealer" if at_dealer else tools.index}]
+        row = {"layer": "predict", "role": "dealer" if at_dealer else tools.index, "profile": profile.name}
+        return stopped, [row]
 
     def _talk(self, tools: Tools, request: FakeRequest) -> None:
         for index in range(request.layers):

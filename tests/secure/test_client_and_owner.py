@@ -23,7 +23,7 @@ from secure.parties.process.model_engine import ModelEngine
 from secure.parties.roles.role import StockedRole
 from secure.parties.stock.store import Store
 from secure.parties.stock_settings import StockSettings
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.precomputing import precompute
 from secure.protocols.core.errors import (
     ConfigurationError,

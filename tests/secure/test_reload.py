@@ -18,7 +18,7 @@ from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PartiesSettings, PartySettings
 from secure.parties.launcher import free_addresses
 from secure.parties.process.model_engine import ModelEngine
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import ModelNotLoaded
 from secure.protocols.families import FAMILIES
 from tests.parties.local import LocalParties

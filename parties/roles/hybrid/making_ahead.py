@@ -37,6 +37,7 @@ from secure.parties.stock.store import Store
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello, Kind, Stored
 from secure.protocols.core.errors import HandshakeError, ModelNotLoaded, ProtocolError, SecureInferenceError
+from secure.protocols.core.profile import named
 from secure.protocols.hybrid.gates.gate import Made
 from secure.protocols.hybrid.protocol import fresh_stock
 
@@ -102,6 +103,7 @@ class MakesAhead(FillsStocks):
         """At p1: one making on its stream. Raises what makes this party refuse it."""
         where = "p1, Make"
         check_session_id(hello.deal, f"{where}, deal")
+        check_profile(hello, self._role.settings.profile, where)
         stored = self._model(hello.model_digest)
         if stored.load_id != hello.load_id:
             raise ModelNotLoaded(f"p1 does not have the model {hello.model_digest[:12]} as p0 has it; load it again")
@@ -134,7 +136,7 @@ class MakesAhead(FillsStocks):
             assert writer is not None
             stock.shelf = shelf = WrittenShelf(writer)
             tools = MakingTools(stock, GrpcChannel(link), lambda layer: check())
-            self._engine.predict(tools, stored.model, hello.request, Nobody())
+            self._engine.predict(tools, stored.model, hello.request, Nobody(), named(hello.profile))
             shelf.end(time.monotonic() - began)
             yield Made() if tools.found is None else tools.found.made
         _LOG.info("making %s is in stock after %.3f s", short_name(hello.deal), time.monotonic() - began)
@@ -159,6 +161,7 @@ class MakesAhead(FillsStocks):
             request_digest=digest_of_request(request_json),
             family=self._role.settings.protocol,
             garbler=self._role.settings.garbler,
+            profile=self._role.profile,
         )
 
     def _view(self, hello: Hello) -> Hello:

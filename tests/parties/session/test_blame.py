@@ -14,7 +14,7 @@ import pytest
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, Limits, PartiesSettings, PartySettings, settings_toml
 from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import HandshakeError, PartyUnreachable, SessionError
 from secure.protocols.families import FAMILIES
 from tests.parties.fakes import FakeManifest

@@ -20,7 +20,7 @@ from secure.connection import Parties
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, settings_toml
 from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from tests.models.graph.modules import settled
 from tests.parties.local import eventually
 from tests.protocols.hybrid.networks import SmallPictures
