@@ -25,6 +25,7 @@ from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import (
     PROTOCOL_VERSION,
     as_role,
+    check_profile,
     check_session_id,
     compare,
     digest_of_request,
