@@ -33,8 +33,7 @@ from secure.protocols.core.transfer import find_device
 from secure.protocols.families import DEFAULT, family
 
 START_SECONDS = 300.0
-"""How long parties may take until they serve. After an installation each compiles its loops, which is the better part
-of a minute of processor time. One that ends is noticed at once."""
+"""How long parties may take to serve: the first time each compiles its loops. One that ends is noticed at once."""
 STOP_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
 _PORT_ATTEMPTS = 5
