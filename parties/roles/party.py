@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
+from secure.parties.roles.engine import Tools
+from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, receive_seed
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session.session import Session
 from secure.parties.stock.binding import Binding
@@ -28,7 +28,7 @@ from secure.protocols.masked.ahead import Ahead
 
 
 @dataclass(frozen=True)
-class PartyTools(SessionTools):
+class PartyTools(Tools):
     """What p0 (role 0) or p1 (role 1) computes with in one session."""
 
     family = BEAVER
@@ -46,13 +46,6 @@ class PartyTools(SessionTools):
     @property
     def index(self) -> int:
         return self.role
-
-    @property
-    def secrets(self) -> bytes:
-        return self.seed
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> PartyTools:
-        return replace(self, peer=wrap(self.peer), dealer=None if self.dealer is None else wrap(self.dealer))
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
         return BeaverParty(
@@ -92,7 +85,7 @@ class ComputingRole(Role):
         if self.from_stock is not None:
             self.from_stock.store.close()
 
-    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
         if not session.hello.from_stock:
             return self._join_live(session, None)
         # p0 says first whether there is a deal; only where there is none, the client asks the dealer.
@@ -143,7 +136,7 @@ class ComputingRole(Role):
         exchange.send_message(drawn)
         return drawn
 
-    def _join_live(self, session: Session, exchange: Link | None) -> SessionTools:
+    def _join_live(self, session: Session, exchange: Link | None) -> Tools:
         """With the dealer on line. exchange: the link to the other party, where it stands."""
         if self.name == "p0":
             deal = self.claim(session, "dealer", "Deal")
@@ -171,18 +164,5 @@ class ComputingRole(Role):
             # p0 expands all it needs from its seed.
             dealer=None if self.name == "p0" else GrpcChannel(deal),
             on_layer=session.on_layer,
-            apart=self.settings.stock is not None,
-        )
-
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        (seed,), role = split_seeds(secrets, 1), int(self.name == "p1")
-        return PartyTools(
-            role=role,
-            session=bytes.fromhex(session),
-            seed=seed,
-            common_seed=os.urandom(SEED_BYTES),  # a load reveals nothing
-            peer=channel,
-            dealer=channel if role else None,
-            on_layer=on_no_layer,
             apart=self.settings.stock is not None,
         )

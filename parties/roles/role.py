@@ -6,14 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
-from secure.parties.roles.engine import SessionTools
+from secure.parties.roles.engine import Tools
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
-from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError
 
 SEED_BYTES = 16
@@ -35,19 +34,12 @@ class Role(ABC):
         return None
 
     @abstractmethod
-    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
+    def join(self, session: Session, deal: Deal | None = None) -> Tools:
         """Meet the peers. deal: what `take` gave. Raises PartyUnreachable, HandshakeError, or what a peer reports."""
 
     def close(self) -> None:
         """End what runs beside sessions."""
         self.dialer.close()
-
-    @abstractmethod
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        """What a session was computed with that is over. channel: in the place of every peer.
-
-        Raises ProtocolError where the secrets are not such a role's.
-        """
 
     def leave(self, session: Session, *, discard: bool = False) -> None:
         """Part in good order: every link is drained, and no message is left over on any.
@@ -103,17 +95,6 @@ class Role(ABC):
             adopt(offer.hello)
         offer.link.post(Frame(accept=Accept(hello=ours)))
         return offer.link
-
-
-def split_seeds(secrets: bytes, count: int) -> tuple[bytes, ...]:
-    """So many seeds that lie one after the other. Raises ProtocolError for another length."""
-    if len(secrets) != count * SEED_BYTES:
-        raise ProtocolError(f"{len(secrets)} bytes are not {count} seeds")
-    return tuple(secrets[start : start + SEED_BYTES] for start in range(0, len(secrets), SEED_BYTES))
-
-
-def on_no_layer(layer: str) -> None:
-    """Nobody is told of the layers of a session that is over."""
 
 
 def receive_seed(link: Link) -> bytes:
