@@ -14,6 +14,7 @@ from bench import baseline, generation, house, report, results
 from bench.ahead.command import ahead
 from bench.ahead.restart import restart
 from bench.attack.command import attack
+from bench.audit.command import audit
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.gateway import gateway
@@ -176,6 +177,7 @@ app.command()(gateway)
 app.command()(hybrid)
 app.command()(link)
 app.command()(verifier)
+app.command()(audit)
 app.command()(latency)
 app.add_typer(mpcvit_app, name="mpcvit")
 

@@ -22,6 +22,7 @@ from secure.protocols.core.channel import Payload
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.transfer import CPU
 from secure.protocols.masked.gates.largest import MOST, Largest
 from tests.protocols.gates import GATES
@@ -102,7 +103,9 @@ class GateEngine(Engine):
     def free_bytes(self) -> int | None:
         return None
 
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
         request = GateRequest(**json.loads(request_json))
         if request.gate not in gate_names():
             raise InputError(f"unknown gate {request.gate!r}")

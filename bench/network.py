@@ -28,7 +28,7 @@ from secure.models import latency
 from secure.models.latency import NetworkLink
 from secure.parties.config import CALLERS, PARTIES, Measure, settings_toml
 from secure.parties.launcher import Launcher, launch
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, family
 

@@ -251,5 +251,11 @@ def _transfers(protocol: str, amount: Amount, network: PartyNetwork) -> tuple[fl
     return online, dealt
 
 
+def round_trip_seconds(protocol: str, network: PartyNetwork) -> float:
+    """The longest way there and back from p0 to another computing role, by which parties name their profile."""
+    first, *others = family(protocol).computing
+    return max(network.between(first, other).round_trip_seconds for other in others)
+
+
 def _pairs(protocol: str, network: PartyNetwork) -> list[NetworkLink]:
     return [network.between(*pair) for pair in itertools.combinations(family(protocol).computing, 2)]

@@ -19,6 +19,7 @@ from secure.models.contract.exchange import due_outputs
 from secure.models.contract.manifest import Manifest
 from secure.models.contract.request import Request
 from secure.protocols.core.cost import Cost, CostTally
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.families import family
 from secure.protocols.masked.outline import keep_nothing
 
@@ -67,8 +68,8 @@ def total(layers: Mapping[str, Amount]) -> Amount:
     return reduce(add, layers.values(), Amount())
 
 
-def price(manifest: Manifest, request: Request) -> Price:
-    """The price of a request.
+def price(manifest: Manifest, request: Request, profile: Profile = NEAR) -> Price:
+    """The price of a request, by the gates that the profile chooses.
 
     Raises InputError for a request that the model does not take, and CheckpointError for a manifest of no model.
     """
@@ -79,7 +80,9 @@ def price(manifest: Manifest, request: Request) -> Price:
         load = of_family.outline(manifest.policy, loading)
         model = program.load(load, manifest, None, keep_nothing)
         load.finish()
-        program.serve(of_family.outline(manifest.policy, session), model, request, program.Nobody(), None)
+        outline = of_family.outline(manifest.policy, session)
+        outline.profile = profile
+        program.serve(outline, model, request, program.Nobody(), None)
     sent, answered = 0, 0
     for step in range(request.steps):
         sent += sum(of_family.sent_bytes(net.input_specs(request, step)))

@@ -2,6 +2,7 @@
 
     protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
     security = "semi-honest"        # optional; "malicious" stands for protocol = "witnessed": p0, p1, p2 and dealer
+    garbler = "client"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "server"
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
@@ -12,6 +13,8 @@
     address = "127.0.0.1:7102"
     [tls]
     dir = "certificates"            # relative paths start at this file's folder
+    [network]                       # optional: how far the parties are from each other
+    profile = "near"                # the default; or far; or auto: p0 measures the way to its peers and names one
     [models]                        # optional: share files that parties serve from their own disk
     dir = "models"
     [limits]                        # optional, see `Limits`
@@ -34,13 +37,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secure.parties.stock_settings import KeepLiteral, StockLiteral, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
+from secure.protocols.core.profile import AUTO
 from secure.protocols.families import DEFAULT, FAMILIES, chosen, family, those_with
 
 PARTIES = DEFAULT.roles
@@ -51,6 +55,9 @@ ROLES = (*PARTIES, *CALLERS)
 """Every role that has a certificate, by default."""
 ALL_PARTIES = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.roles))
 """Roles that run a process under some protocol."""
+
+
+ProfileName = Literal["near", "far", "auto"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,9 @@ class PartiesSettings:
     measure: Measure = field(default_factory=Measure)
     protocol: str = DEFAULT.name
     stock: StockSettings | None = None
+    garbler: Literal["client", "server"] = "client"
+    """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server."""
+    profile: ProfileName = "near"
 
     @property
     def family(self) -> Family:
@@ -153,6 +163,10 @@ class _FolderLiteral(_Literal):
     dir: str
 
 
+class _NetworkLiteral(_Literal):
+    profile: ProfileName = PartiesSettings.profile
+
+
 class _LimitsLiteral(_Literal):
     threads: int = Field(Limits.threads, ge=1, le=1024)
     sessions: int = Field(Limits.sessions, ge=1, le=256)
@@ -173,11 +187,13 @@ class _MeasureLiteral(_Literal):
 class _SettingsLiteral(_Literal):
     protocol: str | None = None
     security: str | None = None
+    garbler: Literal["client", "server"] | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
     p2: _PartyLiteral | None = None
     dealer: _PartyLiteral | None = None
     tls: _FolderLiteral
+    network: _NetworkLiteral = _NetworkLiteral()
     models: _FolderLiteral | None = None
     limits: _LimitsLiteral = _LimitsLiteral()
     measure: _MeasureLiteral = _MeasureLiteral()
@@ -191,6 +207,7 @@ _KEYS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "p2": _PartyLiteral,
         "dealer": _PartyLiteral,
         "tls": _FolderLiteral,
+        "network": _NetworkLiteral,
         "models": _FolderLiteral,
         "limits": _LimitsLiteral,
         "measure": _MeasureLiteral,
@@ -224,19 +241,19 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         for key, address in (("address", party.address), ("listen", party.listen or party.address)):
             _check_address(address, f"{path}: {role}.{key}")
     _check_distinct({role: party.address for role, party in parties.items()}, path)
+    held = {
+        role: PartySettings(each.address, each.listen or each.address, each.device) for role, each in parties.items()
+    }
     return PartiesSettings(
-        parties=MappingProxyType(
-            {
-                role: PartySettings(party.address, party.listen or party.address, party.device)
-                for role, party in parties.items()
-            }
-        ),
+        parties=MappingProxyType(held),
         tls_dir=folder / literal.tls.dir,
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
         measure=Measure(**literal.measure.model_dump()),
         protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
+        garbler=literal.garbler or PartiesSettings.garbler,
+        profile=literal.network.profile,
     )
 
 
@@ -259,15 +276,22 @@ def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[s
             raise ConfigurationError(
                 f"{path}: {role} is missing; the protocol {of_family.name!r} is for {', '.join(of_family.roles)}"
             )
-    if literal.measure.offline_first and not of_family.stocks:
-        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no offline phase")
+    if literal.measure.offline_first and "dealer" not in of_family.roles:
+        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no dealer")
+    if literal.garbler is not None and not of_family.garbles:
+        raise ConfigurationError(
+            f"{path}: garbler: the protocol {of_family.name!r} garbles no circuits; remove it, or choose the protocol "
+            f"{those_with(lambda family: family.garbles)}"
+        )
     if literal.stock is not None and not of_family.stocks:
         raise ConfigurationError(
-            f"{path}: stock: in the protocol {of_family.name!r} nothing is dealt ahead; remove [stock], or choose the "
+            f"{path}: stock: in the protocol {of_family.name!r} nothing is made ahead; remove [stock], or choose the "
             f"protocol {those_with(lambda family: family.stocks)}"
         )
     if literal.stock is not None and literal.measure.offline_first:
         raise ConfigurationError(f"{path}: measure.offline_first: what is in stock was dealt before; remove one")
+    if literal.stock is not None and literal.network.profile == AUTO:
+        raise ConfigurationError(f"{path}: network.profile: what is dealt ahead is for one profile; name near or far")
     return parties
 
 
@@ -278,12 +302,15 @@ def settings_toml(
     *,
     protocol: str = DEFAULT.name,
     models_dir: Path | None = None,
+    profile: ProfileName = PartiesSettings.profile,
 ) -> str:
     """The text of a `parties.toml` with these addresses, folders, and changes for measurements."""
     lines = [] if protocol == DEFAULT.name else [f'protocol = "{protocol}"\n']
     lines += [f'[{role}]\naddress = "{addresses[role]}"\n' for role in family(protocol).roles]
     # A TOML literal string takes the path as it is, backslashes included.
     lines.append(f"[tls]\ndir = '{tls_dir}'\n")
+    if profile != PartiesSettings.profile:
+        lines.append(f'[network]\nprofile = "{profile}"\n')
     if models_dir is not None:
         lines.append(f"[models]\ndir = '{models_dir}'\n")
     if measure is not None:

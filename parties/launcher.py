@@ -23,10 +23,10 @@ from rich.text import Text
 
 from secure.models.storage import system
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, load_settings, settings_toml
+from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, ProfileName, load_settings, settings_toml
 from secure.parties.process.exit_codes import ExitCode
+from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.ports import check_free, port_in_use
-from secure.parties.transport.tls import make_certificates
 from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, PortInUse, SessionError
 from secure.protocols.core.transfer import find_device
 from secure.protocols.families import DEFAULT, family
@@ -65,17 +65,17 @@ def launch(
     prefixes: Mapping[str, Sequence[str]] | None = None,
     memory_bytes: int | None = None,
     device: str | None = None,
+    profile: ProfileName = PartiesSettings.profile,
 ) -> Launcher:
     """Start the protocol's parties, and return when all of them serve.
 
     Args:
         config: a parties.toml whose addresses are this machine's; None takes free ports and fresh certificates in a
             private temporary folder, which is removed at the end.
-        protocol: the family of `secure.protocols.families`, where `config` is None; a file says it itself.
+        protocol, measure, models_dir, profile: the family of `secure.protocols.families`, what measurements change, the
+            folder of models' shares, and the network profile, where `config` is None; a file says them itself.
         log: gets every line that a party logs; None drops them, except that the last ones go into errors.
         module: the program of a party, as for `python -m`.
-        measure: what a measurement changes, where `config` is None; a file says it itself.
-        models_dir: where the parties look for shares of models, where `config` is None; a file says it itself.
         prefixes: role → words that its command begins with, for example to enter a network namespace.
         memory_bytes: what each party may take, as `secure.parties.config.Limits`; None leaves it to the settings.
         device: what each party computes on, as `secure.parties.config.PartySettings`; None leaves it to the settings.
@@ -96,6 +96,7 @@ def launch(
             prefixes=prefixes,
             memory_bytes=memory_bytes,
             device=device,
+            profile=profile,
         )
         try:
             launcher.start()
@@ -129,6 +130,7 @@ class Launcher:
         prefixes: Mapping[str, Sequence[str]] | None = None,
         memory_bytes: int | None = None,
         device: str | None = None,
+        profile: ProfileName = PartiesSettings.profile,
     ) -> None:
         """Takes what `launch` takes. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
@@ -142,6 +144,7 @@ class Launcher:
         self._prefixes = prefixes or {}
         self._memory_bytes = memory_bytes
         self._device = device
+        self._profile = profile
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: dict[str, threading.Thread] = {}
@@ -245,6 +248,7 @@ class Launcher:
             self._measure,
             protocol=self._protocol,
             models_dir=self._models_dir,
+            profile=self._profile,
         )
         config.write_text(text, encoding="utf-8")
         return config
@@ -307,17 +311,16 @@ class Launcher:
         self._readers[role].join(1.0)
         if code == ExitCode.PORT_IN_USE:
             return port_in_use(role, self.settings.parties[role].listen)
-        log = "\n".join(self._last_lines[role])
-        return ConfigurationError(f"{role} ended at its start with exit code {code}. The end of its log:\n{log}")
+        lines = [f"{role} ended at its start with exit code {code}. The end of its log:", *self._last_lines[role]]
+        return ConfigurationError("\n".join(lines))
 
     def _watch(self) -> None:
         """Thread: when one party dies the others are stopped too."""
         while not self._stopping.wait(0.2):
             for role, process in list(self._processes.items()):
                 if process.poll() is not None:
-                    self._failure = (
-                        f"{role} ended by itself with exit code {process.returncode}; the others were stopped"
-                    )
+                    ended = f"{role} ended by itself with exit code {process.returncode}"
+                    self._failure = f"{ended}; the others were stopped"
                     self._log(role, self._failure)
                     self.stop()
                     return

@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from secure.module import PrivateModule
     from secure.protocols.core import errors
     from secure.protocols.core.fixedpoint import FixedPointPolicy
+    from secure.report.receipt import Receipt
     from secure.report.report import Report
     from secure.verifier import attacks
     from secure.verifier.verifier import Verifier
@@ -37,6 +38,7 @@ __all__ = [
     "FixedPointPolicy",
     "PrivateModel",
     "PrivateModule",
+    "Receipt",
     "Report",
     "Verifier",
     "__version__",
@@ -54,6 +56,7 @@ _HOMES = {
     "FixedPointPolicy": "secure.protocols.core.fixedpoint",
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
+    "Receipt": "secure.report.receipt",
     "Report": "secure.report.report",
     "Verifier": "secure.verifier.verifier",
     "attacks": "secure.verifier.attacks",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -15,7 +16,7 @@ from secure.parties import launcher
 from secure.parties.client.client import Client, Prediction
 from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
-from secure.parties.config import load_settings
+from secure.parties.config import ProfileName, load_settings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, chosen
 
@@ -109,14 +110,16 @@ def launch(
     log: Callable[[str, str], None] | None = None,
     memory_bytes: int | None = None,
     device: str | None = None,
+    profile: ProfileName | None = None,
 ) -> Parties:
     """Start all parties on this machine and connect to them. For trying and measuring: it protects nothing here.
 
     Args:
         config: a parties.toml with addresses of this machine; None takes free ports and fresh certificates, in a
             private temporary folder that is removed at the end.
-        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties; or
-            "witnessed", three evaluators and a dealer. A config has its own; naming another one is an error.
+        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties;
+            "witnessed", three evaluators and a dealer; "hybrid", a client and a model's owner alone. A config has its
+            own; naming another one is an error.
         security: "malicious" for a protocol in which one evaluator may do whatever it likes, which is "witnessed";
             "semi-honest" for the default one. A config has its own here, too.
         log: called with a role and one line of its log, from another thread; None drops the logs.
@@ -124,6 +127,8 @@ def launch(
             read at each use. None leaves it to the config, or to what the system has available.
         device: what the parties compute on: "cpu", "cuda" or "cuda:1". The arithmetic is the same, bit for bit; a
             model has to fit into a card's memory. None leaves it to the config, or to the CPU.
+        profile: how far the parties are from each other: "near" (the default), "far" or "auto"; see docs/deploy.md. A
+            config has its own; naming another one is an error.
 
     Raises ConfigurationError (a port in use, a wrong setting, no such device) and PartyUnreachable (a party that does
     not come up).
@@ -132,7 +137,11 @@ def launch(
     wanted = chosen(protocol, security).name
     if path is not None and wanted != (given := load_settings(path).protocol) and (protocol or security) is not None:
         raise ConfigurationError(f"{path} is for the protocol {given!r}, {wanted!r} is asked for")
-    started = launcher.launch(path, protocol=wanted, log=log, memory_bytes=memory_bytes, device=device)
+    if path is not None and profile not in (None, held := load_settings(path).profile):
+        raise ConfigurationError(f"{path} is for the network profile {held!r}, {profile!r} is asked for")
+    started = launcher.launch(
+        path, protocol=wanted, log=log, memory_bytes=memory_bytes, device=device, profile=profile or "near"
+    )
     try:
         return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)
     except BaseException:
@@ -141,10 +150,14 @@ def launch(
 
 
 @checked
-def connect(config: Path | str) -> Parties:
+def connect(config: Path | str, *, profile: ProfileName | None = None) -> Parties:
     """Connect to parties that run already, at the addresses in a parties.toml. Connections are opened at first use.
+
+    profile: in place of the file's network profile. Parties whose own files say "auto" take each, others refuse any but
+    theirs, when a session begins.
 
     Raises ConfigurationError when the file or the client's certificate is wrong.
     """
     settings = load_settings(Path(config))
+    settings = replace(settings, profile=profile or settings.profile)
     return Parties(Client(settings), protocol=settings.protocol)

@@ -11,9 +11,18 @@ from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.contract.manifest import GRAPH, WeightVisibility
 from secure.models.contract.network import Network
 from secure.models.contract.request import Request
-from secure.models.latency import PartyNetwork, PredictedSeconds, find_network, is_fitted, predict
+from secure.models.latency import (
+    PartyNetwork,
+    PredictedSeconds,
+    find_network,
+    is_fitted,
+    predict,
+    round_trip_seconds,
+)
 from secure.models.price import Amount, Price, price
+from secure.parties.config import PartiesSettings, ProfileName
 from secure.protocols.core.errors import InputError
+from secure.protocols.core.profile import AUTO, measured, named
 from secure.protocols.families import DEFAULT, family
 
 
@@ -35,6 +44,7 @@ class SessionCost:
     network: PartyNetwork
     request: Request
     weights: WeightVisibility
+    profile: str
 
     @property
     def rows(self) -> list[Row]:
@@ -66,8 +76,8 @@ class SessionCost:
         load, price = self.price.loading, self.price
         steps = f", {self.request.steps} steps" if self.request.steps > 1 else ""
         yield (
-            f"{price.protocol}, {self.weights} weights, network {self.network.name}: {self.request.batch} x "
-            f"{self.request.tokens} tokens{steps}."
+            f"{price.protocol}, {self.weights} weights, network {self.network.name}, profile {self.profile}: "
+            f"{self.request.batch} x {self.request.tokens} tokens{steps}."
         )
         yield f"The client sends {price.sent_bytes / 1e6:,.3f} MB and gets {price.answer_bytes / 1e6:,.3f} MB."
         yield (
@@ -99,6 +109,7 @@ def cost(
     protocol: str = DEFAULT.name,
     weights: WeightVisibility = "private",
     head: bool = True,
+    profile: ProfileName = PartiesSettings.profile,
 ) -> SessionCost:
     """What one session costs. `secure.models.price` and `secure.models.latency` say what is exact and what predicted.
 
@@ -108,6 +119,7 @@ def cost(
         tokens: of each input, padding included; models of images and captured modules take one length alone.
         new_tokens: that a language model generates; the client alone gets them.
         network: a `secure.models.latency.PartyNetwork`, the name of one, or the path of a file of one.
+        profile: as in parties.toml; "auto" is what parties on that network name.
 
     Raises CheckpointError for a model that is not served, InputError for a request that it does not take, and
     ConfigurationError for an unknown network or protocol.
@@ -115,8 +127,9 @@ def cost(
     links = network if isinstance(network, PartyNetwork) else find_network(network)
     manifest = manifest_of_folder(checkpoint, weights=weights, protocol=protocol, head=head)
     request = _request(program.network(manifest), tokens, batch, new_tokens)
-    found = price(manifest, request)
-    return SessionCost(found, predict(found, links), links, request, manifest.weights)
+    chosen = measured(round_trip_seconds(manifest.protocol, links)) if profile == AUTO else named(profile)
+    found = price(manifest, request, chosen)
+    return SessionCost(found, predict(found, links), links, request, manifest.weights, chosen.name)
 
 
 def _request(model: Network, tokens: int | None, batch: int, new_tokens: int | None) -> Request:

@@ -16,10 +16,12 @@ from secure.protocols.beaver.protocol import BeaverDealer, BeaverParty
 from secure.protocols.core.channel import Channel, QueueChannel, queue_channels
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.masked.ahead import Ahead
 
 POLICY = FixedPointPolicy()
+BYTES_FIRST, ROUNDS_FIRST = Profile("bytes first", 0), Profile("rounds first", 1 << 40)
 EXACT = FixedPointPolicy(truncation="exact")
 ROLES = ("p0", "p1", "dealer")
 RoleProgram = Callable[[Protocol, Sequence[Tensor | None]], Tensor]
@@ -211,12 +213,14 @@ def secure(
     policy: FixedPointPolicy = POLICY,
     timeout_seconds: float = 60.0,
     family: Family = BEAVER,
+    profile: Profile = NEAR,
 ) -> Run:
     """function(*secrets) on shares of real-valued tensors, revealed."""
     scales = scales or (policy.fraction_bits,) * len(values)
     found: list[int] = []
 
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        protocol.profile = profile
         secrets = [
             protocol.input(share, tuple(value.shape), scale, bits)
             for share, value, scale in zip(shares, values, scales, strict=True)

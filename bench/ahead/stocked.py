@@ -13,7 +13,7 @@ from types import TracebackType
 from secure.parties.config import PARTIES, settings_toml
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
 from secure.parties.stock.key import KEY_BYTES, sealed_memory
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from tests.secure.processes import with_key
 
 COMPUTED = re.compile(r"deal (?P<deal>\S+): (?P<size>.+) computed ahead in (?P<seconds>[\d.]+) s")

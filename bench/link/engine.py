@@ -13,6 +13,7 @@ from secure.parties.config import Limits
 from secure.parties.roles.engine import Engine, MeterRows, Tools
 from secure.parties.roles.party import PartyTools
 from secure.protocols.core.channel import Channel
+from secure.protocols.core.profile import Profile
 
 _WARM_UP_ROUNDS = 50
 
@@ -32,7 +33,9 @@ class TalkRequest:
 class TalkEngine(GateEngine):
     """Predictions are rounds without anything to compute."""
 
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
         request = TalkRequest(**json.loads(request_json))
         client.receive(0)
         if not isinstance(tools, PartyTools):

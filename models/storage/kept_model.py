@@ -2,7 +2,7 @@
 
     version and form, names of parameters, then each of these in order:
     a message of JSON for each value: {"kind": class} and then its fields, {"items": n} and then those, {"number": x},
-    {"slice": [start, stop]}, or {"type": dtype, "shape": [...]} and then the tensor's bytes
+    {"slice": [start, stop]}, {"array": true} and then a tensor, or {"type": dtype, "shape": [...]} and then its bytes
 
 A role that reads it computes nothing and opens nothing: the next bytes that it needs are those that it multiplies with.
 Everything is as secret as the model's memory. Messages are not checked here: whoever keeps them has sealed them.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,14 +24,13 @@ from secure.protocols.core import transfer
 from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import DamagedFile, ProtocolError
 from secure.protocols.core.factor import FORMS, Factor, Prepared, multiplies_bytes
-from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
+from secure.protocols.families import FAMILIES
 
 _VERSION = 1
 _KINDS: dict[str, type] = {
-    kind.__name__: kind for kind in (Weight, PublicWeight, Matrix, ServerMatrix, PublicMatrix, Pair, *FORMS)
+    kind.__name__: kind for kind in (*FORMS, *(kind for family in FAMILIES.values() for kind in family.kept))
 }
-_TYPES = {str(dtype): dtype for dtype in (torch.int8, torch.int32, torch.int64)}
+_TYPES = {str(dtype): dtype for dtype in (torch.int8, torch.int32, torch.int64, torch.float64)}
 
 Place = Callable[[Prepared], Factor]
 """Where a role keeps a block of a matrix: `secure.models.storage.weight_file.WeightFile.place`."""
@@ -82,6 +82,9 @@ def _parts(value: Any) -> Iterator[Payload]:
         yield _said({"type": str(value.dtype), "shape": list(value.shape), "known": not value.is_meta})
         if not value.is_meta:
             yield transfer.payload_of([value.contiguous().view(-1).view(torch.uint8)])
+    elif isinstance(value, np.ndarray):
+        yield _said({"array": True})
+        yield from _parts(torch.from_numpy(value))
     elif _KINDS.get(kind.__name__) is kind:
         yield _said({"kind": kind.__name__})
         for each in fields(value):
@@ -104,6 +107,8 @@ def _value(kept: Kept, device: torch.device, place: Place | None) -> Any:
         return _tensor(kept, _TYPES[said["type"]], tuple(said["shape"]), device if said["known"] else None)
     if "items" in said:
         return tuple(_value(kept, device, place) for _ in range(said["items"]))
+    if "array" in said:
+        return _value(kept, transfer.CPU, place).numpy()
     if "slice" in said:
         return slice(*said["slice"])
     if "number" in said:

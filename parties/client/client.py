@@ -21,7 +21,14 @@ from secure.parties.config import PartiesSettings
 from secure.parties.session.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.wire_pb2 import Hello, Kind
-from secure.protocols.core.errors import CheckpointError, ConfigurationError, ModelNotLoaded, SessionError
+from secure.protocols.core.errors import (
+    CheckpointError,
+    ConfigurationError,
+    HandshakeError,
+    ModelNotLoaded,
+    SessionError,
+)
+from secure.protocols.core.profile import AUTO, PROFILES
 
 
 class PolicyView(Protocol):
@@ -67,6 +74,8 @@ class Client:
         self._load_ids: dict[str, str] = {}
         self._on_disks: dict[str, ManifestView] = {}
         """Models that the parties serve from their own disks, and can therefore load again."""
+        self._profiles: dict[str, str] = {}
+        """The network profile of sessions, by model, since p0 named it."""
         self._reloading = threading.Lock()
 
     @property
@@ -95,6 +104,7 @@ class Client:
         hello.load_id = hello.session
         hello.uploads_share = shares is not None
         with Run(self._dialer, hello, self.settings.family) as run:
+            self._profiles[manifest.digest] = self._profile(run.accepts["p0"].profile)
             known = {accept.load_id for accept in run.accepts.values()}
             if len(known) == 1 and "" not in known:
                 for link in run.links.values():
@@ -158,7 +168,12 @@ class Client:
             opened = self._open(model_digest, policy_digest, request)
         with opened as run:
             conversation = Conversation(
-                run, steps, progress, started=started, offline_first=self.settings.measure.offline_first
+                run,
+                steps,
+                progress,
+                started=started,
+                offline_first=self.settings.measure.offline_first,
+                trust=self._dialer.certificates.current().trust,
             )
             yield conversation
             conversation.end()
@@ -168,6 +183,7 @@ class Client:
         hello.load_id = self._load_ids[model_digest]
         hello.request = request.to_json()
         hello.from_stock = self.from_stock
+        hello.profile = self._profiles[model_digest]
         return Run(self._dialer, hello, self.settings.family)
 
     def _load_again(self, model_digest: str, load_id: str) -> None:
@@ -205,6 +221,14 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _profile(self, p0_names: str) -> str:
+        """The profile of this client's settings, or where they leave it open, p0's. Raises HandshakeError for none."""
+        if self.settings.profile != AUTO:
+            return self.settings.profile
+        if p0_names not in PROFILES:
+            raise HandshakeError("network profile", AUTO, p0_names, f"{self.role} with p0")
+        return p0_names
 
     def _hello(self, kind: Kind.ValueType, model_digest: str, policy_digest: str) -> Hello:
         return Hello(

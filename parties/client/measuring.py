@@ -9,10 +9,8 @@ from pathlib import Path
 from secure.models.latency import CLIENT, NetworkLink, find_network, network_toml
 from secure.parties.config import PartiesSettings, load_settings
 from secure.parties.session import probe
-from secure.parties.session.handshake import PROTOCOL_VERSION, new_session_id
+from secure.parties.transport.certificates.own import check_certificates
 from secure.parties.transport.dialer import Dialer
-from secure.parties.transport.tls import check_certificates
-from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import ConfigurationError
 
 COMMENT = """Round trips and bandwidths between the machines of a parties.toml, by secure doctor --measure.
@@ -49,14 +47,6 @@ def measure_links(settings: PartiesSettings, role: str, peers: Sequence[str]) ->
     """
     dialer = Dialer(settings, role)
     try:
-        return {frozenset((role, peer)): _measured(dialer, settings, peer) for peer in peers}
+        return {frozenset((role, peer)): probe.measure(probe.asked(dialer, settings.protocol, peer)) for peer in peers}
     finally:
         dialer.close()
-
-
-def _measured(dialer: Dialer, settings: PartiesSettings, peer: str) -> NetworkLink:
-    hello = Hello(
-        protocol_version=PROTOCOL_VERSION, session=new_session_id(), role=dialer.role, family=settings.protocol
-    )
-    link, _ = dialer.dial(peer, "Probe", hello)
-    return probe.measure(link)

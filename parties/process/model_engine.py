@@ -26,12 +26,14 @@ from secure.parties.roles import memory
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.protocols.beaver.protocol import BeaverDealer
 from secure.protocols.core.channel import Channel, Payload
-from secure.protocols.core.cost import Meter
+from secure.protocols.core.cost import CostTally, Meter
 from secure.protocols.core.errors import CheckpointError, ProtocolError
 from secure.protocols.core.factor import Keep, multiplies_bytes, prepare_apart
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.transfer import CPU, find_device
+from secure.protocols.families import family
 
 _LOG = logging.getLogger("parties")
 
@@ -171,18 +173,26 @@ class ModelEngine(Engine):
         net.validate(request)
         return self._working_sets.bytes(net, request)
 
+    def making_bytes(self, model: object, request_json: str) -> int:
+        loaded, tally = _loaded(model), CostTally()
+        outline = family(loaded.manifest.protocol).outline(loaded.manifest.policy, tally)
+        with torch.inference_mode():
+            program.serve(outline, loaded, Request.from_json(request_json), program.Nobody(), None)
+        return tally.kept_bytes
+
     def free_bytes(self) -> int | None:
         if self._device.type == "cpu":
             return memory.free_bytes(self._memory_bytes)
         return memory.free_card_bytes(self._device, self._memory_bytes)
 
     def predict(
-        self, tools: Tools, model: object, request_json: str, client: program.ClientSteps
+        self, tools: Tools, model: object, request_json: str, client: program.ClientSteps, profile: Profile
     ) -> tuple[bool, MeterRows]:
         loaded, request = _loaded(model), Request.from_json(request_json)
         self._wait_until_warm()
         meter = Meter()
         protocol = tools.protocol(loaded.manifest.policy, meter, self._device)
+        protocol.profile = profile
         with torch.inference_mode():
             stopped = program.serve(protocol, loaded, request, client, tools.index)
         if not stopped:  # what the dealer had made for the next step is dropped with the links

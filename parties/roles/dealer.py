@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, Role
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
@@ -25,7 +25,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 
 
 @dataclass(frozen=True)
-class DealerTools(Tools):
+class DealerTools(SessionTools):
     """What the dealer computes with in one session: the seeds of p0 and p1, and the way to p1."""
 
     family = BEAVER
@@ -48,7 +48,7 @@ class DealerTools(Tools):
 class DealingRole(Role):
     """Draws fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         to_p0 = self.dial(session, "p0", "Deal")
         to_p1 = self.dial(session, "p1", "Deal", self.settings.limits.dealer_send_bytes)
         seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from secure.models.program import ClientSteps
@@ -22,9 +23,22 @@ from secure.parties.stock.ledger import NAME_BYTES, RUN_BYTES
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello, Kind, Progress
 from secure.protocols.core.errors import ModelNotLoaded, ProtocolError
+from secure.protocols.core.profile import named
 
 
-class DealsAhead:
+class FillsStocks(ABC):
+    """What fills stocks, one deal at a time; names never repeat, also not after a restart."""
+
+    @abstractmethod
+    def in_stock(self, model_digest: str, request_json: str) -> int:
+        """How many deals p0 has for a request."""
+
+    @abstractmethod
+    def deal(self, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
+        """One deal into both stocks; the bytes that are kept of it. check: called at each layer, raises to give up."""
+
+
+class DealsAhead(FillsStocks):
     """Deals for the stock, one at a time; names never repeat, also not after a restart."""
 
     def __init__(self, role: Role, engine: Engine, models: ModelStore, reservations: Reservations) -> None:
@@ -67,7 +81,7 @@ class DealsAhead:
             seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))
             to_p1.send_message(seeds[1])
             tools = DealerTools(name, seeds, GrpcChannel(to_p1), lambda layer: check())
-            self._engine.predict(tools, stored.model, request_json, _Unasked(to_p1))
+            self._engine.predict(tools, stored.model, request_json, _Unasked(to_p1), named(hello.profile))
             _settle(to_p1, hello.deal)
             to_p0.send_message(seeds[0])
             _settle(to_p0, hello.deal)
@@ -99,6 +113,7 @@ class DealsAhead:
             request_digest=digest_of_request(request_json),
             family=self._role.settings.protocol,
             deal=name,
+            profile=self._role.settings.profile,
             deal_bytes=self._sizes.get((model_digest, request_json), 0),
         )
 

@@ -6,7 +6,7 @@ Servers know sessions, streams and errors; an `Engine` knows manifests, shares a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from secure.protocols.core.channel import Payload
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.family import Family
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.secret import Protocol
 
 MeterRows = list[dict[str, Any]]
@@ -49,6 +50,40 @@ class Tools(ABC):
 
     apart = False
     """Whether factors of products are kept apart, so that a party can compute halves of products ahead."""
+
+
+@dataclass(frozen=True)
+class MadeAhead:
+    """What the correlations of a session took one computing party that made them with the others.
+
+    from_stock: whether that was before the session. seconds: of the making. kept_bytes: by this party, until their use.
+    """
+
+    from_stock: bool
+    seconds: float
+    rounds: int
+    sent_bytes: int
+    kept_bytes: int
+
+
+class SessionTools(Tools):
+    """The tools of a role that has met its peers."""
+
+    def make_ready(self, walk: Callable[[Tools], object]) -> None:
+        """Make what the session takes of correlations, where the parties do that themselves and it is not in stock.
+
+        walk: runs the session's program with other tools, without an input.
+        """
+
+    @property
+    def makes(self) -> bool:
+        """Whether `make_ready` has something to make."""
+        return False
+
+    @property
+    def made_ahead(self) -> MadeAhead | None:
+        """What making took, after the session; None where the parties made nothing."""
+        return None
 
 
 class Engine(ABC):
@@ -91,10 +126,19 @@ class Engine(ABC):
         Raises InputError when the model cannot serve it.
         """
 
+    def making_bytes(self, model: object, request_json: str) -> int:
+        """What this role will keep, beside that, of correlations that the parties make for a request in its session."""
+        return 0
+
     @abstractmethod
     def free_bytes(self) -> int | None:
         """What this role may still take where it computes. None where nothing is known."""
 
     @abstractmethod
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
-        """Run the steps of one session; whether the client ended it early, and the meter's rows."""
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
+        """Run the steps of one session; whether the client ended it early, and the meter's rows.
+
+        profile: by which the program chooses among gates, the same at every role.
+        """

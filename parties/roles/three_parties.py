@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, Role, receive_seed
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
@@ -22,7 +22,7 @@ from secure.protocols.replicated.seeds import PartySeeds
 
 
 @dataclass(frozen=True)
-class ThreePartyTools(Tools):
+class ThreePartyTools(SessionTools):
     """What party `number` of three computes with in one session: seeds that it shares, and the way to both others."""
 
     family = REPLICATED
@@ -48,7 +48,7 @@ class ThreePartyTools(Tools):
 class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         index, to_next, to_previous = self.meet_in_circle(session)
         return ThreePartyTools(
             number=index,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from secure.parties.roles.engine import Tools
+from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, Role, receive_seed
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
@@ -24,7 +24,7 @@ _EVALUATORS = WITNESSED.computing
 
 
 @dataclass(frozen=True)
-class EvaluatorTools(Tools):
+class EvaluatorTools(SessionTools):
     """What evaluator `number` computes with in one session: seeds of its two parts and of all evaluators, channels."""
 
     family = WITNESSED
@@ -60,7 +60,7 @@ class EvaluatorTools(Tools):
 class EvaluatingRole(Role):
     """Each evaluator dials the one after it; the dealer dials all three, and has drawn a seed for each part."""
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         index, to_next, to_previous = self.meet_in_circle(session)
         # The dealer last: where an evaluator cannot come, nothing that the dealer then does is to look like the reason.
         dealer = self.claim(session, "dealer", "Deal")
@@ -89,7 +89,7 @@ def _common_seed(index: int, to_next: Link, to_previous: Link) -> bytes:
 
 
 @dataclass(frozen=True)
-class ThreePartDealerTools(Tools):
+class ThreePartDealerTools(SessionTools):
     """What the dealer computes with in one session: the seeds of the three parts, and the ways to p1 and p2."""
 
     family = WITNESSED
@@ -112,7 +112,7 @@ class ThreePartDealerTools(Tools):
 class ThreePartDealingRole(Role):
     """The dealer draws fresh seeds for every session; they exist in memory and inside TLS only."""
 
-    def join(self, session: Session, deal: Deal | None = None) -> Tools:
+    def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         budget = self.settings.limits.dealer_send_bytes
         links = [self.dial(session, "p0", "Deal")]
         links += [self.dial(session, holder, "Deal", budget) for holder in _EVALUATORS[1:]]

@@ -137,7 +137,7 @@ class WorkingAhead:
             if free is not None and free < 2 * needed:
                 return  # a session has to find room beside it
             tools = AheadTools(self._role, deal, self._check)
-            self._engine.predict(tools, stored.model, request_json, Nobody())
+            self._engine.predict(tools, stored.model, request_json, Nobody(), binding.network_profile)
         except _GivenUp:
             return
         except SecureInferenceError as error:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import HandshakeError, ProtocolError
+from secure.protocols.core.profile import AUTO, PROFILES
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 SESSION_BYTES = 16
 
 CALLERS = {
@@ -17,6 +18,7 @@ CALLERS = {
     "Abandon": ("client", "owner"),
     "Deal": ("dealer",),
     "Stock": ("dealer",),
+    "Make": ("p0",),
     "Reconcile": ("p0",),
     "Probe": ("client", "owner", "p0", "p1", "p2", "dealer"),
 }
@@ -68,6 +70,12 @@ def check_family(theirs: Hello, ours: str, where: str) -> None:
         raise HandshakeError("protocol", ours, theirs.family, where)
 
 
+def check_profile(theirs: Hello, ours: str, where: str) -> None:
+    """Raise HandshakeError when the other side asks for another network profile than this side's settings allow."""
+    if theirs.profile not in (PROFILES if ours == AUTO else (ours,)):
+        raise HandshakeError("network profile", ours, theirs.profile, where)
+
+
 def check_session_id(session: str, where: str) -> None:
     """Raise ProtocolError when `session` is not 16 bytes in lower-case hex."""
     if len(session) != 2 * SESSION_BYTES or not set(session) <= set("0123456789abcdef"):
@@ -84,9 +92,11 @@ def compare(ours: Hello, theirs: Hello, where: str) -> None:
         ("model digest", ours.model_digest, theirs.model_digest),
         ("policy digest", ours.policy_digest, theirs.policy_digest),
         ("load id", ours.load_id, theirs.load_id),
+        ("network profile", ours.profile, theirs.profile),
         ("SHA-256 of the request", ours.request_digest, theirs.request_digest),
         ("source of correlations", _source(ours), _source(theirs)),
         ("deal", ours.deal, theirs.deal),
+        ("who garbles", ours.garbler, theirs.garbler),
     ):
         if our_value != their_value:
             raise HandshakeError(field, our_value, their_value, where)
@@ -106,6 +116,7 @@ def as_role(hello: Hello, role: str) -> Hello:
         request_digest=digest_of_request(hello.request),
         from_stock=hello.from_stock,
         deal=hello.deal,
+        profile=hello.profile,
     )
 
 

@@ -9,7 +9,7 @@ from secure.models.contract.request import Request
 from secure.parties.session.handshake import digest_of_request
 from secure.parties.transport.wire_pb2 import Hello
 from secure.protocols.core.errors import InputError
-from secure.protocols.core.profile import NEAR
+from secure.protocols.core.profile import Profile, named
 
 
 @dataclass(frozen=True)
@@ -22,23 +22,47 @@ class Binding:
     policy_digest: str
     load_id: str
     request_digest: str
-    profile: str = f"{NEAR.name} {NEAR.round_bytes}"
+    profile: str
     """By which the roles choose among gates that compute the same: another choice takes other correlations."""
+    round_bytes: int
+    """What that profile means in this version."""
+    garbler: str = ""
+    """Who garbles, where circuits are garbled."""
 
     @classmethod
     def of(cls, hello: Hello) -> Binding:
-        """What a session or an offer says of itself. hello: of a client with its request, or of a party."""
-        digest = digest_of_request(hello.request) if hello.request else hello.request_digest
-        return cls(hello.family, hello.protocol_version, hello.model_digest, hello.policy_digest, hello.load_id, digest)
+        """What a session or an offer says of itself. hello: of a client with its request, or of a party.
+
+        Raises ConfigurationError where it names no network profile.
+        """
+        return cls(
+            hello.family,
+            hello.protocol_version,
+            hello.model_digest,
+            hello.policy_digest,
+            hello.load_id,
+            digest_of_request(hello.request) if hello.request else hello.request_digest,
+            hello.profile,
+            named(hello.profile).round_bytes,
+            hello.garbler,
+        )
+
+    @property
+    def network_profile(self) -> Profile:
+        """The profile by which the deal's program runs. Raises ConfigurationError where this version has none such."""
+        return named(self.profile)
 
     def to_json(self) -> str:
         """The binding as text, equal for equal bindings."""
-        return json.dumps(asdict(self), sort_keys=True)
+        found = asdict(self)
+        if not self.garbler:
+            del found["garbler"]  # as it stood in ledgers before there was one
+        return json.dumps(found, sort_keys=True)
 
     def difference(self, other_json: str) -> str:
         """The first field in which another binding differs, in words; empty where none does."""
         mine, other = asdict(self), json.loads(other_json)
-        return next((name.replace("_", " ") for name, value in mine.items() if other.get(name) != value), "")
+        return next((name.replace("_", " ") for name, value in mine.items() if other.get(name, "") != value), "")
 
 
 def shape_of(request_json: str) -> str:

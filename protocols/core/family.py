@@ -35,7 +35,9 @@ class Family:
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
     security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
-    that does whatever it likes. stocks: whether what a dealer deals may be kept for later.
+    that does whatever it likes. stocks: whether correlations may be made ahead and kept for later.
+    serves_all: whether it has a program for every primitive; where not, programs are tried on shapes before anything is
+    shared. garbles: whether circuits are garbled, so that its parties have to agree who does it.
     sides: programs that a computing role evaluates at a time, one for each part that it holds by itself.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
@@ -43,6 +45,7 @@ class Family:
     held_by_two: what of a role's input payload others were given, too: for `Protocol.confirm`.
     splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
     outline: an execution on shapes alone, which declares what a program costs: see `masked.outline`.
+    kept: classes, besides factors, of what a role keeps of a model; empty where models never outlive a process.
     kept_bytes: what loading leaves. loading_bytes: what it takes for one parameter, at most.
     """
 
@@ -51,6 +54,8 @@ class Family:
     roles: tuple[str, ...]
     security: str
     stocks: bool
+    serves_all: bool
+    garbles: bool
     sides: int
     weights: tuple[Visibility, ...]
     on_cards: bool
@@ -64,5 +69,6 @@ class Family:
     reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
     splitter: Callable[[], Splitter]
     outline: Callable[[FixedPointPolicy, CostTally], Execution]
+    kept: tuple[type, ...] = ()
     kept_bytes: KeptBytes
     loading_bytes: Callable[[Parameter], int]

@@ -52,7 +52,7 @@ def scaled_shares(replicated: Replicated, x: Secret, fraction_bits: int, bits: i
 def floor(replicated: Replicated, pair: Pair, shift: int, fraction_bits: int) -> ReplicatedSecret:
     """Truncation without the unit that it may be too large by."""
     shares = replicated.run(Truncate(pair, shift))
-    carry = replicated.run(Carry(pair.low_part(shift, at_dealer=replicated.at_dealer)))
+    carry = replicated.run(Carry(pair.low_part(shift, at_dealer=replicated.at_dealer), replicated.profile))
     return ReplicatedSecret(replicated, fraction_bits, shares.plus(replicated.run(Reshare(-carry, shares.bits))))
 
 

@@ -23,7 +23,7 @@ from secure.models.storage.capacity import human_bytes, plan_room
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PartiesSettings, load_settings, split_address
 from secure.parties.roles import memory
-from secure.parties.transport.tls import check_certificates
+from secure.parties.transport.certificates.own import check_certificates
 from secure.parties.transport.tls_failures import why_not
 from secure.protocols.core.errors import SecureInferenceError
 

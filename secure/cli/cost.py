@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ProtocolOption, Weights, examples
+from secure.cli.options import NetworkProfile, ProtocolOption, Weights, examples
 
 with lazy_imports(__name__):
     from secure import costs
@@ -41,6 +41,9 @@ def cost(
     ] = "lan",
     protocol: ProtocolOption = "beaver",
     weights: Annotated[Weights, typer.Option(help="Who may know them: nobody, both parties, or P1 alone.")] = "private",
+    profile: Annotated[
+        NetworkProfile, typer.Option(help="As in parties.toml; auto is what parties on that network name.")
+    ] = "near",
     no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
     price_per_gb: Annotated[
         float | None, typer.Option(min=0, metavar="MONEY", help="What 10^9 bytes cost that leave a machine.")
@@ -62,6 +65,7 @@ def cost(
         protocol=protocol,
         weights=weights,
         head=not no_head,
+        profile=profile,
     )
     dealt = found.price.total.dealer_bytes > 0
     table = Table(box=None, padding=(0, 2))

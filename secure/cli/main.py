@@ -18,7 +18,6 @@ from rich.markup import escape
 
 import secure
 from secure.cli import (
-    certs,
     check_ranges,
     cost,
     deal,
@@ -27,10 +26,14 @@ from secure.cli import (
     doctor,
     launch,
     party,
+    precompute,
     search,
     split,
     store,
+    verify,
 )
+from secure.cli.audit import app as audit_app
+from secure.cli.certs.group import app as certs_app
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
 from secure.cli.text import chat, gateway, generate, predict
@@ -50,7 +53,7 @@ app = typer.Typer(
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=launch.EXAMPLES)(launch.launch)
 app.command(epilog=party.EXAMPLES)(party.party)
-app.command(epilog=certs.EXAMPLES)(certs.certs)
+app.add_typer(certs_app)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
 app.command(epilog=cost.EXAMPLES)(cost.cost)
 app.command(epilog=search.EXAMPLES)(search.search)
@@ -61,8 +64,11 @@ app.command(epilog=generate.EXAMPLES)(generate.generate)
 app.command(epilog=chat.EXAMPLES)(chat.chat)
 app.command(epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
+app.command(epilog=precompute.EXAMPLES)(precompute.precompute)
 app.command(epilog=store.EXAMPLES)(store.store)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(audit_app)
 app.add_typer(ee_app)
 
 

@@ -16,11 +16,13 @@ from secure.models.program import ClientSteps
 from secure.models.storage.kept_model import Kept
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
+from secure.parties.roles.hybrid.tools import TwoPartyTools
 from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
 from secure.parties.roles.working_ahead import AheadTools
 from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
+from secure.protocols.core.profile import Profile
 
 
 def digest_of(text: str) -> str:
@@ -107,7 +109,9 @@ class FakeEngine(Engine):
     def free_bytes(self) -> int | None:
         return self.memory_bytes
 
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
         if isinstance(tools, AheadTools):
             return False, []  # there are no products to be made ahead
         request = FakeRequest(**json.loads(request_json))
@@ -120,7 +124,8 @@ class FakeEngine(Engine):
             self._talk(tools, request)
             if not at_dealer:
                 client.send(bytes(payload)[::-1])
-        return stopped, [{"layer": "predict", "role": "dealer" if at_dealer else tools.index}]
+        row = {"layer": "predict", "role": "dealer" if at_dealer else tools.index, "profile": profile.name}
+        return stopped, [row]
 
     def _talk(self, tools: Tools, request: FakeRequest) -> None:
         for index in range(request.layers):
@@ -133,6 +138,12 @@ class FakeEngine(Engine):
                 tools.to_next.send(expand(tools.session, f"{tools.number} {index}", request.message_bytes))
                 due = expand(tools.session, f"{(tools.number - 1) % 3} {index}", request.message_bytes)
                 self._same(tools.to_previous.receive(), due)
+                continue
+            if isinstance(tools, TwoPartyTools):
+                self._begin(tools, f"p{tools.number}", index, request)
+                tools.peer.send(expand(tools.session, f"{tools.number} {index}", request.message_bytes))
+                due = expand(tools.session, f"{1 - tools.number} {index}", request.message_bytes)
+                self._same(tools.peer.receive(), due)
                 continue
             assert isinstance(tools, PartyTools)
             self._begin(tools, f"p{tools.role}", index, request)

@@ -7,6 +7,7 @@ import pytest
 from secure.parties.config import PARTIES, Limits, load_settings, settings_toml
 from secure.parties.stock_settings import Keep, StockSettings
 from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.profile import NAMES
 
 GOOD = """
 [p0]
@@ -39,9 +40,16 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     assert settings.parties["p0"].listen == "localhost:7100"
 
 
+def test_the_network_profile_is_near_unless_it_is_said(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, GOOD)).profile == "near"
+    for name in NAMES:
+        assert load_settings(write(tmp_path, GOOD + f'[network]\nprofile = "{name}"\n')).profile == name
+
+
 def test_written_settings_are_read_back(tmp_path: Path) -> None:
     addresses = {role: f"127.0.0.1:{7100 + index}" for index, role in enumerate(PARTIES)}
-    settings = load_settings(write(tmp_path, settings_toml(addresses, tmp_path / "tls")))
+    settings = load_settings(write(tmp_path, settings_toml(addresses, tmp_path / "tls", profile="far")))
+    assert settings.profile == "far"
     assert {role: party.address for role, party in settings.parties.items()} == addresses
     assert settings.tls_dir == tmp_path / "tls"
 
@@ -64,6 +72,12 @@ def test_written_settings_are_read_back(tmp_path: Path) -> None:
         (GOOD.replace("localhost:7102", "Localhost:7100"), "dealer.address is 'Localhost:7100', as p0.address is"),
         ('protocol = "replicated"' + GOOD, "p2 is missing; the protocol 'replicated' is for p0, p1, p2"),
         ('protocol = "replicated"' + GOOD + '[p2]\naddress = "localhost:7103"', "dealer has no part in the protocol"),
+        (GOOD + '[network]\nprofile = "wan"', "network.profile: input should be 'near', 'far' or 'auto'"),
+        (GOOD + "[network]\nprofil = 'far'", r"unknown key 'network.profil'; did you mean 'profile'\?"),
+        (
+            GOOD + "[network]\nprofile = 'auto'\n[stock]\ndir = 'stock'",
+            "network.profile: what is dealt ahead is for one",
+        ),
         ("[p0", "is not valid TOML"),
     ],
 )
@@ -122,7 +136,22 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
         ('security = "malicious"' + GOOD, "p2 is missing; the protocol 'witnessed' is for p0, p1, p2, dealer"),
         ('security = "malicious"\nprotocol = "beaver"' + GOOD, "'beaver' has security 'semi-honest', 'malicious' is"),
         ('security = "total"' + GOOD, "security: unknown security 'total'; known are semi-honest, malicious"),
-        ('security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n', "nothing is dealt ahead"),
+        ('security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n', "nothing is made ahead"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            load_settings(write(tmp_path, text))
+
+
+def test_a_client_and_an_owner_alone(tmp_path: Path) -> None:
+    two = 'protocol = "hybrid"\n' + GOOD[: GOOD.index("[dealer]")] + GOOD[GOOD.index("[tls]") :]
+    found = load_settings(write(tmp_path, two + '[stock]\ndir = "stock"\n'))
+    assert set(found.parties) == {"p0", "p1"} and found.garbler == "client" and found.stock is not None
+    assert load_settings(write(tmp_path, 'garbler = "server"\n' + two)).garbler == "server"
+    for text, words in (
+        ('garbler = "dealer"\n' + two, "garbler: input should be 'client' or 'server'"),
+        ('garbler = "client"\n' + GOOD, "'beaver' garbles no circuits; remove it, or choose the protocol 'hybrid'"),
+        ('protocol = "hybrid"\n' + GOOD, "dealer has no part in the protocol 'hybrid'; remove it"),
+        (two + "[measure]\noffline_first = true\n", "'hybrid' has no dealer"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             load_settings(write(tmp_path, text))
@@ -130,5 +159,5 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
 
 def test_a_stock_without_a_dealer_is_refused(tmp_path: Path) -> None:
     three = 'protocol = "replicated"\n' + GOOD.replace("dealer", "p2") + '[stock]\ndir = "stock"\n'
-    with pytest.raises(ConfigurationError, match="nothing is dealt ahead"):
+    with pytest.raises(ConfigurationError, match="nothing is made ahead"):
         load_settings(write(tmp_path, three))

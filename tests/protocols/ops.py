@@ -14,6 +14,7 @@ from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.primitives import truncate
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.core.secret import Parameter, Protocol, Secret, Visibility
 from tests.in_process import BEAVER, Family, Run, encode
 from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
@@ -146,13 +147,21 @@ def run_clear(op: Op, values: Sequence[Tensor], policy: FixedPointPolicy) -> Cle
     return result
 
 
-def run_secure(op: Op, values: Sequence[Tensor], form: str, policy: FixedPointPolicy, family: Family = BEAVER) -> Run:
+def run_secure(
+    op: Op,
+    values: Sequence[Tensor],
+    form: str,
+    policy: FixedPointPolicy,
+    family: Family = BEAVER,
+    profile: Profile = NEAR,
+) -> Run:
     """All three roles."""
     forms = [form_of(form, i) for i in range(len(values))]
     scales = [input_scale(a, f, policy) for a, f in zip(op.arguments, forms, strict=True)]
     scale_found: list[int] = []
 
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> Tensor:
+        protocol.profile = profile
         arguments = [obtain(protocol, *each) for each in zip(op.arguments, shares, values, forms, strict=True)]
         result = op.function(*arguments)
         scale_found.append(result.fraction_bits)

@@ -17,12 +17,13 @@ import torch
 from secure.protocols.cleartext.protocol import ClearSecret, CleartextProtocol
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.fixedpoint import FixedPointPolicy, decode
+from secure.protocols.core.profile import FAR, NEAR, Profile
 from secure.protocols.core.secret import Secret
 from secure.protocols.functions import gelu, relu, softmax
 from secure.protocols.witnessed.protocol import COMPARING
 from secure.protocols.witnessed.witness import ROUND_BYTES
 from tests.families import ALL_FAMILIES, REPLICATED, WITNESSED
-from tests.in_process import BEAVER, EXACT, POLICY, Family, Run, encode, secure
+from tests.in_process import BEAVER, BYTES_FIRST, EXACT, POLICY, Family, Run, encode, secure
 from tests.protocols.arguments import on_grid
 from tests.protocols.ops import Op, run_clear, run_secure
 from tests.protocols.table import OPS
@@ -46,13 +47,37 @@ CASES = [
 ]
 
 
+PROFILES = (FAR, BYTES_FIRST)
+"""Beside the near one, by which every op is tried, and which small tests find to be worth what the far one does."""
+
+
+def by_family(family: Family, op: Op, profile: Profile) -> Iterable[Hashable]:
+    return ((family.name, profile.name),)
+
+
+BY_PROFILE = [
+    pytest.param(family, op, profile, id=f"{family.name}-{op.name}-{profile.name}")
+    for family in ALL_FAMILIES
+    for op in OPS
+    for profile in PROFILES
+    if family is BEAVER or not any(argument.kind.startswith("server") for argument in op.arguments)
+]
+
+
+@pytest.mark.parametrize(("family", "op", "profile"), sampled(BY_PROFILE, by_family))
+def test_within_declared_error_by_every_profile(family: Family, op: Op, profile: Profile) -> None:
+    test_within_declared_error(family, op, op.forms[0], POLICY, profile)
+
+
 @pytest.mark.parametrize(("family", "op", "form", "policy"), sampled(CASES, aspects))
-def test_within_declared_error(family: Family, op: Op, form: str, policy: FixedPointPolicy) -> None:
+def test_within_declared_error(
+    family: Family, op: Op, form: str, policy: FixedPointPolicy, profile: Profile = NEAR
+) -> None:
     for shapes in op.shapes:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{op.name} {shapes}".encode()))
         values = op.fill(shapes, generator)
         reference = run_clear(op, values, policy)
-        run = run_secure(op, values, form, policy, family)
+        run = run_secure(op, values, form, policy, family, profile)
         assert run.fraction_bits == reference.fraction_bits
         assert tuple(run.result.shape) == reference.shape
         error = (decode(run.result, run.fraction_bits) - reference.value).abs()

@@ -13,7 +13,7 @@ from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.contract.request import Request
 from secure.models.latency import NETWORKS, NetworkLink, network_toml, predict
 from secure.models.price import price
-from secure.protocols.core.errors import InputError
+from secure.protocols.core.errors import ConfigurationError, InputError
 from tests.models.decoders import save_decoder
 from tests.models.images import save_vit
 from tests.models.kin import save_model
@@ -40,6 +40,16 @@ def test_money_is_for_bytes_that_leave_a_machine_and_for_cores(bert: Path) -> No
     moved = total.online_bytes + total.dealer_bytes + found.price.sent_bytes + found.price.answer_bytes
     assert found.money(per_gb=2.0) == pytest.approx(2.0 * moved / 1e9)
     assert found.money(per_core_hour=3.0) == pytest.approx(3 * 3.0 * found.prediction.compute / 3600)
+
+
+def test_the_profile_of_a_network_is_what_its_parties_would_name(bert: Path) -> None:
+    for network, name in (("lan", "near"), ("wan", "far")):
+        found, due = cost(bert, tokens=8, network=network, profile="auto"), cost(bert, tokens=8, profile=name)
+        assert found.profile == name and found.price == due.price
+        assert any(f"profile {name}:" in line for line in found.lines(None, None))
+    assert cost(bert, tokens=8, network="wan").profile == "near", "as parties whose file says nothing"
+    with pytest.raises(ConfigurationError, match="unknown network profile 'wide'; known are near, far"):
+        cost(bert, tokens=8, profile="wide")  # type: ignore[arg-type]
 
 
 def test_a_farther_network_takes_longer_and_costs_no_more_bytes(bert: Path) -> None:

@@ -32,14 +32,17 @@ from torch import Tensor
 
 from secure.protocols.core import bits
 from secure.protocols.core.kernels import comparison
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.masked.comparison.digits import Group, Plan, plan_of
 from secure.protocols.masked.roles import Dealer, Party
 
 
-def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple[Tensor, ...]) -> None:
+def deal_borrows(
+    dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple[Tensor, ...], profile: Profile = NEAR
+) -> None:
     """The dealer's side of `borrows`, with r of each job. Shapes: masks int64 [n]."""
     elements = masks[0].numel()
-    plans = [plan_of(width, numbers, elements) for width, numbers in jobs]
+    plans = [plan_of(width, numbers, elements, profile) for width, numbers in jobs]
     for plan, (width, _), mask in zip(plans, jobs, masks, strict=True):
         dealer.share_planes(bit_products(digits_of(mask, width, plan)))
     for level in range(max(len(plan.levels) for plan in plans)):
@@ -48,13 +51,13 @@ def deal_borrows(dealer: Dealer, jobs: tuple[tuple[int, int], ...], masks: tuple
                 deal_merge(dealer, group, numbers, elements)
 
 
-def borrows(party: Party, numbers: list[tuple[int, Tensor]]) -> list[Tensor]:
+def borrows(party: Party, numbers: list[tuple[int, Tensor]], profile: Profile = NEAR) -> list[Tensor]:
     """XOR shares of [c mod 2^width < r mod 2^width] for each job (width, c), all in the same rounds.
 
     Shapes: c int64 [J, n] -> uint8 [J, ceil(n / 8)].
     """
     elements = numbers[0][1].shape[1]
-    plans = [plan_of(width, c.shape[0], elements) for width, c in numbers]
+    plans = [plan_of(width, c.shape[0], elements, profile) for width, c in numbers]
     row = bits.plane_bytes(elements)
     products = [party.correlation_planes((plan.monomials, plan.digits, row)) for plan in plans]
     leaves = [

@@ -10,6 +10,7 @@ from torch import Tensor
 from secure.protocols.core import bits, integer_functions
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.masked.comparison.borrow import borrows, deal_borrows, shared_one
 from secure.protocols.masked.comparison.digits import BorrowCost
 from secure.protocols.masked.pair import Pair
@@ -25,11 +26,14 @@ class Thresholds:
 
     With `dropped` low bits left out, all of this is about x' = x >> dropped or one more, t a multiple of 2^dropped and
     |x' - t'| < 2^(width - 1): fewer digits, and bits that may be wrong for x within 2^dropped of a threshold.
+
+    profile: what a round is worth where digits are merged.
     """
 
     values: tuple[int, ...]
     width: int
     dropped: int = 0
+    profile: Profile = NEAR
 
     def __post_init__(self) -> None:
         if any(value % (1 << self.dropped) for value in self.values):
@@ -66,7 +70,7 @@ Job = tuple[int, int]
 
 def thresholds_cost(thresholds: Thresholds, elements: int, other_jobs: tuple[Job, ...] = ()) -> Cost:
     """Cost of the comparison without the opening of its bits."""
-    borrow = BorrowCost((thresholds.job, *other_jobs), elements)
+    borrow = BorrowCost((thresholds.job, *other_jobs), elements, thresholds.profile)
     return Cost(borrow.rounds, borrow.online_bytes, borrow.dealer_bytes + bits.plane_bytes(elements))
 
 
@@ -78,7 +82,7 @@ def deal_comparison(
     assert mask is not None
     thresholds.deal_sign(dealer, mask)
     jobs = thresholds.job, *(job for job, _ in others)
-    deal_borrows(dealer, jobs, (mask, *(other for _, other in others)))
+    deal_borrows(dealer, jobs, (mask, *(other for _, other in others)), thresholds.profile)
 
 
 def compare(
@@ -88,7 +92,7 @@ def compare(
     opened = thresholds.seen(pair, at_dealer=False).opened
     mask_sign = party.correlation_planes((1, bits.plane_bytes(opened.numel())))
     shifted = thresholds.shifted(opened)
-    first, *rest = borrows(party, [(thresholds.width - 1, shifted), *others])
+    first, *rest = borrows(party, [(thresholds.width - 1, shifted), *others], thresholds.profile)
     return thresholds.signs(party, shifted, first, mask_sign), rest
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from secure.protocols.core import bits
-from secure.protocols.core.profile import NEAR
+from secure.protocols.core.profile import NEAR, Profile
 
 DIGIT_BITS = 4
 FAN_IN = 5
@@ -72,7 +72,7 @@ class Plan:
 
 
 @cache
-def plan_of(width: int, numbers: int, elements: int) -> Plan:
+def plan_of(width: int, numbers: int, elements: int, profile: Profile = NEAR) -> Plan:
     """How `numbers` public numbers of `width` bits are compared with a mask, at each of `elements` positions."""
     usual = Plan(DIGIT_BITS, digit_count(width, DIGIT_BITS), merge_levels(digit_count(width, DIGIT_BITS)))
     if len(usual.levels) < 2:
@@ -83,7 +83,7 @@ def plan_of(width: int, numbers: int, elements: int) -> Plan:
             continue
         at_once = Plan(digit_bits, digits, ((Group(digits, needs_equal=False),),))
         more = at_once.dealt_planes(numbers) - usual.dealt_planes(numbers)
-        if NEAR.worth(more * bits.plane_bytes(elements)):
+        if profile.worth(more * bits.plane_bytes(elements)):
             return at_once
     return usual
 
@@ -110,11 +110,12 @@ class BorrowCost:
 
     jobs: tuple[tuple[int, int], ...]
     elements: int
+    profile: Profile = NEAR
 
     @property
     def plans(self) -> list[Plan]:
         """The plan of each job."""
-        return [plan_of(width, numbers, self.elements) for width, numbers in self.jobs]
+        return [plan_of(width, numbers, self.elements, self.profile) for width, numbers in self.jobs]
 
     @property
     def rounds(self) -> int:

@@ -79,7 +79,7 @@ def rescaled(protocol: Dealt, pair: Pair, scale: int, fraction_bits: int) -> Dea
     shift = truncation_shift(scale, fraction_bits)
     shifted = pair.shift_right(shift, at_dealer=protocol.at_dealer)
     if protocol.policy.truncation == "exact" and shift:
-        carry = protocol.run(Carry(pair.low_part(shift, at_dealer=protocol.at_dealer)))
+        carry = protocol.run(Carry(pair.low_part(shift, at_dealer=protocol.at_dealer), protocol.profile))
         return DealtSecret(protocol, fraction_bits, share=protocol.run(Lift(shifted, ring.WORD_BITS)) - carry)
     return DealtSecret(protocol, fraction_bits, pair=shifted)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels import selection
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.masked.comparison.borrow import borrows, deal_borrows
 from secure.protocols.masked.comparison.comparing import deal_bit_masks, open_bits, opened_bits_cost
 from secure.protocols.masked.comparison.digits import BorrowCost
@@ -31,19 +32,20 @@ class Carry(Gate[Tensor]):
 
     name = "carry"
     pair: Pair
+    profile: Profile = NEAR
 
     def _job(self) -> tuple[int, int]:
         return self.pair.bits, 1
 
     def cost(self) -> Cost:
         count = self.pair.opened.numel()
-        borrow = BorrowCost((self._job(),), count)
+        borrow = BorrowCost((self._job(),), count, self.profile)
         return Cost(borrow.rounds, borrow.online_bytes, borrow.dealer_bytes + 8 * count) + opened_bits_cost(1, count)
 
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask = self.pair.mask.reshape(-1)
-        deal_borrows(dealer, (self._job(),), (mask,))
+        deal_borrows(dealer, (self._job(),), (mask,), self.profile)
         dealer.share(deal_bit_masks(dealer, 1, mask.numel())[0], ring.WORD_BITS)
         return self.outline()
 
@@ -52,7 +54,7 @@ class Carry(Gate[Tensor]):
 
     def evaluate(self, party: Party) -> Tensor:
         opened = self.pair.opened.reshape(1, -1)
-        (borrow,) = borrows(party, [(self.pair.bits, opened)])
+        (borrow,) = borrows(party, [(self.pair.bits, opened)], self.profile)
         (opened_bit,) = open_bits(party, borrow, opened.numel())
         mask = party.correlation((opened.numel(),), ring.WORD_BITS)
         share = selection.select(opened_bit, torch.full_like(mask, int(party.index == 0)), mask)

@@ -185,7 +185,7 @@ def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smoo
     shift = 0 if masked.policy.truncation == "exact" else function.scale - function.output_bits
     scale = function.scale - shift
     pair = masked.pair(x, least_bits(function, smooth, scale), dealt=function.sloped)
-    usual = EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift)
+    usual = EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift, masked.profile)
     share = masked.run(_smooth_at_once(masked, usual) or usual)
     found = masked.result(share, pair.bits, scale, function.output_bits)
     return masked.plus_public(found, masked.public(smooth.base, found.fraction_bits))
@@ -193,7 +193,7 @@ def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smoo
 
 def _smooth_at_once(masked: Masked, usual: EvaluateSmooth) -> SmoothAtOnce | None:
     """The gate that takes a round less, where that is worth its bytes and the ring has room for it."""
-    gate = SmoothAtOnce(usual.pair, usual.function, usual.input_bits, usual.bits, usual.shift)
+    gate = SmoothAtOnce(usual.pair, usual.function, usual.input_bits, usual.bits, usual.shift, usual.profile)
     if usual.pair.bits - gate.choice.thresholds.dropped < gate.choice.width:
         return None
     return gate if _worth(masked, gate.cost(), usual.cost()) else None

@@ -12,6 +12,7 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.kernels import selection
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import (
     Thresholds,
@@ -64,6 +65,7 @@ class Largest(Gate[Tensor]):
     name = "largest"
     pair: Pair
     width: int
+    profile: Profile = NEAR
 
     def __post_init__(self) -> None:
         if not 2 <= self.count <= MOST:
@@ -80,7 +82,7 @@ class Largest(Gate[Tensor]):
 
     @property
     def _thresholds(self) -> Thresholds:
-        return Thresholds((0,), self.width)
+        return Thresholds((0,), self.width, profile=self.profile)
 
     def cost(self) -> Cost:
         pairs, subsets = len(selection.pairs_of(self.count)), 1 << (self.count - 1)
@@ -146,5 +148,5 @@ def find_largest(masked: Masked, x: Secret) -> Secret:
     pair = masked.pair(x, bits, dealt=False).low_part(bits, at_dealer=masked.at_dealer)
     if not pair.dealt:
         pair = masked.run(ShareMask(pair))
-    share = masked.run(Largest(pair, compared_bits(x.fraction_bits))).unsqueeze(-1)
+    share = masked.run(Largest(pair, compared_bits(x.fraction_bits), masked.profile)).unsqueeze(-1)
     return masked.of_share(share, bits, x.fraction_bits)

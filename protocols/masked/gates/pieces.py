@@ -13,6 +13,7 @@ from secure.protocols.core import integer_functions
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels.harmonics import Harmonics
 from secure.protocols.core.piecewise import Piece, Piecewise
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.masked.comparison.comparing import Thresholds
 
 
@@ -34,7 +35,7 @@ class Table:
 
 
 @cache
-def table_of(function: Piecewise, input_bits: int) -> Table:
+def table_of(function: Piecewise, input_bits: int, profile: Profile = NEAR) -> Table:
     """Raises ProtocolError for a function that cannot be evaluated at these scales."""
     found = [(i, piece) for i, piece in enumerate(function.pieces) if piece is not None]
     chosen, pieces = tuple(i for i, _ in found), [piece for _, piece in found]
@@ -44,7 +45,7 @@ def table_of(function: Piecewise, input_bits: int) -> Table:
     constants = tuple(round(piece.constant * 2.0**function.scale) for piece in pieces)
     slopes = tuple(exact_slope(piece.slope, function.scale - input_bits) for piece in pieces)
     words = len(chosen) + len(sloped) + sum(4 * len(piece.harmonics) for piece in waves)
-    return Table(thresholds_of(function, input_bits), chosen, sloped, waved, waves, constants, slopes, words)
+    return Table(thresholds_of(function, input_bits, profile), chosen, sloped, waved, waves, constants, slopes, words)
 
 
 def factors_of(pieces: tuple[Piece, ...], amplitude_bits: int, device: torch.device) -> Tensor:
@@ -75,12 +76,12 @@ def harmonics_of(pieces: tuple[Piece, ...], input_bits: int) -> Harmonics:
 
 
 @cache
-def thresholds_of(function: Piecewise, input_bits: int) -> Thresholds:
+def thresholds_of(function: Piecewise, input_bits: int, profile: Profile = NEAR) -> Thresholds:
     """What x is compared with, and how finely. Raises ProtocolError for an x that is too fine."""
     function.check_scale(input_bits)
     values = tuple(round(t * 2.0**input_bits) for t in function.thresholds)
     dropped = max(0, input_bits - function.blur_bits) if function.blur_bits is not None else 0
-    return Thresholds(values, function.compare_bits - dropped, dropped)
+    return Thresholds(values, function.compare_bits - dropped, dropped, profile)
 
 
 def exact_slope(slope: float, shift: int) -> int:

@@ -12,6 +12,7 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import harmonics, selection
 from secure.protocols.core.piecewise import Piecewise
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.core.secret import Primitive, Reference, Secret
 from secure.protocols.masked.comparison.comparing import (
     compare,
@@ -57,9 +58,10 @@ class EvaluatePiecewise(Gate[Tensor]):
     function: Piecewise
     input_bits: int
     bits: int
+    profile: Profile = NEAR
 
     def _table(self) -> Table:
-        function, table = self.function, table_of(self.function, self.input_bits)
+        function, table = self.function, table_of(self.function, self.input_bits, self.profile)
         if function.compare_bits > self.pair.bits:
             raise ProtocolError(f"{function.name} compares {function.compare_bits} bits of a smaller ring")
         if table.sloped and self.pair.bits < self.bits:
@@ -132,5 +134,5 @@ def evaluate(masked: Masked, x: Secret, function: Piecewise) -> Secret:
     compared = min(function.compare_bits, ring.WORD_BITS)
     pair = masked.pair(x, max(bits, compared) if function.sloped else compared, dealt=function.sloped)
     bits = pair.bits if function.sloped else bits
-    share = masked.run(EvaluatePiecewise(pair, function, x.fraction_bits, bits))
+    share = masked.run(EvaluatePiecewise(pair, function, x.fraction_bits, bits, masked.profile))
     return masked.result(share, bits, function.scale, function.output_bits)

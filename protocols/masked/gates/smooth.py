@@ -15,6 +15,7 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels import harmonics, selection
 from secure.protocols.core.kernels.selection import Straight
 from secure.protocols.core.piecewise import Piecewise, Smooth
+from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.masked.comparison.comparing import (
     Thresholds,
     compare,
@@ -66,6 +67,7 @@ class EvaluateSmooth(Gate[Tensor]):
     input_bits: int
     bits: int
     shift: int
+    profile: Profile = NEAR
 
     @cached_property
     def _smooth(self) -> Smooth:
@@ -80,7 +82,7 @@ class EvaluateSmooth(Gate[Tensor]):
 
     @property
     def _thresholds(self) -> Thresholds:
-        return thresholds_of(self.function, self.input_bits)
+        return thresholds_of(self.function, self.input_bits, self.profile)
 
     @property
     def _harmonics(self) -> harmonics.Harmonics:

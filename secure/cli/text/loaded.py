@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ProtocolName, Weights
+from secure.cli.options import NetworkProfile, ProtocolName, Weights
 
 if TYPE_CHECKING:
     from secure.api import PrivateModel
@@ -20,7 +20,13 @@ with lazy_imports(__name__):
 
 @contextmanager
 def loaded(
-    folder: Path, config: Path | None, protocol: ProtocolName, weights: Weights | None, *, head: bool
+    folder: Path,
+    config: Path | None,
+    protocol: ProtocolName,
+    weights: Weights | None,
+    *,
+    head: bool,
+    profile: NetworkProfile | None = None,
 ) -> Iterator[PrivateModel]:
     """Inside the block the parties hold the model. Arguments as the commands' options.
 
@@ -30,7 +36,10 @@ def loaded(
     Raises CheckpointError and ConfigurationError, and SessionError and its kinds.
     """
     with ExitStack() as ending:
-        parties = connection.launch(protocol=protocol) if config is None else connection.connect(config)
+        if config is None:
+            parties = connection.launch(protocol=protocol, profile=profile)
+        else:
+            parties = connection.connect(config, profile=profile)
         ending.enter_context(parties)
         is_split = (folder / conversion.MANIFEST_NAME).is_file()
         model = api.PrivateModel.from_pretrained(folder, parties=parties, weights=weights, head=head or is_split)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,9 @@ from secure.models.storage.weight_file import Room, WeightFile
 from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import DamagedFile, ProtocolError
 from secure.protocols.core.factor import Keep, prepare, prepare_apart
+from secure.protocols.core.secret import Parameter
 from secure.protocols.core.transfer import CPU
+from secure.protocols.hybrid import weights as hybrid
 from secure.protocols.masked.weights import Matrix, Weight
 from tests.models.decoders import words
 from tests.models.test_ahead import Loaded
@@ -97,6 +100,22 @@ def test_blocks_go_to_a_disk_and_come_from_one(
             file.finish()
         assert parties.serve() == due
     assert all(file._file.blocks > 2 for file in files)
+
+
+def test_what_the_owner_of_a_model_keeps_comes_back() -> None:
+    parameter = Parameter((3, 4), 6, 30, opened=True)
+    values = torch.randint(-99, 99, (3, 4))
+    kept = {
+        "matrix": hybrid.prepared(parameter, values, prepare),
+        "shape": hybrid.prepared(parameter, None, prepare),
+        "bias": hybrid.prepared(Parameter((3, 4), 6, 30), values, prepare),
+    }
+    found = kept_model.read(Messages(kept_model.written(kept, CPU)), CPU, None)
+    assert np.array_equal(found["matrix"].numbers, kept["matrix"].numbers)
+    x = torch.randint(-99, 99, (2, 3))
+    assert torch.equal(found["matrix"].factor.product([x], 32), kept["matrix"].factor.product([x], 32))
+    assert torch.equal(found["bias"].values, values)
+    assert (found["shape"].factor, found["shape"].numbers, found["shape"].shape) == (None, None, (3, 4))
 
 
 def test_what_another_version_or_processor_wrote_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

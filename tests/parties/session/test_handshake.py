@@ -38,6 +38,7 @@ def hello(role: str = "client", **fields: object) -> Hello:
         role=role,
         kind=Kind.KIND_UNLOAD,
         family="beaver",
+        profile="near",
     )
     message.MergeFrom(Hello(**fields))  # type: ignore[arg-type]
     return message

@@ -60,7 +60,7 @@ def test_a_prediction_comes_back_with_its_reports(client: Client, manifest: Fake
     assert dealer.wire_bytes_sent == {"p0": 16, "p1": 16 + 5000, "client": 0}
     assert dealer.wire_bytes_received == {"p0": 0, "p1": 0, "client": 0}
     assert (p0.messages["p1"], p1.messages["p0"], dealer.messages["p1"]) == (5, 6, 6)
-    assert p0.rows == [{"layer": "predict", "role": 0}]
+    assert p0.rows == [{"layer": "predict", "role": 0, "profile": "near"}]
     assert 0 < p0.seconds <= prediction.costs.seconds
     assert {report.memory_bytes for report in (p0, p1, dealer)} == {0}, "what the request said it takes"
     assert set(p1.waiting_seconds) == {"dealer", "p0", "client"}

@@ -30,6 +30,7 @@ from secure.parties.stock_settings import StockSettings
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import Profile
 from secure.protocols.core.transfer import CPU
 from tests.models.decoders import save_decoder, words
 from tests.models.runs import clear_run
@@ -37,7 +38,7 @@ from tests.parties.fakes import FakeEngine, FakeRequest
 from tests.parties.local import eventually
 
 SECRET = "a value"
-BOUND = Binding("beaver", 5, "model", "policy", "load", "request")
+BOUND = Binding("beaver", 6, "model", "policy", "load", "request", "near", 1 << 20)
 
 
 class Walking(FakeEngine):
@@ -47,7 +48,9 @@ class Walking(FakeEngine):
         self.walks: list[str] = []
         self.at_layer: Callable[[], None] = lambda: None
 
-    def predict(self, tools: Tools, model: object, request_json: str, client: ClientSteps) -> tuple[bool, MeterRows]:
+    def predict(
+        self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
+    ) -> tuple[bool, MeterRows]:
         assert isinstance(tools, AheadTools)
         self.walks.append(tools.deal.name)
         party = tools.protocol(FixedPointPolicy(), Meter(), CPU)

@@ -16,7 +16,7 @@ from secure.parties.stock.ledger import FILE_NAME
 from secure.parties.stock.store import Store
 from secure.protocols.core.errors import NoCorrelations
 
-BOUND = Binding("beaver", 5, "model", "policy", "load", "request")
+BOUND = Binding("beaver", 6, "model", "policy", "load", "request", "near", 1 << 20)
 UNSPENT, SPENT = (f"{1:016x}{number:016x}" for number in (2, 1))
 SESSION = "5e" * 16
 TABLE = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverProtocol
-from secure.protocols.core import bits, ring, secret
+from secure.protocols.core import bits, ring
 from secure.protocols.core.profile import Profile
 from secure.protocols.core.secret import Protocol
 from secure.protocols.functions import gelu, silu
@@ -20,12 +20,11 @@ from secure.protocols.masked.gates.exponential import exp2_negative
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer
 from tests.families import FAMILIES
-from tests.in_process import EXACT, POLICY, Family, run_roles, secure
+from tests.in_process import BYTES_FIRST, EXACT, POLICY, ROUNDS_FIRST, Family, run_roles, secure
 from tests.protocols.core.test_ring import random_words
 
 NUMBER = 12345
 """A φ, and another one is its negative."""
-ROUNDS_FIRST, BYTES_FIRST = Profile("rounds first", 1 << 40), Profile("bytes first", 0)
 
 
 def products(choice: Choice, opened: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -104,9 +103,8 @@ def test_opened_bits_are_uniform(x: int) -> None:
 
 @pytest.mark.parametrize("profile", [ROUNDS_FIRST, BYTES_FIRST], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_gates_of_both_kinds(family: Family, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gates_of_both_kinds(family: Family, profile: Profile) -> None:
     """The same functions, within the same errors, by one round or by two."""
-    monkeypatch.setattr(secret, "NEAR", profile)
     at_once, usual = (("smooth-at-once", "exp2-at-once"), ("smooth", "exp2-negative"))
     due = at_once if profile is ROUNDS_FIRST else usual
     edges = torch.tensor([8187.0, -8187.0, *(s * (4.25 + d / 2**16) for s in (1, -1) for d in (-1, 0, 1))])
@@ -116,7 +114,9 @@ def test_gates_of_both_kinds(family: Family, profile: Profile, monkeypatch: pyte
     for policy in (POLICY, EXACT):
         for function, name in ((gelu.gelu, due[0]), (silu.silu, due[0]), (exp2_negative, due[1])):
             values = u if function is exp2_negative else x
-            run = secure(lambda s, function=function: function(s), values, family=family, policy=policy)
+            run = secure(
+                lambda s, function=function: function(s), values, family=family, policy=policy, profile=profile
+            )
             assert ("", name) in run.meters["p0"].rows
             if function is exp2_negative:
                 error = (run.real - torch.where(u < 15.5, 2.0**-u, 0.0)).abs()

@@ -11,7 +11,7 @@ from torch import Tensor
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core import bits, ring
 from secure.protocols.core.cost import Cost
-from secure.protocols.core.profile import NEAR
+from secure.protocols.core.profile import FAR, NEAR
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.comparison.borrow import borrows, deal_borrows
 from secure.protocols.masked.comparison.digits import BorrowCost, digit_count, merge_levels, plan_of
@@ -132,6 +132,14 @@ def test_few_elements_take_one_round(width: int, numbers: int) -> None:
     assert (few.rounds, many.rounds) == (1, 2)
     assert few.dealer_bytes - many.dealer_bytes // (1 << 17) <= NEAR.round_bytes
     assert plan_of(width, numbers, 1 << 20).levels == merge_levels(digit_count(width, 4))
+
+
+def test_the_far_profile_merges_more_at_once() -> None:
+    for width, numbers in ((31, 1), (40, 5)):
+        elements = next(n for n in (1 << i for i in range(30)) if len(plan_of(width, numbers, n).levels) == 2)
+        assert len(plan_of(width, numbers, elements, FAR).levels) == 1
+        more = BorrowCost(((width, numbers),), elements, FAR), BorrowCost(((width, numbers),), elements)
+        assert NEAR.round_bytes < more[0].dealer_bytes - more[1].dealer_bytes <= FAR.round_bytes
 
 
 @pytest.mark.parametrize("width", [24, 37, 40, 63])

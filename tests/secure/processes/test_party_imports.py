@@ -12,7 +12,7 @@ from secure.connection import Parties
 from secure.parties import launcher
 from secure.parties.client.client import Client
 from secure.parties.config import PARTIES, settings_toml
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 

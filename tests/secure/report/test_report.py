@@ -34,7 +34,7 @@ def costs(seconds: float = 1.5, peak: int = 1000) -> Costs:
         "p1": RoleReport("p1", other, {"p0": 300, "client": 8}, {"client": 64, "p0": 300}, {"p0": 7}, 1.1, 2000),
         "dealer": RoleReport("dealer", dealt, {"p0": 16, "p1": 116}, {"p0": 0}, {"p1": 3}, 0.9, 500),
     }
-    return Costs(reports, seconds)
+    return Costs(reports, seconds, profile="far")
 
 
 @pytest.fixture
