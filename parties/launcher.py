@@ -23,8 +23,9 @@ from rich.text import Text
 
 from secure.models.storage import system
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, ProfileName, load_settings, settings_toml
+from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, ProfileName
 from secure.parties.process.exit_codes import ExitCode
+from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.ports import check_free, port_in_use
 from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, PortInUse, SessionError

@@ -32,7 +32,6 @@ if typing.TYPE_CHECKING:
     from secure.verifier import attacks
     from secure.verifier.verifier import Verifier
 
-__version__ = "0.1.0"
 __all__ = [
     "EncryptedModel",
     "FixedPointPolicy",
@@ -73,6 +72,11 @@ _HOMES = {
 _HERE = pathlib.Path(__file__).resolve().parent
 if not (_HERE / "protocols").is_dir():
     __path__.append(str(_HERE.parent))
+
+from secure.protocols import version  # noqa: E402  (found on the path above)
+
+__version__ = version.VERSION
+del version
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -16,7 +16,8 @@ from secure.parties import launcher
 from secure.parties.client.client import Client, Prediction
 from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
-from secure.parties.config import ProfileName, load_settings
+from secure.parties.config import ProfileName
+from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, chosen
 

@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from secure.parties.config import PARTIES, settings_toml
+from secure.parties.config import PARTIES
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.parties.stock.key import KEY_BYTES, sealed_memory
 from secure.parties.transport.certificates.making import make_certificates
 from tests.secure.processes import with_key

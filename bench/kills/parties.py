@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.kills.supervisor import BEGINS, KILLED
-from secure.parties.config import CALLERS, settings_toml
+from secure.parties.config import CALLERS
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.parties.stock.key import sealed_memory
 from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.families import DEFAULT, family

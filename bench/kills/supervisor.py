@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 from bench.kills import party
-from secure.parties.config import Limits, load_settings
+from secure.parties.config import Limits
 from secure.parties.process.main import main
 from secure.parties.process.model_engine import ModelEngine, warm_up
 from secure.parties.roles.engine import Engine
+from secure.parties.settings_file import load_settings
 from secure.protocols.core.transfer import CPU
 
 BEGINS, KILLED = "the party's process is ", "the party was killed"

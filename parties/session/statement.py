@@ -10,13 +10,13 @@ import datetime
 import json
 from typing import Any
 
-import secure
 from secure.parties.session.handshake import KIND_NAMES, PROTOCOL_VERSION
 from secure.parties.session.session import Session
 from secure.parties.session.transcript import new_salt
 from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Report, Signed
 from secure.protocols.families import family
+from secure.protocols.version import VERSION
 
 SCHEMA = 1
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -53,7 +53,7 @@ def signed(session: Session, report: Report, signer: Signer) -> Signed:
             "protocol": hello.family,
             "security": family(hello.family).security,
             "wire_version": PROTOCOL_VERSION,
-            "version": secure.__version__,
+            "version": VERSION,
             "signed_at": datetime.datetime.now(datetime.UTC).strftime(TIME_FORMAT),
             "model_digest": hello.model_digest,
             "policy_digest": hello.policy_digest,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from secure.cli.options import ProtocolName
 
 with lazy_imports(__name__):
-    from secure.parties import config as settings
+    from secure.parties import settings_file as settings
     from secure.protocols import families
 
 Security = Literal["semi-honest", "malicious"]

@@ -1,4 +1,4 @@
-"""The command line: each command is a file here, in `text` or in `ee`, and a line below.
+"""The command line: each command is a file here, in `text`, `stock`, `certs` or `ee`, and a line below.
 
 A command is a thin layer over the Python API or over `parties`. Its file says its options, and imports what does the
 work when it runs (see `lazy_imports`), so that help and usage errors need no torch.
@@ -20,22 +20,20 @@ import secure
 from secure.cli import (
     check_ranges,
     cost,
-    deal,
     demo,
     distil,
     doctor,
     launch,
     party,
-    precompute,
     search,
     split,
-    store,
     verify,
 )
 from secure.cli.audit import app as audit_app
 from secure.cli.certs.group import app as certs_app
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
+from secure.cli.stock import deal, precompute, store
 from secure.cli.text import chat, gateway, generate, predict
 from secure.parties.process.exit_codes import exit_code, explained
 from secure.protocols.core.errors import SecureInferenceError

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from secure.parties.config import PARTIES, Limits, load_settings, settings_toml
+from secure.parties.config import PARTIES, Limits
+from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.stock_settings import Keep, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.profile import NAMES

@@ -12,8 +12,9 @@ from types import MappingProxyType
 import pytest
 
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, Limits, PartiesSettings, PartySettings, settings_toml
+from secure.parties.config import CALLERS, Limits, PartiesSettings, PartySettings
 from secure.parties.launcher import Launcher, free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import HandshakeError, PartyUnreachable, SessionError
 from secure.protocols.families import FAMILIES

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from secure.cli import adversary, main
 from secure.parties import launcher
-from secure.parties.config import settings_toml
 from secure.parties.launcher import free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import FAMILIES
 

@@ -14,8 +14,9 @@ import pytest
 from secure.cli import checks
 from secure.cli.checks import Check, examine
 from secure.models.checkpoint.conversion import split_checkpoint
-from secure.parties.config import PARTIES, load_settings, settings_toml
+from secure.parties.config import PARTIES
 from secure.parties.launcher import free_addresses
+from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.transport.certificates.making import make_certificates
 from tests.parties.local import LocalParties
 

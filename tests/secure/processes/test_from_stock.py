@@ -19,8 +19,9 @@ from secure.cli.main import app
 from secure.cli.options import GlobalOptions
 from secure.connection import Parties
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES, settings_toml
+from secure.parties.config import CALLERS, PARTIES
 from secure.parties.launcher import Launcher, free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import NoCorrelations
 from tests.parties.local import eventually

@@ -16,7 +16,7 @@ with lazy_imports(__name__):
     from secure import precomputing
     from secure.models.checkpoint import conversion
     from secure.models.storage import capacity
-    from secure.parties import config as settings
+    from secure.parties import settings_file as settings
 
 EXAMPLES = examples(
     "secure precompute shares --config parties.toml --count 8",
