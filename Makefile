@@ -26,8 +26,8 @@ demo: $(INSTALLED) ## private semantic search with three processes on this machi
 test: $(INSTALLED) ## the default test run (without the tests marked slow)
 	$(BIN)/python -m pytest $(WORKERS) $(PYTEST)
 
-test-all: $(INSTALLED) ## every test, the slow ones too
-	$(BIN)/python -m pytest $(WORKERS) -m "slow or not slow" $(PYTEST)
+test-all: $(INSTALLED) ## every test, the slow ones too, but for campaigns
+	$(BIN)/python -m pytest $(WORKERS) -m "not campaign" $(PYTEST)
 
 check: $(INSTALLED) layout ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ from rich.table import Table
 from bench import baseline, generation, house, report, results
 from bench.ahead.command import ahead
 from bench.attack.command import attack
+from bench.audit.command import audit
 from bench.ee.command import ee
 from bench.gates import measure_gates
 from bench.gateway import gateway
@@ -174,6 +175,7 @@ app.command()(gateway)
 app.command()(hybrid)
 app.command()(link)
 app.command()(verifier)
+app.command()(audit)
 app.command()(latency)
 app.add_typer(mpcvit_app, name="mpcvit")
 

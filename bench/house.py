@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("protocols", "models", "parties", "secure")
-FAMILIES = ("beaver", "replicated", "witnessed")
+FAMILIES = ("beaver", "replicated", "witnessed", "hybrid")
 _GENERATED = re.compile(r"_pb2\.pyi?$")
 _COMMENT = re.compile(r"^(?! *#).*\n *# (.*)", re.MULTILINE)
 """The first line of a comment that has lines of its own."""

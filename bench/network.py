@@ -26,9 +26,10 @@ from typing import Any, NoReturn
 
 from secure.models import latency
 from secure.models.latency import NetworkLink
-from secure.parties.config import CALLERS, PARTIES, Measure, settings_toml
+from secure.parties.config import CALLERS, PARTIES, Measure
 from secure.parties.launcher import Launcher, launch
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, family
 

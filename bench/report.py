@@ -15,7 +15,9 @@ from typing import Any
 
 from bench import plots, tables
 from bench.attack import table as attack_tables
+from bench.audit import table as audit_tables
 from bench.ee import table as ee_tables
+from bench.hybrid import table as hybrid_tables
 from bench.link import table as link_tables
 from bench.numerics import table as numerics_tables
 from bench.verifier import table as verifier_tables
@@ -34,6 +36,8 @@ KINDS = (
     "numerics",
     "link",
     "verifier",
+    "audit",
+    "hybrid",
 )
 
 Record = dict[str, Any]
@@ -110,9 +114,11 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Beside other systems": [tables.peers(_of(records, "peers"))],
         "Slower networks": [tables.networks(_of(records, "model"))],
         "Graphics cards": [tables.cards(_of(records, "model"))],
+        "A client and a model's owner alone": [hybrid_tables.taken(_of(records, "hybrid"))],
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
         "A verifier of one server's answers": [verifier_tables.found(_of(records, "verifier"))],
+        "Audits by canaries": [audit_tables.found(_of(records, "audit"))],
         "Plots": [f"![{Path(image).stem.replace('-', ' ')}]({image})" for image in images],
         "Machine": [tables.machines(records)],
     }

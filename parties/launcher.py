@@ -23,17 +23,18 @@ from rich.text import Text
 
 from secure.models.storage import system
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, ProfileName, load_settings, settings_toml
+from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, ProfileName
 from secure.parties.process.exit_codes import ExitCode
+from secure.parties.settings_file import load_settings, settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.ports import check_free, port_in_use
-from secure.parties.transport.tls import make_certificates
 from secure.protocols.core.errors import ConfigurationError, PartyUnreachable, PortInUse, SessionError
 from secure.protocols.core.transfer import find_device
 from secure.protocols.families import DEFAULT, family
 
 START_SECONDS = 300.0
-"""How long parties may take until they serve. The first time after an installation each compiles its loops, which is
-the better part of a minute of processor time, and more on a busy machine. One that ends is noticed at once."""
+"""How long parties may take until they serve. After an installation each compiles its loops, which is the better part
+of a minute of processor time. One that ends is noticed at once."""
 STOP_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
 _PORT_ATTEMPTS = 5

@@ -1,11 +1,11 @@
-"""`[stock]` of `parties.toml`: what a party keeps on its disk of what was dealt ahead, and under which key.
+"""`[stock]` of `parties.toml`: what a party keeps on its disk of what was dealt or made ahead, and under which key.
 
-    [stock]                         # optional; the beaver protocol alone has a dealer that can work ahead
+    [stock]                         # optional; of the protocols beaver, dealt by the dealer, and hybrid, made by both
     dir = "stock"                   # each party takes a folder of its own in it, with its role's name
     key = "memory"                  # or systemd, credential, file: see `secure.parties.stock.key`
     max_bytes = 200_000_000_000     # of tapes, at most
-    fallback = true                 # with nothing in stock: true asks the live dealer, false refuses
-    [[stock.keep]]                  # any number; read by the dealer alone
+    fallback = true                 # with nothing in stock: true asks the live dealer, or makes it; false refuses
+    [[stock.keep]]                  # any number; read by the dealer alone or, without one, by p0
     model = "minilm"                # a folder in its [models] dir that has a manifest.json, or a manifest's digest
     shapes = ["1x16", "8x16"]       # batch x tokens
     at_least = 50                   # below this many deals of a shape the dealer fills, in idle time,

@@ -8,10 +8,13 @@ from types import MappingProxyType
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
+from secure.protocols.hybrid.family import HYBRID
 from secure.protocols.replicated.family import REPLICATED
 from secure.protocols.witnessed.family import WITNESSED
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (BEAVER, REPLICATED, WITNESSED)})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {family.name: family for family in (BEAVER, REPLICATED, WITNESSED, HYBRID)}
+)
 DEFAULT = BEAVER
 """The family where none is named."""
 

@@ -27,16 +27,17 @@ if typing.TYPE_CHECKING:
     from secure.module import PrivateModule
     from secure.protocols.core import errors
     from secure.protocols.core.fixedpoint import FixedPointPolicy
+    from secure.report.receipt import Receipt
     from secure.report.report import Report
     from secure.verifier import attacks
     from secure.verifier.verifier import Verifier
 
-__version__ = "0.1.0"
 __all__ = [
     "EncryptedModel",
     "FixedPointPolicy",
     "PrivateModel",
     "PrivateModule",
+    "Receipt",
     "Report",
     "Verifier",
     "__version__",
@@ -54,6 +55,7 @@ _HOMES = {
     "FixedPointPolicy": "secure.protocols.core.fixedpoint",
     "PrivateModel": "secure.api",
     "PrivateModule": "secure.module",
+    "Receipt": "secure.report.receipt",
     "Report": "secure.report.report",
     "Verifier": "secure.verifier.verifier",
     "attacks": "secure.verifier.attacks",
@@ -70,6 +72,11 @@ _HOMES = {
 _HERE = pathlib.Path(__file__).resolve().parent
 if not (_HERE / "protocols").is_dir():
     __path__.append(str(_HERE.parent))
+
+from secure.protocols import version  # noqa: E402  (found on the path above)
+
+__version__ = version.VERSION
+del version
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -16,7 +16,8 @@ from secure.parties import launcher
 from secure.parties.client.client import Client, Prediction
 from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
-from secure.parties.config import ProfileName, load_settings
+from secure.parties.config import ProfileName
+from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, chosen
 
@@ -117,8 +118,9 @@ def launch(
     Args:
         config: a parties.toml with addresses of this machine; None takes free ports and fresh certificates, in a
             private temporary folder that is removed at the end.
-        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties; or
-            "witnessed", three evaluators and a dealer. A config has its own; naming another one is an error.
+        protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties;
+            "witnessed", three evaluators and a dealer; "hybrid", a client and a model's owner alone. A config has its
+            own; naming another one is an error.
         security: "malicious" for a protocol in which one evaluator may do whatever it likes, which is "witnessed";
             "semi-honest" for the default one. A config has its own here, too.
         log: called with a role and one line of its log, from another thread; None drops the logs.

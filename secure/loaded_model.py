@@ -16,9 +16,11 @@ from secure.models.contract.network import Inputs, Network
 from secure.models.contract.rehearsal import RangeCheck
 from secure.models.contract.request import Output, Request
 from secure.models.program import network
+from secure.parties.client.client import Client
 from secure.parties.client.conversation import Costs
+from secure.precomputing import Precomputed, precompute
 from secure.progress import LayerBar, layer_bar
-from secure.protocols.core.errors import InputError
+from secure.protocols.core.errors import ConfigurationError, InputError
 from secure.report.report import Report
 
 
@@ -64,6 +66,17 @@ class ResidentModel(ClientModel):
     def unload(self) -> None:
         """Free the model's memory at all parties."""
         self._parties.client.unload_model(self.manifest.digest)
+
+    def precompute(self, count: int = 1) -> Precomputed:
+        """Have the parties make ahead, for their stocks, what so many predictions take before their input.
+
+        Of protocol "hybrid" alone, on the client's host, which has p0's certificate, too. See
+        `secure.precomputing.precompute` for errors.
+        """
+        client = self._parties.client
+        if not isinstance(client, Client):
+            raise ConfigurationError("this client knows of no parties.toml; there is nobody to make something ahead")
+        return precompute(client.settings, self.manifest, count)
 
     def reload(self, *, progress: bool | None = None) -> None:
         """Load the model again, from where it came from: its folder, or the module as it is now.

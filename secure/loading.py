@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from secure.connection import Parties
+from secure.models.checking import check_served
 from secure.models.checkpoint.conversion import (
     MANIFEST_NAME,
     Checkpoint,
@@ -68,7 +69,11 @@ def load_folder(
 
 
 def load_checkpoint(checkpoint: Checkpoint, parties: Parties, progress: bool | None) -> Loaded:
-    """Split a model here and upload its shares."""
+    """Split a model here and upload its shares.
+
+    Raises ConfigurationError, before that, for what the parties' protocol does not serve.
+    """
+    check_served(checkpoint.manifest, parties.protocol)
     # Both share files together are the model: only this user may read them, and only while they are uploaded.
     with tempfile.TemporaryDirectory(prefix="secure-inference-") as temporary:
         with status("splitting the weights", progress):

@@ -13,6 +13,7 @@ from secure.arrays import Array, as_tensor
 from secure.connection import Parties
 from secure.loaded_model import ResidentModel
 from secure.loading import Loaded, load_checkpoint, load_split
+from secure.models.checking import check_served
 from secure.models.checkpoint.conversion import read_manifest, write_split
 from secure.models.contract.manifest import Manifest, WeightVisibility
 from secure.models.contract.rehearsal import RangeCheck
@@ -20,6 +21,7 @@ from secure.models.graph.capture import capture
 from secure.models.graph.network import GraphNetwork
 from secure.progress import status
 from secure.protocols.core.errors import CheckpointError, InputError
+from secure.protocols.families import DEFAULT
 from secure.split import check_empty
 
 
@@ -87,17 +89,20 @@ class PrivateModule(ResidentModel):
         out_dir: Path | str,
         *,
         weights: WeightVisibility = "private",
+        protocol: str = DEFAULT.name,
         output_bits: int | None = None,
         checks_one_hot: bool = True,
     ) -> Manifest:
-        """Capture a module and write manifest.json and the two share files, as `secure split` does for a checkpoint.
+        """Capture a module and write manifest.json and the share files, as `secure split` does for a checkpoint.
 
-        output_bits, checks_one_hot: as for `secure.split.split`, the latter of the tables of embeddings. The other
-        arguments and errors are as for `from_module`; CheckpointError also when the folder is not empty.
+        protocol: whose parties; ConfigurationError for what it does not serve. output_bits, checks_one_hot: as for
+        `secure.split.split`, the latter of the tables of embeddings. The other arguments and errors are as for
+        `from_module`; CheckpointError also when the folder is not empty.
         """
         check_empty(Path(out_dir))
         captured = capture(module, example_inputs, weights=weights)
-        return write_split(captured, out_dir, output_bits=output_bits, checks_one_hot=checks_one_hot)
+        check_served(captured.manifest, protocol)
+        return write_split(captured, out_dir, protocol=protocol, output_bits=output_bits, checks_one_hot=checks_one_hot)
 
     def check(self, *inputs: Array) -> RangeCheck:
         """Which layer and value leave the range of secure arithmetic for these inputs, as `secure.check` says it.

@@ -9,7 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from secure.models.checking import check_served
 from secure.models.checkpoint.conversion import CLIENT_NAME, split_checkpoint
+from secure.models.checkpoint.shapes import manifest_of_folder
 from secure.models.contract.manifest import Manifest, WeightVisibility
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError
@@ -36,10 +38,13 @@ def split(
     they send for it. output_bits: fraction bits that answers leave with, where clients are to get fewer
     than the policy's.
 
-    Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already.
+    Raises CheckpointError when the checkpoint is not one that we serve, or the folder holds a model already, and
+    ConfigurationError, which names the operation, for one that the protocol does not serve.
     """
     check_folder(checkpoint, "a checkpoint")
     check_empty(out_dir)
+    if not family(protocol).serves_all:
+        check_served(manifest_of_folder(checkpoint, weights=weights, protocol=protocol, head=head), protocol)
     return split_checkpoint(
         checkpoint,
         out_dir,

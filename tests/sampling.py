@@ -1,9 +1,11 @@
-"""Which cases of a large product the default run tries; `make test-all` tries all of them.
+"""Which cases of a large product the default run tries, and of a very large one `make test-all`.
 
 A test that repeats itself (each op in each family, in each form, with each truncation) says here what every sample of
 its cases must have. Cases are looked at in the order of a checksum of their names, which has nothing to do with what
-they are about. One is taken if it has something that no case taken before it has; the others are marked slow. So a
-sample has everything that it must have, it is the same on every machine, and a case that is added changes it little.
+they are about. One is taken if it has something that no case taken before it has; the others are marked slow, and
+`make test-all` tries them. Of a product that would take hours the others are marked campaign, and `-m campaign` tries
+them. So a sample has everything that it must have, it is the same on every machine, and a case that is added changes it
+little.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ def each_value(*values: Hashable) -> Iterable[Hashable]:
     return enumerate(values)
 
 
-def sampled(cases: Iterable[Case], aspects: Aspects = each_value) -> list[Case]:
-    """All cases, in their order, of which those that the sample leaves out are marked slow. Each needs an id."""
+def sampled(
+    cases: Iterable[Case], aspects: Aspects = each_value, left_out: pytest.MarkDecorator = pytest.mark.slow
+) -> list[Case]:
+    """All cases, in their order, of which those that the sample leaves out are marked so. Each needs an id."""
     cases, seen, taken = list(cases), set[Hashable](), set[str]()
     for case in sorted(cases, key=lambda case: zlib.crc32(_name(case).encode())):
         new = set(aspects(*case.values)) - seen
@@ -35,7 +39,7 @@ def sampled(cases: Iterable[Case], aspects: Aspects = each_value) -> list[Case]:
             seen |= new
             taken.add(_name(case))
     return [
-        case if _name(case) in taken else pytest.param(*case.values, id=case.id, marks=(*case.marks, pytest.mark.slow))
+        case if _name(case) in taken else pytest.param(*case.values, id=case.id, marks=(*case.marks, left_out))
         for case in cases
     ]
 

@@ -7,9 +7,9 @@ import signal
 import threading
 from pathlib import Path
 
-from secure.parties.config import settings_toml
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 
 COMPUTED = re.compile(r"deal (?P<deal>\S+): (?P<size>.+) computed ahead in (?P<seconds>[\d.]+) s")
 SPENT = re.compile(r"deal (?P<deal>\S+) is spent after (?P<seconds>[\d.]+) s")

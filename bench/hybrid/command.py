@@ -6,8 +6,8 @@ machine that does other things, too.
 
 from __future__ import annotations
 
-import json
 import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ import torch
 import typer
 from torch import Tensor
 
+from bench import results
 from secure.models.program import load, network
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
@@ -23,7 +24,7 @@ from secure.protocols.core.primitives import linear
 from secure.protocols.core.secret import Parameter, Protocol, Visibility
 from secure.protocols.functions.relu import relu
 from secure.protocols.hybrid.garbled.circuits import Garbler
-from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty
+from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty, fresh_stock
 from tests.in_process import POLICY, encode, split
 from tests.protocols.hybrid.networks import ResNet, captured
 from tests.protocols.hybrid.two_parties import Pass, both
@@ -33,16 +34,18 @@ _RELUS = 1 << 15
 _ROWS, _WIDTH = 8192, 768  # 64 requests of 128 tokens
 
 
-def measured(program: Program, shares: Sequence[tuple[Tensor, Tensor]], garbler: Garbler) -> dict[str, Any]:
-    """Seconds computed, bytes sent and bytes kept of a making and its use; the program's warm-up is not among them."""
-    for number in range(2):
+def measured(program: Program, shares: Sequence[tuple[Tensor, Tensor]], garbler: Garbler, turns: int) -> dict[str, Any]:
+    """Seconds computed, bytes sent and bytes kept of makings and their uses; a first turn, the warm-up, is left out."""
+    makings, uses, kept = [], [], [0, 0]
+    for number in range(turns + 1):
         session = os.urandom(16)
 
         def make(index: int, channel: Channel, meter: Meter, session: bytes = session) -> tuple[Any, float]:
-            protocol = HybridMaker(index, session, channel, POLICY, garbler=garbler, meter=meter)
+            stock = fresh_stock(index, session, garbler)
+            protocol = HybridMaker(stock, channel, POLICY, meter=meter)
             start = time.thread_time()
             program(protocol, [None] * len(shares))
-            return protocol.made, time.thread_time() - start
+            return stock, time.thread_time() - start
 
         made = both(make, timeout_seconds=3600)
         stocks = [stock for stock, _ in made.results]
@@ -56,29 +59,33 @@ def measured(program: Program, shares: Sequence[tuple[Tensor, Tensor]], garbler:
 
         used = both(use, timeout_seconds=3600)
         if number:
-            return {"made": summary(made), "used": summary(used), "kept_bytes": kept}
-    raise AssertionError
+            makings.append(made)
+            uses.append(used)
+    return {"made": summary(makings), "used": summary(uses), "kept_bytes": kept}
 
 
-def summary(done: Pass) -> dict[str, Any]:
-    """By party."""
+def summary(passes: Sequence[Pass]) -> dict[str, Any]:
+    """Each party's seconds, all turns' and their median; bytes and rounds, which are the same in every turn."""
+    turns = [[seconds for _, seconds in done.results] for done in passes]
+    *_, last = passes
     return {
-        "seconds": [round(seconds, 4) for _, seconds in done.results],
-        "sent_bytes": [meter.total.online_bytes for meter in done.meters],
-        "rounds": done.meters[0].total.rounds,
+        "seconds": [[round(seconds, 4) for seconds in turn] for turn in turns],
+        "median_seconds": [round(statistics.median(each), 4) for each in zip(*turns, strict=True)],
+        "sent_bytes": [meter.total.online_bytes for meter in last.meters],
+        "rounds": last.meters[0].total.rounds,
     }
 
 
-def of_relus(garbler: Garbler) -> dict[str, Any]:
+def of_relus(garbler: Garbler, turns: int) -> dict[str, Any]:
     """ReLU alone, of as many numbers as `_RELUS`; nothing is revealed."""
 
     def program(protocol: Protocol, shares: Sequence[Tensor | None]) -> None:
         relu(protocol.input(shares[0], (_RELUS,), 16))
 
-    return {"relus": _RELUS, **measured(program, [split(encode(torch.randn(_RELUS).double()))], garbler)}
+    return {"relus": _RELUS, **measured(program, [split(encode(torch.randn(_RELUS).double()))], garbler, turns)}
 
 
-def of_linear(garbler: Garbler) -> dict[str, Any]:
+def of_linear(garbler: Garbler, turns: int) -> dict[str, Any]:
     """A layer of 768 x 768 for 64 requests of 128 tokens."""
     w = encode((0.05 * torch.randn(_WIDTH, _WIDTH)).double())
     parameter = Parameter((_WIDTH, _WIDTH), 16, opened=True)
@@ -88,11 +95,11 @@ def of_linear(garbler: Garbler) -> dict[str, Any]:
         assert isinstance(protocol, HybridMaker | HybridParty)
         linear(protocol.input(shares[0], (_ROWS, _WIDTH), 16), prepared[protocol.role.index], None)
 
-    found = measured(program, [split(encode(torch.randn(_ROWS, _WIDTH).double()))], garbler)
+    found = measured(program, [split(encode(torch.randn(_ROWS, _WIDTH).double()))], garbler, turns)
     return {"rows": _ROWS, "width": _WIDTH, **found}
 
 
-def of_resnet(garbler: Garbler) -> dict[str, Any]:
+def of_resnet(garbler: Garbler, turns: int) -> dict[str, Any]:
     """ResNet-20 for one image of 32 x 32, with random weights."""
     _, checkpoint = captured(ResNet(3), torch.randn(1, 3, 32, 32))
     net = network(checkpoint.manifest)
@@ -107,21 +114,26 @@ def of_resnet(garbler: Garbler) -> dict[str, Any]:
         outputs, _ = net.forward(protocol, models[protocol.role.index], request, {"image": image})
         protocol.reveal(*outputs.values())
 
-    return measured(program, [split(encode(torch.randn(1, 3, 32, 32).double()))], garbler)
+    return measured(program, [split(encode(torch.randn(1, 3, 32, 32).double()))], garbler, turns)
 
 
 KINDS = {"relu": of_relus, "linear": of_linear, "resnet20": of_resnet}
 
 
 def hybrid(
-    kind: Annotated[Literal["relu", "linear", "resnet20"], typer.Argument(help="a gate, a layer, or a network")],
+    what: Annotated[Literal["relu", "linear", "resnet20"], typer.Argument(help="a gate, a layer, or a network")],
     garbler: Annotated[Garbler, typer.Option(help="which party garbles")] = "client",
+    turns: Annotated[int, typer.Option(min=1, help="makings and uses after the warm-up")] = 3,
 ) -> None:
-    """What protocol "hybrid" takes of a processor, by party and phase; one JSON line is printed.
+    """What protocol "hybrid" takes of a processor, by party and phase; written to bench/results.
 
-    Run it with OPENBLAS_NUM_THREADS=1.
+    Run it with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1.
 
     Example: python -m bench hybrid relu
     """
+    results.commit()  # files may change while it goes on
+    torch.set_num_threads(1)
     load_before = os.getloadavg()[0]
-    print(json.dumps({"kind": f"hybrid {kind}", "garbler": garbler, "load": load_before, **KINDS[kind](garbler)}))
+    record = {"kind": "hybrid", "what": what, "garbler": garbler, "turns": turns, "load_average": load_before}
+    written = results.save(f"hybrid-{what}-{garbler}", record | KINDS[what](garbler, turns))
+    print(f"written to bench/results/{written.name}")

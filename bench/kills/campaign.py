@@ -110,7 +110,7 @@ class Campaign:
         """What was counted so far, and what the records of both parties say, after one more answer."""
         self._fill()
         self._answer()
-        self._counted.compare(self._sent("p0"), self._sent("p1"))
+        self._counted.compare(sent_by(self._folder, "p0"), sent_by(self._folder, "p1"))
         return self._counted
 
     def _answer(self) -> int:
@@ -141,11 +141,12 @@ class Campaign:
     def _names(self, role: str) -> list[str]:
         return [row["name"] for row in self._operators[role].stock("names")]
 
-    def _sent(self, role: str) -> list[tuple[str, str]]:
-        """Deals and sessions of a party's first masked messages, each message once."""
-        path = self._folder / f"{role}.sent"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [(line["deal"], line["session"]) for line in map(json.loads, lines)]
+
+def sent_by(folder: Path, role: str) -> list[tuple[str, str]]:
+    """Deals and sessions of a party's first masked messages, each message once."""
+    path = folder / f"{role}.sent"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [(line["deal"], line["session"]) for line in map(json.loads, lines)]
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.kills.supervisor import BEGINS, KILLED
-from secure.parties.config import PARTIES, settings_toml
+from secure.parties.config import CALLERS
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.parties.stock.key import sealed_memory
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
+from secure.protocols.families import DEFAULT, family
 from tests.secure.processes import with_key
 
 SERVES, COMPARED = "listening on", "stocks are compared: "
@@ -22,15 +24,16 @@ SERVES, COMPARED = "listening on", "stocks are compared: "
 
 
 class KeptParties(Launcher):
-    """Three roles in a folder that is empty. Their logs say what happens; whoever waits, waits for a line of them."""
+    """All roles of a protocol, in an empty folder. Their logs say what happens; whoever waits, waits for a line."""
 
-    def __init__(self, folder: Path) -> None:
-        make_certificates(folder / "certificates")
+    def __init__(self, folder: Path, protocol: str = DEFAULT.name) -> None:
+        roles = family(protocol).roles
+        make_certificates(folder / "certificates", roles=(*roles, *CALLERS))
         config = folder / "parties.toml"
-        text = settings_toml(free_addresses(), folder / "certificates")
+        text = settings_toml(free_addresses(roles), folder / "certificates", protocol=protocol)
         stock = f"[stock]\ndir = '{folder / 'stock'}'\nkey = 'systemd'\nfallback = false\n"
         config.write_text(f"{text}\n[limits]\nrendezvous_seconds = 30.0\n{stock}", encoding="utf-8")
-        self._keys = {role: sealed_memory(os.urandom(32)) for role in PARTIES}
+        self._keys = {role: sealed_memory(os.urandom(32)) for role in roles}
         self._said: dict[tuple[str, str], int] = {}
         self._numbers: dict[str, int] = {}
         self._heard = threading.Condition()

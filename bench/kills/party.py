@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from secure.parties.roles.hybrid.role import OneOfTwo
+from secure.parties.roles.hybrid.tools import MakingTools
 from secure.parties.roles.party import ComputingRole
+from secure.parties.roles.role import StockedRole
 from secure.parties.session.session import Session
 from secure.parties.stock.ledger import Ledger
 from secure.parties.stock.store import Deal, Store
@@ -26,7 +29,8 @@ METHODS: dict[str, tuple[type, str]] = {
     "spending": (Ledger, "spend_oldest"),
     "spending by name": (Ledger, "spend"),
     "opening the tape": (Store, "_opened"),
-    "meeting": (ComputingRole, "_meet"),
+    "meeting": (StockedRole, "meet"),
+    "making": (MakingTools, "protocol"),
     "taking in": (Ledger, "begin"),
     "closing the tape": (TapeWriter, "close"),
     "stocking": (Ledger, "stocked"),
@@ -36,7 +40,11 @@ POINTS = {
     "p1": ("spending by name", "opening the tape", "meeting", "sending", "taking in", "closing the tape", "stocking"),
 }
 """Each has a moment before and one after it."""
-FILLING = ("taking in", "closing the tape", "stocking")
+POINTS_OF_TWO = {
+    role: (*names[:4], "taking in", "making", "closing the tape", "stocking") for role, names in POINTS.items()
+}
+"""Likewise, where both parties make what is in stock."""
+FILLING = ("taking in", "making", "closing the tape", "stocking")
 
 
 def die_at(point: str, marker: Path) -> None:
@@ -89,13 +97,17 @@ def prepare(role: str, folder: Path) -> None:
     marker, log = folder / f"{role}.kill", folder / f"{role}.sent"
     for point, (home, name) in METHODS.items():
         setattr(home, name, marked(point, getattr(home, name), marker))
-    join = ComputingRole.join
+    for kind in (ComputingRole, OneOfTwo):
+        kind.join = _recorded(kind.join, log, marker)  # type: ignore[method-assign]
 
-    def recorded(self: ComputingRole, session: Session, deal: Deal | None = None) -> Any:
+
+def _recorded(join: Callable[..., Any], log: Path, marker: Path) -> Callable[..., Any]:
+    """How a role joins, with the way to its peer recorded where it takes a deal from stock."""
+
+    def recorded(self: StockedRole, session: Session, deal: Deal | None = None) -> Any:
         tools = join(self, session, deal)
         if not session.hello.deal:
             return tools
-        peer = Recording(tools.peer, session.hello.deal, session.id, log, marker)  # type: ignore[attr-defined]
-        return dataclasses.replace(tools, peer=peer)  # type: ignore[type-var]
+        return dataclasses.replace(tools, peer=Recording(tools.peer, session.hello.deal, session.id, log, marker))
 
-    ComputingRole.join = recorded  # type: ignore[method-assign]
+    return recorded

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.kills import party
-from secure.parties.config import Limits, load_settings
+from secure.parties.config import Limits
 from secure.parties.process.main import main
 from secure.parties.process.model_engine import ModelEngine, model_engine
 from secure.parties.roles.engine import Engine
+from secure.parties.settings_file import load_settings
 
 BEGINS, KILLED = "the party's process is ", "the party was killed"
 

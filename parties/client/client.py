@@ -168,7 +168,12 @@ class Client:
             opened = self._open(model_digest, policy_digest, request)
         with opened as run:
             conversation = Conversation(
-                run, steps, progress, started=started, offline_first=self.settings.measure.offline_first
+                run,
+                steps,
+                progress,
+                started=started,
+                offline_first=self.settings.measure.offline_first,
+                trust=self._dialer.certificates.current().trust,
             )
             yield conversation
             conversation.end()

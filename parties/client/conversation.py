@@ -8,7 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from secure.parties.client.receipt import SessionReceipt
 from secure.parties.client.run import Progress, Run
+from secure.parties.client.signatures import Witness
+from secure.parties.roles.engine import MadeAhead
+from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Report
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.profile import NEAR
@@ -33,6 +37,8 @@ class RoleReport:
     """Processor time of the thread that computes."""
     deal: str = ""
     """Name of the deal from stock that the role spent; empty where the dealer was on line."""
+    made_ahead: MadeAhead | None = None
+    """What making the session's correlations took, where the parties do that themselves."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ class Costs:
     """Every role's report, and the seconds from first frame to last.
 
     offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
+    receipt: what all roles signed of the session; None where they are not processes with certificates.
     profile: the network profile by which the roles chose their gates.
     """
 
     reports: dict[str, RoleReport]
     seconds: float
     offline_seconds: float | None = None
+    receipt: SessionReceipt | None = None
     profile: str = NEAR.name
 
 
@@ -60,8 +68,14 @@ class Conversation:
         *,
         started: float,
         offline_first: bool,
+        trust: Trust,
     ) -> None:
-        """offline_first: phases are measured apart, so the dealer does all steps before the first input is sent."""
+        """offline_first: phases are measured apart, so the dealer does all steps before the first input is sent.
+
+        trust: whose certificates the roles sign the session's receipt with.
+        """
+        self._trust = trust
+        self._witness = Witness(run.computing)
         self._costs: Costs | None = None
         self._offline_seconds: float | None = None
         self._run = run
@@ -86,10 +100,12 @@ class Conversation:
         self._deal(self._step + 1)
         if self._step == self._steps:
             self._run.finish()
-        return self._run.answers(self._progress)
+        answers = self._run.answers(self._progress)
+        self._witness.step(payloads, answers)
+        return answers
 
     def end(self) -> None:
-        """Wait until every role has ended, and keep what they report."""
+        """Wait until every role has ended, and keep what they report. Raises ReceiptRefused for what they signed."""
         if self._step < self._steps:
             for link in self._run.links.values():
                 link.post_end()
@@ -99,7 +115,11 @@ class Conversation:
         if len({self._run.reports[role].deal for role in self._run.computing}) != 1:
             raise ProtocolError("the parties say that they spent different deals")
         reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
-        self._costs = Costs(reports, time.monotonic() - self._started, self._offline_seconds, self._run.profile)
+        said = {role: self._run.reports[role] for role in self._run.links}
+        receipt = self._witness.receipt(self._run.hello, said, self._trust)
+        self._costs = Costs(
+            reports, time.monotonic() - self._started, self._offline_seconds, receipt, self._run.profile
+        )
 
     @property
     def costs(self) -> Costs:
@@ -129,4 +149,10 @@ def _role_report(role: str, frame: Report) -> RoleReport:
         waiting_seconds=dict(frame.waiting_seconds),
         cpu_seconds=frame.cpu_seconds,
         deal=frame.deal,
+        made_ahead=_made_ahead(frame) if frame.HasField("making") else None,
     )
+
+
+def _made_ahead(frame: Report) -> MadeAhead:
+    making = frame.making
+    return MadeAhead(making.from_stock, making.seconds, making.rounds, making.sent_bytes, making.kept_bytes)

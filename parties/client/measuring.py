@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secure.models.latency import CLIENT, NetworkLink, find_network, network_toml
-from secure.parties.config import PartiesSettings, load_settings
+from secure.parties.config import PartiesSettings
 from secure.parties.session import probe
+from secure.parties.settings_file import load_settings
+from secure.parties.transport.certificates.own import check_certificates
 from secure.parties.transport.dialer import Dialer
-from secure.parties.transport.tls import check_certificates
 from secure.protocols.core.errors import ConfigurationError
 
 COMMENT = """Round trips and bandwidths between the machines of a parties.toml, by secure doctor --measure.

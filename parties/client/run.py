@@ -54,7 +54,7 @@ class Run:
         self.computing = family.computing
         self.profile = hello.profile
         self._dialer = dialer
-        self._hello = hello
+        self.hello = hello
         self.links: dict[str, Link] = {}
         self.accepts: dict[str, Accept] = {}
         self.reports: dict[str, Report] = {}
@@ -75,7 +75,7 @@ class Run:
 
     def _dial(self, dialer: Dialer, hello: Hello, roles: Sequence[str]) -> None:
         failed: list[SecureInferenceError] = []
-        with futures.ThreadPoolExecutor(len(roles)) as pool:
+        with futures.ThreadPoolExecutor(max(1, len(roles))) as pool:
             dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in roles}
         for role, future in dialled.items():
             try:
@@ -108,7 +108,7 @@ class Run:
             failure = failure_frame(self._cause, self._dialer.role, self._step_of("")())
             with futures.ThreadPoolExecutor(len(unaware)) as pool:
                 for role in unaware:
-                    pool.submit(self._dialer.tell, role, self._hello, failure)  # one that does not hear it is no matter
+                    pool.submit(self._dialer.tell, role, self.hello, failure)  # one that does not hear it is no matter
         for link in self.links.values():
             link.cancel()
 

@@ -27,6 +27,7 @@ from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
 from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenLogprobs, TokenPiece
 from secure.parties.encrypted.values import from_values, to_values
+from secure.parties.transport.certificates.own import read_own
 from secure.parties.transport.dialer import CHANNEL_OPTIONS, check_certificates_were_taken
 from secure.parties.transport.tls import channel_credentials, channel_name_options
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerUnreachable, SessionError
@@ -52,7 +53,8 @@ class GenerationClient(Runner):
         self._check_manifest = check_manifest
         self._seconds = connect_seconds
         options = [*with_large_messages(CHANNEL_OPTIONS), *channel_name_options("server")]
-        self._channel = grpc.secure_channel(address, channel_credentials(certificates, "client"), options=options)
+        credentials = channel_credentials(read_own(certificates, "client"), "server")
+        self._channel = grpc.secure_channel(address, credentials, options=options)
         self._description: Description | None = None
         self._lock = threading.Lock()
 

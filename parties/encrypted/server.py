@@ -36,6 +36,7 @@ from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, wi
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.process.server import SERVER_OPTIONS
+from secure.parties.transport.certificates.own import LiveCertificates
 from secure.parties.transport.ports import bind
 from secure.parties.transport.tls import certificate_role, server_credentials
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SecureInferenceError
@@ -75,7 +76,8 @@ class GenerationServer:
 
     def start(self) -> int:
         """Bind the port and serve; the port's number. Raises PortInUse, or ConfigurationError about certificates."""
-        port = bind(self._server, "the server", self._address, server_credentials(self._certificates, "server"))
+        self._live = LiveCertificates(self._certificates, "server")
+        port = bind(self._server, "the server", self._address, server_credentials(self._live))
         self._server.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -185,7 +187,7 @@ class GenerationServer:
 
     def _check_caller(self, context: grpc.ServicerContext, key_check: str | None = None) -> None:
         """Raises HandshakeError unless a client calls, about the checkpoint that is here."""
-        role = certificate_role(context.auth_context(), ROLES)
+        role = certificate_role(context.auth_context(), ROLES, self._live.current().trust)
         if role != "client":
             raise HandshakeError("role", "client", role, "the server")
         if key_check is not None and key_check != self._engine.served.key_check:

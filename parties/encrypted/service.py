@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import grpc
 
+from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.failures import failure_frame, rebuild
-from secure.parties.transport.tls import make_certificates
 from secure.parties.transport.wire_pb2 import Failure
 from secure.protocols.core import errors
 

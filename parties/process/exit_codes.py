@@ -29,6 +29,8 @@ class ExitCode(IntEnum):
     SESSION = 23
     BUSY = 24
     PARTY_DEVIATES = 25
+    RECEIPT = 26
+    AUDIT = 27
     INTERRUPTED = 130
 
 
@@ -48,6 +50,8 @@ HELP: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.SESSION: "A session ended early; repeat the call.",
         ExitCode.BUSY: "The server computes as many requests as it may; repeat the call a little later.",
         ExitCode.PARTY_DEVIATES: "Evaluators differ in what they opened; there is no result; compare the logs of all.",
+        ExitCode.RECEIPT: "A receipt does not hold; the message names the role and the field.",
+        ExitCode.AUDIT: "Answers to canaries differ from the true model's; the report says by how much.",
         ExitCode.INTERRUPTED: "Stopped from the keyboard.",
     }
 )
@@ -65,6 +69,8 @@ _BY_ERROR: Mapping[type[BaseException], ExitCode] = MappingProxyType(
         errors.PartyLost: ExitCode.PARTY_LOST,
         errors.ServerBusy: ExitCode.BUSY,
         errors.PartyDeviates: ExitCode.PARTY_DEVIATES,
+        errors.ReceiptRefused: ExitCode.RECEIPT,
+        errors.AuditFailed: ExitCode.AUDIT,
         KeyboardInterrupt: ExitCode.INTERRUPTED,
     }
 )

@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from secure.models.storage import system
-from secure.parties.config import ALL_PARTIES, Limits, load_settings
+from secure.parties.config import ALL_PARTIES, Limits
 from secure.parties.process.exit_codes import ExitCode, exit_code, explained
 from secure.parties.process.server import PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
+from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import SecureInferenceError
 
 SIGNAL_SECONDS = 0.2

@@ -22,13 +22,14 @@ from secure.parties.roles import memory
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.protocols.beaver.protocol import BeaverDealer
 from secure.protocols.core.channel import Channel, Payload
-from secure.protocols.core.cost import Meter
+from secure.protocols.core.cost import CostTally, Meter
 from secure.protocols.core.errors import CheckpointError, ProtocolError
 from secure.protocols.core.factor import Keep, multiplies_bytes, prepare_apart
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.profile import Profile
 from secure.protocols.core.transfer import CPU, find_device
+from secure.protocols.families import family
 
 _LOG = logging.getLogger("parties")
 
@@ -143,6 +144,15 @@ class ModelEngine(Engine):
         request, net = Request.from_json(request_json), program.network(model.manifest)
         net.validate(request)
         return self._working_sets.bytes(net, request)
+
+    def making_bytes(self, model: object, request_json: str) -> int:
+        if not isinstance(model, program.LoadedModel):
+            raise ProtocolError("the store holds something other than a model")
+        tally, manifest = CostTally(), model.manifest
+        outline = family(manifest.protocol).outline(manifest.policy, tally)
+        with torch.inference_mode():
+            program.serve(outline, model, Request.from_json(request_json), program.Nobody(), None)
+        return tally.kept_bytes
 
     def free_bytes(self) -> int | None:
         if self._device.type == "cpu":

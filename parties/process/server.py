@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from secure.parties.config import PartiesSettings
+from secure.parties.process.trust_watch import TrustWatch
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
 from secure.parties.roles.stock_room import Served, StockRoom
@@ -34,6 +35,7 @@ from secure.parties.session.handshake import (
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.key import StoreKey, find_key
 from secure.parties.stock.sealed_models import SealedModels
+from secure.parties.transport.certificates.own import LiveCertificates
 from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
@@ -41,7 +43,7 @@ from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.ports import bind
 from secure.parties.transport.prefetch import Prefetch, shaped
-from secure.parties.transport.tls import certificate_identity, certificate_role, server_credentials
+from secure.parties.transport.tls import certificate_identity, server_credentials
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInferenceError
 
@@ -79,6 +81,8 @@ class PartyServer:
         self._worker = Worker(self._peers, engine, sealed)
         self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
         self._timer = ClientTimer(role, settings.limits.idle_seconds)
+        self._certificates = LiveCertificates(settings.tls_dir, role)
+        self._trust = TrustWatch(self._certificates, self._peers.dialer)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
@@ -103,10 +107,11 @@ class PartyServer:
         Raises PortInUse, or ConfigurationError about certificates.
         """
         listen = self._settings.parties[self.role].listen
-        bind(self._server, self.role, listen, server_credentials(self._settings.tls_dir, self.role))
+        bind(self._server, self.role, listen, server_credentials(self._certificates))
         self._worker.take_up_models()
         self._server.start()
         self._timer.start()
+        self._trust.start()
         for service in ("", SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         if self._stock is not None:
@@ -125,6 +130,7 @@ class PartyServer:
         if self._stock is not None:
             self._stock.join()
         self._timer.stop()
+        self._trust.stop()
 
     @property
     def sessions(self) -> int:
@@ -241,7 +247,7 @@ class PartyServer:
         with ExitStack() as ending:
             ending.callback(link.finish)
             try:
-                hello = self._admit("Run", link, context)
+                hello = self._admit("Run", link, context, watch.end)
                 watch.hello_came()
                 link.peer = hello.role
                 check_kind(hello, self.role, f"{self.role}, Run")
@@ -266,10 +272,16 @@ class PartyServer:
             link.finish()
         return link.outgoing_frames()
 
-    def _admit(self, stream: str, link: Link, context: grpc.ServicerContext) -> Hello:
-        """The caller's Hello, when its version, role and certificate are right."""
+    def _admit(
+        self, stream: str, link: Link, context: grpc.ServicerContext, end: Callable[[Exception], None] | None = None
+    ) -> Hello:
+        """The caller's Hello, when its version, role and certificate are right.
+
+        end: told why the stream is to end, when the certificate no longer counts; without it the stream is dropped.
+        """
         where = f"{self.role}, {stream}"
-        certified = certificate_role(context.auth_context(), (*self._settings.parties, *CALLERS["Run"]))
+        roles = (*self._settings.parties, *CALLERS["Run"])
+        certified = self._trust.admit(link, context, roles, end or (lambda reason: link.cancel()))
         hello = link.expect_hello()
         check_version(hello, where)
         check_caller(stream, hello.role, certified, self._callers(stream), where)

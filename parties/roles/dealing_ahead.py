@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from secure.models.program import ClientSteps
@@ -25,7 +26,19 @@ from secure.protocols.core.errors import ModelNotLoaded, ProtocolError
 from secure.protocols.core.profile import named
 
 
-class DealsAhead:
+class FillsStocks(ABC):
+    """What fills stocks, one deal at a time; names never repeat, also not after a restart."""
+
+    @abstractmethod
+    def in_stock(self, model_digest: str, request_json: str) -> int:
+        """How many deals p0 has for a request."""
+
+    @abstractmethod
+    def deal(self, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
+        """One deal into both stocks; the bytes that are kept of it. check: called at each layer, raises to give up."""
+
+
+class DealsAhead(FillsStocks):
     """Deals for the stock, one at a time; names never repeat, also not after a restart."""
 
     def __init__(self, role: Role, engine: Engine, models: ModelStore, reservations: Reservations) -> None:

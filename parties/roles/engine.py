@@ -51,8 +51,38 @@ class Tools(ABC):
     """Whether factors of products are kept apart, so that a party can compute halves of products ahead."""
 
 
+@dataclass(frozen=True)
+class MadeAhead:
+    """What the correlations of a session took one computing party that made them with the others.
+
+    from_stock: whether that was before the session. seconds: of the making. kept_bytes: by this party, until their use.
+    """
+
+    from_stock: bool
+    seconds: float
+    rounds: int
+    sent_bytes: int
+    kept_bytes: int
+
+
 class SessionTools(Tools):
     """The tools of a role that has met its peers."""
+
+    def make_ready(self, walk: Callable[[Tools], object]) -> None:
+        """Make what the session takes of correlations, where the parties do that themselves and it is not in stock.
+
+        walk: runs the session's program with other tools, without an input.
+        """
+
+    @property
+    def makes(self) -> bool:
+        """Whether `make_ready` has something to make."""
+        return False
+
+    @property
+    def made_ahead(self) -> MadeAhead | None:
+        """What making took, after the session; None where the parties made nothing."""
+        return None
 
     @property
     @abstractmethod
@@ -88,6 +118,10 @@ class Engine(ABC):
 
         Raises InputError when the model cannot serve it.
         """
+
+    def making_bytes(self, model: object, request_json: str) -> int:
+        """What this role will keep, beside that, of correlations that the parties make for a request in its session."""
+        return 0
 
     @abstractmethod
     def free_bytes(self) -> int | None:

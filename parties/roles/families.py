@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from secure.parties.roles.dealer import DealingRole
+from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.party import ComputingRole
 from secure.parties.roles.role import Role
 from secure.parties.roles.three_parties import OneOfThree
 from secure.parties.roles.witnessed import EvaluatingRole, ThreePartDealingRole
 from secure.protocols.beaver.family import BEAVER
+from secure.protocols.hybrid.family import HYBRID
 from secure.protocols.replicated.family import REPLICATED
 from secure.protocols.witnessed.family import WITNESSED
 
@@ -22,6 +24,7 @@ ROLES: Mapping[str, Mapping[str, type[Role]]] = MappingProxyType(
         BEAVER.name: {"p0": ComputingRole, "p1": ComputingRole, "dealer": DealingRole},
         REPLICATED.name: dict.fromkeys(REPLICATED.roles, OneOfThree),
         WITNESSED.name: {**dict.fromkeys(WITNESSED.computing, EvaluatingRole), "dealer": ThreePartDealingRole},
+        HYBRID.name: dict.fromkeys(HYBRID.roles, OneOfTwo),
     }
 )
 """By family, and by role."""

@@ -1,4 +1,5 @@
-"""The dealer's filler: while no session asks for the dealer, it deals what `[[stock.keep]]` wants to be there."""
+"""The filler of the dealer or, without one, of p0: while no session is there, it deals or makes what `[[stock.keep]]`
+wants to be there."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from secure.models.contract.request import STEPS_DEALT, Request
 from secure.parties.config import PartiesSettings
-from secure.parties.roles.dealing_ahead import DealsAhead
+from secure.parties.roles.dealing_ahead import FillsStocks
 from secure.parties.roles.engine import Engine
 from secure.parties.stock.background import Background
 from secure.parties.stock_settings import Keep, KeptOutput
@@ -21,7 +22,7 @@ class Filler:
     """A thread. One deal at a time, so that a session which comes waits for one layer of it at the most."""
 
     def __init__(
-        self, settings: PartiesSettings, engine: Engine, deals: DealsAhead, is_idle: Callable[[], bool]
+        self, settings: PartiesSettings, engine: Engine, deals: FillsStocks, is_idle: Callable[[], bool]
     ) -> None:
         """Raises ConfigurationError for a shape that is none, and for a model that the settings' folder has not."""
         assert settings.stock is not None
@@ -44,11 +45,11 @@ class Filler:
         self.background.stop()
 
     def join(self) -> None:
-        """Wait for the end, after `give_up`, and after the dealer's connections are closed."""
+        """Wait for the end, after `give_up`, and after the role's connections are closed."""
         self.background.join()
 
     def fill(self) -> None:
-        """One turn: deal what is missing of every shape. Raises what `DealsAhead` does, for the last that failed."""
+        """One turn: deal what is missing of every shape. Raises what `FillsStocks` does, for the last that failed."""
         failed: SecureInferenceError | None = None
         for keep, digest, requests in self._wanted:
             for request_json in requests:
@@ -62,7 +63,7 @@ class Filler:
             raise failed
 
     def _fill(self, keep: Keep, digest: str, request_json: str) -> None:
-        """Deal until there is enough, or until a session wants the dealer. Raises what `DealsAhead` does."""
+        """Deal until there is enough, or until a session comes. Raises what `FillsStocks` does."""
         place = digest, request_json
         while self._is_idle() and not self.background.stopping.is_set():
             there = self._deals.in_stock(digest, request_json)
@@ -74,7 +75,7 @@ class Filler:
 
     def _check(self) -> None:
         if self.background.stopping.is_set():
-            raise SessionError("the dealer is stopped")
+            raise SessionError("the filler is stopped")
 
 
 def requests_of(keep: Keep) -> list[str]:
@@ -109,6 +110,6 @@ def _digest(model: str, models_dir: Path | None, engine: Engine) -> str:
         return engine.digests(path.read_text(encoding="utf-8")).model
     except OSError:
         raise ConfigurationError(
-            f"stock.keep: {model!r} is no digest of a manifest, and the dealer's [models] dir has no folder of that "
+            f"stock.keep: {model!r} is no digest of a manifest, and this party's [models] dir has no folder of that "
             "name with a manifest.json; copy the manifest there, it is no secret"
         ) from None

@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import asdict
 
-from secure.parties.roles.dealing_ahead import DealsAhead
+from secure.parties.roles.dealing_ahead import FillsStocks
 from secure.parties.roles.engine import MeterRows
 from secure.parties.session.session import Session
 from secure.parties.stock.background import Background
@@ -16,10 +16,14 @@ from secure.protocols.core.errors import ConfigurationError, InputError
 
 
 class Operating:
-    """deals_ahead: of the dealer; store: of p0 and p1; beside: what runs in threads beside sessions."""
+    """What a party has to do it with.
+
+    deals_ahead: of the dealer, or of p0 where there is none; store: of p0 and p1; beside: what runs in threads beside
+    sessions.
+    """
 
     def __init__(self, role: str) -> None:
-        self.deals_ahead: DealsAhead | None = None
+        self.deals_ahead: FillsStocks | None = None
         self.store: Store | None = None
         self.beside: list[Background] = []
         self._role = role
@@ -46,7 +50,8 @@ class Operating:
     def _deal(self, session: Session) -> MeterRows:
         if self.deals_ahead is None:
             raise ConfigurationError(
-                f"{self._role} deals nothing ahead: ask a dealer that has a [stock] in its settings"
+                f"{self._role} deals nothing ahead, and makes nothing: ask the dealer or, where there is none, p0, "
+                "with a [stock] in its settings"
             )
         began, size = time.monotonic(), 0
         for number in range(session.hello.count):

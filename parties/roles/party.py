@@ -9,20 +9,24 @@ from dataclasses import dataclass, replace
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
+from secure.parties.roles.role import (
+    OFFLINE_IS_DONE,
+    SEED_BYTES,
+    StockedRole,
+    on_no_layer,
+    receive_seed,
+    split_seeds,
+)
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session.session import Session
 from secure.parties.stock.binding import Binding
-from secure.parties.stock.from_stock import FromStock, no_stock
-from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
-from secure.parties.transport.wire_pb2 import Frame, Hello, Kind, Progress
+from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
-from secure.protocols.core.errors import SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.masked.ahead import Ahead
 
@@ -70,33 +74,19 @@ class PartyTools(SessionTools):
         )
 
 
-class ComputingRole(Role):
+class ComputingRole(StockedRole):
     """p0 dials p1; both are dialled by the dealer, where their correlations do not come from stock.
 
-    from_stock: how they do, and working_ahead: what this party does for them before; None where it keeps no stock.
+    working_ahead: what this party does for what is in stock before it is used; None where it keeps none.
     """
 
-    from_stock: FromStock | None = None
     working_ahead: WorkingAhead | None = None
-    comparing: Comparing | None = None
-
-    def take(self, session: Session) -> Deal | None:
-        if self.name != "p0" or self.from_stock is None or not session.hello.from_stock:
-            return None
-        return self.from_stock.take(session)
-
-    def close(self) -> None:
-        if self.comparing is not None:
-            self.comparing.stop()
-        super().close()
-        if self.from_stock is not None:
-            self.from_stock.store.close()
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         if not session.hello.from_stock:
             return self._join_live(session, None)
         # p0 says first whether there is a deal; only where there is none, the client asks the dealer.
-        exchange, deal = self._meet(session, deal)
+        exchange, deal = self.meet(session, deal)
         if deal is None:
             return self._join_live(session, exchange)
         ahead = None
@@ -113,26 +103,6 @@ class ComputingRole(Role):
             on_layer=session.on_layer,
             ahead=ahead,
         )
-
-    def _meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
-        """The link to the other party, and the deal that both have spent when it stands."""
-        if self.name == "p0":
-            try:
-                return self.dial(session, "p1", "Exchange"), deal
-            except SecureInferenceError:
-                if deal is not None and self.comparing is not None:
-                    self.comparing.again()
-                raise
-        adopted: list[Deal | None] = []
-
-        def adopt(offered: Hello) -> None:
-            if self.from_stock is None:
-                no_stock(self.name, offered)
-            else:
-                adopted.append(self.from_stock.adopt(session, offered))
-
-        link = self.claim(session, "p0", "Exchange", adopt)
-        return link, adopted[0] if adopted else None
 
     def _common_seed(self, exchange: Link) -> bytes:
         """A fresh seed of this session that p0 and p1 alone have, also where the others come from a deal."""

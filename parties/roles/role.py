@@ -11,12 +11,15 @@ from secure.parties.roles.engine import SessionTools
 from secure.parties.session import probe
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.from_stock import FromStock, no_stock
+from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
 from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
+from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError
+from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError, SecureInferenceError
 from secure.protocols.core.profile import AUTO, measured
 
 SEED_BYTES = 16
@@ -33,6 +36,7 @@ class Role(ABC):
         self.settings = settings
         self.registry = registry
         self.dialer = Dialer(settings, name)
+        self.signer = Signer(self.dialer.certificates)
         self._named: str | None = None
         """What p0 has named, where its settings leave it open."""
 
@@ -84,13 +88,19 @@ class Role(ABC):
 
     def dial(self, session: Session, peer: str, stream: str, send_budget_bytes: int | None = None) -> Link:
         """Open a stream to `peer` for this session and compare views of it."""
-        ours = as_role(session.hello, self.name)
+        ours = self._view(session)
         link, accept = self.dialer.dial(peer, stream, ours, send_budget_bytes, session.dialled)
         session.attach(link)
         compare(ours, accept.hello, f"{self.name} with {peer}")
         if accept.hello.role != peer:
             raise HandshakeError("role", peer, accept.hello.role, f"{self.name} with {peer}")
         return link
+
+    def _view(self, session: Session) -> Hello:
+        """What this role says of a session to a peer: the client's word, and what its own settings add."""
+        ours = as_role(session.hello, self.name)
+        ours.garbler = self.settings.garbler if self.settings.family.garbles else ""
+        return ours
 
     def meet_in_circle(self, session: Session) -> tuple[int, Link, Link]:
         """Each computing role dials the one after it. This one's place among them, and its links to both neighbours."""
@@ -116,7 +126,7 @@ class Role(ABC):
         if offer is None:
             raise PartyAbsent(peer, self.name, seconds)
         session.attach(offer.link)
-        ours = as_role(session.hello, self.name)
+        ours = self._view(session)
         if adopt is not None:
             ours.deal = offer.hello.deal
         compare(ours, offer.hello, f"{self.name} with {peer}")
@@ -124,6 +134,48 @@ class Role(ABC):
             adopt(offer.hello)
         offer.link.post(Frame(accept=Accept(hello=ours)))
         return offer.link
+
+
+class StockedRole(Role):
+    """One of two computing parties that may take correlations from both their stocks.
+
+    from_stock: how, and comparing: p0's comparison of both; None where it keeps no stock.
+    """
+
+    from_stock: FromStock | None = None
+    comparing: Comparing | None = None
+
+    def take(self, session: Session) -> Deal | None:
+        if self.name != "p0" or self.from_stock is None or not session.hello.from_stock:
+            return None
+        return self.from_stock.take(session)
+
+    def close(self) -> None:
+        if self.comparing is not None:
+            self.comparing.stop()
+        super().close()
+        if self.from_stock is not None:
+            self.from_stock.store.close()
+
+    def meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
+        """The link to the other party, and the deal that both have spent when it stands."""
+        if self.name == "p0":
+            try:
+                return self.dial(session, "p1", "Exchange"), deal
+            except SecureInferenceError:
+                if deal is not None and self.comparing is not None:
+                    self.comparing.again()
+                raise
+        adopted: list[Deal | None] = []
+
+        def adopt(offered: Hello) -> None:
+            if self.from_stock is None:
+                no_stock(self.name, offered)
+            else:
+                adopted.append(self.from_stock.adopt(session, offered))
+
+        link = self.claim(session, "p0", "Exchange", adopt)
+        return link, adopted[0] if adopted else None
 
 
 def split_seeds(secrets: bytes, count: int) -> tuple[bytes, ...]:

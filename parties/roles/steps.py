@@ -39,6 +39,7 @@ class RunSteps(ClientSteps):
                 message = session.run.receive()
         session.check()
         if not isinstance(message, Frame):
+            session.transcript.came_in(message)
             return message
         if message.HasField("end"):
             return None
@@ -46,6 +47,7 @@ class RunSteps(ClientSteps):
 
     def send(self, payload: bytes) -> None:
         self._session.check()
+        self._session.transcript.went_out(payload)
         self._session.run.send_message(payload)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
-from secure.parties.roles.dealing_ahead import DealsAhead
+from secure.parties.roles.dealing_ahead import DealsAhead, FillsStocks
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.filler import Filler
+from secure.parties.roles.hybrid.making_ahead import MakesAhead
+from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.party import ComputingRole
-from secure.parties.roles.role import Role
+from secure.parties.roles.role import Role, StockedRole
 from secure.parties.roles.stocking import take_in
 from secure.parties.roles.worker import Worker
 from secure.parties.roles.working_ahead import WorkingAhead
@@ -25,48 +27,57 @@ Served = Callable[[Link, Hello], None]
 
 
 class StockRoom:
-    """p0 and p1 keep deals, p0 compares, the dealer fills."""
+    """p0 and p1 keep deals, p0 compares, the dealer fills; without a dealer p0 does."""
 
     def __init__(self, settings: PartiesSettings, role: Role, engine: Engine, worker: Worker, key: StoreKey) -> None:
         """Raises ConfigurationError: a store that another process uses, a wrong shape."""
         assert settings.stock is not None
-        self.streams: Mapping[str, Served] = {}
+        self.streams: dict[str, Served] = {}
         """Streams that this role answers."""
         self._filler: Filler | None = None
         self._comparing: Comparing | None = None
         self._ahead: WorkingAhead | None = None
-        if isinstance(role, ComputingRole):
-            folder = settings.stock.dir / role.name
-            store = Store(folder, key, settings.stock.max_bytes)
-            self._keep(role, store, settings, engine, worker)
+        if isinstance(role, StockedRole):
+            store = Store(settings.stock.dir / role.name, key, settings.stock.max_bytes)
+            role.from_stock = FromStock(
+                store, fallback=settings.stock.fallback, wait_seconds=settings.limits.rendezvous_seconds
+            )
+            worker.operating.store = store
+            if role.name == "p0":
+                role.comparing = self._comparing = Comparing(role.dialer, settings.protocol, role.from_stock)
+                worker.operating.beside.append(self._comparing.background)
+            else:
+                self.streams["Reconcile"] = lambda link, hello: answer_comparison(link, hello, store)
+            if isinstance(role, ComputingRole):
+                self._keep_dealt(role, store, engine, worker)
+            elif isinstance(role, OneOfTwo):
+                self._keep_made(role, store, settings, engine, worker)
         else:
-            deals = DealsAhead(role, engine, worker.models, worker.reservations)
-            worker.operating.deals_ahead = deals
-            self._filler = Filler(settings, engine, deals, lambda: role.registry.running == 0)
-            worker.operating.beside.append(self._filler.background)
+            self._fill(settings, engine, DealsAhead(role, engine, worker.models, worker.reservations), role, worker)
 
-    def _keep(
-        self, role: ComputingRole, store: Store, settings: PartiesSettings, engine: Engine, worker: Worker
-    ) -> None:
-        assert settings.stock is not None
-        worker.operating.store = store
+    def _keep_dealt(self, role: ComputingRole, store: Store, engine: Engine, worker: Worker) -> None:
+        """What a dealer deals ahead is kept, and worked on ahead."""
         index = int(role.name == "p1")
         ahead = WorkingAhead(index, store, worker.models, engine, lambda: role.registry.running == 0)
         role.working_ahead = self._ahead = ahead
         worker.operating.beside.append(ahead.background)
         worker.reservations.when_short = ahead.drop
-        role.from_stock = FromStock(
-            store, fallback=settings.stock.fallback, wait_seconds=settings.limits.rendezvous_seconds
-        )
-        streams: dict[str, Served] = {
-            "Stock": lambda link, hello: take_in(link, hello, role.name, store, worker.models, ahead.expect)
-        }
+        self.streams["Stock"] = lambda link, hello: take_in(link, hello, role.name, store, worker.models, ahead.expect)
+
+    def _keep_made(
+        self, role: OneOfTwo, store: Store, settings: PartiesSettings, engine: Engine, worker: Worker
+    ) -> None:
+        """What both parties make ahead is kept; p0 asks for it."""
+        making = MakesAhead(role, engine, worker.models, worker.reservations, store)
         if role.name == "p0":
-            role.comparing = self._comparing = Comparing(role.dialer, settings.protocol, role.from_stock)
-            worker.operating.beside.append(self._comparing.background)
+            self._fill(settings, engine, making, role, worker)
         else:
-            streams["Reconcile"] = lambda link, hello: answer_comparison(link, hello, store)
-        self.streams = streams
+            self.streams["Make"] = making.answer
+
+    def _fill(self, settings: PartiesSettings, engine: Engine, deals: FillsStocks, role: Role, worker: Worker) -> None:
+        worker.operating.deals_ahead = deals
+        self._filler = Filler(settings, engine, deals, lambda: role.registry.running == 0)
+        worker.operating.beside.append(self._filler.background)
 
     def start(self) -> None:
         """Begin what runs in threads of its own, when the port is open."""

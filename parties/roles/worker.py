@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+from secure.models.program import Nobody
 from secure.models.storage import system
 from secure.models.storage.capacity import human_bytes
 from secure.parties.roles import memory
-from secure.parties.roles.engine import Engine, MeterRows
+from secure.parties.roles.engine import Engine, MadeAhead, MeterRows
 from secure.parties.roles.operating import Operating
 from secure.parties.roles.role import Role
 from secure.parties.roles.steps import RunSteps
@@ -20,8 +22,9 @@ from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import KIND_NAMES, OPERATORS_KINDS, as_role
 from secure.parties.session.reservations import Reservations
 from secure.parties.session.session import Session
+from secure.parties.session.statement import signed
 from secure.parties.stock.sealed_models import LoadHeader, SealedModels
-from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Report
+from secure.parties.transport.wire_pb2 import Accept, Frame, Kind, Making, Report
 from secure.protocols.core.errors import (
     CheckpointError,
     DamagedFile,
@@ -145,12 +148,14 @@ class Worker:
             session.hello.deal = ""  # which is this party's or its peer's to say
             deal = self._role.take(session)
             self._accept(session, stored.load_id)
-            tools = self._role.join(session, deal)
-            steps = RunSteps(session)
+            tools, model, request = self._role.join(session, deal), stored.model, session.hello.request
+            kept = self._engine.making_bytes(model, request) if tools.makes else 0
             profile = named(session.hello.profile)
-            stopped, rows = self._engine.predict(tools, stored.model, session.hello.request, steps, profile)
+            with self.reservations.reserved(kept):
+                tools.make_ready(lambda making: self._engine.predict(making, model, request, Nobody(), profile))
+                stopped, rows = self._engine.predict(tools, model, request, RunSteps(session), profile)
             session.check()
-            self._finish(session, rows, memory_bytes=needed, discard=stopped)
+            self._finish(session, rows, memory_bytes=needed + kept, discard=stopped, made=tools.made_ahead, sign=True)
 
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
@@ -208,11 +213,21 @@ class Worker:
         ours = as_role(session.hello, self._role.name)
         session.run.post(Frame(accept=Accept(hello=ours, load_id=load_id, profile=profile)))
 
-    def _finish(self, session: Session, rows: MeterRows, *, memory_bytes: int = 0, discard: bool = False) -> None:
+    def _finish(
+        self,
+        session: Session,
+        rows: MeterRows,
+        *,
+        memory_bytes: int = 0,
+        discard: bool = False,
+        sign: bool = False,
+        made: MadeAhead | None = None,
+    ) -> None:
         """Part from the peers, then tell the client what this role did.
 
         memory_bytes: that were set aside for the session. What the process holds would tell of others' sessions.
-        discard: as for `Role.leave`.
+        discard: as for `Role.leave`. sign: whether the client gets a signed statement for its receipt. made: what
+        correlations took that the parties made themselves.
         """
         session.step = "the end of the session"
         self._role.leave(session, discard=discard)
@@ -223,10 +238,13 @@ class Worker:
             memory_bytes=memory_bytes,
             cpu_seconds=session.cpu_seconds(),
             deal=session.hello.deal,
+            making=None if made is None else Making(**asdict(made)),
         )
         for link in (*session.peers, session.run):
             report.bytes_sent[link.peer] = link.traffic.bytes_sent
             report.bytes_received[link.peer] = link.traffic.bytes_received
             report.messages_sent[link.peer] = link.traffic.messages_sent
             report.waiting_seconds[link.peer] = link.traffic.waited_seconds
+        if sign:
+            report.signed.CopyFrom(signed(session, report, self._role.signer))
         session.run.post(Frame(report=report))

@@ -19,7 +19,7 @@ class ClientWatch:
     """One stream that a client has opened. Until its Hello has come, something is awaited."""
 
     def __init__(self, link: Link, role: str, seconds: float) -> None:
-        self.on_idle: Callable[[Exception], None] | None = None
+        self.on_end: Callable[[Exception], None] | None = None
         """Told why the stream is ended, once there is a session that it belongs to."""
         self._link = link
         self._role = role
@@ -55,15 +55,20 @@ class ClientWatch:
         if not stuck and (awaited is None or max(awaited, link.heard_at) >= oldest):
             return
         what = f"{link.peer} to take what it is sent" if stuck else f"{link.step()} from {link.peer}"
-        if self.on_idle is not None:
-            self.on_idle(
-                SessionError(
-                    f"{self._role} waited {self._seconds:.0f} s for {what}; a session that is left idle is ended, open "
-                    "another one"
-                )
-            )
-        if stuck or self.on_idle is None:
+        reason = SessionError(
+            f"{self._role} waited {self._seconds:.0f} s for {what}; a session that is left idle is ended, open another "
+            "one"
+        )
+        self.end(reason)
+        if stuck:
             link.cancel()
+
+    def end(self, reason: Exception) -> None:
+        """End the session that the stream belongs to, or the stream where there is none yet."""
+        if self.on_end is not None:
+            self.on_end(reason)
+        else:
+            self._link.cancel()
 
 
 class ClientTimer:

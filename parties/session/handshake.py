@@ -18,6 +18,7 @@ CALLERS = {
     "Abandon": ("client", "owner"),
     "Deal": ("dealer",),
     "Stock": ("dealer",),
+    "Make": ("p0",),
     "Reconcile": ("p0",),
     "Probe": ("client", "owner", "p0", "p1", "p2", "dealer"),
 }
@@ -95,6 +96,7 @@ def compare(ours: Hello, theirs: Hello, where: str) -> None:
         ("SHA-256 of the request", ours.request_digest, theirs.request_digest),
         ("source of correlations", _source(ours), _source(theirs)),
         ("deal", ours.deal, theirs.deal),
+        ("who garbles", ours.garbler, theirs.garbler),
     ):
         if our_value != their_value:
             raise HandshakeError(field, our_value, their_value, where)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from secure.parties.session.client_watch import ClientWatch
+from secure.parties.session.transcript import Transcript
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
@@ -34,6 +35,7 @@ class Session:
         self.hello = hello
         self.run = run
         self.peers: list[Link] = []
+        self.transcript = Transcript()
         self.error: Exception | None = None
         self.step = "the handshake"
         self.started = time.monotonic()
@@ -44,7 +46,7 @@ class Session:
         self._dialled: Link | None = None
         self._lock = threading.Lock()
         self._watch = watch
-        watch.on_idle = self.fail
+        watch.on_end = self.fail
         run.step = lambda: self.step
         run.on_lost = lambda detail: self.fail(PartyLost(run.peer, self.step, detail))
 

@@ -26,6 +26,8 @@ class Binding:
     """By which the roles choose among gates that compute the same: another choice takes other correlations."""
     round_bytes: int
     """What that profile means in this version."""
+    garbler: str = ""
+    """Who garbles, where circuits are garbled."""
 
     @classmethod
     def of(cls, hello: Hello) -> Binding:
@@ -42,6 +44,7 @@ class Binding:
             digest_of_request(hello.request) if hello.request else hello.request_digest,
             hello.profile,
             named(hello.profile).round_bytes,
+            hello.garbler,
         )
 
     @property
@@ -51,12 +54,15 @@ class Binding:
 
     def to_json(self) -> str:
         """The binding as text, equal for equal bindings."""
-        return json.dumps(asdict(self), sort_keys=True)
+        found = asdict(self)
+        if not self.garbler:
+            del found["garbler"]  # as it stood in ledgers before there was one
+        return json.dumps(found, sort_keys=True)
 
     def difference(self, other_json: str) -> str:
         """The first field in which another binding differs, in words; empty where none does."""
         mine, other = asdict(self), json.loads(other_json)
-        return next((name.replace("_", " ") for name, value in mine.items() if other.get(name) != value), "")
+        return next((name.replace("_", " ") for name, value in mine.items() if other.get(name, "") != value), "")
 
 
 def shape_of(request_json: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from secure.parties.config import PartiesSettings
+from secure.parties.transport.certificates.own import LiveCertificates, Own
 from secure.parties.transport.frames import MAX_FRAME_BYTES, AnyFrame, decode, encode
 from secure.parties.transport.link import Link
 from secure.parties.transport.prefetch import shaped
@@ -57,13 +58,18 @@ _REFUSED_BY_THEM = ("failed to connect", "Socket closed")
 
 
 class Dialer:
-    """The channels from one role to the others; each is opened at first use and then kept."""
+    """The channels from one role to the others; each is opened at first use and then kept while certificates stay.
+
+    After a rotation the next stream opens a channel with the new ones, and those on the old one go on. Where an
+    authority is no longer trusted for a peer, what goes on with that peer ends.
+    """
 
     def __init__(self, settings: PartiesSettings, role: str) -> None:
         self.role = role
         self._settings = settings
-        self._credentials = channel_credentials(settings.tls_dir, role)
-        self._channels: dict[str, grpc.Channel] = {}
+        self.certificates = LiveCertificates(settings.tls_dir, role)
+        self._channels: dict[str, tuple[Own, grpc.Channel]] = {}
+        self._retired: list[grpc.Channel] = []
         self._closed = False
         self._lock = threading.Lock()
 
@@ -72,11 +78,18 @@ class Dialer:
         with self._lock:
             if self._closed:
                 raise SessionError(f"{self.role}'s connections to the parties were closed; launch or connect again")
+            self._drop_outdated()
             if peer not in self._channels:
-                options = [*CHANNEL_OPTIONS, *channel_name_options(peer)]
+                own, options = self.certificates.current(), [*CHANNEL_OPTIONS, *channel_name_options(peer)]
                 address = self._settings.parties[peer].address
-                self._channels[peer] = grpc.secure_channel(address, self._credentials, options=options)
-            return self._channels[peer]
+                channel = grpc.secure_channel(address, channel_credentials(own, peer), options=options)
+                self._channels[peer] = own, channel
+            return self._channels[peer][1]
+
+    def refresh(self) -> None:
+        """Heed certificates that have changed now, and not when the next stream is opened."""
+        with self._lock:
+            self._drop_outdated()
 
     def dial(
         self,
@@ -131,9 +144,22 @@ class Dialer:
         """Close every channel; streams still open on them are cancelled. No other one is opened any more."""
         with self._lock:
             self._closed = True
-            for channel in self._channels.values():
+            for channel in (*(channel for _, channel in self._channels.values()), *self._retired):
                 channel.close()
             self._channels.clear()
+            self._retired.clear()
+
+    def _drop_outdated(self) -> None:
+        """Take channels of certificates that have been replaced out of use. The lock is held."""
+        own = self.certificates.current()
+        for peer, (used, channel) in list(self._channels.items()):
+            if used is own:
+                continue
+            del self._channels[peer]
+            if set(used.trust.authorities[peer]) <= set(own.trust.authorities[peer]):
+                self._retired.append(channel)
+            else:
+                channel.close()
 
     def _open(self, peer: str, stream: str, send_budget_bytes: int | None) -> Link:
         method = self.channel(peer).stream_stream(f"/{SERVICE}/{stream}", encode, decode)

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 from secure.parties.config import split_address
-from secure.parties.transport.tls import AUTHORITY
+from secure.parties.transport.certificates.trust import read_trust
 
 _ANOTHER_PROGRAM = "no TLS: another program has this port"
 _PHRASES = (
@@ -49,7 +49,7 @@ def why_not(tls_dir: Path, caller: str, peer: str, address: str, seconds: float)
     seconds: for each step. The caller's certificate must have been checked (`check_certificates`).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(tls_dir / f"{AUTHORITY}.crt")
+    context.load_verify_locations(cadata=read_trust(tls_dir).roots([peer]).decode())
     context.load_cert_chain(tls_dir / f"{caller}.crt", tls_dir / f"{caller}.key")
     context.set_alpn_protocols(["h2"])
     host, port = split_address(address)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#secure/parties/transport/wire.proto\x12\x10secure_inference\"\xa6\x03\n\x05\x46rame\x12\x10\n\x08sequence\x18\x01 \x01(\x06\x12\x15\n\rmessage_bytes\x18\x02 \x01(\x06\x12(\n\x05hello\x18\x03 \x01(\x0b\x32\x17.secure_inference.HelloH\x00\x12*\n\x06\x61\x63\x63\x65pt\x18\x04 \x01(\x0b\x32\x18.secure_inference.AcceptH\x00\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1a.secure_inference.ProgressH\x00\x12*\n\x06report\x18\x06 \x01(\x0b\x32\x18.secure_inference.ReportH\x00\x12,\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x19.secure_inference.FailureH\x00\x12$\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x15.secure_inference.EndH\x00\x12&\n\x04join\x18\t \x01(\x0b\x32\x16.secure_inference.JoinH\x00\x12*\n\x06stored\x18\n \x01(\x0b\x32\x18.secure_inference.StoredH\x00\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x42\t\n\x07\x63ontrol\"\xca\x02\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.secure_inference.Kind\x12\x14\n\x0cmodel_digest\x18\x05 \x01(\t\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x0f\n\x07load_id\x18\x07 \x01(\t\x12\x0f\n\x07request\x18\x08 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\n \x01(\t\x12\x15\n\ruploads_share\x18\t \x01(\x08\x12\x16\n\x0erequest_digest\x18\x0b \x01(\t\x12\x0f\n\x07profile\x18\x0c \x01(\t\x12\x12\n\nfrom_stock\x18\x14 \x01(\x08\x12\x0c\n\x04\x64\x65\x61l\x18\x15 \x01(\t\x12\x12\n\ndeal_bytes\x18\x16 \x01(\x04\x12\r\n\x05\x63ount\x18\x17 \x01(\r\"d\n\x06\x41\x63\x63\x65pt\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.secure_inference.Hello\x12\x0f\n\x07load_id\x18\x02 \x01(\t\x12\x10\n\x08in_stock\x18\x03 \x01(\x04\x12\x0f\n\x07profile\x18\x04 \x01(\t\"(\n\x08Progress\x12\r\n\x05layer\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\xcb\x04\n\x06Report\x12\x11\n\trows_json\x18\x01 \x01(\t\x12;\n\nbytes_sent\x18\x02 \x03(\x0b\x32\'.secure_inference.Report.BytesSentEntry\x12\x43\n\x0e\x62ytes_received\x18\x03 \x03(\x0b\x32+.secure_inference.Report.BytesReceivedEntry\x12\x41\n\rmessages_sent\x18\x04 \x03(\x0b\x32*.secure_inference.Report.MessagesSentEntry\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x45\n\x0fwaiting_seconds\x18\x07 \x03(\x0b\x32,.secure_inference.Report.WaitingSecondsEntry\x12\x13\n\x0b\x63pu_seconds\x18\x08 \x01(\x01\x12\x0c\n\x04\x64\x65\x61l\x18\x14 \x01(\t\x1a\x30\n\x0e\x42ytesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x34\n\x12\x42ytesReceivedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x33\n\x11MessagesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x35\n\x13WaitingSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01J\x04\x08\t\x10\n\"d\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\r\n\x05\x66ield\x18\x06 \x01(\t\"\x05\n\x03\x45nd\"\x16\n\x04Join\x12\x0e\n\x06wanted\x18\x01 \x01(\x08\"\x16\n\x06Stored\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\t*m\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_LOAD\x10\x01\x12\x10\n\x0cKIND_PREDICT\x10\x02\x12\x0f\n\x0bKIND_UNLOAD\x10\x03\x12\r\n\tKIND_DEAL\x10\x04\x12\x0e\n\nKIND_STOCK\x10\x05\x32\xc6\x03\n\x05Party\x12;\n\x03Run\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12@\n\x08\x45xchange\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12<\n\x04\x44\x65\x61l\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12=\n\x05Stock\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12\x41\n\tReconcile\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12=\n\x05Probe\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12?\n\x07\x41\x62\x61ndon\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#secure/parties/transport/wire.proto\x12\x10secure_inference\"\xa6\x03\n\x05\x46rame\x12\x10\n\x08sequence\x18\x01 \x01(\x06\x12\x15\n\rmessage_bytes\x18\x02 \x01(\x06\x12(\n\x05hello\x18\x03 \x01(\x0b\x32\x17.secure_inference.HelloH\x00\x12*\n\x06\x61\x63\x63\x65pt\x18\x04 \x01(\x0b\x32\x18.secure_inference.AcceptH\x00\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1a.secure_inference.ProgressH\x00\x12*\n\x06report\x18\x06 \x01(\x0b\x32\x18.secure_inference.ReportH\x00\x12,\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x19.secure_inference.FailureH\x00\x12$\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x15.secure_inference.EndH\x00\x12&\n\x04join\x18\t \x01(\x0b\x32\x16.secure_inference.JoinH\x00\x12*\n\x06stored\x18\n \x01(\x0b\x32\x18.secure_inference.StoredH\x00\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x42\t\n\x07\x63ontrol\"\xdb\x02\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.secure_inference.Kind\x12\x14\n\x0cmodel_digest\x18\x05 \x01(\t\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x0f\n\x07load_id\x18\x07 \x01(\t\x12\x0f\n\x07request\x18\x08 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\n \x01(\t\x12\x15\n\ruploads_share\x18\t \x01(\x08\x12\x16\n\x0erequest_digest\x18\x0b \x01(\t\x12\x0f\n\x07profile\x18\x0c \x01(\t\x12\x12\n\nfrom_stock\x18\x14 \x01(\x08\x12\x0c\n\x04\x64\x65\x61l\x18\x15 \x01(\t\x12\x12\n\ndeal_bytes\x18\x16 \x01(\x04\x12\r\n\x05\x63ount\x18\x17 \x01(\r\x12\x0f\n\x07garbler\x18\x18 \x01(\t\"d\n\x06\x41\x63\x63\x65pt\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.secure_inference.Hello\x12\x0f\n\x07load_id\x18\x02 \x01(\t\x12\x10\n\x08in_stock\x18\x03 \x01(\x04\x12\x0f\n\x07profile\x18\x04 \x01(\t\"(\n\x08Progress\x12\r\n\x05layer\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\x9f\x05\n\x06Report\x12\x11\n\trows_json\x18\x01 \x01(\t\x12;\n\nbytes_sent\x18\x02 \x03(\x0b\x32\'.secure_inference.Report.BytesSentEntry\x12\x43\n\x0e\x62ytes_received\x18\x03 \x03(\x0b\x32+.secure_inference.Report.BytesReceivedEntry\x12\x41\n\rmessages_sent\x18\x04 \x03(\x0b\x32*.secure_inference.Report.MessagesSentEntry\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x45\n\x0fwaiting_seconds\x18\x07 \x03(\x0b\x32,.secure_inference.Report.WaitingSecondsEntry\x12\x13\n\x0b\x63pu_seconds\x18\x08 \x01(\x01\x12\x0c\n\x04\x64\x65\x61l\x18\x14 \x01(\t\x12(\n\x06signed\x18\x15 \x01(\x0b\x32\x18.secure_inference.Signed\x12(\n\x06making\x18\x16 \x01(\x0b\x32\x18.secure_inference.Making\x1a\x30\n\x0e\x42ytesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x34\n\x12\x42ytesReceivedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x33\n\x11MessagesSentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x35\n\x13WaitingSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01J\x04\x08\t\x10\n\"l\n\x06Signed\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\x12\x12\n\ninput_salt\x18\x04 \x01(\x0c\x12\x13\n\x0b\x61nswer_salt\x18\x05 \x01(\x0c\"e\n\x06Making\x12\x12\n\nfrom_stock\x18\x01 \x01(\x08\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x0e\n\x06rounds\x18\x03 \x01(\r\x12\x12\n\nsent_bytes\x18\x04 \x01(\x04\x12\x12\n\nkept_bytes\x18\x05 \x01(\x04\"d\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\r\n\x05\x66ield\x18\x06 \x01(\t\"\x05\n\x03\x45nd\"\x16\n\x04Join\x12\x0e\n\x06wanted\x18\x01 \x01(\x08\"\x16\n\x06Stored\x12\x0c\n\x04\x64\x65\x61l\x18\x01 \x01(\t*m\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_LOAD\x10\x01\x12\x10\n\x0cKIND_PREDICT\x10\x02\x12\x0f\n\x0bKIND_UNLOAD\x10\x03\x12\r\n\tKIND_DEAL\x10\x04\x12\x0e\n\nKIND_STOCK\x10\x05\x32\x84\x04\n\x05Party\x12;\n\x03Run\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12@\n\x08\x45xchange\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12<\n\x04\x44\x65\x61l\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12=\n\x05Stock\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12<\n\x04Make\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12\x41\n\tReconcile\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12=\n\x05Probe\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x12?\n\x07\x41\x62\x61ndon\x12\x17.secure_inference.Frame\x1a\x17.secure_inference.Frame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +39,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORT_MESSAGESSENTENTRY']._serialized_options = b'8\001'
   _globals['_REPORT_WAITINGSECONDSENTRY']._loaded_options = None
   _globals['_REPORT_WAITINGSECONDSENTRY']._serialized_options = b'8\001'
-  _globals['_KIND']._serialized_start=1706
-  _globals['_KIND']._serialized_end=1815
+  _globals['_KIND']._serialized_start=2020
+  _globals['_KIND']._serialized_end=2129
   _globals['_FRAME']._serialized_start=58
   _globals['_FRAME']._serialized_end=480
   _globals['_HELLO']._serialized_start=483
-  _globals['_HELLO']._serialized_end=813
-  _globals['_ACCEPT']._serialized_start=815
-  _globals['_ACCEPT']._serialized_end=915
-  _globals['_PROGRESS']._serialized_start=917
-  _globals['_PROGRESS']._serialized_end=957
-  _globals['_REPORT']._serialized_start=960
-  _globals['_REPORT']._serialized_end=1547
-  _globals['_REPORT_BYTESSENTENTRY']._serialized_start=1331
-  _globals['_REPORT_BYTESSENTENTRY']._serialized_end=1379
-  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_start=1381
-  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_end=1433
-  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_start=1435
-  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_end=1486
-  _globals['_REPORT_WAITINGSECONDSENTRY']._serialized_start=1488
-  _globals['_REPORT_WAITINGSECONDSENTRY']._serialized_end=1541
-  _globals['_FAILURE']._serialized_start=1549
-  _globals['_FAILURE']._serialized_end=1649
-  _globals['_END']._serialized_start=1651
-  _globals['_END']._serialized_end=1656
-  _globals['_JOIN']._serialized_start=1658
-  _globals['_JOIN']._serialized_end=1680
-  _globals['_STORED']._serialized_start=1682
-  _globals['_STORED']._serialized_end=1704
-  _globals['_PARTY']._serialized_start=1818
-  _globals['_PARTY']._serialized_end=2272
+  _globals['_HELLO']._serialized_end=830
+  _globals['_ACCEPT']._serialized_start=832
+  _globals['_ACCEPT']._serialized_end=932
+  _globals['_PROGRESS']._serialized_start=934
+  _globals['_PROGRESS']._serialized_end=974
+  _globals['_REPORT']._serialized_start=977
+  _globals['_REPORT']._serialized_end=1648
+  _globals['_REPORT_BYTESSENTENTRY']._serialized_start=1432
+  _globals['_REPORT_BYTESSENTENTRY']._serialized_end=1480
+  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_start=1482
+  _globals['_REPORT_BYTESRECEIVEDENTRY']._serialized_end=1534
+  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_start=1536
+  _globals['_REPORT_MESSAGESSENTENTRY']._serialized_end=1587
+  _globals['_REPORT_WAITINGSECONDSENTRY']._serialized_start=1589
+  _globals['_REPORT_WAITINGSECONDSENTRY']._serialized_end=1642
+  _globals['_SIGNED']._serialized_start=1650
+  _globals['_SIGNED']._serialized_end=1758
+  _globals['_MAKING']._serialized_start=1760
+  _globals['_MAKING']._serialized_end=1861
+  _globals['_FAILURE']._serialized_start=1863
+  _globals['_FAILURE']._serialized_end=1963
+  _globals['_END']._serialized_start=1965
+  _globals['_END']._serialized_end=1970
+  _globals['_JOIN']._serialized_start=1972
+  _globals['_JOIN']._serialized_end=1994
+  _globals['_STORED']._serialized_start=1996
+  _globals['_STORED']._serialized_end=2018
+  _globals['_PARTY']._serialized_start=2132
+  _globals['_PARTY']._serialized_end=2648
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,7 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_PREDICT: _Kind.ValueType  # 2
     KIND_UNLOAD: _Kind.ValueType  # 3
     KIND_DEAL: _Kind.ValueType  # 4
-    """operator -> dealer: deal ahead; dealer -> p0, p1, on Stock"""
+    """operator -> dealer or p0: deal or make ahead; dealer -> p0, p1, on Stock; p0 -> p1, on Make"""
     KIND_STOCK: _Kind.ValueType  # 5
     """operator -> p0, p1: show, verify, burn; p0 -> p1, on Reconcile"""
 
@@ -46,7 +46,7 @@ KIND_LOAD: Kind.ValueType  # 1
 KIND_PREDICT: Kind.ValueType  # 2
 KIND_UNLOAD: Kind.ValueType  # 3
 KIND_DEAL: Kind.ValueType  # 4
-"""operator -> dealer: deal ahead; dealer -> p0, p1, on Stock"""
+"""operator -> dealer or p0: deal or make ahead; dealer -> p0, p1, on Stock; p0 -> p1, on Make"""
 KIND_STOCK: Kind.ValueType  # 5
 """operator -> p0, p1: show, verify, burn; p0 -> p1, on Reconcile"""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
@@ -137,6 +137,7 @@ class Hello(_message.Message):
     DEAL_FIELD_NUMBER: _builtins.int
     DEAL_BYTES_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    GARBLER_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session: _builtins.str
     """16 random bytes in hex, drawn by the client, used once"""
@@ -150,7 +151,7 @@ class Hello(_message.Message):
     request: _builtins.str
     """Run, predict: what to compute, as JSON (shapes only), from the client alone; Stock, deal"""
     family: _builtins.str
-    """"beaver" or "replicated", as in parties.toml"""
+    """"beaver", "replicated" and so on, as in parties.toml"""
     uploads_share: _builtins.bool
     """Run, load: the client sends this party's share file after the manifest; not compared"""
     request_digest: _builtins.str
@@ -165,6 +166,8 @@ class Hello(_message.Message):
     """Stock: how long the tape will be, 0 where the dealer has not dealt this before"""
     count: _builtins.int
     """Run, deal: how many"""
+    garbler: _builtins.str
+    """"client" or "server": who garbles circuits, where any are; from parties alone"""
     def __init__(
         self,
         *,
@@ -184,10 +187,11 @@ class Hello(_message.Message):
         deal: _builtins.str = ...,
         deal_bytes: _builtins.int = ...,
         count: _builtins.int = ...,
+        garbler: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "profile", b"profile", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "deal", b"deal", "deal_bytes", b"deal_bytes", "family", b"family", "from_stock", b"from_stock", "garbler", b"garbler", "kind", b"kind", "load_id", b"load_id", "model_digest", b"model_digest", "policy_digest", b"policy_digest", "profile", b"profile", "protocol_version", b"protocol_version", "request", b"request", "request_digest", b"request_digest", "role", b"role", "session", b"session", "uploads_share", b"uploads_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,6 +346,8 @@ class Report(_message.Message):
     WAITING_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     DEAL_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    MAKING_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.str
     """the meter's rows; figures and names only"""
     seconds: _builtins.float
@@ -361,6 +367,14 @@ class Report(_message.Message):
     def waiting_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """for frames of each peer"""
 
+    @_builtins.property
+    def signed(self) -> Global___Signed:
+        """predict: what the role signs of the session, for the client's receipt"""
+
+    @_builtins.property
+    def making(self) -> Global___Making:
+        """predict: where the parties made the session's correlations themselves"""
+
     def __init__(
         self,
         *,
@@ -373,14 +387,87 @@ class Report(_message.Message):
         waiting_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cpu_seconds: _builtins.float = ...,
         deal: _builtins.str = ...,
+        signed: Global___Signed | None = ...,
+        making: Global___Making | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["making", b"making", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "cpu_seconds", b"cpu_seconds", "deal", b"deal", "making", b"making", "memory_bytes", b"memory_bytes", "messages_sent", b"messages_sent", "rows_json", b"rows_json", "seconds", b"seconds", "signed", b"signed", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Signed(_message.Message):
+    """The salts are for the client alone: without them nobody finds out a short answer by trying all that there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    INPUT_SALT_FIELD_NUMBER: _builtins.int
+    ANSWER_SALT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """canonical JSON (statement.py)"""
+    signature: _builtins.bytes
+    """with the key of the certificate (signing.py)"""
+    certificate: _builtins.bytes
+    """PEM"""
+    input_salt: _builtins.bytes
+    answer_salt: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        certificate: _builtins.bytes = ...,
+        input_salt: _builtins.bytes = ...,
+        answer_salt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_salt", b"answer_salt", "certificate", b"certificate", "input_salt", b"input_salt", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signed: _TypeAlias = Signed  # noqa: Y015
+
+@_typing.final
+class Making(_message.Message):
+    """What making correlations took one party. Figures of shapes and times alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_STOCK_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    KEPT_BYTES_FIELD_NUMBER: _builtins.int
+    from_stock: _builtins.bool
+    """whether that was before the session"""
+    seconds: _builtins.float
+    rounds: _builtins.int
+    sent_bytes: _builtins.int
+    kept_bytes: _builtins.int
+    """until they were used"""
+    def __init__(
+        self,
+        *,
+        from_stock: _builtins.bool = ...,
+        seconds: _builtins.float = ...,
+        rounds: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        kept_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_stock", b"from_stock", "kept_bytes", b"kept_bytes", "rounds", b"rounds", "seconds", b"seconds", "sent_bytes", b"sent_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Making: _TypeAlias = Making  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -462,7 +549,7 @@ Global___Join: _TypeAlias = Join  # noqa: Y015
 
 @_typing.final
 class Stored(_message.Message):
-    """Stock, p0 and p1 to the dealer: the deal is in stock here. It carries a name and nothing else."""
+    """Stock, p0 and p1 to the dealer, and Make, p1 to p0: the deal is in stock here. It carries a name and nothing else."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

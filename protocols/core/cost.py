@@ -138,9 +138,13 @@ class Meter:
 
 
 class CostTally(Meter):
-    """What a program costs that runs on shapes alone. multiplications: of numbers, in a party's matrix products."""
+    """What a program costs that runs on shapes alone. multiplications: of numbers, in a party's matrix products.
+
+    kept_bytes: of what parties make before there is an input, at the one that keeps most.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.kept_bytes = 0
         self.multiplications: Counter[str] = Counter()
         """By layer."""

@@ -11,6 +11,8 @@
     ├── DamagedFile                 a file that a party sealed is not what it wrote, or was sealed under another key
     ├── BoundError                  a value leaves the range that its op declares; names the layer
     ├── UnlikelyAnswer              a verifier's alarm: a service's answer is unlike what it answered before
+    ├── ReceiptRefused              what the roles of a session signed does not hold; names the role and the field
+    ├── AuditFailed                 answers to canaries are not what the true model answers
     ├── SessionError                a session ended early; the processes that are still alive serve the next one
     │   ├── HandshakeError          two roles disagree on a field; names the field and both values
     │   ├── NoCorrelations          nothing in stock for this request, or the stock is not to be trusted now
@@ -69,6 +71,14 @@ class BoundError(SecureInferenceError):
 
 class UnlikelyAnswer(SecureInferenceError):
     """A service's answer is unlike what it answered when its verifier was made."""
+
+
+class ReceiptRefused(SecureInferenceError):
+    """What a role signed of a session does not hold: another field, another authority, or no signature at all."""
+
+
+class AuditFailed(SecureInferenceError):
+    """A server's answers to canaries differ from the true model's by more than honest answers do."""
 
 
 class SessionError(SecureInferenceError):

@@ -35,7 +35,9 @@ class Family:
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
     security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
-    that does whatever it likes. stocks: whether what a dealer deals may be kept for later.
+    that does whatever it likes. stocks: whether correlations may be made ahead and kept for later.
+    serves_all: whether it has a program for every primitive; where not, programs are tried on shapes before anything is
+    shared. garbles: whether circuits are garbled, so that its parties have to agree who does it.
     sides: programs that a computing role evaluates at a time, one for each part that it holds by itself.
     weights: who may see a model's weights. on_cards: whether its roles may compute on a graphics card.
     share, open_payload, pack_shares, reconstruct: the client's input and output: `masked.sharing` has both ways.
@@ -51,6 +53,8 @@ class Family:
     roles: tuple[str, ...]
     security: str
     stocks: bool
+    serves_all: bool
+    garbles: bool
     sides: int
     weights: tuple[Visibility, ...]
     on_cards: bool

@@ -17,6 +17,7 @@ garbler; Lehmkuhl, Mishra, Srinivasan, Popa, MUSE, 2021, for what deviating clie
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from torch import Tensor
@@ -27,6 +28,7 @@ from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ConfigurationError, ProtocolError
 from secure.protocols.core.factor import IN_MEMORY, Keep
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.secret import P, Parameter, Primitive, Secret, Visibility
 from secure.protocols.hybrid.garbled.circuits import Garbler
 from secure.protocols.hybrid.gates.ends import GiveOutput, TakeInput
@@ -35,7 +37,7 @@ from secure.protocols.hybrid.gates.keys import KeyExchange
 from secure.protocols.hybrid.programs import PROGRAMS
 from secure.protocols.hybrid.roles import HybridRole, Maker, User
 from secure.protocols.hybrid.secret import HybridSecret
-from secure.protocols.hybrid.stock import Stock
+from secure.protocols.hybrid.stock import MemoryShelf, Shelf, Stock
 from secure.protocols.hybrid.verbs import HybridVerbs
 from secure.protocols.hybrid.weights import OwnerMatrix, OwnerVector, prepared
 
@@ -82,39 +84,36 @@ class HybridProtocol(HybridVerbs):
 
 
 class HybridLoader(HybridProtocol):
-    """StockParty 0 or 1 while it loads a model."""
+    """Party 0 or 1 while it loads a model."""
 
     def __init__(self, index: int, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None = None) -> None:
         super().__init__(HybridRole(index, "client"), policy, on_layer)
 
 
 class HybridMaker(HybridProtocol):
-    """StockParty 0 or 1 while correlations for one session are made."""
+    """Party 0 or 1 while correlations for one session are made."""
 
     def __init__(
         self,
-        index: int,
-        session: bytes,
+        stock: Stock,
         peer: Channel,
         policy: FixedPointPolicy,
         *,
-        garbler: Garbler = "client",
         meter: Meter | None = None,
         on_layer: Callable[[str], None] | None = None,
     ) -> None:
-        """session: what names this making, fresh, the same at both."""
-        self.maker = Maker(index, session, peer, garbler, meter)
-        super().__init__(self.maker, policy, on_layer)
-        self.run(KeyExchange(garbler))
+        """stock: an empty one, which is filled for one `HybridParty`: see `fresh_stock`."""
+        super().__init__(Maker(stock, peer, meter), policy, on_layer)
+        self.run(KeyExchange(stock.garbler))
 
-    @property
-    def made(self) -> Stock:
-        """What this party keeps, for one `HybridParty`."""
-        return self.maker.stock
+
+def fresh_stock(index: int, session: bytes, garbler: Garbler, shelf: Shelf | None = None) -> Stock:
+    """An empty stock with a seed that was never used. session: what names the making, fresh, the same at both."""
+    return Stock(index, session, garbler, secrets.token_bytes(SEED_BYTES), shelf or MemoryShelf())
 
 
 class HybridParty(HybridProtocol):
-    """StockParty 0 or 1 of the session that uses a stock."""
+    """Party 0 or 1 of the session that uses a stock."""
 
     def __init__(
         self,

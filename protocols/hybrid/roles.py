@@ -23,6 +23,7 @@ from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.core.prg import SEED_BYTES, Prg
 from secure.protocols.core.transfer import CPU
 from secure.protocols.hybrid.garbled.circuits import Garbler
+from secure.protocols.hybrid.garbled.engine import LABEL_BYTES
 from secure.protocols.hybrid.lattice.scheme import KeyHolder, Owner, Scheme, public_key_bytes
 from secure.protocols.hybrid.oblivious.base import POINT_BYTES, BaseReceiver, BaseSender
 from secure.protocols.hybrid.oblivious.extension import (
@@ -59,14 +60,14 @@ class StockParty(HybridRole):
         super().__init__(stock.index, stock.garbler)
         self.meter = meter or Meter()
         self.stock = stock
+        self.delta: Array | None = None
+        """The garbler's offset, once keys are there. Shapes: uint64 [2]."""
         self._peer = peer
         self._own = Prg(stock.seed, stock.session + _OWN)
         self._sending: bool | None = None
-        self.use_labels(stock.labels)
 
-    def use_labels(self, seed: bytes) -> None:
+    def expand_labels(self, seed: bytes) -> None:
         """What both parties expand is expanded of this seed."""
-        self.stock.labels = seed
         self._shared = Prg(seed, self.stock.session + _SHARED)
 
     def begin_gate(self) -> None:
@@ -115,11 +116,13 @@ class Maker(StockParty):
     sender: CorrelatedSender
     receiver: CorrelatedReceiver
 
-    def __init__(self, index: int, session: bytes, peer: Channel, garbler: Garbler, meter: Meter | None = None) -> None:
-        """session: what names this making, fresh, the same at both. Seeds are drawn here."""
-        garbles = (index == 0) == (garbler == "client")
-        seed, labels = secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES)
-        super().__init__(Stock(index, session, garbler, seed, labels, draw_offset() if garbles else None), peer, meter)
+    def __init__(self, stock: Stock, peer: Channel, meter: Meter | None = None) -> None:
+        """stock: empty, with a fresh seed, and a session that is the same at both.
+
+        Raises ProtocolError for one that was filled before.
+        """
+        stock.fill()
+        super().__init__(stock, peer, meter)
         self.scheme = Scheme()
 
     @property
@@ -134,16 +137,19 @@ class Maker(StockParty):
         else:
             self.owner = Owner(self.scheme, self.receive(public_key_bytes()))
         if self.stock.garbles:
-            assert self.stock.delta is not None
-            transfers = BaseReceiver(offset_bits(self.stock.delta), bytes(self.receive(POINT_BYTES)))
-            self.send(transfers.reply + self.stock.labels)
-            self.sender = CorrelatedSender(self.stock.delta, transfers.keys)
+            labels, self.delta = secrets.token_bytes(SEED_BYTES), draw_offset()
+            transfers = BaseReceiver(offset_bits(self.delta), bytes(self.receive(POINT_BYTES)))
+            self.send(transfers.reply + labels)
+            self.sender = CorrelatedSender(self.delta, transfers.keys)
         else:
             base = BaseSender()
             self.send(base.message)
             reply = bytes(self.receive(WIDTH * POINT_BYTES + SEED_BYTES))
             self.receiver = CorrelatedReceiver(base.keys(reply[:-SEED_BYTES]))
-            self.use_labels(reply[-SEED_BYTES:])
+            labels = reply[-SEED_BYTES:]
+        self.expand_labels(labels)
+        delta = b"" if self.delta is None else self.delta.tobytes()
+        self.stock.put(self.gate, np.frombuffer(labels + delta, np.uint8))
 
 
 class User(StockParty):
@@ -157,6 +163,18 @@ class User(StockParty):
     @property
     def knows_shares(self) -> bool:
         return self.index == 1
+
+    def open(self) -> None:
+        """Take from the stock what keys were exchanged for."""
+        kept = self.stock.take(self.gate, kept_of_keys(garbles=self.stock.garbles))
+        self.expand_labels(kept[:SEED_BYTES].tobytes())
+        if self.stock.garbles:
+            self.delta = kept[SEED_BYTES:].view(np.uint64)
+
+
+def kept_of_keys(*, garbles: bool) -> int:
+    """Bytes that a party keeps of the exchange of keys: the seed of labels and, at the garbler, its offset."""
+    return SEED_BYTES + (LABEL_BYTES if garbles else 0)
 
 
 def as_array(x: Tensor) -> Array:

@@ -6,6 +6,7 @@ is kept is in the order of gates, and is taken out in that order.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -16,22 +17,53 @@ from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.circuits import Garbler
 
 
+class Shelf(ABC):
+    """Where entries lie: they are put there one after the other, and taken from there in the same order."""
+
+    @abstractmethod
+    def put(self, gate: int, kept: Array) -> None:
+        """Keep something for a gate. Shapes: uint8 [n]."""
+
+    @abstractmethod
+    def take(self) -> tuple[int, Array] | None:
+        """The next gate and what was kept for it; None where nothing is left. Shapes: -> uint8 [n]."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget everything that is left."""
+
+
+class MemoryShelf(Shelf):
+    """Entries in memory alone."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[int, Array]] = deque()
+
+    def put(self, gate: int, kept: Array) -> None:
+        self._entries.append((gate, kept))
+
+    def take(self) -> tuple[int, Array] | None:
+        return self._entries.popleft() if self._entries else None
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
 @dataclass(eq=False)
 class Stock:
-    """One party's part of a making, in memory alone.
+    """One party's part of a making.
 
     index: 0 at the client, 1 at the owner. session: what names the making, to both. seed: this party's own, of its
-    masks; labels: of what both expand. delta: the garbler's offset; None at the evaluator. Shapes: uint64 [2].
+    masks. size_bytes: of what lies on the shelf.
     """
 
     index: int
     session: bytes
     garbler: Garbler
     seed: bytes = field(repr=False)
-    labels: bytes = field(repr=False)
-    delta: Array | None = field(repr=False)
+    shelf: Shelf = field(default_factory=MemoryShelf, repr=False)
     size_bytes: int = 0
-    _entries: deque[tuple[int, Array]] = field(default_factory=deque, repr=False)
+    _filled: bool = False
     _begun: bool = False
 
     @property
@@ -39,9 +71,15 @@ class Stock:
         """Whether this party is the one that garbles."""
         return (self.index == 0) == (self.garbler == "client")
 
+    def fill(self) -> None:
+        """Begin to fill it. Raises ProtocolError where that was begun before: its seed serves one making."""
+        if self._filled:
+            raise ProtocolError("a stock was filled before, or that was begun; each making takes a new one")
+        self._filled = True
+
     def put(self, gate: int, kept: Array) -> None:
-        """Keep something for a gate."""
-        self._entries.append((gate, kept))
+        """Keep something for a gate. Shapes: any, of any type of numbers."""
+        self.shelf.put(gate, kept.reshape(-1).view(np.uint8))
         self.size_bytes += kept.nbytes
 
     def begin(self) -> None:
@@ -51,30 +89,30 @@ class Stock:
         self._begun = True
 
     def take(self, gate: int, due: int) -> Array:
-        """What was kept next, which is then no longer here. due: how many bytes it must have.
+        """What was kept next, which is then no longer here. due: how many bytes it must have. Shapes: -> uint8 [due].
 
         Raises ProtocolError where that is nothing, was kept for another gate, or has another size.
         """
-        if not self._entries or self._entries[0][0] != gate or self._entries[0][1].nbytes != due:
+        found = self.shelf.take()
+        if found is None or found[0] != gate or found[1].nbytes != due:
             raise ProtocolError(
                 f"gate {gate} has nothing in stock that fits; its making ran another program or version"
             )
-        _, kept = self._entries.popleft()
-        self.size_bytes -= kept.nbytes
-        return kept
+        self.size_bytes -= due
+        return found[1]
 
     def burn(self) -> None:
         """Forget everything: whatever happened, it is of no use any more."""
         self._begun = True
-        self._entries.clear()
+        self.shelf.clear()
         self.size_bytes = 0
-        self.seed = self.labels = b""
-        self.delta = None if self.delta is None else np.zeros_like(self.delta)
+        self.seed = b""
 
     def finish(self) -> None:
         """Raises ProtocolError when something is left over."""
-        if self._entries:
+        found = self.shelf.take()
+        if found is not None:
             raise ProtocolError(
-                f"{len(self._entries)} entries of a stock were not used, the first of gate {self._entries[0][0]}; "
-                "its making ran another program or version"
+                f"entries of a stock were not used, the first of gate {found[0]}; its making ran another program or "
+                "version"
             )

@@ -14,7 +14,7 @@ from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.hybrid.garbled.circuits import Garbler, Masked, lifted
 from secure.protocols.hybrid.gates.garbled_by_client import GarbledByClient
 from secure.protocols.hybrid.gates.garbled_by_server import GarbledByServer
-from secure.protocols.hybrid.gates.gate import HybridGate
+from secure.protocols.hybrid.gates.gate import HybridGate, Made
 from secure.protocols.hybrid.roles import HybridRole, Maker, StockParty, User
 from secure.protocols.hybrid.secret import HybridSecret
 from secure.protocols.hybrid.weights import OwnerVector
@@ -32,6 +32,8 @@ class HybridVerbs(Protocol):
                 "protocol 'hybrid' truncates without a message, so up to one unit off: not exactly"
             )
         self.role = role
+        self.made = Made()
+        """What all gates so far declare of their making."""
         self.device = torch.device("cpu" if role.knows_shares else "meta")
 
     def own(self, x: Secret) -> HybridSecret:
@@ -50,10 +52,12 @@ class HybridVerbs(Protocol):
             raise ProtocolError("a protocol that only loads a model has no gates")
         role.begin_gate()
         if isinstance(role, User):
+            self.made += gate.made()
             with role.meter.gate(self.layer_name, gate.name, gate.cost()):
                 return gate.use(role)
         assert isinstance(role, Maker)
         made, before = gate.made(), role.stock.size_bytes
+        self.made += made
         with role.meter.gate(self.layer_name, gate.name, made.cost):
             result = gate.make(role)
         if role.stock.size_bytes - before != made.kept(role.index):

@@ -21,9 +21,10 @@ from secure.models.checkpoint.conversion import read_manifest, read_share
 from secure.models.contract.manifest import Manifest
 from secure.models.storage.capacity import human_bytes, plan_room
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PartiesSettings, load_settings, split_address
+from secure.parties.config import CALLERS, PartiesSettings, split_address
 from secure.parties.roles import memory
-from secure.parties.transport.tls import check_certificates
+from secure.parties.settings_file import load_settings
+from secure.parties.transport.certificates.own import check_certificates
 from secure.parties.transport.tls_failures import why_not
 from secure.protocols.core.errors import SecureInferenceError
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
+from secure.cli.adversary import SecurityOption, protocol_for
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, DeviceOption, MemoryOption, ProtocolOption, examples, memory_bytes
 
 with lazy_imports(__name__):
     from secure.parties import launcher
 
-EXAMPLES = examples("secure launch", "secure launch --config parties.toml --device cuda")
+EXAMPLES = examples(
+    "secure launch", "secure launch --security malicious", "secure launch --config parties.toml --device cuda"
+)
 
 
 def launch(
     config: ConfigOption = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
     memory_gb: MemoryOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -29,7 +33,8 @@ def launch(
     """
     console = Console(stderr=True)
     log, room = launcher.console_log(console), memory_bytes(memory_gb)
-    with launcher.launch(config, protocol=protocol, log=log, memory_bytes=room, device=device) as started:
+    wanted = protocol_for(protocol, security, config)
+    with launcher.launch(config, protocol=wanted, log=log, memory_bytes=room, device=device) as started:
         path = config or started.config
         count = {3: "three", 4: "four"}[len(started.settings.parties)]
         console.print(f"All {count} serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")

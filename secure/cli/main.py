@@ -1,4 +1,4 @@
-"""The command line: each command is a file here, in `text` or in `ee`, and a line below.
+"""The command line: each command is a file here, in `text`, `stock`, `certs` or `ee`, and a line below.
 
 A command is a thin layer over the Python API or over `parties`. Its file says its options, and imports what does the
 work when it runs (see `lazy_imports`), so that help and usage errors need no torch.
@@ -18,10 +18,8 @@ from rich.markup import escape
 
 import secure
 from secure.cli import (
-    certs,
     check_ranges,
     cost,
-    deal,
     demo,
     distil,
     doctor,
@@ -29,10 +27,13 @@ from secure.cli import (
     party,
     search,
     split,
-    store,
+    verify,
 )
+from secure.cli.audit import app as audit_app
+from secure.cli.certs.group import app as certs_app
 from secure.cli.ee.group import app as ee_app
 from secure.cli.options import GlobalOptions
+from secure.cli.stock import deal, precompute, store
 from secure.cli.text import chat, gateway, generate, predict
 from secure.parties.process.exit_codes import exit_code, explained
 from secure.protocols.core.errors import SecureInferenceError
@@ -50,7 +51,7 @@ app = typer.Typer(
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=launch.EXAMPLES)(launch.launch)
 app.command(epilog=party.EXAMPLES)(party.party)
-app.command(epilog=certs.EXAMPLES)(certs.certs)
+app.add_typer(certs_app)
 app.command(epilog=check_ranges.EXAMPLES)(check_ranges.check)
 app.command(epilog=cost.EXAMPLES)(cost.cost)
 app.command(epilog=search.EXAMPLES)(search.search)
@@ -61,8 +62,11 @@ app.command(epilog=generate.EXAMPLES)(generate.generate)
 app.command(epilog=chat.EXAMPLES)(chat.chat)
 app.command(epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command(epilog=deal.EXAMPLES)(deal.deal)
+app.command(epilog=precompute.EXAMPLES)(precompute.precompute)
 app.command(epilog=store.EXAMPLES)(store.store)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(audit_app)
 app.add_typer(ee_app)
 
 

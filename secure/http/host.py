@@ -16,8 +16,9 @@ from transformers.utils import logging as transformers_logging
 from secure.http.app import LOOPBACK
 from secure.parties.config import split_address
 from secure.parties.process.main import stop_on_signals, wait_until_set
+from secure.parties.transport.certificates.files import check_key_file
+from secure.parties.transport.certificates.making import AUTHORITY
 from secure.parties.transport.ports import cannot_listen
-from secure.parties.transport.tls import AUTHORITY, check_key_file
 from secure.protocols.core.errors import ConfigurationError, SessionError
 
 _START_SECONDS = 30.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from rich.console import RenderableType
 
@@ -19,7 +19,8 @@ from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.profile import NEAR
-from secure.report.report_parts import MeterRow, ReportRow, RoleTotals, grouped
+from secure.report.receipt import Receipt
+from secure.report.report_parts import MeterRow, Offline, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
@@ -33,6 +34,9 @@ class Report:
     seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
     unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should, as its owner chose.
+    receipt: what every role signed of the call. It is no part of `to_json`, and None in a report from there.
+    offline: what the computing parties made of correlations before the inputs, where they do that themselves. Rows, and
+    bytes of roles, are of what came after.
     profile: the network profile, "near" or "far".
     """
 
@@ -44,6 +48,8 @@ class Report:
     sequences: int
     tokens: int
     unchecked_one_hot: bool = False
+    receipt: Receipt | None = field(default=None, compare=False, repr=False)
+    offline: Offline | None = None
     profile: str = NEAR.name
 
     @classmethod
@@ -56,11 +62,13 @@ class Report:
         keys = dict.fromkeys(key for found in by_role.values() for key in found)
         said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
         rows = tuple(_merged(key, roles) for key, roles in said)
+        made = {role: report.made_ahead for role, report in reports.items() if report.made_ahead is not None}
+        in_session = {role: each.sent_bytes for role, each in made.items() if not each.from_stock}
         totals = {
             role: RoleTotals(
                 role,
-                report.wire_bytes_sent,
-                report.wire_bytes_received,
+                _without(report.wire_bytes_sent, {peer: in_session.get(role, 0) for peer in made}),
+                _without(report.wire_bytes_received, in_session),
                 report.messages,
                 report.seconds,
                 report.memory_bytes,
@@ -69,7 +77,20 @@ class Report:
             )
             for role, report in reports.items()
         }
-        return cls(rows, totals, costs.seconds, load_seconds, 1, sequences, tokens, unchecked_one_hot, costs.profile)
+        receipt = None if costs.receipt is None else Receipt((costs.receipt,))
+        return cls(
+            rows,
+            totals,
+            costs.seconds,
+            load_seconds,
+            1,
+            sequences,
+            tokens,
+            unchecked_one_hot,
+            receipt,
+            Offline.of_session(made),
+            costs.profile,
+        )
 
     @classmethod
     def total(cls, reports: Sequence[Report]) -> Report:
@@ -84,8 +105,9 @@ class Report:
                 sessions=result.sessions + other.sessions,
                 sequences=result.sequences + other.sequences,
                 tokens=result.tokens + other.tokens,
+                offline=_both(result.offline, other.offline),
             )
-        return result
+        return replace(result, receipt=Receipt.total(report.receipt for report in reports))
 
     @property
     def computing(self) -> tuple[str, ...]:
@@ -94,10 +116,13 @@ class Report:
 
     @property
     def deal(self) -> str:
-        """Where the correlations came from: "live", a dealer on line; "stock", dealt before; "none", three parties.
+        """Where the correlations came from: "live", a dealer on line; "stock", dealt or made before; "demand", made by
+        the parties in the call; "none", three parties.
 
-        Of several sessions "live" where any of them had a dealer.
+        Of several sessions "live" where any of them had a dealer, and "demand" where any had nothing in stock.
         """
+        if self.offline is not None:
+            return "demand" if self.offline.on_demand else "stock"
         if "dealer" in self.roles:
             return "live"
         return "none" if "p2" in self.roles else "stock"
@@ -162,6 +187,7 @@ class Report:
             },
             "roles": {role: asdict(totals) for role, totals in self.roles.items()},
             "rows": [asdict(row) for row in self.rows],
+            "offline": None if self.offline is None else asdict(self.offline),
         }
         return json.dumps(value, indent=1)
 
@@ -177,6 +203,7 @@ class Report:
                 {role: RoleTotals(**totals) for role, totals in value["roles"].items()},
                 **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
                 unchecked_one_hot=value.get("unchecked_one_hot", False),
+                offline=None if value.get("offline") is None else Offline(**value["offline"]),
                 profile=value.get("profile", NEAR.name),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
@@ -218,6 +245,9 @@ class Report:
         waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
         efforts = ", ".join(f"{role} {totals.cpu_seconds:.3f}" for role, totals in self.roles.items())
         trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
+        ahead = {"Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})"}
+        if self.offline is not None:
+            ahead = {"Offline": self.offline.in_words()}
         return {
             "Input": f"{sequences} in {batches}, {self.tokens} tokens with padding",
             **trusted,
@@ -226,7 +256,7 @@ class Report:
             "Seconds": f"{self.seconds:.3f} for the call; {self.load_seconds:.3f} for loading the model, before it",
             "Rounds": f"{self.rounds}",
             "Online bytes": f"{human_bytes(self.online_bytes)}  ({', '.join(each)})",
-            "Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})",
+            **ahead,
             "Client": f"{human_bytes(self.input_bytes)} sent, {human_bytes(self.output_bytes)} received",
             "Memory": f"{taken}  (set aside for a session, beside the model; at most, by its shapes)",
             "Waiting": waits,
@@ -248,6 +278,14 @@ def _sent_to_computing(report: Report, sender: str) -> int:
 
 def _sent(roles: Mapping[str, RoleTotals], sender: str, receiver: str) -> int:
     return roles[sender].bytes_sent.get(receiver, 0)
+
+
+def _without(counts: Mapping[str, int], less: Mapping[str, int]) -> dict[str, int]:
+    return {peer: count - less.get(peer, 0) for peer, count in counts.items()}
+
+
+def _both(first: Offline | None, second: Offline | None) -> Offline | None:
+    return first.plus(second) if first is not None and second is not None else first or second
 
 
 def _added_roles(first: Mapping[str, RoleTotals], second: Mapping[str, RoleTotals]) -> dict[str, RoleTotals]:

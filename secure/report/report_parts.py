@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from secure.models.storage.capacity import human_bytes
+from secure.parties.roles.engine import MadeAhead
+
 Number = TypeVar("Number", int, float)
 MeterRow = Mapping[str, Any]
 """A row of `secure.protocols.core.cost.Meter.snapshot`."""
@@ -111,6 +114,65 @@ class RoleTotals:
             _added(self.waiting_seconds, other.waiting_seconds),
             self.cpu_seconds + other.cpu_seconds,
         )
+
+
+@dataclass(frozen=True)
+class Offline:
+    """What came before the inputs of a call, where the computing parties make their correlations themselves.
+
+    from_stock, on_demand: sessions for which it was made before, and inside the call. seconds: of the slowest party,
+    one making after the other. sent_bytes: by role, to the other one. kept_bytes: by role, until the input, of the
+    session that kept most. in_call_seconds: of those on demand.
+    """
+
+    from_stock: int
+    on_demand: int
+    seconds: float
+    in_call_seconds: float
+    rounds: int
+    sent_bytes: Mapping[str, int]
+    kept_bytes: Mapping[str, int]
+
+    @classmethod
+    def of_session(cls, made: Mapping[str, MadeAhead]) -> Offline | None:
+        """What each role says; None where no role has made anything."""
+        if not made:
+            return None
+        in_stock = all(each.from_stock for each in made.values())
+        seconds = max(each.seconds for each in made.values())
+        return cls(
+            from_stock=int(in_stock),
+            on_demand=int(not in_stock),
+            seconds=seconds,
+            in_call_seconds=0.0 if in_stock else seconds,
+            rounds=max(each.rounds for each in made.values()),
+            sent_bytes={role: each.sent_bytes for role, each in made.items()},
+            kept_bytes={role: each.kept_bytes for role, each in made.items()},
+        )
+
+    def plus(self, other: Offline) -> Offline:
+        """Both together."""
+        return Offline(
+            self.from_stock + other.from_stock,
+            self.on_demand + other.on_demand,
+            self.seconds + other.seconds,
+            self.in_call_seconds + other.in_call_seconds,
+            self.rounds + other.rounds,
+            _added(self.sent_bytes, other.sent_bytes),
+            {role: max(kept, other.kept_bytes.get(role, 0)) for role, kept in self.kept_bytes.items()},
+        )
+
+    def in_words(self) -> str:
+        """One line for a report."""
+        sources = {"taken from stock": self.from_stock, "made on demand, in this call": self.on_demand}
+        named = [name for name, count in sources.items() if count]
+        counted = [f"{count} {name}" for name, count in sources.items() if count]
+        source = named[0] if len(named) == 1 else ", ".join(counted)
+        sent, kept = (
+            ", ".join(f"{role.upper()} {human_bytes(count)}" for role, count in counts.items())
+            for counts in (self.sent_bytes, self.kept_bytes)
+        )
+        return f"{source}: {self.seconds:.3f} s, {self.rounds} rounds; sent: {sent}; kept until the input: {kept}"
 
 
 def grouped(rows: Iterable[ReportRow], key: Callable[[ReportRow], tuple[str, str]]) -> tuple[ReportRow, ...]:

@@ -194,8 +194,30 @@ def verifier_record() -> Record:
     )
 
 
+def audit_record() -> Record:
+    honest = {"honest": 10_000, "false_alarms": 0, "largest": 8.25e-7, "median": 4e-7}
+    return _record(
+        "audit",
+        model="minilm",
+        noise_texts=24,
+        largest_noise=6.5e-7,
+        threshold=6.5e-6,
+        canaries=100,
+        computed=honest | {"honest": 500},
+        drawn=honest,
+        rows=[{"name": "four bits", "least": 0.25, "median": 0.5, "found": 1.0}],
+    )
+
+
 def card_record() -> Record:
     return model_record(card={"name": "Example GPU"}, median_seconds=0.5, median_cpu_seconds=1.25)
+
+
+def hybrid_record() -> Record:
+    made = {"median_seconds": [0.125, 0.25], "sent_bytes": [3_500_000, 1_250_000], "rounds": 9}
+    used = {"median_seconds": [0.0625, 0.375], "sent_bytes": [1_750_000, 125_000], "rounds": 5}
+    sizes = {"relus": 4096, "kept_bytes": [80, 4_375_000]}
+    return _record("hybrid", what="relu", garbler="client", turns=3, load_average=1.25, made=made, used=used, **sizes)
 
 
 def every_record() -> list[Record]:
@@ -212,4 +234,6 @@ def every_record() -> list[Record]:
         numerics_record(),
         link_record(),
         verifier_record(),
+        audit_record(),
+        hybrid_record(),
     ]

@@ -189,7 +189,21 @@ def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dic
 
 
 @pytest.mark.parametrize(
-    "kind", ["model", "generation", "layer", "scale", "gates", "peers", "gpu", "numerics", "link", "verifier"]
+    "kind",
+    [
+        "model",
+        "generation",
+        "layer",
+        "scale",
+        "gates",
+        "peers",
+        "gpu",
+        "numerics",
+        "link",
+        "verifier",
+        "audit",
+        "hybrid",
+    ],
 )
 def test_every_kind_is_known(kind: str) -> None:
     assert kind in report.KINDS and kind in {record["kind"] for record in every_record()}

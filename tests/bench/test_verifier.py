@@ -23,6 +23,7 @@ RECORDS = [record for record in results.load_all() if record["kind"] == "verifie
 CHANGES = ("another class, peaked", "another class, the same values", "another class, one logit raised")
 
 
+@pytest.mark.slow
 def test_one_run_has_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = Verifier.distil(service, points(90, 3), false_alarms=0.2, steps=20)
     asked = points(500, 8)

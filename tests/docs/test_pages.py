@@ -12,7 +12,7 @@ import typer.main
 import bench.__main__
 import secure
 import secure.cli.main
-from secure.parties.config import parse_settings
+from secure.parties.settings_file import parse_settings
 from tests.checkout import ROOT
 from tests.docs.pages import DOCUMENTS, anchors, blocks, inline_commands, links, makefile_targets, read, shell_commands
 

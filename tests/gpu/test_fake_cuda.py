@@ -205,7 +205,7 @@ def test_a_small_gate_runs_on_the_host(
     assert seen <= ({"cuda", "cpu"} if issubclass(gate, OpenedLinear | LinearShare | SquaresVanish) else {"cpu"})
 
 
-@pytest.mark.slow  # the gates of all of them stand above, and a model below
+@pytest.mark.slow  # the gates of all of them stand above
 @pytest.mark.parametrize("name", list(dict(equality.PROGRAMS)))
 @pytest.mark.parametrize("truncation", ["probabilistic", "exact"])
 def test_a_program_stays_on_the_card(name: str, truncation: str) -> None:
@@ -215,9 +215,8 @@ def test_a_program_stays_on_the_card(name: str, truncation: str) -> None:
     assert all(len(outcome.results[role]) == len(outcome.results["p0"]) for role in ("p0", "p1"))
 
 
-@pytest.mark.parametrize(
-    "weights", ["private", *(pytest.param(name, marks=pytest.mark.slow) for name in ("public", "server"))]
-)
+@pytest.mark.slow  # the gates of all of them stand above
+@pytest.mark.parametrize("weights", ["private", "public", "server"])
 def test_a_model_stays_on_the_card(weights: WeightVisibility) -> None:
     """Loading and predicting: what one keeps for the other lies on the card."""
     tiny = model.make_model(equality.TINY, weights)

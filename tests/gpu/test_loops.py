@@ -18,6 +18,7 @@ from secure.protocols.core.kernels import dispatch
 from secure.protocols.core.prg import SEED_BYTES, Prg
 from secure.protocols.masked.gate import Gate
 from tests.gpu.gates import CASES, run_gate
+from tests.sampling import sampled
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -58,7 +59,9 @@ def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch, capl
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda compares them on the card")
-@pytest.mark.parametrize(("gate", "label", "shapes"), CASES)
+@pytest.mark.parametrize(
+    ("gate", "label", "shapes"), sampled(CASES, lambda gate, label, shapes: [(gate, shapes)], pytest.mark.campaign)
+)
 def test_a_gate_is_the_same_interpreted(
     gate: type[Gate[Any]], label: str, shapes: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,7 +166,9 @@ def test_what_is_not_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no config\.json and no manifest\.json"):
         manifest_of_folder(tmp_path)
     save_model(tmp_path, "bert", "none")
-    with pytest.raises(CheckpointError, match="weights='server' is for the protocol 'beaver', not 'replicated'"):
+    with pytest.raises(
+        CheckpointError, match="weights='server' is for the protocol 'beaver' or 'hybrid', not 'replicated'"
+    ):
         manifest_of_folder(tmp_path, weights="server", protocol="replicated")
     with pytest.raises(InputError, match="21"):
         price(manifest_of_folder(tmp_path), Request("hidden", 1, 21, masked=False))

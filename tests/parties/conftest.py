@@ -12,7 +12,7 @@ import pytest
 from secure.parties.client.client import Client
 from secure.parties.config import PARTIES, Limits, PartiesSettings, PartySettings
 from secure.parties.launcher import free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from tests.parties.fakes import FakeManifest
 from tests.parties.local import LocalParties
 

@@ -14,6 +14,7 @@ from typing import Any
 from secure.models.program import ClientSteps
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
+from secure.parties.roles.hybrid.tools import TwoPartyTools
 from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
 from secure.parties.roles.working_ahead import AheadTools
@@ -127,6 +128,12 @@ class FakeEngine(Engine):
                 tools.to_next.send(expand(tools.session, f"{tools.number} {index}", request.message_bytes))
                 due = expand(tools.session, f"{(tools.number - 1) % 3} {index}", request.message_bytes)
                 self._same(tools.to_previous.receive(), due)
+                continue
+            if isinstance(tools, TwoPartyTools):
+                self._begin(tools, f"p{tools.number}", index, request)
+                tools.peer.send(expand(tools.session, f"{tools.number} {index}", request.message_bytes))
+                due = expand(tools.session, f"{1 - tools.number} {index}", request.message_bytes)
+                self._same(tools.peer.receive(), due)
                 continue
             assert isinstance(tools, PartyTools)
             self._begin(tools, f"p{tools.role}", index, request)

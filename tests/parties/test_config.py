@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from secure.parties.config import PARTIES, Limits, load_settings, settings_toml
+from secure.parties.config import PARTIES, Limits
+from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.stock_settings import Keep, StockSettings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.profile import NAMES
@@ -136,7 +137,22 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
         ('security = "malicious"' + GOOD, "p2 is missing; the protocol 'witnessed' is for p0, p1, p2, dealer"),
         ('security = "malicious"\nprotocol = "beaver"' + GOOD, "'beaver' has security 'semi-honest', 'malicious' is"),
         ('security = "total"' + GOOD, "security: unknown security 'total'; known are semi-honest, malicious"),
-        ('security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n', "nothing is dealt ahead"),
+        ('security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n', "nothing is made ahead"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            load_settings(write(tmp_path, text))
+
+
+def test_a_client_and_an_owner_alone(tmp_path: Path) -> None:
+    two = 'protocol = "hybrid"\n' + GOOD[: GOOD.index("[dealer]")] + GOOD[GOOD.index("[tls]") :]
+    found = load_settings(write(tmp_path, two + '[stock]\ndir = "stock"\n'))
+    assert set(found.parties) == {"p0", "p1"} and found.garbler == "client" and found.stock is not None
+    assert load_settings(write(tmp_path, 'garbler = "server"\n' + two)).garbler == "server"
+    for text, words in (
+        ('garbler = "dealer"\n' + two, "garbler: input should be 'client' or 'server'"),
+        ('garbler = "client"\n' + GOOD, "'beaver' garbles no circuits; remove it, or choose the protocol 'hybrid'"),
+        ('protocol = "hybrid"\n' + GOOD, "dealer has no part in the protocol 'hybrid'; remove it"),
+        (two + "[measure]\noffline_first = true\n", "'hybrid' has no dealer"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             load_settings(write(tmp_path, text))
@@ -144,5 +160,5 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
 
 def test_a_stock_without_a_dealer_is_refused(tmp_path: Path) -> None:
     three = 'protocol = "replicated"\n' + GOOD.replace("dealer", "p2") + '[stock]\ndir = "stock"\n'
-    with pytest.raises(ConfigurationError, match="nothing is dealt ahead"):
+    with pytest.raises(ConfigurationError, match="nothing is made ahead"):
         load_settings(write(tmp_path, three))

@@ -14,10 +14,11 @@ import pytest
 
 from secure.parties.client.client import Client
 from secure.parties.client.run import Progress
-from secure.parties.config import PARTIES, Measure, settings_toml
+from secure.parties.config import PARTIES, Measure
 from secure.parties.launcher import Launcher, free_addresses, launch
 from secure.parties.process.exit_codes import ExitCode
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import ConfigurationError, PartyLost, PortInUse, SessionError
 from tests.checkout import ROOT
 from tests.parties.fakes import FakeManifest, FakeRequest

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from secure.parties.client.client import Client, Prediction
-from secure.parties.config import PARTIES, Limits, Measure, PartiesSettings, load_settings, settings_toml
+from secure.parties.config import PARTIES, Limits, Measure, PartiesSettings
+from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.transport.frames import AnyFrame, DataFrame
 from secure.parties.transport.prefetch import Line, Prefetch, shaped
 from secure.parties.transport.wire_pb2 import End, Frame

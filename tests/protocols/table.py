@@ -453,7 +453,8 @@ OPS: tuple[Op, ...] = (
     Op("append-and-multiply", _appended_factor, (LEFT, UNIT, UNIT), APPENDED, one_unit),
     Op("embedding", embedding.embedding, (ONE_HOT, TABLE), MATRICES, exactly, one_hot(TABLE)),
     Op("embedding-server", embedding.embedding, (ONE_HOT, SERVER_TABLE), MATRICES, exactly, one_hot(SERVER_TABLE)),
-    Op("checked-one-hot", _checked, (ONE_HOT, ONE_HOT), ONE_HOTS, exactly, one_hots),
+    # A client shares them, so no truncation has changed their last bits.
+    Op("checked-one-hot", _checked, (ONE_HOT, ONE_HOT), ONE_HOTS, exactly, one_hots, forms=("share", "share32")),
     # comparisons
     Op("less-than-number", lambda x: compare.less_than(x, 0.0), (ANY,), ONE, exactly),
     Op("difference", compare.difference, (ANY, OTHER), TWO, exactly),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring, transfer
 from secure.protocols.core.cost import Cost
-from secure.protocols.hybrid.gates.gate import HybridGate, Made, unknown
+from secure.protocols.hybrid.gates.gate import HybridGate, Made
 from secure.protocols.hybrid.roles import Maker, User
 
 
@@ -33,9 +33,13 @@ class TakeInput(HybridGate):
     def made(self) -> Made:
         return Made()
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape)
+
     def make(self, maker: Maker) -> Tensor:
         if maker.index == 1:
-            return unknown(*self.x.shape)
+            return self.outcome
         return ring.low(maker.words(1, tuple(self.x.shape)), self.bits)
 
     def use(self, user: User) -> Tensor:
@@ -43,7 +47,7 @@ class TakeInput(HybridGate):
             # Whole bytes are sent, so the bits above the ring are masked, too.
             mask = user.words(1, tuple(self.x.shape))
             user.send(transfer.payload_of([ring.pack_difference(self.x, mask, self.bits)]))
-            return unknown(*self.x.shape)
+            return self.outcome
         payload = user.receive(self.x.numel() * ring.element_bytes(self.bits))
         return ring.unpack_added(payload, self.x, self.bits)
 
@@ -68,10 +72,14 @@ class GiveOutput(HybridGate):
     def made(self) -> Made:
         return Made(p0_kept=self.x.numel() * ring.element_bytes(self.bits))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape)
+
     def make(self, maker: Maker) -> Tensor:
         if maker.index == 0:
             maker.stock.put(maker.gate, ring.pack(self.x, self.bits).numpy())
-        return unknown(*self.x.shape)
+        return self.outcome
 
     def use(self, user: User) -> Tensor:
         if user.index == 1:

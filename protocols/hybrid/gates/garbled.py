@@ -73,6 +73,10 @@ class Garbled(HybridGate):
         return self.of.circuit.inputs - self._chosen_bits - self.of.share_bits
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape[:-1])
+
+    @property
     def _count(self) -> int:
         return self.x.numel() // self.of.elements
 
@@ -107,7 +111,7 @@ class Garbled(HybridGate):
 
     def _share(self, numbers: Array) -> Tensor:
         """A share of the result, from one of every instance. Shapes: uint64 [instances] -> that of the result."""
-        return ring.low(as_tensor(numbers[: self._count]), self.of.result_bits).reshape(self.x.shape[:-1])
+        return ring.low(as_tensor(numbers[: self._count]), self.of.result_bits).reshape(self.shape)
 
     def _taken(self, user: User, batch: Portion, table_bytes: int) -> tuple[Array, Array]:
         """Labels that transfers gave, and tables with what lies behind them, as the evaluator kept them.
@@ -115,11 +119,7 @@ class Garbled(HybridGate):
         Shapes: uint64 [transfers, 2], uint8 [table_bytes].
         """
         labels = user.stock.take(user.gate, LABEL_BYTES * self._transfers(batch))
-        return labels, user.stock.take(user.gate, table_bytes)
-
-    def _numbers(self, packed: Array, batch: Portion) -> Array:
-        """Colours as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
-        return as_array(ring.unpack(packed.data, (batch.instances,), self.of.result_bits))
+        return labels.view(np.uint64).reshape(-1, 2), user.stock.take(user.gate, table_bytes)
 
     def _garble(self, maker: Maker, batch: Portion, chosen: Array, known: Array | None, message: Array) -> Array:
         """Write the tables of a batch to a message's beginning; the colours of the outputs' zero labels.
@@ -128,7 +128,7 @@ class Garbled(HybridGate):
         Shapes: uint64 [transfers, 2], uint8 [known bits, all instances / 8], uint8 [at least the tables]
         -> uint64 [instances of the batch].
         """
-        delta, place, colours, room = maker.stock.delta, 0, [], Chunk(self.of.circuit)
+        delta, place, colours, room = maker.delta, 0, [], Chunk(self.of.circuit)
         assert delta is not None
         for part, transferred, late, expanded, start in self._labels(maker, batch, chosen, late=True):
             inputs = self._laid_out(room, part, transferred, late, expanded)
@@ -187,7 +187,7 @@ class Garbled(HybridGate):
 
     def active(self, party: User, batch: Portion, bits: Array) -> Array:
         """Labels of late bits as the evaluator is sent them. Shapes: uint8 [bits instances / 8] -> as `late_labels`."""
-        labels, delta = self.late_labels(party, batch).copy(), party.stock.delta
+        labels, delta = self.late_labels(party, batch).copy(), party.delta
         assert delta is not None
         add_offsets(labels.reshape(1, -1), bits.reshape(1, -1), delta)
         return labels
@@ -208,3 +208,8 @@ class Garbled(HybridGate):
 def by_chunks(batch: Portion, packed: Array) -> Array:
     """Bits of a batch, chunk by chunk, in each row by row. Shapes: uint8 [rows, all / 8] -> [rows of the batch / 8]."""
     return np.concatenate([packed[:, part.start // 8 : part.stop // 8].reshape(-1) for part in batch.chunks()])
+
+
+def read_colours(packed: Array, batch: Portion, bits: int) -> Array:
+    """Colours of so many wires as they are sent and kept. Shapes: -> uint64 [instances of the batch]."""
+    return as_array(ring.unpack(packed.data, (batch.instances,), bits))

@@ -11,8 +11,8 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
-from secure.protocols.hybrid.gates.garbled import Garbled, Portion, by_chunks
-from secure.protocols.hybrid.gates.gate import Made, unknown
+from secure.protocols.hybrid.gates.garbled import Garbled, Portion, by_chunks, read_colours
+from secure.protocols.hybrid.gates.gate import Made
 from secure.protocols.hybrid.oblivious import extension
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
 
@@ -55,7 +55,7 @@ class GarbledByClient(Garbled):
                 due = self._table_bytes(batch.instances) + self._colour_bytes * batch.instances
                 maker.stock.put(maker.gate, labels)
                 maker.stock.put(maker.gate, np.frombuffer(maker.receive(due), np.uint8))
-            return unknown(*self.x.shape[:-1])
+            return self.outcome
         masks = self._masks(maker)
         known = np.concatenate([pack_bits(self._values(), self.of.width), pack_bits(masks[None], self.of.result_bits)])
         for batch in self.batches():
@@ -83,7 +83,7 @@ class GarbledByClient(Garbled):
             labels = user.receive(LABEL_BYTES * self.of.share_bits * batch.instances)
             own = np.frombuffer(labels, np.uint64).reshape(-1, 2)
             active = self._evaluate(user, batch, chosen, own, tables[:split].view(np.uint64))
-            found.append(active ^ self._numbers(tables[split:], batch))
+            found.append(active ^ read_colours(tables[split:], batch, self.of.result_bits))
         return self._share(np.concatenate(found))
 
     def _open(self, user: User) -> Tensor:
@@ -92,7 +92,7 @@ class GarbledByClient(Garbled):
         for batch in self.batches():
             start, stop = (self.of.share_bits * n // 8 for n in (batch.first, batch.first + batch.instances))
             user.send(payload(self.active(user, batch, message[start:stop])))
-        return unknown(*self.x.shape[:-1])
+        return self.outcome
 
     def _choices(self, party: Maker | User, batch: Portion) -> Array:
         """The bits p, at P1. Shapes: uint8 [transfers / 8]."""

@@ -11,8 +11,8 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
-from secure.protocols.hybrid.gates.garbled import Garbled, by_chunks
-from secure.protocols.hybrid.gates.gate import Made, unknown
+from secure.protocols.hybrid.gates.garbled import Garbled, by_chunks, read_colours
+from secure.protocols.hybrid.gates.gate import Made
 from secure.protocols.hybrid.oblivious import extension
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
 
@@ -56,7 +56,7 @@ class GarbledByServer(Garbled):
                 colours = self._garble(maker, batch, zero, None, message)
                 maker.stock.put(maker.gate, ring.pack(as_tensor(colours), self.of.result_bits).numpy())
                 maker.send(payload(message))
-            return unknown(*self.x.shape[:-1])
+            return self.outcome
         masks = self._masks(maker)
         bits = np.concatenate([pack_bits(self._values(), self.of.width), pack_bits(masks[None], self.of.result_bits)])
         for batch in self.batches():
@@ -77,11 +77,13 @@ class GarbledByServer(Garbled):
                 own = np.frombuffer(labels, np.uint64).reshape(-1, 2)
                 active = self._evaluate(user, batch, chosen, own, tables.view(np.uint64))
                 user.send(payload(ring.pack(as_tensor(active), self.of.result_bits).numpy()))
-            return unknown(*self.x.shape[:-1])
+            return self.outcome
         packed, found = pack_bits(self._values(), self.of.width), []
         for batch in self.batches():
             user.send(payload(self.active(user, batch, by_chunks(batch, packed))))
             reply = np.frombuffer(user.receive(self._colour_bytes * batch.instances), np.uint8)
             kept = user.stock.take(user.gate, self._colour_bytes * batch.instances)
-            found.append(self._numbers(reply, batch) ^ self._numbers(kept, batch))
+            found.append(
+                read_colours(reply, batch, self.of.result_bits) ^ read_colours(kept, batch, self.of.result_bits)
+            )
         return self._share(np.concatenate(found))

@@ -25,6 +25,9 @@ class Made:
     p0_kept: int = 0
     p1_kept: int = 0
 
+    def __add__(self, other: Made) -> Made:
+        return Made(self.cost + other.cost, self.p0_kept + other.p0_kept, self.p1_kept + other.p1_kept)
+
     def kept(self, index: int) -> int:
         """By party."""
         return self.p1_kept if index else self.p0_kept
@@ -43,6 +46,16 @@ class HybridGate(ABC):
     @abstractmethod
     def made(self) -> Made:
         """The cost of making, from shapes."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the result."""
+
+    @property
+    def outcome(self) -> Tensor:
+        """The result where nothing but its shape is known."""
+        return unknown(*self.shape)
 
     @abstractmethod
     def make(self, maker: Maker) -> Tensor:

@@ -9,11 +9,11 @@ from torch import Tensor
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.hybrid.garbled.circuits import Garbler
-from secure.protocols.hybrid.gates.gate import HybridGate, Made, unknown
+from secure.protocols.hybrid.gates.gate import HybridGate, Made
 from secure.protocols.hybrid.lattice.scheme import public_key_bytes
 from secure.protocols.hybrid.oblivious.base import POINT_BYTES
 from secure.protocols.hybrid.oblivious.extension import WIDTH
-from secure.protocols.hybrid.roles import Maker, User
+from secure.protocols.hybrid.roles import Maker, User, kept_of_keys
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,8 @@ class KeyExchange(HybridGate):
     """P0's public key, fresh as its secret one is; 128 base transfers by which the garbler gets a key for each bit of
     Δ; and a seed of the garbler for what both expand.
 
-    Cost: three rounds to make, or two where P0, who sends first, evaluates; nothing later.
+    Cost: three rounds to make, or two where P0, who sends first, evaluates; nothing later. Each keeps that seed, and
+    the garbler Δ.
     Reveals: nothing, under the assumptions of `secure.protocols.hybrid.oblivious.base`.
     """
 
@@ -34,12 +35,20 @@ class KeyExchange(HybridGate):
     def made(self) -> Made:
         key, points, replies = public_key_bytes(), POINT_BYTES, WIDTH * POINT_BYTES + SEED_BYTES
         if self.garbler == "client":
-            return Made(Cost(rounds=3, p0_bytes=key + replies, p1_bytes=points))
-        return Made(Cost(rounds=2, p0_bytes=key + points, p1_bytes=replies))
+            cost = Cost(rounds=3, p0_bytes=key + replies, p1_bytes=points)
+        else:
+            cost = Cost(rounds=2, p0_bytes=key + points, p1_bytes=replies)
+        p0_kept, p1_kept = (kept_of_keys(garbles=self.garbler == party) for party in ("client", "server"))
+        return Made(cost, p0_kept, p1_kept)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (0,)
 
     def make(self, maker: Maker) -> Tensor:
         maker.open()
-        return unknown(0)
+        return self.outcome
 
     def use(self, user: User) -> Tensor:
-        return unknown(0)
+        user.open()
+        return self.outcome

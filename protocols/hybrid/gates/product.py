@@ -157,19 +157,23 @@ class Product(HybridGate):
         down = layout.groups * self._columns * reply_bytes(len(layout.places))
         return Made(Cost(rounds=2 * layout.groups, p0_bytes=up, p1_bytes=down))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        units = unknown(self._layout.units, len(self._layout.wanted), self._columns)
+        return tuple(self.arrangement.result(units).shape)
+
     def make(self, maker: Maker) -> Tensor:
         if maker.index == 1:
             self._answer(maker)
-            return self.arrangement.result(unknown(self._layout.units, len(self._layout.wanted), self._columns))
+            return self.outcome
         units = as_array(ring.low(self.arrangement.units(self.x), PLAIN_BITS))
         return self._gathered(list(self._ask(maker, units)))
 
     def use(self, user: User) -> Tensor:
-        rows = self.arrangement.rows(self.x)
         if user.index == 0:
-            return unknown(*rows.shape[:-1], self._columns)
+            return self.outcome
         assert self.weight.factor is not None
-        product = self.weight.factor.product([rows], PLAIN_BITS)
+        product = self.weight.factor.product([self.arrangement.rows(self.x)], PLAIN_BITS)
         masks = as_array(self._masks(user))
         return product.sub_(self._gathered([masks[i] for i in range(len(masks))]))
 

@@ -15,11 +15,11 @@ import struct
 from collections.abc import Callable
 
 import numpy as np
-import zstandard
 
 from secure.protocols.core.errors import ConfigurationError, ProtocolError
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.lattice.parameters import SEED_BYTES
+from secure.protocols.hybrid.packages import needed
 
 _HEADER_BYTES = 16
 _VERSION = bytes.fromhex("5ea11004")  # magic, sixteen bytes of header, major version 4; the minor one follows
@@ -48,7 +48,10 @@ class MemoryFile:
         if not whole.startswith(_VERSION) or len(whole) != struct.unpack("<Q", whole[8:_HEADER_BYTES])[0]:
             raise ConfigurationError("tenseal's SEAL saves files of another version than 4; install tenseal 0.3.15 on")
         body = whole[_HEADER_BYTES:]
-        return zstandard.ZstdDecompressor().decompressobj().decompress(body) if whole[5] == _ZSTD else body
+        if whole[5] != _ZSTD:
+            return body
+        unpacked: bytes = needed("zstandard").ZstdDecompressor().decompressobj().decompress(body)
+        return unpacked
 
     def load(self, body: bytes, load: Callable[[str], object]) -> None:
         """Let SEAL load a body. Raises ProtocolError where SEAL refuses it."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tenseal.sealapi as seal
 
 from secure.protocols.core.errors import ConfigurationError, ProtocolError
 from secure.protocols.core.kernels.cpu.compiler import Array, compiled
 from secure.protocols.hybrid.lattice import files, packing
 from secure.protocols.hybrid.lattice.combine import add_multiple
 from secure.protocols.hybrid.lattice.parameters import DEGREE, FLOOD_BITS, PLAIN_BITS, PRIME_BITS, SEED_BYTES
+from secure.protocols.hybrid.packages import needed
 
 PRIMES = len(PRIME_BITS) - 1
 """Primes of a ciphertext; a reply has one."""
@@ -27,6 +27,7 @@ class Scheme:
     """The parameters as SEAL holds them. Raises ConfigurationError where SEAL finds them insecure or wrong."""
 
     def __init__(self) -> None:
+        self.seal = seal = needed("tenseal.sealapi")
         moduli = seal.CoeffModulus.Create(DEGREE, list(PRIME_BITS))
         parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
         parameters.set_poly_modulus_degree(DEGREE)
@@ -41,13 +42,13 @@ class Scheme:
 
     def plaintext(self, values: Array) -> Any:
         """Shapes: uint64 [N], below t."""
-        plain = seal.Plaintext()
+        plain = self.seal.Plaintext()
         self.file.load(files.plaintext(values), lambda path: plain.load(self.context, path))
         return plain
 
     def ciphertext(self, body: bytes) -> Any:
         """From the body of a file."""
-        found = seal.Ciphertext()
+        found = self.seal.Ciphertext()
         self.file.load(body, lambda path: found.load(self.context, path))
         return found
 
@@ -71,6 +72,7 @@ class KeyHolder:
     """Who encrypts and decrypts. Its secret key is fresh, and is used for one making."""
 
     def __init__(self, scheme: Scheme) -> None:
+        seal = scheme.seal
         generator, self._public = seal.KeyGenerator(scheme.context), seal.PublicKey()
         generator.create_public_key(self._public)
         self._encryptor = seal.Encryptor(scheme.context, self._public, generator.secret_key())
@@ -104,7 +106,7 @@ class KeyHolder:
         words = np.zeros((POLYNOMIALS, DEGREE), dtype=np.uint64)
         words[0, places] = packing.unpack(reply[:split], len(places), prime)
         words[1] = packing.unpack(reply[split:], DEGREE, prime)
-        plain = seal.Plaintext()
+        plain = self._scheme.seal.Plaintext()
         self._decryptor.decrypt(self._scheme.ciphertext(self._prefix + words.tobytes()), plain)
         return files.coefficients(self._scheme.file.saved(plain.save), DEGREE)[places]
 
@@ -116,7 +118,7 @@ class Owner:
         """Raises ProtocolError for a key of another size, or that is none."""
         if len(public_key) != public_key_bytes():
             raise ProtocolError(f"the client's public key has {len(public_key)} bytes, due are {public_key_bytes()}")
-        self._scheme = scheme
+        self._scheme, seal = scheme, scheme.seal
         self._evaluator = seal.Evaluator(scheme.context)
         # SEAL's own objects show what precedes the words in a file.
         generator, sample = seal.KeyGenerator(scheme.context), seal.PublicKey()
@@ -166,7 +168,7 @@ class Owner:
         """
         for p, prime in enumerate(self._scheme.primes):
             compiled(add_multiple)(residues[0, p], high, low, FLOOD_BITS - _HIGH_BITS, prime)
-        total, zero = self._scheme.ciphertext(self._prefix + residues.tobytes()), seal.Ciphertext()
+        total, zero = self._scheme.ciphertext(self._prefix + residues.tobytes()), self._scheme.seal.Ciphertext()
         self._encryptor.encrypt_zero(zero)
         self._evaluator.add_inplace(total, zero)
         self._evaluator.add_plain_inplace(total, self._scheme.plaintext(mask))

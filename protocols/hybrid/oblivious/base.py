@@ -21,9 +21,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from Crypto.PublicKey import ECC
-
 from secure.protocols.core.errors import ProtocolError
+from secure.protocols.hybrid.packages import needed
 
 KEY_BYTES = 16
 POINT_BYTES = 64
@@ -83,7 +82,7 @@ class BaseReceiver:
 
 def _point(x: int, y: int) -> Any:
     """Raises ValueError where that is no point of the curve."""
-    return ECC.construct(curve="Ed25519", point_x=x, point_y=y).pointQ
+    return needed("Crypto.PublicKey.ECC").construct(curve="Ed25519", point_x=x, point_y=y).pointQ
 
 
 def _base() -> Any:

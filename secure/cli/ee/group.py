@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from secure.cli.ee import certs, decrypt, encrypt, keygen, proxy, rekey, serve, tokenizer, verify
+from secure.cli.ee import audit, certs, decrypt, encrypt, keygen, proxy, rekey, serve, tokenizer, verify
 
 app = typer.Typer(
     name="ee",
@@ -25,3 +25,4 @@ app.command(epilog=decrypt.EXAMPLES)(decrypt.decrypt)
 app.command(epilog=rekey.EXAMPLES)(rekey.rekey)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=tokenizer.EXAMPLES)(tokenizer.tokenizer)
+app.add_typer(audit.app)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from secure.cli.audit import log_of
 from secure.cli.ee.options import (
     API_KEY,
     BACKEND_API_KEY,
@@ -21,7 +22,8 @@ from secure.cli.options import NamesOption, check_serving_is_installed, examples
 from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):
-    from secure.ee.client import budget, next_epoch
+    from secure.audit import canaries, running
+    from secure.ee.client import budget, canary_mix, next_epoch
     from secure.ee.files import checkpoint, claims
     from secure.ee.http import serving
 
@@ -73,6 +75,12 @@ def proxy(
             "and the key get a new vocabulary beside them, which the backend must then serve."
         ),
     ] = "refuse",
+    audit: Annotated[
+        Path | None, typer.Option(metavar="CANARIES", help="Mix in canaries that secure ee audit prepare wrote.")
+    ] = None,
+    audit_rate: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Which share of all requests are canaries.")
+    ] = 0.05,
     parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
 ) -> None:
     """Let programs that speak OpenAI's API use an encrypted model, by their base URL alone.
@@ -103,5 +111,11 @@ def proxy(
         names=name or [folder.resolve().name],
         api_key=find_api_key(api_key_file, API_KEY),
         origins=allow_origin or [],
+        audit=None if audit is None else mixed_in(audit, audit_rate),
         parent_on_stdin=parent_on_stdin,
     )
+
+
+def mixed_in(path: Path, rate: float) -> canary_mix.Audit:
+    """The canaries of a file, noted in the log beside it, at that rate."""
+    return canary_mix.Audit(canaries.Canaries.load(path), running.AuditLog(log_of(path, None)), rate)

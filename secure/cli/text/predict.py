@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from secure.cli.adversary import SecurityOption, protocol_for
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import (
     ConfigOption,
@@ -30,6 +31,7 @@ with lazy_imports(__name__):
 EXAMPLES = examples(
     "secure predict sentences.txt",
     "secure predict --config parties.toml --model shares < sentences.txt",
+    "secure predict --receipt receipt.json --security malicious sentences.txt",
     "secure predict --json --out embeddings.json --text 'no secret' --text 'another one'",
 )
 
@@ -46,15 +48,22 @@ def predict(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut sentences that are too long.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print embeddings and report as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write that JSON to a file.")] = None,
+    receipt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what every role signed, for secure verify.")
+    ] = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
     profile: ProfileOption = None,
 ) -> None:
     """Embed sentences privately. Without --config, parties are started on this machine for this one command."""
     texts = find_sentences(file, text or [])
     tokens.check_sentences(texts)  # before processes start
     # A sentence's embedding needs no head.
-    with loaded(model or model_folder(), config, protocol, weights, head=False, profile=profile) as private:
+    wanted = protocol_for(protocol, security, config)
+    with loaded(model or model_folder(), config, wanted, weights, head=False, profile=profile) as private:
         embeddings = private.encode(texts, batch_size=batch_size, truncate=truncate)
+    if receipt is not None and private.report.receipt is not None:
+        private.report.receipt.save(receipt)
     value = {"embeddings": embeddings.tolist(), "report": json.loads(private.report.to_json())}
     if out is not None:
         _write(out, json.dumps(value))

@@ -13,6 +13,7 @@ import torch
 from starlette.applications import Starlette
 from torch.nn.functional import normalize
 
+from secure.ee.client.canary_mix import Audit, AuditedTokens
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.inputs import requests
 from secure.ee.client.plain_tokens import PlainTokens
@@ -23,7 +24,7 @@ from secure.http.text_backend import TextBackend
 from secure.parties.encrypted.engine import EncoderInputs
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import TokenGenerator
-from secure.protocols.core.errors import CheckpointError
+from secure.protocols.core.errors import CheckpointError, ConfigurationError
 
 
 def proxy_app(
@@ -34,11 +35,12 @@ def proxy_app(
     api_key: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
     origins: Sequence[str] = (),
+    audit: Audit | None = None,
 ) -> Starlette:
     """The application. Arguments as for `secure.http.app.make_app`; it closes the generator at its end.
 
     encrypted: what makes tokens of encrypted ids; for a model that generates nothing, a runner.
-    names: what callers may call the model.
+    names: what callers may call the model. audit: canaries that go among the requests of a language model.
 
     Raises CheckpointError for a checkpoint that text cannot be sent to.
     """
@@ -56,7 +58,12 @@ def proxy_app(
         if not isinstance(encrypted, Runner):
             raise CheckpointError(f"{checkpoint.folder} generates nothing, and its backend gives no embeddings")
         embed = partial(_embedded, cipher, encrypted)
-    backend = TextBackend(checkpoint.tokenizer, PlainTokens(cipher, encrypted), names, embed)
+        if audit is not None:
+            raise ConfigurationError(f"{checkpoint.folder} generates nothing; audit it with secure ee audit run")
+    tokens: TokenGenerator = PlainTokens(cipher, encrypted)
+    if audit is not None:
+        tokens = AuditedTokens(tokens, cipher, audit)
+    backend = TextBackend(checkpoint.tokenizer, tokens, names, embed)
     return completions_app(backend, api_key=api_key, hosts=hosts, origins=origins)
 
 

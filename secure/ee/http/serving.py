@@ -16,6 +16,7 @@ import httpx
 import torch
 
 from secure.ee.client.budget import BudgetedRunner
+from secure.ee.client.canary_mix import Audit
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.http.ids_server import ids_app
@@ -104,12 +105,14 @@ def run_proxy(
     names: Sequence[str],
     api_key: str | None,
     origins: Sequence[str],
+    audit: Audit | None = None,
     parent_on_stdin: bool,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises CheckpointError for a checkpoint that text cannot be sent to."""
+    """Serve until SIGTERM or SIGINT. audit: as for `proxy_app`, and so are the errors."""
     check_exposure(listen, api_key, "the proxy")
     check_origins(origins)
-    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=callers_names(listen), origins=origins)
+    hosts = callers_names(listen)
+    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts, origins=origins, audit=audit)
     log_to_stderr()
     _LOG.info("budget: %s", runner.budget)
     serve_until_stopped(app, listen, "proxy", names, parent_on_stdin=parent_on_stdin)

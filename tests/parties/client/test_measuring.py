@@ -12,10 +12,10 @@ from secure.cli import checks
 from secure.cli.main import app
 from secure.models.latency import NetworkLink, find_network, network_toml
 from secure.parties.client import measuring
-from secure.parties.config import load_settings, settings_toml
 from secure.parties.launcher import free_addresses
 from secure.parties.process.exit_codes import ExitCode, exit_code
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import load_settings, settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import ConfigurationError
 from tests.parties.local import LocalParties
 

@@ -17,7 +17,7 @@ from secure.parties.encrypted.server import GenerationServer
 from secure.parties.encrypted.service import make_generation_certificates
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.launcher import free_addresses
-from secure.parties.transport import tls
+from secure.parties.transport.certificates import own
 from secure.protocols.core.errors import (
     ConfigurationError,
     HandshakeError,
@@ -79,7 +79,7 @@ def test_only_clients_of_the_same_authority_may_call(
         ("client.key", "server.key"),
     ):
         (posing / name).write_bytes((certificates / source).read_bytes())
-    monkeypatch.setattr(tls, "_check", lambda *arguments: None)  # which an attacker's own program leaves out
+    monkeypatch.setattr(own, "_check", lambda *arguments: None)  # which an attacker's own program leaves out
     with (
         GenerationClient(f"127.0.0.1:{port}", posing, KEY_CHECK) as client,
         pytest.raises(HandshakeError, match="role differs: this side has 'client'"),

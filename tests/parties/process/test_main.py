@@ -9,11 +9,12 @@ from typing import NoReturn
 
 import pytest
 
-from secure.parties.config import Limits, PartiesSettings, settings_toml
+from secure.parties.config import Limits, PartiesSettings
 from secure.parties.launcher import free_addresses
 from secure.parties.process.exit_codes import ExitCode
 from secure.parties.process.main import main
 from secure.parties.roles.engine import Engine
+from secure.parties.settings_file import settings_toml
 from secure.protocols.core.errors import ConfigurationError
 from tests.parties.fakes import FakeEngine
 

@@ -128,7 +128,7 @@ def test_a_deal_is_given_up_when_the_dealer_is_stopped(settings: PartiesSettings
     stopped.set()
     kept.filler.join()
     assert kept.deals.dealt == []
-    with pytest.raises(SessionError, match="the dealer is stopped"):
+    with pytest.raises(SessionError, match="the filler is stopped"):
         kept.filler._check()
 
 

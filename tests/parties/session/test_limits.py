@@ -21,7 +21,7 @@ from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Tools
 from secure.parties.roles.store import StoredModel
 from secure.parties.session.reservations import Reservations
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.wire_pb2 import Kind
 from secure.protocols.core.errors import InputError, PartyLost, SessionError
 from secure.protocols.core.fixedpoint import FixedPointPolicy

@@ -13,16 +13,12 @@ from secure.parties.config import ROLES, PartiesSettings
 from secure.parties.process.server import SERVER_OPTIONS, PartyServer
 from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.handshake import PROTOCOL_VERSION
+from secure.parties.transport.certificates.making import make_certificates
+from secure.parties.transport.certificates.own import LiveCertificates, check_certificates
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
-from secure.parties.transport.tls import (
-    certificate_identity,
-    certificate_role,
-    check_certificates,
-    make_certificates,
-    server_credentials,
-)
+from secure.parties.transport.tls import certificate_identity, certificate_role
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import ConfigurationError, HandshakeError, PortInUse
 from tests.parties.fakes import FakeEngine
@@ -141,7 +137,7 @@ def test_a_role_whose_certificate_has_ended_neither_dials_nor_listens(
     with pytest.raises(ConfigurationError, match=r"client\.crt ended on .*; make all of them again.* secure certs"):
         Dialer(settings, "client")
     with pytest.raises(ConfigurationError, match=r"p0\.crt ended on "):
-        server_credentials(settings.tls_dir, "p0")
+        LiveCertificates(settings.tls_dir, "p0")
 
 
 @pytest.mark.parametrize("other", ["owner.key", "client.crt"])

@@ -20,7 +20,7 @@ from secure.protocols.core.primitives import square_sum
 from secure.protocols.core.secret import Parameter, Protocol, Visibility
 from secure.protocols.functions.gelu import gelu
 from secure.protocols.functions.relu import relu
-from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty
+from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty, fresh_stock
 from secure.protocols.hybrid.stock import Stock
 from tests.in_process import EXACT, POLICY, encode, split
 from tests.protocols.hybrid.two_parties import both, make, use
@@ -72,23 +72,30 @@ def test_another_program_is_refused(shares: list[tuple[Tensor, Tensor]]) -> None
 def test_what_is_burnt_is_gone_and_nothing_secret_is_printed() -> None:
     stocks, _ = make(program, 1)
     for stock in stocks:
-        assert repr(stock.seed) not in repr(stock) and "delta" not in repr(stock)
+        assert repr(stock.seed) not in repr(stock) and "shelf" not in repr(stock)
         assert stock.size_bytes > 0
         stock.burn()
-        assert stock.size_bytes == 0 and stock.seed == stock.labels == b""
-        assert stock.delta is None or not stock.delta.any()
+        assert stock.size_bytes == 0 and stock.seed == b"" and stock.shelf.take() is None
         with pytest.raises(ProtocolError):
             stock.begin()
 
 
+def test_a_stock_is_filled_once() -> None:
+    stocks, _ = make(program, 1)
+    with pytest.raises(ProtocolError, match="each making takes a new one"):
+        HybridMaker(stocks[0], queue_channels("p0", "p1")[0], POLICY)
+
+
 def test_entries_come_out_in_their_order_once() -> None:
-    stock = Stock(0, b"session", "client", bytes(16), bytes(16), None)
-    stock.put(3, np.zeros(5, dtype=np.uint8))
     for wrong in ((2, 5), (3, 4)):
+        stock = Stock(0, b"session", "client", bytes(16))
+        stock.put(3, np.zeros(5, dtype=np.uint8))
         with pytest.raises(ProtocolError, match=f"gate {wrong[0]}"):
             stock.take(*wrong)
+    stock.put(3, np.zeros(5, dtype=np.uint8))
     with pytest.raises(ProtocolError, match="of gate 3"):
         stock.finish()
+    stock.put(3, np.zeros(5, dtype=np.uint8))
     stock.take(3, 5)
     with pytest.raises(ProtocolError, match="gate 3"):
         stock.take(3, 5)
@@ -120,7 +127,7 @@ def test_a_truncated_message_ends_the_making() -> None:
 
     def run(index: int, channel: object, meter: object) -> None:
         peer = FaultyChannel(channel, fault="truncate", at_message=1) if index == 0 else channel  # type: ignore[arg-type]
-        program(HybridMaker(index, session, peer, POLICY), [None])  # type: ignore[arg-type]
+        program(HybridMaker(fresh_stock(index, session, "client"), peer, POLICY), [None])  # type: ignore[arg-type]
 
     with pytest.raises(SecureInferenceError):
         both(run, timeout_seconds=20)
@@ -134,7 +141,7 @@ def test_what_the_family_cannot_compute_is_refused_by_name() -> None:
             def run(
                 index: int, channel: object, meter: object, function: object = function, s: bytes = session
             ) -> None:
-                protocol = HybridMaker(index, s, channel, POLICY)  # type: ignore[arg-type]
+                protocol = HybridMaker(fresh_stock(index, s, "client"), channel, POLICY)  # type: ignore[arg-type]
                 function(protocol.input(None, (2, 2), 16))  # type: ignore[operator]
 
             both(run)

@@ -16,7 +16,7 @@ from secure.protocols.core.cost import Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Parameter, Protocol, Secret, Visibility
 from secure.protocols.hybrid.garbled.circuits import Garbler
-from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty
+from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty, fresh_stock
 from secure.protocols.hybrid.stock import Stock
 from tests.in_process import POLICY, closing, encode, split
 
@@ -57,10 +57,11 @@ def make(
     session = os.urandom(16)
 
     def run(index: int, channel: Channel, meter: Meter) -> Stock:
-        protocol = HybridMaker(index, session, channel, policy, garbler=garbler, meter=meter)
+        stock = fresh_stock(index, session, garbler)
+        protocol = HybridMaker(stock, channel, policy, meter=meter)
         program(protocol, [None] * inputs)
         protocol.finish()
-        return protocol.made
+        return stock
 
     made = both(run)
     return made.results, made

@@ -28,7 +28,7 @@ MOST_BYTES = 600
 """The longest view of which every byte is looked at."""
 
 
-QUICK = {"whole_bits": 128, "most_bytes": 128, "least_samples": 0}
+QUICK = {"whole_bits": 96, "most_bytes": 96, "least_samples": 0}
 """The default run looks for relations alone, in bit 0 of at most so many bytes of all but the shortest views."""
 
 

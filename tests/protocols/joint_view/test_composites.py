@@ -1,12 +1,13 @@
 """What each party sees of each function of the conformance table is uniform, jointly.
 
-Every row is looked at in the slow run, with values at the edges of its range. Functions are made of gates, one after
-the other: what counts here is that none uses what another one has used.
+Every row is looked at in the slow run, with values at the edges of its range, at one party of one family; the campaign
+has every party of both. Functions are made of gates, one after the other: what counts here is that none uses what
+another one has used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.protocols.joint_view.observing import QUICK, observe
 from tests.protocols.joint_view.views import BEAVER, REPLICATED, Setting, generator_of
 from tests.protocols.ops import Op, form_of, input_scale, obtain
 from tests.protocols.table import OPS
+from tests.sampling import sampled
 
 DEFAULT = {
     ("linear-server", "share", "probabilistic"),
@@ -50,8 +52,17 @@ def program_of(op: Op, values: Sequence[Tensor], form: str) -> RoleProgram:
     return program
 
 
+def _seen(
+    op: Op, form: str, setting: Setting, receiver: int, policy: FixedPointPolicy, depth: dict[str, int]
+) -> Iterable[Hashable]:
+    """What the slow run has of each at least once."""
+    if depth:
+        return (op.name, form, policy.truncation, setting, receiver, "in the default run")
+    return (op.name,), (form, policy.truncation, setting, receiver)
+
+
 def _cases() -> list[Any]:
-    return [
+    cases = [
         pytest.param(
             op,
             form,
@@ -71,6 +82,7 @@ def _cases() -> list[Any]:
         for receiver in range(len(setting.parties))
         for depth in ([{}, QUICK] if (op.name, form, policy.truncation) in DEFAULT else [{}])
     ]
+    return sampled(cases, _seen, pytest.mark.campaign)
 
 
 @pytest.mark.parametrize(("op", "form", "setting", "receiver", "policy", "depth"), _cases())

@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from secure.cli import checks
 from secure.cli.checks import Check, examine
 from secure.models.checkpoint.conversion import split_checkpoint
-from secure.parties.config import PARTIES, load_settings, settings_toml
+from secure.parties.config import PARTIES
 from secure.parties.launcher import free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import load_settings, settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from tests.parties.local import LocalParties
 
 
@@ -135,7 +137,9 @@ def test_no_certificates(config: Path) -> None:
 def running(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalParties]:
     """The parties of `config`, in this process."""
     monkeypatch.setattr(checks, "_CONNECT_SECONDS", 60.0)
-    parties = LocalParties(load_settings(config))
+    settings = load_settings(config)
+    own = Path(shutil.copytree(settings.tls_dir, config.parent / "own"))  # what happens on this host is none of theirs
+    parties = LocalParties(settings, {role: replace(settings, tls_dir=own) for role in PARTIES})
     yield parties
     parties.stop_all()
 

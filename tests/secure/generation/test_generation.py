@@ -63,7 +63,11 @@ def test_greedy_tokens_are_those_of_transformers(
 
 @pytest.mark.parametrize(
     ("family", "changes"),
-    [("llama", {}), ("mistral", {"sliding_window": 4}), ("qwen2", {"tie_word_embeddings": True})],
+    [
+        ("llama", {}),
+        ("mistral", {"sliding_window": 4}),
+        pytest.param("qwen2", {"tie_word_embeddings": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_every_family_generates(family: str, changes: dict[str, Any], tmp_path: Path, parties: Parties) -> None:
     reference = save_decoder(tmp_path, family, seed=2, **changes)
@@ -74,7 +78,7 @@ def test_every_family_generates(family: str, changes: dict[str, Any], tmp_path: 
     assert torch.equal(found, due(reference, ids, mask, max_new_tokens=6, eos_token_id=59))
 
 
-@pytest.mark.parametrize("weights", ["private", "public"])
+@pytest.mark.parametrize("weights", ["private", pytest.param("public", marks=pytest.mark.slow)])
 def test_padding_that_is_public(folder: Path, parties: Parties, reference: Any, weights: Any) -> None:
     model = PrivateModel.from_pretrained(folder, parties=parties, weights=weights)
     ids, mask = padded_at_the_start(words(3, 5))

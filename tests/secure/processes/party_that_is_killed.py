@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secure.parties.config import load_settings
 from secure.parties.process.main import main
 from secure.parties.process.model_engine import model_engine
 from secure.parties.roles.store import ModelStore
+from secure.parties.settings_file import load_settings
 from secure.parties.stock import sealed
 from secure.parties.stock.sealed_models import SealedModels
 

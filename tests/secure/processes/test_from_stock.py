@@ -19,9 +19,10 @@ from secure.cli.main import app
 from secure.cli.options import GlobalOptions
 from secure.connection import Parties
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES, settings_toml
+from secure.parties.config import CALLERS, PARTIES
 from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import NoCorrelations
 from tests.parties.local import eventually
 
@@ -58,6 +59,7 @@ def end_process(launcher: Launcher, role: str, number: signal.Signals) -> None:
     process.wait(30)
 
 
+@pytest.mark.slow  # in one process: parties/session/test_from_stock.py
 def test_predictions_without_the_dealers_process(launcher: Launcher, checkpoint: Path, reference: BertModel) -> None:
     config = str(launcher.config)
     with torch.inference_mode():

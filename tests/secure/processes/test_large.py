@@ -11,9 +11,10 @@ import torch
 
 import secure
 from secure.models.checkpoint.conversion import split_checkpoint
-from secure.parties.config import CALLERS, settings_toml
+from secure.parties.config import CALLERS
 from secure.parties.launcher import free_addresses, launch
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.families import family
 from tests.models.decoders import save_decoder, words

@@ -15,9 +15,9 @@ import torch
 
 import secure
 from secure.cli.checks import examine
-from secure.parties.config import settings_toml
 from secure.parties.launcher import free_addresses
-from secure.parties.transport.tls import make_certificates
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import PartyUnreachable
 from secure.tokens import load_tokenizer
 from tests.checkout import ROOT

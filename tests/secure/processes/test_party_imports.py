@@ -11,8 +11,9 @@ import secure
 from secure.connection import Parties
 from secure.parties import launcher
 from secure.parties.client.client import Client
-from secure.parties.config import PARTIES, settings_toml
-from secure.parties.transport.tls import make_certificates
+from secure.parties.config import PARTIES
+from secure.parties.settings_file import settings_toml
+from secure.parties.transport.certificates.making import make_certificates
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 

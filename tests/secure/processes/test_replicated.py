@@ -13,8 +13,8 @@ import torch
 import secure
 from secure.connection import Parties
 from secure.models.checkpoint.conversion import split_checkpoint
-from secure.parties.config import settings_toml
 from secure.parties.launcher import free_addresses, launch
+from secure.parties.settings_file import settings_toml
 from secure.split import share_files
 from secure.tokens import load_tokenizer
 from tests.secure.conftest import VOCABULARY, plain_embeddings, plain_outputs

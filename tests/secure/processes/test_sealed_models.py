@@ -16,10 +16,11 @@ import secure
 from secure.connection import Parties
 from secure.models.checkpoint.conversion import split_checkpoint
 from secure.parties.client.client import Client
-from secure.parties.config import PARTIES, settings_toml
+from secure.parties.config import PARTIES
 from secure.parties.launcher import Launcher, free_addresses
+from secure.parties.settings_file import settings_toml
 from secure.parties.stock.key import sealed_memory
-from secure.parties.transport.tls import make_certificates
+from secure.parties.transport.certificates.making import make_certificates
 from secure.tokens import load_tokenizer
 from tests.secure.conftest import plain_embeddings
 from tests.secure.processes import with_key

@@ -15,8 +15,8 @@ from secure import loaded_model
 from secure.connection import Parties
 from secure.models.contract.exchange import input_payloads
 from secure.parties.client.client import Client
-from secure.parties.config import settings_toml
 from secure.parties.launcher import Launcher, free_addresses, launch
+from secure.parties.settings_file import settings_toml
 from secure.protocols.witnessed.witness import ROUND_BYTES
 from tests.secure.conftest import VOCABULARY, plain_embeddings, plain_outputs
 from tests.secure.processes.party_that_deviates import MARKER

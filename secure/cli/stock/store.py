@@ -18,7 +18,7 @@ from secure.protocols.core.errors import ConfigurationError
 
 with lazy_imports(__name__):
     from secure.models.storage import capacity
-    from secure.parties import config as settings
+    from secure.parties import settings_file as settings
     from secure.parties.client import operator
 
 EXAMPLES = examples(

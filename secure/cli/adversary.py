@@ -1,0 +1,47 @@
+"""What `--security` asks for, as a protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from secure.cli.lazy_imports import lazy_imports
+from secure.protocols.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from secure.cli.options import ProtocolName
+
+with lazy_imports(__name__):
+    from secure.parties import settings_file as settings
+    from secure.protocols import families
+
+Security = Literal["semi-honest", "malicious"]
+SecurityOption = Annotated[
+    Security | None,
+    typer.Option(
+        help="Malicious: one of three evaluators may do whatever it likes, by the protocol witnessed. With --config, "
+        "parties of another kind are refused."
+    ),
+]
+
+
+def protocol_for(protocol: ProtocolName, security: Security | None, config: Path | None) -> ProtocolName:
+    """The protocol that is started, where `security` asks for one.
+
+    Raises ConfigurationError for a protocol, or for parties in `config`, that do not withstand that adversary.
+    """
+    if security is None:
+        return protocol
+    if config is not None:
+        found = settings.load_settings(config)
+        if found.family.security != security:
+            raise ConfigurationError(
+                f"{config} is for the protocol {found.protocol!r}, whose security is {found.family.security!r}; "
+                f"{security!r} is asked for"
+            )
+        return cast("ProtocolName", found.protocol)
+    # What no option says is the default, whose place another protocol may take.
+    named = None if protocol == families.DEFAULT.name else protocol
+    return cast("ProtocolName", families.chosen(named, security).name)
