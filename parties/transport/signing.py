@@ -52,12 +52,8 @@ def check_signed(
 ) -> None:
     """Raise ReceiptRefused unless the role's certificate is an authority's that is trusted for it, was valid at `when`,
     and signed that."""
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        vouched = trust.vouches(certificate, role)
-    except ValueError:
-        vouched = False
-    if not vouched:
+    certificate = trust.vouched(certificate_pem, role)
+    if certificate is None:
         raise ReceiptRefused(f"{role}: its certificate was not issued by this authority")
     named = role_of(certificate.subject, alternative_names(certificate))
     if named != role:

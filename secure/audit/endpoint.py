@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
 from secure.audit.compare import Answer, Kind, vectors
-from secure.protocols.core.errors import ConfigurationError, SessionError
-
-_MOST_BYTES = 64 << 20
-_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+from secure.http.asking import check_url, posted
+from secure.protocols.core.errors import ConfigurationError
 
 
 class Endpoint:
@@ -30,16 +26,11 @@ class Endpoint:
         Raises ConfigurationError for another url, one on which an API key would travel in clear, and for classes, which
         OpenAI's API does not have.
         """
-        if not url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"{url!r} is no address of a server: it must begin with http:// or https://")
-        if api_key is not None and url.startswith("http://") and not url.startswith(_LOOPBACK):
-            raise ConfigurationError(f"{url}: the API key would travel in clear; use https")
+        check_url(url, with_key=api_key is not None)
         if kind == "classes":
             raise ConfigurationError("OpenAI's API has no classes of texts; audit embeddings or a language model")
         self._url, self._model, self._kind = url.rstrip("/"), model, kind
-        self._headers = {"content-type": "application/json"}
-        if api_key is not None:
-            self._headers["authorization"] = f"Bearer {api_key}"
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._told, self._seconds = told, seconds
 
     def __call__(self, texts: Sequence[str]) -> list[Answer]:
@@ -66,21 +57,8 @@ class Endpoint:
             return Answer(())
 
     def _post(self, path: str, value: dict[str, Any]) -> Any:
-        body = json.dumps({"model": self._model, **value}).encode()
-        request = urllib.request.Request(self._url + path, body, self._headers)
+        content = posted(self._url + path, {"model": self._model, **value}, self._headers, self._seconds, "the server")
         try:
-            with urllib.request.urlopen(request, timeout=self._seconds) as reply:
-                return json.loads(reply.read(_MOST_BYTES))
-        except urllib.error.HTTPError as error:
-            raise self._silent(f"HTTP status {error.code}") from None
-        except urllib.error.URLError as error:
-            raise self._silent(str(error.reason)) from None
-        except OSError as error:
-            raise self._silent(type(error).__name__) from None
+            return json.loads(content)
         except ValueError:
             return None
-
-    def _silent(self, why: str) -> SessionError:
-        return SessionError(
-            f"the server at {self._url} gave no answer ({why}); check that it runs and that its address is right"
-        )

@@ -8,7 +8,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
@@ -102,12 +101,8 @@ def _check(path: Path, trust: Trust, certificate_pem: bytes, key_pem: bytes) -> 
     """Raise ConfigurationError unless the role that `path` ends in can use them, together and today."""
     role = path.name
     again = f"make all of them again, in a new folder, with secure{' ee' if role == SERVER else ''} certs"
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        vouched = trust.vouches(certificate, role)
-    except ValueError:
-        vouched = False
-    if not vouched:
+    certificate = trust.vouched(certificate_pem, role)
+    if certificate is None:
         if path.with_name(TRUSTED).is_dir():
             raise ConfigurationError(
                 f"{path}.crt was not issued by an authority that this host trusts for {role}; run: "

@@ -35,6 +35,14 @@ class Trust:
         """Whether an authority that is trusted for the role has signed the certificate."""
         return any(_signed(certificate, one) for one in self.authorities.get(role, ()))
 
+    def vouched(self, data: bytes, role: str) -> x509.Certificate | None:
+        """The certificate in PEM, where an authority that is trusted for the role has signed it."""
+        try:
+            certificate = x509.load_pem_x509_certificate(data)
+        except ValueError:
+            return None
+        return certificate if self.vouches(certificate, role) else None
+
     def took_back(self, certificate: x509.Certificate) -> bool:
         """Whether the authority that has signed the certificate has revoked it."""
         return any(
