@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench import baseline, generation, house, report, results
 from bench.ahead.command import ahead
+from bench.ahead.restart import restart
 from bench.attack.command import attack
 from bench.audit.command import audit
 from bench.ee.command import ee
@@ -171,6 +172,7 @@ app.command()(ee)
 app.command()(numerics)
 app.command()(kills)
 app.command()(ahead)
+app.command()(restart)
 app.command()(gateway)
 app.command()(hybrid)
 app.command()(link)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor
 
 from secure.models.program import ClientSteps
+from secure.models.storage.kept_model import Kept
 from secure.parties.config import Limits
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.protocols.beaver.protocol import BeaverProtocol
+from secure.protocols.core.channel import Payload
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
@@ -87,6 +90,12 @@ class GateEngine(Engine):
 
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
         return FixedPointPolicy.from_dict(json.loads(manifest_json)), []
+
+    def written(self, model: object) -> Iterator[Payload]:
+        return iter(())
+
+    def read(self, manifest_json: str, role: str, kept: Kept) -> object:
+        return FixedPointPolicy.from_dict(json.loads(manifest_json))
 
     def working_set_bytes(self, model: object, request_json: str) -> int:
         return 0  # sizes are chosen by whoever measures

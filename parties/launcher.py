@@ -33,8 +33,7 @@ from secure.protocols.core.transfer import find_device
 from secure.protocols.families import DEFAULT, family
 
 START_SECONDS = 300.0
-"""How long parties may take until they serve. The first time after an installation each compiles its loops, which is
-the better part of a minute of processor time, and more on a busy machine. One that ends is noticed at once."""
+"""How long parties may take to serve: the first time each compiles its loops. One that ends is noticed at once."""
 STOP_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
 _PORT_ATTEMPTS = 5
@@ -105,8 +104,7 @@ def launch(
         except BaseException as error:
             launcher.stop()
             # Between finding a free port and binding it, somebody else may have taken it.
-            raced = config is None and isinstance(error, PortInUse) and attempt + 1 < _PORT_ATTEMPTS
-            if not raced:
+            if config is not None or not isinstance(error, PortInUse) or attempt + 1 == _PORT_ATTEMPTS:
                 raise
     raise ConfigurationError("no free ports")
 

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
 import threading
 from pathlib import Path
+from types import TracebackType
 
+from secure.parties.config import PARTIES
 from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
 from secure.parties.settings_file import settings_toml
+from secure.parties.stock.key import KEY_BYTES, sealed_memory
 from secure.parties.transport.certificates.making import make_certificates
+from tests.secure.processes import with_key
 
 COMPUTED = re.compile(r"deal (?P<deal>\S+): (?P<size>.+) computed ahead in (?P<seconds>[\d.]+) s")
+TAKEN_UP = re.compile(r"model \S+ is taken up again after (?P<seconds>[\d.]+) s")
 SPENT = re.compile(r"deal (?P<deal>\S+) is spent after (?P<seconds>[\d.]+) s")
 
 
 class Stocked(Launcher):
-    """Three roles with settings in a folder that is empty, and a key in memory."""
+    """Three roles with settings in a folder that is empty. Their keys are in their memory, or held by this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, held: bool = False) -> None:
         make_certificates(folder / "certificates")
         config = folder / "parties.toml"
         text = settings_toml(free_addresses(), folder / "certificates")
-        config.write_text(f"{text}\n[stock]\ndir = '{folder / 'stock'}'\nfallback = false\n", encoding="utf-8")
+        stock = f"[stock]\ndir = '{folder / 'stock'}'\nkey = '{'systemd' if held else 'memory'}'\nfallback = false\n"
+        config.write_text(f"{text}\n{stock}", encoding="utf-8")
         self._lines: dict[str, list[str]] = {}
         self._heard = threading.Condition()
-        super().__init__(config, stop_when_one_ends=False, log=self._hear)
+        self._keys = {role: sealed_memory(os.urandom(KEY_BYTES)) for role in PARTIES if held}
+        program = str(Path(with_key.__file__).resolve())
+        prefixes = {
+            role: (sys.executable, program, f"/proc/{os.getpid()}/fd/{key}") for role, key in self._keys.items()
+        }
+        super().__init__(config, prefixes=prefixes, stop_when_one_ends=False, log=self._hear)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        for key in self._keys.values():
+            os.close(key)
+
+    def kill(self, role: str) -> None:
+        """Kill a role's process, and wait until it is gone."""
+        process = self._processes[role]
+        process.kill()
+        process.wait(START_SECONDS)
 
     def stop_dealer(self) -> None:
         """End the dealer's process, and wait until it is gone."""

@@ -13,12 +13,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from bench.kills import party
 from secure.parties.config import Limits
 from secure.parties.process.main import main
-from secure.parties.process.model_engine import ModelEngine, model_engine
+from secure.parties.process.model_engine import ModelEngine, warm_up
 from secure.parties.roles.engine import Engine
 from secure.parties.settings_file import load_settings
+from secure.protocols.core.transfer import CPU
 
 BEGINS, KILLED = "the party's process is ", "the party was killed"
 
@@ -27,7 +30,8 @@ def supervise(arguments: Sequence[str]) -> int:
     """Run a party until it ends by itself; its exit code. arguments: a party's, its role first."""
     settings = load_settings(Path(arguments[arguments.index("--config") + 1]))
     party.prepare(arguments[0], settings.tls_dir.parent)
-    model_engine(settings.limits, "cpu")  # compiles and reads what each party would
+    torch.set_num_threads(settings.limits.threads)
+    warm_up(CPU)  # compiles and reads what each party would
     child = 0
 
     def pass_on(number: int, _: object) -> None:

@@ -54,7 +54,7 @@ class WeightFile:
 
         def block(parts: list[Tensor]) -> Factor:
             # A view of some rows would keep all of a matrix in memory.
-            return self._placed(prepare([part.clone() for part in parts], bits, few_rows=self._few_rows))
+            return self.place(prepare([part.clone() for part in parts], bits, few_rows=self._few_rows))
 
         most = BLOCK_BYTES // (_WORD_BYTES * sum(y.shape[1] for y in ys))
         return keep_rows(ys, most - most % _ROWS if most > _ROWS else most, block)
@@ -64,7 +64,8 @@ class WeightFile:
         count = max(2, self._room.ahead_bytes // self._file.largest_bytes)
         self._ahead = ReadAhead(self._file.read, self._file.largest_bytes, min(count, self._file.blocks + 1))
 
-    def _placed(self, block: Prepared) -> Factor:
+    def place(self, block: Prepared) -> Factor:
+        """Keep a block that is prepared already. Raises CheckpointError when the disk fails."""
         size = sum(tensor.nbytes for tensor in block.tensors)
         self._seen_bytes += size
         if self._kept_bytes + size <= min(self._room.memory_bytes, self._part_kept * self._seen_bytes):
@@ -77,6 +78,11 @@ class WeightFile:
         with self._ahead.block(number) as buffer:
             return replace(form, tensors=self._file.tensors(number, buffer)).product(xs, bits)
 
+    def copied(self, number: int, form: Prepared) -> Prepared:
+        """A block of the file, in memory of its own. Raises CheckpointError when the disk fails."""
+        with self._ahead.block(number) as buffer:
+            return replace(form, tensors=tuple(tensor.clone() for tensor in self._file.tensors(number, buffer)))
+
 
 @dataclass(frozen=True, eq=False)
 class _OnDisk(Factor):
@@ -88,3 +94,6 @@ class _OnDisk(Factor):
 
     def product(self, xs: Sequence[Tensor], bits: int) -> Tensor:
         return self.file.product(self.number, self.form, xs, bits)
+
+    def in_memory(self) -> Factor:
+        return self.file.copied(self.number, self.form)

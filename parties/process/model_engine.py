@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from secure.models.checkpoint.conversion import read_share
 from secure.models.contract.manifest import Manifest
 from secure.models.contract.request import Request
 from secure.models.families.bert import BertConfig, parameters
+from secure.models.storage import kept_model
 from secure.models.storage.capacity import human_bytes, needed_bytes, plan_room
+from secure.models.storage.kept_model import Kept
 from secure.models.storage.weight_file import WeightFile
 from secure.models.storage.working_set import WorkingSets
 from secure.parties.config import Limits
@@ -37,9 +41,15 @@ _LOG = logging.getLogger("parties")
 class ModelEngine(Engine):
     """Loads and runs the models of `secure.models.program`."""
 
-    def __init__(self, memory_bytes: int | None = None, device: torch.device = CPU) -> None:
-        """memory_bytes: as in `secure.parties.config.Limits`; on a graphics card, of the card's memory."""
+    def __init__(
+        self, memory_bytes: int | None = None, device: torch.device = CPU, warm: Future[None] | None = None
+    ) -> None:
+        """memory_bytes: as in `secure.parties.config.Limits`; on a graphics card, of the card's memory.
+
+        warm: what has to have happened before anything is computed; kept models are read beside it.
+        """
         self._memory_bytes = memory_bytes
+        self._warm = warm
         self._device = device
         self._working_sets = WorkingSets()
 
@@ -74,6 +84,7 @@ class ModelEngine(Engine):
         )
 
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
+        self._wait_until_warm()
         with memory.loading():
             return self._load(tools, Manifest.from_json(manifest_json), share)
 
@@ -105,6 +116,25 @@ class ModelEngine(Engine):
         if weight_file is not None:
             weight_file.finish()
         return model, meter.snapshot()
+
+    def _wait_until_warm(self) -> None:
+        if self._warm is not None:
+            self._warm.result()
+
+    def written(self, model: object) -> Iterator[Payload]:
+        return kept_model.written(_loaded(model).weights, self._device)
+
+    def read(self, manifest_json: str, role: str, kept: Kept) -> program.LoadedModel:
+        manifest, weight_file = Manifest.from_json(manifest_json), None
+        with memory.loading():
+            if self._device.type == "cpu":
+                weight_file = self._weight_file(manifest, role, None)
+            else:
+                self._check_card(manifest, role)
+            weights = kept_model.read(kept, self._device, None if weight_file is None else weight_file.place)
+        if weight_file is not None:
+            weight_file.finish()
+        return program.LoadedModel(manifest, weights)
 
     def _weight_file(self, manifest: Manifest, role: str, share: Path | None) -> WeightFile | None:
         """A file for the weights that memory does not hold. Raises CheckpointError when it has no room, either."""
@@ -139,19 +169,15 @@ class ModelEngine(Engine):
             )
 
     def working_set_bytes(self, model: object, request_json: str) -> int:
-        if not isinstance(model, program.LoadedModel):
-            raise ProtocolError("the store holds something other than a model")
-        request, net = Request.from_json(request_json), program.network(model.manifest)
+        request, net = Request.from_json(request_json), program.network(_loaded(model).manifest)
         net.validate(request)
         return self._working_sets.bytes(net, request)
 
     def making_bytes(self, model: object, request_json: str) -> int:
-        if not isinstance(model, program.LoadedModel):
-            raise ProtocolError("the store holds something other than a model")
-        tally, manifest = CostTally(), model.manifest
-        outline = family(manifest.protocol).outline(manifest.policy, tally)
+        loaded, tally = _loaded(model), CostTally()
+        outline = family(loaded.manifest.protocol).outline(loaded.manifest.policy, tally)
         with torch.inference_mode():
-            program.serve(outline, model, Request.from_json(request_json), program.Nobody(), None)
+            program.serve(outline, loaded, Request.from_json(request_json), program.Nobody(), None)
         return tally.kept_bytes
 
     def free_bytes(self) -> int | None:
@@ -162,25 +188,32 @@ class ModelEngine(Engine):
     def predict(
         self, tools: Tools, model: object, request_json: str, client: program.ClientSteps, profile: Profile
     ) -> tuple[bool, MeterRows]:
-        if not isinstance(model, program.LoadedModel):
-            raise ProtocolError("the store holds something other than a model")
-        request = Request.from_json(request_json)
+        loaded, request = _loaded(model), Request.from_json(request_json)
+        self._wait_until_warm()
         meter = Meter()
-        protocol = tools.protocol(model.manifest.policy, meter, self._device)
+        protocol = tools.protocol(loaded.manifest.policy, meter, self._device)
         protocol.profile = profile
         with torch.inference_mode():
-            stopped = program.serve(protocol, model, request, client, tools.index)
+            stopped = program.serve(protocol, loaded, request, client, tools.index)
         if not stopped:  # what the dealer had made for the next step is dropped with the links
             protocol.finish()
         return stopped, meter.snapshot()
+
+
+def _loaded(model: object) -> program.LoadedModel:
+    if not isinstance(model, program.LoadedModel):
+        raise ProtocolError("the store holds something other than a model")
+    return model
 
 
 def model_engine(limits: Limits, device: str) -> Engine:
     """The engine of a process that keeps these limits. Raises ConfigurationError when the device is not there."""
     found = find_device(device)
     torch.set_num_threads(limits.threads)
-    _warm_up(found)
-    return ModelEngine(limits.memory_bytes, found)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="warm-up")
+    warm = pool.submit(warm_up, found)
+    pool.shutdown(wait=False)
+    return ModelEngine(limits.memory_bytes, found, warm)
 
 
 class _Discard(Channel):
@@ -195,7 +228,7 @@ class _Discard(Channel):
         raise ProtocolError("nothing comes from here")
 
 
-def _warm_up(device: torch.device) -> None:
+def warm_up(device: torch.device) -> None:
     """Deal a tiny model to nobody: compiled loops, tables and imports are then there before the first client."""
     config = BertConfig(1, 4, 1, 1, 4, 2, 1, 1e-12)
     policy = FixedPointPolicy()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, split_seeds
+from secure.parties.roles.role import SEED_BYTES, Role
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel
@@ -39,13 +39,6 @@ class DealerTools(SessionTools):
     def index(self) -> None:
         return None
 
-    @property
-    def secrets(self) -> bytes:
-        return b"".join(self.seeds)
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> DealerTools:
-        return replace(self, to_p1=wrap(self.to_p1))
-
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverDealer:
         return BeaverDealer(
             self.seeds, self.session, self.to_p1, policy, meter=meter, on_layer=self.on_layer, device=device
@@ -64,7 +57,3 @@ class DealingRole(Role):
         return DealerTools(
             session=bytes.fromhex(session.id), seeds=seeds, to_p1=GrpcChannel(to_p1), on_layer=session.on_layer
         )
-
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        first, second = split_seeds(secrets, 2)
-        return DealerTools(bytes.fromhex(session), (first, second), channel, on_no_layer)

@@ -6,7 +6,7 @@ Servers know sessions, streams and errors; an `Engine` knows manifests, shares a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import torch
 
 from secure.models.program import ClientSteps
-from secure.protocols.core.channel import Channel
+from secure.models.storage.kept_model import Kept
+from secure.protocols.core.channel import Payload
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.family import Family
 from secure.protocols.core.fixedpoint import FixedPointPolicy
@@ -84,15 +85,6 @@ class SessionTools(Tools):
         """What making took, after the session; None where the parties made nothing."""
         return None
 
-    @property
-    @abstractmethod
-    def secrets(self) -> bytes:
-        """The seeds, one after the other, as `Role.rejoin` takes them."""
-
-    @abstractmethod
-    def through(self, wrap: Callable[[Channel], Channel]) -> SessionTools:
-        """These tools, with each channel as `wrap` makes it."""
-
 
 class Engine(ABC):
     """The computation of one role. One engine serves all sessions of a process, also at the same time."""
@@ -110,6 +102,21 @@ class Engine(ABC):
         """Run the loading program; the model that stays in memory, and the meter's rows.
 
         `share` is a file for the time of this call; an uploaded one lies in memory. The dealer has none.
+        """
+
+    @abstractmethod
+    def written(self, model: object) -> Iterator[Payload]:
+        """What this role keeps of a model, to be read again by another process.
+
+        Raises CheckpointError where its disk fails, and ProtocolError for what cannot be kept.
+        """
+
+    @abstractmethod
+    def read(self, manifest_json: str, role: str, kept: Kept) -> object:
+        """A model that was written by that role: nothing is computed for it, and nobody is asked.
+
+        Raises what `kept` raises, DamagedFile for what this process does not take, and CheckpointError where neither
+        memory nor disk has room.
         """
 
     @abstractmethod

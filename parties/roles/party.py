@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import (
-    OFFLINE_IS_DONE,
-    SEED_BYTES,
-    StockedRole,
-    on_no_layer,
-    receive_seed,
-    split_seeds,
-)
+from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, StockedRole, receive_seed
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session.session import Session
 from secure.parties.stock.binding import Binding
@@ -50,13 +43,6 @@ class PartyTools(SessionTools):
     @property
     def index(self) -> int:
         return self.role
-
-    @property
-    def secrets(self) -> bytes:
-        return self.seed
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> PartyTools:
-        return replace(self, peer=wrap(self.peer), dealer=None if self.dealer is None else wrap(self.dealer))
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverParty:
         return BeaverParty(
@@ -141,18 +127,5 @@ class ComputingRole(StockedRole):
             # p0 expands all it needs from its seed.
             dealer=None if self.name == "p0" else GrpcChannel(deal),
             on_layer=session.on_layer,
-            apart=self.settings.stock is not None,
-        )
-
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        (seed,), role = split_seeds(secrets, 1), int(self.name == "p1")
-        return PartyTools(
-            role=role,
-            session=bytes.fromhex(session),
-            seed=seed,
-            common_seed=os.urandom(SEED_BYTES),  # a load reveals nothing
-            peer=channel,
-            dealer=channel if role else None,
-            on_layer=on_no_layer,
             apart=self.settings.stock is not None,
         )

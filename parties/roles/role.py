@@ -18,7 +18,6 @@ from secure.parties.transport.dialer import CLAIM_SECONDS, Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
-from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError, SecureInferenceError
 from secure.protocols.core.profile import AUTO, measured
 
@@ -66,13 +65,6 @@ class Role(ABC):
     def close(self) -> None:
         """End what runs beside sessions."""
         self.dialer.close()
-
-    @abstractmethod
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        """What a session was computed with that is over. channel: in the place of every peer.
-
-        Raises ProtocolError where the secrets are not such a role's.
-        """
 
     def leave(self, session: Session, *, discard: bool = False) -> None:
         """Part in good order: every link is drained, and no message is left over on any.
@@ -176,17 +168,6 @@ class StockedRole(Role):
 
         link = self.claim(session, "p0", "Exchange", adopt)
         return link, adopted[0] if adopted else None
-
-
-def split_seeds(secrets: bytes, count: int) -> tuple[bytes, ...]:
-    """So many seeds that lie one after the other. Raises ProtocolError for another length."""
-    if len(secrets) != count * SEED_BYTES:
-        raise ProtocolError(f"{len(secrets)} bytes are not {count} seeds")
-    return tuple(secrets[start : start + SEED_BYTES] for start in range(0, len(secrets), SEED_BYTES))
-
-
-def on_no_layer(layer: str) -> None:
-    """Nobody is told of the layers of a session that is over."""
 
 
 def receive_seed(link: Link) -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
+from secure.parties.roles.role import SEED_BYTES, Role, receive_seed
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
@@ -38,13 +38,6 @@ class ThreePartyTools(SessionTools):
     def index(self) -> int:
         return self.number
 
-    @property
-    def secrets(self) -> bytes:
-        return self.seeds.with_next + self.seeds.with_previous + self.seeds.common
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> ThreePartyTools:
-        return replace(self, to_next=wrap(self.to_next), to_previous=wrap(self.to_previous))
-
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> ReplicatedParty:
         ends = self.to_next, self.to_previous
         return ReplicatedParty(
@@ -65,10 +58,6 @@ class OneOfThree(Role):
             to_previous=GrpcChannel(to_previous),
             on_layer=session.on_layer,
         )
-
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        seeds, index = PartySeeds(*split_seeds(secrets, 3)), self.settings.family.computing.index(self.name)
-        return ThreePartyTools(index, bytes.fromhex(session), seeds, channel, channel, on_no_layer)
 
 
 def _agree(index: int, to_next: Link, to_previous: Link) -> PartySeeds:

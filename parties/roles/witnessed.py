@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from secure.parties.roles.engine import SessionTools
-from secure.parties.roles.role import SEED_BYTES, Role, on_no_layer, receive_seed, split_seeds
+from secure.parties.roles.role import SEED_BYTES, Role, receive_seed
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
@@ -41,14 +41,6 @@ class EvaluatorTools(SessionTools):
     @property
     def index(self) -> int:
         return self.number
-
-    @property
-    def secrets(self) -> bytes:
-        return b"".join(self.seeds) + self.common_seed
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> EvaluatorTools:
-        dealer = None if self.dealer is None else wrap(self.dealer)
-        return replace(self, to_next=wrap(self.to_next), to_previous=wrap(self.to_previous), dealer=dealer)
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> WitnessedParty:
         return WitnessedParty(
@@ -85,19 +77,6 @@ class EvaluatingRole(Role):
             on_layer=session.on_layer,
         )
 
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        (own, following, common), index = split_seeds(secrets, 3), _EVALUATORS.index(self.name)
-        return EvaluatorTools(
-            number=index,
-            session=bytes.fromhex(session),
-            seeds=(own, following),
-            common_seed=common,
-            to_next=channel,
-            to_previous=channel,
-            dealer=channel if index else None,
-            on_layer=on_no_layer,
-        )
-
 
 def _common_seed(index: int, to_next: Link, to_previous: Link) -> bytes:
     """What all evaluators have, and the dealer does not. p0 draws it: their first digests tell whether all have one."""
@@ -125,13 +104,6 @@ class ThreePartDealerTools(SessionTools):
     def index(self) -> None:
         return None
 
-    @property
-    def secrets(self) -> bytes:
-        return b"".join(self.seeds)
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> ThreePartDealerTools:
-        return replace(self, to_p1=wrap(self.to_p1), to_p2=wrap(self.to_p2))
-
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> WitnessedDealer:
         ends = self.to_p1, self.to_p2
         return WitnessedDealer(self.seeds, self.session, *ends, policy, meter=meter, on_layer=self.on_layer)
@@ -155,7 +127,3 @@ class ThreePartDealingRole(Role):
             to_p2=GrpcChannel(links[2]),
             on_layer=session.on_layer,
         )
-
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        first, second, third = split_seeds(secrets, 3)
-        return ThreePartDealerTools(bytes.fromhex(session), (first, second, third), channel, channel, on_no_layer)

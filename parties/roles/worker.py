@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from secure.protocols.core.errors import (
 from secure.protocols.core.profile import named
 
 MAX_MANIFEST_BYTES = 64 << 20
+TAKEN_UP = "model %s is taken up again after %.3f s"
 _LOG = logging.getLogger("parties")
 
 
@@ -89,12 +90,11 @@ class Worker:
         tools = self._role.join(session)
         with self.models.recording(hello.model_digest) as record:
             with self._share(session, manifest_json) as share:
-                if record is not None:
-                    uploaded = share if hello.uploads_share else None
-                    header = LoadHeader(session.id, hello.policy_digest, uploaded.stat().st_size if uploaded else -1)
-                    record.begin(header, manifest_json, tools.secrets, uploaded)
-                    tools = tools.through(record.channel)
                 model, rows = self._engine.load(tools, manifest_json, share)
+            if record is not None:
+                record.begin(LoadHeader(session.id, hello.policy_digest), manifest_json)
+                for message in self._engine.written(model):
+                    record.add(message)
             self._finish(session, rows)
             self.models.put(hello.model_digest, StoredModel(session.id, hello.policy_digest, model), record)
         self._burn_other_loads(hello.model_digest)
@@ -122,23 +122,13 @@ class Worker:
                 sealed.remove(digest)
                 self._burn_other_loads(digest)
             else:
-                _LOG.info("model %s is taken up again after %.3f s", digest[:8], time.monotonic() - began)
+                _LOG.info(TAKEN_UP, digest[:8], time.monotonic() - began)
 
     def _take_up(self, sealed: SealedModels, digest: str) -> None:
-        name, load = self._role.name, sealed.read(digest)
-        header = load.header
-        tools = self._role.rejoin(header.load_id, load.secrets, load)
-        with ExitStack() as stack:
-            share = None
-            if header.uploaded_bytes >= 0:
-                file = stack.enter_context(system.file_in_memory())
-                load.write_share(file)
-                share = memory.UPLOADS / str(file.fileno())
-            elif name != "dealer":
-                share = self._engine.find_share(self._role.settings.models_dir, load.manifest_json, name)
-            model, _ = self._engine.load(tools, load.manifest_json, share)
+        load = sealed.read(digest)
+        model = self._engine.read(load.manifest_json, self._role.name, load)
         load.finish()
-        stored = StoredModel(header.load_id, header.policy_digest, model)
+        stored = StoredModel(load.header.load_id, load.header.policy_digest, model)
         self.models.take_up(digest, stored, sealed.users(digest))
 
     def _predict(self, session: Session) -> None:

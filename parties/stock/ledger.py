@@ -16,13 +16,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from secure.parties.stock.binding import Binding, short_name
-from secure.protocols.core.errors import NoCorrelations, StockFull
+from secure.protocols.core.errors import ConfigurationError, NoCorrelations, StockFull
 
 RUN_BYTES = 8
 NAME_BYTES = 16
@@ -77,9 +77,15 @@ class Ledger:
     """Safe to use from several threads, and beside another process that reads or burns."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises ConfigurationError for a file of another version, or one that is no ledger."""
         self._lock = threading.Lock()
         (folder / FILE_NAME).touch(mode=0o600)  # SQLite gives the files beside it the same mode
         self._db = sqlite3.connect(folder / FILE_NAME, isolation_level=None, timeout=30, check_same_thread=False)
+        try:
+            _check_columns(self._db, folder)
+        except ConfigurationError:
+            self._db.close()
+            raise
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = full")
         self._db.execute("pragma secure_delete = on")
@@ -291,3 +297,32 @@ class Ledger:
     def _undo(self) -> None:
         if self._db.in_transaction:
             self._db.execute("rollback")
+
+
+def _check_columns(db: sqlite3.Connection, folder: Path) -> None:
+    """Raises ConfigurationError where a file has tables already, and not those of this version."""
+    advice = (
+        f"stop the party and remove {FILE_NAME}* and *.tape there: the deals in stock are lost, models stay. The other "
+        "party burns its halves when both meet again"
+    )
+    try:
+        found = _columns(db)
+    except sqlite3.DatabaseError as error:
+        raise ConfigurationError(f"{folder / FILE_NAME} is no ledger of a stock ({error}); {advice}") from None
+    with closing(sqlite3.connect(":memory:")) as empty:
+        empty.executescript(_TABLES)
+        due = _columns(empty)
+    if found and found != due:
+        differing = sorted(set(found) ^ set(due))
+        raise ConfigurationError(
+            f"the ledger {folder / FILE_NAME} is of another version: it differs in {', '.join(differing)}; {advice}"
+        )
+
+
+def _columns(db: sqlite3.Connection) -> list[str]:
+    """All columns of all tables, as TABLE.COLUMN."""
+    query = (
+        "select t.name || '.' || c.name from sqlite_master t, pragma_table_info(t.name) c "
+        "where t.type = 'table' and t.name not like 'sqlite_%'"
+    )
+    return sorted(name for (name,) in db.execute(query))

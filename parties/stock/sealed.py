@@ -8,8 +8,9 @@ A file appears under its name when it is complete and on the disk, or not at all
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -85,21 +86,50 @@ def write_sealed(path: Path, key: bytes, bound: bytes, messages: Iterable[Payloa
         writer.discard()
 
 
-def read_sealed(path: Path, key: bytes, bound: bytes) -> Iterator[memoryview]:
-    """The messages of a sealed file, in order. Raises DamagedFile, with the file's name, and OSError.
+class SealedReader:
+    """One sealed file while it is read. All methods raise DamagedFile, with the file's name, and OSError."""
 
-    Each message was checked when it is handed out; that none is missing, when the last one was taken.
-    """
-    with path.open("rb") as file:
-        try:
+    def __init__(self, path: Path, key: bytes, bound: bytes) -> None:
+        """key and bound: as they were said when it was written."""
+        self._name = path.name
+        file = path.open("rb")
+        self.close = weakref.finalize(self, file.close)
+        """Let go of the file."""
+        with self._damage_named():
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise DamagedFile("it is no sealed file")
             own = unwrap(key, file.read(_NONCE_BYTES + KEY_BYTES + _TAG_BYTES), _MAGIC + bound)
-            reader = SegmentReader(file, own, _MAGIC + bound)
-            while (message := reader.read()) is not None:
-                yield message
+        self._segments = SegmentReader(file, own, _MAGIC + bound)
+
+    def read(self) -> memoryview | None:
+        """The next message, checked; None when the file has ended as it was written, so that none is missing."""
+        with self._damage_named():
+            return self._segments.read()
+
+    def read_into(self, buffer: memoryview) -> None:
+        """The next message, which has to have a buffer's length, checked and written there."""
+        with self._damage_named():
+            self._segments.read_into(buffer)
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
         except DamagedFile as error:
-            raise DamagedFile(f"{path.name}: {error}") from None
+            raise DamagedFile(f"{self._name}: {error}") from None
+
+
+def read_sealed(path: Path, key: bytes, bound: bytes) -> Iterator[memoryview]:
+    """The messages of a sealed file, in order. Raises what `SealedReader` does.
+
+    Each message was checked when it is handed out; that none is missing, when the last one was taken.
+    """
+    reader = SealedReader(path, key, bound)
+    try:
+        while (message := reader.read()) is not None:
+            yield message
+    finally:
+        reader.close()
 
 
 def sync_folder(folder: Path) -> None:

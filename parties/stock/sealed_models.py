@@ -1,15 +1,14 @@
-"""Loaded models that outlive their process: what a load was made of, sealed, to be run again without a message.
+"""Loaded models that outlive their process: what a role keeps of a model in memory, sealed, to be read as it is.
 
-    models/DIGEST.sealed    header, manifest, the load's seeds, the share if it was uploaded, and what peers had sent
+    models/DIGEST.sealed    header, manifest, and then the model, as `secure.models.storage.kept_model` writes it
     models/DIGEST.users     who uses the model
 
-A matrix is opened under a mask once, when the model is loaded. After a restart the loading program runs again from the
-same seeds; what the peers had sent then comes from the file, and what it would send goes nowhere. So a role has its
-model under the masks that the others know, and nothing is opened a second time.
+A matrix is opened under a mask once, when the model is loaded. What is sealed is what came of that, in the form in
+which products are computed with it. So after a restart a role has its model under the masks that the others know. It
+draws no mask of a load again, needs neither a share nor a seed for it, and opens nothing a second time.
 
-A file is bound to the model and the role, and the manifest says which share belongs to it: the same mask over a share
-of other weights would tell their difference. Where anything is not as it was, the file is removed, and the model has to
-be loaded anew, under new masks. The new file takes the old one's place in one step, so whoever is killed in between has
+A file is bound to the model and the role. Where anything is not as it was, the file is removed, and the model has to be
+loaded anew, under new masks. The new file takes the old one's place in one step, so whoever is killed in between has
 the old load or the new one; that all roles have the same one, every session compares.
 """
 
@@ -19,28 +18,26 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
 
+from secure.models.storage.kept_model import Kept
 from secure.parties.stock.key import StoreKey
-from secure.parties.stock.sealed import UNFINISHED, SealedWriter, read_sealed, write_sealed
+from secure.parties.stock.sealed import UNFINISHED, SealedReader, SealedWriter, read_sealed, write_sealed
 from secure.parties.transport.identity import Identity
-from secure.protocols.core.channel import Channel, Payload
+from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import DamagedFile
 
 _SEALED, _USERS = ".sealed", ".users"
-_CHUNK_BYTES = 1 << 24
 _LOG = logging.getLogger("parties")
 
 
 @dataclass(frozen=True)
 class LoadHeader:
-    """What is public about one load. uploaded_bytes: of a share that was uploaded, or -1 where there is none."""
+    """What is public about one load."""
 
     load_id: str
     policy_digest: str
-    uploaded_bytes: int
 
 
 class SealedModels:
@@ -64,7 +61,8 @@ class SealedModels:
 
     def read(self, model_digest: str) -> SealedLoad:
         """The load of a model. Raises DamagedFile and OSError."""
-        return SealedLoad(self._messages(model_digest, _SEALED))
+        bound = self._bound(model_digest, _SEALED)
+        return SealedLoad(SealedReader(self._path(model_digest, _SEALED), self._key, bound))
 
     def write_users(self, model_digest: str, users: Iterable[Identity]) -> None:
         """Note who uses a model that is kept."""
@@ -79,7 +77,8 @@ class SealedModels:
     def users(self, model_digest: str) -> set[Identity]:
         """Who used a model. Nobody, where that is not known: the next who leaves it is the last one."""
         try:
-            (text,) = self._messages(model_digest, _USERS)
+            path, bound = self._path(model_digest, _USERS), self._bound(model_digest, _USERS)
+            (text,) = read_sealed(path, self._key, bound)
         except (DamagedFile, OSError):
             return set()
         return {Identity(role, name) for role, name in json.loads(bytes(text))}
@@ -88,9 +87,6 @@ class SealedModels:
         """Keep a model no longer."""
         for kind in (_SEALED, _USERS):
             self._path(model_digest, kind).unlink(missing_ok=True)
-
-    def _messages(self, model_digest: str, kind: str) -> Iterator[memoryview]:
-        return read_sealed(self._path(model_digest, kind), self._key, self._bound(model_digest, kind))
 
     def _path(self, model_digest: str, kind: str) -> Path:
         return self._folder / f"{model_digest}{kind}"
@@ -108,25 +104,16 @@ class Recording:
         with self._disk():
             self._writer = SealedWriter(path, key, bound)
 
-    def begin(self, header: LoadHeader, manifest_json: str, secrets: bytes, share: Path | None) -> None:
-        """share: the file of one that was uploaded."""
+    def begin(self, header: LoadHeader, manifest_json: str) -> None:
+        """Say which load of which model it is."""
         self.add(json.dumps(vars(header)).encode())
         self.add(manifest_json.encode())
-        self.add(secrets)
-        if share is not None:
-            with share.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    self.add(chunk)
 
     def add(self, message: Payload) -> None:
         """What came next."""
         if self._writer is not None:
             with self._disk():
                 self._writer.write(message)
-
-    def channel(self, inner: Channel) -> Channel:
-        """A channel of which everything is recorded that it receives."""
-        return _Recorded(inner, self)
 
     def commit(self) -> None:
         """The load is over, and this role's model from here on."""
@@ -152,52 +139,29 @@ class Recording:
             self._writer = None
 
 
-class _Recorded(Channel):
-    """A channel to a peer, and a record of what comes from it."""
+class SealedLoad(Kept):
+    """A recorded load, read from its beginning."""
 
-    def __init__(self, inner: Channel, recording: Recording) -> None:
-        self.peer = inner.peer
-        self._inner = inner
-        self._recording = recording
-
-    def send(self, payload: Payload) -> None:
-        self._inner.send(payload)
-
-    def receive(self) -> memoryview:
-        message = self._inner.receive()
-        self._recording.add(message)
-        return message
-
-
-class SealedLoad(Channel):
-    """A recorded load: in the place of every peer, it gives what they had sent, in order, and sends nothing on."""
-
-    peer = "the record of its load"
-
-    def __init__(self, messages: Iterator[memoryview]) -> None:
+    def __init__(self, reader: SealedReader) -> None:
         """Raises DamagedFile and OSError, as all of its methods do."""
-        self._messages = messages
-        self.header = LoadHeader(**json.loads(bytes(self.receive())))
-        self.manifest_json = str(self.receive(), "utf-8")
-        self.secrets = bytes(self.receive())
+        self._reader = reader
+        said = json.loads(bytes(self.message()))
+        if set(said) != {each.name for each in fields(LoadHeader)}:
+            raise DamagedFile("another version has written it")
+        self.header = LoadHeader(**said)
+        self.manifest_json = str(self.message(), "utf-8")
 
-    def write_share(self, file: BinaryIO) -> None:
-        """Write the share that was uploaded to a file."""
-        left = self.header.uploaded_bytes
-        while left > 0:
-            left -= file.write(self.receive())
-        file.flush()
-
-    def send(self, payload: Payload) -> None:
-        """The peers have had it."""
-
-    def receive(self) -> memoryview:
-        message = next(self._messages, None)
+    def message(self) -> memoryview:
+        message = self._reader.read()
         if message is None:
             raise DamagedFile("it holds less than its model takes; another version has written it")
         return message
 
+    def fill(self, buffer: memoryview) -> None:
+        self._reader.read_into(buffer)
+
     def finish(self) -> None:
         """The model has all that it takes."""
-        if next(self._messages, None) is not None:
+        if self._reader.read() is not None:
             raise DamagedFile("it holds more than its model takes; another version has written it")
+        self._reader.close()

@@ -6,7 +6,9 @@ from secure.protocols.beaver.outline import BeaverOutline
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
 from secure.protocols.masked.dealt import footprint
+from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.sharing import two_parts
+from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
 
 BEAVER = Family(
     name="beaver",
@@ -29,6 +31,7 @@ BEAVER = Family(
     reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
     splitter=two_parts.splitter,
     outline=BeaverOutline,
+    kept=(Weight, PublicWeight, Matrix, ServerMatrix, PublicMatrix, Pair),
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

@@ -44,6 +44,10 @@ class Factor(ABC):
         """The factor of y_number alone, where that is kept by itself."""
         return None
 
+    def in_memory(self) -> Factor:
+        """This factor with all that it consists of in memory, to be copied from there."""
+        return self
+
 
 Keep = Callable[[Sequence[Tensor], int], Factor]
 """How a role keeps right factors: from y_1, y_2, ... and the ring's bits, as `prepare`. Shapes: int64 [K, N] each."""
@@ -189,6 +193,10 @@ class _Digits(Prepared):
             add_product(_digits_of(parts, start, count, block.shape[2]), block, total)
             start += block.shape[2]
         return (total.T if few else total)[:, : self.columns].reshape(shape)
+
+
+FORMS: tuple[type[Factor], ...] = (_Words, _Digits, Stacked, Apart)
+"""What factors in memory are made of."""
 
 
 def _digits_of(parts: list[Tensor], start: int, count: int, width: int) -> Tensor:

@@ -6,6 +6,7 @@ from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
 from secure.protocols.hybrid import footprint
 from secure.protocols.hybrid.outline import HybridOutline
+from secure.protocols.hybrid.weights import OwnerMatrix, OwnerVector
 from secure.protocols.masked.sharing import two_parts
 
 HYBRID = Family(
@@ -29,6 +30,7 @@ HYBRID = Family(
     reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
     splitter=two_parts.splitter,
     outline=HybridOutline,
+    kept=(OwnerVector, OwnerMatrix),
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from secure.protocols.core import primitives, secret
 from secure.protocols.core.secret import row
-from secure.protocols.masked.gates import chosen, decompose, exponential, largest, piecewise, triple_product
+from secure.protocols.masked.gates import (
+    chosen,
+    decompose,
+    exponential,
+    largest,
+    pieces_at_once,
+    piecewise,
+    triple_product,
+)
 from secure.protocols.masked.programs import arithmetic, linear, products
 
 ROWS = (
@@ -25,7 +33,7 @@ ROWS = (
     row(triple_product.multiply_three, triple_product.compute),
     row(primitives.linear, linear.linear),
     row(primitives.convolve, linear.convolve),
-    row(piecewise.piecewise, piecewise.evaluate),
+    row(piecewise.piecewise, pieces_at_once.evaluate),
     row(largest.largest_of_few, largest.find_largest),
     row(exponential.exp2_negative, chosen.exponentiate),
     row(decompose.decompose, decompose.find_bits),

@@ -21,6 +21,7 @@ from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import Open, OpenBoth, ShareMask
+from secure.protocols.masked.gates.pieces_at_once import PiecewiseAtOnce
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.masked.gates.product import LiftedProduct, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
@@ -123,7 +124,7 @@ COMPUTED: frozenset[type[Gate[Any]]] = frozenset(
     {
         *(Open, OpenBoth, ShareMask, Lift, Carry, Decompose),
         *(OpenedProduct, LiftedProduct, ProductShare, Square, TripleProduct, OpenedLinear, LinearShare),
-        *(EvaluatePiecewise, EvaluateSmooth, SmoothAtOnce, Largest, Exp2Negative, Exp2AtOnce),
+        *(EvaluatePiecewise, PiecewiseAtOnce, EvaluateSmooth, SmoothAtOnce, Largest, Exp2Negative, Exp2AtOnce),
         *(AllAreHere, Draw, SumVanishes),
     }
 )

@@ -66,7 +66,7 @@ PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], Names]] = {
     "docs/verifier.md": verifier,
 }
 """Page → what prepares a folder for its code, and gives the names that the code takes for granted."""
-ELSEWHERE = {"docs/deploy.md"}
+ELSEWHERE = {"docs/deploy.md", "docs/hybrid.md"}
 """Pages whose code another test runs."""
 
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from secure.models.program import ClientSteps
+from secure.models.storage.kept_model import Kept
 from secure.parties.roles.dealer import DealerTools
 from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.parties.roles.hybrid.tools import TwoPartyTools
 from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
 from secure.parties.roles.working_ahead import AheadTools
+from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 from secure.protocols.core.profile import Profile
 
@@ -89,6 +92,13 @@ class FakeEngine(Engine):
             raise CheckpointError(f"{share} has {len(content or b'')} bytes instead of {expected}")
         self._talk(tools, FakeRequest(layers=2))
         return {"share": content}, [{"layer": "load"}]
+
+    def written(self, model: object) -> Iterator[Payload]:
+        assert isinstance(model, dict)
+        yield model["share"] or b""
+
+    def read(self, manifest_json: str, role: str, kept: Kept) -> object:
+        return {"share": bytes(kept.message())}
 
     def working_set_bytes(self, model: object, request_json: str) -> int:
         request = FakeRequest(**json.loads(request_json))

@@ -25,6 +25,7 @@ from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, ShareMask
+from secure.protocols.masked.gates.pieces_at_once import PiecewiseAtOnce
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.masked.gates.product import Bilinear, LiftedProduct, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
@@ -34,6 +35,7 @@ from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Party
 from secure.protocols.masked.weights import Matrix, ServerMatrix
 
+_RECIPROCAL = reciprocal_and_root.reciprocal_function(-4, 13)
 Build = Callable[[BeaverProtocol, list[Tensor]], Gate[Any]]
 """A gate from shares of its arguments; other gates that make its inputs may run first."""
 
@@ -94,8 +96,8 @@ def _server_linear(bits: int, matrix_bits: int, kind: type[OpenedLinear | Linear
     return build
 
 
-def _piecewise(function: Piecewise, bits: int) -> Build:
-    return lambda protocol, shares: EvaluatePiecewise(opened(protocol, shares[0], bits), function, 16, bits)
+def _piecewise(function: Piecewise, bits: int, kind: type[EvaluatePiecewise] = EvaluatePiecewise) -> Build:
+    return lambda protocol, shares: kind(opened(protocol, shares[0], bits), function, 16, bits)
 
 
 def _smooth(
@@ -195,7 +197,10 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (SmoothAtOnce, "silu-exact", _smooth(silu.SILU, 64, 64, exact=True, kind=SmoothAtOnce), _ONE),
     (SmoothAtOnce, "tanh", _smooth(tanh.TANH, 40, 40, kind=SmoothAtOnce), _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),
-    (EvaluatePiecewise, "reciprocal", _piecewise(reciprocal_and_root.reciprocal_function(-4, 13), 64), _ONE),
+    (EvaluatePiecewise, "reciprocal", _piecewise(_RECIPROCAL, 64), _ONE),
+    (PiecewiseAtOnce, "less-than", _piecewise(compare.NEGATIVE, 40, PiecewiseAtOnce), _ONE),
+    (PiecewiseAtOnce, "gelu", _piecewise(gelu.GELU, 47, PiecewiseAtOnce), _ONE),
+    (PiecewiseAtOnce, "reciprocal", _piecewise(_RECIPROCAL, 64, PiecewiseAtOnce), _ONE),
     (Largest, "of-19-bits", lambda p, s: Largest(opened(p, s[0], 19), 17), _FEW),
     (Largest, "of-64-bits", lambda p, s: Largest(opened(p, s[0]), 30), _FEW),
     (Exp2AtOnce, "32", lambda p, s: Exp2AtOnce(opened(p, s[0], 32)), _ONE),

@@ -21,6 +21,7 @@ from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.linear import OpenedLinear
 from secure.protocols.masked.gates.opening import Open
+from secure.protocols.masked.gates.pieces_at_once import PiecewiseAtOnce
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
@@ -79,6 +80,7 @@ _MATRICES: tuple[tuple[Shape, ...], ...] = (((1, 1), (1, 1)), ((3, 7), (7, 5)), 
 _BIASED = tuple((x, w, (w[-1],)) for x, w in _MATRICES)
 _THREE: tuple[tuple[Shape, ...], ...] = (((1,),) * 3, ((2, 3, 5), (5,), (1,)), ((3, 7), (3, 1), (7,)))
 
+_RECIPROCAL = reciprocal_and_root.reciprocal_function(-4, 13)
 ROWS = (
     Row("reshare-64", lambda r, s: Reshare(additive(r, s[0]), 64), _ONE),
     Row("reshare-21", lambda r, s: Reshare(additive(r, s[0]), 21), _ONE),
@@ -99,14 +101,11 @@ ROWS = (
     Row("less-than", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), compare.NEGATIVE, 16, 32), _ONE, (32,)),
     Row("gelu", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),
     Row("gelu-at-once", lambda r, s: SmoothAtOnce(pair_of(r, s[0]), gelu.GELU, 16, 48, 11), _ONE, (48,)),
+    Row("reciprocal-at-once", lambda r, s: PiecewiseAtOnce(pair_of(r, s[0]), _RECIPROCAL, 16, 64), _ONE),
     Row("exp2-at-once", lambda r, s: Exp2AtOnce(pair_of(r, s[0])), _ONE, (32,)),
     Row("silu-exact", lambda r, s: EvaluateSmooth(pair_of(r, s[0]), silu.SILU, 16, 64, 0), _ONE),
     Row("tanh", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), tanh.TANH, 16, 64), _ONE),
-    Row(
-        "reciprocal",
-        lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), reciprocal_and_root.reciprocal_function(-4, 13), 16, 64),
-        _ONE,
-    ),
+    Row("reciprocal", lambda r, s: EvaluatePiecewise(pair_of(r, s[0]), _RECIPROCAL, 16, 64), _ONE),
     Row("largest", lambda r, s: Largest(pair_of(r, s[0]), 17), (((1, 2),), ((5, 3),), ((1001, 4),)), (19,)),
     Row("exp2-negative", lambda r, s: Exp2Negative(pair_of(r, s[0])), _ONE, (32,)),
 )

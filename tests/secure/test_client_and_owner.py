@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,12 @@ from secure.connection import Parties
 from secure.models.price import price
 from secure.module import PrivateModule
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PartiesSettings, PartySettings
+from secure.parties.config import CALLERS, Limits, PartiesSettings, PartySettings
 from secure.parties.launcher import free_addresses
 from secure.parties.process.model_engine import ModelEngine
 from secure.parties.roles.role import StockedRole
 from secure.parties.stock.store import Store
-from secure.parties.stock_settings import StockSettings
+from secure.parties.stock_settings import Keep, StockSettings
 from secure.parties.transport.certificates.making import make_certificates
 from secure.precomputing import precompute
 from secure.protocols.core.errors import (
@@ -36,7 +37,7 @@ from secure.protocols.core.errors import (
 )
 from secure.protocols.hybrid.outline import MAKING
 from tests.models.graph.modules import settled
-from tests.parties.local import LocalParties
+from tests.parties.local import LocalParties, eventually
 
 ERROR = 2e-3
 X = torch.linspace(-2, 2, 6).reshape(2, 3)
@@ -53,7 +54,8 @@ def settings(tmp_path: Path, garbler: Literal["client", "server"]) -> PartiesSet
     make_certificates(tmp_path / "tls", roles=(*ROLES, *CALLERS))
     parties = {role: PartySettings(address, address) for role, address in free_addresses(ROLES).items()}
     stock = StockSettings(tmp_path / "stock", key="file", fallback=False)
-    return PartiesSettings(parties, tmp_path / "tls", protocol="hybrid", stock=stock, garbler=garbler)
+    limits = Limits(rendezvous_seconds=60.0)  # on a busy machine they wait long for their turn
+    return PartiesSettings(parties, tmp_path / "tls", limits=limits, protocol="hybrid", stock=stock, garbler=garbler)
 
 
 @pytest.fixture
@@ -168,6 +170,25 @@ def test_what_is_made_on_demand_needs_memory_until_it_is_used(
         servers.servers["p1"]._worker.reservations._free_bytes = lambda: kept // 2
         with pytest.raises(InputError, match=r"p1 would take about .* of memory for this request"):
             live(X)
+
+
+@pytest.mark.slow
+def test_the_client_keeps_its_stock_filled(settings: PartiesSettings, module: nn.Module, tmp_path: Path) -> None:
+    """In idle time, for models that a client has loaded."""
+    PrivateModule.split(module, X, tmp_path / "models", weights="server", protocol="hybrid")
+    (tmp_path / "client").mkdir()
+    shutil.copy(tmp_path / "models" / "manifest.json", tmp_path / "client")
+    assert settings.stock is not None
+    stock = replace(settings.stock, keep=(Keep(".", ("2x1",), 1, 2, output="hidden"),))
+    servers = LocalParties(replace(settings, models_dir=tmp_path / "models", stock=stock), engine=ModelEngine())
+    try:
+        with Parties(Client(servers.settings), protocol="hybrid") as parties:
+            model = PrivateModule.from_split(tmp_path / "client", parties=parties)
+            eventually(lambda: states(servers, "p0") == states(servers, "p1") == {"stock": 2})
+            model(X)
+            assert model.report.deal == "stock"
+    finally:
+        servers.stop_all()
 
 
 @pytest.mark.slow

@@ -8,12 +8,11 @@ from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.hybrid.shelves import ReadShelf
 from secure.parties.roles.hybrid.tools import Readiness, TwoPartyTools
-from secure.parties.roles.role import StockedRole, on_no_layer, split_seeds
+from secure.parties.roles.role import StockedRole
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel
 from secure.parties.transport.wire_pb2 import Kind
-from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.hybrid.packages import check_installed
 from secure.protocols.hybrid.stock import Stock
@@ -53,11 +52,6 @@ class OneOfTwo(StockedRole):
             loading=session.hello.kind == Kind.KIND_LOAD,
             ready=ready,
         )
-
-    def rejoin(self, session: str, secrets: bytes, channel: Channel) -> SessionTools:
-        split_seeds(secrets, 0)
-        garbler, number = self.settings.garbler, bytes.fromhex(session)
-        return TwoPartyTools(self._index, number, garbler, channel, on_no_layer, on_no_layer, loading=True)
 
     @property
     def _index(self) -> int:

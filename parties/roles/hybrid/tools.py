@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -72,13 +72,6 @@ class TwoPartyTools(SessionTools):
     @property
     def index(self) -> int:
         return self.number
-
-    @property
-    def secrets(self) -> bytes:
-        return b""
-
-    def through(self, wrap: Callable[[Channel], Channel]) -> TwoPartyTools:
-        return replace(self, peer=wrap(self.peer))
 
     @property
     def makes(self) -> bool:

@@ -20,6 +20,7 @@ Shapes: J thresholds, K payloads, n elements, row = ceil(n / 8).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from secure.protocols.core import bits, ring
+from secure.protocols.core import bits, integer_functions, ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels import comparison, selection
 from secure.protocols.masked.comparison.borrow import bit_products, digits_of
@@ -82,6 +83,11 @@ class Choice:
         """Products of masks that occur for a threshold, the empty one not counted."""
         return (3 << (self.plan.digits - 1)) - 2
 
+    @property
+    def groups(self) -> list[tuple[int, tuple[Payload, ...]]]:
+        """Neighbouring payloads that are wanted in the same ring: they are shared together."""
+        return [(ring_bits, tuple(group)) for ring_bits, group in itertools.groupby(self.payloads, lambda p: p.bits)]
+
     def cost(self, elements: int) -> Cost:
         """Cost of the choice, the opening of its leaves included."""
         row, plan = bits.plane_bytes(elements), self.plan
@@ -100,8 +106,10 @@ class Choice:
         table = bits.products(of_p, 1)
         parts = [table[1:], *(mask_of_g * table[:: 1 << i] for i, mask_of_g in enumerate(of_g))]
         products = torch.cat(parts)
-        for payload, number in zip(self.payloads, numbers, strict=True):
-            dealer.share(products[:, payload.threshold] * number, payload.bits)
+        given = iter(numbers)
+        for ring_bits, group in self.groups:
+            which = integer_functions.numbers(tuple(each.threshold for each in group), mask.device)
+            dealer.share(products[:, which] * torch.stack(list(itertools.islice(given, len(group)))), ring_bits)
 
 
 class Choosing:
@@ -128,8 +136,11 @@ class Choosing:
         digits, which = choice.plan.digits, [each.threshold for each in choice.payloads]
         found = bits.from_planes(opened, self._elements, torch.uint8)[:, which]
         v_of_g, v_of_p = found.split([digits, digits - 1])
-        shared = [party.correlation((choice.products, self._elements), each.bits) for each in choice.payloads]
-        table, *with_g = torch.stack(shared, 1).split(
+        shared = [
+            party.correlation((choice.products, len(group), self._elements), ring_bits)
+            for ring_bits, group in choice.groups
+        ]
+        table, *with_g = torch.cat(shared, 1).split(
             [(1 << (digits - 1)) - 1, *(1 << i for i in reversed(range(digits)))]
         )
         table = torch.cat([torch.stack(list(wholes)).unsqueeze(0), table])

@@ -196,7 +196,7 @@ def _smooth_at_once(masked: Masked, usual: EvaluateSmooth) -> SmoothAtOnce | Non
     gate = SmoothAtOnce(usual.pair, usual.function, usual.input_bits, usual.bits, usual.shift, usual.profile)
     if usual.pair.bits - gate.choice.thresholds.dropped < gate.choice.width:
         return None
-    return gate if _worth(masked, gate.cost(), usual.cost()) else None
+    return gate if is_worth(masked, gate.cost(), usual.cost()) else None
 
 
 def exponentiate(masked: Masked, u: Secret) -> Secret:
@@ -205,10 +205,10 @@ def exponentiate(masked: Masked, u: Secret) -> Secret:
         raise ProtocolError(f"exp2_negative takes {FRACTION_BITS} fraction bits")
     pair = masked.pair(u, ring.HALF_WORD_BITS, dealt=False)
     usual, at_once = Exp2Negative(pair), Exp2AtOnce(pair)
-    share = masked.run(at_once if _worth(masked, at_once.cost(), usual.cost()) else usual)
+    share = masked.run(at_once if is_worth(masked, at_once.cost(), usual.cost()) else usual)
     return masked.result(share, RING_BITS, Exp2Negative.SCALE, u.fraction_bits)
 
 
-def _worth(masked: Masked, at_once: Cost, usual: Cost) -> bool:
+def is_worth(masked: Masked, at_once: Cost, usual: Cost) -> bool:
     """Whether the rounds that are saved are worth what the dealer sends for it."""
     return masked.profile.worth(at_once.dealer_bytes - usual.dealer_bytes, usual.rounds - at_once.rounds)

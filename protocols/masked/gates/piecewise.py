@@ -24,11 +24,9 @@ from secure.protocols.masked.comparison.comparing import (
     thresholds_cost,
 )
 from secure.protocols.masked.gate import Gate
-from secure.protocols.masked.gates.chosen import evaluate_smooth
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.pieces import Table, factors_of, harmonics_of, table_of
 from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.protocol import Masked
 from secure.protocols.masked.roles import Dealer, Party
 
 
@@ -124,15 +122,3 @@ def piecewise(clear: Reference, x: Secret, function: Piecewise) -> Secret:
     if value.numel() and not (float(value.min()) >= low and float(value.max()) <= high):
         clear.refuse(f"{function.name} takes {low:g} to {high:g}, got {float(value.min()):g} to {float(value.max()):g}")
     return clear.secret(function.reference(value), function.output_bits)
-
-
-def evaluate(masked: Masked, x: Secret, function: Piecewise) -> Secret:
-    """`piecewise` by this gate, or by a series where the function is smooth between two thresholds."""
-    if function.smooth is not None:
-        return evaluate_smooth(masked, x, function, function.smooth)
-    bits = min(function.scale + function.integer_bits + 2, ring.WORD_BITS)
-    compared = min(function.compare_bits, ring.WORD_BITS)
-    pair = masked.pair(x, max(bits, compared) if function.sloped else compared, dealt=function.sloped)
-    bits = pair.bits if function.sloped else bits
-    share = masked.run(EvaluatePiecewise(pair, function, x.fraction_bits, bits, masked.profile))
-    return masked.result(share, bits, function.scale, function.output_bits)

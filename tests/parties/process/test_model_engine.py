@@ -229,7 +229,7 @@ def test_a_party_starts_without_compilers_that_it_does_not_use() -> None:
         "import sys\n"
         "from secure.parties.config import Limits\n"
         "from secure.parties.process.model_engine import model_engine\n"
-        "model_engine(Limits(), 'cpu')\n"
+        "model_engine(Limits(), 'cpu')._wait_until_warm()\n"
         "print([name for name in ('torch._dynamo', 'sympy', 'transformers') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)

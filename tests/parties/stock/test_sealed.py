@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure.parties.stock.sealed import read_sealed, write_sealed
+from secure.parties.stock.sealed import SealedReader, read_sealed, write_sealed
 from secure.parties.stock.segments import SEGMENT_BYTES, SegmentReader, SegmentWriter
 from secure.protocols.core.errors import DamagedFile
 
@@ -49,6 +49,51 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path) ->
         write_sealed(tmp_path / "x", KEY, b"", (part for _ in range(1) for part in broken()))
     assert [bytes(message) for message in read_sealed(tmp_path / "x", KEY, b"")] == [b"before"]
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+SIZES = (0, 5, SEGMENT_BYTES, 3 * SEGMENT_BYTES + 1)
+
+
+def _large(path: Path) -> list[bytes]:
+    messages = [os.urandom(size) for size in SIZES]
+    write_sealed(path, KEY, b"a model", messages)
+    return messages
+
+
+def _read_into(path: Path) -> list[bytes]:
+    reader, found = SealedReader(path, KEY, b"a model"), []
+    for size in SIZES:
+        found.append(bytearray(size))
+        reader.read_into(memoryview(found[-1]))
+    assert reader.read() is None
+    return [bytes(message) for message in found]
+
+
+def test_messages_of_known_sizes_are_read_in_place(tmp_path: Path) -> None:
+    messages = _large(tmp_path / "x")
+    assert _read_into(tmp_path / "x") == messages
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "swap", "length"])
+@pytest.mark.parametrize("segment", [2, 4])
+def test_what_was_changed_of_them_is_found(change: str, segment: int, tmp_path: Path) -> None:
+    """In the first and in a later segment of the large one, which threads read."""
+    path = tmp_path / "x"
+    _large(path)
+    data = bytearray(path.read_bytes())
+    whole = SEGMENT_BYTES + 23
+    at = len(data) - 23 - 24 - 3 * whole + (segment - 2) * whole // 2
+    if change == "flip":
+        data[at + 100] ^= 1
+    elif change == "cut":
+        del data[at + 100 :]
+    elif change == "swap":
+        data[at : at + whole], data[at - whole : at] = data[at - whole : at], data[at : at + whole]
+    else:
+        data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedFile, match=r"x: (segment \d (was changed|is of another message)|it ends)"):
+        _read_into(path)
 
 
 def _segments(*messages: bytes) -> bytes:

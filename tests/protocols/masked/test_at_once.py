@@ -10,13 +10,15 @@ from torch import Tensor
 
 from secure.protocols.beaver.protocol import BeaverProtocol
 from secure.protocols.core import bits, ring
+from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.profile import Profile
 from secure.protocols.core.secret import Protocol
-from secure.protocols.functions import gelu, silu
+from secure.protocols.functions import compare, gelu, reciprocal_and_root, relu, silu
 from secure.protocols.masked.comparison import at_once
 from secure.protocols.masked.comparison.at_once import Choice, Choosing, Payload
 from secure.protocols.masked.comparison.comparing import Thresholds
 from secure.protocols.masked.gates.exponential import exp2_negative
+from secure.protocols.masked.gates.piecewise import piecewise
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer
 from tests.families import FAMILIES
@@ -124,3 +126,34 @@ def test_gates_of_both_kinds(family: Family, profile: Profile) -> None:
             else:
                 piecewise = gelu.GELU if function is gelu.gelu else silu.SILU
                 assert float((run.real - piecewise.reference(x)).abs().max()) < piecewise.max_error
+
+
+REFERENCES = [
+    pytest.param(reciprocal_and_root.reciprocal_function(-1, 5, 16), id="reciprocal"),
+    pytest.param(reciprocal_and_root.inverse_root_function(768, -11, 22, 17, input_bits=16), id="inverse-root"),
+    pytest.param(reciprocal_and_root.fine_inverse_root(48, -5, 8, 40, input_bits=16), id="fine-inverse-root"),
+    pytest.param(relu.relu_function(16), id="relu"),
+    pytest.param(compare.NEGATIVE, id="negative"),
+]
+
+
+@pytest.mark.parametrize("profile", [ROUNDS_FIRST, BYTES_FIRST], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("function", REFERENCES)
+def test_pieces_of_both_kinds(function: Piecewise, profile: Profile) -> None:
+    """At every threshold, on both sides of it, and over the range: the same function by one round or by two."""
+    low, high = function.domain
+    unit = 2.0**-16
+    ends = [t + d * unit for t in function.thresholds for d in (-1, 0, 1)]
+    spread = torch.logspace(-11, 22, 600, base=2.0, dtype=torch.float64)
+    x = torch.cat([torch.tensor([0.0, *ends], dtype=torch.float64), spread, -spread])
+    x = x.mul(2**16).round().div(2**16)
+    x = x[(x >= max(low, function.least)) & (x < high)]
+    assert len(x) > 3 * len(function.thresholds)
+    run = secure(lambda s: piecewise(s, function), x, profile=profile)
+    due = "piecewise-at-once" if profile is ROUNDS_FIRST else "piecewise"
+    assert ("", due) in run.meters["p0"].rows
+    reference = function.reference(x)
+    excess = (run.real - reference).abs() - function.max_error - function.relative_error * reference.abs()
+    assert float(excess.max()) <= 2 * unit
+    for meter in run.meters.values():
+        assert all(row.measured.rounds in (0, row.declared.rounds) for row in meter.rows.values())

@@ -160,7 +160,7 @@ def test_certs_split_and_doctor(run: Run, checkpoint: Path, tmp_path: Path, caps
 def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
     client = InProcessClient()
     monkeypatch.setattr(connection, "launch", lambda **_: Parties(client))
-    monkeypatch.setattr(connection, "connect", lambda _: Parties(client))
+    monkeypatch.setattr(connection, "connect", lambda _, **__: Parties(client))
     return client
 
 

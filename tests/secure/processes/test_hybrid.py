@@ -67,7 +67,7 @@ def test_precomputed_predictions(tmp_path: Path) -> None:
     make_certificates(tmp_path / "certificates", roles=("p0", "p1", *CALLERS))
     text = settings_toml(free_addresses(("p0", "p1")), tmp_path / "certificates", protocol="hybrid")
     config = tmp_path / "parties.toml"
-    config.write_text(f"{text}\n[stock]\ndir = 'kept'\n", encoding="utf-8")
+    config.write_text(f"{text}\n[limits]\nrendezvous_seconds = 60.0\n[stock]\ndir = 'kept'\n", encoding="utf-8")
     torch.manual_seed(1)
     module, image = settled(SmallPictures()), torch.randn(1, 3, 10, 10)
     secure.PrivateModule.split(module, image, tmp_path / "shares", weights="server", protocol="hybrid")

@@ -11,8 +11,10 @@ import pytest
 
 from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs, RoleReport
+from secure.parties.roles.engine import MadeAhead
 from secure.protocols.core.errors import InputError
 from secure.report.report import SCHEMA, Report
+from secure.report.report_parts import Offline
 
 
 def row(layer: str, op: str, **changes: Any) -> dict[str, Any]:
@@ -86,6 +88,31 @@ def test_sessions_add_up() -> None:
     assert total.roles["p0"].memory_bytes == 30
     assert total.roles["p1"].messages_sent == {"p0": 21}
     assert Report.total(parts[:1]) == parts[0]
+
+
+def made(*, from_stock: bool) -> Report:
+    """A session of two parties that made their correlations themselves."""
+    reports = {}
+    for role, other, sent in (("p0", "p1", 5000), ("p1", "p0", 700)):
+        inside, back = (0, 0) if from_stock else (sent, 5700 - sent)
+        ahead = MadeAhead(from_stock, seconds=0.5, rounds=9, sent_bytes=sent, kept_bytes=10 * sent)
+        rows, of_client = [row("layer.0", "garbled")], {"client": 8}
+        sides = {other: 300 + inside, **of_client}, {other: 300 + back, **of_client}
+        reports[role] = RoleReport(role, rows, *sides, {other: 7}, 1.0, 1000, made_ahead=ahead)
+    return Report.of_session(Costs(reports, 2.0), load_seconds=4.0, sequences=1, tokens=1)
+
+
+def test_what_parties_made_stands_beside_what_came_after() -> None:
+    stocked, live = made(from_stock=True), made(from_stock=False)
+    for found in (stocked, live):
+        assert found.online_bytes == 600 and found.roles["p1"].bytes_received["p0"] == 300
+        assert found.offline is not None and found.offline.sent_bytes == {"p0": 5000, "p1": 700}
+        assert Report.from_json(found.to_json()) == found
+    assert (stocked.deal, live.deal) == ("stock", "demand")
+    total = Report.total([stocked, live, live])
+    assert total.offline == Offline(1, 2, 1.5, 1.0, 27, {"p0": 15000, "p1": 2100}, {"p0": 50_000, "p1": 7000})
+    assert total.deal == "demand" and "1 taken from stock, 2 made on demand, in this call: 1.500 s" in total.to_text()
+    assert "Dealer bytes" not in total.to_text()
 
 
 def test_json_round_trip(report: Report) -> None:
