@@ -11,8 +11,8 @@ Record = dict[str, Any]
 
 _NOTE = (
     "Both parties are threads of one process. *Seconds* are medians of the processor time of each party's thread, P0\n"
-    "and P1, which the machine's other work lengthens a little; *made* is before there is an input, *used* after.\n"
-    "*Sent* and *kept* are MB by P0 and by P1, which follow from shapes."
+    "and P1; other work on the machine lengthens them, so its load stands with each run. *Made* is before there is an\n"
+    "input, *used* after. *Sent* and *kept* are MB by P0 and by P1, which follow from shapes."
 )
 
 
