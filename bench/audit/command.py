@@ -146,8 +146,9 @@ def row(name: str, clear: ClearModel, model: nn.Module, made: Canaries) -> dict[
 
 
 def rare_token(clear: ClearModel, made: Canaries) -> tuple[int, int]:
-    """The token that stands in the fewest canaries, and in how many."""
-    rows: list[set[int]] = [set(clear.tokenizer(canary.text)["input_ids"]) for canary in made.canaries]
+    """The token that stands in the fewest canaries, and in how many. No special one: the row of padding is zero."""
+    special = set(clear.tokenizer.all_special_ids)
+    rows: list[set[int]] = [set(clear.tokenizer(canary.text)["input_ids"]) - special for canary in made.canaries]
     counts = Counter(token for ids in rows for token in ids)
     token = min(counts, key=lambda each: (counts[each], each))
     return token, counts[token]
