@@ -40,10 +40,6 @@ POINTS = {
     "p1": ("spending by name", "opening the tape", "meeting", "sending", "taking in", "closing the tape", "stocking"),
 }
 """Each has a moment before and one after it."""
-POINTS_OF_TWO = {
-    role: (*names[:4], "taking in", "making", "closing the tape", "stocking") for role, names in POINTS.items()
-}
-"""Likewise, where both parties make what is in stock."""
 FILLING = ("taking in", "making", "closing the tape", "stocking")
 
 
