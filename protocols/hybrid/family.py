@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from secure.protocols.core.cost import CostTally
 from secure.protocols.core.family import Family
-from secure.protocols.core.secret import Visibility
+from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.secret import Protocol, Visibility
 from secure.protocols.hybrid import footprint
-from secure.protocols.hybrid.outline import HybridOutline
 from secure.protocols.hybrid.weights import OwnerMatrix, OwnerVector
 from secure.protocols.masked.sharing import two_parts
+
+
+def _outline(policy: FixedPointPolicy, tally: CostTally) -> Protocol:
+    # Here, as gates compile their loops when they are imported: a card's host may lack the compiler.
+    from secure.protocols.hybrid.outline import HybridOutline
+
+    return HybridOutline(policy, tally)
+
 
 HYBRID = Family(
     name="hybrid",
@@ -29,7 +38,7 @@ HYBRID = Family(
     held_by_two=lambda index, payload: (),
     reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
     splitter=two_parts.splitter,
-    outline=HybridOutline,
+    outline=_outline,
     kept=(OwnerVector, OwnerMatrix),
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from secure.protocols.core.errors import BoundError
 from secure.protocols.core.factor import Factor, Keep
-from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.core.secret import Parameter
 from secure.protocols.hybrid.lattice.parameters import MOST_NORM_BITS, PLAIN_BITS
 
@@ -31,7 +32,7 @@ class OwnerMatrix:
     """
 
     factor: Factor | None = field(repr=False)
-    numbers: Array | None = field(repr=False)
+    numbers: NDArray[Any] | None = field(repr=False)
     shape: tuple[int, ...]
     fraction_bits: int
 

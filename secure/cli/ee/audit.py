@@ -66,8 +66,9 @@ _EITHER = "name the server: --encrypted DIR with --key KEY, or --url URL with --
 
 app = typer.Typer(
     name="audit",
-    help="Canaries: texts whose right answers you know, for one untrusted server. docs/audit.md says what they show.",
-    epilog="In order: prepare, with the base in the clear; run, or the proxy's --audit; report.",
+    help="Canaries: texts whose right answers you know, for one untrusted server. In order: prepare, with the base in "
+    "the clear; run, or the proxy's --audit; report. docs/audit.md says what they show.",
+    epilog=PREPARE,
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

@@ -25,6 +25,7 @@ from secure.parties.transport.certificates.making import make_certificates
 from secure.parties.transport.wire_pb2 import Kind
 from secure.protocols.core.errors import InputError, PartyLost, SessionError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.core.profile import NEAR
 from secure.protocols.families import FAMILIES
 from tests.parties.fakes import FakeEngine, FakeManifest, FakeRequest
 from tests.parties.local import LocalParties, eventually
@@ -80,7 +81,7 @@ def test_the_dealer_begins_when_both_parties_have_an_input_coming(
             conversation._run.send("p1", b"ab")
             assert not engine.dealt.wait(0.5)
             conversation._run.send("p0", b"ab")
-            conversation._run.answers(None)
+            conversation._witness.step((b"ab", b"ab"), conversation._run.answers(None))
             conversation._step = 1
             conversation._run.finish()
         assert engine.dealt.is_set()
@@ -180,6 +181,7 @@ def test_every_role_refuses_a_large_request_of_few_bytes_with_the_figure(family:
         for role in settings.parties:
             hello = client._hello(Kind.KIND_PREDICT, manifest.digest, policy.digest())
             hello.load_id, hello.request = "a load", Request("hidden", 4096, 512, True).to_json()
+            hello.profile = NEAR.name
             words = rf"^{role} would take about \d+\.\d+ TB of memory for this request, of which .* are free for it"
             with pytest.raises(InputError, match=words):
                 client._dialer.dial(role, "Run", hello)

@@ -35,7 +35,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, clear_client: ClearClient) -> list
     """Stands for the parties that a command starts. The protocols of those that were started."""
     started: list[str] = []
 
-    def launch(*, protocol: str) -> Parties:
+    def launch(*, protocol: str, profile: str | None) -> Parties:
         started.append(protocol)
         return Parties(clear_client)
 
