@@ -29,6 +29,15 @@ from secure.protocols.core.profile import named
 class FillsStocks(ABC):
     """What fills stocks, one deal at a time; names never repeat, also not after a restart."""
 
+    def __init__(self, role: Role, engine: Engine, models: ModelStore, reservations: Reservations) -> None:
+        self._role = role
+        self._engine = engine
+        self._models = models
+        self._reservations = reservations
+        self._run = os.urandom(RUN_BYTES)
+        self._numbers = itertools.count(1)
+        self._alone = threading.Lock()
+
     @abstractmethod
     def in_stock(self, model_digest: str, request_json: str) -> int:
         """How many deals p0 has for a request."""
@@ -37,20 +46,25 @@ class FillsStocks(ABC):
     def deal(self, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
         """One deal into both stocks; the bytes that are kept of it. check: called at each layer, raises to give up."""
 
+    def _new_name(self) -> bytes:
+        """A name for a deal: drawn for this process, and counted in it."""
+        return self._run + next(self._numbers).to_bytes(NAME_BYTES - RUN_BYTES, "big")
+
+    def _model(self, model_digest: str) -> StoredModel:
+        stored = self._models.current(model_digest)
+        if stored is None:
+            name = "the dealer" if self._role.name == "dealer" else self._role.name
+            raise ModelNotLoaded(f"{name} has no model {model_digest[:12]}; load it first, from any client")
+        return stored
+
 
 class DealsAhead(FillsStocks):
     """Deals for the stock, one at a time; names never repeat, also not after a restart."""
 
     def __init__(self, role: Role, engine: Engine, models: ModelStore, reservations: Reservations) -> None:
-        self._role = role
-        self._engine = engine
-        self._models = models
-        self._reservations = reservations
-        self._run = os.urandom(RUN_BYTES)
-        self._numbers = itertools.count(1)
+        super().__init__(role, engine, models, reservations)
         self._sizes: dict[tuple[str, str], int] = {}
         """What tapes of a model and a request took, for the parties to set aside."""
-        self._alone = threading.Lock()
 
     def in_stock(self, model_digest: str, request_json: str) -> int:
         """How many deals p0 has. Raises ModelNotLoaded, PartyUnreachable, or what p0 reports."""
@@ -71,7 +85,7 @@ class DealsAhead(FillsStocks):
                 return self._deal(stored, model_digest, request_json, check)
 
     def _deal(self, stored: StoredModel, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
-        name = self._run + next(self._numbers).to_bytes(NAME_BYTES - RUN_BYTES, "big")
+        name = self._new_name()
         hello = self._hello(stored, model_digest, request_json, name.hex())
         links: list[Link] = []
         try:
@@ -93,12 +107,6 @@ class DealsAhead(FillsStocks):
             for link in links:
                 link.cancel()
             raise
-
-    def _model(self, model_digest: str) -> StoredModel:
-        stored = self._models.current(model_digest)
-        if stored is None:
-            raise ModelNotLoaded(f"the dealer has no model {model_digest[:12]}; load it first, from any client")
-        return stored
 
     def _hello(self, stored: StoredModel, model_digest: str, request_json: str, name: str) -> Hello:
         return Hello(

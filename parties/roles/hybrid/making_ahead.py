@@ -7,10 +7,7 @@ it is made, or before both have it, leaves something that the next start or comp
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +30,6 @@ from secure.parties.session.handshake import (
 )
 from secure.parties.session.reservations import Reservations
 from secure.parties.stock.binding import Binding, shape_of, short_name
-from secure.parties.stock.ledger import NAME_BYTES, RUN_BYTES
 from secure.parties.stock.store import Store
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello, Kind, Stored
@@ -53,16 +49,10 @@ class MakesAhead(FillsStocks):
     def __init__(
         self, role: OneOfTwo, engine: Engine, models: ModelStore, reservations: Reservations, store: Store
     ) -> None:
-        self._role = role
-        self._engine = engine
-        self._models = models
-        self._reservations = reservations
+        super().__init__(role, engine, models, reservations)
         self._store = store
-        self._run = os.urandom(RUN_BYTES)
-        self._numbers = itertools.count(1)
         self._sizes: dict[tuple[str, str], Made] = {}
         """What makings for a model and a request keep, to set room aside."""
-        self._alone = threading.Lock()
 
     def in_stock(self, model_digest: str, request_json: str) -> int:
         """How many makings p0 has. Raises ModelNotLoaded."""
@@ -77,7 +67,7 @@ class MakesAhead(FillsStocks):
         with self._alone:
             stored = self._model(model_digest)
             hello = self._hello(stored, model_digest, request_json)
-            hello.deal = (self._run + next(self._numbers).to_bytes(NAME_BYTES - RUN_BYTES, "big")).hex()
+            hello.deal = self._new_name().hex()
             known = self._sizes.get((model_digest, request_json), Made())
             hello.deal_bytes = round(_SEALED_PART * known.p1_kept)
             with self._reservations.reserved(self._engine.working_set_bytes(stored.model, request_json)):
@@ -141,12 +131,6 @@ class MakesAhead(FillsStocks):
             shelf.end(time.monotonic() - began)
             yield Made() if tools.found is None else tools.found.made
         _LOG.info("making %s is in stock after %.3f s", short_name(hello.deal), time.monotonic() - began)
-
-    def _model(self, model_digest: str) -> StoredModel:
-        stored = self._models.current(model_digest)
-        if stored is None:
-            raise ModelNotLoaded(f"{self._role.name} has no model {model_digest[:12]}; load it first, from any client")
-        return stored
 
     def _hello(self, stored: StoredModel, model_digest: str, request_json: str) -> Hello:
         """What p0 says of a making, but for its name."""
