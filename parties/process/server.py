@@ -35,7 +35,6 @@ from secure.parties.session.handshake import (
 from secure.parties.session.session import Registry, Session
 from secure.parties.stock.key import StoreKey, find_key
 from secure.parties.stock.sealed_models import SealedModels
-from secure.parties.transport.certificates.own import LiveCertificates
 from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
@@ -81,8 +80,7 @@ class PartyServer:
         self._worker = Worker(self._peers, engine, sealed)
         self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
         self._timer = ClientTimer(role, settings.limits.idle_seconds)
-        self._certificates = LiveCertificates(settings.tls_dir, role)
-        self._trust = TrustWatch(self._certificates, self._peers.dialer)
+        self._trust = TrustWatch(self._peers.dialer)
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
@@ -107,7 +105,7 @@ class PartyServer:
         Raises PortInUse, or ConfigurationError about certificates.
         """
         listen = self._settings.parties[self.role].listen
-        bind(self._server, self.role, listen, server_credentials(self._certificates))
+        bind(self._server, self.role, listen, server_credentials(self._peers.dialer.certificates))
         self._worker.take_up_models()
         self._server.start()
         self._timer.start()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 from cryptography import x509
 
-from secure.parties.transport.certificates.own import LiveCertificates, Own
+from secure.parties.transport.certificates.own import Own
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.link import Link
 from secure.parties.transport.tls import certificate_role, check_trust, peer_certificate
@@ -30,8 +30,8 @@ class _Peer:
 class TrustWatch:
     """The one thread of a server that looks whether its certificates, or whom it trusts, have changed."""
 
-    def __init__(self, live: LiveCertificates, dialer: Dialer) -> None:
-        self._live = live
+    def __init__(self, dialer: Dialer) -> None:
+        self._live = dialer.certificates
         self._dialer = dialer
         self._peers: dict[Link, _Peer] = {}
         self._lock = threading.Lock()
