@@ -114,12 +114,11 @@ class Conversation:
             raise ProtocolError("the session ended without a report from every role")
         if len({self._run.reports[role].deal for role in self._run.computing}) != 1:
             raise ProtocolError("the parties say that they spent different deals")
-        reports = {role: _role_report(role, self._run.reports[role]) for role in self._run.links}
+        seconds = time.monotonic() - self._started
         said = {role: self._run.reports[role] for role in self._run.links}
         receipt = self._witness.receipt(self._run.hello, said, self._trust)
-        self._costs = Costs(
-            reports, time.monotonic() - self._started, self._offline_seconds, receipt, self._run.profile
-        )
+        reports = {role: _role_report(role, report) for role, report in said.items()}
+        self._costs = Costs(reports, seconds, self._offline_seconds, receipt, self._run.profile)
 
     @property
     def costs(self) -> Costs:
