@@ -22,11 +22,11 @@ class Transcript:
 
     def came_in(self, message: Payload) -> None:
         """The client's next message."""
-        self._inputs.update(framed(message))
+        _add(self._inputs, message)
 
     def went_out(self, message: Payload) -> None:
         """The party's next message."""
-        self._answers.update(framed(message))
+        _add(self._answers, message)
 
     def digests(self, input_salt: bytes, answer_salt: bytes) -> tuple[str, str]:
         """Both in hex: the digest of inputs, and that of answers."""
@@ -38,9 +38,10 @@ def new_salt() -> bytes:
     return os.urandom(SALT_BYTES)
 
 
-def framed(message: Payload) -> bytes:
+def _add(digest: hashlib._Hash, message: Payload) -> None:
     """A message after its length in 8 bytes, so that no two sequences of messages are the same bytes."""
-    return len(message).to_bytes(8, "little") + bytes(message)
+    digest.update(len(message).to_bytes(8, "little"))
+    digest.update(message)
 
 
 def salted(salt: bytes, digest: bytes) -> str:
