@@ -16,14 +16,11 @@ from pathlib import Path
 from secure.models.storage import system
 from secure.parties.config import ALL_PARTIES, Limits
 from secure.parties.process.exit_codes import ExitCode, exit_code, explained
-from secure.parties.process.server import PartyServer
+from secure.parties.process.server import SIGNAL_SECONDS, PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
 from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import SecureInferenceError
-
-SIGNAL_SECONDS = 0.2
-"""How long a signal may go unnoticed."""
 
 _LOG = logging.getLogger("parties")
 
@@ -57,20 +54,34 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
         _LOG.error("%s", explained(code))
         return code
     wait_until_set(stopping)
+    if server.sessions and not options.parent_on_stdin:  # whose launcher stops all parties at once
+        _LOG.info("stopping when %d sessions have ended; a second signal stops now", server.sessions)
+        server.drain(stopping.again)
     _LOG.info("stopping")
     server.stop()
     end_what_computes(server.sessions)
     return ExitCode.OK
 
 
-def stop_on_signals(parent_on_stdin: bool = False, temporary: Path | None = None) -> threading.Event:
+class Stopping(threading.Event):
+    """Set when the process is to stop. again: set when it was told so a second time, and is to stop at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = threading.Event()
+
+    def tell(self) -> None:
+        (self.again if self.is_set() else self).set()
+
+
+def stop_on_signals(parent_on_stdin: bool = False, temporary: Path | None = None) -> Stopping:
     """An event that SIGTERM and SIGINT set; with `parent_on_stdin` also the end of standard input.
 
     `temporary` is a launcher's folder, removed when the launcher is gone.
     """
-    stopping = threading.Event()
+    stopping = Stopping()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: stopping.tell())
     if parent_on_stdin:
         threading.Thread(target=_watch_parent, args=(stopping, temporary), daemon=True).start()
     return stopping
