@@ -31,11 +31,14 @@ ProfileName = Literal["near", "far", "auto"]
 
 @dataclass(frozen=True)
 class PartySettings:
-    """One party: `address` is where others reach it, `listen` where it binds, `device` what it computes on."""
+    """One party: `address` is where others reach it, `listen` where it binds, `device` what it computes on, `admin`
+    where it shows its figures to its operator, if anywhere.
+    """
 
     address: str
     listen: str
     device: str = "cpu"
+    admin: str = ""
 
 
 @dataclass(frozen=True)

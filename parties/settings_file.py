@@ -9,6 +9,7 @@
     address = "127.0.0.1:7101"
     listen = "0.0.0.0:7101"         # optional: where it binds, when that differs, as behind NAT or in a container
     device = "cuda"                 # optional: what it computes on; cpu by default, or a graphics card
+    admin = "127.0.0.1:9101"        # optional: /metrics, /health and /ready for its operator, without TLS
     [dealer]
     address = "127.0.0.1:7102"
     [tls]
@@ -58,6 +59,7 @@ class _PartyLiteral(_Literal):
     address: str
     listen: str | None = None
     device: str = PartySettings.device
+    admin: str | None = None
 
 
 class _FolderLiteral(_Literal):
@@ -151,12 +153,11 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
     of_family = _family(literal, path)
     parties = _parties(literal, of_family, path)
     for role, party in parties.items():
-        for key, address in (("address", party.address), ("listen", party.listen or party.address)):
-            _check_address(address, f"{path}: {role}.{key}")
+        for key, address in (("address", party.address), ("listen", party.listen), ("admin", party.admin)):
+            if address is not None:
+                _check_address(address, f"{path}: {role}.{key}")
     _check_distinct({role: party.address for role, party in parties.items()}, path)
-    held = {
-        role: PartySettings(each.address, each.listen or each.address, each.device) for role, each in parties.items()
-    }
+    held = {role: _settings_of(party) for role, party in parties.items()}
     return PartiesSettings(
         parties=MappingProxyType(held),
         tls_dir=folder / literal.tls.dir,
@@ -169,6 +170,10 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         garbler=literal.garbler or PartiesSettings.garbler,
         profile=literal.network.profile,
     )
+
+
+def _settings_of(party: _PartyLiteral) -> PartySettings:
+    return PartySettings(party.address, party.listen or party.address, party.device, party.admin or "")
 
 
 def _family(literal: _SettingsLiteral, path: Path) -> Family:

@@ -16,6 +16,7 @@ from pathlib import Path
 from secure.models.storage import system
 from secure.parties.config import ALL_PARTIES, Limits
 from secure.parties.process.exit_codes import ExitCode, exit_code, explained
+from secure.parties.process.log_format import FORMATS, log_to_stderr
 from secure.parties.process.server import SIGNAL_SECONDS, PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
@@ -33,13 +34,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     system.dump_no_core()
     memory.use_one_heap()
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        # A launcher puts the role before every line itself.
-        format=f"%(asctime)s %(levelname)-7s {'' if options.parent_on_stdin else options.role + ' '}%(message)s",
-        datefmt="%H:%M:%S",
-    )
+    log_to_stderr(options.role, options.log_level, options.log_format, prefixed=options.parent_on_stdin)
     stopping = stop_on_signals(options.parent_on_stdin, options.remove_if_orphaned)
     try:
         settings = load_settings(options.config)
@@ -120,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", help="what this process computes on: cpu, cuda, cuda:1 (default: the settings')")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--log-format", choices=FORMATS, default=FORMATS[0], help="json: an object a line")
     parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
     parser.add_argument(
         "--remove-if-orphaned", type=Path, metavar="DIR", help="a launcher's temporary folder, removed when it died"

@@ -15,6 +15,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from secure.parties.config import PartiesSettings
+from secure.parties.process.admin import AdminPort
+from secure.parties.process.figures import Figures
 from secure.parties.process.trust_watch import TrustWatch
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
@@ -35,7 +37,7 @@ from secure.parties.session.handshake import (
 )
 from secure.parties.session.places import Places
 from secure.parties.session.quota import Quotas
-from secure.parties.session.session import Registry, Session
+from secure.parties.session.session import CURRENT, Registry, Session
 from secure.parties.stock.key import find_key
 from secure.parties.stock.sealed_models import kept_models
 from secure.parties.transport.dialer import OFFER_SECONDS, SERVICE
@@ -74,6 +76,9 @@ class PartyServer:
         self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
         self._timer = ClientTimer(role, settings.limits)
         self._trust = TrustWatch(self._peers.dialer)
+        self._figures = Figures(role, self._places, self._worker, self._peers.dialer.certificates)
+        address = settings.parties[role].admin
+        self._admin = AdminPort(role, address, self._figures) if address else None
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
         workers += settings.limits.queue if role == "p0" else 0
         self._server = grpc.server(
@@ -83,7 +88,9 @@ class PartyServer:
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = {"Run": self._run, "Abandon": self._abandon, "Probe": self._probe}
+        answered: dict[str, Served] = {"Probe": probe.answer, "Status": self._figures.answer}
+        handlers: dict[str, _Handler] = {"Run": self._run, "Abandon": self._abandon}
+        handlers |= {name: partial(self._asked, name, serve) for name, serve in answered.items()}
         # One of two parties is dialled, and each of three.
         if role == "p1" or (role in settings.family.computing and len(settings.family.computing) > 2):
             handlers["Exchange"] = self._exchange
@@ -110,6 +117,8 @@ class PartyServer:
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         if self._stock is not None:
             self._stock.start()
+        if self._admin is not None:
+            self._admin.start()
         _LOG.info("listening on %s", listen)
 
     def drain(self, at_once: threading.Event) -> None:
@@ -139,6 +148,8 @@ class PartyServer:
             self._stock.join()
         self._timer.stop()
         self._trust.stop()
+        if self._admin is not None:
+            self._admin.stop()
 
     @property
     def sessions(self) -> int:
@@ -178,11 +189,13 @@ class PartyServer:
         self._beside("Abandon", heed, link, context)
         return link.outgoing_frames()
 
-    def _probe(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        """Somebody measures the way here."""
-        link = self._link("whoever measures", shaped(incoming, self._settings.measure), context)
+    def _asked(
+        self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
+    ) -> Iterator[AnyFrame]:
+        """Somebody asks for something that is no session."""
+        link = self._link("whoever asks", shaped(incoming, self._settings.measure), context)
         watch = self._watch(link, context)  # its next message is awaited all the time
-        self._beside("Probe", probe.answer, link, context)
+        self._beside(stream, serve, link, context)
         return watch.outgoing_frames()
 
     def _queue(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
@@ -261,11 +274,13 @@ class PartyServer:
                 link.peer = hello.role
                 check_kind(hello, self.role, f"{self.role}, Run")
                 session = Session(self.role, hello, link, watch, _identity(hello, context))
+                CURRENT.set(session.id)
                 self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end, session)
                 ending.enter_context(self._places.place(session))
                 self._worker.serve(session)
+                self._figures.ended(session, None)
             except Exception as error:
                 self._report(link, session, error)
 
@@ -309,6 +324,7 @@ class PartyServer:
             session.fail(error)
             # What the computing thread met may be a consequence of what another thread saw first.
             error, step = session.error or error, session.step
+            self._figures.ended(session, error)
         name = f"session {session.id[:8]} {KIND_NAMES.get(session.hello.kind, '')}" if session else "Run"
         if isinstance(error, SecureInferenceError):
             _LOG.warning("%s ended during %s: %s", name, step, error)

@@ -22,6 +22,7 @@ CALLERS = {
     "Stock": ("dealer",),
     "Make": ("p0",),
     "Reconcile": ("p0",),
+    "Status": ("p0", "p1", "p2", "dealer", "owner"),
     "Probe": ("client", "owner", "p0", "p1", "p2", "dealer"),
 }
 """Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""

@@ -74,6 +74,11 @@ class Places:
             self._changed.notify_all()
 
     @property
+    def closed(self) -> bool:
+        """Whether nobody is admitted any more."""
+        return self._closed
+
+    @property
     def taken(self) -> int:
         """Places of sessions that have begun."""
         return sum(place.kept_until is None for place in self._places.values())

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from secure.parties.session.client_watch import ClientWatch
@@ -22,6 +23,8 @@ _IDS_KEPT = 1 << 14
 """Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
 _MOST_LETTERS = 1000
 """A client's reason is cut there."""
+CURRENT: ContextVar[str] = ContextVar("session", default="")
+"""The id of the session that this thread serves, for its lines in the log."""
 FAILURE_SECONDS = 0.3
 """How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
