@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter as Tally
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -62,7 +63,7 @@ class Figures:
         self._gauge("secure_certificate_seconds_left", "Until this role's certificate ends.", self._certificate_seconds)
         stock = Gauge("secure_stock_deals", "Deals of the stock, by state.", ("state",), registry=self._registry)
         for state in ("stock", "spent", "burnt") if worker.operating.store is not None else ():
-            stock.labels(state).set_function(lambda state=state: self._deals()[state])
+            stock.labels(state).set_function(partial(self._deals_in, state))
         ProcessCollector(registry=self._registry)
 
     def ended(self, session: Session, error: Exception | None) -> None:
@@ -121,6 +122,9 @@ class Figures:
         for tally in store.tallies() if store is not None else ():
             found[tally.state] += tally.count
         return found
+
+    def _deals_in(self, state: str) -> int:
+        return self._deals()[state]
 
     def _certificate_seconds(self) -> float:
         certificate = x509.load_pem_x509_certificate(self._certificates.current().certificate)
