@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.attack import plot as attack_plots
+from bench.mpcvit import plot as mpcvit_plots
 
 Record = dict[str, Any]
 _SETTINGS = {"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9, "figure.facecolor": "white"}
@@ -36,6 +37,8 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
             figures["attack-recovery"] = attack_plots.recovery(record)
             figures["attack-traffic"] = attack_plots.traffic(record)
             figures["attack-noise"] = attack_plots.noise(record)
+        for record in (r for r in records if r.get("kind") == "mpcvit"):
+            figures[f"mpcvit-{record['setting']['tokens']}"] = mpcvit_plots.front(record)
         paths = [folder / f"{name}.svg" for name in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
             figure.savefig(path, format="svg", metadata={"Date": None})

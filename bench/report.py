@@ -19,6 +19,7 @@ from bench.audit import table as audit_tables
 from bench.ee import table as ee_tables
 from bench.hybrid import table as hybrid_tables
 from bench.link import table as link_tables
+from bench.mpcvit import table as mpcvit_tables
 from bench.numerics import table as numerics_tables
 from bench.verifier import table as verifier_tables
 
@@ -38,6 +39,7 @@ KINDS = (
     "verifier",
     "audit",
     "hybrid",
+    "mpcvit",
 )
 
 Record = dict[str, Any]
@@ -115,6 +117,7 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Slower networks": [tables.networks(_of(records, "model"))],
         "Graphics cards": [tables.cards(_of(records, "model"))],
         "A client and a model's owner alone": [hybrid_tables.taken(_of(records, "hybrid"))],
+        "Heads and layers that need no softmax": [mpcvit_tables.fronts(_of(records, "mpcvit"))],
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
         "A verifier of one server's answers": [verifier_tables.found(_of(records, "verifier"))],
