@@ -19,7 +19,7 @@ from transformers.activations import ACT2FN
 
 from secure.models.checkpoint.folder import CONFIG_NAME
 from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
-from secure.models.families.vit import NO_ACTIVATION, VitConfig
+from secure.models.families.vit import NO_ACTIVATION, NORMS, VitConfig
 from secure.models.layers.mixtures import RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
 from secure.protocols.core.errors import CheckpointError
 
@@ -53,7 +53,7 @@ def read_raw_config(path: Path) -> dict[str, Any]:
 
 
 def read_vit(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
-    """A ViT, with kinds of heads or without, whose attention is `attention_by_kind`. raw: its config.json.
+    """A ViT, with kinds of heads or without, of `attention_by_kind` and `NormByKind`. raw: its config.json.
 
     Raises CheckpointError for what we refuse.
     """
@@ -62,15 +62,54 @@ def read_vit(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
     config = ViTConfig.from_dict({**raw, "model_type": "vit"})
     body = transformers.ViTForImageClassification if ours.labels else transformers.ViTModel
     model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
+    for layer in _layers(model):
+        for name in ("layernorm_before", "layernorm_after"):
+            setattr(layer, name, NormByKind.of(getattr(layer, name)))
     apply_plan(model, ours)
     model.train(False)
     return model
 
 
+class NormByKind(nn.LayerNorm):
+    """A layer norm, or an affine one, which does not divide: (x - mean) scale gain + offset.
+
+    scale: about one over the deviation of the rows that a layer norm gets, where its gain is to serve both kinds. It is
+    one in a checkpoint, and no tensor of it.
+    """
+
+    kind = NORMS[0]
+    scale: Tensor
+
+    @classmethod
+    def of(cls, norm: nn.LayerNorm) -> NormByKind:
+        """One with the gain and the offset of a layer norm."""
+        found = cls(norm.normalized_shape, eps=norm.eps)
+        found.weight, found.bias = norm.weight, norm.bias
+        found.register_buffer("scale", torch.ones(()), persistent=False)
+        return found
+
+    def forward(self, input: Tensor) -> Tensor:
+        """By its kind. Shapes: [..., D] -> the same."""
+        if self.kind == NORMS[0]:
+            return super().forward(input)
+        return (input - input.mean(-1, keepdim=True)) * (self.scale * self.weight) + self.bias
+
+
+def norms_by_layer(model: nn.Module) -> list[tuple[NormByKind, NormByKind]]:
+    """Both norms of every layer of a ViT that `read_vit` has read."""
+    return [(layer.layernorm_before, layer.layernorm_after) for layer in _layers(model)]  # type: ignore[misc]
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if type(module).__name__ == "ViTLayer"]
+
+
 def apply_plan(model: nn.Module, config: VitConfig) -> None:
-    """Give the layers of a ViT, whose attention function is `attention_by_kind`, their kinds and activations."""
-    layers = [module for module in model.modules() if type(module).__name__ == "ViTLayer"]
-    for number, layer in enumerate(layers):
+    """Give the layers of a ViT that `read_vit` has read their kinds, activations and norms."""
+    pairs = norms_by_layer(model)
+    for number, layer in enumerate(_layers(model)):
+        for norm, kind in zip(pairs[number], config.norms_of(number), strict=True):
+            norm.kind = kind
         name = config.activation_of(number)
         activation = nn.Identity() if name == NO_ACTIVATION else ACT2FN[name]
         for module in layer.modules():

@@ -1,9 +1,13 @@
-"""MPCViT: a ViT whose heads weigh values by kinds of their own, and whose layers may have no activation.
+"""MPCViT: a ViT whose heads weigh values by kinds of their own, and whose layers may lack an activation and norms.
 
-config.json is ViT's with another model_type, so that nobody takes it for a ViT by mistake, and two more fields, both
-optional: `attention_kinds`, for each layer a list with a kind of `secure.models.layers.mixtures` for each head, and
-`activations`, for each layer a name as in hidden_act, or none. Tensors are named and shaped as ViT's. Where there is no
-activation, the two matrices of a feed-forward layer are one on shares, as in MPCViT+ (Zeng et al., ICCV 2023).
+config.json is ViT's with another model_type, so that nobody takes it for a ViT by mistake, and three more fields, all
+optional: `attention_kinds`, for each layer a list with a kind of `secure.models.layers.mixtures` for each head;
+`activations`, for each layer a name as in hidden_act, or none; `norms`, for each layer two names of
+`secure.models.families.vit.NORMS`. Tensors are named and shaped as ViT's. Where there is no activation, the two
+matrices of a feed-forward layer are one on shares, as in MPCViT+ (Zeng et al., ICCV 2023).
+
+An affine norm is (x - mean) gain + offset along a row x: a layer norm that does not divide. The mean is zero on shares,
+as matrices that write to the stream are centred, and the next matrix absorbs gain and offset, so it costs nothing.
 
 D width, T tokens.
 """
@@ -20,7 +24,7 @@ from torch import Tensor
 
 from secure.models.contract.architecture import Take
 from secure.models.contract.manifest import ParameterSpec
-from secure.models.families.vit import NO_ACTIVATION, VitConfig
+from secure.models.families.vit import NO_ACTIVATION, NORMS, VitConfig
 from secure.models.families.vit_checkpoint import VitArchitecture
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.mixtures import KINDS, in_order, output_factor, query_factor
@@ -30,19 +34,29 @@ MODEL_TYPE = "mpc_vit"
 
 
 class MpcVitArchitecture(VitArchitecture):
-    """Checkpoints of ViT's classes with two more fields."""
+    """Checkpoints of ViT's classes with three more fields."""
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> VitConfig:
         config = super().parse({**raw, "model_type": "vit"}, head=head)
         kinds = raw.get("attention_kinds") or [["softmax"] * config.heads] * config.layers
         activations = raw.get("activations") or [config.activation] * config.layers
+        norms = raw.get("norms") or [[NORMS[0]] * 2] * config.layers
         _check_rows("attention_kinds", kinds, config.layers, "a list of kinds")
         for number, row in enumerate(kinds):
             _check_rows(f"attention_kinds of layer {number}", row, config.heads, "a kind", of="head")
             _check_names(f"attention_kinds of layer {number}", row, KINDS)
         _check_rows("activations", activations, config.layers, "a name")
         _check_names("activations", activations, [*ACTIVATIONS, NO_ACTIVATION])
-        return replace(config, attention_kinds=tuple(map(tuple, kinds)), activations=tuple(activations))
+        _check_rows("norms", norms, config.layers, "a list of two norms")
+        for number, row in enumerate(norms):
+            _check_rows(f"norms of layer {number}", row, 2, "a norm", of="of attention and feed-forward layer")
+            _check_names(f"norms of layer {number}", row, NORMS)
+        return replace(
+            config,
+            attention_kinds=tuple(map(tuple, kinds)),
+            activations=tuple(activations),
+            norms=tuple(map(tuple, norms)),
+        )
 
     def parameters(self, config: VitConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
         found, width = super().parameters(config, fraction_bits, public=public), config.width
