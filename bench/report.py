@@ -40,6 +40,7 @@ KINDS = (
     "audit",
     "hybrid",
     "mpcvit",
+    "mpcvit-shapes",
 )
 
 Record = dict[str, Any]
@@ -117,7 +118,10 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Slower networks": [tables.networks(_of(records, "model"))],
         "Graphics cards": [tables.cards(_of(records, "model"))],
         "A client and a model's owner alone": [hybrid_tables.taken(_of(records, "hybrid"))],
-        "Heads and layers that need no softmax": [mpcvit_tables.fronts(_of(records, "mpcvit"))],
+        "Heads and layers that need no softmax": [
+            mpcvit_tables.fronts(_of(records, "mpcvit")),
+            mpcvit_tables.shapes(_of(records, "mpcvit-shapes")),
+        ],
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
         "A verifier of one server's answers": [verifier_tables.found(_of(records, "verifier"))],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +17,9 @@ from bench import results
 from bench.data import fashion_mnist
 from bench.data.fashion_mnist import Part
 from bench.mpcvit import record as records
-from bench.mpcvit import seconds
+from bench.mpcvit import seconds, shapes
 from bench.mpcvit.agreement import agreement
-from bench.mpcvit.campaign import Campaign, Setting
+from bench.mpcvit.campaign import Campaign, Setting, write
 from bench.mpcvit.teacher import PATCHES, train_teacher
 from secure.models.latency import NETWORKS
 
@@ -141,6 +143,35 @@ def measure(
             if begun.part(*where) is None or again:
                 begun.keep(seconds.measure(checkpoints, each, name, image, repeats, console), *where)
                 _save(begun)
+
+
+@app.command("shapes")
+def measure_shapes(
+    out: Out = OUT,
+    shape: Annotated[list[str] | None, typer.Option(help=f"one of {', '.join(shapes.SHAPES)}; several times")] = None,
+    protocol: Protocols = None,
+    network: Annotated[list[str] | None, typer.Option(help="one of all; several times")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="sessions of each plan, after a warm-up")] = 2,
+    measured: Annotated[bool, typer.Option(help="by processes; without it, predicted seconds alone")] = True,
+) -> None:
+    """Price and measure the shapes of the paper's two networks, with random weights, and write them as a record.
+
+    What was measured already is kept; `--out` says where. It wants a machine that has nothing else to do.
+
+    Example: python -m bench mpcvit shapes --shape cifar --network wan --protocol beaver
+    """
+    results.commit()
+    with tempfile.TemporaryDirectory() as scratch:
+        made = {each: shapes.checkpoints(each, Path(scratch)) for each in shapes.SHAPES}
+        if measured:
+            for each in shape or shapes.SHAPES:
+                for role, name in itertools.product(protocol or seconds.PROTOCOLS, network or NETWORKS):
+                    path = out / "shapes" / f"{each}-{role}-{name}.json"
+                    if not path.is_file():
+                        found = seconds.measure(made[each], role, name, shapes.image(each), repeats, console)
+                        write(path, found)
+        path = results.save("mpcvit-shapes", shapes.record(made, out / "shapes"))
+    console.print(f"written to bench/results/{path.name}")
 
 
 @app.command("record")

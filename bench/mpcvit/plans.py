@@ -10,7 +10,7 @@ from secure.search.space import AttentionPlan
 
 BUDGETS = (0.9, 0.8, 0.65, 0.55)
 """Parts of the teacher's predicted seconds on the WAN, by the default protocol."""
-SOFTMAX = "softmax"
+SOFTMAX, AFFINE_NORMS = "softmax", "scale-affine"
 BASELINES: Mapping[str, tuple[str, str, str]] = {
     SOFTMAX: ("softmax", "gelu", "the teacher's plan, distilled as all others"),
     "2quad": ("square", "gelu", "MPCFormer's attention"),
@@ -18,6 +18,7 @@ BASELINES: Mapping[str, tuple[str, str, str]] = {
     "scale": ("scale", "gelu", "MPCViT's ScaleAttn in every head"),
     "the-x": ("relu", "relu", "as in THE-X: ReLU in attention and in feed-forward layers"),
     "scale-linear": ("scale", "none", "no softmax and no activation: the limit of MPCViT+"),
+    AFFINE_NORMS: ("scale", "none", "no softmax, no activation, and affine norms"),
 }
 """A kind for all heads, an activation for all layers, and what that is."""
 
@@ -26,7 +27,8 @@ def baseline(name: str, first: AttentionPlan) -> AttentionPlan:
     """One of `BASELINES` for a model. first: the teacher's plan."""
     kind, activation, _ = BASELINES[name]
     kinds = tuple((kind,) * len(row) for row in first.kinds)
-    return AttentionPlan(kinds, (activation,) * len(kinds))
+    norms = (("affine", "affine"),) * len(kinds) if name == AFFINE_NORMS else ()
+    return AttentionPlan(kinds, (activation,) * len(kinds), norms)
 
 
 def chosen(front: Front, first: AttentionPlan) -> dict[str, AttentionPlan]:

@@ -26,6 +26,56 @@ def fronts(records: Sequence[Record]) -> str:
     return "\n\n".join([*parts, _NOTE]) if parts else ""
 
 
+_SHAPES_NOTE = (
+    "Random weights: what a session takes follows from shapes. *Predicted, measured*: seconds of one image, in\n"
+    "brackets how many times faster than softmax. *The paper*: MPCViT's own seconds, in SPU's two-party protocol on\n"
+    "its authors' machines, where nobody deals: another setting and another model of trust, for scale alone."
+)
+
+
+def shapes(records: Sequence[Record]) -> str:
+    """A table for each of the paper's shapes and protocol."""
+    parts = []
+    for record in records:
+        for name, shape in record["shapes"].items():
+            for protocol, found in shape["protocols"].items():
+                parts += [
+                    f"### The paper's shape {name}, {protocol}\n\n{shape['tokens']} tokens x "
+                    f"{shape['setting']['hidden_size']}, {shape['setting']['num_hidden_layers']} layers, "
+                    f"{shape['setting']['num_attention_heads']} heads. `{record['command']}`",
+                    _shape(shape, found),
+                ]
+    return "\n\n".join([*parts, _SHAPES_NOTE]) if parts else ""
+
+
+def _shape(shape: Record, found: Record) -> str:
+    plans, networks = found["plans"], list(found["plans"][FIRST]["seconds"])
+    rows = []
+    for name, plan in plans.items():
+        cells = []
+        for network in networks:
+            runs = found["measured"].get(network, {"plans": {}})["plans"]
+            measured = _faster(runs[name]["median_seconds"], runs[FIRST]["median_seconds"]) if name in runs else "-"
+            cells.append(f"{_faster(plan['seconds'][network], plans[FIRST]['seconds'][network])}, {measured}")
+        paper = shape["paper_seconds"].get(name)
+        rows.append(
+            [
+                f"{name}: {_short(plan['plan'])}",
+                f"{plan['rounds']}",
+                f"{plan['online_bytes'] / 1e6:.1f}",
+                f"{plan['dealer_bytes'] / 1e6:.1f}",
+                *cells,
+                "" if paper is None else f"{paper:.0f} s",
+            ]
+        )
+    headings = ["Plan", "Rounds", "Online MB", "Dealer MB", *(f"{name}: predicted, measured" for name in networks)]
+    return table([*headings, "The paper"], rows)
+
+
+def _faster(seconds: float, first: float) -> str:
+    return f"{seconds:.2f} s ({first / seconds:.1f} ×)"
+
+
 def _of(record: Record, protocol: str) -> str:
     plans, networks = record["plans"], list(record["plans"][0]["predicted"][protocol]["seconds"])
     headings = ["Plan", "Accuracy", "On shares", "Rounds", "Online MB", "Dealer MB"]

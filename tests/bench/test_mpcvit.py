@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from bench import plots, results
 from bench.data import fashion_mnist
 from bench.data.fashion_mnist import FashionMnist, Part
-from bench.mpcvit import command, seconds, table, teacher
+from bench.mpcvit import command, seconds, shapes, table, teacher
 from bench.mpcvit.campaign import Campaign, Setting
 from bench.mpcvit.plans import BASELINES, baseline, chosen
 from bench.mpcvit.teacher import config_of
@@ -157,6 +157,23 @@ def test_measured_seconds_stand_beside_predicted_ones() -> None:
     assert first[:3] == ["softmax: softmax everywhere", "85.00% (80.00% to 90.00%)", "1,999 of 2,000"]
     assert second[3:] == ["7", "2.00", "1.00", "2.00 s (0.50), 2.50 s (0.56)", "0.20 s (0.50), not measured"]
     assert table.fronts([]) == ""
+
+
+def test_shapes_are_the_papers_and_priced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shapes, "PLANS", ("softmax", "scale"))
+    made = {name: shapes.checkpoints(name, tmp_path) for name in ("cifar",)}
+    config = read_teacher(made["cifar"]["scale"]).config
+    assert (config.images.patches + 1, config.width, config.layers, config.heads) == (65, 256, 7, 4)
+    assert shapes.tokens("tiny") == 257
+    runs = {"softmax": {"median_seconds": 8.0}, "scale": {"median_seconds": 4.0}}
+    (tmp_path / "cifar-beaver-wan.json").write_text(json.dumps({"plans": runs}))
+    record = {"command": "python -m bench mpcvit shapes"} | shapes.record(made, tmp_path)
+    found = rows(table.shapes([record]).split("###")[1])
+    assert found[1][0] == "scale: scale everywhere"
+    assert found[1][-2].endswith("4.00 s (2.0 ×)")
+    assert found[1][-1] == "45 s"
+    prices = record["shapes"]["cifar"]["protocols"]["beaver"]["plans"]
+    assert prices["scale"]["rounds"] < prices["softmax"]["rounds"]
 
 
 @pytest.mark.slow
