@@ -38,7 +38,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, teacher: Teacher) -> Preprocessing:
-        """As the checkpoint's own processor of images does. Raises InputError where it has none, or one that crops."""
+        """What the checkpoint's own processor of images does. Raises InputError where it has none, or one that crops."""
         path, channels = teacher.folder / PREPROCESSOR_NAME, teacher.config.channels
         if not path.is_file():
             raise InputError(f"{teacher.folder} has no {PREPROCESSOR_NAME}, which says how pictures become its inputs")
@@ -63,7 +63,9 @@ class Preprocessing:
         height, width = self.size
         try:
             with Image.open(path) as file:
-                picture = file.convert("L" if len(self.mean) == 1 else "RGB").resize((width, height), self.resample)
+                picture = file.convert("L" if len(self.mean) == 1 else "RGB").resize(
+                    (width, height), Image.Resampling(self.resample)
+                )
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as a picture: {type(error).__name__}") from None
         pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).reshape(height, width, -1).permute(2, 0, 1)
