@@ -24,6 +24,7 @@ from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.inputs.pixel_inputs import ImageSizes, check_pixels, check_range, cut
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.mixtures import in_order, mixed_attention
+from secure.models.layers.plan import NO_ACTIVATION, NORMS
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
@@ -31,9 +32,6 @@ from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.layernorm import rms_normalise
 from secure.protocols.functions.tanh import tanh
 
-NO_ACTIVATION = "none"
-NORMS = ("layer", "affine")
-"""A layer norm, and one that multiplies by its gain and adds its offset without dividing by anything."""
 _OTHER_LAYERS = 3  # beside the encoder's own: embeddings, head, reveal
 
 
@@ -42,7 +40,7 @@ class VitConfig:
     """Sizes of images and patches are in pixels. pooler: width of its output, zero without one.
 
     attention_kinds, activations, norms: of each layer's heads, of each layer, and of each layer's two, as in
-    `secure.models.families.mpc_vit`; empty where all heads have a softmax, all layers the one activation, and all norms
+    `secure.models.layers.plan`; empty where all heads have a softmax, all layers the one activation, and all norms
     are layer norms.
     """
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from secure.clear_model import NormByKind, norms_by_layer
-from secure.models.families.vit import NORMS
+from secure.models.layers.plan import NORMS
 
 _INPUTS = 256
 

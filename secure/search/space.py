@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from secure.models.families.mpc_vit import MODEL_TYPE
-from secure.models.families.vit import NO_ACTIVATION, NORMS, VitConfig
+from secure.models.families.vit import VitConfig
 from secure.models.layers.mixtures import KINDS, in_order
+from secure.models.layers.plan import NO_ACTIVATION, NORMS
 
 LAYER, AFFINE = NORMS
 Norms = tuple[str, str]

@@ -63,6 +63,15 @@ def mpc_vit(folder: Path, weights: Any) -> Made:
     return read_checkpoint(folder, weights=weights), "logits", [{"pixel_values": pixels(1, model)}]
 
 
+def mpc_bert(folder: Path, weights: Any) -> Made:
+    save_model(folder, "bert", "sequence", hidden_size=16, num_attention_heads=4)
+    path = folder / "config.json"
+    plan = {"attention_kinds": [[*KINDS], ["scale"] * 4], "activations": ["gelu", "none"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mpc_bert"} | plan))
+    ids = words(2, 7)
+    return read_checkpoint(folder, weights=weights), "logits", [{"input_ids": ids, "attention_mask": ids > 9}]
+
+
 def module(folder: Path, weights: Any) -> Made:
     torch.manual_seed(0)
     made = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.ReLU(), torch.nn.Softmax(-1), torch.nn.Linear(7, 3))
@@ -76,6 +85,7 @@ MODELS: Mapping[str, Callable[[Path, Any], Made]] = {
     "bert": bert,
     "gpt2": gpt2,
     "llama": llama,
+    "mpc_bert": mpc_bert,
     "mpc_vit": mpc_vit,
     "module": module,
 }

@@ -170,7 +170,9 @@ def test_plans_that_are_wrong_are_refused(fields: dict[str, Any], message: str, 
 
 def test_a_vit_has_no_reference_of_ours(tmp_path: Path) -> None:
     save_vit(tmp_path, **LONG)
-    with pytest.raises(CheckpointError, match="model_type is 'vit', not 'mpc_vit'; read it with transformers itself"):
+    with pytest.raises(
+        CheckpointError, match="model_type is 'vit', not 'mpc_vit' or 'mpc_bert'; read it with transformers itself"
+    ):
         reference(tmp_path)
     with pytest.raises(CheckpointError, match=r"no config\.json that can be read"):
         reference(tmp_path / "nothing")
