@@ -38,7 +38,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, teacher: Teacher) -> Preprocessing:
-        """What the checkpoint's own processor of images does. Raises InputError where it has none, or one that crops."""
+        """What the checkpoint's own processor does. Raises InputError where there is none, and for one that crops."""
         path, channels = teacher.folder / PREPROCESSOR_NAME, teacher.config.channels
         if not path.is_file():
             raise InputError(f"{teacher.folder} has no {PREPROCESSOR_NAME}, which says how pictures become its inputs")
