@@ -10,7 +10,7 @@ from typing import Any
 
 from secure.parties.client.receipt import SessionReceipt
 from secure.parties.client.run import Progress, Run
-from secure.parties.client.signatures import Witness
+from secure.parties.client.signatures import Witness, asked_of
 from secure.parties.roles.engine import MadeAhead
 from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Report
@@ -116,7 +116,8 @@ class Conversation:
             raise ProtocolError("the parties say that they spent different deals")
         seconds = time.monotonic() - self._started
         said = {role: self._run.reports[role] for role in self._run.links}
-        receipt = self._witness.receipt(self._run.hello, said, self._trust)
+        signed = {role: report.signed for role, report in said.items()}
+        receipt = self._witness.receipt(asked_of(self._run.hello), signed, self._trust)
         reports = {role: _role_report(role, report) for role, report in said.items()}
         self._costs = Costs(reports, seconds, self._offline_seconds, receipt, self._run.profile)
 

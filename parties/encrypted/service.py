@@ -14,7 +14,7 @@ from secure.parties.transport.wire_pb2 import Failure
 from secure.protocols.core import errors
 
 SERVICE = "secure_inference.Generation"
-VERSION = 1
+VERSION = 2
 ROLES = ("server", "client")
 """Roles with a certificate: who holds the encrypted checkpoint, and who holds the key."""
 
