@@ -82,7 +82,7 @@ class ComputingRole(StockedRole):
         return PartyTools(
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(deal.name),
-            seed=deal.seed,
+            seed=deal.seeds,
             common_seed=self._common_seed(exchange),
             peer=GrpcChannel(exchange),
             dealer=deal.tape,

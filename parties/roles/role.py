@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import SessionTools
@@ -94,8 +95,12 @@ class Role(ABC):
         ours.garbler = self.settings.garbler if self.settings.family.garbles else ""
         return ours
 
-    def meet_in_circle(self, session: Session) -> tuple[int, Link, Link]:
-        """Each computing role dials the one after it. This one's place among them, and its links to both neighbours."""
+    def meet_in_circle(self, session: Session, adopt: Callable[[Hello], None] | None = None) -> tuple[int, Link, Link]:
+        """Each computing role dials the one after it. This one's place among them, and its links to both neighbours.
+
+        adopt: as for `claim`, of all but p0: it takes over the deal that the one before it names, and then names it to
+        the one after it. So p0 hears last from whom it did not tell.
+        """
         names = self.settings.family.computing
         index = names.index(self.name)
         after, before = names[(index + 1) % len(names)], names[index - 1]
@@ -104,7 +109,7 @@ class Role(ABC):
             to_next = self.dial(session, after, "Exchange")
             to_previous = self.claim(session, before, "Exchange")
         else:
-            to_previous = self.claim(session, before, "Exchange")
+            to_previous = self.claim(session, before, "Exchange", adopt)
             to_next = self.dial(session, after, "Exchange")
         return index, to_next, to_previous
 
@@ -129,9 +134,9 @@ class Role(ABC):
 
 
 class StockedRole(Role):
-    """One of two computing parties that may take correlations from both their stocks.
+    """A computing party that may take correlations from the stocks of all.
 
-    from_stock: how, and comparing: p0's comparison of both; None where it keeps no stock.
+    from_stock: how, and comparing: p0's comparison of all stocks; None where it keeps no stock.
     """
 
     from_stock: FromStock | None = None
@@ -150,24 +155,39 @@ class StockedRole(Role):
             self.from_stock.store.close()
 
     def meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
-        """The link to the other party, and the deal that both have spent when it stands."""
+        """The link to the other one of two parties, and the deal that both have spent when it stands."""
         if self.name == "p0":
-            try:
+            with self.doubting(deal):
                 return self.dial(session, "p1", "Exchange"), deal
-            except SecureInferenceError:
-                if deal is not None and self.comparing is not None:
-                    self.comparing.again()
-                raise
-        adopted: list[Deal | None] = []
+        adopted: list[Deal] = []
+        link = self.claim(session, "p0", "Exchange", self.adopting(session, adopted))
+        return link, adopted[0] if adopted else None
+
+    def adopting(self, session: Session, adopted: list[Deal]) -> Callable[[Hello], None]:
+        """What this party does with another one's view of a session: it spends the deal that is named, if one is.
+
+        adopted: gets that deal. What is returned raises NoCorrelations, and HandshakeError where no stock is kept.
+        """
 
         def adopt(offered: Hello) -> None:
             if self.from_stock is None:
                 no_stock(self.name, offered)
-            else:
-                adopted.append(self.from_stock.adopt(session, offered))
+                return
+            deal = self.from_stock.adopt(session, offered)
+            if deal is not None:
+                adopted.append(deal)
 
-        link = self.claim(session, "p0", "Exchange", adopt)
-        return link, adopted[0] if adopted else None
+        return adopt
+
+    @contextmanager
+    def doubting(self, deal: Deal | None) -> Iterator[None]:
+        """Where the others cannot be met in the block, p0 compares all stocks before it spends another deal."""
+        try:
+            yield
+        except SecureInferenceError:
+            if deal is not None and self.comparing is not None:
+                self.comparing.again()
+            raise
 
 
 def receive_seed(link: Link) -> bytes:

@@ -55,7 +55,7 @@ class AheadTools(Tools):
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverAhead:
         name, tape = bytes.fromhex(self.deal.name), self.deal.tape
-        self.found = BeaverAhead(self.role, self.deal.seed, name, tape, policy, check=self.check, device=device)
+        self.found = BeaverAhead(self.role, self.deal.seeds, name, tape, policy, check=self.check, device=device)
         return self.found
 
 

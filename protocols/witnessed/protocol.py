@@ -76,8 +76,8 @@ class Side(DealtProtocol):
 class WitnessedParty(Protocol):
     """Evaluator 0, 1 or 2 of one session.
 
-    to_next, to_previous: channels to evaluators index + 1 and index - 1 (mod 3). dealer: from the dealer, where this
-    evaluator holds the part that is sent.
+    to_next, to_previous: channels to evaluators index + 1 and index - 1 (mod 3). dealer: from the dealer, or what it
+    has dealt ahead, where this evaluator holds the part that is sent.
     """
 
     def __init__(
@@ -91,19 +91,26 @@ class WitnessedParty(Protocol):
         policy: FixedPointPolicy,
         *,
         common_seed: bytes,
+        deal: bytes | None = None,
         meter: Meter | None = None,
         on_layer: Callable[[str], None] | None = None,
     ) -> None:
-        """seeds: of parts index and index + 1, which the dealer has, too. common_seed: what all evaluators have."""
+        """seeds: of parts index and index + 1, which the dealer has, too. common_seed: what all evaluators have.
+
+        deal: the 16 bytes under which correlations were dealt ahead; None where they are dealt in this session.
+        """
         super().__init__(policy, on_layer)
         if (dealer is None) != (index == 0):
             raise ProtocolError("evaluators 1 and 2 have a channel from the dealer, evaluator 0 has none")
         meter = meter or Meter()
         self.index = index
-        self.role = Witness(index, session, common_seed, to_next, to_previous, dealer, meter)
+        deal = session if deal is None else deal
+        # Masks follow from the deal; what must be fresh in each session follows from all three.
+        beginning = session + deal + common_seed
+        self.role = Witness(index, beginning, to_next, to_previous, dealer, meter)
         self._digests = ComparingCost(meter)
         own, following = (
-            PartOf((index + step) % PARTS, seed, session, common_seed, reports_to, self.role.judge)
+            PartOf((index + step) % PARTS, seed, deal, beginning, reports_to, self.role.judge)
             for step, (seed, reports_to) in enumerate(zip(seeds, (meter, _Quietly(meter)), strict=True))
         )
         self._parts = own, following
