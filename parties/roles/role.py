@@ -9,9 +9,11 @@ from contextlib import contextmanager
 
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import SessionTools
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session import probe
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.binding import Binding
 from secure.parties.stock.from_stock import FromStock, no_stock
 from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
@@ -21,6 +23,7 @@ from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError, SecureInferenceError
 from secure.protocols.core.profile import AUTO, measured
+from secure.protocols.masked.ahead import Ahead
 
 SEED_BYTES = 16
 _LOG = logging.getLogger("parties")
@@ -137,10 +140,12 @@ class StockedRole(Role):
     """A computing party that may take correlations from the stocks of all.
 
     from_stock: how, and comparing: p0's comparison of all stocks; None where it keeps no stock.
+    working_ahead: what this party does for what is in stock before it is used; None where it does nothing.
     """
 
     from_stock: FromStock | None = None
     comparing: Comparing | None = None
+    working_ahead: WorkingAhead | None = None
 
     def take(self, session: Session) -> Deal | None:
         if self.name != "p0" or self.from_stock is None or not session.hello.from_stock:
@@ -178,6 +183,13 @@ class StockedRole(Role):
                 adopted.append(deal)
 
         return adopt
+
+    def taken_ahead(self, session: Session, deal: Deal) -> tuple[Ahead, ...] | None:
+        """What this party computed ahead for a deal that it has spent; more such sessions will come."""
+        if self.working_ahead is None:
+            return None
+        self.working_ahead.expect(Binding.of(session.hello), session.hello.request)
+        return self.working_ahead.take(deal.name)
 
     @contextmanager
     def doubting(self, deal: Deal | None) -> Iterator[None]:

@@ -14,6 +14,7 @@ from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.party import ComputingRole
 from secure.parties.roles.role import Role, StockedRole
 from secure.parties.roles.stocking import take_in
+from secure.parties.roles.witnessed import EvaluatingRole
 from secure.parties.roles.worker import Worker
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.stock.from_stock import FromStock
@@ -51,22 +52,18 @@ class StockRoom:
                 self.streams["Reconcile"] = lambda link, hello: answer_comparison(link, hello, role.name, store)
             if isinstance(role, OneOfTwo):
                 self._keep_made(role, store, settings, engine, worker)
-            else:
+            elif isinstance(role, ComputingRole | EvaluatingRole):
                 self._keep_dealt(role, store, engine, worker)
         elif isinstance(role, DealingRole):
             self._fill(settings, engine, DealsAhead(role, engine, worker.models, worker.reservations), role, worker)
 
-    def _keep_dealt(self, role: StockedRole, store: Store, engine: Engine, worker: Worker) -> None:
-        """What a dealer deals ahead is kept and, of two parties, worked on ahead."""
-        expect = None
-        if isinstance(role, ComputingRole):
-            index = int(role.name == "p1")
-            ahead = WorkingAhead(index, store, worker.models, engine, lambda: role.registry.running == 0)
-            role.working_ahead = self._ahead = ahead
-            worker.operating.beside.append(ahead.background)
-            worker.reservations.when_short = ahead.drop
-            expect = ahead.expect
-        self.streams["Stock"] = lambda link, hello: take_in(link, hello, role.name, store, worker.models, expect)
+    def _keep_dealt(self, role: ComputingRole | EvaluatingRole, store: Store, engine: Engine, worker: Worker) -> None:
+        """What a dealer deals ahead is kept, and worked on ahead."""
+        ahead = WorkingAhead(role.walks_ahead, store, worker.models, engine, lambda: role.registry.running == 0)
+        role.working_ahead = self._ahead = ahead
+        worker.operating.beside.append(ahead.background)
+        worker.reservations.when_short = ahead.drop
+        self.streams["Stock"] = lambda link, hello: take_in(link, hello, role.name, store, worker.models, ahead.expect)
 
     def _keep_made(
         self, role: OneOfTwo, store: Store, settings: PartiesSettings, engine: Engine, worker: Worker

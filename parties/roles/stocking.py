@@ -31,11 +31,11 @@ def take_in(
     role: str,
     store: Store,
     models: ModelStore,
-    expect: Callable[[Binding, str], None] | None,
+    expect: Callable[[Binding, str], None],
 ) -> None:
     """One deal on its stream, or the question how many there are. Raises what makes the party refuse it.
 
-    expect: told what is in stock now, and of which request; None where nobody wants to know.
+    expect: told what is in stock now, and of which request.
     """
     where = f"{role}, Stock"
     binding = Binding.of(hello)
@@ -56,8 +56,7 @@ def take_in(
                 _receive(link, writer)
         link.post(Frame(stored=Stored(deal=hello.deal)))
         _LOG.info("deal %s is in stock", short_name(hello.deal))
-        if expect is not None:
-            expect(binding, hello.request)
+        expect(binding, hello.request)
         # The dealer ends its stream when all others have their part, too, or when that failed.
         with suppress(SecureInferenceError):
             link.next_frame()

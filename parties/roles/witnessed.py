@@ -12,6 +12,7 @@ import torch
 from secure.parties.roles.dealer import DealingRole, Dealt
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, StockedRole, receive_seed
+from secure.parties.roles.working_ahead import AheadTools
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
@@ -20,15 +21,19 @@ from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.ahead import Ahead
+from secure.protocols.witnessed.ahead import WitnessedAhead
 from secure.protocols.witnessed.family import WITNESSED
 from secure.protocols.witnessed.protocol import WitnessedDealer, WitnessedParty
+from secure.protocols.witnessed.roles import PARTS, SENT_PART
 
 
 @dataclass(frozen=True)
 class EvaluatorTools(SessionTools):
     """What evaluator `number` computes with in one session: seeds of its two parts and of all evaluators, channels.
 
-    deal: the name under which it was dealt ahead; None where the dealer is on line.
+    deal: the name under which it was dealt ahead; None where the dealer is on line. ahead: what this evaluator computed
+    of both its parts before; None where it did not.
     """
 
     family = WITNESSED
@@ -42,6 +47,8 @@ class EvaluatorTools(SessionTools):
     dealer: Channel | None
     on_layer: Callable[[str], None]
     deal: bytes | None = None
+    ahead: tuple[Ahead, ...] | None = None
+    apart: bool = False
 
     @property
     def index(self) -> int:
@@ -60,7 +67,30 @@ class EvaluatorTools(SessionTools):
             deal=self.deal,
             meter=meter,
             on_layer=self.on_layer,
+            ahead=self.ahead,
         )
+
+
+@dataclass
+class PartAheadTools(AheadTools):
+    """What evaluator `number` works ahead with, for its own part (0) or the one after it (1)."""
+
+    family = WITNESSED
+
+    number: int
+    which: int
+    found: WitnessedAhead | None = None
+
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> WitnessedAhead:
+        seed = _halves(self.deal.seeds)[self.which]
+        tape = self.deal.tape if (self.number + self.which) % PARTS == SENT_PART else None
+        of = self.number, self.which, seed, bytes.fromhex(self.deal.name), tape
+        self.found = WitnessedAhead(*of, policy, check=self.check)
+        return self.found
+
+    @property
+    def made(self) -> Ahead | None:
+        return None if self.found is None else self.found.made
 
 
 class EvaluatingRole(StockedRole):
@@ -69,6 +99,11 @@ class EvaluatingRole(StockedRole):
     So each hears that name from one of the two others, and says it to the other one, who compares: see
     `secure.protocols.witnessed`. Where there is none, the dealer dials all three, and has drawn a seed for each part.
     """
+
+    def walks_ahead(self, deal: Deal, check: Callable[[], None]) -> list[AheadTools]:
+        """Tools for both its parts, one after the other."""
+        number = self.settings.family.computing.index(self.name)
+        return [PartAheadTools(deal, check, number, which) for which in range(2)]
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         spent = [] if deal is None else [deal]
@@ -81,6 +116,7 @@ class EvaluatingRole(StockedRole):
             from_dealer = self.claim(session, "dealer", "Deal")
         # Fresh in each session, also where seeds come from a deal: p0 draws it when all have met.
         common_seed = _common_seed(index, to_next, to_previous)
+        dealer: Channel | None
         if from_dealer is None:
             seeds, dealer = _halves(spent[0].seeds), spent[0].tape
         else:
@@ -96,6 +132,8 @@ class EvaluatingRole(StockedRole):
             dealer=dealer if index else None,
             on_layer=session.on_layer,
             deal=bytes.fromhex(spent[0].name) if spent else None,
+            ahead=self.taken_ahead(session, spent[0]) if spent else None,
+            apart=self.settings.stock is not None,
         )
 
 

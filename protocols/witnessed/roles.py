@@ -54,12 +54,20 @@ class PartOf(Party):
 
     deal: the name under which the part was dealt. beginning: what all evaluators have, and is of this session alone.
     judge: takes the verdict on a client's input, which is not acted on before digests are compared.
+    ahead: what was computed of this part before, as for `Party`.
     """
 
     def __init__(
-        self, part: int, seed: bytes, deal: bytes, beginning: bytes, meter: Meter, judge: Callable[[bool], None]
+        self,
+        part: int,
+        seed: bytes,
+        deal: bytes,
+        beginning: bytes,
+        meter: Meter,
+        judge: Callable[[bool], None],
+        ahead: dict[int, Tensor] | None = None,
     ) -> None:
-        super().__init__(0, seed, deal, _NoPeerOfPart(), None, meter, CPU)
+        super().__init__(0, seed, deal, _NoPeerOfPart(), None, meter, CPU, ahead)
         self.part = part
         self.index = int(part != 0)
         self._expands = part != SENT_PART

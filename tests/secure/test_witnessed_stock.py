@@ -16,10 +16,13 @@ from secure.parties.client.operator import Operator
 from secure.parties.config import CALLERS, PartiesSettings, PartySettings
 from secure.parties.launcher import free_addresses
 from secure.parties.process.model_engine import ModelEngine
+from secure.parties.roles.witnessed import EvaluatingRole
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.stock_settings import StockSettings
 from secure.parties.transport.certificates.making import make_certificates
+from secure.protocols.masked.ahead import Ahead
 from secure.protocols.witnessed.family import WITNESSED
-from tests.parties.local import LocalParties
+from tests.parties.local import LocalParties, eventually
 
 X = torch.linspace(-2, 2, 12).reshape(4, 3)
 ERROR = 1e-3
@@ -34,6 +37,18 @@ def servers(tmp_path: Path) -> Iterator[LocalParties]:
     started = LocalParties(settings, engine=ModelEngine())
     yield started
     started.stop_all()
+
+
+def evaluator(servers: LocalParties, name: str) -> EvaluatingRole:
+    role = servers.servers[name]._peers
+    assert isinstance(role, EvaluatingRole)
+    return role
+
+
+def ahead_of(servers: LocalParties, name: str) -> WorkingAhead:
+    working = evaluator(servers, name).working_ahead
+    assert working is not None
+    return working
 
 
 @pytest.mark.parametrize("weights", ["private", pytest.param("public", marks=pytest.mark.slow)])
@@ -53,9 +68,19 @@ def test_a_prediction_from_stock_is_as_one_with_the_dealer(weights: str, servers
             servers.stop(role)
         for role in WITNESSED.computing:
             servers.start(role, ModelEngine())
-        for _ in range(2):
-            assert float((model(X) - due).abs().max()) < ERROR
+        workers = [ahead_of(servers, role) for role in WITNESSED.computing]
+        first = evaluator(servers, "p0").from_stock
+        assert first is not None
+        eventually(first.compared.is_set)  # before that the dealer would be asked
+        assert float((model(X) - due).abs().max()) < ERROR
+        made: list[Ahead] = []
+        if weights == "private":  # now they know what is asked for, and work for the next one, on both parts of each
+            eventually(lambda: all(worker._ahead for worker in workers))
+            made = [each for worker in workers for walks in worker._ahead.values() for each in walks]
+            assert len(made) == 6 and all(each.products for each in made)
+        assert float((model(X) - due).abs().max()) < ERROR
         stock = model.report
+        assert not any(each.products for each in made), "all of it was used"
     assert (live.deal, stock.deal) == ("live", "stock") and "dealer: absent" in stock.to_text()
     assert live.security == stock.security == "malicious"
     assert (stock.rounds, stock.online_bytes, stock.dealer_bytes) == (live.rounds, live.online_bytes, 0)
