@@ -10,7 +10,7 @@ import importlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -83,9 +83,8 @@ def read_vit(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
     body = transformers.ViTForImageClassification if ours.labels else transformers.ViTModel
     model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
     for layer in _layers(model):
-        layer.layernorm_before, layer.layernorm_after = map(
-            NormByKind.of, (layer.layernorm_before, layer.layernorm_after)
-        )
+        for name in ("layernorm_before", "layernorm_after"):
+            setattr(layer, name, NormByKind.of(cast(nn.LayerNorm, getattr(layer, name))))
     apply_plan(model, ours)
     model.train(False)
     return model
@@ -109,9 +108,9 @@ def read_bert(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
     model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
     for number, layer in enumerate(module for module in model.modules() if isinstance(module, BertLayer)):
         for part, kind in zip((layer.attention.output, layer.output), ours.norms_of(number), strict=True):
-            part.LayerNorm = NormByKind.of(part.LayerNorm)
+            part.LayerNorm = NormByKind.of(cast(nn.LayerNorm, part.LayerNorm))
             part.LayerNorm.kind = kind
-        layer.attention.self.attention_kinds = tuple(ours.kinds_of_heads(number))
+        setattr(layer.attention.self, "attention_kinds", tuple(ours.kinds_of_heads(number)))  # noqa: B010
         layer.intermediate.intermediate_act_fn = _activation(ours.activation_of(number))
     model.train(False)
     return model

@@ -109,9 +109,10 @@ class AskedCall:
         self._witness = Witness(ENCRYPTED.computing)
         self._witness.sent(SERVER, message)
         self._received, self._sent = 0, len(message)
-        self._known = {
+        self._session = new_session_id()
+        self._known: dict[str, object] = {
             "kind": step.lower(),
-            "session": new_session_id(),
+            "session": self._session,
             "protocol": ENCRYPTED.protocol,
             "wire_version": VERSION,
             "model_digest": manifest_digest(manifest),
@@ -121,7 +122,7 @@ class AskedCall:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes along with the request."""
-        return ((_SESSION, self._known["session"]),)
+        return ((_SESSION, self._session),)
 
     def got(self, message: bytes) -> None:
         """The next message of the answer."""
