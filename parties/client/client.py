@@ -16,8 +16,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from secure.parties.client.conversation import Conversation, Costs
+from secure.parties.client.patience import Patience
 from secure.parties.client.run import Progress, Run
-from secure.parties.client.turn import Turn
 from secure.parties.config import PartiesSettings
 from secure.parties.session.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
 from secure.parties.transport.dialer import Dialer
@@ -197,12 +197,12 @@ class Client:
 
     def _run(self, hello: Hello, progress: Callable[[Progress], None] | None) -> Run:
         """The streams of a session, after a wait for its turn where the parties are busy. Raises ServerBusy."""
-        turn = Turn(self._dialer, self.settings.limits.busy_seconds, progress)
+        patience = Patience(self._dialer, self.settings.limits.busy_seconds, progress)
         while True:
             try:
                 return Run(self._dialer, hello, self.settings.family)
             except ServerBusy as busy:
-                hello = turn.awaited(hello, busy)
+                hello = patience.awaited(hello, busy)
 
     def _load_again(self, model_digest: str, load_id: str) -> None:
         """Load a model from the parties' disks, unless another thread has done so since `load_id` was read."""

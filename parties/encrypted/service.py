@@ -36,7 +36,7 @@ def make_generation_certificates(out_dir: Path, hosts: Mapping[str, list[str]] |
 
 
 def as_it_is(message: bytes) -> bytes:
-    """In place of a serializer, where the bytes of a message are needed beside it."""
+    """The message itself: in place of a serializer where its bytes are needed beside it."""
     return message
 
 

@@ -42,7 +42,7 @@ class _Turn:
 
 
 @dataclass
-class _Place:
+class _Taken:
     """A place that is taken, or kept. kept_until: on the monotonic clock; None once the session has begun."""
 
     identity: Identity
@@ -57,7 +57,7 @@ class Places:
         self._role = role
         self._limits = limits
         self._quotas = quotas
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _Taken] = {}
         """By session id."""
         self._waiting: OrderedDict[Identity, deque[_Turn]] = OrderedDict()
         """The identity whose turn is next stands first."""
@@ -106,7 +106,7 @@ class Places:
                         f"{self._role} already serves {len(self._places)} of the {self._limits.sessions} sessions that "
                         f"its [limits] allow, and {self.waiting} clients wait for a place"
                     )
-            place = self._places[session.id] = _Place(identity, None)
+            place = self._places[session.id] = _Taken(identity, None)
             self._quotas.count(identity, predictions=int(session.hello.kind == Kind.KIND_PREDICT))
         try:
             yield
@@ -200,7 +200,7 @@ class Places:
                 del self._waiting[identity]
             if not turn.over:
                 until = time.monotonic() + self._limits.rendezvous_seconds
-                self._places[turn.session_id] = _Place(identity, until)
+                self._places[turn.session_id] = _Taken(identity, until)
         self._changed.notify_all()
 
     def _drop_overdue(self) -> None:

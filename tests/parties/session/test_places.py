@@ -10,7 +10,7 @@ import pytest
 
 from secure.parties.config import Limits, Quota
 from secure.parties.session.client_watch import ClientWatch
-from secure.parties.session.places import Places, _Place
+from secure.parties.session.places import Places, _Taken
 from secure.parties.session.quota import Quotas
 from secure.parties.session.session import Session
 from secure.parties.transport.identity import Identity
@@ -130,7 +130,7 @@ def test_who_leaves_at_the_moment_of_its_turn_does_not_wait_for_ever() -> None:
                 places._places.clear()
                 places._give_turns()
                 places.leave("a")
-                places._places["first"] = _Place(ALICE, None)
+                places._places["first"] = _Taken(ALICE, None)
             assert not waiting.turns["a"].result(60)
 
 

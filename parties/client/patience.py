@@ -16,7 +16,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between the turn at p0 and the next try, where another party was not ready for the last one."""
 
 
-class Turn:
+class Patience:
     """How long one call may wait, over all its tries."""
 
     def __init__(self, dialer: Dialer, seconds: float, progress: Callable[[Progress], None] | None) -> None:
