@@ -43,12 +43,14 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
         device = settings.device(options.role, options.device)
         server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device))
         server.start()
+        _tell_manager("READY=1")
     except SecureInferenceError as error:
         code = exit_code(error)
         _LOG.error("%s", error)
         _LOG.error("%s", explained(code))
         return code
     wait_until_set(stopping)
+    _tell_manager("STOPPING=1")
     if server.sessions and not options.parent_on_stdin:  # whose launcher stops all parties at once
         _LOG.info("stopping when %d sessions have ended; a second signal stops now", server.sessions)
         server.drain(stopping.again)
@@ -56,6 +58,14 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     server.stop()
     end_what_computes(server.sessions)
     return ExitCode.OK
+
+
+def _tell_manager(message: str) -> None:
+    """Say how it stands to a service manager, where there is one that wants to know."""
+    try:
+        system.tell_service_manager(message)
+    except OSError as error:
+        _LOG.warning("the service manager is not told %s: %s", message, error.strerror)
 
 
 class Stopping(threading.Event):
