@@ -125,7 +125,7 @@ class Places:
 
         Raises what `wait_for_turn` does.
         """
-        link.on_lost = lambda detail: self.leave(hello.session)
+        link.on_lost = lambda detail: self.leave(hello.session, identity)
         link.post(Frame(accept=Accept(hello=as_role(hello, self._role))))
         if self.wait_for_turn(hello.session, identity, lambda place: link.post(Frame(progress=Progress(index=place)))):
             link.post_end()
@@ -159,13 +159,13 @@ class Places:
                 self._remove(turn)
             return not turn.over
 
-    def leave(self, session_id: str) -> None:
-        """A client waits no more, or does not take the place that is kept for it."""
+    def leave(self, session_id: str, identity: Identity) -> None:
+        """A client waits no more, or does not take the place that is kept for it. Another one's id changes nothing."""
         with self._changed:
-            if session_id in self._turns:
-                self._turns[session_id].over = True
-            place = self._places.get(session_id)
-            if place is not None and place.kept_until is not None:
+            turn, place = self._turns.get(session_id), self._places.get(session_id)
+            if turn is not None and turn.identity == identity:
+                turn.over = True
+            if place is not None and place.kept_until is not None and place.identity == identity:
                 del self._places[session_id]
             self._give_turns()
 

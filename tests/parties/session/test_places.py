@@ -112,10 +112,12 @@ def test_who_leaves_the_queue_gives_up_its_turn_and_its_place() -> None:
         with places.place(session("first")):
             waiting.begin("a", ALICE)
             waiting.begin("b", BOB)
-            places.leave("a")
+            places.leave("a", BOB)  # whose it is not
+            assert places.waiting == 2
+            places.leave("a", ALICE)
             assert not waiting.turns["a"].result(60)
         assert waiting.turns["b"].result(60)
-        places.leave("b")
+        places.leave("b", BOB)
         with places.place(session("c")):
             pass
 
@@ -129,7 +131,7 @@ def test_who_leaves_at_the_moment_of_its_turn_does_not_wait_for_ever() -> None:
             with places._changed:  # so that the thread that waits does not see what comes in between
                 places._places.clear()
                 places._give_turns()
-                places.leave("a")
+                places.leave("a", ALICE)
                 places._places["first"] = _Taken(ALICE, None)
             assert not waiting.turns["a"].result(60)
 
@@ -207,7 +209,7 @@ def test_places_hold_in_a_crowd() -> None:
                 stack.enter_context(places.place(session(f"s{number}", identity)))
             except ServerBusy:
                 if number % 7 == 0:
-                    threading.Timer(0.001, places.leave, [f"t{number}"]).start()
+                    threading.Timer(0.001, places.leave, [f"t{number}", identity]).start()
                 if not places.wait_for_turn(f"t{number}", identity, never_told):
                     return
                 try:
