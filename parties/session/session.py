@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.transcript import Transcript
-from secure.parties.transport.failures import failure_frame
+from secure.parties.transport.failures import failure_frame, one_line
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
@@ -21,8 +21,6 @@ from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 _LOG = logging.getLogger("parties")
 _IDS_KEPT = 1 << 14
 """Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
-_MOST_LETTERS = 1000
-"""A client's reason is cut there."""
 CURRENT: ContextVar[str] = ContextVar("session", default="")
 """The id of the session that this thread serves, for its lines in the log."""
 FAILURE_SECONDS = 0.3
@@ -141,11 +139,6 @@ def _cancel_all(links: list[Link]) -> None:
         link.cancel()
 
 
-def _one_line(text: str) -> str:
-    """Somebody else's words, as they may stand in a log."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_LETTERS])
-
-
 @dataclass
 class OfferedStream:
     """A stream that a peer opened for a session which this role may not have heard of yet."""
@@ -179,7 +172,7 @@ class Registry:
 
     def abandon(self, session_id: str, identity: Identity, reason: Exception) -> None:
         """End a session as its own client asks for; of one that has ended, only the client's reason is logged, once."""
-        key, said = (session_id, "Run"), f"the client ended it: {_one_line(str(reason))}"
+        key, said = (session_id, "Run"), f"the client ended it: {one_line(str(reason))}"
         with self._changed:
             if self._used.get(key) != identity:
                 return

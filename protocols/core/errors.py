@@ -32,6 +32,9 @@ Each message says what happened, where, and what to do. No message holds a share
 
 from __future__ import annotations
 
+_MOST_LETTERS = 200
+"""What another role says is cut there, in a message about it."""
+
 
 class SecureInferenceError(Exception):
     """Root of the tree. Catch this to catch everything that the library raises on purpose."""
@@ -89,7 +92,7 @@ class HandshakeError(SessionError):
     """Two roles disagree on a field that must be equal."""
 
     def __init__(self, field: str, ours: str, theirs: str, where: str) -> None:
-        super().__init__(f"{where}: {field} differs: this side has {ours!r}, the other side {theirs!r}")
+        super().__init__(f"{where}: {field} differs: this side has {ours!r}, the other side {theirs[:_MOST_LETTERS]!r}")
         self.field = field
 
 
