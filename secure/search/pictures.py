@@ -44,8 +44,9 @@ class Preprocessing:
             raise InputError(f"{teacher.folder} has no {PREPROCESSOR_NAME}, which says how pictures become its inputs")
         said = read_json(path)
         size = said.get("size", {})
-        sides = (size.get("height"), size.get("width")) if isinstance(size, dict) else (size, size)
-        if not all(isinstance(side, int) and side > 0 for side in sides) or said.get("do_center_crop"):
+        height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (size, size)
+        sized = isinstance(height, int) and isinstance(width, int) and min(height, width) > 0
+        if not sized or said.get("do_center_crop"):
             raise InputError(f"{path}: size is {size!r}; pictures are resized to a height and a width, and not cropped")
         normalises = said.get("do_normalize", True)
         means, deviations = (
@@ -53,8 +54,7 @@ class Preprocessing:
             for field, default in (("image_mean", [0.0]), ("image_std", [1.0]))
         )
         factor = said.get("rescale_factor", _BYTE) if said.get("do_rescale", True) else 1.0
-        height, width = sides
-        return cls((height, width), said.get("resample", _BILINEAR), factor, means, deviations)
+        return cls((int(height), int(width)), said.get("resample", _BILINEAR), factor, means, deviations)
 
     def read(self, path: Path) -> Tensor:
         """One picture. Shapes: -> [C, H, W]. Raises InputError for what is none."""
