@@ -9,9 +9,9 @@ With scores s of T tokens, and sums along a row:
     scale     s / T
 
 The constants that are added are ours: they keep sums away from zero, and are units that the ring holds. A bound that is
-public saves what finding the maximum takes, a comparison for each halving of T; what is above it counts alike. Queries
-absorbed what `query_factor` says, and the output matrix `output_factor`. Heads of one kind lie side by side, in the
-order of `KINDS`.
+public saves the rounds that finding the maximum takes, some for each halving of T; what is above it counts alike.
+Queries absorbed what `query_factor` says, and the output matrix `output_factor`. Heads of one kind lie side by side, in
+the order of `KINDS`.
 
 *By stages.* A kind's mixture is a chain of stages, each a few branches that do not depend on each other. The stages of
 all kinds of a layer share their rounds, so it takes about the rounds of the kind that takes most. Scaled scores are

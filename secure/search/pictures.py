@@ -45,8 +45,7 @@ class Preprocessing:
         said = read_json(path)
         size = said.get("size", {})
         height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (size, size)
-        sized = isinstance(height, int) and isinstance(width, int) and min(height, width) > 0
-        if not sized or said.get("do_center_crop"):
+        if not (isinstance(height, int) and isinstance(width, int)) or said.get("do_center_crop"):
             raise InputError(f"{path}: size is {size!r}; pictures are resized to a height and a width, and not cropped")
         normalises = said.get("do_normalize", True)
         means, deviations = (
@@ -54,7 +53,7 @@ class Preprocessing:
             for field, default in (("image_mean", [0.0]), ("image_std", [1.0]))
         )
         factor = said.get("rescale_factor", _BYTE) if said.get("do_rescale", True) else 1.0
-        return cls((int(height), int(width)), said.get("resample", _BILINEAR), factor, means, deviations)
+        return cls((height, width), said.get("resample", _BILINEAR), factor, means, deviations)
 
     def read(self, path: Path) -> Tensor:
         """One picture. Shapes: -> [C, H, W]. Raises InputError for what is none."""
