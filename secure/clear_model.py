@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,7 @@ from secure.models.checkpoint.folder import CONFIG_NAME
 from secure.models.families.bert_kin import MPC_BERT
 from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
 from secure.models.families.vit import VitConfig
-from secure.models.layers.mixtures import RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
+from secure.models.layers.mixtures import BOUND, BOUNDED_LEAST, RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
 from secure.models.layers.plan import NO_ACTIVATION, NORMS
 from secure.protocols.core.errors import CheckpointError
 
@@ -132,8 +133,8 @@ class NormByKind(nn.LayerNorm):
     scale: Tensor
 
     @classmethod
-    def of(cls, norm: nn.LayerNorm) -> NormByKind:
-        """One with the gain and the offset of a layer norm."""
+    def of(cls, norm: Any) -> NormByKind:
+        """One with the gain and the offset of a layer norm, torch's own."""
         found = cls(norm.normalized_shape, eps=norm.eps)
         found.weight, found.bias = norm.weight, norm.bias
         found.register_buffer("scale", torch.ones(()), persistent=False)
@@ -209,7 +210,10 @@ def weights_of(kind: str, scores: Tensor, kept: Tensor | None = None) -> Tensor:
         return torch.softmax(scores.masked_fill(~kept, -torch.inf), -1)
     if kind == "scale":
         return scores * kept / tokens
-    if kind == "relu":
+    if kind == "bounded":
+        bound = BOUND * math.log(2)
+        positive, least = torch.exp(scores.clamp(max=bound) - bound) * kept, BOUNDED_LEAST
+    elif kind == "relu":
         positive, least = torch.relu(scores) * kept, RELU_LEAST
     else:
         positive, least = (scores + SQUARE_OFFSET) ** 2 * kept, SQUARE_LEAST

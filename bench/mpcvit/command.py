@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from bench import results
 from bench.data import fashion_mnist
@@ -161,6 +162,7 @@ def measure_shapes(
     Example: python -m bench mpcvit shapes --shape cifar --network wan --protocol beaver
     """
     results.commit()
+    transformers_logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as scratch:
         made = {each: shapes.checkpoints(each, Path(scratch)) for each in shapes.SHAPES}
         if measured:

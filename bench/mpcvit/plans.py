@@ -13,6 +13,7 @@ BUDGETS = (0.9, 0.8, 0.65, 0.55)
 SOFTMAX, AFFINE_NORMS = "softmax", "scale-affine"
 BASELINES: Mapping[str, tuple[str, str, str]] = {
     SOFTMAX: ("softmax", "gelu", "the teacher's plan, distilled as all others"),
+    "bounded": ("bounded", "gelu", "softmax with a public bound in place of the maximum"),
     "2quad": ("square", "gelu", "MPCFormer's attention"),
     "relu": ("relu", "gelu", "ReLU in place of e^s"),
     "scale": ("scale", "gelu", "MPCViT's ScaleAttn in every head"),

@@ -36,7 +36,7 @@ SHAPES: Mapping[str, dict[str, int]] = {
     },
 }
 """Patches of 4 x 4 pixels make 65 and 257 tokens; feed-forward layers are twice as wide as the rest."""
-PLANS = ("softmax", "2quad", "scale", "scale-linear", AFFINE_NORMS)
+PLANS = ("softmax", "bounded", "2quad", "scale", "scale-linear", AFFINE_NORMS)
 PAPER: Mapping[str, Mapping[str, float]] = {
     "cifar": {"softmax": 112.23, "relu": 71.82, "2quad": 66.98, "scale": 44.63, "MPCViT": 48.03, "MPCViT+": 39.0},
     "tiny": {"softmax": 1370.61, "relu": 1128.39, "2quad": 903.57, "scale": 121.57, "MPCViT": 220.69, "MPCViT+": 203.7},

@@ -3,12 +3,15 @@
 With scores s of T tokens, and sums along a row:
 
     softmax   e^s / sum e^s
+    bounded   2^(m - 6) / (sum 2^(m - 6) + T 2^-12), where m is s log2(e), or 6 if that is less
     relu      ReLU(s) / (sum ReLU(s) + T 2^-7)
     square    (s + 5)^2 / (sum (s + 5)^2 + T 2^-6), the 2Quad of MPCFormer (Li et al., ICLR 2023)
     scale     s / T
 
-The two constants are ours: they keep sums away from zero, and are units that the ring holds. Queries absorbed what
-`query_factor` says, and the output matrix `output_factor`. Heads of one kind lie side by side, in the order of `KINDS`.
+The constants that are added are ours: they keep sums away from zero, and are units that the ring holds. A bound that is
+public saves the rounds that finding the maximum takes, some for each halving of T; what is above it counts alike.
+Queries absorbed what `query_factor` says, and the output matrix `output_factor`. Heads of one kind lie side by side, in
+the order of `KINDS`.
 
 *By stages.* A kind's mixture is a chain of stages, each a few branches that do not depend on each other. The stages of
 all kinds of a layer share their rounds, so it takes about the rounds of the kind that takes most. Scaled scores are
@@ -28,17 +31,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from secure.models.layers.attention import Stages, mixture_by_stages, self_attention, side_by_side
-from secure.protocols.core.primitives import as_factor, concatenate
+from secure.models.layers.attention import MOST_VALUE, Stages, mixture_by_stages, self_attention, side_by_side
+from secure.protocols.core.primitives import as_factor, concatenate, known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.reciprocal_and_root import reciprocal
 from secure.protocols.functions.relu import relu
+from secure.protocols.functions.softmax import halved
+from secure.protocols.masked.gates.exponential import exp2_negative
 
 RELU_LEAST = 2.0**-7
 """What a sum of positive scores has added for each token."""
 SQUARE_LEAST = 2.0**-6
 """What a sum of squares has added for each token."""
 SQUARE_OFFSET = 5.0
+BOUND = 6.0
+"""The most that a score counts for, in powers of two: e^4.2. From 15 below it on, powers are zero."""
+BOUNDED_LEAST = 2.0**-12
+"""What a sum of powers, each of them at most one, has added for each token."""
 _SQUARE_FACTOR = 1 / 8
 """What is squared is an eighth, so that 512 squares of scores up to 27 add up to less than 2^13."""
 _UNDIVIDED_TOKENS = 128
@@ -90,6 +99,16 @@ def _softmax(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
     padding = rows.padding
     (scores,) = yield [lambda: _scores(q, k, None if padding is None else padding.mask)]
     return (yield from mixture_by_stages(scores, v))
+
+
+def _bounded(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
+    padding, halvings = rows.padding, max(0, math.ceil(math.log2(k.shape[-2] / _UNDIVIDED_TOKENS)))
+    branch, least, lowest = rows.least(BOUNDED_LEAST * 2.0**-halvings, k.shape[-2])
+    scores, *found = yield [lambda: _scores(q, k, None if padding is None else padding.mask), *filter(None, [branch])]
+    (below,) = yield [lambda: relu(BOUND - scores)]
+    (powers,) = yield [lambda: as_factor(halved(exp2_negative(below), halvings))]
+    known = known_below(v, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNDIVIDED_TOKENS)
+    return (yield from _divided(powers, known, found[0] if found else least, lowest))
 
 
 def _relu(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
@@ -152,7 +171,13 @@ def _divided(weights: Secret, v: Secret, least: float | Secret, lowest: int) -> 
     return context
 
 
-KINDS: Mapping[str, Mixture] = {"softmax": _softmax, "relu": _relu, "square": _square, "scale": _scale}
+KINDS: Mapping[str, Mixture] = {
+    "softmax": _softmax,
+    "bounded": _bounded,
+    "relu": _relu,
+    "square": _square,
+    "scale": _scale,
+}
 """Every kind, in the order in which heads lie."""
 
 
@@ -164,7 +189,7 @@ def in_order(kinds: Sequence[str]) -> list[int]:
 
 def query_factor(kind: str, tokens: int) -> float:
     """What the queries of a head absorb, beside 1 / sqrt(E)."""
-    if kind == "softmax":
+    if kind in ("softmax", "bounded"):
         return math.log2(math.e)
     if kind == "square":
         return _SQUARE_FACTOR

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from bench import plots, results
 from bench.data import fashion_mnist
 from bench.data.fashion_mnist import FashionMnist, Part
-from bench.mpcvit import command, seconds, shapes, table, teacher
+from bench.mpcvit import command, plans, seconds, shapes, table, teacher
 from bench.mpcvit.campaign import Campaign, Setting
 from bench.mpcvit.plans import BASELINES, baseline, chosen
 from bench.mpcvit.teacher import config_of
@@ -61,6 +61,7 @@ def test_other_numbers_of_tokens_are_refused() -> None:
 
 
 PLAN = AttentionPlan((("softmax", "softmax"),) * 2, ("gelu", "gelu"))
+FEW = ("softmax", "relu", "scale-affine")
 TRY = ["--seeds", "1", "--teacher-epochs", "1", "--search-epochs", "1", "--epochs", "1", "--children", "0"]
 
 
@@ -82,7 +83,7 @@ def test_budgets_add_the_plans_of_a_front_that_no_baseline_is() -> None:
 
 @pytest.fixture
 def small(images: FashionMnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """One layer, and results in a folder of the test's own."""
+    """One layer, few plans, and results in a folder of the test's own."""
 
     def config(tokens: int) -> ViTConfig:
         found = config_of(tokens)
@@ -90,6 +91,8 @@ def small(images: FashionMnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         return found
 
     monkeypatch.setattr(teacher, "config_of", config)
+    monkeypatch.setattr(plans, "BASELINES", {name: BASELINES[name] for name in FEW})
+    monkeypatch.setattr(plans, "BUDGETS", plans.BUDGETS[:1])
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
     return tmp_path
 
@@ -107,7 +110,7 @@ def test_a_campaign_is_resumed_and_its_record_shown(small: Path) -> None:
     first = json.loads(path.read_text())
     assert (first["kind"], first["seeds"]) == ("mpcvit", [0])
     names = [plan["name"] for plan in first["plans"]]
-    assert set(BASELINES) <= set(names)
+    assert set(FEW) <= set(names)
     for plan in first["plans"]:
         assert set(plan["predicted"]) == set(seconds.PROTOCOLS)
         assert set(plan["predicted"]["beaver"]["seconds"]) == set(NETWORKS)
@@ -180,7 +183,7 @@ def test_shapes_are_the_papers_and_priced(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_processes_answer_for_every_plan(small: Path) -> None:
     run("--out", str(small), *TRY, "--images", "2")
     begun = Campaign.kept(small, 17)
-    checkpoints = {name: begun.student(0, name) for name in ("softmax", "scale")}
+    checkpoints = {name: begun.student(0, name) for name in ("softmax", "scale-affine")}
     found = seconds.measure(checkpoints, "beaver", "loopback", torch.zeros(1, 28, 28), 2, Console())
     assert [len(part["seconds"]) for part in found["plans"].values()] == [2, 2]
     assert found["network"] == {"name": "loopback"}

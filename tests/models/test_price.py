@@ -57,7 +57,7 @@ def llama(folder: Path, weights: Any) -> Made:
 def mpc_vit(folder: Path, weights: Any) -> Made:
     model = save_vit(folder, hidden_size=16, num_attention_heads=4, image_size=9, patch_size=3)
     path = folder / "config.json"
-    plan = {"attention_kinds": [[*KINDS], ["scale"] * 4], "activations": ["gelu", "none"]}
+    plan = {"attention_kinds": [[*KINDS][1:], ["scale"] * 4], "activations": ["gelu", "none"]}
     plan["norms"] = [["layer", "affine"], ["affine", "affine"]]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mpc_vit"} | plan))
     return read_checkpoint(folder, weights=weights), "logits", [{"pixel_values": pixels(1, model)}]
@@ -66,7 +66,7 @@ def mpc_vit(folder: Path, weights: Any) -> Made:
 def mpc_bert(folder: Path, weights: Any) -> Made:
     save_model(folder, "bert", "sequence", hidden_size=16, num_attention_heads=4)
     path = folder / "config.json"
-    plan = {"attention_kinds": [[*KINDS], ["scale"] * 4], "activations": ["gelu", "none"]}
+    plan = {"attention_kinds": [[*KINDS][1:], ["scale"] * 4], "activations": ["gelu", "none"]}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mpc_bert"} | plan))
     ids = words(2, 7)
     return read_checkpoint(folder, weights=weights), "logits", [{"input_ids": ids, "attention_mask": ids > 9}]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from secure import clear_model
 from secure.clear_model import reference
 from secure.models.checkpoint.conversion import Checkpoint, read_checkpoint
 from secure.models.families.vit import Vit
@@ -27,7 +28,7 @@ MIXED = [["scale", "relu", "softmax", "relu"], ["softmax", "square", "scale", "s
 PLANS: dict[str, tuple[list[list[str]], list[str]]] = {
     **{kind: ([[kind] * HEADS] * LAYERS, ["gelu", "gelu"]) for kind in KINDS},
     "mixed": (MIXED, ["none", "relu"]),
-    "all-kinds": ([[*KINDS], [*reversed(KINDS)]], ["gelu", "none"]),
+    "all-kinds": ([[*KINDS][1:], [*reversed(KINDS)][1:]], ["gelu", "none"]),
     "linear": ([["scale"] * HEADS] * LAYERS, ["none", "none"]),
     "affine": ([["scale"] * HEADS] * LAYERS, ["none", "none"]),
 }
@@ -113,8 +114,8 @@ def test_kinds_of_a_layer_share_their_rounds(tmp_path: Path) -> None:
         inputs = {"pixel_values": pixels(1, model)}
         costs = rounds_of(read_checkpoint(folder), folder / "split", inputs)
         rounds[plan] = sum(cost.rounds for (layer, _), cost in costs.items() if layer == "layer.0")
-    assert rounds["scale"] <= rounds["square"] <= rounds["relu"] < rounds["softmax"]
-    assert rounds["all-kinds"] <= rounds["softmax"] + 2
+    assert rounds["scale"] <= rounds["square"] <= rounds["relu"] < rounds["bounded"] < rounds["softmax"]
+    assert rounds["all-kinds"] <= rounds["bounded"] + 2
     assert rounds["affine"] <= rounds["linear"] / 2, "norms are half of a linear layer's rounds, and affine ones none"
 
 
@@ -139,6 +140,32 @@ def test_rows_that_add_up_to_nothing_have_weights_of_zero(tmp_path: Path) -> Non
     say(tmp_path, model_type="mpc_vit", attention_kinds=[["relu", "relu", "square", "square"]] * LAYERS)
     inputs = {"pixel_values": pixels(1, model)}
     due = plain(reference(tmp_path), inputs["pixel_values"])["logits"]
+    for family in FAMILIES:
+        found = secure_run(read_checkpoint(tmp_path), tmp_path / family.name, "logits", inputs, family)["logits"]
+        assert float((found - due).abs().max()) < SECURE_ERROR
+
+
+def test_scores_above_and_far_below_the_bound(tmp_path: Path) -> None:
+    """Some rows have scores of 20 and more, and some have negative ones alone, whose sum is small."""
+    model = save_vit(tmp_path, **LONG)
+    for name, parameter in model.named_parameters():
+        if ("query" in name or "q_proj" in name) and "weight" in name:
+            parameter.data *= 30
+    model.save_pretrained(tmp_path)
+    say(tmp_path, model_type="mpc_vit", attention_kinds=[["bounded"] * HEADS] * LAYERS)
+    inputs, clear = {"pixel_values": pixels(1, model)}, reference(tmp_path)
+    seen: list[torch.Tensor] = []
+    hooked = clear_model.weights_of
+
+    def noted(kind: str, scores: torch.Tensor, kept: Any = None) -> torch.Tensor:
+        seen.append(scores.amax(-1).flatten())
+        return hooked(kind, scores, kept)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clear_model, "weights_of", noted)
+        due = plain(clear, inputs["pixel_values"])["logits"]
+    largest = torch.cat(seen)
+    assert float(largest.max()) > 20 and float(largest.min()) < 0
     for family in FAMILIES:
         found = secure_run(read_checkpoint(tmp_path), tmp_path / family.name, "logits", inputs, family)["logits"]
         assert float((found - due).abs().max()) < SECURE_ERROR

@@ -36,7 +36,7 @@ def test_what_a_layer_costs_depends_on_the_kinds_and_not_on_their_order() -> Non
 
 def test_steps_change_one_layer_each() -> None:
     found = list(by_layers(MIXED, FIRST))
-    assert len(found) == len(set(found)) == (4 + 1 + 2) + 2 * (3 + 1 + 2)
+    assert len(found) == len(set(found)) == (5 + 1 + 2) + 2 * (4 + 1 + 2)
     for plan in found:
         assert sum(plan.layer(i) != MIXED.layer(i) for i in range(3)) == 1
     assert {plan.activations[0] for plan in found} == {"gelu", "none"}
@@ -49,7 +49,7 @@ def test_random_plans_have_layers_of_one_kind_mostly() -> None:
     rows = [row for _ in range(300) for row in random_plan(FIRST, draw).kinds]
     one = sum(len(set(row)) == 1 for row in rows) / len(rows)
     assert 0.65 < one < 0.8  # 0.7, and mixtures that happen to be of one kind
-    assert {kind for row in rows for kind in row} == {"softmax", "relu", "square", "scale"}
+    assert {kind for row in rows for kind in row} == {"softmax", "bounded", "relu", "square", "scale"}
 
 
 def test_a_mutation_is_a_step_and_every_plan_is_within_reach() -> None:
