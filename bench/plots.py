@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.attack import plot as attack_plots
+from bench.mpcvit import plot as mpcvit_plots
 from bench.private_inference import plot as inference_plots
 
 Record = dict[str, Any]
@@ -43,6 +44,8 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
         for record in (r for r in records if r.get("kind") == "inference-simulated"):
             figures["inference-latency"] = inference_plots.latency(record)
             figures["inference-storage"] = inference_plots.storage(record)
+        for record in (r for r in records if r.get("kind") == "mpcvit"):
+            figures[f"mpcvit-{record['setting']['tokens']}"] = mpcvit_plots.front(record)
         paths = [folder / f"{name}.svg" for name in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
             figure.savefig(path, format="svg", metadata={"Date": None})

@@ -21,6 +21,7 @@ from bench.ee import table as ee_tables
 from bench.hybrid import table as hybrid_tables
 from bench.kills import table as kills_tables
 from bench.link import table as link_tables
+from bench.mpcvit import table as mpcvit_tables
 from bench.numerics import table as numerics_tables
 from bench.private_inference import table as inference_tables
 from bench.verifier import table as verifier_tables
@@ -47,6 +48,8 @@ KINDS = (
     "ahead",
     "restart",
     "kills",
+    "mpcvit",
+    "mpcvit-shapes",
 )
 
 Record = dict[str, Any]
@@ -131,6 +134,10 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
             inference_tables.constants(_of(records, "inference-constants")),
             inference_tables.loads(_of(records, "inference-load")),
             inference_tables.simulations(_of(records, "inference-simulated")),
+        ],
+        "Heads and layers that need no softmax": [
+            mpcvit_tables.fronts(_of(records, "mpcvit")),
+            mpcvit_tables.shapes(_of(records, "mpcvit-shapes")),
         ],
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from bench import results
+from bench.verifier.kept import KEPT, KeptRun, measured_with
 from bench.verifier.services import KINDS, Kind, served, trained
 from secure.verifier.attacks import ALL, Substitution, pruned, quantised
 from secure.verifier.inputs import Inputs, chosen
@@ -34,14 +35,18 @@ def verifier(
 ) -> None:
     """A verifier of a seventh of a service's weights: false alarms, attacks found and missed, time of both.
 
-    Example: python -m bench verifier digits
+    Example: python -m bench verifier digits. What is interrupted goes on with the seeds that are missing, as long as
+    data and measuring code are the same.
     """
     results.commit()  # as it is now: files may change while this runs
     kind = KINDS[data]
     labelled = kind.data()
     runs = []
     for seed in range(seeds):
-        runs.append(run(kind, labelled, seed))
+        kept = KeptRun(KEPT, data, seed, measured_with(labelled))
+        if (found := kept.read()) is None:
+            kept.write(found := run(kind, labelled, seed))
+        runs.append(found)
         console.print(f"seed {seed}: {runs[-1]['shown']}")
     record = {
         "kind": "verifier",

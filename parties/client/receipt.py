@@ -12,10 +12,10 @@ from typing import Any
 
 from secure.parties.session.statement import SCHEMA, SHARED, TIME_FORMAT, canonical
 from secure.parties.session.transcript import Transcript
+from secure.parties.transport.certificates.names import SERVER
 from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.signing import check_signed
 from secure.protocols.core.errors import ConfigurationError, ReceiptRefused
-from secure.protocols.core.family import Family
 from secure.protocols.families import family
 
 MOST_KEPT_BYTES = 16 << 20
@@ -29,6 +29,21 @@ class SignedStatement:
     statement: Mapping[str, Any]
     signature: bytes
     certificate: bytes
+
+
+@dataclass(frozen=True)
+class Signers:
+    """Who signs a session of one protocol. computing: those of all roles that answer the client."""
+
+    protocol: str
+    security: str
+    roles: tuple[str, ...]
+    computing: tuple[str, ...]
+
+
+ENCRYPTED = Signers("equivariant", "semi-honest", (SERVER,), (SERVER,))
+"""One server with an encrypted checkpoint. What is asked of it is that it computes what it was asked for, as of parties
+without a witness: nothing else than its word says that it did."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ class SessionReceipt:
 
         Offline: nobody is asked.
         """
-        of_family = self._family()
+        signers = self._signers()
         for role, signed in self.signed.items():
             statement = signed.statement
             if statement.get("schema") != SCHEMA or statement.get("role") != role:
@@ -74,35 +89,44 @@ class SessionReceipt:
                 )
             except ReceiptRefused as error:
                 raise ReceiptRefused(f"{error}{self._odd_fields(role)}") from None
-        computing = [role for role in of_family.roles if role in self.signed]
+        computing = list(signers.roles)
         for name in SHARED:
             for role in computing[1:]:
                 ours, theirs = (self.signed[each].statement.get(name) for each in (computing[0], role))
                 if ours != theirs:
                     raise ReceiptRefused(f"{name} differs: {computing[0]} signed {ours!r}, {role} {theirs!r}")
-        if self.shared("security") != of_family.security:
-            raise ReceiptRefused(f"security: the protocol {of_family.name!r} does not have {self.shared('security')!r}")
-        self._check_traffic(of_family)
+        if self.shared("security") != signers.security:
+            raise ReceiptRefused(
+                f"security: the protocol {signers.protocol!r} does not have {self.shared('security')!r}"
+            )
+        self._check_traffic(signers)
         for role, opening in self.answers.items():
-            if role not in of_family.computing or opening.digest != self.signed[role].statement["answer_digest"]:
+            if role not in signers.computing or opening.digest != self.signed[role].statement["answer_digest"]:
                 raise ReceiptRefused(f"{role}: the answer shown is not the one whose digest it signed")
 
-    def _family(self) -> Family:
-        """The protocol, every role of which is there, but the dealer where a deal came from stock."""
+    def _signers(self) -> Signers:
+        """Who had a part in the session, all of whom signed."""
         if not self.signed:
             raise ReceiptRefused("nobody signed: the receipt is empty")
         try:
-            of_family = family(str(self.shared("protocol")))
-            stock = bool(self.shared("deal"))
+            signers = self._of_protocol(str(self.shared("protocol")))
         except (KeyError, ConfigurationError):
             raise ReceiptRefused("protocol: the receipt names none that is known, or says nothing of a deal") from None
-        due = of_family.computing if stock else of_family.roles
+        due = signers.roles
         for role in (*due, *self.signed):
             if role not in self.signed:
-                raise ReceiptRefused(f"{role} is missing: the protocol {of_family.name!r} has {', '.join(due)}")
+                raise ReceiptRefused(f"{role} is missing: the protocol {signers.protocol!r} has {', '.join(due)}")
             if role not in due:
                 raise ReceiptRefused(f"{role} signed, which had no part in the session: that had {', '.join(due)}")
-        return of_family
+        return signers
+
+    def _of_protocol(self, protocol: str) -> Signers:
+        """The protocol's roles, without the dealer where a deal came from stock. Raises KeyError without a deal."""
+        if protocol == ENCRYPTED.protocol:
+            return ENCRYPTED
+        of_family = family(protocol)
+        roles = of_family.computing if self.shared("deal") else of_family.roles
+        return Signers(protocol, of_family.security, tuple(roles), tuple(of_family.computing))
 
     def _odd_fields(self, role: str) -> str:
         """Where the statement of `role` differs from all others, for an error about it."""
@@ -111,13 +135,13 @@ class SessionReceipt:
         odd = [name for name in SHARED if others and all(mine.get(name) != other.get(name) for other in others)]
         return f" (it differs from the others in {', '.join(odd)})" if odd else ""
 
-    def _check_traffic(self, of_family: Family) -> None:
+    def _check_traffic(self, signers: Signers) -> None:
         """What one computing party says that it sent to another, that one received."""
-        for sender in of_family.computing:
-            for receiver in of_family.computing:
+        for sender in signers.computing:
+            for receiver in set(signers.computing) - {sender}:
                 sent = self.signed[sender].statement["bytes_sent"].get(receiver, 0)
                 received = self.signed[receiver].statement["bytes_received"].get(sender, 0)
-                if sender != receiver and sent != received:
+                if sent != received:
                     raise ReceiptRefused(
                         f"bytes_sent: {sender} signed {sent} to {receiver}, which signed {received} received"
                     )

@@ -11,7 +11,7 @@ from secure.parties.client.receipt import MOST_KEPT_BYTES, Opening, SessionRecei
 from secure.parties.session.handshake import KIND_NAMES
 from secure.parties.session.transcript import Transcript
 from secure.parties.transport.certificates.trust import Trust
-from secure.parties.transport.wire_pb2 import Hello, Report
+from secure.parties.transport.wire_pb2 import Hello, Signed
 from secure.protocols.core.errors import ReceiptRefused
 
 
@@ -25,49 +25,64 @@ class Witness:
 
     def step(self, inputs: Sequence[bytes], answers: Sequence[bytes]) -> None:
         """One step: a message to each computing party, and one from each, in their order."""
-        self._kept_bytes += sum(len(answer) for answer in answers)
+        for role, sent, received in zip(self._transcripts, inputs, answers, strict=True):
+            self.sent(role, sent)
+            self.got(role, received)
+
+    def sent(self, role: str, message: bytes) -> None:
+        """The next message to a computing party."""
+        self._transcripts[role].came_in(message)
+
+    def got(self, role: str, message: bytes) -> None:
+        """The next message from a computing party."""
+        self._transcripts[role].went_out(message)
+        self._kept_bytes += len(message)
         if self._kept_bytes > MOST_KEPT_BYTES:
             self._answers = {}
-        for (role, transcript), sent, received in zip(self._transcripts.items(), inputs, answers, strict=True):
-            transcript.came_in(sent)
-            transcript.went_out(received)
-            if self._answers:
-                self._answers[role].append(received)
+        if self._answers:
+            self._answers[role].append(message)
 
-    def receipt(self, hello: Hello, reports: Mapping[str, Report], trust: Trust) -> SessionReceipt:
-        """The session's receipt. Raises ReceiptRefused where a role did not sign what this client saw."""
-        signed = {role: _signed(role, report) for role, report in reports.items()}
-        answers = {
-            role: Opening(reports[role].signed.answer_salt, tuple(messages)) for role, messages in self._answers.items()
-        }
+    def receipt(self, asked: Mapping[str, Any], said: Mapping[str, Signed], trust: Trust) -> SessionReceipt:
+        """The session's receipt.
+
+        asked: the fields that this client knows, as for parties `asked_of` gives them. said: what each role signed.
+
+        Raises ReceiptRefused where a role did not sign what this client saw.
+        """
+        signed = {role: _signed(role, each) for role, each in said.items()}
+        answers = {role: Opening(said[role].answer_salt, tuple(messages)) for role, messages in self._answers.items()}
         receipt = SessionReceipt(signed)
         receipt.check(trust)
-        for name, ours in (
-            ("kind", KIND_NAMES[hello.kind]),
-            ("session", hello.session),
-            ("protocol", hello.family),
-            ("model_digest", hello.model_digest),
-            ("policy_digest", hello.policy_digest),
-            ("load_id", hello.load_id),
-            ("request", hello.request),
-        ):
-            if receipt.shared(name) != ours:
-                raise ReceiptRefused(
-                    f"{name}: the roles signed {receipt.shared(name)!r}, this client asked for {ours!r}"
-                )
+        for name, ours in asked.items():
+            theirs = next(iter(signed.values())).statement.get(name)
+            if theirs != ours:
+                raise ReceiptRefused(f"{name}: the roles signed {theirs!r}, this client asked for {ours!r}")
         for role, transcript in self._transcripts.items():
-            salts, statement = reports[role].signed, signed[role].statement
-            due = transcript.digests(salts.input_salt, salts.answer_salt)
-            if (statement["input_digest"], statement["answer_digest"]) != due:
+            statement = signed[role].statement
+            due = transcript.digests(said[role].input_salt, said[role].answer_salt)
+            if (statement.get("input_digest"), statement.get("answer_digest")) != due:
                 raise ReceiptRefused(f"{role} signed other messages than this client sent to it and got from it")
         return replace(receipt, answers=answers)
 
 
-def _signed(role: str, report: Report) -> SignedStatement:
+def asked_of(hello: Hello) -> dict[str, Any]:
+    """What the client of a session with parties knows of it, by the names of a statement's fields."""
+    return {
+        "kind": KIND_NAMES[hello.kind],
+        "session": hello.session,
+        "protocol": hello.family,
+        "model_digest": hello.model_digest,
+        "policy_digest": hello.policy_digest,
+        "load_id": hello.load_id,
+        "request": hello.request,
+    }
+
+
+def _signed(role: str, said: Signed) -> SignedStatement:
     try:
-        statement: Any = json.loads(report.signed.statement)
+        statement: Any = json.loads(said.statement)
     except ValueError:
         statement = None
     if not isinstance(statement, dict):
         raise ReceiptRefused(f"{role} signed nothing; it runs another version")
-    return SignedStatement(statement, report.signed.signature, report.signed.certificate)
+    return SignedStatement(statement, said.signature, said.certificate)

@@ -23,8 +23,9 @@ from secure.parties.encrypted.generation_pb2 import (
     Tokens,
     Values,
 )
+from secure.parties.encrypted.receipts import Asked, AskedCall, TakeReceipt, answered
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
+from secure.parties.encrypted.service import SERVICE, VERSION, as_it_is, rebuilt, with_large_messages
 from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenLogprobs, TokenPiece
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.certificates.own import read_own
@@ -43,8 +44,11 @@ class GenerationClient(Runner):
         key_check: str,
         connect_seconds: float = 5.0,
         check_manifest: Callable[[str], None] | None = None,
+        take_receipt: TakeReceipt | None = None,
     ) -> None:
         """key_check: the key's check value. check_manifest: raises an error for a checkpoint that is not the client's.
+        take_receipt: gets what the server signed of each call but those of split mode, as soon as its answer has ended;
+        None asks for no receipts.
 
         Raises ConfigurationError when the client's certificate is wrong.
         """
@@ -53,7 +57,9 @@ class GenerationClient(Runner):
         self._check_manifest = check_manifest
         self._seconds = connect_seconds
         options = [*with_large_messages(CHANNEL_OPTIONS), *channel_name_options("server")]
-        credentials = channel_credentials(read_own(certificates, "client"), "server")
+        own = read_own(certificates, "client")
+        credentials = channel_credentials(own, "server")
+        self._trust, self._take_receipt = own.trust, take_receipt
         self._channel = grpc.secure_channel(address, credentials, options=options)
         self._description: Description | None = None
         self._lock = threading.Lock()
@@ -82,7 +88,8 @@ class GenerationClient(Runner):
     def generate(self, ids: Sequence[int], sampling: SamplingParameters, *, at_once: bool = False) -> TokenStream:
         """The ids that follow; at_once in one message, which costs 4 bytes a token and hides the pace of their coming.
 
-        Errors of the server are raised while the stream is read: InputError, ServerBusy, SessionError and its kinds.
+        Errors of the server are raised while the stream is read: InputError, ServerBusy, SessionError and its kinds;
+        ReceiptRefused with its end, where receipts are taken and it did not sign what came.
         """
         vocabulary = self.describe().vocabulary
         request = GenerateRequest(
@@ -96,10 +103,12 @@ class GenerationClient(Runner):
             at_once=at_once,
             logprobs=sampling.logprobs,
         )
-        method = self._channel.unary_stream(
-            f"/{SERVICE}/Generate", GenerateRequest.SerializeToString, Tokens.FromString
+        message = request.SerializeToString()
+        noted = self._noted("Generate", request, message)
+        call = self._channel.unary_stream(f"/{SERVICE}/Generate", as_it_is, as_it_is)(
+            message, metadata=_metadata(noted)
         )
-        return TokenStream(method(request), vocabulary, sampling)
+        return TokenStream(call, vocabulary, sampling, noted)
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
         return self._encode("Embed", inputs, pooling)
@@ -126,11 +135,23 @@ class GenerationClient(Runner):
             pixels=None if inputs.pixels is None else to_values(inputs.pixels),
             pooling=pooling,
         )
-        method = self._channel.unary_unary(f"/{SERVICE}/{step}", EncodeRequest.SerializeToString, Values.FromString)
+        message = request.SerializeToString()
+        noted = self._noted(step, request, message)
+        method = self._channel.unary_unary(f"/{SERVICE}/{step}", as_it_is, as_it_is)
         try:
-            return from_values(method(request))
+            answer, call = method.with_call(message, metadata=_metadata(noted))
         except grpc.RpcError as error:
             raise rebuilt(error, step) from None
+        if noted is not None:
+            noted.got(answer)
+            noted.end(call.trailing_metadata())
+        return from_values(answered(Values, answer))
+
+    def _noted(self, step: str, request: Asked, message: bytes) -> AskedCall | None:
+        """What becomes the call's receipt; None where none is wanted."""
+        if self._take_receipt is None:
+            return None
+        return AskedCall(step, request, message, self.describe().manifest, self._trust, self._take_receipt)
 
     def _ask(self) -> Description:
         method = self._channel.unary_unary(
@@ -157,8 +178,9 @@ class GenerationClient(Runner):
 class TokenStream(Pieces[TokenPiece]):
     """Encrypted ids as messages bring them. Closing it ends the generation at the server, too."""
 
-    def __init__(self, call: Any, vocabulary: int, sampling: SamplingParameters) -> None:
+    def __init__(self, call: Any, vocabulary: int, sampling: SamplingParameters, noted: AskedCall | None) -> None:
         self._call = call
+        self._noted = noted
         self._vocabulary = vocabulary
         self._room = sampling.max_new_tokens
         self._logprobs = sampling.logprobs
@@ -169,13 +191,14 @@ class TokenStream(Pieces[TokenPiece]):
         if self._finish is not None or self._closed:
             raise StopIteration
         try:
-            message: Tokens = next(self._call)
+            raw = next(self._call)
         except StopIteration:
             raise PartyLost("server", "Generate", "it ended the stream without a reason") from None
         except grpc.RpcError as error:
             if self._closed:
                 raise StopIteration from None
             raise rebuilt(error, "Generate") from None
+        message: Tokens = answered(Tokens, raw)
         if message.finish:
             self._finish = "stop" if message.finish == "stop" else "length"
         ids = list(message.ids)
@@ -183,11 +206,25 @@ class TokenStream(Pieces[TokenPiece]):
             TokenLogprobs(each.logprob, list(zip(each.ids, each.values, strict=False))) for each in message.logprobs
         ]
         self._check(ids, told)
+        if self._noted is not None:
+            self._noted.got(raw)
+            if self._finish is not None:
+                self._take_receipt(self._noted)
         return TokenPiece(ids, self._finish, told)
 
     def close(self) -> None:
         self._closed = True
         self._call.cancel()
+
+    def _take_receipt(self, noted: AskedCall) -> None:
+        """Read to the end of the call, where the server's statement is."""
+        try:
+            if next(self._call, None) is not None:
+                self.close()
+                raise SessionError("the server sent more after it had said that the answer ends")
+        except grpc.RpcError as error:
+            raise rebuilt(error, "Generate") from None
+        noted.end(self._call.trailing_metadata())
 
     def _check(self, ids: list[int], told: list[TokenLogprobs]) -> None:
         """The server is not trusted to keep to the request."""
@@ -231,6 +268,10 @@ class RemoteSequence(HiddenSequence):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _metadata(noted: AskedCall | None) -> tuple[tuple[str, str], ...] | None:
+    return None if noted is None else noted.metadata
 
 
 def _checked(ids: Sequence[int], vocabulary: int) -> Sequence[int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from torch import Tensor
 
 from secure.parties.encrypted.calls import Idle, close_with
 from secure.parties.encrypted.engine import POOLINGS, EncoderInputs, GenerationEngine
@@ -31,13 +32,14 @@ from secure.parties.encrypted.generation_pb2 import (
     Values,
 )
 from secure.parties.encrypted.limits import Admission, GenerationLimits
+from secure.parties.encrypted.receipts import ServedCall, read
 from secure.parties.encrypted.runner import EngineRunner
 from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, with_large_messages
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
-from secure.parties.process.server import SERVER_OPTIONS
 from secure.parties.transport.certificates.own import LiveCertificates
-from secure.parties.transport.ports import bind
+from secure.parties.transport.ports import SERVER_OPTIONS, bind
+from secure.parties.transport.signing import Signer
 from secure.parties.transport.tls import certificate_role, server_credentials
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SecureInferenceError
 
@@ -77,6 +79,7 @@ class GenerationServer:
     def start(self) -> int:
         """Bind the port and serve; the port's number. Raises PortInUse, or ConfigurationError about certificates."""
         self._live = LiveCertificates(self._certificates, "server")
+        self._signer = Signer(self._live)
         port = bind(self._server, "the server", self._address, server_credentials(self._live))
         self._server.start()
         for service in ("", SERVICE):
@@ -110,8 +113,9 @@ class GenerationServer:
                 context_tokens=served.context_tokens,
             )
 
-    def _generate(self, request: GenerateRequest, context: grpc.ServicerContext) -> Iterator[Tokens]:
+    def _generate(self, message: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         with self._reported(context, "Generate"):
+            request, noted = read(GenerateRequest, message), self._noted(context, "Generate", message)
             self._check_caller(context, request.key_check)
             sampling = SamplingParameters(
                 max_new_tokens=request.max_new_tokens,
@@ -132,21 +136,42 @@ class GenerationServer:
                     )
                     for each in piece.logprobs
                 ]
-                yield Tokens(ids=piece.ids, finish=piece.finish or "", logprobs=told)
+                yield noted.went_out(
+                    Tokens(ids=piece.ids, finish=piece.finish or "", logprobs=told).SerializeToString()
+                )
+            if context.is_active():
+                noted.sign(request, self._signer)
             how, seconds = "done" if context.is_active() else "cancelled", time.monotonic() - started
             _LOG.info("Generate: %d tokens in, %d out, %.3f s, %s", len(request.ids), count, seconds, how)
 
-    def _embed(self, request: EncodeRequest, context: grpc.ServicerContext) -> Values:
+    def _embed(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         with self._reported(context, "Embed"):
+            request = read(EncodeRequest, message)
             pooling = next((known for known in POOLINGS if known == request.pooling), None)
             if pooling is None:
                 raise InputError(f"pooling must be one of {', '.join(POOLINGS)}")
             with self._inputs(request, context) as inputs:
-                return to_values(self._runner.embed(inputs, pooling))
+                return self._answered(context, "Embed", message, request, self._runner.embed(inputs, pooling))
 
-    def _classify(self, request: EncodeRequest, context: grpc.ServicerContext) -> Values:
-        with self._reported(context, "Classify"), self._inputs(request, context) as inputs:
-            return to_values(self._runner.classify(inputs))
+    def _classify(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        with self._reported(context, "Classify"):
+            request = read(EncodeRequest, message)
+            with self._inputs(request, context) as inputs:
+                return self._answered(context, "Classify", message, request, self._runner.classify(inputs))
+
+    def _answered(
+        self, context: grpc.ServicerContext, step: str, message: bytes, request: EncodeRequest, answer: Tensor
+    ) -> bytes:
+        """The one message of an answer, which is signed where the client wants that."""
+        noted = self._noted(context, step, message)
+        sent = noted.went_out(to_values(answer).SerializeToString())
+        noted.sign(request, self._signer)
+        return sent
+
+    def _noted(self, context: grpc.ServicerContext, step: str, message: bytes) -> ServedCall:
+        noted = ServedCall(context, step, self._engine.served.manifest)
+        noted.came_in(message)
+        return noted
 
     @contextmanager
     def _inputs(self, request: EncodeRequest, context: grpc.ServicerContext) -> Iterator[EncoderInputs]:
@@ -212,14 +237,13 @@ class GenerationServer:
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         values = Values.SerializeToString
+        # What a receipt is of stays bytes, as it came and as it goes.
         return {
             "Describe": grpc.unary_unary_rpc_method_handler(
                 self._describe, DescribeRequest.FromString, Description.SerializeToString
             ),
-            "Generate": grpc.unary_stream_rpc_method_handler(
-                self._generate, GenerateRequest.FromString, Tokens.SerializeToString
-            ),
-            "Embed": grpc.unary_unary_rpc_method_handler(self._embed, EncodeRequest.FromString, values),
-            "Classify": grpc.unary_unary_rpc_method_handler(self._classify, EncodeRequest.FromString, values),
+            "Generate": grpc.unary_stream_rpc_method_handler(self._generate),
+            "Embed": grpc.unary_unary_rpc_method_handler(self._embed),
+            "Classify": grpc.unary_unary_rpc_method_handler(self._classify),
             "Continue": grpc.stream_stream_rpc_method_handler(self._continue, Positions.FromString, values),
         }

@@ -41,6 +41,8 @@ def failure_frame(error: Exception, role: str, step: str) -> Frame:
         failure.subject = _AND.join(error.suspects)
     if isinstance(error, errors.HandshakeError):
         failure.field = error.field
+    if isinstance(error, errors.ServerBusy) and error.retry_after_seconds is not None:
+        failure.retry_after_seconds = error.retry_after_seconds
     return Frame(failure=failure)
 
 
@@ -57,5 +59,7 @@ def rebuild(failure: Failure) -> errors.SecureInferenceError:
         error.suspects = tuple(failure.subject.split(_AND))
     elif isinstance(error, errors.HandshakeError):
         error.field = failure.field
+    elif isinstance(error, errors.ServerBusy):
+        error.retry_after_seconds = failure.retry_after_seconds or None
     error.add_note(f"reported by {failure.role} during {failure.step}")
     return error

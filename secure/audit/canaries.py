@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from secure.audit.compare import KINDS, Answer, Kind, distance
+from secure.json_files import read_json
 from secure.protocols.core.errors import ConfigurationError, InputError
 
 Asked = Callable[[Sequence[str]], list[Answer]]
@@ -71,12 +72,7 @@ class Canaries:
     @classmethod
     def load(cls, path: Path | str) -> Canaries:
         """What `save` wrote. Raises ConfigurationError."""
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise ConfigurationError(f"{path}: has no canaries: it is no JSON") from None
+        value = read_json(path, ConfigurationError, "has no canaries")
         try:
             if value["format"] != FORMAT or value["kind"] not in KINDS:
                 raise ConfigurationError(f"{path}: is of another version; make the canaries again")

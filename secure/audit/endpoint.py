@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from collections.abc import Sequence
 from typing import Any
 
-from secure.audit.compare import Answer, Kind, vectors
+from secure.audit.compare import MOST_TOKENS, Answer, Kind, vectors
 from secure.http.asking import check_url, posted
 from secure.protocols.core.errors import ConfigurationError
+
+_EVENT = b"data:"
 
 
 class Endpoint:
@@ -41,24 +45,40 @@ class Endpoint:
         return [self._embedding(text) if self._kind == "embedding" else self._next_token(text) for text in texts]
 
     def _embedding(self, text: str) -> Answer:
-        document = self._post("/embeddings", {"input": [text]})
-        try:
-            return vectors([document["data"][0]["embedding"]])[0]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return Answer(())
+        return answer_in("embedding", self._post("/embeddings", {"input": [text]}))
 
     def _next_token(self, text: str) -> Answer:
         wanted = {"prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": self._told}
-        document = self._post("/completions", wanted)
-        try:
-            told = document["choices"][0]["logprobs"]["top_logprobs"][0]
-            return Answer(tuple(float(value) for value in told.values()), tuple(str(name) for name in told))
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
-            return Answer(())
+        return answer_in("next_token", self._post("/completions", wanted), self._told)
 
-    def _post(self, path: str, value: dict[str, Any]) -> Any:
-        content = posted(self._url + path, {"model": self._model, **value}, self._headers, self._seconds, "the server")
+    def _post(self, path: str, value: dict[str, Any]) -> bytes:
+        return posted(self._url + path, {"model": self._model, **value}, self._headers, self._seconds, "the server")
+
+
+def answer_in(kind: Kind, content: bytes, told: int = MOST_TOKENS) -> Answer:
+    """The answer to one text in what a server sent: JSON, or a stream of events, whose first token counts.
+
+    told: how many likeliest tokens were asked for. A server tells the one that it drew, too, which may be none of them.
+
+    There are no numbers where that is not of OpenAI's format.
+    """
+    events = [line[len(_EVENT) :] for line in content.splitlines() if line.startswith(_EVENT)]
+    for part in events or [content]:
         try:
-            return json.loads(content)
-        except ValueError:
-            return None
+            document = json.loads(part)
+            if kind == "embedding":
+                return vectors([_numbers(document["data"][0]["embedding"])])[0]
+            found = document["choices"][0]["logprobs"]["top_logprobs"][0]
+            likeliest = sorted(((float(value), str(name)) for name, value in found.items()), reverse=True)[:told]
+            return Answer(tuple(value for value, _ in likeliest), tuple(name for _, name in likeliest))
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+            continue
+    return Answer(())
+
+
+def _numbers(embedding: Any) -> Sequence[float]:
+    """Numbers, or those that were sent as base64 of float32, which OpenAI's own client asks for."""
+    if not isinstance(embedding, str):
+        return list(embedding)
+    data = base64.b64decode(embedding, validate=True)
+    return struct.unpack(f"<{len(data) // 4}f", data)

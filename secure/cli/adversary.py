@@ -21,8 +21,8 @@ Security = Literal["semi-honest", "malicious"]
 SecurityOption = Annotated[
     Security | None,
     typer.Option(
-        help="Malicious: one of three evaluators may do whatever it likes, by the protocol witnessed. With --config, "
-        "parties of another kind are refused."
+        help="Malicious: one of three evaluators may do whatever it likes, by the protocol witnessed. Parties that run "
+        "already are refused where they are of another kind."
     ),
 ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secure.cli.adversary import SecurityOption
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, ProtocolOption, SentencesFile, WeightsOption, examples
 from secure.cli.text.loaded import loaded
@@ -55,6 +56,7 @@ def prepare(
     config: ConfigOption = None,
     weights: WeightsOption = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
 ) -> None:
     """Compute answers in the clear to texts of your own traffic, and measure how far honest private ones are from them.
 
@@ -62,7 +64,8 @@ def prepare(
     must be honest now. The others become canaries.
     """
     texts, clear = find_sentences(file, []), audited.ClearModel(checkpoint)
-    with loaded(checkpoint, config, protocol, weights, head=clear.kind != "embedding") as private:
+    head = clear.kind != "embedding"
+    with loaded(checkpoint, config, protocol, weights, head=head, security=security) as private:
         made = stored.prepare(clear.kind, texts, clear, audited.AuditedModel(private, clear.kind), noise_texts=honest)
     made.save(out)
     describe(made, out)
@@ -83,6 +86,7 @@ def run(
     config: ConfigOption = None,
     weights: WeightsOption = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
 ) -> None:
     """Ask canaries, in random places among the sentences of FILE. The parties cannot tell which they are.
 
@@ -91,7 +95,8 @@ def run(
     found = stored.Canaries.load(canaries)
     texts = [] if file is None else find_sentences(file, [])
     notes = running.AuditLog(log_of(canaries, log))
-    with loaded(model, config, protocol, weights, head=found.kind != "embedding") as private:
+    head = found.kind != "embedding"
+    with loaded(model, config, protocol, weights, head=head, security=security) as private:
         asked = audited.AuditedModel(private, found.kind, batch_size=batch_size, new_tokens=new_tokens)
         answers = running.run(asked, found, notes, count=count, among=texts)
     if out is not None:

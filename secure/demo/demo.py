@@ -27,24 +27,28 @@ from secure.models.program import network
 from secure.parties.client.client import Prediction
 from secure.parties.client.run import Progress
 from secure.protocols.core.errors import CheckpointError
-from secure.protocols.masked.sharing.two_parts import open_payload, pack_shares
+from secure.protocols.core.prg import SEED_BYTES
+from secure.protocols.families import family
+from secure.protocols.masked.sharing.two_parts import pack_shares
 from secure.tokens import load_tokenizer, pad, tokenize
 
 LEAST_COSINE = 0.999
 _SHOWN_BYTES = 8
 _SHOWN_CHARACTERS = 36
+_COUNTS = {3: "three", 4: "four"}
+_SEEDS = {SEED_BYTES: "a seed", 2 * SEED_BYTES: "two seeds"}
 
 
 @dataclass
 class Message:
-    """What the client sent for one prediction, as P0 and P1 received it."""
+    """What the client sent for one prediction, as the computing parties received it."""
 
     request: Request
     payloads: tuple[bytes, ...]
 
 
 class Recorder:
-    """A client that keeps its last message to P0 and P1, for the demo to look at."""
+    """A client that keeps its last message to the computing parties, for the demo to look at."""
 
     def __init__(self, client: SessionClient) -> None:
         self._client = client
@@ -67,21 +71,27 @@ class Recorder:
         return self._client.predict(model_digest, policy_digest, request, payloads, progress)
 
 
-def run_demo(folder: Path, query: str, console: Console, *, progress: bool | None = None) -> bool:
+def run_demo(
+    folder: Path, query: str, console: Console, *, protocol: str = "beaver", progress: bool | None = None
+) -> bool:
     """Search DOCUMENTS for `query`, privately and in the clear. True when the two agree.
+
+    protocol: one with a dealer, whose parties are started.
 
     Raises InputError for a query that cannot be encoded, CheckpointError and SessionError and its kinds.
     """
     plain = PlainModel(folder)
-    expected = plain.encode([query])  # an impossible query fails here, before three processes start
-    console.print(f"[bold]Private semantic search[/bold] with {MODEL_NAME}: P0, P1 and the dealer, three processes")
+    expected = plain.encode([query])  # an impossible query fails here, before processes start
+    used = family(protocol)
+    computing, count = _listed(used.computing), _COUNTS[len(used.roles)]
+    console.print(f"[bold]Private semantic search[/bold] with {MODEL_NAME}: {_listed(used.roles)}, {count} processes")
     clock = _Clock(console)
-    with launch() as started:
+    with launch(protocol=protocol) as started:
         recorder = Recorder(started.client)
-        parties = Parties(recorder)
-        clock.lap("three processes started, with fresh certificates")
+        parties = Parties(recorder, protocol=protocol)
+        clock.lap(f"{count} processes started, with fresh certificates")
         model = PrivateModel.from_pretrained(folder, parties=parties, progress=progress)
-        clock.lap("weights split into two shares, uploaded, and loaded by P0 and P1")
+        clock.lap(f"weights split into shares, uploaded, and loaded by {computing}")
         documents = model.encode(DOCUMENTS, progress=progress)
         clock.lap(f"{len(DOCUMENTS)} documents embedded privately")
         found = model.encode([query], progress=progress)
@@ -93,12 +103,13 @@ def run_demo(folder: Path, query: str, console: Console, *, progress: bool | Non
     assert recorder.last is not None
     _views(model.manifest, recorder.last, plain.tokens([query]), console)
     received = model.report.roles["dealer"].bytes_received
-    console.print(f"The dealer received {sum(received.values())} bytes from the client, P0 and P1 together.")
+    others = _listed(("the client", *used.computing))
+    console.print(f"The dealer received {sum(received.values())} bytes from {others} together.")
     console.print("\n[bold]What the query cost[/bold]")
     console.print(model.report)
     console.print(
-        "These seconds are of three processes that share this machine's cores, over loopback. Three hosts on a real "
-        "network have more cores, and every round waits for the network."
+        f"These seconds are of {count} processes that share this machine's cores, over loopback. As many hosts on a "
+        "real network have more cores, and every round waits for the network."
     )
     return agrees
 
@@ -179,27 +190,41 @@ def _accuracy(private: Tensor, expected: Tensor, console: Console) -> bool:
 
 
 def _views(manifest: Manifest, message: Message, tokens: tuple[Tensor, Tensor], console: Console) -> None:
-    """What P0 and P1 received of the query, and whether it looks uniform."""
-    net = network(manifest)
+    """What the computing parties received of the query, and whether it looks uniform."""
+    net, used = network(manifest), family(manifest.protocol)
     specs = net.input_specs(message.request, 0)
     inputs = {"input_ids": tokens[0], "attention_mask": tokens[1]}
     plain = pack_shares(net.client_inputs(message.request, inputs, {}, specs), specs)
-    seed, corrections = message.payloads
-    expanded = pack_shares(open_payload(0, seed, specs), specs)
+    everybody = _listed(used.computing)
     table = Table(
-        title="\nWhat P0 and P1 received of the query", title_justify="left", title_style="bold", box=box.SIMPLE
+        title=f"\nWhat {everybody} received of the query", title_justify="left", title_style="bold", box=box.SIMPLE
     )
     for name in ("", "bytes", f"the first {_SHOWN_BYTES}", "chi-square", "p-value"):
         table.add_column(name, justify="right" if name in ("bytes", "chi-square", "p-value") else "left", no_wrap=True)
-    # Half of the seed: with all of it, a copy of this screen and P1's message would give the query away.
-    table.add_row("P0: a seed", f"{len(seed)}", seed[:_SHOWN_BYTES].hex(" "), "", "")
-    for name, data in (("expanded by P0", expanded), ("P1: corrections", corrections), ("in the clear", plain)):
+    tested = []
+    for index, (role, payload) in enumerate(zip(used.computing, message.payloads, strict=True)):
+        seeds = _SEEDS.get(len(payload))
+        if seeds is None:
+            tested.append((f"{role.upper()}: corrections", payload))
+            continue
+        # Half of a seed: with all of them, a copy of this screen and another party's message would give the query away.
+        table.add_row(f"{role.upper()}: {seeds}", f"{len(payload)}", payload[:_SHOWN_BYTES].hex(" "), "", "")
+        expanded = used.pack_shares(used.open_payload(index, payload, specs), specs)
+        tested.append((f"expanded by {role.upper()}", expanded))
+    for name, data in (*tested, ("in the clear", plain)):
         test = uniformity(data)
         p_value = f"{test.p_value:.3f}" if test.p_value >= 1e-3 else "< 0.001"
         table.add_row(name, f"{test.count}", data[:_SHOWN_BYTES].hex(" "), f"{test.chi_square:.1f}", p_value)
     console.print(table)
     console.print(
         "Chi-square over the 256 values of a byte: about 255 ± 23 for uniform bytes, whose p-value is as often small "
-        "as large. P0 and P1 each hold one of the two; only their sum is the query. These are the client's messages; "
-        "what the parties send each other later is put to the same test in this project's tests."
+        f"as large. {everybody} each hold {'two of three parts' if used.parts else 'one of two parts'}; only the sum "
+        "of all parts is the query. These are the client's messages; what the parties send each other later is put to "
+        "the same test in this project's tests."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Roles, in words."""
+    shown = ["the dealer" if name == "dealer" else name.upper() if len(name) == 2 else name for name in names]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from secure.json_files import read_json
 from secure.parties.client.receipt import Opening, SessionReceipt, SignedStatement
 from secure.parties.transport.certificates.trust import read_trust, trust_of
 from secure.parties.transport.signing import fingerprint
@@ -70,12 +71,7 @@ class Receipt:
     @classmethod
     def load(cls, path: Path | str) -> Receipt:
         """A receipt from its file, not verified. Raises ConfigurationError and ReceiptRefused."""
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise ReceiptRefused(f"{path}: is no JSON") from None
+        value = read_json(path, ReceiptRefused, "is no receipt")
         try:
             if value["schema"] != SCHEMA:
                 raise ReceiptRefused(f"{path}: has schema {value['schema']!r}, this version reads {SCHEMA}")

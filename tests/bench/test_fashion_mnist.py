@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import struct
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from bench.data import fashion_mnist
 from secure.protocols.core.errors import ConfigurationError
 
 
-def write_idx(path: Path, numbers: Tensor) -> None:
-    header = bytes([0, 0, 8, numbers.dim()]) + struct.pack(f">{numbers.dim()}I", *numbers.shape)
-    path.write_bytes(gzip.compress(header + numbers.to(torch.uint8).numpy().tobytes(), mtime=0))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    generator = torch.Generator().manual_seed(0)
-    for name, count in (("train", 12), ("t10k", 5)):
-        images = torch.randint(0, 256, (count, 28, 28), generator=generator)
-        write_idx(tmp_path / f"{name}-images-idx3-ubyte.gz", images)
-        write_idx(tmp_path / f"{name}-labels-idx1-ubyte.gz", torch.arange(count) % 10)
-    return tmp_path
-
-
-def test_the_end_of_what_is_trained_on_is_for_validation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_what_is_trained_on_is_for_validation(fashion_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion_mnist, "VALIDATION", 4)
-    found = fashion_mnist.load([folder / "missing", folder])
+    found = fashion_mnist.load([fashion_folder / "missing", fashion_folder])
     assert [len(part) for part in (found.train, found.validation, found.test)] == [8, 4, 5]
     assert found.validation.labels.tolist() == [8, 9, 0, 1]
     assert found.train.images.shape == (8, 1, 28, 28)
-    pixel = fashion_mnist.read_idx(folder / "train-images-idx3-ubyte.gz")[2, 3, 5].item()
+    pixel = fashion_mnist.read_idx(fashion_folder / "train-images-idx3-ubyte.gz")[2, 3, 5].item()
     assert found.train.images[2, 0, 3, 5].item() == pytest.approx((pixel / 255 - 0.2860) / 0.3530, abs=1e-6)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench import results
+from bench.data import fashion_mnist as reader
 from bench.verifier import command
 from bench.verifier.data import Labelled, fashion_mnist
+from bench.verifier.kept import KeptRun, measured_with
 from bench.verifier.services import KINDS, Kind, Texts, served
 from bench.verifier.table import found
 from secure.protocols.core.errors import ConfigurationError
@@ -47,20 +49,50 @@ def test_means_leave_out_what_no_seed_has() -> None:
     assert command.spread([None]) is None
 
 
-def test_pictures_are_read_from_where_the_package_puts_them(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"train-images-idx3-ubyte.gz .* is missing: .*apt-get download"):
-        fashion_mnist(tmp_path)
-    folder = tmp_path / "usr/share/datasets/fashion-mnist"
-    folder.mkdir(parents=True)
-    for part, count in (("train", 3), ("t10k", 2)):
-        head = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (count, 2, 2))
-        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + bytes(range(4 * count))))
-        labels = bytes([0, 0, 8, 1]) + count.to_bytes(4, "big") + bytes([count] * count)
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    found_there = fashion_mnist(tmp_path)
-    assert isinstance(found_there.inputs, torch.Tensor) and found_there.inputs.shape == (5, 1, 2, 2)
-    assert found_there.labels.tolist() == [3, 3, 3, 2, 2]
-    assert (found_there.inputs[3, 0] * 255).round().tolist() == [[0, 1], [2, 3]]
+def test_a_finished_seed_counts_as_long_as_it_was_measured_with_the_same(tmp_path: Path) -> None:
+    labelled = Labelled(["a"], torch.zeros(1), "texts", "digest")
+    same = measured_with(labelled)
+    assert measured_with(dataclasses.replace(labelled, digest="other")) != same == measured_with(labelled)
+    kept = KeptRun(tmp_path / "new", "texts", 3, same)
+    assert kept.read() is None
+    kept.write({"agreement": 0.5})
+    assert kept.read() == {"agreement": 0.5}
+    assert dataclasses.replace(kept, seed=4).read() is None
+    assert dataclasses.replace(kept, measured_with="other").read() is None
+
+
+def test_an_interrupted_measurement_goes_on_with_the_seeds_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    figures = dict.fromkeys(command._FIGURES, 0.5) | {"shown": "", "attacks": {"it": dict.fromkeys(command._SHARES, 0)}}
+
+    def run(_: Kind, __: Labelled, seed: int) -> results.Any:
+        asked.append(seed)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return figures | {"agreement": float(seed)}
+
+    labelled = Labelled(["a"], torch.zeros(1), "texts", "digest")
+    monkeypatch.setitem(KINDS, "texts", dataclasses.replace(KINDS["texts"], data=lambda: labelled))
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(command, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        command.verifier("texts", 3)
+    assert not list(tmp_path.glob("*.json"))
+    command.verifier("texts", 3)
+    assert asked == [0, 1, 1, 2]
+    assert results.load("verifier-texts")["figures"]["agreement"] == {"mean": 1.0, "least": 0.0, "most": 2.0}
+
+
+def test_pictures_are_those_for_training(fashion_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "VALIDATION", 4)
+    read = fashion_mnist([fashion_folder])
+    assert isinstance(read.inputs, torch.Tensor) and read.inputs.shape == (8, 1, 28, 28)
+    assert read.labels.tolist() == list(range(8))
+    with pytest.raises(ConfigurationError, match="apt-get download"):
+        fashion_mnist([fashion_folder / "missing"])
 
 
 def test_a_service_of_texts_answers_with_probabilities() -> None:

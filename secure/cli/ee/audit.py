@@ -19,9 +19,9 @@ from secure.cli.audit import (
     describe,
     log_of,
 )
-from secure.cli.ee.options import BACKEND_API_KEY, PassphraseOption, key_from
+from secure.cli.ee.options import API_KEY, BACKEND_API_KEY, PassphraseOption, key_from
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import SentencesFile, examples
+from secure.cli.options import SentencesFile, check_serving_is_installed, examples
 from secure.cli.text.sentences import find_sentences
 from secure.http.api_keys import find_api_key
 from secure.protocols.core.errors import ConfigurationError
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
 with lazy_imports(__name__):
     from secure.audit import canaries as stored
-    from secure.audit import endpoint, running
+    from secure.audit import endpoint, mixing, running
     from secure.audit import models as audited
     from secure.ee.client import answers, budget, open_runner
     from secure.ee.files import checkpoint, claims
     from secure.ee.http import serving
+    from secure.http import asking
 
 PREPARE = examples(
     "secure ee audit prepare path/to/base texts.txt --encrypted encrypted --key model.key --out canaries.json",
@@ -48,6 +49,7 @@ RUN = examples(
     "--certificates certs",
     "secure ee audit run canaries.json --url http://127.0.0.1:8000/v1 --model llama --count 5",
 )
+PROXY = examples("secure ee audit proxy canaries.json --url https://server.example/v1 --rate 0.05")
 REPORT = examples("secure ee audit report canaries.json")
 
 EncryptedOption = Annotated[
@@ -67,7 +69,7 @@ _EITHER = "name the server: --encrypted DIR with --key KEY, or --url URL with --
 app = typer.Typer(
     name="audit",
     help="Canaries: texts whose right answers you know, for one untrusted server. In order: prepare, with the base in "
-    "the clear; run, or the proxy's --audit; report. docs/audit.md says what they show.",
+    "the clear; run, or a proxy; report. docs/audit.md says what they show.",
     epilog=PREPARE,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -141,9 +143,38 @@ def run(
     conclude(canaries, log)
 
 
+@app.command(epilog=PROXY)
+def proxy(
+    canaries: CanariesArgument,
+    url: Annotated[str, typer.Option(metavar="URL", help="The server of plain text that is audited, with /v1.")],
+    rate: Annotated[float, typer.Option(min=0.0, max=0.5, help="Which share of all requests are canaries.")] = 0.05,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where programs reach it.")] = "127.0.0.1:8080",
+    log: LogOption = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Its first line is the key that programs send. Otherwise {API_KEY}."),
+    ] = None,
+    backend_api_key_file: ApiKeyOption = None,
+    parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
+) -> None:
+    """Let programs use a server of plain text that speaks OpenAI's API, and mix canaries in among their requests.
+
+    Programs change their base URL alone. Of an encrypted checkpoint, secure ee proxy --audit does the same. Wrong
+    answers are in its log, and in what secure ee audit report says.
+    """
+    check_serving_is_installed()
+    backend_key = find_api_key(backend_api_key_file, BACKEND_API_KEY)
+    asking.check_url(url, with_key=backend_key is not None)
+    found = mixing.Audit(stored.Canaries.load(canaries), running.AuditLog(log_of(canaries, log)), rate)
+    api_key = find_api_key(api_key_file, API_KEY)
+    serving.run_audit_proxy(
+        url, found, listen=listen, api_key=api_key, backend_api_key=backend_key, parent_on_stdin=parent_on_stdin
+    )
+
+
 @app.command(epilog=REPORT)
 def report(canaries: CanariesArgument, log: LogOption = None) -> None:
-    """Say what all runs so far, and the proxy, found. Code 27 where a canary was answered wrong."""
+    """Say what all runs so far, and a proxy, found. Code 27 where a canary was answered wrong."""
     conclude(canaries, log)
 
 

@@ -22,8 +22,8 @@ from secure.cli.options import NamesOption, check_serving_is_installed, examples
 from secure.http.api_keys import find_api_key
 
 with lazy_imports(__name__):
-    from secure.audit import canaries, running
-    from secure.ee.client import budget, canary_mix, next_epoch
+    from secure.audit import canaries, mixing, running
+    from secure.ee.client import budget, next_epoch
     from secure.ee.files import checkpoint, claims
     from secure.ee.http import serving
 
@@ -116,6 +116,6 @@ def proxy(
     )
 
 
-def mixed_in(path: Path, rate: float) -> canary_mix.Audit:
+def mixed_in(path: Path, rate: float) -> mixing.Audit:
     """The canaries of a file, noted in the log beside it, at that rate."""
-    return canary_mix.Audit(canaries.Canaries.load(path), running.AuditLog(log_of(path, None)), rate)
+    return mixing.Audit(canaries.Canaries.load(path), running.AuditLog(log_of(path, None)), rate)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secure.cli.adversary import SecurityOption
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, ProtocolOption, WeightsOption, examples
 from secure.cli.text.loaded import loaded
@@ -33,6 +34,7 @@ def chat(
     config: ConfigOption = None,
     weights: WeightsOption = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
 ) -> None:
     """Talk to a private model: a line in, an answer out, until Ctrl-D.
 
@@ -40,7 +42,7 @@ def chat(
     parties are started on this machine for this one command.
     """
     dialogue.check_template(tokens.load_tokenizer(model), model)  # before processes start
-    with loaded(model, config, protocol, weights, head=True) as private:
+    with loaded(model, config, protocol, weights, head=True, security=security) as private:
         _talk(private, new_tokens)
 
 

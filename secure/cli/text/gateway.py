@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secure.cli.adversary import SecurityOption
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import (
     ConfigOption,
@@ -51,6 +52,7 @@ def gateway(
         typer.Option(help="A web page that may use the gateway (CORS), such as https://chat.example. Default: none."),
     ] = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
     parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
 ) -> None:
     """Let programs that speak OpenAI's API use a private model, by their base URL alone.
@@ -66,7 +68,8 @@ def gateway(
     if config is None:
         typer.echo("all parties run on this machine, for trying: nothing is hidden from it", err=True)
     # An embedding needs no head.
-    with loaded(model, config, protocol, weights, head=serving.is_language_model(model)) as private:
+    head = serving.is_language_model(model)
+    with loaded(model, config, protocol, weights, head=head, security=security) as private:
         serving.run_gateway(
             private,
             listen=listen,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from secure.cli.adversary import SecurityOption
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, ProtocolOption, WeightsOption, examples
 from secure.cli.text.loaded import loaded
@@ -40,6 +41,7 @@ def generate(
     config: ConfigOption = None,
     weights: WeightsOption = None,
     protocol: ProtocolOption = "beaver",
+    security: SecurityOption = None,
 ) -> None:
     """Continue a text privately, and print what follows as it arrives.
 
@@ -49,7 +51,7 @@ def generate(
     if seed is not None:
         random.manual_seed(seed)
     drawing = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-    with loaded(model, config, protocol, weights, head=True) as private:
+    with loaded(model, config, protocol, weights, head=True, security=security) as private:
         for piece in private.stream(prompt, max_new_tokens=new_tokens, progress=False, **drawing):
             typer.echo(piece, nl=False)
         typer.echo()

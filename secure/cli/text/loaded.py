@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure.cli.adversary import Security, protocol_for
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import NetworkProfile, ProtocolName, Weights
 
@@ -26,18 +27,20 @@ def loaded(
     weights: Weights | None,
     *,
     head: bool,
+    security: Security | None = None,
     profile: NetworkProfile | None = None,
 ) -> Iterator[PrivateModel]:
     """Inside the block the parties hold the model. Arguments as the commands' options.
 
     config: of parties that run; None starts some here. head: whether a checkpoint's head is needed; a split folder has
-    the one that it was split with.
+    the one that it was split with. security: as for `protocol_for`, before anything is started.
 
     Raises CheckpointError and ConfigurationError, and SessionError and its kinds.
     """
+    wanted = protocol_for(protocol, security, config)
     with ExitStack() as ending:
         if config is None:
-            parties = connection.launch(protocol=protocol, profile=profile)
+            parties = connection.launch(protocol=wanted, profile=profile)
         else:
             parties = connection.connect(config, profile=profile)
         ending.enter_context(parties)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from secure.cli.adversary import SecurityOption, protocol_for
+from secure.cli.adversary import SecurityOption
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import (
     ConfigOption,
@@ -59,8 +59,9 @@ def predict(
     texts = find_sentences(file, text or [])
     tokens.check_sentences(texts)  # before processes start
     # A sentence's embedding needs no head.
-    wanted = protocol_for(protocol, security, config)
-    with loaded(model or model_folder(), config, wanted, weights, head=False, profile=profile) as private:
+    with loaded(
+        model or model_folder(), config, protocol, weights, head=False, security=security, profile=profile
+    ) as private:
         embeddings = private.encode(texts, batch_size=batch_size, truncate=truncate)
     if receipt is not None and private.report.receipt is not None:
         private.report.receipt.save(receipt)

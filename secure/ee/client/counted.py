@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from secure.ee.client.budget import BudgetedRunner, TokenBudget
 from secure.models.storage.capacity import human_bytes
+from secure.parties.client.receipt import SessionReceipt
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import ContextRoom, GeneratedPieces, SamplingParameters, TokenPiece, TokenPieces
 from secure.protocols.core.errors import SessionError
+from secure.report.receipt import Receipt
 
 _ID_BYTES = 4
 _LOGPROB_BYTES = 4
@@ -39,6 +41,9 @@ class EncryptedReport:
     """Received by the client."""
     budget: TokenBudget
     """What has passed under the key and epoch so far, this call included, and what may."""
+    receipt: Receipt | None = field(default=None, compare=False, repr=False)
+    """What the server signed of every request. None where the model runs in this process, in split mode, and where this
+    side ended a request before its answer had come."""
 
     def __str__(self) -> str:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"
@@ -58,7 +63,9 @@ class EncryptedReport:
 class CountedRunner(Runner):
     """A runner whose traffic is counted. After `close` every call raises SessionError, and nothing holds the runner."""
 
-    def __init__(self, runner: BudgetedRunner) -> None:
+    def __init__(self, runner: BudgetedRunner, receipts: list[SessionReceipt]) -> None:
+        """receipts: where the runner puts what its server signs of each request."""
+        self._receipts = receipts
         self._open: BudgetedRunner | None = runner
         self._budget = runner.budget
         self.begin(0)
@@ -67,6 +74,7 @@ class CountedRunner(Runner):
         """Count from zero for a call with so many inputs."""
         self._started = time.monotonic()
         self._sequences = sequences
+        self._receipts.clear()
         self._requests = self._tokens = self._sent = self._received = 0
 
     def report(self) -> EncryptedReport:
@@ -82,6 +90,7 @@ class CountedRunner(Runner):
             self._sent,
             self._received,
             self._budget,
+            Receipt(tuple(self._receipts)) if 0 < self._requests == len(self._receipts) else None,
         )
 
     def room(self) -> ContextRoom:

@@ -23,13 +23,13 @@ from transformers.modeling_outputs import (
 from secure.arguments import checked
 from secure.arrays import Array, as_tensor_or_none
 from secure.client_model import ClientModel
-from secure.ee.client.budget import BudgetedRunner, OnBudget
+from secure.ee.client.budget import OnBudget
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.counted import CountedRunner, EncryptedReport
 from secure.ee.client.generation import EncryptedGeneration
 from secure.ee.client.inputs import as_rows, as_tensor, requests
 from secure.ee.client.next_epoch import KeyFile, NextEpochs
-from secure.ee.client.open_runner import open_runner
+from secure.ee.client.open_runner import open_counted
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.client.split import SplitTokens, is_split_client
 from secure.ee.engine.server_engine import OF_TOKENS
@@ -41,7 +41,6 @@ from secure.generation.options import GenerationOptions
 from secure.generation.prompts import Prompt, pieces, shown, whole
 from secure.model_config import model_config
 from secure.parties.encrypted.engine import EncoderInputs, Pooling
-from secure.parties.encrypted.runner import Runner
 from secure.progress import layer_bar
 from secure.protocols.core.errors import InputError
 from secure.protocols.equivariant.fields import label_count
@@ -55,10 +54,10 @@ class EncryptedModel(ClientModel):
     arguments and results are those of `secure.PrivateModel`.
     """
 
-    def __init__(self, checkpoint: OpenedCheckpoint, runner: BudgetedRunner, *, head: bool = True) -> None:
+    def __init__(self, checkpoint: OpenedCheckpoint, runner: CountedRunner, *, head: bool = True) -> None:
         """runner: whatever runs the checkpoint; it is closed by `unload`. head: whether a classifier's is used."""
         self._checkpoint = checkpoint
-        self._runner = CountedRunner(runner)
+        self._runner = runner
         self._cipher = Cipher(checkpoint)
         self._split = is_split_client(checkpoint.folder)
         encrypted = SplitTokens(checkpoint, self._runner) if self._split else self._runner
@@ -106,19 +105,13 @@ class EncryptedModel(ClientModel):
         checkpoint = open_checkpoint(folder, secret)
         tier = assume or checkpoint.manifest.tier
         claim = claims.require(tier, checkpoint.manifest.configuration)
-        address, epochs = server, None
+        epochs = None
         if on_budget == "rekey":
-            tensors = folder
-            if server is not None and Path(server).is_dir():
-                # Each vocabulary is a folder of its own, with all that runs it.
-                tensors, address = Path(server), None
+            # Each vocabulary is a folder of its own, with all that runs it.
+            tensors = Path(server) if server is not None and Path(server).is_dir() else folder
             key_file = None if isinstance(key, Key) else KeyFile(Path(key), passphrase)
             epochs = NextEpochs(checkpoint, tensors, tier, key_file)
-
-        def run(wanted: OpenedCheckpoint) -> Runner:
-            return open_runner(wanted, server if wanted is checkpoint else address, certificates, device)
-
-        return cls(checkpoint, BudgetedRunner(checkpoint, run, claim.tokens_limit, epochs), head=head)
+        return cls(checkpoint, open_counted(checkpoint, server, certificates, device, claim, epochs), head=head)
 
     @property
     def manifest(self) -> EncryptionManifest:

@@ -13,7 +13,8 @@ import torch
 from starlette.applications import Starlette
 from torch.nn.functional import normalize
 
-from secure.ee.client.canary_mix import Audit, AuditedTokens
+from secure.audit.mixing import Audit
+from secure.ee.client.canary_mix import AuditedTokens
 from secure.ee.client.cipher import Cipher
 from secure.ee.client.inputs import requests
 from secure.ee.client.plain_tokens import PlainTokens

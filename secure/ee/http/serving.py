@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import torch
 
+from secure.audit.mixing import Audit
 from secure.ee.client.budget import BudgetedRunner
-from secure.ee.client.canary_mix import Audit
 from secure.ee.engine.server_engine import TransformersEngine
 from secure.ee.files.checkpoint import OpenedCheckpoint
+from secure.ee.http.audit_proxy import audit_proxy_app
 from secure.ee.http.ids_server import ids_app
 from secure.ee.http.proxy import proxy_app
 from secure.ee.http.runner import HttpRunner
@@ -116,6 +117,17 @@ def run_proxy(
     log_to_stderr()
     _LOG.info("budget: %s", runner.budget)
     serve_until_stopped(app, listen, "proxy", names, parent_on_stdin=parent_on_stdin)
+
+
+def run_audit_proxy(
+    url: str, audit: Audit, *, listen: str, api_key: str | None, backend_api_key: str | None, parent_on_stdin: bool
+) -> None:
+    """Serve until SIGTERM or SIGINT. Arguments and errors as for `audit_proxy_app`."""
+    check_exposure(listen, api_key, "the proxy")
+    hosts = callers_names(listen)
+    app = audit_proxy_app(url, audit, backend_api_key=backend_api_key, api_key=api_key, hosts=hosts)
+    log_to_stderr()
+    serve_until_stopped(app, listen, "proxy", ["as the server calls them"], parent_on_stdin=parent_on_stdin)
 
 
 def runner_at(

@@ -12,13 +12,13 @@ import pytest
 
 from secure.parties.client.client import Client
 from secure.parties.client.receipt import Opening, SessionReceipt, SignedStatement
-from secure.parties.client.signatures import Witness
+from secure.parties.client.signatures import Witness, asked_of
 from secure.parties.session.statement import canonical
 from secure.parties.session.transcript import Transcript
 from secure.parties.transport.certificates.own import LiveCertificates
 from secure.parties.transport.certificates.trust import read_trust, trust_of
 from secure.parties.transport.signing import Signer, check_signed
-from secure.parties.transport.wire_pb2 import Hello, Kind, Report, Signed
+from secure.parties.transport.wire_pb2 import Hello, Kind, Signed
 from secure.protocols.core.errors import ConfigurationError, ReceiptRefused
 from tests.parties.fakes import FakeManifest, FakeRequest
 
@@ -178,12 +178,14 @@ def test_a_client_takes_what_it_saw_and_nothing_else(
             input_salt=b"salt of inputs",
             answer_salt=b"salt of answers",
         )
-        reports[role] = Report() if changes is None and role == "p1" else Report(signed=report)
+        reports[role] = Signed() if changes is None and role == "p1" else report
     asked = Hello()
     asked.CopyFrom(HELLO)
     asked.MergeFrom(Hello(**hello))
     if words is None:
-        assert witness.receipt(asked, reports, read_trust(certificates)).answers["p0"].messages == (ANSWERS[0],)
+        assert witness.receipt(asked_of(asked), reports, read_trust(certificates)).answers["p0"].messages == (
+            ANSWERS[0],
+        )
         return
     with pytest.raises(ReceiptRefused, match=words):
-        witness.receipt(asked, reports, read_trust(certificates))
+        witness.receipt(asked_of(asked), reports, read_trust(certificates))

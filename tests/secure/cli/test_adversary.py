@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from secure import connection
+from secure.audit.canaries import Canaries
 from secure.cli import adversary, main
+from secure.cli.text import dialogue
+from secure.demo import demo as search
 from secure.parties import launcher
 from secure.parties.launcher import free_addresses
 from secure.parties.settings_file import settings_toml
@@ -27,6 +31,40 @@ def test_what_is_asked_for_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in ([], ["--security", "malicious"], ["--security", "semi-honest", "--protocol", "replicated"]):
         CliRunner().invoke(main.app, ["launch", *arguments])
     assert started == ["beaver", "witnessed", "replicated"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predict --model MODEL --text cat",
+        "generate MODEL --text cat",
+        "chat MODEL",
+        "gateway MODEL",
+        "audit prepare MODEL TEXTS",
+        "audit run CANARIES --model MODEL",
+        "demo",
+    ],
+)
+def test_every_command_that_starts_parties_takes_it(
+    words: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def launch(*_: Any, protocol: str, **__: Any) -> Any:
+        started.append(protocol)
+        raise ConfigurationError("enough")
+
+    monkeypatch.setattr(connection, "launch", launch)
+    monkeypatch.setattr(search, "run_demo", launch)
+    monkeypatch.setattr(dialogue, "check_template", lambda *_: None)
+    places = {"MODEL": checkpoint, "TEXTS": tmp_path / "texts.txt", "CANARIES": tmp_path / "canaries.json"}
+    places["TEXTS"].write_text("the cat\n")
+    Canaries("embedding", (), (1e-6,)).save(places["CANARIES"])
+    arguments = [str(places.get(word, word)) for word in words.split()]
+    for asked in ("malicious", "semi-honest"):
+        done = CliRunner().invoke(main.app, [*arguments, "--security", asked])
+        assert "enough" in f"{done.output}{done.exception}", done.output
+    assert started == ["witnessed", "beaver"]
 
 
 def test_a_protocol_without_it_is_refused(tmp_path: Path) -> None:

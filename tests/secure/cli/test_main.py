@@ -252,5 +252,5 @@ def test_termination_unwinds(run: Run, monkeypatch: pytest.MonkeyPatch, checkpoi
 
 def test_demo_exit_code_follows_its_accuracy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for agrees, code in ((True, ExitCode.OK), (False, ExitCode.DEFECT)):
-        monkeypatch.setattr(search, "run_demo", lambda *_, agrees=agrees: agrees)
+        monkeypatch.setattr(search, "run_demo", lambda *_, agrees=agrees, **__: agrees)
         assert run("demo", "--query", "cats") == code

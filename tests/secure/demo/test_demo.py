@@ -26,7 +26,7 @@ def console() -> Console:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> InProcessClient:
     client = InProcessClient()
-    monkeypatch.setattr(secure.demo.demo, "launch", lambda: Parties(client))
+    monkeypatch.setattr(secure.demo.demo, "launch", lambda **_: Parties(client))
     monkeypatch.setattr(
         secure.demo.demo, "DOCUMENTS", ("the cat [sat]", "rain is cold", "a dog sat on the mat in the sun")
     )
@@ -45,6 +45,21 @@ def test_demo_agrees_with_the_clear_model(checkpoint: Path, client: InProcessCli
         assert part in shown
     assert "The dealer received 0 bytes from the client, P0 and P1 together" in shown
     assert client.closed == 1
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_the_demo_against_one_that_deviates(
+    checkpoint: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four processes, of which three hold two parts each of what the client sends."""
+    monkeypatch.setattr(secure.demo.demo, "DOCUMENTS", ("the cat [sat]", "rain is cold"))
+    assert run_demo(checkpoint, QUERY, console, protocol="witnessed")
+    shown = text(console)
+    for part in ("P0, P1, P2 and the dealer, four processes", "P0: two seeds", "P1: corrections", "P2: corrections"):
+        assert part in shown
+    assert "P0, P1 and P2 each hold two of three parts" in " ".join(shown.split())
+    assert "The dealer received 0 bytes from the client, P0, P1 and P2 together" in shown
 
 
 def test_demo_fails_when_they_differ(
