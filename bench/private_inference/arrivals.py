@@ -11,6 +11,8 @@ from secure.protocols.core.errors import ConfigurationError
 
 Arrivals = Callable[[np.random.Generator], np.ndarray]
 """The times of one run's arrivals, for a seed."""
+DRAWN = ("poisson", "bursts")
+"""Kinds of arrivals that differ from seed to seed; any other is a file's name."""
 
 
 def poisson(rate: float, count: int) -> Arrivals:
@@ -59,3 +61,10 @@ def trace(path: Path) -> Arrivals:
     if len(times) == 0 or times[0] < 0 or not np.all(np.isfinite(times)) or np.any(np.diff(times) < 0):
         raise ConfigurationError(f"{path}: the times of arrivals are not in order, from 0 on")
     return lambda random: times
+
+
+def arrivals_of(kind: str, rate: float, count: int) -> Arrivals:
+    """What an option names: one of `DRAWN`, or a file. Raises ConfigurationError."""
+    if kind == "poisson":
+        return poisson(rate, count)
+    return bursts(rate, count) if kind == "bursts" else trace(Path(kind))

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from bench import baseline, results
 from bench.private_inference import campaign, measuring
-from bench.private_inference.arrivals import Arrivals
+from bench.private_inference.arrivals import DRAWN, Arrivals, arrivals_of
 from bench.private_inference.comparing import TOLERANCE
 from bench.private_inference.constants import Constants, Garbler, measured, one_machine, seconds_alone, system
-from bench.private_inference.loading import Load, arrivals_of, run
+from bench.private_inference.loading import Load, run
 from bench.private_inference.services import DESCRIPTIONS, Name
 from bench.private_inference.simulate import System, simulate
 from bench.private_inference.summary import FIGURES, SEEDS, figures, summary, sustainable_rate, with_slots
@@ -101,7 +101,7 @@ def simulate_one(
     """
     constants, site = _constants(what, garbler), one_machine(os.cpu_count() or 1)
     served = system(constants, site, {}, pipelines=pipelines, sessions=sessions, miss=miss)
-    found = _with(served, slots, arrivals_of(arrivals, rate, requests), seeds, trace=arrivals not in KINDS)
+    found = _with(served, slots, arrivals_of(arrivals, rate, requests), seeds, trace=arrivals not in DRAWN)
     console.print(
         f"{constants.name}: {seconds_alone(constants.offline, site):.3f} s offline, "
         f"{seconds_alone(constants.online, site):.3f} s online, each alone"
@@ -121,10 +121,6 @@ def simulate_all(
     results.commit()
     record = campaign.simulated(results.load_all(), baseline.read()["costs"], seeds, console.print)
     _save("inference-simulated", campaign.as_json(record))
-
-
-KINDS = ("poisson", "bursts")
-"""Arrivals that are drawn; any other is a file."""
 
 
 def _with(system: System, slots: int, arrivals: Arrivals, seeds: int, *, trace: bool) -> list[str]:

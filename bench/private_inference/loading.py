@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.private_inference.arrivals import Arrivals, bursts, poisson, trace
+from bench.private_inference.arrivals import DRAWN, arrivals_of, trace
 from bench.private_inference.comparing import compared
 from bench.private_inference.constants import Garbler, measured, one_machine, system
 from bench.private_inference.measuring import EXCLUDES, INCLUDES, constants_of
@@ -30,7 +30,7 @@ _LIMIT_SECONDS = 3600.0
 class Load:
     """What is asked for. utilisations: parts of what the simulator sustains with these slots. seconds: of each run.
 
-    arrivals: "poisson", "bursts", or a file of times.
+    arrivals: "poisson", "bursts", or a file of times, which has neither utilisations nor seconds.
     """
 
     what: Name
@@ -43,18 +43,23 @@ class Load:
 
 
 def run(load: Load) -> dict[str, Any]:
-    """Measure constants, then a run for each utilisation, all with the same parties. Returns the record."""
+    """Measure constants, then a run for each utilisation, all with the same parties. Returns the record.
+
+    Raises ConfigurationError for a trace that is none, and what a making or an answer does.
+    """
+    if load.arrivals not in DRAWN:
+        trace(Path(load.arrivals))
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, running(load.what, Path(folder), load.garbler) as service:
         constants = constants_of(service, load.what, load.turns, load.garbler)
         site = one_machine(os.cpu_count() or 1)
         model = with_slots(system(measured({"command": "", **constants}), site, {}, miss="demand"), load.slots)
         sustained = sustainable_rate(model)
-        rows = [_row(service, model, load, utilisation, sustained) for utilisation in load.utilisations]
+        rows = [_row(service, model, load, utilisation, sustained) for utilisation in _utilisations(load, sustained)]
     return {
         "kind": "inference-load",
         "what": load.what,
-        "arrivals": load.arrivals,
+        "arrivals": load.arrivals if load.arrivals in DRAWN else "a trace",
         "slots": load.slots,
         "includes": INCLUDES,
         "excludes": EXCLUDES,
@@ -65,19 +70,20 @@ def run(load: Load) -> dict[str, Any]:
     }
 
 
-def arrivals_of(kind: str, rate: float, count: int) -> Arrivals:
-    """What an option names: "poisson", "bursts", or a file. Raises ConfigurationError."""
-    if kind == "poisson":
-        return poisson(rate, count)
-    return bursts(rate, count) if kind == "bursts" else trace(Path(kind))
-
-
 def send(service: Service, times: Sequence[float], slots: int, sessions: int = 1) -> Run:
     """Requests at these times from now on, in order, to full stocks that are kept full. Waits for every answer.
 
     Raises what a making or an answer does.
     """
     return _Sending(service, times, slots, sessions).run()
+
+
+def _utilisations(load: Load, sustained: float) -> tuple[float, ...]:
+    """What is asked for; a trace has a rate of its own, and is run once."""
+    if load.arrivals in DRAWN:
+        return load.utilisations
+    times = trace(Path(load.arrivals))(np.random.default_rng(0))
+    return (len(times) / float(times[-1]) / sustained,)
 
 
 def _row(service: Service, model: System, load: Load, utilisation: float, sustained: float) -> dict[str, Any]:
