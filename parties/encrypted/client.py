@@ -105,7 +105,8 @@ class GenerationClient(Runner):
         )
         message = request.SerializeToString()
         noted = self._noted("Generate", request, message)
-        call = self._channel.unary_stream(f"/{SERVICE}/Generate")(message, metadata=noted and noted.metadata)
+        method = self._channel.unary_stream(f"/{SERVICE}/Generate", None, None)
+        call = method(message, metadata=None if noted is None else noted.metadata)
         return TokenStream(call, vocabulary, sampling, noted)
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
@@ -135,9 +136,9 @@ class GenerationClient(Runner):
         )
         message = request.SerializeToString()
         noted = self._noted(step, request, message)
-        method = self._channel.unary_unary(f"/{SERVICE}/{step}")
+        method = self._channel.unary_unary(f"/{SERVICE}/{step}", None, None)
         try:
-            answer, call = method.with_call(message, metadata=noted and noted.metadata)
+            answer, call = method.with_call(message, metadata=None if noted is None else noted.metadata)
         except grpc.RpcError as error:
             raise rebuilt(error, step) from None
         if noted is not None:
