@@ -74,25 +74,32 @@ def made_for(service: Service) -> Verifier:
     return Verifier.distil(service, GIVEN, false_alarms=0.1, variations=0, steps=400)
 
 
-def faces(verifier: Verifier, honest: Service, dishonest: Service, trusted: Service, truth: list[int]) -> list[int]:
+def faces(
+    verifier: Verifier,
+    honest: Service,
+    dishonest: Service,
+    trusted: Service,
+    truth: list[int],
+    fresh: list[str] = FRESH,
+) -> list[int]:
     """The three ways of an alarm, at a service that is honest and at one that is not. Returns where the alarms were.
 
-    truth: what the honest checkpoint names of FRESH.
+    truth: what the honest checkpoint names of `fresh`.
     """
-    flagged = verifier(honest, FRESH)
+    flagged = verifier(honest, fresh)
     assert [verdict.label for verdict in flagged] == truth
     false_alarms = sum(verdict.alarm for verdict in flagged)
-    assert false_alarms <= 0.3 * len(FRESH), "10 % are due"
-    quiet = [text for text, verdict in zip(FRESH, flagged, strict=True) if not verdict.alarm][:8]
+    assert false_alarms <= 0.3 * len(fresh), "10 % are due"
+    quiet = [text for text, verdict in zip(fresh, flagged, strict=True) if not verdict.alarm][:8]
     assert not any(verdict.alarm for verdict in verifier(honest, quiet, on_alarm="raise"))
 
-    spoilt = verifier(dishonest, FRESH, on_alarm="flag")
+    spoilt = verifier(dishonest, fresh, on_alarm="flag")
     alarms = [row for row, verdict in enumerate(spoilt) if verdict.alarm]
     assert all(verdict.label != right for verdict, right in zip(spoilt, truth, strict=True))
     # How many are found is measured by `python -m bench verifier`; of 96 texts the network has learnt a good part.
-    assert len(alarms) > max(0.5 * len(FRESH), 5 * false_alarms)
+    assert len(alarms) > max(0.5 * len(fresh), 3 * false_alarms)
     assert sum(spoilt[row].own_label == truth[row] for row in alarms) > 0.75 * len(alarms)
-    few = [FRESH[row] for row in alarms[:8]]
+    few = [fresh[row] for row in alarms[:8]]
     with pytest.raises(UnlikelyAnswer, match=r"8 of 8 answers are unlike .* to inputs 0, 1, 2, 3, 4, …"):
         verifier(dishonest, few, on_alarm="raise")
     escalated = verifier(dishonest, few, on_alarm=trusted)
@@ -104,15 +111,22 @@ def faces(verifier: Verifier, honest: Service, dishonest: Service, trusted: Serv
 @pytest.mark.processes
 @pytest.mark.xdist_group("parties")
 def test_private_models_of_three_processes(weather: Path, exchanged: Path, truth: list[int], beaver: Running) -> None:
-    """An alarm is escalated to a copy in the clear, which is asked what raised one and nothing else."""
-    copy = InClear(weather)
+    """An alarm is escalated to a copy in the clear, which is asked what raised one and nothing else.
+
+    The copy has taught the verifier, too, whose texts would be two dozen sessions more. That one can be made of the
+    parties' answers is seen of fewer texts.
+    """
+    copy, fresh = InClear(weather), FRESH[:24]
+    verifier = made_for(copy)
+    copy.asked.clear()
     with (
         secure.PrivateModel.from_pretrained(weather, parties=beaver.parties) as honest,
         secure.PrivateModel.from_pretrained(exchanged, parties=beaver.parties) as other,
     ):
-        verifier = made_for(honest)
-        alarms = faces(verifier, honest, other, copy, truth)
-        assert copy.asked == [FRESH[row] for row in alarms[:8]]
+        alarms = faces(verifier, honest, other, copy, truth[:24], fresh)
+        assert copy.asked == [fresh[row] for row in alarms[:8]]
+        small = Verifier.distil(honest, GIVEN[:40], false_alarms=0.2, variations=0, steps=50)
+        assert [verdict.label for verdict in small(honest, fresh[:8])] == truth[:8]
         assert honest.report.roles["p0"].messages_sent["p1"] == honest.report.rounds > 0, "parties computed it"
 
 
