@@ -26,6 +26,7 @@ from bench.measure import Setting, measure
 from bench.mpcvit.command import app as mpcvit_app
 from bench.numerics.command import numerics
 from bench.peers.command import peers
+from bench.private_inference.command import app as private_inference_app
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
 from bench.verifier.command import verifier
@@ -180,6 +181,7 @@ app.command()(verifier)
 app.command()(audit)
 app.command()(latency)
 app.add_typer(mpcvit_app, name="mpcvit")
+app.add_typer(private_inference_app, name="private-inference")
 
 
 @app.command("report")

@@ -32,6 +32,7 @@ from secure.models.program import network
 from secure.parties.client.client import Client
 from secure.parties.client.conversation import RoleReport
 from secure.parties.client.run import Progress
+from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.transfer import CPU, find_device
 from secure.protocols.families import DEFAULT, family
 
@@ -70,8 +71,8 @@ class Setting:
 
     @property
     def apart(self) -> bool:
-        """Whether phases are measured apart: where what a dealer sends can be taken in before the input is there."""
-        return self.phases and family(self.protocol).stocks
+        """Whether phases are measured apart: where a party takes in all that is dealt before the input is there."""
+        return self.phases and self.protocol == BEAVER.name
 
 
 @dataclass(frozen=True)

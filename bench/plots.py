@@ -1,4 +1,7 @@
-"""Plots of measured figures: time and bytes by op, growth, peers. SVG, the same bytes for the same records."""
+"""Plots of figures: time and bytes by op, growth, peers, attacks, requests under load.
+
+SVG, the same bytes for the same records.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.attack import plot as attack_plots
+from bench.mpcvit import plot as mpcvit_plots
+from bench.private_inference import plot as inference_plots
 
 Record = dict[str, Any]
 _SETTINGS = {"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9, "figure.facecolor": "white"}
@@ -36,6 +41,11 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
             figures["attack-recovery"] = attack_plots.recovery(record)
             figures["attack-traffic"] = attack_plots.traffic(record)
             figures["attack-noise"] = attack_plots.noise(record)
+        for record in (r for r in records if r.get("kind") == "inference-simulated"):
+            figures["inference-latency"] = inference_plots.latency(record)
+            figures["inference-storage"] = inference_plots.storage(record)
+        for record in (r for r in records if r.get("kind") == "mpcvit"):
+            figures[f"mpcvit-{record['setting']['tokens']}"] = mpcvit_plots.front(record)
         paths = [folder / f"{name}.svg" for name in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
             figure.savefig(path, format="svg", metadata={"Date": None})

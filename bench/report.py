@@ -1,8 +1,8 @@
 """README's table, docs/measured.md and bench/RESULTS.md, from bench/results and from nothing else.
 
 README.md gets one small table between its two markers. docs/measured.md gets models, networks, peers and graphics
-cards, and what the red team and a verifier found. bench/RESULTS.md gets the rest, by op, on a card, by size, by gate,
-by function and by attack. bench/plots gets the plots.
+cards, stocks, requests under load, and what the red team, a verifier and killed parties showed. bench/RESULTS.md gets
+the rest, by op, on a card, by size, by gate, by function and by attack. bench/plots gets the plots.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import plots, tables
+from bench.ahead import table as ahead_tables
 from bench.attack import table as attack_tables
 from bench.audit import table as audit_tables
 from bench.ee import table as ee_tables
 from bench.hybrid import table as hybrid_tables
+from bench.kills import table as kills_tables
 from bench.link import table as link_tables
+from bench.mpcvit import table as mpcvit_tables
 from bench.numerics import table as numerics_tables
+from bench.private_inference import table as inference_tables
 from bench.verifier import table as verifier_tables
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -38,6 +42,14 @@ KINDS = (
     "verifier",
     "audit",
     "hybrid",
+    "inference-constants",
+    "inference-load",
+    "inference-simulated",
+    "ahead",
+    "restart",
+    "kills",
+    "mpcvit",
+    "mpcvit-shapes",
 )
 
 Record = dict[str, Any]
@@ -114,7 +126,19 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Beside other systems": [tables.peers(_of(records, "peers"))],
         "Slower networks": [tables.networks(_of(records, "model"))],
         "Graphics cards": [tables.cards(_of(records, "model"))],
+        "From stock": [ahead_tables.from_stock(_of(records, "ahead"))],
+        "Started again": [ahead_tables.restarted(_of(records, "restart"))],
+        "Killed parties": [kills_tables.killed(_of(records, "kills"))],
         "A client and a model's owner alone": [hybrid_tables.taken(_of(records, "hybrid"))],
+        "Requests that arrive": [
+            inference_tables.constants(_of(records, "inference-constants")),
+            inference_tables.loads(_of(records, "inference-load")),
+            inference_tables.simulations(_of(records, "inference-simulated")),
+        ],
+        "Heads and layers that need no softmax": [
+            mpcvit_tables.fronts(_of(records, "mpcvit")),
+            mpcvit_tables.shapes(_of(records, "mpcvit-shapes")),
+        ],
         "Encrypted checkpoints": [ee_tables.summary(record) for record in _of(records, "ee")],
         "Attacks on encrypted checkpoints": [attack_tables.verdicts(record) for record in _of(records, "attack")],
         "A verifier of one server's answers": [verifier_tables.found(_of(records, "verifier"))],

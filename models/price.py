@@ -8,9 +8,10 @@ ends early costs less.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import Literal
 
 import torch
 
@@ -22,6 +23,8 @@ from secure.protocols.core.cost import Cost, CostTally
 from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.families import family
 from secure.protocols.masked.outline import keep_nothing
+
+Phase = Literal["all", "online"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ class Price:
     def total(self) -> Amount:
         """All layers of a session."""
         return total(self.layers)
+
+    def of(self, phase: Phase) -> Price:
+        """All of it; or online: what is left of a session whose dealer sent everything ahead.
+
+        Where there is no dealer, all is online.
+        """
+        if phase == "all":
+            return self
+        return replace(self, layers={name: replace(each, dealer_bytes=0) for name, each in self.layers.items()})
 
 
 def total(layers: Mapping[str, Amount]) -> Amount:

@@ -31,11 +31,14 @@ ProfileName = Literal["near", "far", "auto"]
 
 @dataclass(frozen=True)
 class PartySettings:
-    """One party: `address` is where others reach it, `listen` where it binds, `device` what it computes on."""
+    """One party: `address` is where others reach it, `listen` where it binds, `device` what it computes on, `admin`
+    where it shows its figures to its operator, if anywhere.
+    """
 
     address: str
     listen: str
     device: str = "cpu"
+    admin: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class Limits:
     """Threads of the tensor library in each party."""
     sessions: int = 16
     """Sessions at a time in one process."""
+    queue: int = 64
+    """Clients that may wait at p0 for a place."""
+    busy_seconds: float = 30.0
+    """How long a client waits for its turn; with 0 it is told at once that the parties are busy."""
+    session_seconds: float = 3600.0
+    """How long a session may take in all."""
+    drain_seconds: float = 60.0
+    """How long a party that was told to stop lets running sessions go on."""
     memory_bytes: int | None = None
     """What a party's process may take while it loads and keeps models, of a card's memory where it computes on one;
     None for what is available."""
@@ -59,6 +70,17 @@ class Limits:
     """What the dealer may have queued for sending."""
     dealer_receive_bytes: int = 64 << 20
     """What p1 reads ahead of the dealer's stream."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What each client may take of a party, by the name in its certificate. None is no bound."""
+
+    sessions: int | None = None
+    """At a time."""
+    predictions_per_day: int | None = None
+    bytes_per_day: int | None = None
+    """That it sends and gets, at this role."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +108,7 @@ class PartiesSettings:
     tls_dir: Path
     models_dir: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    quota: Quota = field(default_factory=Quota)
     measure: Measure = field(default_factory=Measure)
     protocol: str = DEFAULT.name
     stock: StockSettings | None = None

@@ -9,6 +9,7 @@
     address = "127.0.0.1:7101"
     listen = "0.0.0.0:7101"         # optional: where it binds, when that differs, as behind NAT or in a container
     device = "cuda"                 # optional: what it computes on; cpu by default, or a graphics card
+    admin = "127.0.0.1:9101"        # optional: /metrics, /health and /ready for its operator, without TLS
     [dealer]
     address = "127.0.0.1:7102"
     [tls]
@@ -20,6 +21,8 @@
     [limits]                        # optional, see `Limits`
     threads = 1                     # of the tensor library in each party's process
     memory_bytes = 8_000_000_000    # of each party's process; the weights that do not fit are read from disk
+    [quota]                         # optional, see `Quota`: of each client, at the party that reads this file
+    predictions_per_day = 1000
     [stock]                         # optional, see `secure.parties.stock_settings`
     dir = "stock"
     [measure]                       # optional, for measurements only
@@ -40,7 +43,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from secure.parties.config import Limits, Measure, PartiesSettings, PartySettings, ProfileName, split_address
+from secure.parties.config import Limits, Measure, PartiesSettings, PartySettings, ProfileName, Quota, split_address
 from secure.parties.stock_settings import KeepLiteral, StockLiteral
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
@@ -56,6 +59,7 @@ class _PartyLiteral(_Literal):
     address: str
     listen: str | None = None
     device: str = PartySettings.device
+    admin: str | None = None
 
 
 class _FolderLiteral(_Literal):
@@ -69,12 +73,22 @@ class _NetworkLiteral(_Literal):
 class _LimitsLiteral(_Literal):
     threads: int = Field(Limits.threads, ge=1, le=1024)
     sessions: int = Field(Limits.sessions, ge=1, le=256)
+    queue: int = Field(Limits.queue, ge=0, le=4096)
+    busy_seconds: float = Field(Limits.busy_seconds, ge=0, le=86400)
+    session_seconds: float = Field(Limits.session_seconds, gt=0)
+    drain_seconds: float = Field(Limits.drain_seconds, ge=0, le=86400)
     memory_bytes: int | None = Field(Limits.memory_bytes, ge=1)
     rendezvous_seconds: float = Field(Limits.rendezvous_seconds, gt=0, le=600)
     idle_seconds: float = Field(Limits.idle_seconds, gt=0, le=86400)
     share_bytes: int = Field(Limits.share_bytes, ge=1)
     dealer_send_bytes: int = Field(Limits.dealer_send_bytes, ge=1)
     dealer_receive_bytes: int = Field(Limits.dealer_receive_bytes, ge=1)
+
+
+class _QuotaLiteral(_Literal):
+    sessions: int | None = Field(Quota.sessions, ge=1)
+    predictions_per_day: int | None = Field(Quota.predictions_per_day, ge=1)
+    bytes_per_day: int | None = Field(Quota.bytes_per_day, ge=1)
 
 
 class _MeasureLiteral(_Literal):
@@ -95,6 +109,7 @@ class _SettingsLiteral(_Literal):
     network: _NetworkLiteral = _NetworkLiteral()
     models: _FolderLiteral | None = None
     limits: _LimitsLiteral = _LimitsLiteral()
+    quota: _QuotaLiteral = _QuotaLiteral()
     measure: _MeasureLiteral = _MeasureLiteral()
     stock: StockLiteral | None = None
 
@@ -109,6 +124,7 @@ _KEYS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "network": _NetworkLiteral,
         "models": _FolderLiteral,
         "limits": _LimitsLiteral,
+        "quota": _QuotaLiteral,
         "measure": _MeasureLiteral,
         "stock": StockLiteral,
         "stock.keep": KeepLiteral,
@@ -137,23 +153,27 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
     of_family = _family(literal, path)
     parties = _parties(literal, of_family, path)
     for role, party in parties.items():
-        for key, address in (("address", party.address), ("listen", party.listen or party.address)):
-            _check_address(address, f"{path}: {role}.{key}")
+        for key, address in (("address", party.address), ("listen", party.listen), ("admin", party.admin)):
+            if address is not None:
+                _check_address(address, f"{path}: {role}.{key}")
     _check_distinct({role: party.address for role, party in parties.items()}, path)
-    held = {
-        role: PartySettings(each.address, each.listen or each.address, each.device) for role, each in parties.items()
-    }
+    held = {role: _settings_of(party) for role, party in parties.items()}
     return PartiesSettings(
         parties=MappingProxyType(held),
         tls_dir=folder / literal.tls.dir,
         models_dir=None if literal.models is None else folder / literal.models.dir,
         limits=Limits(**literal.limits.model_dump()),
+        quota=Quota(**literal.quota.model_dump()),
         measure=Measure(**literal.measure.model_dump()),
         protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
         garbler=literal.garbler or PartiesSettings.garbler,
         profile=literal.network.profile,
     )
+
+
+def _settings_of(party: _PartyLiteral) -> PartySettings:
+    return PartySettings(party.address, party.listen or party.address, party.device, party.admin or "")
 
 
 def _family(literal: _SettingsLiteral, path: Path) -> Family:

@@ -1,6 +1,6 @@
 """`[stock]` of `parties.toml`: what a party keeps on its disk of what was dealt or made ahead, and under which key.
 
-    [stock]                         # optional; of the protocols beaver, dealt by the dealer, and hybrid, made by both
+    [stock]                         # optional; dealt by the dealer in beaver and witnessed, made by both in hybrid
     dir = "stock"                   # each party takes a folder of its own in it, with its role's name
     key = "memory"                  # or systemd, credential, file: see `secure.parties.stock.key`
     max_bytes = 200_000_000_000     # of tapes, at most

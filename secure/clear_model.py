@@ -1,42 +1,62 @@
 """Checkpoints that transformers does not know, as models of transformers: to train, and to compare predictions with.
 
-There is no class of our own: an "mpc_vit" is transformers' ViT, whose heads attend by kinds through its registry of
-attention functions.
+There is no class of our own: an "mpc_vit" is transformers' ViT, and an "mpc_bert" its BERT, whose heads attend by kinds
+through its registry of attention functions.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
+from packaging.version import Version
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel, ViTConfig
+from transformers import AttentionInterface, BertConfig, PreTrainedModel, ViTConfig
 from transformers.activations import ACT2FN
+from transformers.models.bert.modeling_bert import BertLayer
 
 from secure.models.checkpoint.folder import CONFIG_NAME
+from secure.models.families.bert_kin import MPC_BERT
 from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
-from secure.models.families.vit import NO_ACTIVATION, VitConfig
+from secure.models.families.vit import VitConfig
 from secure.models.layers.mixtures import RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
+from secure.models.layers.plan import NO_ACTIVATION, NORMS
 from secure.protocols.core.errors import CheckpointError
 
+MPC_BERT_TYPE = "mpc_bert"
 _ATTENTION = "secure_by_kind"
+_FIRST_WITH_MASKS = Version("5.0")
+_BERTS: dict[str, Any] = {
+    each.__name__: each
+    for each in (
+        transformers.BertModel,
+        transformers.BertForSequenceClassification,
+        transformers.BertForTokenClassification,
+        transformers.BertForQuestionAnswering,
+        transformers.BertForMaskedLM,
+    )
+}
 
 
 def reference(folder: str | os.PathLike[str]) -> PreTrainedModel:
-    """The model of an "mpc_vit" checkpoint, in the clear.
+    """The model of an "mpc_vit" or "mpc_bert" checkpoint, in the clear.
 
     Raises CheckpointError for a folder without a config.json, for one that we refuse, and for a model that transformers
     reads itself.
     """
     path = Path(folder)
     raw = read_raw_config(path)
+    if raw.get("model_type") == MPC_BERT_TYPE:
+        return read_bert(path, raw)
     if raw.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{path}: model_type is {raw.get('model_type')!r}, not {MODEL_TYPE!r}; read it with transformers itself"
+            f"{path}: model_type is {raw.get('model_type')!r}, not {MODEL_TYPE!r} or {MPC_BERT_TYPE!r}; read it with "
+            "transformers itself"
         )
     return read_vit(path, raw)
 
@@ -53,7 +73,7 @@ def read_raw_config(path: Path) -> dict[str, Any]:
 
 
 def read_vit(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
-    """A ViT, with kinds of heads or without, whose attention is `attention_by_kind`. raw: its config.json.
+    """A ViT, with kinds of heads or without, of `attention_by_kind` and `NormByKind`. raw: its config.json.
 
     Raises CheckpointError for what we refuse.
     """
@@ -62,17 +82,86 @@ def read_vit(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
     config = ViTConfig.from_dict({**raw, "model_type": "vit"})
     body = transformers.ViTForImageClassification if ours.labels else transformers.ViTModel
     model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
+    for layer in _layers(model):
+        for name in ("layernorm_before", "layernorm_after"):
+            setattr(layer, name, NormByKind.of(cast(nn.LayerNorm, getattr(layer, name))))
     apply_plan(model, ours)
     model.train(False)
     return model
 
 
+def read_bert(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
+    """A BERT of `attention_by_kind` and `NormByKind`, with the head that config.json names. raw: that file.
+
+    Raises CheckpointError for what we refuse, and with a version of transformers whose BERT has no such registry.
+    """
+    ours = MPC_BERT.parse(raw)
+    if Version(transformers.__version__) < _FIRST_WITH_MASKS:
+        raise CheckpointError(
+            f"{path}: to read {MPC_BERT_TYPE!r} in the clear, install transformers>={_FIRST_WITH_MASKS}"
+        )
+    AttentionInterface.register(_ATTENTION, attention_by_kind)
+    masking_utils = importlib.import_module("transformers.masking_utils")  # which older ones do not have
+    transformers.AttentionMaskInterface.register(_ATTENTION, masking_utils.eager_mask)
+    config = BertConfig.from_dict({**raw, "model_type": "bert"})
+    body = _BERTS[(raw.get("architectures") or ["BertModel"])[0]]
+    model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
+    for number, layer in enumerate(module for module in model.modules() if isinstance(module, BertLayer)):
+        for part, kind in zip((layer.attention.output, layer.output), ours.norms_of(number), strict=True):
+            part.LayerNorm = NormByKind.of(cast(nn.LayerNorm, part.LayerNorm))
+            part.LayerNorm.kind = kind
+        setattr(layer.attention.self, "attention_kinds", tuple(ours.kinds_of_heads(number)))  # noqa: B010
+        layer.intermediate.intermediate_act_fn = _activation(ours.activation_of(number))
+    model.train(False)
+    return model
+
+
+def _activation(name: str) -> nn.Module:
+    found: nn.Module = nn.Identity() if name == NO_ACTIVATION else ACT2FN[name]
+    return found
+
+
+class NormByKind(nn.LayerNorm):
+    """A layer norm, or an affine one, which does not divide: (x - mean) scale gain + offset.
+
+    scale: about one over the deviation of the rows that a layer norm gets, where its gain is to serve both kinds. It is
+    one in a checkpoint, and no tensor of it.
+    """
+
+    kind = NORMS[0]
+    scale: Tensor
+
+    @classmethod
+    def of(cls, norm: nn.LayerNorm) -> NormByKind:
+        """One with the gain and the offset of a layer norm."""
+        found = cls(norm.normalized_shape, eps=norm.eps)
+        found.weight, found.bias = norm.weight, norm.bias
+        found.register_buffer("scale", torch.ones(()), persistent=False)
+        return found
+
+    def forward(self, input: Tensor) -> Tensor:
+        """By its kind. Shapes: [..., D] -> the same."""
+        if self.kind == NORMS[0]:
+            return super().forward(input)
+        return (input - input.mean(-1, keepdim=True)) * (self.scale * self.weight) + self.bias
+
+
+def norms_by_layer(model: nn.Module) -> list[tuple[NormByKind, NormByKind]]:
+    """Both norms of every layer of a ViT that `read_vit` has read."""
+    return [(layer.layernorm_before, layer.layernorm_after) for layer in _layers(model)]  # type: ignore[misc]
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if type(module).__name__ == "ViTLayer"]
+
+
 def apply_plan(model: nn.Module, config: VitConfig) -> None:
-    """Give the layers of a ViT, whose attention function is `attention_by_kind`, their kinds and activations."""
-    layers = [module for module in model.modules() if type(module).__name__ == "ViTLayer"]
-    for number, layer in enumerate(layers):
-        name = config.activation_of(number)
-        activation = nn.Identity() if name == NO_ACTIVATION else ACT2FN[name]
+    """Give the layers of a ViT that `read_vit` has read their kinds, activations and norms."""
+    pairs = norms_by_layer(model)
+    for number, layer in enumerate(_layers(model)):
+        for norm, kind in zip(pairs[number], config.norms_of(number), strict=True):
+            norm.kind = kind
+        activation = _activation(config.activation_of(number))
         for module in layer.modules():
             if hasattr(module, "num_attention_heads"):
                 module.attention_kinds = tuple(config.kinds_of_heads(number))  # type: ignore[assignment]
@@ -97,24 +186,31 @@ def attention_by_kind(
     Shapes: [B, H, T, E] each -> [B, T, H, E].
     """
     scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if attention_mask is not None:
-        scores = scores + attention_mask
+    kept = attention_mask
+    if kept is not None and kept.dtype != torch.bool:
+        kept = kept == 0  # it is added elsewhere, and least where a token does not count
     kinds: tuple[str, ...] = module.attention_kinds  # type: ignore[assignment]
     if len(set(kinds)) == 1:
-        return (weights_of(kinds[0], scores) @ value).transpose(1, 2).contiguous(), None
-    weights = torch.stack([weights_of(kind, scores[:, head]) for head, kind in enumerate(kinds)], 1)
+        return (weights_of(kinds[0], scores, kept) @ value).transpose(1, 2).contiguous(), None
+    each = None if kept is None else kept[:, 0]
+    weights = torch.stack([weights_of(kind, scores[:, head], each) for head, kind in enumerate(kinds)], 1)
     return (weights @ value).transpose(1, 2).contiguous(), None
 
 
-def weights_of(kind: str, scores: Tensor) -> Tensor:
-    """What a kind makes of scores, as `secure.models.layers.mixtures` defines it. Shapes: [..., T] -> the same."""
-    tokens = scores.shape[-1]
+def weights_of(kind: str, scores: Tensor, kept: Tensor | None = None) -> Tensor:
+    """What a kind makes of scores, as `secure.models.layers.mixtures` defines it. kept: which of them count, or all.
+
+    Shapes: [..., T], bool that broadcasts to it -> the same as of scores.
+    """
+    if kept is None:
+        kept = torch.ones((), dtype=torch.bool).expand(scores.shape[-1])
+    tokens = kept.sum(-1, keepdim=True)
     if kind == "softmax":
-        return torch.softmax(scores, -1)
+        return torch.softmax(scores.masked_fill(~kept, -torch.inf), -1)
     if kind == "scale":
-        return scores / tokens
+        return scores * kept / tokens
     if kind == "relu":
-        positive, least = torch.relu(scores), RELU_LEAST
+        positive, least = torch.relu(scores) * kept, RELU_LEAST
     else:
-        positive, least = (scores + SQUARE_OFFSET) ** 2, SQUARE_LEAST
+        positive, least = (scores + SQUARE_OFFSET) ** 2 * kept, SQUARE_LEAST
     return positive / (positive.sum(-1, keepdim=True) + tokens * least)

@@ -19,7 +19,7 @@ from secure.models.latency import (
     predict,
     round_trip_seconds,
 )
-from secure.models.price import Amount, Price, price
+from secure.models.price import Amount, Phase, Price, price
 from secure.parties.config import PartiesSettings, ProfileName
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.profile import AUTO, measured, named
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SessionCost:
-    """What a session costs on a network."""
+    """What a session costs on a network. ahead_bytes: what a dealer sends before it, which is left out."""
 
     price: Price
     prediction: PredictedSeconds
@@ -45,6 +45,7 @@ class SessionCost:
     request: Request
     weights: WeightVisibility
     profile: str
+    ahead_bytes: int = 0
 
     @property
     def rows(self) -> list[Row]:
@@ -84,6 +85,8 @@ class SessionCost:
             f"Once, to load the model: {load.rounds} rounds, {load.online_bytes / 1e6:,.1f} MB online, "
             f"{load.dealer_bytes / 1e6:,.1f} MB dealt."
         )
+        if self.ahead_bytes:
+            yield f"The dealer sends {self.ahead_bytes / 1e6:,.1f} MB before the session, which are left out."
         if not is_fitted(price.protocol):
             yield f"Seconds are a guess from {DEFAULT.name!r}, as no run of {price.protocol!r} was measured."
         if self.prediction.least > self.prediction.summed:
@@ -110,6 +113,7 @@ def cost(
     weights: WeightVisibility = "private",
     head: bool = True,
     profile: ProfileName = PartiesSettings.profile,
+    phase: Phase = "all",
 ) -> SessionCost:
     """What one session costs. `secure.models.price` and `secure.models.latency` say what is exact and what predicted.
 
@@ -120,6 +124,7 @@ def cost(
         new_tokens: that a language model generates; the client alone gets them.
         network: a `secure.models.latency.PartyNetwork`, the name of one, or the path of a file of one.
         profile: as in parties.toml; "auto" is what parties on that network name.
+        phase: "online" leaves out what a dealer sends, for those who deal ahead.
 
     Raises CheckpointError for a model that is not served, InputError for a request that it does not take, and
     ConfigurationError for an unknown network or protocol.
@@ -128,8 +133,10 @@ def cost(
     manifest = manifest_of_folder(checkpoint, weights=weights, protocol=protocol, head=head)
     request = _request(program.network(manifest), tokens, batch, new_tokens)
     chosen = measured(round_trip_seconds(manifest.protocol, links)) if profile == AUTO else named(profile)
-    found = price(manifest, request, chosen)
-    return SessionCost(found, predict(found, links), links, request, manifest.weights, chosen.name)
+    whole = price(manifest, request, chosen)
+    found = whole.of(phase)
+    ahead = whole.total.dealer_bytes - found.total.dealer_bytes
+    return SessionCost(found, predict(found, links), links, request, manifest.weights, chosen.name, ahead)
 
 
 def _request(model: Network, tokens: int | None, batch: int, new_tokens: int | None) -> Request:

@@ -13,6 +13,7 @@ from torch import Tensor
 from secure.protocols.core.channel import Channel, queue_channels
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.masked.ahead import Ahead
 from secure.protocols.masked.sharing.three_parts import splitter
 from secure.protocols.witnessed.protocol import WitnessedDealer, WitnessedParty
 from tests.in_process import POLICY, RoleProgram, SendOnly, closing, raise_failures
@@ -35,11 +36,16 @@ def run_evaluators(
     session: bytes | None = None,
     seeds: Sequence[bytes] | None = None,
     common_seed: bytes | None = None,
+    dealt_under: Sequence[bytes] | None = None,
+    ahead: Mapping[int, Sequence[Ahead]] | None = None,
 ) -> tuple[list[Tensor], dict[str, Meter], dict[str, list[bytes]]]:
     """Run `program(protocol, shares)` as p0, p1, p2 and the dealer at once; as `in_process.run_roles`.
 
     wrap: replaces a role's channels, each of which knows its peer. parts: what each evaluator is given of all inputs,
-    in the place of fresh parts. Messages are recorded by sender; an evaluator's those to the next one first.
+    in the place of fresh parts. dealt_under: the name by which each evaluator takes what was dealt, and by whose first
+    the dealer deals; None where that is the session. ahead: what evaluators have computed before.
+
+    Messages are recorded by sender; an evaluator's those to the next one first.
     """
     seeds, session = seeds or [os.urandom(16) for _ in EVALUATORS], session or os.urandom(16)
     common = common_seed or os.urandom(16)
@@ -61,7 +67,12 @@ def run_evaluators(
     def dealer() -> None:
         to_p1, to_p2 = (SendOnly(wrapped("dealer", end)) for end, _ in deals)
         protocol = WitnessedDealer(
-            (seeds[0], seeds[1], seeds[2]), session, to_p1, to_p2, policy, meter=meters["dealer"]
+            (seeds[0], seeds[1], seeds[2]),
+            dealt_under[0] if dealt_under else session,
+            to_p1,
+            to_p2,
+            policy,
+            meter=meters["dealer"],
         )
         program_of("dealer")(protocol, [None] * len(given[0]))
         protocol.end_step()
@@ -78,6 +89,8 @@ def run_evaluators(
             None if index == 0 else deals[index - 1][1],
             policy,
             common_seed=common,
+            deal=dealt_under[index] if dealt_under else None,
+            ahead=ahead[index] if ahead else None,
             meter=meters[role],
         )
         result = program_of(role)(protocol, list(given[index]))

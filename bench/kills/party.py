@@ -19,6 +19,7 @@ from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.hybrid.tools import MakingTools
 from secure.parties.roles.party import ComputingRole
 from secure.parties.roles.role import StockedRole
+from secure.parties.roles.witnessed import EvaluatingRole, EvaluatorTools
 from secure.parties.session.session import Session
 from secure.parties.stock.ledger import Ledger
 from secure.parties.stock.store import Deal, Store
@@ -30,6 +31,7 @@ METHODS: dict[str, tuple[type, str]] = {
     "spending by name": (Ledger, "spend"),
     "opening the tape": (Store, "_opened"),
     "meeting": (StockedRole, "meet"),
+    "meeting both": (StockedRole, "meet_in_circle"),
     "making": (MakingTools, "protocol"),
     "taking in": (Ledger, "begin"),
     "closing the tape": (TapeWriter, "close"),
@@ -63,7 +65,7 @@ def marked(point: str, method: Callable[..., Any], marker: Path) -> Callable[...
 
 
 class Recording(Channel):
-    """The way to the other party; the first message of a session is written down before it goes."""
+    """The way to the party that hears masked values; the first message of a session is written down before it goes."""
 
     def __init__(self, inner: Channel, deal: str, session: str, log: Path, marker: Path) -> None:
         self.peer = inner.peer
@@ -93,7 +95,7 @@ def prepare(role: str, folder: Path) -> None:
     marker, log = folder / f"{role}.kill", folder / f"{role}.sent"
     for point, (home, name) in METHODS.items():
         setattr(home, name, marked(point, getattr(home, name), marker))
-    for kind in (ComputingRole, OneOfTwo):
+    for kind in (ComputingRole, OneOfTwo, EvaluatingRole):
         kind.join = _recorded(kind.join, log, marker)  # type: ignore[method-assign]
 
 
@@ -104,6 +106,9 @@ def _recorded(join: Callable[..., Any], log: Path, marker: Path) -> Callable[...
         tools = join(self, session, deal)
         if not session.hello.deal:
             return tools
-        return dataclasses.replace(tools, peer=Recording(tools.peer, session.hello.deal, session.id, log, marker))
+        of = session.hello.deal, session.id, log, marker
+        if isinstance(tools, EvaluatorTools):
+            return dataclasses.replace(tools, to_next=Recording(tools.to_next, *of))
+        return dataclasses.replace(tools, peer=Recording(tools.peer, *of))
 
     return recorded

@@ -23,14 +23,16 @@ from secure.models.contract.architecture import Take
 from secure.models.contract.manifest import Kind, ParameterSpec
 from secure.models.families import heads
 from secure.models.families.bert_config import BertConfig
+from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.attention import self_attention
-from secure.models.layers.folding import centred, mean_of, reading, with_mean, writing
+from secure.models.layers.folding import centred, joined_with_stream, mean_of, reading, with_mean, writing
+from secure.models.layers.mixtures import Padding, ScoreRows, in_order, mixed_attention
+from secure.models.layers.plan import NO_ACTIVATION, NORMS, ordered_heads
 from secure.models.layers.prepared import PreparedLayers
-from secure.protocols.core.primitives import multiply_weight, truncate
+from secure.protocols.core.primitives import as_factor, multiply_weight, truncate
 from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.functions.embedding import embedding
 from secure.protocols.functions.layernorm import VARIANCE_POWERS, rms_normalise
-from secure.protocols.functions.policy_functions import gelu
 from secure.protocols.functions.tanh import tanh
 
 __all__ = ["BERT_NAMES", "Bert", "BertConfig", "Names", "from_checkpoint", "parameters"]
@@ -77,9 +79,13 @@ def parameters(config: BertConfig, fraction_bits: int, *, public: bool) -> dict[
         layer = f"layer.{i}"
         dense[f"{layer}.attention.qkv"] = width, 3 * width + 1
         dense[f"{layer}.attention.output"] = width, width
-        dense[f"{layer}.feedforward.up"] = width, inner + 1
-        dense[f"{layer}.feedforward.down"] = inner, width
-        norms += [f"{layer}.attention.norm", f"{layer}.feedforward.norm"]
+        if config.activation_of(i) == NO_ACTIVATION:
+            dense[f"{layer}.feedforward"] = width, width
+        else:
+            dense[f"{layer}.feedforward.up"] = width, inner + 1
+            dense[f"{layer}.feedforward.down"] = inner, width
+            norms.append(f"{layer}.attention.norm")
+        norms.append(f"{layer}.feedforward.norm")
     if config.pooler:
         dense["pooler"] = width, width
     for name, shape in dense.items():
@@ -133,18 +139,31 @@ def from_checkpoint(config: BertConfig, names: Names, take: Take, words: Tensor)
         )
         norms = names.attention_norm, names.feedforward_norm
         for (part, reader, read, writer, (weight, bias)), following in zip(sublayers, norms, strict=True):
-            pairs = {
-                reader: with_mean(gain, *reading(gain, offset, *read)),
-                writer: writing(weight, bias + offset),
-            }
+            before, (left, left_bias) = reading(gain, offset, *read), writing(weight, bias + offset)
+            if part == "attention" and config.attention_kinds:
+                tokens = config.max_position_embeddings
+                before, left = ordered_heads(config.kinds_of_heads(i), tokens, before, left)
+            if part == "feedforward" and config.activation_of(i) == NO_ACTIVATION:
+                pairs = {part: joined_with_stream(gain, before, (left, left_bias))}
+                del tensors[f"{target}.attention.norm.gain"]
+            else:
+                pairs = {f"{part}.{reader}": with_mean(gain, *before), f"{part}.{writer}": (left, left_bias)}
             for name, pair in pairs.items():
-                tensors[f"{target}.{part}.{name}.weight"], tensors[f"{target}.{part}.{name}.bias"] = pair
+                tensors[f"{target}.{name}.weight"], tensors[f"{target}.{name}.bias"] = pair
             gain, offset = norm(f"{source}.{following}")
             tensors[f"{target}.{part}.norm.gain"] = gain
     tensors[f"layer.{config.num_hidden_layers - 1}.feedforward.norm.offset"] = offset
     if config.pooler:
         tensors["pooler.weight"], tensors["pooler.bias"] = dense("pooler.dense", width, width)
     return tensors
+
+
+def _padding(mask: Secret | None, kept: Secret | None, parts: Secret | None) -> Padding | None:
+    """What was shared of tokens that count. Shapes: [B, 1, 1, T], [B, T], [B, T]."""
+    if mask is None or kept is None or parts is None:
+        return None
+    shape = kept.shape[0], 1, kept.shape[1], 1
+    return Padding(mask, as_factor(kept.reshape(*shape)), as_factor(parts.reshape(*shape)))
 
 
 class Bert:
@@ -160,27 +179,49 @@ class Bert:
         rows = embedding(one_hot, self._layers.factor("embeddings.table"))
         return rows + self._layers.bound("embeddings.positions")[: one_hot.shape[1]]
 
-    def encode(self, embeddings: Secret, mask: Secret | None) -> Secret:
-        """Embeddings before their layer norm to last hidden state. Shapes: [B, T, D], additive [B, T] -> [B, T, D]."""
+    def encode(
+        self, embeddings: Secret, mask: Secret | None, kept: Secret | None = None, parts: Secret | None = None
+    ) -> Secret:
+        """Embeddings before their layer norm to last hidden state.
+
+        kept, parts: as of a `Padding`, where heads weigh by them. Shapes: [B, T, D], [B, T] each -> [B, T, D].
+        """
         with self.protocol.layer("embeddings"):
             epsilon = math.ldexp(self.config.layer_norm_eps, 2 * self.config.embedding_exponent)
             x = rms_normalise(embeddings, epsilon, powers=VARIANCE_POWERS, wide=True)
             if mask is not None:
                 # Masked once, in a form that scores can be added to in every layer without being opened again.
                 mask = truncate(mask.reshape(mask.shape[0], 1, 1, mask.shape[1]), mask.fraction_bits)
+            rows = ScoreRows(self.config.max_position_embeddings, _padding(mask, kept, parts))
         layers, norm = self._layers, "embeddings.norm"
         for i in range(self.config.num_hidden_layers):
             name, last = f"layer.{i}", i == self.config.num_hidden_layers - 1
             with self.protocol.layer(name):
                 joined, stream = self._read(norm, x, f"{name}.attention.qkv")
-                context = self_attention(joined, self.config.num_attention_heads, mask=mask)
+                kinds, norms = self.config.kinds_of_heads(i), self.config.norms_of(i)
+                if set(kinds) == {"softmax"}:
+                    context = self_attention(joined, len(kinds), mask=mask)
+                else:
+                    context = mixed_attention(joined, [kinds[head] for head in in_order(kinds)], rows=rows)
                 total = layers.dense(f"{name}.attention.output", context, residual=stream)
-                x = self._normalised(total)
-                up, stream = self._read(f"{name}.attention.norm", x, f"{name}.feedforward.up")
-                total = layers.dense(f"{name}.feedforward.down", gelu(up), residual=stream)
+                total = self._feedforward(i, self._normalised(total, norms[0]))
                 norm = f"{name}.feedforward.norm"
-                x = layers.norm(norm, total, zero_mean=True) if last else self._normalised(total)
+                x = self._last(norm, total, norms[1]) if last else self._normalised(total, norms[1])
         return x
+
+    def _feedforward(self, number: int, x: Secret) -> Secret:
+        """What goes into the second norm, of what the first one gave. Shapes: [B, T, D] -> the same."""
+        name, activation = f"layer.{number}", self.config.activation_of(number)
+        if activation == NO_ACTIVATION:
+            return self._layers.dense(f"{name}.feedforward", x)
+        up, stream = self._read(f"{name}.attention.norm", x, f"{name}.feedforward.up")
+        return self._layers.dense(f"{name}.feedforward.down", ACTIVATIONS[activation](up), residual=stream)
+
+    def _last(self, norm: str, total: Secret, kind: str) -> Secret:
+        """The last norm, whose gain and offset no other layer absorbs. Shapes: any -> same."""
+        if kind == NORMS[0]:
+            return self._layers.norm(norm, total, zero_mean=True)
+        return total * self._layers.bound(f"{norm}.gain") + self._layers.bound(f"{norm}.offset")
 
     def _read(self, norm: str, x: Secret, reader: str) -> tuple[Secret, Secret]:
         """What a layer makes of a norm's result, and gain * x less its mean, not truncated: the residual stream.
@@ -192,8 +233,10 @@ class Bert:
         read = self._layers.dense(reader, x, wide=True)
         return read[..., :-1], stream - mean_of(read[..., -1:], x.shape[-1])
 
-    def _normalised(self, x: Secret) -> Secret:
-        """Layer norm of what has a mean of zero, without gain and offset. Shapes: any -> same."""
+    def _normalised(self, x: Secret, kind: str) -> Secret:
+        """A norm of what has a mean of zero, without gain and offset. Shapes: any -> same."""
+        if kind != NORMS[0]:
+            return x
         return rms_normalise(x, self.config.layer_norm_eps, powers=VARIANCE_POWERS, wide=True)
 
     def pool(self, x: Secret) -> Secret:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from secure.models.contract.config_fields import check_values, positive
 from secure.models.families.defaults import with_defaults
 from secure.models.layers.folding import MOST_WIDTH
+from secure.models.layers.plan import NORMS
 from secure.protocols.core.errors import CheckpointError
 
 Head = Literal["none", "sequence_tanh", "sequence_relu", "token", "span", "masked_lm"]
@@ -48,7 +49,8 @@ class BertFields:
     padded_positions: bool = False
 
 
-BERT_FIELDS = BertFields(required={"hidden_act": "gelu"})
+ACTIVATION = "gelu"
+BERT_FIELDS = BertFields(required={"hidden_act": ACTIVATION})
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class BertConfig:
     max_position_embeddings: most tokens. type_vocab_size: zero where there are no token types. labels: of a classifier.
     padding_id: the token that may follow an input and never be part of it; None where every token may.
     embedding_exponent: what is looked up is held times 2^that, see `secure.models.families.small_embeddings`.
-    own: names of the tensors of a head for masked words that are tied to no other ones.
+    own: names of the tensors of a head for masked words that are tied to no other ones. attention_kinds, activations,
+    norms: as in `secure.models.layers.plan`; empty for softmax, GeLU and layer norms.
     """
 
     vocab_size: int
@@ -75,6 +78,26 @@ class BertConfig:
     padding_id: int | None = None
     embedding_exponent: int = 0
     own: tuple[str, ...] = ()
+    attention_kinds: Sequence[Sequence[str]] = ()
+    activations: Sequence[str] = ()
+    norms: Sequence[Sequence[str]] = ()
+
+    def kinds_of_heads(self, layer: int) -> Sequence[str]:
+        """Their names, head by head, as the checkpoint has them."""
+        return self.attention_kinds[layer] if self.attention_kinds else ("softmax",) * self.num_attention_heads
+
+    def activation_of(self, layer: int) -> str:
+        """A name of ACTIVATIONS, or NO_ACTIVATION."""
+        return self.activations[layer] if self.activations else ACTIVATION
+
+    def norms_of(self, layer: int) -> Sequence[str]:
+        """Two names of NORMS: after attention, and after the feed-forward layer."""
+        return self.norms[layer] if self.norms else NORMS[:1] * 2
+
+    @property
+    def weighs(self) -> bool:
+        """Whether some heads need to be told which tokens count by more than a mask that is added."""
+        return any(set(row) != {"softmax"} for row in self.attention_kinds)
 
     @classmethod
     def from_hugging_face(cls, config: Mapping[str, Any], fields: BertFields = BERT_FIELDS) -> BertConfig:

@@ -15,10 +15,11 @@ from secure.models.contract.manifest import Manifest, ParameterSpec
 from secure.models.contract.network import Inputs
 from secure.models.families import bert, heads
 from secure.models.families.bert import BERT_NAMES, Names
-from secure.models.families.bert_config import BERT_FIELDS, BertConfig, BertFields
+from secure.models.families.bert_config import ACTIVATION, BERT_FIELDS, BertConfig, BertFields
 from secure.models.families.encoder import Encoder, example_of_words
 from secure.models.families.heads import WORDS, HeadNames, is_own
 from secure.models.families.small_embeddings import LEAST_SUM, small_rows
+from secure.models.layers.plan import parse_plan
 from secure.protocols.core.errors import CheckpointError
 
 _CLASSIFIERS = ("sequence_tanh", "sequence_relu", "token")
@@ -30,7 +31,8 @@ class BertKin(Architecture):
 
     stem: how the names of transformers' classes begin. heads: by how they go on. others: beginnings of the names of
     other tasks' heads, and of buffers that newer versions recompute. Those that a model has no use for are left alone,
-    as transformers does; any other name is an error.
+    as transformers does; any other name is an error. plans: whether config.json may have the fields of
+    `secure.models.layers.plan`.
     """
 
     stem: str
@@ -40,13 +42,19 @@ class BertKin(Architecture):
     fields: BertFields = BERT_FIELDS
     names: Names = field(default=BERT_NAMES)
     pools: bool = True
+    plans: bool = False
 
     @property
     def prefixes(self) -> tuple[str, ...]:
         return (self.body,)
 
     def parse(self, raw: Mapping[str, Any], *, head: bool = True) -> BertConfig:
+        if self.plans:
+            raw = {**raw, "model_type": "bert"}
         parsed = BertConfig.from_hugging_face(raw, self.fields)
+        if self.plans:
+            plan = parse_plan(raw, parsed.num_hidden_layers, parsed.num_attention_heads, ACTIVATION)
+            parsed = replace(parsed, **plan)
         names = self._head_of(raw) if head else HeadNames("none")
         kind, tied = names.head, flag(raw, "tie_word_embeddings", default=True)
         labels = len(parse_labels(raw)) if kind in _CLASSIFIERS else 0
@@ -131,6 +139,8 @@ BERT = BertKin(
         "embeddings.position_ids",
     ),
 )
+
+MPC_BERT = replace(BERT, plans=True)
 
 ROBERTA = BertKin(
     stem="Roberta",

@@ -93,6 +93,8 @@ class Encoder(Network):
             specs["one_hot"] = one_hot_spec(shape, self.config.vocab_size, self.config.table_rows)
         if request.masked:
             specs["mask"] = SecretSpec(shape, f)
+            if self.config.weighs:
+                specs["kept"] = specs["parts"] = SecretSpec(shape, f)
         if request.output == "embedding":
             specs["pooling"] = SecretSpec(shape, f)
         return specs
@@ -120,7 +122,7 @@ class Encoder(Network):
         bert = Bert(self.config, protocol, weights)
         with protocol.layer("embeddings"):
             embeddings = inputs["embeddings"] if "embeddings" in inputs else bert.embed(inputs["one_hot"])
-        hidden = bert.encode(embeddings, inputs.get("mask"))
+        hidden = bert.encode(embeddings, *(inputs.get(name) for name in ("mask", "kept", "parts")))
         if request.output == "embedding":
             with protocol.layer("pooling"):
                 mean = inputs["pooling"].reshape(request.batch, 1, request.tokens) @ hidden
@@ -169,6 +171,11 @@ class Encoder(Network):
                 tensors[name] = encode(summed, policy.fraction_bits, bound_bits=policy.value_bits, what="embeddings")
             elif name == "mask":
                 tensors[name] = additive_mask(mask, policy.fraction_bits)
+            elif name == "kept":
+                tensors[name] = encode(mask.double(), policy.fraction_bits, bound_bits=1, what=name)
+            elif name == "parts":
+                parts = mask * (config.max_position_embeddings / mask.sum(1, keepdim=True))
+                tensors[name] = encode(parts, policy.fraction_bits, bound_bits=policy.value_bits, what=name)
             else:
                 weights = mask / mask.sum(1, keepdim=True)
                 tensors[name] = encode(weights, policy.fraction_bits, bound_bits=1, what=name)

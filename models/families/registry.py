@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from secure.models.contract.architecture import Architecture
-from secure.models.families.bert_kin import BERT, DISTILBERT, ROBERTA
+from secure.models.families.bert_kin import BERT, DISTILBERT, MPC_BERT, ROBERTA
 from secure.models.families.gpt2 import GPT2
 from secure.models.families.llama import LlamaArchitecture
 from secure.models.families.llama_config import LlamaFields, chosen_windows, no_window, one_window
@@ -61,6 +61,7 @@ FAMILIES: Mapping[str, ModelFamily] = {
     "mistral": _llama(
         LlamaFields("Mistral", one_window, only=_NO_BIAS | {"use_sliding_window": True, "layer_types": None})
     ),
+    "mpc_bert": ModelFamily(MPC_BERT),
     "mpc_vit": ModelFamily(MPC_VIT),
     "qwen2": _llama(LlamaFields("Qwen2", chosen_windows, only=_NO_BIAS, qkv_bias=True)),
     "qwen3": _llama(

@@ -24,6 +24,7 @@ from secure.models.contract.request import GENERATED, Output, Request
 from secure.models.inputs.pixel_inputs import ImageSizes, check_pixels, check_range, cut
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.mixtures import in_order, mixed_attention
+from secure.models.layers.plan import NO_ACTIVATION, NORMS
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.fixedpoint import encode
@@ -31,7 +32,6 @@ from secure.protocols.core.secret import Protocol, Secret, SecretSpec
 from secure.protocols.functions.layernorm import rms_normalise
 from secure.protocols.functions.tanh import tanh
 
-NO_ACTIVATION = "none"
 _OTHER_LAYERS = 3  # beside the encoder's own: embeddings, head, reveal
 
 
@@ -39,8 +39,9 @@ _OTHER_LAYERS = 3  # beside the encoder's own: embeddings, head, reveal
 class VitConfig:
     """Sizes of images and patches are in pixels. pooler: width of its output, zero without one.
 
-    attention_kinds, activations: of each layer's heads, and of each layer, as in `secure.models.families.mpc_vit`;
-    empty where all heads have a softmax and all layers the one activation.
+    attention_kinds, activations, norms: of each layer's heads, of each layer, and of each layer's two, as in
+    `secure.models.layers.plan`; empty where all heads have a softmax, all layers the one activation, and all norms
+    are layer norms.
     """
 
     width: int
@@ -59,6 +60,7 @@ class VitConfig:
     labels: int = 0
     attention_kinds: Sequence[Sequence[str]] = ()
     activations: Sequence[str] = ()
+    norms: Sequence[Sequence[str]] = ()
 
     def kinds_of_heads(self, layer: int) -> Sequence[str]:
         """Their names, head by head, as the checkpoint has them."""
@@ -67,6 +69,10 @@ class VitConfig:
     def activation_of(self, layer: int) -> str:
         """A name of ACTIVATIONS, or NO_ACTIVATION."""
         return self.activations[layer] if self.activations else self.activation
+
+    def norms_of(self, layer: int) -> Sequence[str]:
+        """Two names of NORMS: before attention, and before the feed-forward layer."""
+        return self.norms[layer] if self.norms else NORMS[:1] * 2
 
     @property
     def images(self) -> ImageSizes:
@@ -159,16 +165,20 @@ class Vit(Network):
     def _layer(self, number: int, layers: PreparedLayers, x: Secret, *, queries: int) -> Secret:
         """What becomes of the first tokens. Shapes: [B, T, D] -> [B, queries, D]."""
         config, name = self.config, f"layer.{number}"
-        kinds = config.kinds_of_heads(number)
-        normal = rms_normalise(x, config.epsilon)
+        kinds, norms = config.kinds_of_heads(number), config.norms_of(number)
+        normal = self._normalised(x, norms[0])
         joined = layers.dense(f"{name}.attention.qkv", normal)
         context = mixed_attention(joined, [kinds[head] for head in in_order(kinds)], queries=queries)
         x = x[:, :queries] + layers.dense(f"{name}.attention.output", context)
-        normal = rms_normalise(x, config.epsilon)
+        normal = self._normalised(x, norms[1])
         if config.activation_of(number) == NO_ACTIVATION:
             return x + layers.dense(f"{name}.feedforward", normal)
         activation = ACTIVATIONS[config.activation_of(number)]
         return x + layers.dense(f"{name}.feedforward.down", activation(layers.dense(f"{name}.feedforward.up", normal)))
+
+    def _normalised(self, x: Secret, norm: str) -> Secret:
+        """What the next matrix reads, which absorbed gain and offset of either norm. Shapes: unchanged."""
+        return rms_normalise(x, self.config.epsilon) if norm == NORMS[0] else x
 
     def request(self, output: Output, inputs: Inputs, *, steps: int = 1) -> Request:
         _check_output(output, steps)

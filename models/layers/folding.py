@@ -51,6 +51,17 @@ def with_mean(gain: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
     return torch.cat([weight, column.unsqueeze(1)], 1), torch.cat([bias, torch.zeros_like(bias[:1])])
 
 
+def joined_with_stream(
+    gain: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Two layers behind a norm with nothing between them, and what they are added to, gain * x less its mean, as one.
+
+    first, second: as `reading` and `writing` give them. Shapes: ([D, F], [F]), ([F, D], [D]) -> [D, D], [D].
+    """
+    (up, up_bias), (down, down_bias) = first, second
+    return up @ down + centred(torch.diag(gain)), up_bias @ down + down_bias
+
+
 def mean_of(column: Secret, width: int) -> Secret:
     """The mean of gain * x from the last column of such a layer's result. Shapes: [..., 1] -> the same."""
     return halve(column, mean_bits(width))

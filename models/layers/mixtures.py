@@ -14,6 +14,10 @@ The two constants are ours: they keep sums away from zero, and are units that th
 all kinds of a layer share their rounds, so it takes about the rounds of the kind that takes most. Scaled scores are
 never made where there are more of them than products of keys and values: (q k^T) v is q (k^T v).
 
+*Padding.* Where some tokens do not count, T is the number of those that do, n, and others have no weight. Softmax and
+relu add MASKED to their scores. Square and scale multiply their keys, which are fewer than scores, by zero: the client
+shares ones and zeros for it, and, as scale divides by n, ones over n and zeros.
+
 B batch, T tokens, Q of them ask, D width, h heads of one kind, E width of a head.
 """
 
@@ -21,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from secure.models.layers.attention import Stages, mixture_by_stages, self_attention, side_by_side
@@ -41,30 +46,88 @@ _SUM_BITS = 13
 _INVERSE_BITS = 22
 """Inverses of sums up to 2^13 are known to 2^-9 of themselves, and to 2^-15 where sums are below 2^7."""
 
-Mixture = Callable[[Secret, Secret, Secret], Stages]
+
+@dataclass(frozen=True)
+class Padding:
+    """Which tokens count. Shapes: mask [B, 1, 1, T], 0 or MASKED; kept and parts [B, 1, T, 1].
+
+    kept: 1 or 0. parts: what a token's keys are multiplied by for scale: span / n or 0.
+    """
+
+    mask: Secret
+    kept: Secret
+    parts: Secret
+
+    @property
+    def count(self) -> Secret:
+        """n. Shapes: [B, 1, 1, 1]."""
+        return self.kept.sum(2, keepdim=True)
+
+
+@dataclass(frozen=True)
+class ScoreRows:
+    """span: the tokens that `query_factor` and `output_factor` were told, which need not be those that there are."""
+
+    span: int
+    padding: Padding | None = None
+
+    def least(self, each: float, tokens: int) -> tuple[Callable[[], Secret] | None, float, int]:
+        """What sums have added: a branch that computes it, or a number; and the power of two that is below it.
+
+        each: for every token that counts. tokens: T.
+        """
+        padding = self.padding
+        if padding is None:
+            return None, each * tokens, math.floor(math.log2(each * tokens))
+        return lambda: padding.count * each, 0.0, math.floor(math.log2(each))
+
+
+Mixture = Callable[[Secret, Secret, Secret, ScoreRows], Stages]
 """The stages for queries, keys and values. Shapes: [B, h, Q, E], [B, h, T, E], [B, h, T, E] -> [B, h, Q, E]."""
 
 
-def _softmax(q: Secret, k: Secret, v: Secret) -> Stages:
-    (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
+def _softmax(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
+    padding = rows.padding
+    (scores,) = yield [lambda: _scores(q, k, None if padding is None else padding.mask)]
     return (yield from mixture_by_stages(scores, v))
 
 
-def _relu(q: Secret, k: Secret, v: Secret) -> Stages:
-    tokens = k.shape[-2]
-    least = RELU_LEAST * tokens * query_factor("relu", tokens)
-    (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
+def _relu(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
+    padding = rows.padding
+    branch, least, lowest = rows.least(RELU_LEAST * query_factor("relu", rows.span), k.shape[-2])
+    scores, *found = yield [lambda: _scores(q, k, None if padding is None else padding.mask), *filter(None, [branch])]
     (positive,) = yield [lambda: as_factor(relu(scores))]
-    return (yield from _divided(positive, v, least))
+    return (yield from _divided(positive, v, found[0] if found else least, lowest))
 
 
-def _square(q: Secret, k: Secret, v: Secret) -> Stages:
-    (scores,) = yield [lambda: q @ k.transpose(-1, -2) + SQUARE_OFFSET * _SQUARE_FACTOR]
+def _square(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
+    padding, offset = rows.padding, SQUARE_OFFSET * _SQUARE_FACTOR
+    branch, least, lowest = rows.least(SQUARE_LEAST * _SQUARE_FACTOR**2, k.shape[-2])
+    if padding is None or branch is None:
+        (scores,) = yield [lambda: q @ k.transpose(-1, -2) + offset]
+        (squares,) = yield [lambda: as_factor(scores * scores)]
+        return (yield from _divided(squares, v, least, lowest))
+    kept = padding.kept
+    counted, offsets, sums = yield [lambda: k * kept, lambda: kept.transpose(-1, -2) * offset, branch]
+    (scores,) = yield [lambda: _scores(q, counted, offsets)]
     (squares,) = yield [lambda: as_factor(scores * scores)]
-    return (yield from _divided(squares, v, SQUARE_LEAST * k.shape[-2] * _SQUARE_FACTOR**2))
+    return (yield from _divided(squares, v, sums, lowest))
 
 
-def _scale(q: Secret, k: Secret, v: Secret) -> Stages:
+def _scores(q: Secret, k: Secret, added: Secret | None) -> Secret:
+    """Shapes: [B, h, Q, E], [B, h, T, E], [B, 1, 1, T] -> [B, h, Q, T]."""
+    scores = q @ k.transpose(-1, -2)
+    return scores if added is None else scores + added
+
+
+def _scale(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
+    padding, part = rows.padding, rows.span / k.shape[-2]
+    if padding is not None:
+        parts, whole = padding.parts, k
+        (k,) = yield [lambda: whole * parts]
+    elif part != 1:
+        unscaled = k
+        (k,) = yield [lambda: unscaled * part]
     if q.shape[-2] * k.shape[-2] > q.shape[-1] ** 2:
         (products,) = yield [lambda: k.transpose(-1, -2) @ v]
         (context,) = yield [lambda: q @ products]
@@ -74,9 +137,11 @@ def _scale(q: Secret, k: Secret, v: Secret) -> Stages:
     return context
 
 
-def _divided(weights: Secret, v: Secret, least: float) -> Stages:
-    """weights @ v / (sum of weights + least): the division after the product has E elements a row in place of T."""
-    lowest = math.floor(math.log2(least))
+def _divided(weights: Secret, v: Secret, least: float | Secret, lowest: int) -> Stages:
+    """weights @ v / (sum of weights + least): the division after the product has E elements a row in place of T.
+
+    least: 2^lowest or more.
+    """
     mixed, inverse = yield [
         lambda: as_factor(weights @ v, wide=True),
         lambda: reciprocal(
@@ -114,21 +179,25 @@ def output_factor(kind: str, tokens: int) -> float:
     return 1 / (tokens * query_factor(kind, tokens)) if kind == "scale" else 1.0
 
 
-def mixed_attention(joined: Secret, kinds: Sequence[str], *, queries: int | None = None) -> Secret:
+def mixed_attention(
+    joined: Secret, kinds: Sequence[str], *, queries: int | None = None, rows: ScoreRows | None = None
+) -> Secret:
     """What `self_attention` gives, each head by a kind of its own; kinds lie in order.
 
-    Shapes: [B, T, 3 D] -> [B, Q, D].
+    rows: by default, all tokens count, and are as many as `query_factor` was told. Shapes: [B, T, 3 D] -> [B, Q, D].
     """
     if set(kinds) == {"softmax"}:
-        return self_attention(joined, len(kinds), queries=queries)
+        mask = None if rows is None or rows.padding is None else rows.padding.mask
+        return self_attention(joined, len(kinds), mask=mask, queries=queries)
     batch, tokens, columns = joined.shape
+    rows = rows or ScoreRows(tokens)
     heads, width = len(kinds), columns // 3
     parts = joined.reshape(batch, tokens, 3, heads, width // heads)
     q, k, v = (parts[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, E]
     chains, start = [], 0
     for kind, run in groupby(kinds):
         own = slice(start, start + len(list(run)))
-        chains.append(KINDS[kind](q[:, own, :queries], k[:, own], v[:, own]))
+        chains.append(KINDS[kind](q[:, own, :queries], k[:, own], v[:, own], rows))
         start = own.stop
     first, *others = side_by_side(joined.protocol, chains)
     context = concatenate(first, others, 1) if others else first

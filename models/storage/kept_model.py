@@ -2,7 +2,8 @@
 
     version and form, names of parameters, then each of these in order:
     a message of JSON for each value: {"kind": class} and then its fields, {"items": n} and then those, {"number": x},
-    {"slice": [start, stop]}, {"array": true} and then a tensor, or {"type": dtype, "shape": [...]} and then its bytes
+    {"slice": [start, stop]}, {"array": true} and then a tensor, {"type": dtype, "shape": [...]} and then its bytes, or
+    {"again": n} where it is item n of those that it stands among
 
 A role that reads it computes nothing and opens nothing: the next bytes that it needs are those that it multiplies with.
 Everything is as secret as the model's memory. Messages are not checked here: whoever keeps them has sealed them.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -91,8 +92,12 @@ def _parts(value: Any) -> Iterator[Payload]:
             yield from _parts(vars(value)[each.name])
     elif isinstance(value, tuple):
         yield _said({"items": len(value)})
-        for item in value:
-            yield from _parts(item)
+        for number, item in enumerate(value):
+            first = next(index for index, each in enumerate(value) if each is item)
+            if first < number and _KINDS.get(type(item).__name__) is type(item):
+                yield _said({"again": first})
+            else:
+                yield from _parts(item)
     elif kind is slice:
         yield _said({"slice": [value.start, value.stop]})
     elif kind in (int, bool, type(None)):
@@ -101,12 +106,18 @@ def _parts(value: Any) -> Iterator[Payload]:
         raise ProtocolError(f"a model has a {kind.__name__}, which is not kept over a restart")
 
 
-def _value(kept: Kept, device: torch.device, place: Place | None) -> Any:
+def _value(kept: Kept, device: torch.device, place: Place | None, before: Sequence[Any] = ()) -> Any:
+    """The next value. before: items that it stands among, and that were read already."""
     said = json.loads(bytes(kept.message()))
     if "type" in said:
         return _tensor(kept, _TYPES[said["type"]], tuple(said["shape"]), device if said["known"] else None)
     if "items" in said:
-        return tuple(_value(kept, device, place) for _ in range(said["items"]))
+        items: list[Any] = []
+        for _ in range(said["items"]):
+            items.append(_value(kept, device, place, items))
+        return tuple(items)
+    if "again" in said:
+        return before[said["again"]]
     if "array" in said:
         return _value(kept, transfer.CPU, place).numpy()
     if "slice" in said:

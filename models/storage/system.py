@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import mmap
 import os
+import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -81,3 +84,20 @@ def peak_memory_bytes(process: int | None = None) -> int:
         # Not on Linux: there this figure also counts what the parent held at the fork.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def tell_service_manager(message: str, descriptors: Sequence[int] = ()) -> bool:
+    """Send lines of sd_notify(3), and open files to be held, to systemd or to a supervisor that speaks as it does.
+
+    False where nobody listens: $NOTIFY_SOCKET is not set. Raises OSError where the one that should does not.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    # A leading @ stands for the zero byte of an abstract address.
+    path = "\0" + address[1:] if address.startswith("@") else address
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.connect(path)
+        manager.sendmsg([message.encode()], rights)
+    return True

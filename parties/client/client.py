@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from secure.parties.client.conversation import Conversation, Costs
+from secure.parties.client.patience import Patience
 from secure.parties.client.run import Progress, Run
 from secure.parties.config import PartiesSettings
 from secure.parties.session.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
@@ -26,6 +27,7 @@ from secure.protocols.core.errors import (
     ConfigurationError,
     HandshakeError,
     ModelNotLoaded,
+    ServerBusy,
     SessionError,
 )
 from secure.protocols.core.profile import AUTO, PROFILES
@@ -103,7 +105,8 @@ class Client:
         hello = self._hello(Kind.KIND_LOAD, manifest.digest, policy_digest)
         hello.load_id = hello.session
         hello.uploads_share = shares is not None
-        with Run(self._dialer, hello, self.settings.family) as run:
+        with self._run(hello, progress) as run:
+            hello = run.hello
             self._profiles[manifest.digest] = self._profile(run.accepts["p0"].profile)
             known = {accept.load_id for accept in run.accepts.values()}
             if len(known) == 1 and "" not in known:
@@ -159,13 +162,13 @@ class Client:
             raise SessionError(f"model {model_digest[:12]} was not loaded through this client; call load_model first")
         started = time.monotonic()
         try:
-            opened = self._open(model_digest, policy_digest, request)
+            opened = self._open(model_digest, policy_digest, request, progress)
         except ModelNotLoaded:
             # No input was sent yet. The new load has masks of its own, and an id that all roles compare.
             if model_digest not in self._on_disks:
                 raise
             self._load_again(model_digest, load_id)
-            opened = self._open(model_digest, policy_digest, request)
+            opened = self._open(model_digest, policy_digest, request, progress)
         with opened as run:
             conversation = Conversation(
                 run,
@@ -178,13 +181,28 @@ class Client:
             yield conversation
             conversation.end()
 
-    def _open(self, model_digest: str, policy_digest: str, request: RequestView) -> Run:
+    def _open(
+        self,
+        model_digest: str,
+        policy_digest: str,
+        request: RequestView,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Run:
         hello = self._hello(Kind.KIND_PREDICT, model_digest, policy_digest)
         hello.load_id = self._load_ids[model_digest]
         hello.request = request.to_json()
         hello.from_stock = self.from_stock
         hello.profile = self._profiles[model_digest]
-        return Run(self._dialer, hello, self.settings.family)
+        return self._run(hello, progress)
+
+    def _run(self, hello: Hello, progress: Callable[[Progress], None] | None) -> Run:
+        """The streams of a session, after a wait for its turn where the parties are busy. Raises ServerBusy."""
+        patience = Patience(self._dialer, self.settings.limits.busy_seconds, progress)
+        while True:
+            try:
+                return Run(self._dialer, hello, self.settings.family)
+            except ServerBusy as busy:
+                hello = patience.awaited(hello, busy)
 
     def _load_again(self, model_digest: str, load_id: str) -> None:
         """Load a model from the parties' disks, unless another thread has done so since `load_id` was read."""
@@ -200,7 +218,7 @@ class Client:
         self._load_ids.pop(model_digest, None)
         self._on_disks.pop(model_digest, None)
         hello = self._hello(Kind.KIND_UNLOAD, model_digest, "")
-        with Run(self._dialer, hello, self.settings.family) as run:
+        with self._run(hello, None) as run:
             run.finish()
             run.listen()
             run.collect(None)

@@ -16,6 +16,7 @@ from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Report
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.profile import NEAR
+from secure.protocols.families import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Costs:
 
     offline_seconds: where phases are measured apart, how long the dealer's work took before the input was sent.
     receipt: what all roles signed of the session; None where they are not processes with certificates.
-    profile: the network profile by which the roles chose their gates.
+    profile: the network profile by which the roles chose their gates. protocol: by which they computed.
     """
 
     reports: dict[str, RoleReport]
@@ -55,6 +56,7 @@ class Costs:
     offline_seconds: float | None = None
     receipt: SessionReceipt | None = None
     profile: str = NEAR.name
+    protocol: str = DEFAULT.name
 
 
 class Conversation:
@@ -119,7 +121,7 @@ class Conversation:
         signed = {role: report.signed for role, report in said.items()}
         receipt = self._witness.receipt(asked_of(self._run.hello), signed, self._trust)
         reports = {role: _role_report(role, report) for role, report in said.items()}
-        self._costs = Costs(reports, seconds, self._offline_seconds, receipt, self._run.profile)
+        self._costs = Costs(reports, seconds, self._offline_seconds, receipt, self._run.profile, self._run.hello.family)
 
     @property
     def costs(self) -> Costs:

@@ -25,7 +25,7 @@ from secure.parties.encrypted.generation_pb2 import (
 )
 from secure.parties.encrypted.receipts import Asked, AskedCall, TakeReceipt, answered
 from secure.parties.encrypted.runner import Runner
-from secure.parties.encrypted.service import SERVICE, VERSION, rebuilt, with_large_messages
+from secure.parties.encrypted.service import SERVICE, VERSION, as_it_is, rebuilt, with_large_messages
 from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenLogprobs, TokenPiece
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.certificates.own import read_own
@@ -105,8 +105,9 @@ class GenerationClient(Runner):
         )
         message = request.SerializeToString()
         noted = self._noted("Generate", request, message)
-        method = self._channel.unary_stream(f"/{SERVICE}/Generate", None, None)
-        call = method(message, metadata=None if noted is None else noted.metadata)
+        call = self._channel.unary_stream(f"/{SERVICE}/Generate", as_it_is, as_it_is)(
+            message, metadata=_metadata(noted)
+        )
         return TokenStream(call, vocabulary, sampling, noted)
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
@@ -136,9 +137,9 @@ class GenerationClient(Runner):
         )
         message = request.SerializeToString()
         noted = self._noted(step, request, message)
-        method = self._channel.unary_unary(f"/{SERVICE}/{step}", None, None)
+        method = self._channel.unary_unary(f"/{SERVICE}/{step}", as_it_is, as_it_is)
         try:
-            answer, call = method.with_call(message, metadata=None if noted is None else noted.metadata)
+            answer, call = method.with_call(message, metadata=_metadata(noted))
         except grpc.RpcError as error:
             raise rebuilt(error, step) from None
         if noted is not None:
@@ -267,6 +268,10 @@ class RemoteSequence(HiddenSequence):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _metadata(noted: AskedCall | None) -> tuple[tuple[str, str], ...] | None:
+    return None if noted is None else noted.metadata
 
 
 def _checked(ids: Sequence[int], vocabulary: int) -> Sequence[int]:

@@ -109,17 +109,20 @@ class AskedCall:
         self._witness = Witness(ENCRYPTED.computing)
         self._witness.sent(SERVER, message)
         self._received, self._sent = 0, len(message)
-        session = new_session_id()
-        self.metadata = ((_SESSION, session),)
-        """What goes along with the request."""
-        self._known: dict[str, Any] = {
+        self._session = new_session_id()
+        self._known: dict[str, object] = {
             "kind": step.lower(),
-            "session": session,
+            "session": self._session,
             "protocol": ENCRYPTED.protocol,
             "wire_version": VERSION,
             "model_digest": manifest_digest(manifest),
             "request": request_text(asked),
         }
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes along with the request."""
+        return ((_SESSION, self._session),)
 
     def got(self, message: bytes) -> None:
         """The next message of the answer."""

@@ -37,9 +37,8 @@ from secure.parties.encrypted.runner import EngineRunner
 from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, with_large_messages
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
-from secure.parties.process.server import SERVER_OPTIONS
 from secure.parties.transport.certificates.own import LiveCertificates
-from secure.parties.transport.ports import bind
+from secure.parties.transport.ports import SERVER_OPTIONS, bind
 from secure.parties.transport.signing import Signer
 from secure.parties.transport.tls import certificate_role, server_credentials
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SecureInferenceError

@@ -16,14 +16,12 @@ from pathlib import Path
 from secure.models.storage import system
 from secure.parties.config import ALL_PARTIES, Limits
 from secure.parties.process.exit_codes import ExitCode, exit_code, explained
-from secure.parties.process.server import PartyServer
+from secure.parties.process.log_format import FORMATS, log_to_stderr
+from secure.parties.process.server import SIGNAL_SECONDS, PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
 from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import SecureInferenceError
-
-SIGNAL_SECONDS = 0.2
-"""How long a signal may go unnoticed."""
 
 _LOG = logging.getLogger("parties")
 
@@ -36,13 +34,7 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     system.dump_no_core()
     memory.use_one_heap()
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        # A launcher puts the role before every line itself.
-        format=f"%(asctime)s %(levelname)-7s {'' if options.parent_on_stdin else options.role + ' '}%(message)s",
-        datefmt="%H:%M:%S",
-    )
+    log_to_stderr(options.role, options.log_level, options.log_format, prefixed=options.parent_on_stdin)
     stopping = stop_on_signals(options.parent_on_stdin, options.remove_if_orphaned)
     try:
         settings = load_settings(options.config)
@@ -51,26 +43,50 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
         device = settings.device(options.role, options.device)
         server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device))
         server.start()
+        _tell_manager("READY=1")
     except SecureInferenceError as error:
         code = exit_code(error)
         _LOG.error("%s", error)
         _LOG.error("%s", explained(code))
         return code
     wait_until_set(stopping)
+    _tell_manager("STOPPING=1")
+    if server.sessions and not options.parent_on_stdin:  # whose launcher stops all parties at once
+        _LOG.info("stopping when %d sessions have ended; a second signal stops now", server.sessions)
+        server.drain(stopping.again)
     _LOG.info("stopping")
     server.stop()
     end_what_computes(server.sessions)
     return ExitCode.OK
 
 
-def stop_on_signals(parent_on_stdin: bool = False, temporary: Path | None = None) -> threading.Event:
+def _tell_manager(message: str) -> None:
+    """Say how it stands to a service manager, where there is one that wants to know."""
+    try:
+        system.tell_service_manager(message)
+    except OSError as error:
+        _LOG.warning("the service manager is not told %s: %s", message, error.strerror)
+
+
+class Stopping(threading.Event):
+    """Set when the process is to stop. again: set when it was told so a second time, and is to stop at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = threading.Event()
+
+    def tell(self) -> None:
+        (self.again if self.is_set() else self).set()
+
+
+def stop_on_signals(parent_on_stdin: bool = False, temporary: Path | None = None) -> Stopping:
     """An event that SIGTERM and SIGINT set; with `parent_on_stdin` also the end of standard input.
 
     `temporary` is a launcher's folder, removed when the launcher is gone.
     """
-    stopping = threading.Event()
+    stopping = Stopping()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: stopping.tell())
     if parent_on_stdin:
         threading.Thread(target=_watch_parent, args=(stopping, temporary), daemon=True).start()
     return stopping
@@ -109,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", help="what this process computes on: cpu, cuda, cuda:1 (default: the settings')")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--log-format", choices=FORMATS, default=FORMATS[0], help="json: an object a line")
     parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
     parser.add_argument(
         "--remove-if-orphaned", type=Path, metavar="DIR", help="a launcher's temporary folder, removed when it died"

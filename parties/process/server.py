@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from secure.parties.config import PartiesSettings
+from secure.parties.process.admin import AdminPort
+from secure.parties.process.figures import Figures
 from secure.parties.process.trust_watch import TrustWatch
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.families import ROLES
@@ -25,6 +27,7 @@ from secure.parties.session.client_watch import ClientTimer, ClientWatch
 from secure.parties.session.handshake import (
     CALLERS,
     KIND_NAMES,
+    callers,
     check_caller,
     check_family,
     check_kind,
@@ -32,15 +35,17 @@ from secure.parties.session.handshake import (
     check_session_id,
     check_version,
 )
-from secure.parties.session.session import Registry, Session
-from secure.parties.stock.key import StoreKey, find_key
-from secure.parties.stock.sealed_models import SealedModels
-from secure.parties.transport.dialer import COMMON_OPTIONS, OFFER_SECONDS, SERVICE
+from secure.parties.session.places import Places
+from secure.parties.session.quota import Quotas
+from secure.parties.session.session import CURRENT, Registry, Session
+from secure.parties.stock.key import find_key
+from secure.parties.stock.sealed_models import kept_models
+from secure.parties.transport.dialer import OFFER_SECONDS, SERVICE
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
-from secure.parties.transport.ports import bind
+from secure.parties.transport.ports import SERVER_OPTIONS, bind
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import certificate_identity, server_credentials
 from secure.parties.transport.wire_pb2 import Hello, Kind
@@ -49,20 +54,9 @@ from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInference
 _STREAMS_PER_SESSION = 3
 _STREAMS_OF_STOCK = 4
 _STOP_SECONDS = 5.0
+SIGNAL_SECONDS = 0.2
+"""How long a signal may go unnoticed."""
 _LOG = logging.getLogger("parties")
-
-SERVER_OPTIONS: list[tuple[str, int]] = [
-    *COMMON_OPTIONS,
-    # Two processes must not share a port: the second one has to hear that it is taken.
-    ("grpc.so_reuseport", 0),
-    # Peers ping every two seconds; by default that would count as abuse.
-    ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
-    ("grpc.http2.max_ping_strikes", 0),
-    # A process can have so many connections and no more: whoever shows no certificate is not to keep one, by default
-    # for two minutes.
-    ("grpc.server_handshake_timeout_ms", 5000),
-]
 
 
 class PartyServer:
@@ -71,7 +65,8 @@ class PartyServer:
     def __init__(self, settings: PartiesSettings, role: str, engine: Engine) -> None:
         self.role = role
         self._settings = settings
-        self._registry = Registry(role, settings.limits.sessions)
+        self._registry = Registry(role)
+        self._places = Places(role, settings.limits, Quotas(role, settings.quota))
         settings.party(role)  # refuses a role of another protocol
         with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
@@ -79,9 +74,13 @@ class PartyServer:
         sealed = None if key is None or settings.stock is None else kept_models(settings.stock.dir / role, key, role)
         self._worker = Worker(self._peers, engine, sealed)
         self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
-        self._timer = ClientTimer(role, settings.limits.idle_seconds)
+        self._timer = ClientTimer(role, settings.limits)
         self._trust = TrustWatch(self._peers.dialer)
+        self._figures = Figures(role, self._places, self._worker, self._peers.dialer.certificates)
+        address = settings.parties[role].admin
+        self._admin = AdminPort(role, address, self._figures) if address else None
         workers = settings.limits.sessions * _STREAMS_PER_SESSION + 4 + (_STREAMS_OF_STOCK if self._stock else 0)
+        workers += settings.limits.queue if role == "p0" else 0
         self._server = grpc.server(
             futures.ThreadPoolExecutor(workers, thread_name_prefix="stream"),
             options=SERVER_OPTIONS,
@@ -89,12 +88,16 @@ class PartyServer:
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = {"Run": self._run, "Abandon": self._abandon, "Probe": self._probe}
+        answered: dict[str, Served] = {"Probe": probe.answer, "Status": self._figures.answer}
+        handlers: dict[str, _Handler] = {"Run": self._run, "Abandon": self._abandon}
+        handlers |= {name: partial(self._asked, name, serve) for name, serve in answered.items()}
         # One of two parties is dialled, and each of three.
         if role == "p1" or (role in settings.family.computing and len(settings.family.computing) > 2):
             handlers["Exchange"] = self._exchange
         if role != "dealer" and with_dealer:
             handlers["Deal"] = self._deal
+        if role == "p0":
+            handlers["Queue"] = self._queue
         for stream, serve in (self._stock.streams if self._stock else {}).items():
             handlers[stream] = partial(self._aside, stream, serve)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
@@ -114,7 +117,23 @@ class PartyServer:
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         if self._stock is not None:
             self._stock.start()
+        if self._admin is not None:
+            self._admin.start()
         _LOG.info("listening on %s", listen)
+
+    def drain(self, at_once: threading.Event) -> None:
+        """Begin no session any more, and let those that run come to their end, as long as a party may take to stop.
+
+        at_once: set by whoever will not wait for that.
+        """
+        self._health.enter_graceful_shutdown()
+        self._places.close()
+        if self._stock is not None:
+            self._stock.give_up()
+        deadline = time.monotonic() + self._settings.limits.drain_seconds
+        while time.monotonic() < deadline and not at_once.is_set():
+            if self._registry.wait_until_idle(SIGNAL_SECONDS):
+                return
 
     def stop(self, grace_seconds: float = 0.5) -> None:
         """Stop accepting, end every session, free the port. A session that computes on is among `sessions` then."""
@@ -129,6 +148,8 @@ class PartyServer:
             self._stock.join()
         self._timer.stop()
         self._trust.stop()
+        if self._admin is not None:
+            self._admin.stop()
 
     @property
     def sessions(self) -> int:
@@ -150,41 +171,44 @@ class PartyServer:
         return watch.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        (before,) = self._callers("Exchange")
+        (before,) = callers("Exchange", self.role, self._settings.family)
         return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
 
     def _abandon(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         """A client says why it is about to drop the streams of a session."""
         link = self._link("client", incoming, context)
         self._watch(link, context)
-        try:
-            hello = self._admit("Abandon", link, context)
-        except SecureInferenceError as error:
-            link.post(failure_frame(error, self.role, "the handshake"))
-            link.finish()
-            return link.outgoing_frames()
-        try:
-            link.expect_end()
-        except SecureInferenceError as reason:
-            self._registry.abandon(hello.session, _identity(hello, context), reason)
-        link.post_end()
+
+        def heed(link: Link, hello: Hello) -> None:
+            try:
+                link.expect_end()
+            except SecureInferenceError as reason:
+                self._registry.abandon(hello.session, _identity(hello, context), reason)
+            link.post_end()
+
+        self._beside("Abandon", heed, link, context)
         return link.outgoing_frames()
 
-    def _probe(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        """Somebody measures the way here."""
-        link = self._link("whoever measures", shaped(incoming, self._settings.measure), context)
+    def _asked(
+        self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
+    ) -> Iterator[AnyFrame]:
+        """Somebody asks for something that is no session."""
+        link = self._link("whoever asks", shaped(incoming, self._settings.measure), context)
         watch = self._watch(link, context)  # its next message is awaited all the time
-        self._beside("Probe", probe.answer, link, context)
+        self._beside(stream, serve, link, context)
         return watch.outgoing_frames()
 
-    def _callers(self, stream: str) -> tuple[str, ...]:
-        """Who may open that stream here."""
-        if stream == "Run":
-            return (*CALLERS[stream], self.role)
-        if stream != "Exchange":
-            return CALLERS[stream]
-        computing = self._settings.family.computing
-        return (computing[computing.index(self.role) - 1],)
+    def _queue(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        """A client waits for its turn."""
+        link = self._link("client", incoming, context)
+        watch = self._watch(link, context)
+
+        def wait(link: Link, hello: Hello) -> None:
+            self._timer.forget(link)  # from here on this role lets the client wait
+            self._places.answer(link, hello, _identity(hello, context))
+
+        self._beside("Queue", wait, link, context)
+        return watch.outgoing_frames()
 
     def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         measure = self._settings.measure
@@ -200,7 +224,7 @@ class PartyServer:
         self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
     ) -> Iterator[AnyFrame]:
         """A stream of a peer that belongs to no session."""
-        (peer,) = self._callers(stream)
+        (peer,) = callers(stream, self.role, self._settings.family)
         link = self._link(peer, shaped(incoming, self._settings.measure), context)
         self._beside(stream, serve, link, context)
         return link.outgoing_frames()
@@ -250,10 +274,13 @@ class PartyServer:
                 link.peer = hello.role
                 check_kind(hello, self.role, f"{self.role}, Run")
                 session = Session(self.role, hello, link, watch, _identity(hello, context))
+                CURRENT.set(session.id)
                 self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end, session)
+                ending.enter_context(self._places.place(session))
                 self._worker.serve(session)
+                self._figures.ended(session, None)
             except Exception as error:
                 self._report(link, session, error)
 
@@ -262,6 +289,7 @@ class PartyServer:
         seconds = self._settings.limits.rendezvous_seconds + OFFER_SECONDS
         try:
             hello = self._admit(stream, link, context)
+            link.on_lost = lambda detail: self._registry.withdraw(stream, hello.session)
             if not self._registry.offer(stream, link, hello, seconds):
                 raise PartyAbsent("client", self.role, seconds)
         except SecureInferenceError as error:
@@ -282,7 +310,7 @@ class PartyServer:
         certified = self._trust.admit(link, context, roles, end or (lambda reason: link.cancel()))
         hello = link.expect_hello()
         check_version(hello, where)
-        check_caller(stream, hello.role, certified, self._callers(stream), where)
+        check_caller(stream, hello.role, certified, callers(stream, self.role, self._settings.family), where)
         check_session_id(hello.session, where)
         check_family(hello, self._settings.protocol, where)
         if hello.kind == Kind.KIND_PREDICT or stream == "Stock":
@@ -296,6 +324,7 @@ class PartyServer:
             session.fail(error)
             # What the computing thread met may be a consequence of what another thread saw first.
             error, step = session.error or error, session.step
+            self._figures.ended(session, error)
         name = f"session {session.id[:8]} {KIND_NAMES.get(session.hello.kind, '')}" if session else "Run"
         if isinstance(error, SecureInferenceError):
             _LOG.warning("%s ended during %s: %s", name, step, error)
@@ -305,16 +334,6 @@ class PartyServer:
             _LOG.error("%s failed during %s with %s\n%s", name, step, type(error).__name__, where)
         if session is None:
             link.post(failure_frame(error, self.role, step))
-
-
-def kept_models(folder: Path, key: StoreKey, role: str) -> SealedModels | None:
-    """Where this role keeps models over a restart; None where its key is gone then, and with it what it had sealed."""
-    models = SealedModels(folder / "models", key, role)
-    if key.outlives:
-        return models
-    for digest in models.digests:
-        models.remove(digest)
-    return None
 
 
 def _identity(hello: Hello, context: grpc.ServicerContext) -> Identity:

@@ -1,13 +1,14 @@
-"""The dealer in a session: it dials both parties, hands each its seed, and streams corrections to p1.
+"""The dealer in a session: it dials all parties, hands each its seeds, and streams corrections to all but p0.
 
-For a prediction it begins when both have said, by a Join, that the client's input is coming; then it runs ahead of the
+For a prediction it begins when all have said, by a Join, that the client's input is coming; then it runs ahead of the
 parties as far as its send budget allows. Nothing comes back but an Accept, a Join and an End.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -45,15 +46,38 @@ class DealerTools(SessionTools):
         )
 
 
+@dataclass(frozen=True)
+class Dealt:
+    """What one deal begins with: the dealer's tools, and by role the seeds that this role is to have, in order."""
+
+    tools: SessionTools
+    seeds: Mapping[str, tuple[bytes, ...]]
+
+
 class DealingRole(Role):
-    """Draws fresh seeds for every session; they exist in memory and inside TLS only."""
+    """A dealer draws fresh seeds for every session; they exist in memory and inside TLS only."""
+
+    @abstractmethod
+    def begin(self, name: bytes, ways: Mapping[str, Channel], on_layer: Callable[[str], None]) -> Dealt:
+        """Begin to deal, under a session's id or another name that no other deal has. ways: to each party."""
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
-        to_p0 = self.dial(session, "p0", "Deal")
-        to_p1 = self.dial(session, "p1", "Deal", self.settings.limits.dealer_send_bytes)
-        seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))
-        to_p0.send_message(seeds[0])
-        to_p1.send_message(seeds[1])
-        return DealerTools(
-            session=bytes.fromhex(session.id), seeds=seeds, to_p1=GrpcChannel(to_p1), on_layer=session.on_layer
-        )
+        budget = self.settings.limits.dealer_send_bytes
+        first, *holders = self.settings.family.computing
+        links = {first: self.dial(session, first, "Deal")}
+        links |= {role: self.dial(session, role, "Deal", budget) for role in holders}
+        ways = {role: GrpcChannel(link) for role, link in links.items()}
+        dealt = self.begin(bytes.fromhex(session.id), ways, session.on_layer)
+        for role, seeds in dealt.seeds.items():
+            for seed in seeds:
+                links[role].send_message(seed)
+        return dealt.tools
+
+
+class TwoPartDealingRole(DealingRole):
+    """The dealer of the beaver protocol: a seed to p0, another one and all corrections to p1."""
+
+    def begin(self, name: bytes, ways: Mapping[str, Channel], on_layer: Callable[[str], None]) -> Dealt:
+        seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+        tools = DealerTools(session=name, seeds=seeds, to_p1=ways["p1"], on_layer=on_layer)
+        return Dealt(tools, {"p0": seeds[:1], "p1": seeds[1:]})

@@ -10,12 +10,12 @@ import itertools
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from secure.models.program import ClientSteps
-from secure.parties.roles.dealer import DealerTools
+from secure.parties.roles.dealer import DealingRole
 from secure.parties.roles.engine import Engine
-from secure.parties.roles.role import SEED_BYTES, Role
+from secure.parties.roles.role import Role
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.session.handshake import PROTOCOL_VERSION, as_role, compare, digest_of_request, new_session_id
 from secure.parties.session.reservations import Reservations
@@ -44,7 +44,7 @@ class FillsStocks(ABC):
 
     @abstractmethod
     def deal(self, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
-        """One deal into both stocks; the bytes that are kept of it. check: called at each layer, raises to give up."""
+        """One deal into all stocks; the bytes that are kept of it. check: called at each layer, raises to give up."""
 
     def _new_name(self) -> bytes:
         """A name for a deal: drawn for this process, and counted in it."""
@@ -61,8 +61,9 @@ class FillsStocks(ABC):
 class DealsAhead(FillsStocks):
     """Deals for the stock, one at a time; names never repeat, also not after a restart."""
 
-    def __init__(self, role: Role, engine: Engine, models: ModelStore, reservations: Reservations) -> None:
+    def __init__(self, role: DealingRole, engine: Engine, models: ModelStore, reservations: Reservations) -> None:
         super().__init__(role, engine, models, reservations)
+        self._dealer = role
         self._sizes: dict[tuple[str, str], int] = {}
         """What tapes of a model and a request took, for the parties to set aside."""
 
@@ -74,7 +75,9 @@ class DealsAhead(FillsStocks):
         return accept.in_stock
 
     def deal(self, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
-        """One deal into both stocks; the bytes of its tape. check: called at each layer, raises to give up.
+        """One deal into all stocks; the bytes of its tape, which each party has but p0.
+
+        check: called at each layer, raises to give up.
 
         Raises InputError for a request that the model does not serve, StockFull, PartyUnreachable, PartyLost.
         """
@@ -87,24 +90,28 @@ class DealsAhead(FillsStocks):
     def _deal(self, stored: StoredModel, model_digest: str, request_json: str, check: Callable[[], None]) -> int:
         name = self._new_name()
         hello = self._hello(stored, model_digest, request_json, name.hex())
-        links: list[Link] = []
+        links: dict[str, Link] = {}
         try:
-            for role in ("p1", "p0"):
-                links.append(self._dial(role, hello)[0])
-            to_p1, to_p0 = links
-            seeds = (os.urandom(SEED_BYTES), os.urandom(SEED_BYTES))
-            to_p1.send_message(seeds[1])
-            tools = DealerTools(name, seeds, GrpcChannel(to_p1), lambda layer: check())
-            self._engine.predict(tools, stored.model, request_json, _Unasked(to_p1), named(hello.profile))
-            _settle(to_p1, hello.deal)
-            to_p0.send_message(seeds[0])
-            _settle(to_p0, hello.deal)
-            size = self._sizes[model_digest, request_json] = to_p1.traffic.bytes_sent - SEED_BYTES
-            for link in links:
+            for role in reversed(self._role.settings.family.computing):
+                links[role] = self._dial(role, hello)[0]
+            *holders, p0 = links
+            ways = {role: GrpcChannel(link) for role, link in links.items()}
+            dealt = self._dealer.begin(name, ways, lambda layer: check())
+            for role in holders:
+                _send_seeds(links[role], dealt.seeds[role])
+            unasked = _Unasked([links[role] for role in holders])
+            self._engine.predict(dealt.tools, stored.model, request_json, unasked, named(hello.profile))
+            _settle([links[role] for role in holders], hello.deal)
+            _send_seeds(links[p0], dealt.seeds[p0])
+            _settle([links[p0]], hello.deal)
+            last = holders[-1]
+            size = links[last].traffic.bytes_sent - sum(len(seed) for seed in dealt.seeds[last])
+            self._sizes[model_digest, request_json] = size
+            for link in links.values():
                 link.post_end()
             return size
         except BaseException:
-            for link in links:
+            for link in links.values():
                 link.cancel()
             raise
 
@@ -132,22 +139,31 @@ class DealsAhead(FillsStocks):
         return link, accept
 
 
-def _settle(link: Link, name: str) -> None:
-    """Say that the deal is whole, and wait for the party's word that it has it."""
-    link.post(Frame(end=End()))
-    frame = link.next_frame()
-    if not (isinstance(frame, Frame) and frame.HasField("stored") and frame.stored.deal == name):
-        raise ProtocolError(f"{link.peer} answered a deal with something other than its name")
+def _send_seeds(link: Link, seeds: Sequence[bytes]) -> None:
+    for seed in seeds:
+        link.send_message(seed)
+
+
+def _settle(links: Sequence[Link], name: str) -> None:
+    """Say that the deal is whole, and wait for the word of these parties that they have it."""
+    for link in links:
+        link.post(Frame(end=End()))
+    for link in links:
+        frame = link.next_frame()
+        if not (isinstance(frame, Frame) and frame.HasField("stored") and frame.stored.deal == name):
+            raise ProtocolError(f"{link.peer} answered a deal with something other than its name")
 
 
 class _Unasked(ClientSteps):
     """A session that nobody has asked for yet: all its steps are dealt, one after the other."""
 
-    def __init__(self, to_p1: Link) -> None:
-        self._to_p1 = to_p1
+    def __init__(self, to_holders: Sequence[Link]) -> None:
+        """to_holders: to the parties that are sent what is dealt."""
+        self._to_holders = to_holders
 
     def receive(self, step: int) -> bytes:
-        self._to_p1.post(Frame(progress=Progress(index=step)))
+        for link in self._to_holders:
+            link.post(Frame(progress=Progress(index=step)))
         return b""
 
     def send(self, payload: bytes) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from secure.parties.roles.dealer import DealingRole
+from secure.parties.roles.dealer import TwoPartDealingRole
 from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.party import ComputingRole
 from secure.parties.roles.role import Role
@@ -21,7 +21,7 @@ from secure.protocols.witnessed.family import WITNESSED
 
 ROLES: Mapping[str, Mapping[str, type[Role]]] = MappingProxyType(
     {
-        BEAVER.name: {"p0": ComputingRole, "p1": ComputingRole, "dealer": DealingRole},
+        BEAVER.name: {"p0": ComputingRole, "p1": ComputingRole, "dealer": TwoPartDealingRole},
         REPLICATED.name: dict.fromkeys(REPLICATED.roles, OneOfThree),
         WITNESSED.name: {**dict.fromkeys(WITNESSED.computing, EvaluatingRole), "dealer": ThreePartDealingRole},
         HYBRID.name: dict.fromkeys(HYBRID.roles, OneOfTwo),

@@ -10,12 +10,12 @@ import torch
 
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import OFFLINE_IS_DONE, SEED_BYTES, StockedRole, receive_seed
-from secure.parties.roles.working_ahead import WorkingAhead
+from secure.parties.roles.working_ahead import AheadTools
 from secure.parties.session.session import Session
-from secure.parties.stock.binding import Binding
 from secure.parties.stock.store import Deal
 from secure.parties.transport.link import GrpcChannel, Link
 from secure.parties.transport.wire_pb2 import Frame, Kind, Progress
+from secure.protocols.beaver.ahead import BeaverAhead
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.beaver.protocol import BeaverParty
 from secure.protocols.core.channel import Channel
@@ -60,13 +60,31 @@ class PartyTools(SessionTools):
         )
 
 
+@dataclass
+class PartyAheadTools(AheadTools):
+    """What p0 (role 0) or p1 (role 1) works ahead with."""
+
+    family = BEAVER
+
+    role: int
+    found: BeaverAhead | None = None
+
+    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverAhead:
+        of = self.role, self.deal.seeds, bytes.fromhex(self.deal.name), self.deal.tape
+        self.found = BeaverAhead(*of, policy, check=self.check, device=device)
+        return self.found
+
+    @property
+    def made(self) -> Ahead | None:
+        return None if self.found is None else self.found.made
+
+
 class ComputingRole(StockedRole):
-    """p0 dials p1; both are dialled by the dealer, where their correlations do not come from stock.
+    """p0 dials p1; both are dialled by the dealer, where their correlations do not come from stock."""
 
-    working_ahead: what this party does for what is in stock before it is used; None where it keeps none.
-    """
-
-    working_ahead: WorkingAhead | None = None
+    def walks_ahead(self, deal: Deal, check: Callable[[], None]) -> list[AheadTools]:
+        """Tools for this party's one walk."""
+        return [PartyAheadTools(deal, check, int(self.name == "p1"))]
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
         if not session.hello.from_stock:
@@ -75,19 +93,16 @@ class ComputingRole(StockedRole):
         exchange, deal = self.meet(session, deal)
         if deal is None:
             return self._join_live(session, exchange)
-        ahead = None
-        if self.working_ahead is not None:
-            ahead = self.working_ahead.take(deal.name)
-            self.working_ahead.expect(Binding.of(session.hello), session.hello.request)
+        ahead = self.taken_ahead(session, deal)
         return PartyTools(
             role=0 if self.name == "p0" else 1,
             session=bytes.fromhex(deal.name),
-            seed=deal.seed,
+            seed=deal.seeds,
             common_seed=self._common_seed(exchange),
             peer=GrpcChannel(exchange),
             dealer=deal.tape,
             on_layer=session.on_layer,
-            ahead=ahead,
+            ahead=None if ahead is None else ahead[0],
         )
 
     def _common_seed(self, exchange: Link) -> bytes:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from secure.parties.config import PartiesSettings
 from secure.parties.roles.engine import SessionTools
+from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session import probe
 from secure.parties.session.handshake import as_role, compare
 from secure.parties.session.session import Registry, Session
+from secure.parties.stock.binding import Binding
 from secure.parties.stock.from_stock import FromStock, no_stock
 from secure.parties.stock.reconciling import Comparing
 from secure.parties.stock.store import Deal
@@ -20,6 +23,7 @@ from secure.parties.transport.signing import Signer
 from secure.parties.transport.wire_pb2 import Accept, End, Frame, Hello
 from secure.protocols.core.errors import HandshakeError, PartyAbsent, ProtocolError, SecureInferenceError
 from secure.protocols.core.profile import AUTO, measured
+from secure.protocols.masked.ahead import Ahead
 
 SEED_BYTES = 16
 _LOG = logging.getLogger("parties")
@@ -94,8 +98,12 @@ class Role(ABC):
         ours.garbler = self.settings.garbler if self.settings.family.garbles else ""
         return ours
 
-    def meet_in_circle(self, session: Session) -> tuple[int, Link, Link]:
-        """Each computing role dials the one after it. This one's place among them, and its links to both neighbours."""
+    def meet_in_circle(self, session: Session, adopt: Callable[[Hello], None] | None = None) -> tuple[int, Link, Link]:
+        """Each computing role dials the one after it. This one's place among them, and its links to both neighbours.
+
+        adopt: as for `claim`, of all but p0: it takes over the deal that the one before it names, and then names it to
+        the one after it. So p0 hears last from whom it did not tell.
+        """
         names = self.settings.family.computing
         index = names.index(self.name)
         after, before = names[(index + 1) % len(names)], names[index - 1]
@@ -104,7 +112,7 @@ class Role(ABC):
             to_next = self.dial(session, after, "Exchange")
             to_previous = self.claim(session, before, "Exchange")
         else:
-            to_previous = self.claim(session, before, "Exchange")
+            to_previous = self.claim(session, before, "Exchange", adopt)
             to_next = self.dial(session, after, "Exchange")
         return index, to_next, to_previous
 
@@ -129,13 +137,15 @@ class Role(ABC):
 
 
 class StockedRole(Role):
-    """One of two computing parties that may take correlations from both their stocks.
+    """A computing party that may take correlations from the stocks of all.
 
-    from_stock: how, and comparing: p0's comparison of both; None where it keeps no stock.
+    from_stock: how, and comparing: p0's comparison of all stocks; None where it keeps no stock.
+    working_ahead: what this party does for what is in stock before it is used; None where it does nothing.
     """
 
     from_stock: FromStock | None = None
     comparing: Comparing | None = None
+    working_ahead: WorkingAhead | None = None
 
     def take(self, session: Session) -> Deal | None:
         if self.name != "p0" or self.from_stock is None or not session.hello.from_stock:
@@ -150,24 +160,46 @@ class StockedRole(Role):
             self.from_stock.store.close()
 
     def meet(self, session: Session, deal: Deal | None) -> tuple[Link, Deal | None]:
-        """The link to the other party, and the deal that both have spent when it stands."""
+        """The link to the other one of two parties, and the deal that both have spent when it stands."""
         if self.name == "p0":
-            try:
+            with self.doubting(deal):
                 return self.dial(session, "p1", "Exchange"), deal
-            except SecureInferenceError:
-                if deal is not None and self.comparing is not None:
-                    self.comparing.again()
-                raise
-        adopted: list[Deal | None] = []
+        adopted: list[Deal] = []
+        link = self.claim(session, "p0", "Exchange", self.adopting(session, adopted))
+        return link, adopted[0] if adopted else None
+
+    def adopting(self, session: Session, adopted: list[Deal]) -> Callable[[Hello], None]:
+        """What this party does with another one's view of a session: it spends the deal that is named, if one is.
+
+        adopted: gets that deal. What is returned raises NoCorrelations, and HandshakeError where no stock is kept.
+        """
 
         def adopt(offered: Hello) -> None:
             if self.from_stock is None:
                 no_stock(self.name, offered)
-            else:
-                adopted.append(self.from_stock.adopt(session, offered))
+                return
+            deal = self.from_stock.adopt(session, offered)
+            if deal is not None:
+                adopted.append(deal)
 
-        link = self.claim(session, "p0", "Exchange", adopt)
-        return link, adopted[0] if adopted else None
+        return adopt
+
+    def taken_ahead(self, session: Session, deal: Deal) -> tuple[Ahead, ...] | None:
+        """What this party computed ahead for a deal that it has spent; more such sessions will come."""
+        if self.working_ahead is None:
+            return None
+        self.working_ahead.expect(Binding.of(session.hello), session.hello.request)
+        return self.working_ahead.take(deal.name)
+
+    @contextmanager
+    def doubting(self, deal: Deal | None) -> Iterator[None]:
+        """Where the others cannot be met in the block, p0 compares all stocks before it spends another deal."""
+        try:
+            yield
+        except SecureInferenceError:
+            if deal is not None and self.comparing is not None:
+                self.comparing.again()
+            raise
 
 
 def receive_seed(link: Link) -> bytes:

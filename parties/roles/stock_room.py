@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secure.parties.config import PartiesSettings
+from secure.parties.roles.dealer import DealingRole
 from secure.parties.roles.dealing_ahead import DealsAhead, FillsStocks
 from secure.parties.roles.engine import Engine
 from secure.parties.roles.filler import Filler
@@ -13,6 +14,7 @@ from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.party import ComputingRole
 from secure.parties.roles.role import Role, StockedRole
 from secure.parties.roles.stocking import take_in
+from secure.parties.roles.witnessed import EvaluatingRole
 from secure.parties.roles.worker import Worker
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.stock.from_stock import FromStock
@@ -27,7 +29,7 @@ Served = Callable[[Link, Hello], None]
 
 
 class StockRoom:
-    """p0 and p1 keep deals, p0 compares, the dealer fills; without a dealer p0 does."""
+    """The computing parties keep deals, p0 compares, the dealer fills; without a dealer p0 does."""
 
     def __init__(self, settings: PartiesSettings, role: Role, engine: Engine, worker: Worker, key: StoreKey) -> None:
         """Raises ConfigurationError: a store that another process uses, a wrong shape."""
@@ -44,21 +46,20 @@ class StockRoom:
             )
             worker.operating.store = store
             if role.name == "p0":
-                role.comparing = self._comparing = Comparing(role.dialer, settings.protocol, role.from_stock)
+                role.comparing = self._comparing = Comparing(role.dialer, settings.family, role.from_stock)
                 worker.operating.beside.append(self._comparing.background)
             else:
-                self.streams["Reconcile"] = lambda link, hello: answer_comparison(link, hello, store)
-            if isinstance(role, ComputingRole):
-                self._keep_dealt(role, store, engine, worker)
-            elif isinstance(role, OneOfTwo):
+                self.streams["Reconcile"] = lambda link, hello: answer_comparison(link, hello, role.name, store)
+            if isinstance(role, OneOfTwo):
                 self._keep_made(role, store, settings, engine, worker)
-        else:
+            elif isinstance(role, ComputingRole | EvaluatingRole):
+                self._keep_dealt(role, store, engine, worker)
+        elif isinstance(role, DealingRole):
             self._fill(settings, engine, DealsAhead(role, engine, worker.models, worker.reservations), role, worker)
 
-    def _keep_dealt(self, role: ComputingRole, store: Store, engine: Engine, worker: Worker) -> None:
+    def _keep_dealt(self, role: ComputingRole | EvaluatingRole, store: Store, engine: Engine, worker: Worker) -> None:
         """What a dealer deals ahead is kept, and worked on ahead."""
-        index = int(role.name == "p1")
-        ahead = WorkingAhead(index, store, worker.models, engine, lambda: role.registry.running == 0)
+        ahead = WorkingAhead(role.walks_ahead, store, worker.models, engine, lambda: role.registry.running == 0)
         role.working_ahead = self._ahead = ahead
         worker.operating.beside.append(ahead.background)
         worker.reservations.when_short = ahead.drop

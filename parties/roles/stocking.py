@@ -1,7 +1,8 @@
-"""p0 and p1 take in what the dealer deals ahead: p1 a seed and the tape, then p0 its seed.
+"""The computing parties take in what the dealer deals ahead: all but p0 seeds and the tape, then p0 its seeds.
 
-A party says Stored when the deal is on its disk and in its ledger. The dealer turns to p0 only when p1 has said so, so
-p1 has whatever p0 has; what p1 alone has, after somebody died in between, the next comparison burns.
+A party says Stored when the deal is on its disk and in its ledger. The dealer turns to p0 only when all others have
+said so. Hence they have whatever p0 has; what they alone have, after somebody died in between, the next comparison
+burns.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from secure.parties.roles.role import SEED_BYTES
+from secure.parties.roles.role import receive_seed
 from secure.parties.roles.store import ModelStore
 from secure.parties.session.handshake import as_role, check_session_id
 from secure.parties.stock.binding import Binding, shape_of, short_name
@@ -19,6 +20,7 @@ from secure.parties.stock.tape import TapeWriter
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello, Stored
 from secure.protocols.core.errors import HandshakeError, ModelNotLoaded, ProtocolError, SecureInferenceError
+from secure.protocols.families import family
 
 _LOG = logging.getLogger("parties")
 
@@ -45,19 +47,17 @@ def take_in(
     check_session_id(hello.deal, f"{where}, deal")
     if binding.request_digest != hello.request_digest:
         raise HandshakeError("SHA-256 of the request", binding.request_digest, hello.request_digest, where)
-    has_tape = role == "p1"
+    has_tape = role != "p0"
     with store.unsettled(hello.deal):
         with store.room_for(hello.deal_bytes if has_tape else None) as room:
             link.post(Frame(accept=Accept(hello=as_role(hello, role))))
-            seed = bytes(link.receive_message(max_bytes=SEED_BYTES))
-            if len(seed) != SEED_BYTES:
-                raise ProtocolError(f"the dealer's seed has {len(seed)} bytes instead of {SEED_BYTES}")
-            with store.filling(hello.deal, binding, shape_of(hello.request), seed, room) as writer:
+            seeds = b"".join(receive_seed(link) for _ in range(family(hello.family).sides))
+            with store.filling(hello.deal, binding, shape_of(hello.request), seeds, room) as writer:
                 _receive(link, writer)
         link.post(Frame(stored=Stored(deal=hello.deal)))
         _LOG.info("deal %s is in stock", short_name(hello.deal))
         expect(binding, hello.request)
-        # The dealer ends its stream when the other party has its half, too, or when that failed.
+        # The dealer ends its stream when all others have their part, too, or when that failed.
         with suppress(SecureInferenceError):
             link.next_frame()
 
@@ -69,7 +69,7 @@ def _receive(link: Link, writer: TapeWriter | None) -> None:
         message = link.receive()
         if isinstance(message, memoryview):
             if writer is None:
-                raise ProtocolError("the dealer sends p0 a seed and nothing else")
+                raise ProtocolError("the dealer sends p0 its seeds and nothing else")
             writer.write(message, step)
         elif message.HasField("progress"):
             step = message.progress.index

@@ -43,6 +43,12 @@ class ModelStore:
             stored = self._models.get(model_digest)
         return stored.load_id if stored else ""
 
+    @property
+    def digests(self) -> list[str]:
+        """Digests of the models that are loaded."""
+        with self._lock:
+            return sorted(self._models)
+
     def current(self, model_digest: str) -> StoredModel | None:
         """The model as it is loaded now; None where it is not."""
         with self._lock:

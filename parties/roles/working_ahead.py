@@ -1,6 +1,6 @@
-"""p0 and p1 compute halves of products for the next deals in stock, while nobody waits for them.
+"""Computing parties compute halves of products for the next deals in stock, while nobody waits for them.
 
-What a party can know of a session before its input follows from the deal's seed and, at p1, its tape: see
+What a party can know of a session before its input follows from the deal's seeds and, if it has one, its tape: see
 `secure.protocols.masked.ahead`. It is kept in memory alone, as secret as the seed, for a few deals of each shape that
 was dealt or asked for. It moves work and saves none: so it is begun while no session is there, given up at the next
 gate when one comes, and dropped when one needs the memory. The thread has the priority of all others: one that the
@@ -12,10 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from secure.models.program import Nobody
 from secure.models.storage.capacity import human_bytes
@@ -24,11 +23,7 @@ from secure.parties.roles.store import ModelStore
 from secure.parties.stock.background import Background
 from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.store import Deal, Store
-from secure.protocols.beaver.ahead import BeaverAhead
-from secure.protocols.beaver.family import BEAVER
-from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import SecureInferenceError, SessionError
-from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.masked.ahead import Ahead
 
 WARM = 2
@@ -40,40 +35,40 @@ _LOG = logging.getLogger("parties")
 
 @dataclass
 class AheadTools(Tools):
-    """What a party walks through a deal's program with, before there is an input. found: its execution, afterwards."""
+    """What a party walks through a deal's program with, before there is an input."""
 
-    family = BEAVER
-
-    role: int
     deal: Deal
     check: Callable[[], None]
-    found: BeaverAhead | None = None
 
     @property
     def index(self) -> None:
         return None
 
-    def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> BeaverAhead:
-        name, tape = bytes.fromhex(self.deal.name), self.deal.tape
-        self.found = BeaverAhead(self.role, self.deal.seed, name, tape, policy, check=self.check, device=device)
-        return self.found
+    @property
+    @abstractmethod
+    def made(self) -> Ahead | None:
+        """What it has computed, when the program is over; None where it did not come to that."""
+
+
+Walks = Callable[[Deal, Callable[[], None]], Sequence[AheadTools]]
+"""(deal, what is called at each gate) -> tools for each walk through its program, of which each has its own part."""
 
 
 class WorkingAhead:
     """One party's work ahead, in a thread of its own."""
 
     def __init__(
-        self, role: int, store: Store, models: ModelStore, engine: Engine, is_idle: Callable[[], bool]
+        self, walks: Walks, store: Store, models: ModelStore, engine: Engine, is_idle: Callable[[], bool]
     ) -> None:
         """is_idle: whether no session is there."""
-        self._role = role
+        self._walks = walks
         self._store = store
         self._models = models
         self._engine = engine
         self._is_idle = is_idle
         self._shapes: dict[Binding, str] = {}
         """Requests as JSON, the last one that was seen at the end."""
-        self._ahead: dict[str, Ahead] = {}
+        self._ahead: dict[str, tuple[Ahead, ...]] = {}
         self._refused: set[str] = set()
         """Deals for which it cannot be done."""
         self._lock = threading.Lock()
@@ -96,8 +91,8 @@ class WorkingAhead:
             while len(self._shapes) > _SHAPES_KEPT:
                 self._shapes.pop(next(iter(self._shapes)))
 
-    def take(self, name: str) -> Ahead | None:
-        """What there is for a deal that was spent, for its session alone."""
+    def take(self, name: str) -> tuple[Ahead, ...] | None:
+        """What there is for a deal that was spent, for its session alone: of each walk."""
         with self._lock:
             return self._ahead.pop(name, None)
 
@@ -136,8 +131,9 @@ class WorkingAhead:
             free, needed = self._engine.free_bytes(), self._engine.working_set_bytes(stored.model, request_json)
             if free is not None and free < 2 * needed:
                 return  # a session has to find room beside it
-            tools = AheadTools(self._role, deal, self._check)
-            self._engine.predict(tools, stored.model, request_json, Nobody(), binding.network_profile)
+            walks = self._walks(deal, self._check)
+            for tools in walks:
+                self._engine.predict(tools, stored.model, request_json, Nobody(), binding.network_profile)
         except _GivenUp:
             return
         except SecureInferenceError as error:
@@ -150,12 +146,12 @@ class WorkingAhead:
         finally:
             if deal.tape is not None:
                 deal.tape.close()
-        if tools.found is not None and tools.found.made.products:
-            made = tools.found.made
+        made = tuple(each for each in (tools.made for tools in walks) if each is not None and each.products)
+        if made and len(made) == len(walks):
             with self._lock:
                 self._ahead[name] = made
-            seconds = time.monotonic() - began
-            _LOG.info("deal %s: %s computed ahead in %.3f s", short_name(name), human_bytes(made.size_bytes), seconds)
+            seconds, size = time.monotonic() - began, sum(each.size_bytes for each in made)
+            _LOG.info("deal %s: %s computed ahead in %.3f s", short_name(name), human_bytes(size), seconds)
         else:
             self._refused.add(name)  # as with public weights
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from secure.parties.config import Limits
 from secure.parties.transport.frames import AnyFrame
 from secure.parties.transport.link import Link
 from secure.protocols.core.errors import SessionError
 
 _LOOKS = 4
-"""How often idle streams are looked for, in the time that one may be idle."""
+"""How often late streams are looked for, in the time that one may take."""
 
 
 class ClientWatch:
     """One stream that a client has opened. Until its Hello has come, something is awaited."""
 
-    def __init__(self, link: Link, role: str, seconds: float) -> None:
+    def __init__(self, link: Link, role: str, seconds: float, session_seconds: float = math.inf) -> None:
         self.on_end: Callable[[Exception], None] | None = None
         """Told why the stream is ended, once there is a session that it belongs to."""
         self._link = link
         self._role = role
         self._seconds = seconds
+        self._session_seconds = session_seconds
+        self._session_since: float | None = None
         self._awaited_since: float | None = time.monotonic()
         self._offered_since: float | None = None
 
     def hello_came(self) -> None:
-        """From here on something is awaited inside `awaiting` alone."""
+        """A session begins. From here on something is awaited inside `awaiting` alone."""
+        self._session_since = time.monotonic()
         self._awaited_since = None
 
     @contextmanager
@@ -47,8 +52,17 @@ class ClientWatch:
             yield frame
             self._offered_since = None
 
-    def end_if_idle(self) -> None:
-        """End the stream, and the session that it belongs to, where the client has let it wait for too long."""
+    def end_if_late(self) -> None:
+        """End the stream, and the session that it belongs to, where the client has let it wait for too long, or the
+        session takes more time than one may."""
+        if self._session_since is not None and time.monotonic() - self._session_since > self._session_seconds:
+            self.end(
+                SessionError(
+                    f"the session has taken {self._session_seconds:g} s at {self._role}, where [limits] "
+                    "session_seconds ends it; ask for less at a time"
+                )
+            )
+            return
         oldest, link = time.monotonic() - self._seconds, self._link
         awaited, offered = self._awaited_since, self._offered_since
         stuck = offered is not None and offered < oldest
@@ -72,12 +86,11 @@ class ClientWatch:
 
 
 class ClientTimer:
-    """The one thread of a server that looks for idle streams."""
+    """The one thread of a server that looks for idle streams, and for sessions that go on for too long."""
 
-    def __init__(self, role: str, seconds: float) -> None:
-        """seconds: how long a client may let a stream wait."""
+    def __init__(self, role: str, limits: Limits) -> None:
         self._role = role
-        self._seconds = seconds
+        self._limits = limits
         self._watches: dict[Link, ClientWatch] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -90,7 +103,7 @@ class ClientTimer:
 
     def watch(self, link: Link) -> ClientWatch:
         """Look at this stream, too, until `forget`."""
-        watch = ClientWatch(link, self._role, self._seconds)
+        watch = ClientWatch(link, self._role, self._limits.idle_seconds, self._limits.session_seconds)
         with self._lock:
             self._watches[link] = watch
         return watch
@@ -106,8 +119,9 @@ class ClientTimer:
         return len(self._watches)
 
     def _look(self) -> None:
-        while not self._stopping.wait(self._seconds / _LOOKS):
+        shortest = min(self._limits.idle_seconds, self._limits.session_seconds)
+        while not self._stopping.wait(shortest / _LOOKS):
             with self._lock:
                 watches = list(self._watches.values())
             for watch in watches:
-                watch.end_if_idle()
+                watch.end_if_late()

@@ -8,18 +8,21 @@ from collections.abc import Sequence
 
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import HandshakeError, ProtocolError
+from secure.protocols.core.family import Family
 from secure.protocols.core.profile import AUTO, PROFILES
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 SESSION_BYTES = 16
 
 CALLERS = {
     "Run": ("client", "owner"),
+    "Queue": ("client", "owner"),
     "Abandon": ("client", "owner"),
     "Deal": ("dealer",),
     "Stock": ("dealer",),
     "Make": ("p0",),
     "Reconcile": ("p0",),
+    "Status": ("p0", "p1", "p2", "dealer", "owner"),
     "Probe": ("client", "owner", "p0", "p1", "p2", "dealer"),
 }
 """Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
@@ -38,6 +41,15 @@ OPERATORS_KINDS = (Kind.KIND_DEAL, Kind.KIND_STOCK)
 def new_session_id() -> str:
     """A fresh session id, from the operating system's randomness."""
     return os.urandom(SESSION_BYTES).hex()
+
+
+def callers(stream: str, role: str, family: Family) -> tuple[str, ...]:
+    """Who may open that stream at `role`."""
+    if stream == "Run":
+        return (*CALLERS[stream], role)
+    if stream != "Exchange":
+        return CALLERS[stream]
+    return (family.computing[family.computing.index(role) - 1],)
 
 
 def check_caller(stream: str, claimed: str, certified: str, callers: Sequence[str], where: str) -> None:

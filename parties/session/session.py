@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.transcript import Transcript
-from secure.parties.transport.failures import failure_frame
+from secure.parties.transport.failures import failure_frame, one_line
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.wire_pb2 import Frame, Hello, Join, Progress
@@ -20,8 +21,8 @@ from secure.protocols.core.errors import HandshakeError, PartyLost, SessionError
 _LOG = logging.getLogger("parties")
 _IDS_KEPT = 1 << 14
 """Session ids that are remembered. An older one could be used again, and would harm nobody: seeds are fresh in each."""
-_MOST_LETTERS = 1000
-"""A client's reason is cut there."""
+CURRENT: ContextVar[str] = ContextVar("session", default="")
+"""The id of the session that this thread serves, for its lines in the log."""
 FAILURE_SECONDS = 0.3
 """How long a failure notice may take to reach a peer before the stream to it is dropped."""
 
@@ -138,11 +139,6 @@ def _cancel_all(links: list[Link]) -> None:
         link.cancel()
 
 
-def _one_line(text: str) -> str:
-    """Somebody else's words, as they may stand in a log."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_LETTERS])
-
-
 @dataclass
 class OfferedStream:
     """A stream that a peer opened for a session which this role may not have heard of yet."""
@@ -155,22 +151,17 @@ class OfferedStream:
 class Registry:
     """Session ids that were used of late, and the meeting place of streams and sessions."""
 
-    def __init__(self, role: str, max_sessions: int) -> None:
+    def __init__(self, role: str) -> None:
         self._role = role
-        self._max_sessions = max_sessions
         self._used: dict[tuple[str, str], Identity | None] = {}
         self._running: dict[str, Session] = {}
         self._offers: dict[tuple[str, str], OfferedStream] = {}
         self._changed = threading.Condition()
 
     def begin(self, session: Session) -> None:
-        """Count a session in. Raises HandshakeError when its id was used, SessionError when there are too many."""
+        """Count a session in. Raises HandshakeError when its id was used."""
         with self._changed:
             self._use(session.id, "Run", session.identity)
-            if len(self._running) >= self._max_sessions:
-                raise SessionError(
-                    f"{self._role} already serves {len(self._running)} sessions; try again when one has ended"
-                )
             self._running[session.id] = session
 
     def end(self, session: Session) -> None:
@@ -181,7 +172,7 @@ class Registry:
 
     def abandon(self, session_id: str, identity: Identity, reason: Exception) -> None:
         """End a session as its own client asks for; of one that has ended, only the client's reason is logged, once."""
-        key, said = (session_id, "Run"), f"the client ended it: {_one_line(str(reason))}"
+        key, said = (session_id, "Run"), f"the client ended it: {one_line(str(reason))}"
         with self._changed:
             if self._used.get(key) != identity:
                 return
@@ -203,7 +194,7 @@ class Registry:
         return len(self._running)
 
     def offer(self, stream: str, link: Link, hello: Hello, seconds: float) -> bool:
-        """Hold a peer's stream until its session claims it; False when none did within `seconds`."""
+        """Hold a peer's stream until its session claims it or it is withdrawn; False when neither was in `seconds`."""
         offer = OfferedStream(link, hello, threading.Event())
         key = (hello.session, stream)
         with self._changed:
@@ -214,6 +205,13 @@ class Registry:
             return True
         with self._changed:
             return self._offers.pop(key, None) is None
+
+    def withdraw(self, stream: str, session_id: str) -> None:
+        """A stream that was held for its session is gone."""
+        with self._changed:
+            offer = self._offers.pop((session_id, stream), None)
+        if offer is not None:
+            offer.claimed.set()
 
     def claim(self, session: Session, stream: str, seconds: float) -> OfferedStream | None:
         """The stream that a peer opened for `session`, waiting for it; None when it did not come within `seconds`."""

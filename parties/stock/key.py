@@ -11,17 +11,16 @@ Formats of these variables and of NOTIFY_SOCKET: sd_listen_fds(3), sd_notify(3) 
 
 from __future__ import annotations
 
-import array
 import hashlib
 import hmac
 import logging
 import os
-import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from secure.models.storage import system
 from secure.parties.stock_settings import KeyKind
 from secure.protocols.core.errors import ConfigurationError
 
@@ -110,22 +109,15 @@ def _inherited() -> int | None:
 
 def _hand_over(descriptor: int) -> None:
     """Let the service manager hold a descriptor. Raises ConfigurationError where there is none that would."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
+    try:
+        taken = system.tell_service_manager(f"FDSTORE=1\nFDNAME={NAME}\n", [descriptor])
+    except OSError as error:
+        raise ConfigurationError(f"stock.key: the service manager does not take the key: {error.strerror}") from None
+    if not taken:
         raise ConfigurationError(
             'stock.key = "systemd": no service manager holds the key or takes one ($NOTIFY_SOCKET is not set); run the '
             'party as a unit with NotifyAccess=main and FileDescriptorStoreMax=1, or use key = "memory"'
         )
-    # A leading @ stands for the zero byte of an abstract address.
-    path = "\0" + address[1:] if address.startswith("@") else address
-    message = f"FDSTORE=1\nFDNAME={NAME}\n".encode()
-    rights = array.array("i", [descriptor])
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.connect(path)
-            manager.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    except OSError as error:
-        raise ConfigurationError(f"stock.key: the service manager does not take the key: {error.strerror}") from None
 
 
 def _credential() -> bytes:

@@ -46,7 +46,7 @@ _LOG_PAGES = 256
 
 @dataclass(frozen=True)
 class DealRow:
-    """A deal as the ledger has it. wrapped: seed and tape key under the store's key."""
+    """A deal as the ledger has it. wrapped: seeds and tape key under the store's key."""
 
     name: str
     wrapped: bytes
@@ -153,7 +153,7 @@ class Ledger:
     def spend(self, session: str, name: str, binding: Binding) -> DealRow:
         """That deal, spent for this session. Raises NoCorrelations for any other state, and for another binding.
 
-        A deal that is in stock for something else is burnt: the other party has spent it.
+        A deal that is in stock for something else is burnt: another party has spent it.
         """
         with self._commit() as db:
             found = db.execute("select wrapped, size_bytes, state, bound from deals where name = ?", (name,)).fetchone()

@@ -165,3 +165,13 @@ class SealedLoad(Kept):
         if self._reader.read() is not None:
             raise DamagedFile("it holds more than its model takes; another version has written it")
         self._reader.close()
+
+
+def kept_models(folder: Path, key: StoreKey, role: str) -> SealedModels | None:
+    """Where this role keeps models over a restart; None where its key is gone then, and with it what it had sealed."""
+    models = SealedModels(folder / "models", key, role)
+    if key.outlives:
+        return models
+    for digest in models.digests:
+        models.remove(digest)
+    return None

@@ -1,11 +1,11 @@
-"""One party's store of deals: the ledger that says which may be used, and at P1 the tapes.
+"""One party's store of deals: the ledger that says which may be used, and tapes, which P0 has of no dealer.
 
-Rule 1: bytes that depend on a deal's masks leave this process only after `spend` has returned, at both parties.
+Rule 1: bytes that depend on a deal's masks leave this process only after `spend` has returned, at all parties.
 Rule 2: `spend` is one compare-and-set, on the disk when it returns, for one session and for ever.
 
-So bytes under one deal are sent in at most one session, unless both parties lose a write that was committed. What is in
-any doubt is burnt: what was being filled at a restart, what was sealed under another key, a tape without a row, a row
-without its tape. No clock is consulted.
+So bytes under one deal are sent in at most one session, unless all parties lose a write that was committed; where one
+of three deviates, all others (see `secure.protocols.witnessed`). What is in any doubt is burnt: what was being filled
+at a restart, what was sealed under another key, a tape without a row, a row without its tape. No clock is consulted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from secure.protocols.core.errors import (
     NoCorrelations,
     StockFull,
 )
-from secure.protocols.core.prg import SEED_BYTES
 
 with suppress(ImportError):  # Windows has none; a client needs none
     import fcntl
@@ -45,14 +44,14 @@ _SPARE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Deal:
-    """What a party needs of a deal that it has spent: its name, its seed and, at P1, the tape."""
+    """What a party needs of a deal that it has spent: its name, its seeds in a row and, where it has one, the tape."""
 
     name: str
-    seed: bytes
+    seeds: bytes
     tape: TapeReader | None
 
     def __repr__(self) -> str:
-        return f"Deal({short_name(self.name)}, seed hidden)"
+        return f"Deal({short_name(self.name)}, seeds hidden)"
 
 
 class Store:
@@ -106,14 +105,16 @@ class Store:
 
     @contextmanager
     def filling(
-        self, name: str, binding: Binding, shape: str, seed: bytes, room_bytes: int | None
+        self, name: str, binding: Binding, shape: str, seeds: bytes, room_bytes: int | None
     ) -> Iterator[TapeWriter | None]:
         """Take in one deal: it is in stock when the block ends in good order, and burnt otherwise.
 
-        room_bytes: as `room_for` says. Raises StockFull, and NoCorrelations for a name that was here before.
+        seeds: all of this party's, in a row. room_bytes: as `room_for` says.
+
+        Raises StockFull, and NoCorrelations for a name that was here before.
         """
         tape_key = os.urandom(KEY_BYTES)
-        self._ledger.begin(name, shape, binding, wrap(self._key, seed + tape_key, name.encode()))
+        self._ledger.begin(name, shape, binding, wrap(self._key, seeds + tape_key, name.encode()))
         writer: TapeWriter | None = None
         try:
             if room_bytes is not None:
@@ -133,7 +134,7 @@ class Store:
 
     @contextmanager
     def unsettled(self, name: str) -> Iterator[None]:
-        """Inside the block the other party may not have the deal yet, so it is not among `settled`."""
+        """Inside the block other parties may not have the deal yet, so it is not among `settled`."""
         with self._lock:
             self._unsettled.add(name)
         try:
@@ -156,14 +157,14 @@ class Store:
         return self._opened(self._ledger.spend(session, name, binding))
 
     def _opened(self, row: DealRow, *, stays: bool = False) -> Deal:
-        """The seed of a deal that is spent, or stays, and its tape. Raises NoCorrelations or CorrelationsDamaged."""
+        """The seeds of a deal that is spent, or stays, and its tape. Raises NoCorrelations or CorrelationsDamaged."""
         try:
             keys = unwrap(self._key, row.wrapped, row.name.encode())
         except DamagedFile:
             raise NoCorrelations(f"deal {short_name(row.name)} was sealed under another key; it is spent") from None
-        seed, tape_key = keys[:SEED_BYTES], keys[SEED_BYTES:]
+        seeds, tape_key = keys[:-KEY_BYTES], keys[-KEY_BYTES:]
         path = self._path(row.name)
-        return Deal(row.name, seed, TapeReader(path, row.name, tape_key, stays=stays) if row.size_bytes else None)
+        return Deal(row.name, seeds, TapeReader(path, row.name, tape_key, stays=stays) if row.size_bytes else None)
 
     def look_at(self, name: str) -> Deal | None:
         """A deal that stays in stock, for work that sends nothing to anybody. None where it is not there."""
@@ -196,15 +197,15 @@ class Store:
         return self._ledger.names("stock", binding)
 
     def settled(self) -> list[str]:
-        """What is in stock and was in the other party's, too, when its stream from the dealer ended."""
+        """What is in stock and was in every other party's, too, when its stream from the dealer ended."""
         names = self.names()
         with self._lock:
             return [name for name in names if name not in self._unsettled]
 
     def burn_missing(self, mine: Sequence[str], theirs: Sequence[str]) -> int:
-        """Burn what the other party does not have; how many. mine: names from before the other one said its own."""
+        """Burn what another party does not have; how many. mine: names from before the other one said its own."""
         missing = sorted(set(mine) - set(theirs))
-        return self.burn(missing, "the other party does not have it") if missing else 0
+        return self.burn(missing, "another party does not have it") if missing else 0
 
     def verify(self) -> list[str]:
         """Read every tape in stock from end to end, and burn what is damaged: what was found, a line for each."""
@@ -213,7 +214,7 @@ class Store:
             try:
                 keys = unwrap(self._key, row.wrapped, row.name.encode())
                 if row.size_bytes:
-                    check_tape(self._path(row.name), row.name, keys[SEED_BYTES:])
+                    check_tape(self._path(row.name), row.name, keys[-KEY_BYTES:])
             except (DamagedFile, OSError) as error:
                 # A deal that was spent meanwhile has no tape any more, and nothing is wrong with it.
                 if self.burn([row.name], f"damaged: {error}"):

@@ -1,4 +1,4 @@
-"""A tape: what the dealer would send P1 in one session, in order, sealed under a key of this deal's own.
+"""A tape: what the dealer would send a party in one session, in order, sealed under a key of this deal's own.
 
     magic, then segments as in `secure.parties.stock.segments`, bound to the magic and the deal's name
 
@@ -70,7 +70,7 @@ class TapeWriter:
 
 
 class TapeReader(Channel):
-    """The dealer as P1 hears it in a session from stock."""
+    """The dealer as a party hears it in a session from stock."""
 
     peer = "dealer"
 

@@ -14,6 +14,9 @@ _BY_CODE = {
 }
 """The classes that travel: those of `errors`. Another class of the tree travels as the nearest of them above it."""
 
+_MOST_LETTERS = 2000
+"""Somebody else's words are cut there."""
+
 _AND = ","
 """Between the names of roles, where an error is about several."""
 
@@ -41,6 +44,8 @@ def failure_frame(error: Exception, role: str, step: str) -> Frame:
         failure.subject = _AND.join(error.suspects)
     if isinstance(error, errors.HandshakeError):
         failure.field = error.field
+    if isinstance(error, errors.ServerBusy) and error.retry_after_seconds is not None:
+        failure.retry_after_seconds = error.retry_after_seconds
     return Frame(failure=failure)
 
 
@@ -48,7 +53,7 @@ def rebuild(failure: Failure) -> errors.SecureInferenceError:
     """The error that a peer reported, as the class it had there, with the peer's message."""
     kind = _BY_CODE.get(failure.code, errors.ProtocolError)
     # The classes' own constructors compose a message from parts; here the message is already composed.
-    error = kind.__new__(kind, failure.message)
+    error = kind.__new__(kind, one_line(failure.message))
     if isinstance(error, errors.PartyLost):
         error.role, error.step = failure.subject, failure.step
     elif isinstance(error, errors.PartyUnreachable):
@@ -57,5 +62,12 @@ def rebuild(failure: Failure) -> errors.SecureInferenceError:
         error.suspects = tuple(failure.subject.split(_AND))
     elif isinstance(error, errors.HandshakeError):
         error.field = failure.field
-    error.add_note(f"reported by {failure.role} during {failure.step}")
+    elif isinstance(error, errors.ServerBusy):
+        error.retry_after_seconds = failure.retry_after_seconds or None
+    error.add_note(f"reported by {one_line(failure.role)} during {one_line(failure.step)}")
     return error
+
+
+def one_line(text: str) -> str:
+    """Somebody else's words, as they may stand in a log: cut, and without what ends a line or moves a cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_LETTERS])

@@ -7,10 +7,25 @@ import socket
 
 import grpc
 
+from secure.parties.transport.dialer import COMMON_OPTIONS
 from secure.protocols.core.errors import ConfigurationError, PortInUse
 
 _NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What the system says of an address that no interface of this machine has."""
+
+
+SERVER_OPTIONS: list[tuple[str, int]] = [
+    *COMMON_OPTIONS,
+    # Two processes must not share a port: the second one has to hear that it is taken.
+    ("grpc.so_reuseport", 0),
+    # Peers ping every two seconds; by default that would count as abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+    # A process can have so many connections and no more: whoever shows no certificate is not to keep one, by default
+    # for two minutes.
+    ("grpc.server_handshake_timeout_ms", 5000),
+]
 
 
 def bind(server: grpc.Server, who: str, address: str, credentials: grpc.ServerCredentials) -> int:

@@ -479,6 +479,7 @@ class Failure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """name of the class in the error tree"""
     role: _builtins.str
@@ -491,6 +492,8 @@ class Failure(_message.Message):
     """PartyLost, PartyUnreachable: the role that it is about"""
     field: _builtins.str
     """HandshakeError: the field that differs"""
+    retry_after_seconds: _builtins.float
+    """ServerBusy: when it is worth another try, 0 where that is not known"""
     def __init__(
         self,
         *,
@@ -500,10 +503,11 @@ class Failure(_message.Message):
         message: _builtins.str = ...,
         subject: _builtins.str = ...,
         field: _builtins.str = ...,
+        retry_after_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "message", b"message", "role", b"role", "step", b"step", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "message", b"message", "retry_after_seconds", b"retry_after_seconds", "role", b"role", "step", b"step", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

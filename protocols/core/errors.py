@@ -24,13 +24,16 @@
     │   │   └── ServerUnreachable   the server of an encrypted checkpoint does not answer
     │   ├── PartyLost               a connected role went away; names the role and the step
     │   ├── PartyDeviates           three evaluators compared what they opened, and it differs; names the two suspects
-    │   └── ServerBusy              the server computes as many requests as it may; the same one can succeed later
+    │   └── ServerBusy              the server or a party does as much as it may; the same request can succeed later
     └── ProtocolError               roles fell out of step or a gate was misused: a defect, please report it
 
 Each message says what happened, where, and what to do. No message holds a share, a seed or a tensor's value.
 """
 
 from __future__ import annotations
+
+_MOST_LETTERS = 200
+"""What another role says is cut there, in a message about it."""
 
 
 class SecureInferenceError(Exception):
@@ -89,7 +92,7 @@ class HandshakeError(SessionError):
     """Two roles disagree on a field that must be equal."""
 
     def __init__(self, field: str, ours: str, theirs: str, where: str) -> None:
-        super().__init__(f"{where}: {field} differs: this side has {ours!r}, the other side {theirs!r}")
+        super().__init__(f"{where}: {field} differs: this side has {ours!r}, the other side {theirs[:_MOST_LETTERS]!r}")
         self.field = field
 
 
@@ -169,7 +172,17 @@ class PartyDeviates(SessionError):
 
 
 class ServerBusy(SessionError):
-    """The server computes as many requests as it may; the same request can succeed a little later."""
+    """The server, or a party, does as much as it may; the same request can succeed later.
+
+    retry_after_seconds: when it is worth another try; None where nothing is known of that.
+    """
+
+    retry_after_seconds: float | None = None
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        if retry_after_seconds is not None:
+            self.retry_after_seconds = retry_after_seconds
 
 
 class ProtocolError(SecureInferenceError):

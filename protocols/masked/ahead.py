@@ -24,7 +24,10 @@ from secure.protocols.masked.roles import Party
 
 @dataclass(frozen=True, eq=False)
 class Ahead:
-    """What party `index` computed ahead of a session: halves of products, by the numbers of their gates."""
+    """What party `index` computed ahead of a session: halves of products, by the numbers of their gates.
+
+    Of three evaluators each has two, one for each of its parts; index is then the part's.
+    """
 
     index: int
     session: bytes
@@ -50,13 +53,13 @@ class PartyAhead(Party):
             self.products[self.place.gate] = product
 
     def pass_over(self, dealer_bytes: int) -> None:
-        """Leave what the dealer has sent for this gate. P0 was sent nothing."""
-        while self.index == 1 and dealer_bytes:
+        """Leave what the dealer has sent for this gate. Who expands its half was sent nothing."""
+        while not self._expands and dealer_bytes:
             dealer_bytes -= len(self._correction(min(dealer_bytes, len(self._message()))))
 
     def end_lane(self) -> None:
         """A lane is over. Raises ProtocolError where the dealer has sent more, or less, for it."""
-        if self.index == 1 and (self.place.left or self._next_message()):
+        if not self._expands and (self.place.left or self._next_message()):
             raise ProtocolError(f"{self.dealer_name} dealt otherwise for a lane; it runs a different program")
 
 

@@ -49,6 +49,31 @@ program on the parts that the honest e_1 and e_2 hold.
     that tells what it knows, a secret of the evaluators is missing. The verdict is acted on only when the digest of the
     round that opened it was compared, so that e_0 can neither pass a vector, nor blame an honest client.
 
+**From stock.** A deal D is what the dealer gives for one session: seeds, and V_2. It has a name of its own, which takes
+the session's place in the keys of all generators, and is there before anybody knows of a session. Fresh in each session
+is what all evaluators have: a seed that e_0 draws when all three have met. With the session and the name of D it begins
+the hash that h_t is of, and the key of what is drawn for one-hot inputs.
+    e_0 commits to its own disk that D is spent for session S, and names S and D to e_1. e_1 commits the same, answers,
+    and names S and D to e_2. So does e_2 to e_0, which answers where that is what it had named itself. Each says this
+    to the other in TLS. An evaluator sends its first m when it has committed, and heard S and D of both others.
+**Claim 6: a deal serves one session.** Let one evaluator deviate, and clients with it. There is at most one session in
+which an honest one sends what depends on D, unless both honest ones have lost a write that was committed.
+    Let e and f be honest. If e sends an m under D in S, then e has committed that D is spent for S; and it has heard S
+    and D from f itself, who says them after its own commit. The same is true of f. A commit is a compare-and-set from
+    "in stock", which no deal enters twice, and names one session. If either sent an m under D in S and in another S',
+    both would have committed D for both, and at both the second commit would have found D in stock: both lost one.
+    It does not matter which one deviates, though they are not alike here. e_0 may name an old deal, one of another
+    request, or one in two sessions at a time: e_1 refuses. It cannot name A to e_1 and B to e_2, which hears from e_1.
+    An e_1 that hears A and names B to e_2 is given away by e_2 to e_0, and an e_2 that names B to e_0 by itself, before
+    any m; B is then spent at one, and serves nobody. An honest evaluator whose disk was rolled back would spend D once
+    more, and is stopped by the other honest one, whom it hears before its first m, whoever was rolled back.
+    In that one session claims 1 to 5 stand as they are. What the adversary has of D, two seeds and perhaps V_2, is
+    uniform given all that the others have. It may have it for days, and choose inputs by it; so it may with the dealer
+    on line, where an evaluator has its seeds before the client has sent anything. The words of `Draw` are masks of D:
+    e_0 lacks one part of them until e_2 has said it, in S, after the round of `AllAreHere`, as ever.
+    Whoever deviates can burn stock: a deal with each session that it spoils, or all of it when stocks are compared. No
+    delivery is promised, and what is burnt is used by nobody.
+
 Rounds that several branches share (`masked.lanes`) are one round: one message, one pair of digests, and what it opened
 is added to the digest in the order of the branches, which follows from shapes and is the same at all evaluators. A
 branch's message depends on nothing that its own round opens.

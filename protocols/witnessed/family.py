@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
+from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.sharing import three_parts
+from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, Weight
 from secure.protocols.witnessed import footprint
 from secure.protocols.witnessed.outline import WitnessedOutline
+from secure.protocols.witnessed.secret import PreparedParts
 
 WITNESSED = Family(
     name="witnessed",
     computing=("p0", "p1", "p2"),
     roles=("p0", "p1", "p2", "dealer"),
     security="malicious",
-    stocks=False,
+    stocks=True,
     serves_all=True,
     garbles=False,
     sides=2,
@@ -29,6 +32,7 @@ WITNESSED = Family(
     reconstruct=three_parts.reconstruct,
     splitter=three_parts.splitter,
     outline=WitnessedOutline,
+    kept=(PreparedParts, Weight, PublicWeight, Matrix, PublicMatrix, Pair),
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )

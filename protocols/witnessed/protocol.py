@@ -6,7 +6,7 @@ and gates of two parties and a dealer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import Prg
 from secure.protocols.core.secret import P, Parameter, Primitive, Protocol, Secret, Visibility, row, table
 from secure.protocols.masked import lanes
+from secure.protocols.masked.ahead import Ahead
 from secure.protocols.masked.dealt.programs import DEALT_ROWS
 from secure.protocols.masked.dealt.protocol import DealtProtocol
 from secure.protocols.masked.dealt.secret import DealtSecret
@@ -76,8 +77,8 @@ class Side(DealtProtocol):
 class WitnessedParty(Protocol):
     """Evaluator 0, 1 or 2 of one session.
 
-    to_next, to_previous: channels to evaluators index + 1 and index - 1 (mod 3). dealer: from the dealer, where this
-    evaluator holds the part that is sent.
+    to_next, to_previous: channels to evaluators index + 1 and index - 1 (mod 3). dealer: from the dealer, or what it
+    has dealt ahead, where this evaluator holds the part that is sent.
     """
 
     def __init__(
@@ -91,20 +92,35 @@ class WitnessedParty(Protocol):
         policy: FixedPointPolicy,
         *,
         common_seed: bytes,
+        deal: bytes | None = None,
         meter: Meter | None = None,
         on_layer: Callable[[str], None] | None = None,
+        ahead: Sequence[Ahead] | None = None,
     ) -> None:
-        """seeds: of parts index and index + 1, which the dealer has, too. common_seed: what all evaluators have."""
+        """seeds: of parts index and index + 1, which the dealer has, too. common_seed: what all evaluators have.
+
+        deal: the 16 bytes under which correlations were dealt ahead; None where they are dealt in this session.
+        ahead: what this evaluator computed before of both parts. Raises ProtocolError for that of another deal.
+        """
         super().__init__(policy, on_layer)
         if (dealer is None) != (index == 0):
             raise ProtocolError("evaluators 1 and 2 have a channel from the dealer, evaluator 0 has none")
         meter = meter or Meter()
         self.index = index
-        self.role = Witness(index, session, common_seed, to_next, to_previous, dealer, meter)
+        deal = session if deal is None else deal
+        # Masks follow from the deal; what must be fresh in each session follows from all three.
+        beginning = session + deal + common_seed
+        self.role = Witness(index, beginning, to_next, to_previous, dealer, meter)
         self._digests = ComparingCost(meter)
+        numbers = [(index + step) % PARTS for step in range(2)]
+        if ahead is not None and [(each.index, each.session) for each in ahead] != [(each, deal) for each in numbers]:
+            raise ProtocolError("what was computed ahead is of another deal, or of other parts")
+        products: Sequence[dict[int, Tensor] | None] = (
+            [None, None] if ahead is None else [each.products for each in ahead]
+        )
         own, following = (
-            PartOf((index + step) % PARTS, seed, session, common_seed, reports_to, self.role.judge)
-            for step, (seed, reports_to) in enumerate(zip(seeds, (meter, _Quietly(meter)), strict=True))
+            PartOf(number, seed, deal, beginning, reports_to, self.role.judge, made)
+            for number, seed, reports_to, made in zip(numbers, seeds, (meter, _Quietly(meter)), products, strict=True)
         )
         self._parts = own, following
         self.sides = Side(own, policy, None), Side(following, policy, None)

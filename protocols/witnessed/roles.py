@@ -22,7 +22,7 @@ from secure.protocols.masked.roles import Dealer, Party
 PARTS = 3
 SENT_PART = 2
 """The part that the dealer sends of what it deals; the others follow from seeds."""
-_COINS = b"secure-inference coins 1"
+_COINS = b"secure-inference coins 2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +52,26 @@ class PartOf(Party):
 
     Public terms belong to part 0. Where a gate has a round to make, it is suspended: see `lockstep`.
 
+    deal: the name under which the part was dealt. beginning: what all evaluators have, and is of this session alone.
     judge: takes the verdict on a client's input, which is not acted on before digests are compared.
+    ahead: what was computed of this part before, as for `Party`.
     """
 
     def __init__(
-        self, part: int, seed: bytes, session: bytes, common_seed: bytes, meter: Meter, judge: Callable[[bool], None]
+        self,
+        part: int,
+        seed: bytes,
+        deal: bytes,
+        beginning: bytes,
+        meter: Meter,
+        judge: Callable[[bool], None],
+        ahead: dict[int, Tensor] | None = None,
     ) -> None:
-        super().__init__(0, seed, session, _NoPeerOfPart(), None, meter, CPU)
+        super().__init__(0, seed, deal, _NoPeerOfPart(), None, meter, CPU, ahead)
         self.part = part
         self.index = int(part != 0)
         self._expands = part != SENT_PART
-        self._coins = hashlib.sha256(_COINS + common_seed + session).digest()
+        self._coins = hashlib.sha256(_COINS + beginning).digest()
         self.judge = judge
         self.gate_name = ""
 

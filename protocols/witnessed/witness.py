@@ -22,7 +22,7 @@ from secure.protocols.witnessed.roles import Opened, Said
 DIGEST_BYTES = hashlib.sha256().digest_size
 ROUND_BYTES = 2 * DIGEST_BYTES
 """What each evaluator sends more in each round: a digest to either other one."""
-_TRANSCRIPT = b"secure-inference transcript 1"
+_TRANSCRIPT = b"secure-inference transcript 2"
 
 
 class Witness(MeetingRole):
@@ -31,18 +31,18 @@ class Witness(MeetingRole):
     def __init__(
         self,
         index: int,
-        session: bytes,
-        common_seed: bytes,
+        beginning: bytes,
         to_next: Channel,
         to_previous: Channel,
         dealer: Channel | None,
         meter: Meter,
     ) -> None:
+        """beginning: what all evaluators have, and is of this session and its deal alone."""
         super().__init__(meter, CPU)
         self.index = index
         self.rounds = 0
         self._to_next, self._to_previous = to_next, to_previous
-        self._transcript = hashlib.sha256(_TRANSCRIPT + session + common_seed)
+        self._transcript = hashlib.sha256(_TRANSCRIPT + beginning)
         self._opened: list[str] = []
         self._accepted = True
         self.place.next_dealt = None if dealer is None else dealer.receive

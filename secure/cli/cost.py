@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import NetworkProfile, ProtocolOption, Weights, examples
+from secure.cli.options import NetworkProfile, PhaseOption, ProtocolOption, Weights, examples
 
 with lazy_imports(__name__):
     from secure import costs
@@ -44,6 +44,7 @@ def cost(
     profile: Annotated[
         NetworkProfile, typer.Option(help="As in parties.toml; auto is what parties on that network name.")
     ] = "near",
+    phase: PhaseOption = "all",
     no_head: Annotated[bool, typer.Option("--no-head", help="Leave out the head that config.json names.")] = False,
     price_per_gb: Annotated[
         float | None, typer.Option(min=0, metavar="MONEY", help="What 10^9 bytes cost that leave a machine.")
@@ -66,6 +67,7 @@ def cost(
         weights=weights,
         head=not no_head,
         profile=profile,
+        phase=phase,
     )
     dealt = found.price.total.dealer_bytes > 0
     table = Table(box=None, padding=(0, 2))

@@ -27,6 +27,7 @@ from secure.cli import (
     party,
     search,
     split,
+    status,
     verify,
 )
 from secure.cli.audit import app as audit_app
@@ -66,6 +67,7 @@ app.command(epilog=precompute.EXAMPLES)(precompute.precompute)
 app.command(epilog=store.EXAMPLES)(store.store)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=status.EXAMPLES)(status.status)
 app.add_typer(audit_app)
 app.add_typer(ee_app)
 

@@ -59,6 +59,9 @@ SentencesText = Annotated[
         help="A sentence that other users may see: they can read command lines. Several times.",
     ),
 ]
+PhaseOption = Annotated[
+    Literal["all", "online"], typer.Option(help="All of a session; or online, where a dealer has sent its part ahead.")
+]
 WeightsOption = Annotated[Weights | None, typer.Option(help="Default: private; of a split folder, as it was split.")]
 NamesOption = Annotated[
     list[str] | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,10 @@ def party(
     ] = None,
     memory_gb: MemoryOption = None,
     device: DeviceOption = None,
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="Of its log, on standard error; text is the default, json is an object a line."),
+    ] = None,
 ) -> None:
     """Run one party in this process, until SIGTERM or Ctrl-C.
 
@@ -32,6 +36,11 @@ def party(
     its own, as behind NAT or in a container, the file has listen = "0.0.0.0:PORT" beside that address. Options here go
     before the file's limits and device.
     """
-    given = {"--threads": threads, "--memory-bytes": memory_bytes(memory_gb), "--device": device}
+    given = {
+        "--threads": threads,
+        "--memory-bytes": memory_bytes(memory_gb),
+        "--device": device,
+        "--log-format": log_format,
+    }
     options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
     end(party_process.main([role, "--config", str(config), *options], model_engine.model_engine))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from secure.cli.lazy_imports import lazy_imports
-from secure.cli.options import ProtocolOption, Weights, examples
+from secure.cli.options import PhaseOption, ProtocolOption, Weights, examples
 
 with lazy_imports(__name__):
     from secure.search import searching
@@ -22,7 +22,11 @@ def search(
     checkpoint: Annotated[Path, typer.Argument(help="A trained classifier of images: a folder of ViT's class.")],
     data: Annotated[
         Path,
-        typer.Option("--data", metavar="NPZ", help="Arrays inputs, [N, C, H, W] as the model takes it, and labels."),
+        typer.Option(
+            "--data",
+            metavar="NPZ|DIR",
+            help="Arrays inputs, [N, C, H, W] as the model takes it, and labels; or a folder of pictures by class.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything is kept, and found again.")],
     network: Annotated[
@@ -30,6 +34,7 @@ def search(
     ] = "lan",
     protocol: ProtocolOption = "beaver",
     weights: Annotated[Weights, typer.Option(help="Who may know them: nobody, both parties, or P1 alone.")] = "private",
+    phase: PhaseOption = "all",
     epochs: Annotated[int, typer.Option(min=1, help="Of training the one network.")] = 5,
     children: Annotated[int, typer.Option(min=0, help="Plans to try after the greedy path.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="All chance follows from it.")] = 0,
@@ -47,6 +52,7 @@ def search(
         network=network,
         protocol=protocol,
         weights=weights,
+        phase=phase,
         epochs=epochs,
         children=children,
         seed=seed,

@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import json
 import logging
+import math
 import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from secure.http.openai_errors import RequestRefused, error_answer
 from secure.http.openai_fields import NOTE
-from secure.protocols.core.errors import SecureInferenceError
+from secure.protocols.core.errors import SecureInferenceError, ServerBusy
 
 MOST_BODY_BYTES = 16 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -177,7 +178,8 @@ class _Guard:
 
 def error_response(error: Exception) -> Response:
     status, body = error_answer(error)
-    return JSONResponse(body, status, {"retry-after": "1"} if status == 429 else None)
+    seconds = (error.retry_after_seconds if isinstance(error, ServerBusy) else None) or 1.0
+    return JSONResponse(body, status, {"retry-after": str(math.ceil(seconds))} if status == 429 else None)
 
 
 def log_error(where: str, error: Exception) -> None:

@@ -19,12 +19,13 @@ from secure.models.storage.capacity import human_bytes
 from secure.parties.client.conversation import Costs
 from secure.protocols.core.errors import InputError
 from secure.protocols.core.profile import NEAR
+from secure.protocols.families import DEFAULT, family
 from secure.report.receipt import Receipt
 from secure.report.report_parts import MeterRow, Offline, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Report:
     receipt: what every role signed of the call. It is no part of `to_json`, and None in a report from there.
     offline: what the computing parties made of correlations before the inputs, where they do that themselves. Rows, and
     bytes of roles, are of what came after.
-    profile: the network profile, "near" or "far".
+    profile: the network profile, "near" or "far". protocol: the family by which the parties compute.
     """
 
     rows: tuple[ReportRow, ...]
@@ -51,6 +52,7 @@ class Report:
     receipt: Receipt | None = field(default=None, compare=False, repr=False)
     offline: Offline | None = None
     profile: str = NEAR.name
+    protocol: str = DEFAULT.name
 
     @classmethod
     def of_session(
@@ -61,7 +63,7 @@ class Report:
         by_role = {role: {(row["layer"], row["op"]): row for row in report.rows} for role, report in reports.items()}
         keys = dict.fromkeys(key for found in by_role.values() for key in found)
         said = ((key, {role: found.get(key, {}) for role, found in by_role.items()}) for key in keys)
-        rows = tuple(_merged(key, roles) for key, roles in said)
+        rows = tuple(_merged(key, roles, costs.protocol) for key, roles in said)
         made = {role: report.made_ahead for role, report in reports.items() if report.made_ahead is not None}
         in_session = {role: each.sent_bytes for role, each in made.items() if not each.from_stock}
         totals = {
@@ -90,6 +92,7 @@ class Report:
             receipt,
             Offline.of_session(made),
             costs.profile,
+            costs.protocol,
         )
 
     @classmethod
@@ -117,7 +120,7 @@ class Report:
     @property
     def deal(self) -> str:
         """Where the correlations came from: "live", a dealer on line; "stock", dealt or made before; "demand", made by
-        the parties in the call; "none", three parties.
+        the parties in the call; "none" where a protocol has none.
 
         Of several sessions "live" where any of them had a dealer, and "demand" where any had nothing in stock.
         """
@@ -125,12 +128,12 @@ class Report:
             return "demand" if self.offline.on_demand else "stock"
         if "dealer" in self.roles:
             return "live"
-        return "none" if "p2" in self.roles else "stock"
+        return "stock" if family(self.protocol).stocks else "none"
 
     @property
     def security(self) -> str:
         """Against whom: "malicious" is any one of three evaluators, "semi-honest" a role that follows the protocol."""
-        return "malicious" if {"p2", "dealer"} <= set(self.roles) else "semi-honest"
+        return family(self.protocol).security
 
     @property
     def rounds(self) -> int:
@@ -177,6 +180,7 @@ class Report:
             "deal": self.deal,
             "security": self.security,
             "profile": self.profile,
+            "protocol": self.protocol,
             "unchecked_one_hot": self.unchecked_one_hot,
             "totals": {
                 "rounds": self.rounds,
@@ -204,7 +208,8 @@ class Report:
                 **{name: value[name] for name in ("seconds", "load_seconds", "sessions", "sequences", "tokens")},
                 unchecked_one_hot=value.get("unchecked_one_hot", False),
                 offline=None if value.get("offline") is None else Offline(**value["offline"]),
-                profile=value.get("profile", NEAR.name),
+                profile=value["profile"],
+                protocol=family(value["protocol"]).name,
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"not a report: {type(error).__name__} at {error}") from None
@@ -264,9 +269,9 @@ class Report:
         }
 
 
-def _merged(key: tuple[str, str], roles: Mapping[str, MeterRow]) -> ReportRow:
+def _merged(key: tuple[str, str], roles: Mapping[str, MeterRow], protocol: str) -> ReportRow:
     """One op of one layer, as all roles say: with a dealer, or with three parties that help each other."""
-    if "p2" in roles and "dealer" not in roles:
+    if "p2" in roles and "dealer" not in family(protocol).roles:
         return ReportRow.merged_of_three(*key, list(roles.values()))
     computing = [row for role, row in roles.items() if role != "dealer"]
     return ReportRow.merged(*key, computing, roles.get("dealer", {}))

@@ -1,4 +1,4 @@
-"""Networks that fit the protocols: which heads keep a softmax, and which layers an activation, for how many seconds.
+"""Networks that fit the protocols: which heads keep a softmax, and which layers an activation and norms.
 
     front = secure.search.search("vit-folder", (images, labels), out="found", network="wan")
     plan = front.within(0.75)                                  # of the teacher's predicted seconds

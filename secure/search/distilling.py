@@ -11,7 +11,9 @@ import torch
 
 from secure.clear_model import apply_plan
 from secure.models.checkpoint.folder import CONFIG_NAME
-from secure.search.examples import Augment, examples_of
+from secure.search.examples import Augment
+from secure.search.norms import absorb_scales, calibrate
+from secure.search.pictures import read_data
 from secure.search.space import AttentionPlan
 from secure.search.teacher import read_teacher
 from secure.search.training import Say, Schedule, accuracy, answers, fit
@@ -46,13 +48,16 @@ def distil(
     Returns the share of held-out examples whose label the student gives; it says the teacher's, too.
     Raises CheckpointError and InputError as `search`, and for a folder that is not empty.
     """
-    folder, teacher, examples = Path(out), read_teacher(Path(checkpoint)), examples_of(data)
+    folder, teacher = Path(out), read_teacher(Path(checkpoint))
+    examples = read_data(data, teacher)
     check_empty(folder)
     teacher.check(examples)
     config = teacher.read_plan(plan)
     trained, held_out = examples.held_out(seed)
     due, model = teacher.model(), teacher.model()
+    calibrate(model, trained.inputs)
     apply_plan(model, config)
+    absorb_scales(model)
     state = folder.with_name(f"{folder.name}.training.safetensors")
     fit(model, due, trained, Schedule(epochs, batch, rate, seed=seed), state, say, augment=augment)
     found, before = (accuracy(answers(each, held_out.inputs), held_out.labels) for each in (model, due))

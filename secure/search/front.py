@@ -63,7 +63,8 @@ class Front:
             row = asdict(each)
             del row["plan"]
             fields = each.plan.fields
-            rows.append({**row, "attention_kinds": fields["attention_kinds"], "activations": fields["activations"]})
+            del fields["model_type"]
+            rows.append(row | fields)
         path = folder / FRONT_NAME
         written = path.with_suffix(".writing")
         content = {"schema": SCHEMA, "setting": dict(self.setting), "plans": rows}

@@ -8,15 +8,15 @@ from secure.models.checkpoint.shapes import manifest_of_config
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.contract.request import Request
 from secure.models.latency import PartyNetwork, predict
-from secure.models.price import Price, price
+from secure.models.price import Phase, Price, price
 from secure.models.program import network as model_of
-from secure.search.space import AttentionPlan
+from secure.search.space import AttentionPlan, Norms
 
-Layer = tuple[tuple[str, ...], str]
+Layer = tuple[tuple[str, ...], str, Norms]
 
 
 class PlanCosts:
-    """raw: config.json of the model. batch: inputs of one session.
+    """raw: config.json of the model. batch: inputs of one session. phase: as for `Price.of`.
 
     A search asks for thousands of plans. What a layer costs depends on itself and on where it is, so the seconds of a
     plan are those of the first one and, for each layer that differs, what that changes by itself. Tests hold it against
@@ -31,9 +31,10 @@ class PlanCosts:
         protocol: str,
         weights: WeightVisibility,
         batch: int = 1,
+        phase: Phase = "all",
     ) -> None:
         self.network, self.protocol, self.weights = network, protocol, weights
-        self._raw, self._first, self._batch = raw, first, batch
+        self._raw, self._first, self._batch, self._phase = raw, first, batch, phase
         self._first_seconds = self._seconds(self.exact(first))
         self._saved: dict[tuple[int, Layer], float] = {}
 
@@ -42,7 +43,7 @@ class PlanCosts:
         manifest = manifest_of_config(self._raw | plan.fields, weights=self.weights, protocol=self.protocol)
         net = model_of(manifest)
         assert net.due_tokens is not None
-        return price(manifest, Request(net.whole_output, self._batch, net.due_tokens, masked=False))
+        return price(manifest, Request(net.whole_output, self._batch, net.due_tokens, masked=False)).of(self._phase)
 
     def exact_seconds(self, plan: AttentionPlan) -> float:
         """Predicted, from the plan's own price."""

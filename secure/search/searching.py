@@ -7,10 +7,12 @@ from typing import Any
 
 from secure.models.contract.manifest import WeightVisibility
 from secure.models.latency import PartyNetwork, find_network
+from secure.models.price import Phase
 from secure.protocols.families import DEFAULT
-from secure.search.examples import Augment, examples_of
+from secure.search.examples import Augment
 from secure.search.exploring import explore
 from secure.search.front import Candidate, Front
+from secure.search.pictures import read_data
 from secure.search.plan_costs import PlanCosts
 from secure.search.plot import draw
 from secure.search.space import AttentionPlan
@@ -30,6 +32,7 @@ def search(
     network: PartyNetwork | str = "lan",
     protocol: str = DEFAULT.name,
     weights: WeightVisibility = "private",
+    phase: Phase = "all",
     epochs: int = EPOCHS,
     children: int = CHILDREN,
     batch: int = 128,
@@ -45,9 +48,10 @@ def search(
     Args:
         checkpoint: a folder of ViT's class ViTForImageClassification.
         data: (inputs, labels) as arrays or tensors, float [N, channels, height, width] as the model takes them and
-            whole [N]; a data set of such pairs; or the path of an .npz file with these two. A tenth is held out.
+            whole [N]; a data set of such pairs; the path of an .npz file with these two, or of a folder as
+            `secure.search.pictures` reads it. A tenth is held out.
         out: the folder for all files.
-        network, protocol, weights: as for `secure.costs.cost`: what a plan's seconds are predicted for.
+        network, protocol, weights, phase: as for `secure.costs.cost`: what a plan's seconds are predicted for.
         epochs: of training. children: plans that are tried after the greedy path. batch: inputs trained with at a time.
         seed: all chance follows from it, on one machine with one number of threads.
         augment: makes of a batch of inputs what is trained with, by chance from a generator alone.
@@ -56,10 +60,11 @@ def search(
     for other inputs or labels than the model's; ConfigurationError for an unknown network.
     """
     links, folder = network if isinstance(network, PartyNetwork) else find_network(network), Path(out)
-    teacher, examples = read_teacher(Path(checkpoint)), examples_of(data)
+    teacher = read_teacher(Path(checkpoint))
+    examples = read_data(data, teacher)
     teacher.check(examples)
     first = teacher.plan
-    costs = PlanCosts(teacher.raw, first, links, protocol, weights)
+    costs = PlanCosts(teacher.raw, first, links, protocol, weights, phase=phase)
     folder.mkdir(parents=True, exist_ok=True)
     trained, held_out = examples.held_out(seed)
     model, due = teacher.model(), teacher.model()
@@ -75,6 +80,7 @@ def search(
             "network": links.name,
             "protocol": protocol,
             "weights": weights,
+            "phase": phase,
             "seed": seed,
             "epochs": epochs,
             "children": children,

@@ -15,6 +15,7 @@ from secure.models.checkpoint.folder import file_digest
 from secure.models.families.vit import VitConfig
 from secure.protocols.core.errors import CheckpointError
 from secure.search.examples import Augment, Examples
+from secure.search.norms import calibrate
 from secure.search.space import AttentionPlan, random_plan
 from secure.search.training import Say, Schedule, accuracy, answers, fit
 
@@ -34,6 +35,7 @@ def train(
 ) -> None:
     """Train it from the teacher's weights: every batch another random plan. config: the teacher's."""
     first = AttentionPlan.of(config)
+    calibrate(model, examples.inputs)
     fit(
         model,
         teacher,
@@ -84,7 +86,7 @@ class Answers:
         os.replace(written, self._path)
 
     def _figures(self, plan: AttentionPlan) -> tuple[float, float]:
-        key = json.dumps([plan.kinds, plan.activations])
+        key = json.dumps([plan.kinds, plan.activations, plan.norms])
         if key not in self._found:
             apply_plan(self._model, plan.apply_to(self._config))
             logits = answers(self._model, self._held_out.inputs)

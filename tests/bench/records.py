@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bench import baseline
+from tests.bench.inference_records import constants_record, load_record, simulated_record
+from tests.bench.new_record import new_record
 
 Record = dict[str, Any]
-COMMIT = "0123456789" * 4
-MACHINE = {"processor": "Example CPU", "cores": 2, "memory_gib": 8.0}
 PEAKS = {"p0": 1_000_000_000, "p1": 2_340_000_000, "dealer": 500_000_000}
 OPS = {
     "open": {"rounds": 10, "online_bytes": 7_000_000, "dealer_bytes": 0, "p1": 0.25, "dealer": 0.125},
@@ -21,16 +21,12 @@ PHASES = {
 }
 
 
-def _record(kind: str, **fields: Any) -> Record:
-    return {"kind": kind, "command": f"python -m bench {kind} …", "commit": COMMIT, "machine": MACHINE} | fields
-
-
 def model_record(network: str = "loopback", kind: str = "model", **fields: Any) -> Record:
     label: Record = {"name": network}
     if network != "loopback":
         label |= {"bits_per_second": 2e8, "bandwidth": "by a tap", "delay_seconds_one_way": 0.02, "delay": "by waiting"}
     setting = {"model": "minilm", "tokens": 16, "batch": 3, "weights": "private", "layers": None, "repeats": 2}
-    return _record(
+    return new_record(
         kind,
         **{
             "setting": setting,
@@ -57,7 +53,7 @@ PROMPT = baseline.read()["costs"]["gpt2 private 1x32"]
 
 def generation_record(**fields: Any) -> Record:
     setting = {"model": "gpt2", "tokens": 32, "generate": 8, "batch": 1, "weights": "private", "reveal": "logits"}
-    return _record(
+    return new_record(
         "generation",
         **{
             "setting": setting | {"layers": None},
@@ -90,7 +86,7 @@ def scale_record() -> Record:
         for value in (16, 32, 64)
     ]
     setting = {"model": "minilm", "tokens": 16, "batch": 1, "weights": "private", "layers": None}
-    return _record("scale", dimension="tokens", setting=setting, points=points, plaintext="on the same machine")
+    return new_record("scale", dimension="tokens", setting=setting, points=points, plaintext="on the same machine")
 
 
 def gates_record() -> Record:
@@ -103,7 +99,7 @@ def gates_record() -> Record:
         "online_bytes": 16.0,
         "dealer_bytes": 0.0,
     }
-    return _record("gates", includes="waiting", gates=[row])
+    return new_record("gates", includes="waiting", gates=[row])
 
 
 def peers_record() -> Record:
@@ -118,7 +114,7 @@ def peers_record() -> Record:
     }
     ours = others | {"median_seconds": 0.65, "dealer_bytes": 90_000_000, "rounds": 88}
     failed = {"includes": "nothing", "excludes": "nothing", "error": "could not be\ninstalled | offline"}
-    return _record(
+    return new_record(
         "peers",
         setting={"model": "bert-base", "layers": 1, "tokens": 128, "batch": 1, "repeats": 3},
         systems={"ours": ours, "spu-memory": others, "crypten": failed},
@@ -128,14 +124,14 @@ def peers_record() -> Record:
 
 def gpu_record() -> Record:
     figures = {"bit-equal": True, "ring product": {"milliseconds": 1.23456, "size": 4096}}
-    return _record("gpu", device="Example GPU", figures=figures)
+    return new_record("gpu", device="Example GPU", figures=figures)
 
 
 def numerics_record() -> Record:
     function = {"name": "gelu", "range": "-8 to 8", "functions": "puma", "max_error": 0.02, "mean_error": 0.0018}
     sentence = {"functions": "ours", "tokens": [1, 16], "sentences": 9}
     language = {"functions": "float", "perplexity": 12.3456, "largest_logit_error": 0.0}
-    return _record(
+    return new_record(
         "numerics",
         includes="threads",
         excludes="seconds",
@@ -148,7 +144,7 @@ def numerics_record() -> Record:
 def link_record() -> Record:
     both = {"p0": 112.4, "p1": 108.6}
     row = {"message_bytes": 4096, "microseconds": 221.7, "least": 201.2, "cpu_microseconds": both}
-    return _record(
+    return new_record(
         "link",
         setting={"repeats": 5},
         includes="both parties",
@@ -167,7 +163,7 @@ def verifier_record() -> Record:
         for whose in ("service", "verifier")
         for what in pairs
     }
-    return _record(
+    return new_record(
         "verifier",
         source="Example digits",
         seeds=5,
@@ -196,7 +192,7 @@ def verifier_record() -> Record:
 
 def audit_record() -> Record:
     honest = {"honest": 10_000, "false_alarms": 0, "largest": 8.3e-7, "median": 4e-7}
-    return _record(
+    return new_record(
         "audit",
         model="minilm",
         noise_texts=24,
@@ -217,7 +213,45 @@ def hybrid_record() -> Record:
     made = {"median_seconds": [0.125, 0.25], "sent_bytes": [3_500_000, 1_250_000], "rounds": 9}
     used = {"median_seconds": [0.0625, 0.375], "sent_bytes": [1_750_000, 125_000], "rounds": 5}
     sizes = {"relus": 4096, "kept_bytes": [80, 4_375_000]}
-    return _record("hybrid", what="relu", garbler="client", turns=3, load_average=1.25, made=made, used=used, **sizes)
+    return new_record(
+        "hybrid", what="relu", garbler="client", turns=3, load_average=1.25, made=made, used=used, **sizes
+    )
+
+
+def ahead_record() -> Record:
+    return new_record(
+        "ahead",
+        setting={"model": "minilm", "tokens": 16, "batch": 1, "weights": "private", "layers": None},
+        deal_seconds=0.375,
+        deal_bytes=23_500_000,
+        median_seconds={"live": 0.75, "stock": 0.5},
+        stock_of_live=2 / 3,
+        processor_seconds={"live": {"p0": 0.375, "dealer": 0.25}, "stock": {"p0": 0.125, "p1": 0.25}},
+        median_spend_seconds={"p0": 0.0025, "p1": 0.00375},
+    )
+
+
+def restart_record() -> Record:
+    medians = {"reading": 1.25, "serving": 3.25, "answered": 4.75, "answered_processor": 5.25}
+    return new_record(
+        "restart",
+        setting={"model": "minilm", "tokens": 16, "batch": 1, "weights": "private", "layers": None},
+        load_average=2.5,
+        sealed_bytes={"p0": 1_500_000_000, "p1": 1_500_000_000},
+        warm_seconds=1.5,
+        median_seconds={f"{name}_seconds": value for name, value in medians.items()},
+    )
+
+
+def kills_record() -> Record:
+    kills = {
+        "p0, a random instant of a deal": 3,
+        "p0, before sending": 2,
+        "p0, after sending": 1,
+        "p1, after meeting": 4,
+    }
+    counts = {"answers": 47, "wrong": 0, "lost": 299, "dealt": 1337, "sent": 208, "used_twice": 0, "unpaired": 0}
+    return new_record("kills", kills=kills, kills_total=10, most_lost=1, **counts)
 
 
 def every_record() -> list[Record]:
@@ -236,4 +270,10 @@ def every_record() -> list[Record]:
         verifier_record(),
         audit_record(),
         hybrid_record(),
+        constants_record(),
+        load_record(),
+        simulated_record(),
+        ahead_record(),
+        restart_record(),
+        kills_record(),
     ]

@@ -10,15 +10,19 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import plots, report, results, tables
+from tests.bench.inference_records import constants_record, load_record, simulated_record
 from tests.bench.records import (
+    ahead_record,
     card_record,
     every_record,
     gates_record,
     generation_record,
     gpu_record,
+    kills_record,
     link_record,
     model_record,
     peers_record,
+    restart_record,
     scale_record,
 )
 
@@ -146,6 +150,32 @@ def test_nothing_measured_gives_no_empty_tables(tmp_path: Path) -> None:
     assert plots.draw([], tmp_path) == []
 
 
+def test_stocks_restarts_and_kills_have_their_sections() -> None:
+    text = report.measured([ahead_record(), restart_record(), kills_record()])
+    stock, restarts, kills = (text.index(f"## {title}") for title in ("From stock", "Started again", "Killed parties"))
+    assert stock < restarts < kills
+    assert "| 0.750 s | 0.500 s | 0.67 | p0 0.38, dealer 0.25 s | p0 0.12, p1 0.25 s | 0.38 s, 23.5 MB |" in text
+    assert "| p0 1,500, p1 1,500 MB | 1.25 s | 3.25 s | 4.75 s | 5.25 s | 1.50 s |" in text
+    found = dict(rows(text[kills : text.index("## Machine")]))
+    assert (found["kills"], found["deals used twice"], found["deals lost"]) == ("10", "0", "299 of 1,337")
+    assert (found["of p0, a random instant"], found["of p0, a named step"], found["of p1, a named step"]) == (
+        "3",
+        "3",
+        "4",
+    )
+
+
+def test_requests_under_load_have_their_section() -> None:
+    text = report.measured([constants_record(), load_record(), simulated_record()])
+    assert "## Requests that arrive" in text
+    assert "| 1.500 s | p0 0.50, p1 0.75, client 0.12 s | p0 3.50, p1 1.25 MB | p0 0.00, p1 4.25 MB | 0.500 s |" in text
+    assert "| 1.000 s | 1.125 s (+12%) | 2.000 s | 2.000 s (-6%) | 75%, 75% | yes |" in text
+    assert "| 1.000 s | 1.250 s (+25%) | 2.000 s | 2.000 s (+0%) | 75%, 75% | **no** |" in text
+    engine = "| an engine (published) | 1,234, 76.5 s | client 8, server 40 GB | client 16 GB | 2 | 0.0005/s |"
+    assert f"{engine} 91.5 ± 0.25 / 274; 88% | queue grows |" in text
+    assert "waits for the next making" in text and "both" in text
+
+
 def test_rounds_by_themselves_are_in_the_details() -> None:
     assert "| 4,096 B | 222 | 201 | 112 | 41 | 109 | 39 |" in report.detailed([link_record()])
 
@@ -154,14 +184,16 @@ def test_plots_are_images_that_show_the_records(tmp_path: Path) -> None:
     left_over = tmp_path / "scale-of-old.svg"
     left_over.write_text("<svg/>")
     paths = plots.draw(every_record(), tmp_path)
-    assert [path.name for path in paths] == ["peers.svg", "by-op.svg", "scale-tokens-minilm-private.svg"]
+    names = ["peers", "by-op", "scale-tokens-minilm-private", "inference-latency", "inference-storage"]
+    assert [path.stem for path in paths] == names
     assert not left_over.exists()
     for path in paths:
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
-    peers, by_op, scale = (path.read_text(encoding="utf-8") for path in paths)
+    peers, by_op, scale, latency, storage = (path.read_text(encoding="utf-8") for path in paths)
     assert "spu-memory" in peers and "failed: crypten" in peers
     assert "product" in by_op and "dealer, MB" in by_op
     assert "plaintext, seconds" in scale
+    assert "an engine" in latency and "a network: an engine" in storage
 
 
 def test_the_same_records_give_the_same_plots(tmp_path: Path) -> None:
@@ -203,6 +235,12 @@ def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dic
         "verifier",
         "audit",
         "hybrid",
+        "inference-constants",
+        "inference-load",
+        "inference-simulated",
+        "ahead",
+        "restart",
+        "kills",
     ],
 )
 def test_every_kind_is_known(kind: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,18 @@ def mpc_vit(folder: Path, weights: Any) -> Made:
     model = save_vit(folder, hidden_size=16, num_attention_heads=4, image_size=9, patch_size=3)
     path = folder / "config.json"
     plan = {"attention_kinds": [[*KINDS], ["scale"] * 4], "activations": ["gelu", "none"]}
+    plan["norms"] = [["layer", "affine"], ["affine", "affine"]]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mpc_vit"} | plan))
     return read_checkpoint(folder, weights=weights), "logits", [{"pixel_values": pixels(1, model)}]
+
+
+def mpc_bert(folder: Path, weights: Any) -> Made:
+    save_model(folder, "bert", "sequence", hidden_size=16, num_attention_heads=4)
+    path = folder / "config.json"
+    plan = {"attention_kinds": [[*KINDS], ["scale"] * 4], "activations": ["gelu", "none"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mpc_bert"} | plan))
+    ids = words(2, 7)
+    return read_checkpoint(folder, weights=weights), "logits", [{"input_ids": ids, "attention_mask": ids > 9}]
 
 
 def module(folder: Path, weights: Any) -> Made:
@@ -74,6 +85,7 @@ MODELS: Mapping[str, Callable[[Path, Any], Made]] = {
     "bert": bert,
     "gpt2": gpt2,
     "llama": llama,
+    "mpc_bert": mpc_bert,
     "mpc_vit": mpc_vit,
     "module": module,
 }
@@ -139,6 +151,17 @@ def test_layers_of_one_shape_cost_the_same_and_add_up(tmp_path: Path) -> None:
     found = price(manifest_of_folder(tmp_path), Request("hidden", 1, 8, masked=False))
     assert found.layers["layer.1"] == found.layers["layer.2"], "the first and the last are beside something else"
     assert found.total.rounds == sum(amount.rounds for amount in found.layers.values())
+
+
+def test_a_session_whose_dealer_was_done_before_it_costs_what_is_left(tmp_path: Path) -> None:
+    save_model(tmp_path, "bert", "none")
+    found = price(manifest_of_folder(tmp_path), Request("hidden", 1, 8, masked=False))
+    online = found.of("online")
+    assert found.of("all") == found
+    assert online.total == replace(found.total, dealer_bytes=0) != found.total
+    assert online.loading == found.loading
+    three = price(manifest_of_folder(tmp_path, protocol="replicated"), Request("hidden", 1, 8, masked=False))
+    assert three.of("online") == three
 
 
 def test_a_configuration_alone_is_enough_and_no_weight_is_read(tmp_path: Path) -> None:

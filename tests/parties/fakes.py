@@ -19,6 +19,7 @@ from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.parties.roles.hybrid.tools import TwoPartyTools
 from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
+from secure.parties.roles.witnessed import EvaluatorTools, ThreePartDealerTools
 from secure.parties.roles.working_ahead import AheadTools
 from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
@@ -88,7 +89,7 @@ class FakeEngine(Engine):
     def load(self, tools: Tools, manifest_json: str, share: Path | None) -> tuple[object, MeterRows]:
         content = share.read_bytes() if share is not None else None
         expected = json.loads(manifest_json)["share_bytes"]
-        if not isinstance(tools, DealerTools) and len(content or b"") != expected:
+        if not isinstance(tools, (DealerTools, ThreePartDealerTools)) and len(content or b"") != expected:
             raise CheckpointError(f"{share} has {len(content or b'')} bytes instead of {expected}")
         self._talk(tools, FakeRequest(layers=2))
         return {"share": content}, [{"layer": "load"}]
@@ -132,6 +133,23 @@ class FakeEngine(Engine):
             if isinstance(tools, DealerTools):
                 self._begin(tools, "dealer", index, request)
                 tools.to_p1.send(expand(tools.seeds[1], f"correction {index}", request.correction_bytes))
+                continue
+            if isinstance(tools, ThreePartDealerTools):
+                self._begin(tools, "dealer", index, request)
+                for way in (tools.to_p1, tools.to_p2):
+                    way.send(expand(tools.seeds[2], f"correction {index}", request.correction_bytes))
+                continue
+            if isinstance(tools, EvaluatorTools):
+                self._begin(tools, f"p{tools.number}", index, request)
+                beginning = tools.session + (tools.deal or tools.session) + tools.common_seed
+                tools.to_next.send(expand(beginning, f"{tools.number} {index}", request.message_bytes))
+                tools.to_previous.send(beginning)
+                if tools.dealer is not None:
+                    third = tools.seeds[2 - tools.number]
+                    self._same(tools.dealer.receive(), expand(third, f"correction {index}", request.correction_bytes))
+                due = expand(beginning, f"{(tools.number - 1) % 3} {index}", request.message_bytes)
+                self._same(tools.to_previous.receive(), due)
+                self._same(tools.to_next.receive(), beginning)
                 continue
             if isinstance(tools, ThreePartyTools):
                 self._begin(tools, f"p{tools.number}", index, request)

@@ -133,11 +133,13 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
     assert (
         load_settings(write(tmp_path, 'security = "malicious"\nprotocol = "witnessed"' + FOUR)).parties == found.parties
     )
+    assert (
+        load_settings(write(tmp_path, 'security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n')).stock is not None
+    )
     for text, words in (
         ('security = "malicious"' + GOOD, "p2 is missing; the protocol 'witnessed' is for p0, p1, p2, dealer"),
         ('security = "malicious"\nprotocol = "beaver"' + GOOD, "'beaver' has security 'semi-honest', 'malicious' is"),
         ('security = "total"' + GOOD, "security: unknown security 'total'; known are semi-honest, malicious"),
-        ('security = "malicious"' + FOUR + '[stock]\ndir = "stock"\n', "nothing is made ahead"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             load_settings(write(tmp_path, text))

@@ -34,6 +34,17 @@ def test_a_session_costs_what_price_and_latency_say(bert: Path) -> None:
     assert found.rows[-1].seconds == pytest.approx(sum(row.seconds for row in found.rows[:-1]))
 
 
+def test_what_a_dealer_sends_ahead_is_left_out(bert: Path) -> None:
+    whole, online = cost(bert, tokens=8), cost(bert, tokens=8, phase="online")
+    assert online.price == whole.price.of("online")
+    assert online.moved_bytes == whole.moved_bytes - whole.price.total.dealer_bytes
+    assert online.prediction.total < whole.prediction.total
+    said = f"The dealer sends {whole.price.total.dealer_bytes / 1e6:,.1f} MB before the session, which are left out."
+    assert said in list(online.lines(None, None)) and said not in list(whole.lines(None, None))
+    done = CliRunner().invoke(app, ["cost", str(bert), "--tokens", "8", "--phase", "online"])
+    assert said in done.output and "dealer MB" not in done.output
+
+
 def test_money_is_for_bytes_that_leave_a_machine_and_for_cores(bert: Path) -> None:
     found = cost(bert, tokens=8)
     total = found.price.total

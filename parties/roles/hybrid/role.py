@@ -40,7 +40,7 @@ class OneOfTwo(StockedRole):
             if deal.tape is None:
                 raise ProtocolError("a deal of this stock has no tape; it was not made by this protocol")
             shelf = ReadShelf(deal.tape)
-            ready.stock = Stock(self._index, bytes.fromhex(deal.name), self.settings.garbler, deal.seed, shelf)
+            ready.stock = Stock(self._index, bytes.fromhex(deal.name), self.settings.garbler, deal.seeds, shelf)
             ready.from_stock = True
         return TwoPartyTools(
             number=self._index,

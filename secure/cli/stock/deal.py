@@ -41,7 +41,7 @@ def deal(
         int, typer.Option(min=0, help="Of a generation: 16, 64 or 256; a session takes the next larger.")
     ] = 0,
 ) -> None:
-    """Deal ahead: on the dealer's host, while the dealer runs, into the stocks of P0 and P1.
+    """Deal ahead: on the dealer's host, while the dealer runs, into the stocks of P0, P1 and, where there is one, P2.
 
     Each deal serves one request of this very shape, without the dealer. The model has to be loaded. A generation takes
     a deal of as many new tokens as it may have, or the next larger number, and burns what it does not use.
@@ -53,7 +53,8 @@ def deal(
         task = bar.add_task("dealt", total=count)
         row = asked.deal(_digest(model), request, count, lambda done: bar.update(task, completed=done))
     each = capacity.human_bytes(row["bytes"])
-    typer.echo(f"{row['dealt']} deals in {row['seconds']:.1f} s, {each} each at P1")
+    holders = [role.upper() for role in loaded.family.computing[1:]]
+    typer.echo(f"{row['dealt']} deals in {row['seconds']:.1f} s, {each} each at {' and '.join(holders)}")
 
 
 def _digest(model: str) -> str:

@@ -33,7 +33,8 @@ _DAY_SECONDS = 86_400
 def store(
     config: Annotated[Path, typer.Option("--config", metavar="TOML", help="The same file as the party's.")],
     role: Annotated[
-        Literal["p0", "p1", "dealer"], typer.Option(help="The party on this host; a dealer has nothing but troubles.")
+        Literal["p0", "p1", "p2", "dealer"],
+        typer.Option(help="The party on this host; a dealer has nothing but troubles."),
     ],
     action: Annotated[
         Literal["show", "verify", "burn"],

@@ -28,7 +28,14 @@ PLANS: dict[str, tuple[list[list[str]], list[str]]] = {
     **{kind: ([[kind] * HEADS] * LAYERS, ["gelu", "gelu"]) for kind in KINDS},
     "mixed": (MIXED, ["none", "relu"]),
     "all-kinds": ([[*KINDS], [*reversed(KINDS)]], ["gelu", "none"]),
+    "linear": ([["scale"] * HEADS] * LAYERS, ["none", "none"]),
+    "affine": ([["scale"] * HEADS] * LAYERS, ["none", "none"]),
 }
+NORMS_OF: dict[str, list[list[str]]] = {
+    "mixed": [["affine", "layer"], ["layer", "affine"]],
+    "affine": [["affine", "affine"]] * LAYERS,
+}
+"""Of plans with others than layer norms."""
 # Heads of 4 in 10 tokens: more scores than products of keys and values, so scaled heads are reordered.
 LONG = {"image_size": [9, 9], "patch_size": 3, "hidden_size": 16, "num_attention_heads": HEADS}
 # Heads of 8 in 2 tokens are not.
@@ -42,6 +49,8 @@ def save(folder: Path, plan: str, **changes: Any) -> Path:
     save_vit(folder, **changes)
     kinds, activations = PLANS[plan]
     say(folder, model_type="mpc_vit", attention_kinds=kinds, activations=activations)
+    if plan in NORMS_OF:
+        say(folder, norms=NORMS_OF[plan])
     return folder
 
 
@@ -106,6 +115,7 @@ def test_kinds_of_a_layer_share_their_rounds(tmp_path: Path) -> None:
         rounds[plan] = sum(cost.rounds for (layer, _), cost in costs.items() if layer == "layer.0")
     assert rounds["scale"] <= rounds["square"] <= rounds["relu"] < rounds["softmax"]
     assert rounds["all-kinds"] <= rounds["softmax"] + 2
+    assert rounds["affine"] <= rounds["linear"] / 2, "norms are half of a linear layer's rounds, and affine ones none"
 
 
 def test_scaled_heads_of_long_rows_send_little(tmp_path: Path) -> None:
@@ -146,6 +156,9 @@ def test_rows_that_add_up_to_nothing_have_weights_of_zero(tmp_path: Path) -> Non
         ({"attention_kinds": "scale"}, "attention_kinds is 'scale'"),
         ({"activations": ["gelu"]}, "activations is a list of 1"),
         ({"activations": ["gelu", "mish"]}, "activations has 'mish'; supported: .*none"),
+        ({"norms": [["layer", "layer"]]}, "norms is a list of 1; it must have a list of two norms for each layer"),
+        ({"norms": [["layer"]] * LAYERS}, "norms of layer 0 is a list of 1; it must have a norm for each of attention"),
+        ({"norms": [["layer", "batch"]] * LAYERS}, "norms of layer 0 has 'batch'; supported: layer, affine"),
     ],
 )
 def test_plans_that_are_wrong_are_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -157,7 +170,9 @@ def test_plans_that_are_wrong_are_refused(fields: dict[str, Any], message: str, 
 
 def test_a_vit_has_no_reference_of_ours(tmp_path: Path) -> None:
     save_vit(tmp_path, **LONG)
-    with pytest.raises(CheckpointError, match="model_type is 'vit', not 'mpc_vit'; read it with transformers itself"):
+    with pytest.raises(
+        CheckpointError, match="model_type is 'vit', not 'mpc_vit' or 'mpc_bert'; read it with transformers itself"
+    ):
         reference(tmp_path)
     with pytest.raises(CheckpointError, match=r"no config\.json that can be read"):
         reference(tmp_path / "nothing")

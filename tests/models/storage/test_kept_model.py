@@ -23,7 +23,8 @@ from secure.protocols.core.factor import Keep, prepare, prepare_apart
 from secure.protocols.core.secret import Parameter
 from secure.protocols.core.transfer import CPU
 from secure.protocols.hybrid import weights as hybrid
-from secure.protocols.masked.weights import Matrix, Weight
+from secure.protocols.masked.weights import Matrix, PublicWeight, Weight
+from secure.protocols.witnessed.secret import PreparedParts
 from tests.models.decoders import words
 from tests.models.test_ahead import Loaded
 
@@ -134,3 +135,17 @@ def test_what_no_family_keeps_is_named() -> None:
     with pytest.raises(ProtocolError, match="a float, which is not kept"):
         list(kept_model.written({"x": 1.5}, CPU))
     assert Matrix in kept_model._KINDS.values()
+
+
+def test_what_an_evaluator_has_twice_is_kept_once() -> None:
+    """A public weight is the same for both of its parts; a private one is not."""
+    public = PublicWeight(torch.arange(100), 16)
+    own, following = (Weight(torch.randint(-99, 99, (3, 4)), None, 16, 64) for _ in range(2))
+    kept = {"bias": PreparedParts((public, public)), "gain": PreparedParts((own, following))}
+    messages = Messages(kept_model.written(kept, CPU))
+    assert sum(len(message) == public.values.nbytes for message in messages.left) == 1
+    found = kept_model.read(messages, CPU, None)
+    first, second = found["bias"].parts
+    assert first is second and torch.equal(first.values, public.values)
+    for part, due in zip(found["gain"].parts, (own, following), strict=True):
+        assert torch.equal(part.share, due.share)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +14,7 @@ import pytest
 from secure.parties.config import Limits, PartiesSettings
 from secure.parties.launcher import free_addresses
 from secure.parties.process.exit_codes import ExitCode
-from secure.parties.process.main import main
+from secure.parties.process.main import Stopping, main, stop_on_signals
 from secure.parties.roles.engine import Engine
 from secure.parties.settings_file import settings_toml
 from secure.protocols.core.errors import ConfigurationError
@@ -61,6 +63,9 @@ def test_a_process_that_still_computes_ends_without_the_interpreter(
 
         def start(self) -> None: ...
 
+        def drain(self, at_once: threading.Event) -> None:
+            assert not at_once.is_set()
+
         def stop(self) -> None:
             self.sessions = sessions
 
@@ -79,3 +84,43 @@ def test_a_process_that_still_computes_ends_without_the_interpreter(
             main(arguments, lambda limits, device: FakeEngine())
     else:
         assert main(arguments, lambda limits, device: FakeEngine()) == ExitCode.OK
+
+
+def test_a_second_signal_is_told_from_the_first() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        stopping = stop_on_signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.wait(60) and not stopping.again.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopping.again.wait(60)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+def test_a_launchers_party_does_not_wait_for_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its launcher stops all parties, and waits for them."""
+    drained: list[bool] = []
+
+    class Server:
+        sessions = 1
+
+        def __init__(self, settings: PartiesSettings, role: str, engine: Engine) -> None: ...
+
+        def start(self) -> None: ...
+
+        def drain(self, at_once: threading.Event) -> None:
+            drained.append(True)
+
+        def stop(self) -> None:
+            self.sessions = 0
+
+    path = tmp_path / "parties.toml"
+    path.write_text(settings_toml(free_addresses(), tmp_path))
+    monkeypatch.setattr("secure.parties.process.main.PartyServer", Server)
+    monkeypatch.setattr("secure.parties.process.main.wait_until_set", lambda stopping: None)
+    monkeypatch.setattr("secure.parties.process.main.stop_on_signals", lambda parent, temporary: Stopping())
+    for arguments, due in ((["--parent-on-stdin"], []), ([], [True])):
+        assert main(["p0", "--config", str(path), *arguments], lambda limits, device: FakeEngine()) == ExitCode.OK
+        assert drained == due

@@ -318,7 +318,10 @@ def test_the_stock_is_shown_verified_and_burnt_by_its_operator_alone(
     assert at_p1.stock("burn", row["shape"]) == [{"burnt": 2}]
     assert Operator(local_parties.settings, "p0").stock("burn") == [{"burnt": 3}]
     assert at_p1.stock("troubles") == []
-    role_of(local_parties, "p1").working_ahead.background.trouble = "a test"  # type: ignore[union-attr]
+    working = role_of(local_parties, "p1").working_ahead
+    assert working is not None
+    working.stop()  # its next turn would have no trouble
+    working.background.trouble = "a test"
     assert at_p1.stock("troubles") == [{"trouble": "work ahead: a test"}]
     with pytest.raises(ConfigurationError, match="keeps no stock"):
         operator.stock("show")

@@ -19,13 +19,13 @@ from secure.parties.config import PARTIES, PartiesSettings
 from secure.parties.process.model_engine import ModelEngine
 from secure.parties.process.server import PartyServer
 from secure.parties.roles.engine import MeterRows, Tools
-from secure.parties.roles.party import ComputingRole
+from secure.parties.roles.party import ComputingRole, PartyAheadTools
 from secure.parties.roles.store import ModelStore, StoredModel
 from secure.parties.roles.working_ahead import WARM, AheadTools, WorkingAhead
 from secure.parties.session.reservations import Reservations
 from secure.parties.stock.binding import Binding
 from secure.parties.stock.key import StoreKey
-from secure.parties.stock.store import Store
+from secure.parties.stock.store import Deal, Store
 from secure.parties.stock_settings import StockSettings
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import InputError
@@ -51,7 +51,7 @@ class Walking(FakeEngine):
     def predict(
         self, tools: Tools, model: object, request_json: str, client: ClientSteps, profile: Profile
     ) -> tuple[bool, MeterRows]:
-        assert isinstance(tools, AheadTools)
+        assert isinstance(tools, PartyAheadTools)
         self.walks.append(tools.deal.name)
         party = tools.protocol(FixedPointPolicy(), Meter(), CPU)
         for layer in range(3):
@@ -72,8 +72,11 @@ class Party:
                 pass
         self.engine, self.idle, models = Walking(), True, ModelStore("p0")
         models.put("model", StoredModel("load", "policy", "a model"))
-        self.ahead = WorkingAhead(0, self.store, models, self.engine, lambda: self.idle)
+        self.ahead = WorkingAhead(self.walks, self.store, models, self.engine, lambda: self.idle)
         self.ahead.start()
+
+    def walks(self, deal: Deal, check: Callable[[], None]) -> list[AheadTools]:
+        return [PartyAheadTools(deal, check, 0)]
 
     def made(self) -> set[str]:
         return set(self.ahead._ahead)
@@ -94,7 +97,8 @@ def test_the_next_deals_are_worked_for_and_each_is_taken_once(party: Party) -> N
     name = party.store.spend_oldest("session", BOUND).name
     party.ahead.background.stopping.wait(1.0)
     taken = party.ahead.take(name)
-    assert taken is not None and (taken.session.hex(), taken.index, len(taken.products)) == (name, 0, 3)
+    assert taken is not None
+    assert [(each.session.hex(), each.index, len(each.products)) for each in taken] == [(name, 0, 3)]
     assert party.ahead.take(name) is None
     party.idle = True
     eventually(lambda: party.made() == set(party.names[1 : 1 + WARM]))
@@ -181,7 +185,7 @@ def test_sessions_from_stock_take_what_was_made_for_them(
                 assert isinstance(party, ComputingRole) and party.working_ahead is not None
                 workers.append(party.working_ahead)
             eventually(lambda: all(len(worker._ahead) == 2 for worker in workers))
-            made = [each for worker in workers for each in worker._ahead.values()]
+            made = [each for worker in workers for walks in worker._ahead.values() for each in walks]
             for left in (1, 0):
                 payloads = input_payloads(net, request, inputs, checkpoint.embeddings)
                 answer = client.predict(manifest.digest, manifest.policy.digest(), request, payloads)

@@ -60,7 +60,7 @@ def test_a_deal_is_spent_once_and_its_tape_is_gone(store: Store, tmp_path: Path)
     name = fill(store, name_of(1))
     deal = store.spend_oldest("session", BOUND)
     assert deal.name == name
-    assert len(deal.seed) == 16
+    assert len(deal.seeds) == 16
     assert deal.tape is not None
     assert [len(deal.tape.receive()) for _ in range(3)] == [2000] * 3
     with pytest.raises(CorrelationsDamaged, match="ends before the session does"):
@@ -291,7 +291,7 @@ def test_a_thief_of_the_disk_finds_no_seed_and_no_tape_in_the_clear(tmp_path: Pa
             assert form not in stolen
     copy = shutil.copytree(tmp_path / "p1", tmp_path / "stolen")
     # With the key, the copy of an unspent store is the store: that is what the key is kept elsewhere for.
-    assert opened(copy).spend_oldest("thief", BOUND).seed == seed
+    assert opened(copy).spend_oldest("thief", BOUND).seeds == seed
     deal = store.spend_oldest("session", BOUND)
     assert deal.tape is not None
     deal.tape.close()

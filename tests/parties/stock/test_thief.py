@@ -95,12 +95,12 @@ def test_a_disk_alone_tells_how_many_deals_there_are_and_were(stolen: Stolen, ro
 @pytest.mark.parametrize("role", ["p0", "p1"])
 def test_with_the_key_it_gives_the_seeds_of_unspent_deals_and_at_p1_their_tapes(stolen: Stolen, role: str) -> None:
     deal = stolen.opened(role, key=True).spend_oldest("thief", BOUND)
-    assert (deal.name, deal.seed) == (UNSPENT, stolen.seeds[role])
+    assert (deal.name, deal.seeds) == (UNSPENT, stolen.seeds[role])
     assert (deal.tape is None) == (role == "p0")
     if deal.tape is not None:
         assert bytes(deal.tape.receive()) == stolen.message
         deal.tape.close()
-    assert stolen.seeds["p1" if role == "p0" else "p0"] != deal.seed
+    assert stolen.seeds["p1" if role == "p0" else "p0"] != deal.seeds
 
 
 def test_a_key_opens_nothing_of_the_other_party(stolen: Stolen) -> None:
@@ -116,6 +116,6 @@ def test_of_both_with_their_keys_a_spent_deal_is_gone_and_an_unspent_one_is_whol
         with pytest.raises(NoCorrelations, match="is spent"):
             store.spend("thief", SPENT, BOUND)
     deals = [store.spend("thief", UNSPENT, BOUND) for store in stores]
-    assert [deal.seed for deal in deals] == [stolen.seeds["p0"], stolen.seeds["p1"]]
+    assert [deal.seeds for deal in deals] == [stolen.seeds["p0"], stolen.seeds["p1"]]
     assert deals[1].tape is not None
     deals[1].tape.close()

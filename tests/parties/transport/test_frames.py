@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure.parties.transport.failures import rebuild
 from secure.parties.transport.frames import CHUNK_BYTES, DataFrame, decode, encode
-from secure.parties.transport.wire_pb2 import Frame, Hello
-from secure.protocols.core.errors import ProtocolError
+from secure.parties.transport.wire_pb2 import Failure, Frame, Hello
+from secure.protocols.core.errors import InputError, ProtocolError
 
 SIZES = (0, 1, 127, 128, 300, 16384, CHUNK_BYTES)
 
@@ -35,3 +36,11 @@ def test_control_frames_survive() -> None:
 def test_bytes_from_a_stranger_never_raise_anything_else(data: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         decode(data)
+
+
+@pytest.mark.parametrize("words", ["it\nERROR p0 all is lost", "x" * 100_000, "\x1b[2Jgone"])
+def test_a_peers_words_stand_on_one_line_and_are_cut(words: str) -> None:
+    error = rebuild(Failure(code="InputError", message=words, role="p\n1", step=words))
+    for text in (str(error), *error.__notes__):
+        assert text.isprintable() and len(text) < 5000
+    assert isinstance(error, InputError)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from secure.parties.config import ROLES, PartiesSettings
-from secure.parties.process.server import SERVER_OPTIONS, PartyServer
+from secure.parties.process.server import PartyServer
 from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.handshake import PROTOCOL_VERSION
 from secure.parties.transport.certificates.making import make_certificates
@@ -18,6 +18,7 @@ from secure.parties.transport.certificates.own import LiveCertificates, check_ce
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
+from secure.parties.transport.ports import SERVER_OPTIONS
 from secure.parties.transport.tls import certificate_identity, certificate_role
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import ConfigurationError, HandshakeError, PortInUse

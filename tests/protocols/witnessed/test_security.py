@@ -96,7 +96,7 @@ def test_digests_after_a_change_are_of_values_that_the_one_that_deviates_knows()
 
     errors_of(lambda: setting.run(deviation, programs={"p0": watched}))
     digests = {message[:DIGEST_BYTES] for message in deviation.heard}
-    start = b"secure-inference transcript 1" + setting.session + setting.common_seed
+    start = b"secure-inference transcript 2" + 2 * setting.session + setting.common_seed  # the session is the deal, too
     right = opened[0].clone()
     first_word = torch.tensor([1, 0, 0, 0])
     seen = (right, right + first_word, right - first_word)

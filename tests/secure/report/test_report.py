@@ -115,9 +115,39 @@ def test_what_parties_made_stands_beside_what_came_after() -> None:
     assert "Dealer bytes" not in total.to_text()
 
 
+@pytest.mark.parametrize(
+    ("protocol", "roles", "deal", "security"),
+    [
+        ("witnessed", ("p0", "p1", "p2", "dealer"), "live", "malicious"),
+        ("witnessed", ("p0", "p1", "p2"), "stock", "malicious"),
+        ("replicated", ("p0", "p1", "p2"), "none", "semi-honest"),
+        ("beaver", ("p0", "p1"), "stock", "semi-honest"),
+    ],
+)
+def test_where_correlations_come_from_and_against_whom(
+    protocol: str, roles: tuple[str, ...], deal: str, security: str
+) -> None:
+    """Three evaluators with a deal from stock are not three parties that help each other."""
+    dealing = {"rounds": 0, "online_bytes": 0, "dealer_bytes": 70}
+    reports = {
+        role: RoleReport(
+            role, [row("a", "product", **(dealing if role == "dealer" else {}))], {"client": 8}, {}, {}, 1.0, 10
+        )
+        for role in roles
+    }
+    found = Report.of_session(Costs(reports, 1.0, protocol=protocol), load_seconds=0.0, sequences=1, tokens=1)
+    assert (found.deal, found.security, found.protocol) == (deal, security, protocol)
+    assert Report.from_json(found.to_json()) == found
+    if protocol == "witnessed":
+        assert found.rows[0].rounds == 3 and found.rows[0].online_bytes == 300
+    assert Report.total([found, found]).deal == deal
+
+
 def test_json_round_trip(report: Report) -> None:
     text = report.to_json()
     assert Report.from_json(text) == report
+    with_other = replace(report, protocol="hybrid", profile="near")
+    assert Report.from_json(with_other.to_json()) == with_other != report
     value = json.loads(text)
     assert value["schema"] == SCHEMA
     assert value["totals"] == {
@@ -136,7 +166,7 @@ def test_what_is_not_checked_is_said(report: Report) -> None:
     assert Report.from_json(trusting.to_json()) == trusting
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"report"', '{"schema": 2}', '{"schema": 2, "rows": [{}]}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"report"', '{"schema": 3}', '{"schema": 3, "rows": [{}]}'])
 def test_json_that_is_no_report(text: str) -> None:
     with pytest.raises(InputError, match="not a report"):
         Report.from_json(text)
@@ -144,7 +174,7 @@ def test_json_that_is_no_report(text: str) -> None:
 
 def test_json_of_another_schema(report: Report) -> None:
     value = json.loads(report.to_json()) | {"schema": 99}
-    with pytest.raises(InputError, match="schema 99, this version reads 2"):
+    with pytest.raises(InputError, match="schema 99, this version reads 3"):
         Report.from_json(json.dumps(value))
 
 

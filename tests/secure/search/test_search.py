@@ -125,7 +125,8 @@ def test_a_sum_over_layers_is_what_a_plan_costs(protocol: str, teacher: Path) ->
 
 
 def test_a_student_is_a_checkpoint_that_parties_serve(teacher: Path, tmp_path: Path) -> None:
-    plan = AttentionPlan((("scale", "scale"), ("square", "softmax")), ("none", "gelu"))
+    norms = (("affine", "layer"), ("affine", "affine"))
+    plan = AttentionPlan((("scale", "scale"), ("square", "softmax")), ("none", "gelu"), norms)
     with pytest.raises(Interrupted):
         distil(teacher, plan, EXAMPLES, out=tmp_path / "student", epochs=2, say=stopping_at("epoch 1"))
     assert not (tmp_path / "student").exists() and (tmp_path / "student.training.safetensors").exists()

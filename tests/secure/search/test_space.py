@@ -8,7 +8,9 @@ from secure.search.space import AttentionPlan, by_layers, mutated, random_plan
 
 FIRST = AttentionPlan((("softmax",) * 4,) * 3, ("gelu",) * 3)
 MIXED = AttentionPlan(
-    (("scale", "relu", "softmax", "relu"), ("softmax",) * 4, ("scale",) * 4), ("none", "gelu", "gelu")
+    (("scale", "relu", "softmax", "relu"), ("softmax",) * 4, ("scale",) * 4),
+    ("none", "gelu", "gelu"),
+    (("affine", "affine"), ("layer", "layer"), ("layer", "affine")),
 )
 
 
@@ -18,7 +20,13 @@ def test_a_plan_survives_the_fields_of_a_checkpoint() -> None:
 
 
 def test_a_plan_is_a_word_for_each_layer() -> None:
-    assert str(MIXED) == "softmax+2relu+scale- softmax scale"
+    assert str(MIXED) == "softmax+2relu+scale-/a softmax scale/a2"
+
+
+def test_fields_of_before_there_were_norms_have_layer_norms() -> None:
+    fields = FIRST.fields
+    del fields["norms"]
+    assert AttentionPlan.from_fields(fields) == FIRST
 
 
 def test_what_a_layer_costs_depends_on_the_kinds_and_not_on_their_order() -> None:
@@ -28,10 +36,12 @@ def test_what_a_layer_costs_depends_on_the_kinds_and_not_on_their_order() -> Non
 
 def test_steps_change_one_layer_each() -> None:
     found = list(by_layers(MIXED, FIRST))
-    assert len(found) == len(set(found)) == (4 + 1) + (3 + 1) + (3 + 1)
+    assert len(found) == len(set(found)) == (4 + 1 + 2) + 2 * (3 + 1 + 2)
     for plan in found:
         assert sum(plan.layer(i) != MIXED.layer(i) for i in range(3)) == 1
     assert {plan.activations[0] for plan in found} == {"gelu", "none"}
+    affine = AttentionPlan(FIRST.kinds, FIRST.activations, (("affine", "affine"),) * 3)
+    assert {plan.norms for plan in by_layers(affine, affine)} == {affine.norms}, "there is no layer norm to go back to"
 
 
 def test_random_plans_have_layers_of_one_kind_mostly() -> None:
