@@ -30,9 +30,11 @@ if typing.TYPE_CHECKING:
     from secure.report.receipt import Receipt
     from secure.report.report import Report
     from secure.verifier import attacks
+    from secure.verifier.endpoint import ClassifyEndpoint
     from secure.verifier.verifier import Verifier
 
 __all__ = [
+    "ClassifyEndpoint",
     "EncryptedModel",
     "FixedPointPolicy",
     "PrivateModel",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ClassifyEndpoint": "secure.verifier.endpoint",
     "EncryptedModel": "secure.ee.client.model",
     "FixedPointPolicy": "secure.protocols.core.fixedpoint",
     "PrivateModel": "secure.api",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers import AutoTokenizer
 from secure.ee.files.keyfile import write_key
 from secure.ee.owner.encrypt import encrypt_checkpoint
 from secure.protocols.equivariant.key import Key
+from secure.verifier import endpoint
 from secure.verifier.verifier import Verifier
 from tests.docs.conftest import run_in_order, tiny_models
 from tests.docs.pages import DOCUMENTS, blocks
@@ -52,10 +54,20 @@ def verifier(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
         longer = torch.tensor([float(len(text) > 12) for text in texts])
         return torch.stack([0.1 + 0.8 * longer, 0.9 - 0.8 * longer], -1)
 
+    def posted(url: str, asked: Names, *_: object) -> bytes:
+        rows = enumerate(service(asked["input"]).tolist())
+        return json.dumps({"data": [{"index": index, "probs": row} for index, row in rows]}).encode()
+
+    monkeypatch.setattr(endpoint, "posted", posted)
     defaults = Verifier.distil.__func__.__kwdefaults__  # type: ignore[attr-defined]
     monkeypatch.setitem(defaults, "steps", 60)
-    texts = [f"{word} {number}" for word in ("one", "another word and") for number in range(100)]
-    return {"service": service, "trusted": service, "texts": texts[::2], "new_texts": texts[1::2]}
+    texts = [f"{word} {number}" for word in ("one", "another word and") for number in range(80)]
+    key, passphrase = Key.generate(), "a passphrase"
+    classifier = tiny_models().save_classifier(folder / "path/to/classifier")
+    encrypt_checkpoint(classifier, key, folder / "encrypted", assume="none")
+    write_key(folder / "model.key", key, passphrase)
+    given = {"service": service, "trusted": service, "passphrase": passphrase, "url": "http://127.0.0.1:8000/classify"}
+    return {**given, "texts": texts[::2], "new_texts": texts[1:48:2]}
 
 
 PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], Names]] = {
