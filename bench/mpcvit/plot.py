@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bench.mpcvit.table import measured, predicted, spread
+from bench.mpcvit.figures import measured, predicted, spread
 
 Record = dict[str, Any]
 _PROTOCOL = "beaver"

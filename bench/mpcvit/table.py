@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from bench.mpcvit.figures import measured, predicted, spread
 from bench.tables import table
 
 Record = dict[str, Any]
@@ -109,24 +109,6 @@ def _of(record: Record, protocol: str) -> str:
         f"of the network of all plans, {setting['epochs']} of every student. `{record['command']}`"
     )
     return f"{text}\n\n{table(headings, rows)}"
-
-
-def predicted(plans: Sequence[Record], name: str, protocol: str, network: str) -> float | None:
-    """A plan's seconds, or None where the record has no such plan."""
-    found = [plan["predicted"][protocol]["seconds"][network] for plan in plans if plan["name"] == name]
-    return found[0] if found else None
-
-
-def measured(plans: Sequence[Record], name: str, protocol: str, network: str) -> float | None:
-    """A plan's median seconds, or None where they were not measured."""
-    parts = [plan["measured"].get(protocol, {}).get(network) for plan in plans if plan["name"] == name]
-    return None if not parts or parts[0] is None else float(parts[0]["median_seconds"])
-
-
-def spread(plan: Record) -> tuple[float, float, float]:
-    """Mean, least and greatest accuracy over seeds."""
-    values = list(plan["accuracy"].values())
-    return statistics.fmean(values), min(values), max(values)
 
 
 def accuracy_text(plan: Record) -> str:

@@ -12,6 +12,7 @@ from secure.cli.options import ProtocolOption, Weights, examples
 
 with lazy_imports(__name__):
     from secure import split as splitting
+    from secure.parties.roles import memory
 
 EXAMPLES = examples("secure split all-MiniLM-L6-v2 --out shares", "secure split bert --out s --weights public")
 
@@ -51,16 +52,17 @@ def split(
     With --weights server, p1.safetensors has the weights in the clear and p0.safetensors nothing: P1 is the model's
     owner.
     """
-    manifest = splitting.split(
-        checkpoint,
-        out,
-        weights,
-        head=not no_head,
-        protocol=protocol,
-        stream_exponent=stream_exponent,
-        output_bits=output_bits,
-        checks_one_hot=not unchecked_one_hot,
-    )
+    with memory.loading():  # a tensor's memory is given back before the next one is read
+        manifest = splitting.split(
+            checkpoint,
+            out,
+            weights,
+            head=not no_head,
+            protocol=protocol,
+            stream_exponent=stream_exponent,
+            output_bits=output_bits,
+            checks_one_hot=not unchecked_one_hot,
+        )
     typer.echo(f"{len(manifest.parameters)} tensors, {weights} weights, model {manifest.digest[:12]}, in {out}.")
     if unchecked_one_hot:
         typer.echo("The parties will not check clients' one-hot vectors: a client can read the word table.")

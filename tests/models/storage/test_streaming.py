@@ -42,6 +42,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from secure.models.checkpoint.conversion import split_checkpoint
+from secure.parties.roles.memory import loading
 from tests.checkout import ROOT
 
 def peak():
@@ -51,7 +52,8 @@ def peak():
 small, large, out, weights = sys.argv[1:]
 split_checkpoint(small, Path(out) / "small", weights=weights)
 before = peak()
-split_checkpoint(large, Path(out) / "large", weights=weights)
+with loading():  # as the command does
+    split_checkpoint(large, Path(out) / "large", weights=weights)
 print(peak() - before)
 """
 
