@@ -34,6 +34,14 @@ OF_PAIRS = ("add", "concatenate", "multiply", "matmul", "linear", "less-than", "
 """Functions that are looked at with what a truncation left, too: the masks of its opening are used on."""
 SHAPED = ("multiply-public-factor", "rotate")
 """Functions that take rows of one length."""
+LONGEST = (
+    "puma-layer-norm",
+    "layer-norm-full-range",
+    "rms-norm-full-range",
+    "rms-normalise-encoder",
+    "rms-normalise-wide",
+)
+"""Rows for the campaign alone: minutes each, and the functions of shorter rows at other ranges."""
 
 
 def small(op: Op) -> tuple[Shape, ...]:
@@ -71,7 +79,7 @@ def _cases() -> list[Any]:
             policy,
             depth,
             id=f"{op.name}-{form}-{policy.truncation}-{name}-{setting.parties[receiver]}{'' if depth else '-thorough'}",
-            marks=[pytest.mark.slow] if not depth else [],
+            marks=[] if depth else [pytest.mark.slow, *[pytest.mark.campaign] * (op.name in LONGEST)],
         )
         for op in OPS
         for form, policy in (("share", POLICY), ("share", EXACT), ("mixed", POLICY))
