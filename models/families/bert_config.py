@@ -24,6 +24,7 @@ _SIZES = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+_PLAN = ("attention_kinds", "activations", "norms")
 _ONLY = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -137,8 +138,9 @@ class BertConfig:
         return 0 if self.padding_id is None else self.padding_id + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a manifest."""
-        return asdict(self) | {"own": list(self.own)}
+        """Plain values, for a manifest. A model without a plan says nothing of one, as before there were any."""
+        values = asdict(self) | {"own": list(self.own)}
+        return {name: value for name, value in values.items() if value or name not in _PLAN}
 
 
 def _padding(config: Mapping[str, Any], vocabulary: int) -> int:
