@@ -54,8 +54,7 @@ from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInference
 _STREAMS_PER_SESSION = 3
 _STREAMS_OF_STOCK = 4
 _STOP_SECONDS = 5.0
-SIGNAL_SECONDS = 0.2
-"""How long a signal may go unnoticed."""
+SIGNAL_SECONDS = 0.2  # how long a signal may go unnoticed
 _LOG = logging.getLogger("parties")
 
 
@@ -98,8 +97,8 @@ class PartyServer:
             handlers["Deal"] = self._deal
         if role == "p0":
             handlers["Queue"] = self._queue
-        for stream, serve in (self._stock.streams if self._stock else {}).items():
-            handlers[stream] = partial(self._aside, stream, serve)
+        streams = self._stock.streams if self._stock else {}
+        handlers |= {stream: partial(self._aside, stream, serve) for stream, serve in streams.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
 
     def start(self) -> None:
@@ -140,7 +139,8 @@ class PartyServer:
         self._health.enter_graceful_shutdown()
         if self._stock is not None:
             self._stock.give_up()
-        self._server.stop(grace_seconds if self._registry.running else None).wait()
+        # Bounded: gRPC has been seen to wait for a stream that nobody holds any more.
+        self._server.stop(grace_seconds if self._registry.running else None).wait(grace_seconds + _STOP_SECONDS)
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
         self._peers.close()
