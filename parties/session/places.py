@@ -32,12 +32,14 @@ _LEAST_SECONDS = 1.0
 
 @dataclass
 class _Turn:
-    """One client that waits. place: how many come before it, and itself. over: it waits no more."""
+    """One client that waits. place: how many come before it, and itself. came: a place was kept for it, which may be
+    overdue before its thread looks. over: it waits no more."""
 
     session_id: str
     identity: Identity
     told: Callable[[int], None]
     place: int = 0
+    came: bool = False
     over: bool = False
 
 
@@ -149,7 +151,7 @@ class Places:
             self._waiting.setdefault(identity, deque()).append(turn)
             self._give_turns()
             try:
-                while not (turn.over or session_id in self._places):
+                while not (turn.over or turn.came):
                     self._say_places()
                     self._changed.wait(self._seconds_to_next())
                     if self._closed:
@@ -201,6 +203,7 @@ class Places:
             if not turn.over:
                 until = time.monotonic() + self._limits.rendezvous_seconds
                 self._places[turn.session_id] = _Taken(identity, until)
+                turn.came = True
         self._changed.notify_all()
 
     def _drop_overdue(self) -> None:

@@ -136,6 +136,20 @@ def test_who_leaves_at_the_moment_of_its_turn_does_not_wait_for_ever() -> None:
             assert not waiting.turns["a"].result(60)
 
 
+def test_a_turn_that_is_overdue_before_its_thread_looks_has_come() -> None:
+    places = admission()
+    with futures.ThreadPoolExecutor(1) as pool:
+        waiting = Waiting(places, pool)
+        with places.place(session("first")):
+            waiting.begin("a", ALICE)
+            with places._changed:  # so that the thread that waits does not see what comes in between
+                kept = places._places.pop("first")
+                places._give_turns()
+                del places._places["a"]
+                places._places["first"] = kept
+            assert waiting.turns["a"].result(60)
+
+
 def test_an_id_waits_once() -> None:
     places = admission()
     assert places.wait_for_turn("a", ALICE, never_told)
