@@ -83,12 +83,14 @@ class Places:
     @property
     def taken(self) -> int:
         """Places of sessions that have begun."""
-        return sum(place.kept_until is None for place in self._places.values())
+        with self._changed:
+            return sum(place.kept_until is None for place in self._places.values())
 
     @property
     def waiting(self) -> int:
         """Clients that wait for their turn."""
-        return sum(len(turns) for turns in self._waiting.values())
+        with self._changed:
+            return sum(len(turns) for turns in self._waiting.values())
 
     @contextmanager
     def place(self, session: Session) -> Iterator[None]:
