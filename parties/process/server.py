@@ -139,7 +139,7 @@ class PartyServer:
         self._health.enter_graceful_shutdown()
         if self._stock is not None:
             self._stock.give_up()
-        # Bounded: gRPC has been seen to wait for a stream that nobody holds any more.
+        # Bounded: a process that is to stop does not depend on how every stream of its callers ends.
         self._server.stop(grace_seconds if self._registry.running else None).wait(grace_seconds + _STOP_SECONDS)
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
