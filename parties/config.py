@@ -24,6 +24,8 @@ ROLES = (*PARTIES, *CALLERS)
 """Every role that has a certificate, by default."""
 ALL_PARTIES = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.roles))
 """Roles that run a process under some protocol."""
+DEALERS = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.dealers))
+"""Roles that deal under some protocol."""
 
 
 ProfileName = Literal["near", "far", "auto"]

@@ -2,6 +2,7 @@
 
     protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
     security = "semi-honest"        # optional; "malicious" stands for protocol = "witnessed": p0, p1, p2 and dealer
+    dealers = 1                     # optional; 2 with security = "malicious" alone: a [dealer2] confirms what is dealt
     garbler = "client"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "server"
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
@@ -43,7 +44,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from secure.parties.config import Limits, Measure, PartiesSettings, PartySettings, ProfileName, Quota, split_address
+from secure.parties.config import (
+    Limits,
+    Measure,
+    PartiesSettings,
+    PartySettings,
+    ProfileName,
+    Quota,
+    split_address,
+)
 from secure.parties.stock_settings import KeepLiteral, StockLiteral
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
@@ -100,11 +109,13 @@ class _MeasureLiteral(_Literal):
 class _SettingsLiteral(_Literal):
     protocol: str | None = None
     security: str | None = None
+    dealers: int | None = None
     garbler: Literal["client", "server"] | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
     p2: _PartyLiteral | None = None
     dealer: _PartyLiteral | None = None
+    dealer2: _PartyLiteral | None = None
     tls: _FolderLiteral
     network: _NetworkLiteral = _NetworkLiteral()
     models: _FolderLiteral | None = None
@@ -120,6 +131,7 @@ _KEYS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "p1": _PartyLiteral,
         "p2": _PartyLiteral,
         "dealer": _PartyLiteral,
+        "dealer2": _PartyLiteral,
         "tls": _FolderLiteral,
         "network": _NetworkLiteral,
         "models": _FolderLiteral,
@@ -177,16 +189,18 @@ def _settings_of(party: _PartyLiteral) -> PartySettings:
 
 
 def _family(literal: _SettingsLiteral, path: Path) -> Family:
-    """The protocol that the file names, or that its security needs. Raises ConfigurationError."""
+    """The protocol that the file names, or that its security and dealers need. Raises ConfigurationError."""
     try:
-        return chosen(literal.protocol, literal.security)
+        return chosen(literal.protocol, literal.security, literal.dealers)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {'security' if literal.protocol is None else 'protocol'}: {error}") from None
+        key = "protocol" if literal.protocol is not None else "dealers" if literal.security is None else "security"
+        raise ConfigurationError(f"{path}: {key}: {error}") from None
 
 
 def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[str, _PartyLiteral]:
     """The parties of the protocol. Raises ConfigurationError when one is missing, or one has no place in it."""
-    given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2, "dealer": literal.dealer}
+    given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2}
+    given |= {"dealer": literal.dealer, "dealer2": literal.dealer2}
     parties = {role: party for role in of_family.roles if (party := given[role]) is not None}
     for role, party in given.items():
         if party is not None and role not in of_family.roles:

@@ -91,8 +91,8 @@ class PrivateModel(ResidentModel):
             weights: who may see them: "private" (the default for a checkpoint) nobody, "public" all parties,
                 "server" P1 alone, whose operator is then the model's owner. A split folder has its own; naming
                 another one is an error.
-            protocol: "beaver", "replicated", "witnessed" or "hybrid"; the default is that of the parties, and naming
-                another one an error.
+            protocol: "beaver", "replicated", "witnessed" and so on, as for `launch`; the default is that of the
+                parties, and naming another one an error.
             policy: how numbers are represented and functions computed, such as FixedPointPolicy(functions="puma"). A
                 split folder has its own; naming another one is an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a

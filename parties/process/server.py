@@ -34,6 +34,7 @@ from secure.parties.session.handshake import (
     check_profile,
     check_session_id,
     check_version,
+    met_on,
 )
 from secure.parties.session.places import Places
 from secure.parties.session.quota import Quotas
@@ -51,7 +52,7 @@ from secure.parties.transport.tls import certificate_identity, server_credential
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInferenceError
 
-_STREAMS_PER_SESSION = 3
+_STREAMS_PER_SESSION = 4
 _STREAMS_OF_STOCK = 4
 _STOP_SECONDS = 5.0
 SIGNAL_SECONDS = 0.2  # how long a signal may go unnoticed
@@ -67,7 +68,6 @@ class PartyServer:
         self._registry = Registry(role)
         self._places = Places(role, settings.limits, Quotas(role, settings.quota))
         settings.party(role)  # refuses a role of another protocol
-        with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
         key = None if settings.stock is None else find_key(settings.stock.key, settings.stock.dir / role)
         sealed = None if key is None or settings.stock is None else kept_models(settings.stock.dir / role, key, role)
@@ -90,11 +90,8 @@ class PartyServer:
         answered: dict[str, Served] = {"Probe": probe.answer, "Status": self._figures.answer}
         handlers: dict[str, _Handler] = {"Run": self._run, "Abandon": self._abandon}
         handlers |= {name: partial(self._asked, name, serve) for name, serve in answered.items()}
-        # One of two parties is dialled, and each of three.
-        if role == "p1" or (role in settings.family.computing and len(settings.family.computing) > 2):
-            handlers["Exchange"] = self._exchange
-        if role != "dealer" and with_dealer:
-            handlers["Deal"] = self._deal
+        for stream in met_on(role, settings.family):
+            handlers[stream] = self._exchange if stream == "Exchange" else partial(self._dealt, stream)
         if role == "p0":
             handlers["Queue"] = self._queue
         streams = self._stock.streams if self._stock else {}
@@ -210,15 +207,15 @@ class PartyServer:
         self._beside("Queue", wait, link, context)
         return watch.outgoing_frames()
 
-    def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        measure = self._settings.measure
+    def _dealt(self, stream: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        (dealer,), measure = callers(stream, self.role, self._settings.family), self._settings.measure
         limit_bytes = None if measure.offline_first else self._settings.limits.dealer_receive_bytes
         ahead = Prefetch(incoming, limit_bytes, measure)
-        link = self._link("dealer", ahead, context)
+        link = self._link(dealer, ahead, context)
         link.wait_until_complete = ahead.wait_until_complete
         if not context.add_callback(ahead.stop):
             ahead.stop()
-        return self._offer("Deal", link, context)
+        return self._offer(stream, link, context)
 
     def _aside(
         self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext

@@ -66,6 +66,7 @@ class DealingRole(Role):
         first, *holders = self.settings.family.computing
         links = {first: self.dial(session, first, "Deal")}
         links |= {role: self.dial(session, role, "Deal", budget) for role in holders}
+        links |= {role: self.dial(session, role, "Deal") for role in self.settings.family.dealers[1:]}
         ways = {role: GrpcChannel(link) for role, link in links.items()}
         dealt = self.begin(bytes.fromhex(session.id), ways, session.on_layer)
         for role, seeds in dealt.seeds.items():

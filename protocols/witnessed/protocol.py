@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -224,7 +224,9 @@ class WitnessedParty(Protocol):
 
 
 class WitnessedDealer(Side):
-    """The dealer of one session: runs the same program on shapes."""
+    """The dealer of one session: runs the same program on shapes. kind: what it is in gates."""
+
+    kind: ClassVar[type[ThreePartDealer]] = ThreePartDealer
 
     def __init__(
         self,
@@ -239,7 +241,7 @@ class WitnessedDealer(Side):
     ) -> None:
         """seeds: of the three parts."""
         meter = meter or Meter()
-        super().__init__(ThreePartDealer(seeds, session, (to_p1, to_p2), meter), policy, on_layer)
+        super().__init__(self.kind(seeds, session, (to_p1, to_p2), meter), policy, on_layer)
         self._digests = ComparingCost(meter)
 
     def end_step(self) -> None:
