@@ -29,6 +29,7 @@ from bench.peers.command import peers
 from bench.private_inference.command import app as private_inference_app
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
+from bench.trust.command import trust
 from bench.verifier.command import verifier
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
@@ -38,7 +39,7 @@ from secure.protocols.families import DEFAULT
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)
 
-ProtocolName = Literal["beaver", "replicated", "witnessed"]
+ProtocolName = Literal["beaver", "replicated", "witnessed", "witnessed-two-dealers"]
 NetworkName = Literal["loopback", "lan", "wan"]
 Model = Annotated[str, typer.Argument(help=", ".join([*SHAPES, *DECODERS]))]
 Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
@@ -179,6 +180,7 @@ app.command()(hybrid)
 app.command()(link)
 app.command()(verifier)
 app.command()(audit)
+app.command()(trust)
 app.command()(latency)
 app.add_typer(mpcvit_app, name="mpcvit")
 app.add_typer(private_inference_app, name="private-inference")

@@ -24,6 +24,7 @@ from bench.link import table as link_tables
 from bench.mpcvit import table as mpcvit_tables
 from bench.numerics import table as numerics_tables
 from bench.private_inference import table as inference_tables
+from bench.trust import table as trust_tables
 from bench.verifier import table as verifier_tables
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -48,6 +49,7 @@ KINDS = (
     "ahead",
     "restart",
     "kills",
+    "trust",
     "mpcvit",
     "mpcvit-shapes",
 )
@@ -129,6 +131,7 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "From stock": [ahead_tables.from_stock(_of(records, "ahead"))],
         "Started again": [ahead_tables.restarted(_of(records, "restart"))],
         "Killed parties": [kills_tables.killed(_of(records, "kills"))],
+        "Roles that deviate": [trust_tables.caught(_of(records, "trust"))],
         "A client and a model's owner alone": [hybrid_tables.taken(_of(records, "hybrid"))],
         "Requests that arrive": [
             inference_tables.constants(_of(records, "inference-constants")),
