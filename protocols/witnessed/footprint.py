@@ -18,4 +18,7 @@ def kept_bytes(parameter: Parameter, role: str, visibility: Visibility, *, digit
     """What a role keeps of it."""
     at_dealer = role in DEALERS
     kept = footprint.kept_bytes(parameter, DEALERS[0] if at_dealer else role, visibility, digits=digits)
-    return kept if at_dealer or visibility is Visibility.PUBLIC else 2 * kept
+    if at_dealer or visibility is Visibility.PUBLIC:
+        return kept
+    # A matrix is kept as two shares and, once, what was opened of it.
+    return kept + kept // 2 if parameter.is_matrix else 2 * kept

@@ -34,6 +34,7 @@ from secure.protocols.masked.sharing.three_parts import parts_of_zero, two_parts
 from secure.protocols.witnessed.gates import check_gate
 from secure.protocols.witnessed.lockstep import in_step
 from secure.protocols.witnessed.one_hot import checked_one_hot
+from secure.protocols.witnessed.preparing import OpenedOnce
 from secure.protocols.witnessed.roles import PARTS, PartOf, ThreePartDealer
 from secure.protocols.witnessed.secret import PreparedParts, WitnessedSecret
 from secure.protocols.witnessed.witness import ROUND_BYTES, Witness
@@ -202,7 +203,11 @@ class WitnessedParty(Protocol):
             one = self.sides[0].prepare(parameter, given, visibility, keep)
             return PreparedParts((one, one))
         parts = (None, None) if visibility is Visibility.SERVER else two_parts_given(given, parameter.shape)
-        return PreparedParts(self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keep)))
+        once = OpenedOnce(keep)
+        keeps: tuple[Keep, Keep] = once.own, once.following
+        return PreparedParts(
+            self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keeps[which]))
+        )
 
     def bind(self, prepared: PreparedParts) -> Secret:
         """A prepared tensor as a secret of this session."""
