@@ -26,7 +26,8 @@ from secure.protocols.witnessed.family import WITNESSED
 
 INCLUDES = (
     "{processes} processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, "
-    "sharing the input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on private tables"
+    "sharing the input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on "
+    "private tables"
 )
 EXCLUDES = "starting the processes and loading the model"
 _COUNTS = {3: "three", 4: "four"}
