@@ -35,8 +35,8 @@ from secure.protocols.core.errors import SessionError
 from secure.tokens import check_rows, most_batch_tokens
 
 SESSIONS_AT_A_TIME = 2
-"""Sessions of one shape: a second caller does not wait for a long answer of the first one, and on a line with long delays one
-session computes while another one waits for messages."""
+"""Sessions of one shape: a second caller does not wait for a long answer of the first one, and on a line with long
+delays one session computes while another one waits for messages."""
 Shape = tuple[int, int]
 
 
