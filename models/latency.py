@@ -1,14 +1,16 @@
 """How long a session takes, predicted from its price and the network between the parties.
 
-    seconds = constant + what the client sends and gets / bandwidth + layers
+    seconds = trips x one-way delay + constant + what the client sends and gets / bandwidth + layers
     layer   = crossings x rounds x one-way delay + bytes of a party / bandwidth + share x dealt bytes / bandwidth
               + compute
     compute = a x rounds + b x bytes + c x multiplications
 
 and never less than what all bytes take that come in at one party. What parties send they wait for; what a dealer sends
 comes ahead and hides behind the rest, but for a `share`. Some of three parties' rounds hide behind others, which
-`crossings` says. Constants are fitted to measurements, by `python -m bench latency`, on the machine that latency.json
-names, with all roles on it. Another machine has other ones, and they weigh the less the farther parties are apart.
+`crossings` says. Trips are counted: a test follows every message of a session. Constants are fitted to measurements, by
+`python -m bench latency`, on the machine that latency.json names, with all roles on it. Another machine has other ones:
+where a network's file says how fast hosts are, a, b and c are multiplied by what the slowest takes longer, by the
+kernels of `secure.models.speed`, than the machine of the fit.
 """
 
 from __future__ import annotations
@@ -18,18 +20,22 @@ import itertools
 import json
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from secure.models.price import Amount, Price
+from secure.models.speed import Speed
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, family
 
 FILE = Path(__file__).with_name("latency.json")
 CLIENT = "client"
+SESSION_TRIPS: Mapping[str, int] = {"beaver": 6, "replicated": 5, "witnessed": 7, "hybrid": 5}
+"""By family, the one-way trips of a session beside its rounds, each of which waits for the one before: Hello, Accept
+and input; the dealer's answer to that; the output with the parties' farewell, and their reports."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,15 @@ class NetworkLink:
 
 @dataclass(frozen=True)
 class PartyNetwork:
-    """The links between roles. every: the link of each pair that is not in `links`; without it, the slowest of them."""
+    """The links between roles. every: the link of each pair that is not in `links`; without it, the slowest of them.
+
+    hosts: how fast machines are, by role, where that is known.
+    """
 
     name: str
     links: Mapping[frozenset[str], NetworkLink]
     every: NetworkLink | None = None
+    hosts: Mapping[str, Speed] = field(default_factory=dict)
 
     def between(self, one: str, other: str) -> NetworkLink:
         """The link of two roles. Raises ConfigurationError for parties that the network's file does not name."""
@@ -93,13 +103,18 @@ def find_network(name: str) -> PartyNetwork:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read as TOML: {error}") from None
-    _check_keys(path, content, ("link",))
+    _check_keys(path, content, ("link", "host"))
     if not isinstance(content.get("link"), list) or not content["link"]:
         raise ConfigurationError(f"{path} has no [[link]]; secure doctor --measure writes one for each two machines")
-    return PartyNetwork(str(path), dict(_link(path, entry) for entry in content["link"]))
+    if not isinstance(content.get("host", []), list):
+        raise ConfigurationError(f"{path}: host is {content['host']!r}; it is [[host]], once for each role")
+    hosts = dict(_host(path, entry) for entry in content.get("host", []))
+    return PartyNetwork(str(path), dict(_link(path, entry) for entry in content["link"]), hosts=hosts)
 
 
-def network_toml(links: Mapping[frozenset[str], NetworkLink], comment: str) -> str:
+def network_toml(
+    links: Mapping[frozenset[str], NetworkLink], comment: str, hosts: Mapping[str, Speed] | None = None
+) -> str:
     """The text of a network's file. comment: of one line, or more."""
     lines = [f"# {line}" for line in comment.splitlines()]
     for one, other in sorted(tuple(sorted(pair)) for pair in links):
@@ -110,6 +125,13 @@ def network_toml(links: Mapping[frozenset[str], NetworkLink], comment: str) -> s
             f'between = ["{one}", "{other}"]',
             f"round_trip_seconds = {link.round_trip_seconds:.6g}",
             f"bits_per_second = {link.bits_per_second:.4g}",
+        ]
+    for role, speed in sorted((hosts or {}).items()):
+        lines += [
+            "",
+            "[[host]]",
+            f'role = "{role}"',
+            *(f"{name} = {value:.4g}" for name, value in asdict(speed).items()),
         ]
     return "\n".join(lines) + "\n"
 
@@ -124,13 +146,28 @@ def _link(path: Path, entry: object) -> tuple[frozenset[str], NetworkLink]:
     between = entry.get("between")
     if not isinstance(between, list) or len(set(map(str, between))) != 2:
         raise ConfigurationError(f"{path}: between is {between!r}; it names two roles")
-    numbers = [entry.get(field) for field in _FIELDS[1:]]
-    for field, number in zip(_FIELDS[1:], numbers, strict=True):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
-            raise ConfigurationError(f"{path}: {field} of {' and '.join(between)} is {number!r}; it is a number")
-    if not numbers[1]:
-        raise ConfigurationError(f"{path}: bits_per_second of {' and '.join(between)} is zero")
-    return frozenset(between), NetworkLink(*map(float, numbers))  # type: ignore[arg-type]
+    pair = " and ".join(between)
+    delay, rate = (_number(path, entry, name, pair) for name in _FIELDS[1:])
+    if not rate:
+        raise ConfigurationError(f"{path}: bits_per_second of {pair} is zero")
+    return frozenset(between), NetworkLink(delay, rate)
+
+
+_SPEED = tuple(each.name for each in fields(Speed))
+
+
+def _host(path: Path, entry: object) -> tuple[str, Speed]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("role"), str):
+        raise ConfigurationError(f"{path}: [[host]] is {entry!r}; it is a table with the name of a role")
+    _check_keys(path, entry, ("role", *_SPEED))
+    return entry["role"], Speed(*(_number(path, entry, name, entry["role"]) for name in _SPEED))
+
+
+def _number(path: Path, entry: Mapping[str, Any], name: str, of: str) -> float:
+    number = entry.get(name)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+        raise ConfigurationError(f"{path}: {name} of {of} is {number!r}; it is a number")
+    return float(number)
 
 
 def _check_keys(path: Path, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -160,6 +197,14 @@ class Constants:
             + self.multiplication_seconds * amount.multiplications
         )
 
+    def on(self, hosts: Iterable[Speed], reference: Speed) -> Constants:
+        """Those of parties on such hosts, in place of the reference. All wait for the slowest at each kind of work."""
+        known = [asdict(host) for host in hosts]
+        if not known:
+            return self
+        slowest = {name: max(host[name] for host in known) / value for name, value in asdict(reference).items()}
+        return replace(self, **{name: getattr(self, name) * by for name, by in slowest.items()})
+
 
 def incoming_bytes(protocol: str, amount: Amount) -> float:
     """What comes in at the party that gets most."""
@@ -171,6 +216,12 @@ def fitted_constants() -> Mapping[str, Constants]:
     """The committed constants, by family."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
     return {name: Constants(**values) for name, values in content["families"].items()}
+
+
+@cache
+def reference_speed() -> Speed:
+    """What the kernels took on the machine of the fit."""
+    return Speed(**json.loads(FILE.read_text(encoding="utf-8"))["kernels"])
 
 
 def is_fitted(protocol: str) -> bool:
@@ -216,15 +267,19 @@ class PredictedSeconds:
 
 
 def predict(price: Price, network: PartyNetwork, fitted: Constants | None = None) -> PredictedSeconds:
-    """How long a session takes. fitted: other constants than the committed ones.
+    """How long a session takes. fitted: other constants than the committed ones, of these very hosts.
 
     Raises ConfigurationError for a network without the links that the family needs.
     """
-    chosen, protocol = fitted or constants(price.protocol), price.protocol
+    protocol = price.protocol
+    hosts = [network.hosts[role] for role in family(protocol).computing if role in network.hosts]
+    chosen = fitted or constants(protocol).on(hosts, reference_speed())
     layers = {layer: layer_seconds(protocol, amount, network, chosen) for layer, amount in price.layers.items()}
     client = [network.between(CLIENT, role) for role in family(protocol).computing]
     slowest = min(client, key=lambda link: link.bits_per_second)
-    session = chosen.session_seconds + slowest.seconds(price.sent_bytes + price.answer_bytes)
+    delay = max(link.round_trip_seconds for link in (*client, *_pairs(protocol, network))) / 2
+    trips = SESSION_TRIPS[protocol] * delay
+    session = chosen.session_seconds + trips + slowest.seconds(price.sent_bytes + price.answer_bytes)
     least = sum(_transfers(protocol, price.total, network))
     return PredictedSeconds(layers, session, chosen.compute_seconds(protocol, price.total), least)
 

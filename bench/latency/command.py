@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from rich.table import Table
 from bench import results
 from bench.latency.fit import check, fit, measured, summary
 from secure.models import latency as prediction
+from secure.models.speed import measure_speed
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -21,10 +23,14 @@ def latency(
         list[str] | None, typer.Option(help="a result by name, of a machine that had other things to do; several times")
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="rewrite models/latency.json with what is found")] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="measure the kernels anew, on the machine that the results are of")
+    ] = False,
 ) -> None:
     """Fit what `secure cost` predicts seconds with to all measurements of whole models; predict each from the others.
 
-    Nothing is measured: `python -m bench model` does that.
+    No session is measured: `python -m bench model` and `python -m bench mpcvit shapes` do that. Sessions of a machine
+    that said it was busy are left out.
 
     Example: python -m bench latency --update
     """
@@ -32,7 +38,7 @@ def latency(
         (path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(results.FOLDER.glob("*.json"))
     )
     left_out = sorted(leave_out or [])
-    runs = [run for name, record in found if name not in left_out and (run := measured(record, name)) is not None]
+    runs = [run for name, record in found for run in measured(record, name) if run.name not in left_out]
     checks, constants = check(runs), fit(runs)
     table = Table("measurement", "network", "seconds", "fitted", "from the others", "error")
     for each in checks:
@@ -50,6 +56,7 @@ def latency(
     held_out = record["held_out"]
     console.print(f"held out: median error {held_out['median_error']:.1%}, largest {held_out['largest_error']:.1%}")
     if update:
-        content = results.environment() | {"left_out": left_out} | record
+        speed = measure_speed() if kernels else prediction.reference_speed()
+        content = results.environment() | {"left_out": left_out, "kernels": asdict(speed)} | record
         prediction.FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         console.print(f"written to models/{prediction.FILE.name}")

@@ -9,46 +9,39 @@ much longer they compute, and how many of their rounds a delay is waited for.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from scipy.optimize import nnls
-
 from bench.baseline import measured_case, price_of
-from secure.models.latency import NETWORKS, Constants, NetworkLink, incoming_bytes, predict
-from secure.models.price import Amount, Price
+from bench.latency.runs import Measured, link_of, seconds_of, solved
+from bench.mpcvit import shapes
+from secure.models.latency import NETWORKS, Constants, incoming_bytes, predict
+from secure.models.price import Amount
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.replicated.family import REPLICATED
 
 _WHOLE = "the whole session"
 _UNKNOWN = 5
-_ITERATIONS = 40
-_SMALL_ERROR = 1e-3
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One measurement: its price then, its network, and seconds from the client's tensors to its result."""
-
-    name: str
-    price: Price
-    network: str
-    seconds: float
-
-    @property
-    def protocol(self) -> str:
-        return self.price.protocol
-
-
-def measured(record: dict[str, Any], name: str) -> Measured | None:
-    """What a result on disk says; None for one that is of no whole model on processors, with all of its weights there.
+def measured(record: dict[str, Any], name: str) -> list[Measured]:
+    """What a result on disk says of whole models on processors, with all of their weights there.
 
     Rounds and bytes are those that were counted then, as gates have changed since; multiplications follow from shapes.
     """
+    if record["kind"] == shapes.KIND:
+        where = itertools.product(record["shapes"], (BEAVER.name, REPLICATED.name), NETWORKS)
+        return [run for each in where if shapes.is_quiet(record, *each) for run in shapes.runs_of(record, *each)]
+    found = _of_model(record, name)
+    return [] if found is None else [found]
+
+
+def _of_model(record: dict[str, Any], name: str) -> Measured | None:
+    """None where it is of none."""
     case, setting = measured_case(record), record.get("setting", {})
     if case is None or setting.get("hidden") is not None or setting.get("memory_gb") is not None:
         return None
@@ -80,24 +73,24 @@ _NO_CONSTANTS = Constants(0.0, 0.0, 0.0, 0.0, dealer_share=0.0, crossings=0.0)
 def _fit_two(runs: Sequence[Measured]) -> Constants:
     rows = []
     for run in runs:
-        amount, link = run.price.total, _link(run)
+        amount, link = run.price.total, link_of(run)
         incoming, dealt = incoming_bytes(run.protocol, amount), link.seconds(amount.dealer_bytes)
         rows.append((1.0, amount.rounds, incoming, amount.multiplications, dealt))
     # With two parties nothing is sent while a round is waited for: each takes one delay.
-    known = _seconds_of(runs, replace(_NO_CONSTANTS, crossings=1.0))
-    return Constants(*_solve(rows, [run.seconds for run in runs], known), crossings=1.0)
+    known = seconds_of(runs, replace(_NO_CONSTANTS, crossings=1.0))
+    return Constants(*solved(rows, [run.seconds for run in runs], known), crossings=1.0)
 
 
 def _fit_three(runs: Sequence[Measured], two: Constants) -> Constants:
     rows = [
         (
             two.compute_seconds(run.protocol, run.price.total),
-            run.price.total.rounds * _link(run).round_trip_seconds / 2,
+            run.price.total.rounds * link_of(run).round_trip_seconds / 2,
         )
         for run in runs
     ]
-    known = _seconds_of(runs, replace(_NO_CONSTANTS, session_seconds=two.session_seconds))
-    slower, crossings = _solve(rows, [run.seconds for run in runs], known)
+    known = seconds_of(runs, replace(_NO_CONSTANTS, session_seconds=two.session_seconds))
+    slower, crossings = solved(rows, [run.seconds for run in runs], known)
     return replace(
         two,
         round_seconds=slower * two.round_seconds,
@@ -105,32 +98,6 @@ def _fit_three(runs: Sequence[Measured], two: Constants) -> Constants:
         multiplication_seconds=slower * two.multiplication_seconds,
         crossings=crossings,
     )
-
-
-def _link(run: Measured) -> NetworkLink:
-    return NETWORKS[run.network].between("p0", "p1")
-
-
-def _seconds_of(runs: Sequence[Measured], constants: Constants) -> list[float]:
-    """What these constants alone say, without the least that a network takes."""
-    return [predict(run.price, NETWORKS[run.network], constants).summed for run in runs]
-
-
-def _solve(rows: Sequence[Sequence[float]], seconds: Sequence[float], known: Sequence[float]) -> list[float]:
-    """Constants, none negative, with about the least sum of |rows @ constants + known - seconds| / seconds.
-
-    By least squares again and again, each time with weights of one over the root of the last error.
-    """
-    due = np.asarray(seconds)
-    equations, right = np.asarray(rows) / due[:, None], (due - np.asarray(known)) / due
-    scale = np.abs(equations).max(0)
-    scale[scale == 0] = 1.0  # of what no measurement has anything of
-    weights = np.ones(len(due))
-    for _ in range(_ITERATIONS):
-        found, _ = nnls(equations / scale * weights[:, None], right * weights)
-        errors = np.abs(equations / scale @ found - right)
-        weights = 1 / np.sqrt(np.maximum(errors, _SMALL_ERROR))
-    return [float(value) for value in found / scale]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from bench import results
 from bench.data import fashion_mnist
 from bench.data.fashion_mnist import Part
+from bench.latency.plans import BUSY, lines
 from bench.mpcvit import record as records
 from bench.mpcvit import seconds, shapes
 from bench.mpcvit.agreement import agreement
@@ -136,7 +137,7 @@ def measure(
     results.commit()
     begun = Campaign.kept(out, tokens)
     checkpoints, image = records.first_checkpoints(begun), fashion_mnist.load().test.images[0]
-    if os.getloadavg()[0] > seconds.BUSY:
+    if os.getloadavg()[0] > BUSY:
         console.print(f"[yellow]the load average is {os.getloadavg()[0]:.2f}: this machine is busy[/yellow]")
     for each in protocol or seconds.PROTOCOLS:
         for name in network or NETWORKS:
@@ -144,6 +145,9 @@ def measure(
             if begun.part(*where) is None or again:
                 begun.keep(seconds.measure(checkpoints, each, name, image, repeats, console), *where)
                 _save(begun)
+            found = records.predictor(begun, each, name)
+            if found is not None:
+                console.print(f"{each}, {name}:", *lines(found), sep="\n  ")
 
 
 @app.command("shapes")
@@ -154,10 +158,12 @@ def measure_shapes(
     network: Annotated[list[str] | None, typer.Option(help="one of all; several times")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="sessions of each plan, after a warm-up")] = 2,
     measured: Annotated[bool, typer.Option(help="by processes; without it, predicted seconds alone")] = True,
+    again: Annotated[bool, typer.Option("--again", help="what was measured already, too")] = False,
 ) -> None:
     """Price and measure the shapes of the paper's two networks, with random weights, and write them as a record.
 
-    What was measured already is kept; `--out` says where. It wants a machine that has nothing else to do.
+    What was measured already is kept; `--out` says where. It wants a machine that has nothing else to do. At the end
+    it says how well every plan's seconds are told by what is fitted to others.
 
     Example: python -m bench mpcvit shapes --shape cifar --network wan --protocol beaver
     """
@@ -169,10 +175,13 @@ def measure_shapes(
             for each in shape or shapes.SHAPES:
                 for role, name in itertools.product(protocol or seconds.PROTOCOLS, network or NETWORKS):
                     path = out / "shapes" / f"{each}-{role}-{name}.json"
-                    if not path.is_file():
+                    if again or not path.is_file():
                         found = seconds.measure(made[each], role, name, shapes.image(each), repeats, console)
                         write(path, found)
-        path = results.save("mpcvit-shapes", shapes.record(made, out / "shapes"))
+        record = shapes.record(made, out / "shapes")
+        path = results.save("mpcvit-shapes", record)
+    for (each, role, name), found in shapes.predictor(record).items():
+        console.print(f"{each}, {role}, {name}:", *lines(found), sep="\n  ")
     console.print(f"written to bench/results/{path.name}")
 
 

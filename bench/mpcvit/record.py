@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.latency.plans import predictor_record
+from bench.latency.runs import Measured
 from bench.mpcvit.campaign import SEARCHED, Campaign
 from bench.mpcvit.plans import BASELINES, BUDGETS
 from bench.mpcvit.seconds import PROTOCOLS, predicted
@@ -51,7 +53,10 @@ def record(campaign: Campaign) -> dict[str, Any]:
             ],
         },
         "measured_when": {
-            f"{protocol}-{network}": {key: value for key, value in found.items() if key != "plans"}
+            f"{protocol}-{network}": {
+                **{key: value for key, value in found.items() if key != "plans"},
+                "predictor": predictor(campaign, protocol, network),
+            }
             for protocol, network, found in _measured(campaign)
         },
         "plans": [plan_record(campaign, costs, name, plan) for name, plan in names.items()],
@@ -81,6 +86,22 @@ def plan_record(campaign: Campaign, costs: Mapping[str, PlanCosts], name: str, p
         if name in measured["plans"]:
             found["measured"].setdefault(protocol, {})[network] = measured["plans"][name]
     return found
+
+
+def predictor(campaign: Campaign, protocol: str, network: str) -> Mapping[str, Any] | None:
+    """How well the plans' seconds on a network are told by what is fitted to others; None for fewer than enough."""
+    part = campaign.part("measured", f"{protocol}-{network}.json")
+    if part is None:
+        return None
+    teacher = read_teacher(campaign.teacher(campaign.setting.seed))
+    costs = PlanCosts(teacher.raw, teacher.plan, NETWORKS[network], protocol, "private")
+    plans = campaign.plans
+    return predictor_record(
+        [
+            Measured(name, costs.exact(plans[name]), network, found["median_seconds"])
+            for name, found in part["plans"].items()
+        ]
+    )
 
 
 def _measured(campaign: Campaign) -> list[tuple[str, str, dict[str, Any]]]:

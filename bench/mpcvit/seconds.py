@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,11 @@ from secure.models.contract.manifest import Manifest
 from secure.models.latency import NETWORKS, predict
 from secure.models.price import Price
 from secure.models.program import network as model_of
+from secure.models.speed import measure_speed
 from secure.parties.client.client import Client
 from secure.protocols.families import family
 
 PROTOCOLS = "beaver", "replicated"
-BUSY = 0.5
-"""The load average of a machine that has other things to do."""
 
 
 def predicted(found: Price) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def measure(
     checkpoints: Mapping[str, Path], protocol: str, network: str, image: Tensor, repeats: int, console: Console
 ) -> dict[str, Any]:
     """Seconds of one image by each model, in turns, so that what disturbs the machine disturbs all; after a warm-up."""
-    load_before = os.getloadavg()[0]
+    load_before, speed = os.getloadavg()[0], measure_speed()
     runs: dict[str, list[float]] = {name: [] for name in checkpoints}
     with serving(checkpoints, protocol, network, image) as (client, models, label):
         for turn in range(repeats + 1):
@@ -107,6 +106,7 @@ def measure(
         **{key: value for key, value in results.environment().items() if key in ("date", "commit", "command")},
         "network": label,
         "load_average": [load_before, os.getloadavg()[0]],
+        "kernels": asdict(speed),
         "plans": {name: {"seconds": found, "median_seconds": median(found)} for name, found in runs.items()},
     }
 

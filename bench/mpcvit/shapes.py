@@ -6,8 +6,10 @@ its seconds stand beside ours for scale, and compare neither machines nor protoc
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,18 @@ import torch
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
+from bench.latency.plans import BUSY, predictor_record
+from bench.latency.runs import Measured
 from bench.mpcvit.campaign import write
 from bench.mpcvit.plans import AFFINE_NORMS, baseline
 from bench.mpcvit.seconds import PROTOCOLS, predicted
 from secure.costs import cost
 from secure.models.checkpoint.folder import CONFIG_NAME
+from secure.models.checkpoint.shapes import manifest_of_config
+from secure.models.contract.request import Request
 from secure.models.families.mpc_vit import MPC_VIT
 from secure.models.latency import NETWORKS
+from secure.models.price import Amount, price
 from secure.search import AttentionPlan
 from secure.search.teacher import read_teacher
 
@@ -43,16 +50,27 @@ PAPER: Mapping[str, Mapping[str, float]] = {
 }
 """Seconds of the paper's own figures, as its authors' repository has them; 2quad is its MPCFormer, MPCViT that of the
 lowest latency."""
+KIND = "mpcvit-shapes"
 _PATCH = 4
 _SEED = 3
 
 
+def config_of(shape: str) -> ViTConfig:
+    """The network's, with softmax everywhere."""
+    sizes = SHAPES[shape]
+    return ViTConfig(**sizes, patch_size=_PATCH, intermediate_size=2 * sizes["hidden_size"])
+
+
+def raw_of(shape: str, name: str) -> dict[str, Any]:
+    """config.json of one of `PLANS`."""
+    raw = config_of(shape).to_dict() | {"architectures": ["ViTForImageClassification"]}
+    return raw | baseline(name, AttentionPlan.of(MPC_VIT.parse(raw))).fields
+
+
 def checkpoints(shape: str, folder: Path) -> dict[str, Path]:
     """A checkpoint of random weights for each of `PLANS`."""
-    sizes = SHAPES[shape]
-    config = ViTConfig(**sizes, patch_size=_PATCH, intermediate_size=2 * sizes["hidden_size"])
+    config, found = config_of(shape), {}
     first = AttentionPlan.of(MPC_VIT.parse(config.to_dict() | {"architectures": ["ViTForImageClassification"]}))
-    found = {}
     for name in PLANS:
         found[name] = folder / f"{shape}-{name}"
         with torch.random.fork_rng(devices=[]):
@@ -80,8 +98,8 @@ def record(made: Mapping[str, Mapping[str, Path]], kept: Path) -> dict[str, Any]
 
     made: checkpoints by shape and plan. kept: the folder of what was measured, SHAPE-PROTOCOL-NETWORK.json each.
     """
-    return {
-        "kind": "mpcvit-shapes",
+    found = {
+        "kind": KIND,
         "weights": "random",
         "shapes": {
             shape: {
@@ -93,6 +111,43 @@ def record(made: Mapping[str, Mapping[str, Path]], kept: Path) -> dict[str, Any]
             for shape, plans in made.items()
         },
     }
+    for (shape, protocol, network), told in predictor(found).items():
+        found["shapes"][shape]["protocols"][protocol]["measured"][network]["predictor"] = told
+    return found
+
+
+def predictor(record: Mapping[str, Any]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
+    """How well seconds are told, by shape, protocol and network, where enough plans were measured."""
+    found = {}
+    for where in itertools.product(record["shapes"], PROTOCOLS, NETWORKS):
+        told = predictor_record(runs_of(record, *where))
+        if told is not None:
+            found[where] = told
+    return found
+
+
+def runs_of(record: Mapping[str, Any], shape: str, protocol: str, network: str) -> list[Measured]:
+    """What a record has measured of a shape's plans; none where it was not measured.
+
+    Rounds and bytes are the record's, as gates may have changed since; multiplications follow from shapes.
+    """
+    found = record["shapes"][shape]["protocols"][protocol]
+    measured, counted = found["measured"].get(network, {"plans": {}}), found["plans"]
+    runs = []
+    for name, plan in measured["plans"].items():
+        manifest = manifest_of_config(raw_of(shape, name), protocol=protocol)
+        now = price(manifest, Request("logits", 1, tokens(shape) - 1, masked=False))
+        figures = (counted[name][figure] for figure in ("rounds", "online_bytes", "dealer_bytes"))
+        layers = {"all": Amount(*figures, now.total.multiplications)}
+        seconds = plan["median_seconds"]
+        runs.append(Measured(f"{shape} {protocol} {network} {name}", replace(now, layers=layers), network, seconds))
+    return runs
+
+
+def is_quiet(record: Mapping[str, Any], shape: str, protocol: str, network: str) -> bool:
+    """Whether the machine had nothing else to do when a shape's plans were measured."""
+    found = record["shapes"][shape]["protocols"][protocol]["measured"].get(network)
+    return found is not None and found["load_average"][0] <= BUSY
 
 
 def _protocol(shape: str, plans: Mapping[str, Path], protocol: str, kept: Path) -> dict[str, Any]:

@@ -22,15 +22,19 @@ from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import SecureInferenceError
 from secure.protocols.families import family
 from secure.protocols.replicated.family import REPLICATED
+from secure.protocols.witnessed.family import WITNESSED
 
 INCLUDES = (
-    "three processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, sharing the "
-    "input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on private tables"
+    "{processes} processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, "
+    "sharing the input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on "
+    "private tables"
 )
 EXCLUDES = "starting the processes and loading the model"
+_COUNTS = {3: "three", 4: "four"}
 _WORDS = {
     BEAVER.name: "two parties and a dealer, gRPC and mutual TLS",
     REPLICATED.name: "three parties with replicated shares, gRPC and mutual TLS",
+    WITNESSED.name: "three evaluators, any one of which may deviate (abort), and a dealer, gRPC and mutual TLS",
 }
 
 
@@ -42,9 +46,10 @@ class Ours:
     def __init__(self, folder: Path, ids: torch.Tensor, scratch: Path, protocol: str = BEAVER.name) -> None:
         """folder: a checkpoint. ids: int64 [B, T]. scratch: where the split weights go."""
         self._family = family(protocol)
-        with_dealer = "dealer" in self._family.roles
-        self.name = OURS if with_dealer else f"{OURS}-{protocol}"
-        self.includes = INCLUDES if with_dealer else INCLUDES.replace("the dealer's work during the run, ", "")
+        self.name = OURS if protocol == BEAVER.name else f"{OURS}-{protocol}"
+        self.includes = INCLUDES.format(processes=_COUNTS[len(self._family.roles)])
+        if "dealer" not in self._family.roles:
+            self.includes = self.includes.replace("the dealer's work during the run, ", "")
         self._folder = folder
         self._ids = ids
         self._split = scratch / f"split-{protocol}"

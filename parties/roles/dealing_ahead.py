@@ -96,16 +96,17 @@ class DealsAhead(FillsStocks):
                 links[role] = self._dial(role, hello)[0]
             *holders, p0 = links
             ways = {role: GrpcChannel(link) for role, link in links.items()}
-            dealt = self._dealer.begin(name, ways, lambda layer: check())
+            seeds = self._dealer.draw()
+            tools = self._dealer.begin(name, seeds, ways, lambda layer: check())
             for role in holders:
-                _send_seeds(links[role], dealt.seeds[role])
+                _send_seeds(links[role], seeds[role])
             unasked = _Unasked([links[role] for role in holders])
-            self._engine.predict(dealt.tools, stored.model, request_json, unasked, named(hello.profile))
+            self._engine.predict(tools, stored.model, request_json, unasked, named(hello.profile))
             _settle([links[role] for role in holders], hello.deal)
-            _send_seeds(links[p0], dealt.seeds[p0])
+            _send_seeds(links[p0], seeds[p0])
             _settle([links[p0]], hello.deal)
             last = holders[-1]
-            size = links[last].traffic.bytes_sent - sum(len(seed) for seed in dealt.seeds[last])
+            size = links[last].traffic.bytes_sent - sum(len(seed) for seed in seeds[last])
             self._sizes[model_digest, request_json] = size
             for link in links.values():
                 link.post_end()

@@ -105,6 +105,10 @@ class ComputingRole(StockedRole):
             ahead=None if ahead is None else ahead[0],
         )
 
+    @property
+    def _other(self) -> str:
+        return "p1" if self.name == "p0" else "p0"
+
     def _common_seed(self, exchange: Link) -> bytes:
         """A fresh seed of this session that p0 and p1 alone have, also where the others come from a deal."""
         if self.name == "p0":
@@ -116,13 +120,10 @@ class ComputingRole(StockedRole):
 
     def _join_live(self, session: Session, exchange: Link | None) -> SessionTools:
         """With the dealer on line. exchange: the link to the other party, where it stands."""
-        if self.name == "p0":
-            deal = self.claim(session, "dealer", "Deal")
-            exchange = exchange or self.dial(session, "p1", "Exchange")
-        else:
-            # p0 first: where it cannot come, nothing that the dealer then does is to look like the reason.
-            exchange = exchange or self.claim(session, "p0", "Exchange")
-            deal = self.claim(session, "dealer", "Deal")
+        # The other party first: where it cannot come, nothing that the dealer then does is to look like the reason.
+        if exchange is None:
+            exchange = (self.dial if self.name == "p0" else self.claim)(session, self._other, "Exchange")
+        deal = self.claim(session, "dealer", "Deal")
         common_seed = self._common_seed(exchange)
         seed = receive_seed(deal)
         if session.hello.kind == Kind.KIND_PREDICT and self.settings.measure.offline_first:

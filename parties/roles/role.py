@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 from secure.parties.config import DEALERS, PartiesSettings
@@ -82,15 +84,40 @@ class Role(ABC):
             # Only now: an answering side that finishes its stream can read nothing more from it.
             link.finish()
 
-    def dial(self, session: Session, peer: str, stream: str, send_budget_bytes: int | None = None) -> Link:
-        """Open a stream to `peer` for this session and compare views of it."""
+    def dial(
+        self,
+        session: Session,
+        peer: str,
+        stream: str,
+        send_budget_bytes: int | None = None,
+        first: Sequence[bytes] = (),
+    ) -> Link:
+        """Open a stream to `peer` for this session and compare views of it. first: as for `Dialer.dial`."""
         ours = self._view(session)
-        link, accept = self.dialer.dial(peer, stream, ours, send_budget_bytes, session.dialled)
+        link, accept = self.dialer.dial(peer, stream, ours, send_budget_bytes, session.dialled, first)
         session.attach(link)
         compare(ours, accept.hello, f"{self.name} with {peer}")
         if accept.hello.role != peer:
             raise HandshakeError("role", peer, accept.hello.role, f"{self.name} with {peer}")
         return link
+
+    @contextmanager
+    def meanwhile(self, session: Session, dial: Callable[[], Link]) -> Iterator[Future[Link]]:
+        """Dial in a thread while this one meets others in the block. Where it cannot, the session has failed."""
+        found: Future[Link] = Future()
+
+        def work() -> None:
+            try:
+                found.set_result(dial())
+            except Exception as error:
+                found.set_exception(error)  # for whoever asks for the link
+
+        threading.Thread(target=work, name="dial", daemon=True).start()
+        try:
+            yield found
+        except Exception as error:
+            session.fail(error)  # which drops the stream that nobody has accepted yet
+            raise
 
     def _view(self, session: Session) -> Hello:
         """What this role says of a session to a peer: the client's word, and what its own settings add."""
@@ -98,28 +125,51 @@ class Role(ABC):
         ours.garbler = self.settings.garbler if self.settings.family.garbles else ""
         return ours
 
-    def meet_in_circle(self, session: Session, adopt: Callable[[Hello], None] | None = None) -> tuple[int, Link, Link]:
-        """Each computing role dials the one after it. This one's place among them, and its links to both neighbours.
+    def meet_in_circle(
+        self, session: Session, *, first: Sequence[bytes] = (), then: Sequence[bytes] = ()
+    ) -> tuple[Link, Link]:
+        """Each computing role dials the one after it, all at the same time. Its links to the next and the previous one.
+
+        first: to the next one, as for `Dialer.dial`. then: to the previous one, as for `claim`.
+        """
+        after, before = self._neighbours
+        with self.meanwhile(session, lambda: self.dial(session, after, "Exchange", first=first)) as dialled:
+            to_previous = self.claim(session, before, "Exchange", then=then)
+            return dialled.result(), to_previous
+
+    def meet_in_turn(self, session: Session, adopt: Callable[[Hello], None]) -> tuple[Link, Link]:
+        """Meet as `meet_in_circle`, one after the other.
 
         adopt: as for `claim`, of all but p0: it takes over the deal that the one before it names, and then names it to
         the one after it. So p0 hears last from whom it did not tell.
         """
+        after, before = self._neighbours
+        # Whoever is dialled answers when it claims the stream: one of them must begin by dialling.
+        if self.name == self.settings.family.computing[0]:
+            to_next = self.dial(session, after, "Exchange")
+            return to_next, self.claim(session, before, "Exchange")
+        to_previous = self.claim(session, before, "Exchange", adopt)
+        return self.dial(session, after, "Exchange"), to_previous
+
+    @property
+    def _neighbours(self) -> tuple[str, str]:
+        """The computing roles after and before this one."""
         names = self.settings.family.computing
         index = names.index(self.name)
-        after, before = names[(index + 1) % len(names)], names[index - 1]
-        # Whoever is dialled answers when it claims the stream: one of them must begin by dialling.
-        if index == 0:
-            to_next = self.dial(session, after, "Exchange")
-            to_previous = self.claim(session, before, "Exchange")
-        else:
-            to_previous = self.claim(session, before, "Exchange", adopt)
-            to_next = self.dial(session, after, "Exchange")
-        return index, to_next, to_previous
+        return names[(index + 1) % len(names)], names[index - 1]
 
-    def claim(self, session: Session, peer: str, stream: str, adopt: Callable[[Hello], None] | None = None) -> Link:
+    def claim(
+        self,
+        session: Session,
+        peer: str,
+        stream: str,
+        adopt: Callable[[Hello], None] | None = None,
+        then: Sequence[bytes] = (),
+    ) -> Link:
         """Wait for the stream that `peer` opens for this session, compare views of it, and accept it.
 
         adopt: called with the peer's view before it is accepted, takes over the deal that it names, or raises.
+        then: messages that follow the Accept.
         """
         seconds = self.settings.limits.rendezvous_seconds + CLAIM_SECONDS
         offer = self.registry.claim(session, stream, seconds)
@@ -133,6 +183,8 @@ class Role(ABC):
         if adopt is not None:
             adopt(offer.hello)
         offer.link.post(Frame(accept=Accept(hello=ours)))
+        for message in then:
+            offer.link.send_message(message)
         return offer.link
 
 

@@ -49,25 +49,25 @@ class OneOfThree(Role):
     """Each party dials the one after it. Fresh seeds for every session; they exist in memory and inside TLS only."""
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
-        index, to_next, to_previous = self.meet_in_circle(session)
+        index = self.settings.family.computing.index(self.name)
+        with_next, common = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+        drawn = () if index else (common,)
+        to_next, to_previous = self.meet_in_circle(session, first=(with_next, *drawn), then=drawn)
         return ThreePartyTools(
             number=index,
             session=bytes.fromhex(session.id),
-            seeds=_agree(index, to_next, to_previous),
+            seeds=_agree(index, with_next, common, to_next, to_previous),
             to_next=GrpcChannel(to_next),
             to_previous=GrpcChannel(to_previous),
             on_layer=session.on_layer,
         )
 
 
-def _agree(index: int, to_next: Link, to_previous: Link) -> PartySeeds:
-    """Each party draws the seed that it shares with the next one; p0 draws the one that all three have."""
-    with_next = os.urandom(SEED_BYTES)
-    to_next.send_message(with_next)
-    if index == 0:
-        common = os.urandom(SEED_BYTES)
-        to_next.send_message(common)
-        to_previous.send_message(common)
+def _agree(index: int, with_next: bytes, common: bytes, to_next: Link, to_previous: Link) -> PartySeeds:
+    """Each party drew the seed that it shares with the next one; p0 drew the one that all three have.
+
+    Both are with their receivers as soon as streams stand: behind a Hello, or an Accept.
+    """
     with_previous = receive_seed(to_previous)
     if index == 1:
         common = receive_seed(to_previous)

@@ -6,10 +6,9 @@ evaluator: a digest of that evaluator's seeds, and to p1 and p2 digests of what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from secure.parties.roles.dealer import Dealt
+from secure.parties.roles.dealer import Seeds
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import Role, receive_seed
 from secure.parties.roles.witnessed import (
@@ -74,10 +73,9 @@ class FirstOfTwoDealers(ThreePartDealingRole):
 
     tools = FirstDealerTools
 
-    def begin(self, name: bytes, ways: Mapping[str, Channel], on_layer: Callable[[str], None]) -> Dealt:
-        dealt = super().begin(name, ways, on_layer)
-        assert isinstance(dealt.tools, FirstDealerTools)
-        return replace(dealt, seeds={**dealt.seeds, SECOND: dealt.tools.seeds})
+    def draw(self) -> Seeds:
+        drawn = super().draw()
+        return {**drawn, SECOND: tuple(drawn[role][0] for role in TWO_DEALERS.computing)}
 
 
 class SecondOfTwoDealers(Role):
@@ -89,9 +87,8 @@ class SecondOfTwoDealers(Role):
         seeds, name = (first, second, third), bytes.fromhex(session.id)
         ways = {}
         for index, role in enumerate(TWO_DEALERS.computing):
-            link = self.dial(session, role, "Digests")
-            link.send_message(digest_of_seeds(index, (seeds[index], seeds[(index + 1) % len(seeds)]), name))
-            ways[role] = GrpcChannel(link)
+            digest = digest_of_seeds(index, (seeds[index], seeds[(index + 1) % len(seeds)]), name)
+            ways[role] = GrpcChannel(self.dial(session, role, "Digests", first=[digest]))
         return SecondDealerTools(
             session=name, seeds=seeds, to_p1=ways["p1"], to_p2=ways["p2"], on_layer=session.on_layer
         )

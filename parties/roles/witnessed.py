@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from secure.parties.roles.dealer import DealingRole, Dealt
+from secure.parties.roles.dealer import DealingRole, Seeds
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.role import SEED_BYTES, StockedRole, receive_seed
 from secure.parties.roles.working_ahead import AheadTools
@@ -109,10 +109,13 @@ class EvaluatingRole(StockedRole):
         return [PartAheadTools(deal, check, number, which) for which in range(2)]
 
     def join(self, session: Session, deal: Deal | None = None) -> SessionTools:
-        spent = [] if deal is None else [deal]
+        spent, index = [] if deal is None else [deal], self.settings.family.computing.index(self.name)
         asks = session.hello.kind == Kind.KIND_PREDICT and session.hello.from_stock
         with self.doubting(deal):
-            index, to_next, to_previous = self.meet_in_circle(session, self.adopting(session, spent) if asks else None)
+            if asks:
+                to_next, to_previous = self.meet_in_turn(session, self.adopting(session, spent))
+            else:
+                to_next, to_previous = self.meet_in_circle(session)
         from_dealer: Link | None = None
         if not spent:
             # The dealer last: where an evaluator cannot come, nothing that it then does is to look like the reason.
@@ -189,13 +192,18 @@ class ThreePartDealingRole(DealingRole):
 
     tools: ClassVar[type[ThreePartDealerTools]] = ThreePartDealerTools
 
-    def begin(self, name: bytes, ways: Mapping[str, Channel], on_layer: Callable[[str], None]) -> Dealt:
+    def draw(self) -> Seeds:
         first, second, third = (os.urandom(SEED_BYTES) for _ in WITNESSED.computing)
-        tools = self.tools(
+        return {"p0": (first, second), "p1": (second, third), "p2": (third, first)}
+
+    def begin(
+        self, name: bytes, seeds: Seeds, ways: Mapping[str, Channel], on_layer: Callable[[str], None]
+    ) -> SessionTools:
+        first, second, third = (seeds[role][0] for role in WITNESSED.computing)
+        return self.tools(
             session=name,
             seeds=(first, second, third),
             to_p1=ways["p1"],
             to_p2=ways["p2"],
             on_layer=on_layer,
         )
-        return Dealt(tools, {"p0": (first, second), "p1": (second, third), "p2": (third, first)})

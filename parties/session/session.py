@@ -45,7 +45,7 @@ class Session:
         self.on_failed: Callable[[], None] | None = None
         self._layers = 0
         self._asked_dealer = False
-        self._dialled: Link | None = None
+        self._dialled: dict[str, Link] = {}
         self._lock = threading.Lock()
         self._watch = watch
         watch.on_end = self.fail
@@ -59,7 +59,7 @@ class Session:
     def dialled(self, link: Link) -> None:
         """Drop `link`, which its peer has not accepted yet, when the session ends. Raises the error of one that has."""
         with self._lock:
-            self._dialled = link
+            self._dialled[link.peer] = link
         if self.error is not None:
             link.cancel()
             self.check()
@@ -70,7 +70,7 @@ class Session:
         link.on_lost = lambda detail: self.fail(PartyLost(link.peer, self.step, detail))
         link.on_failure = self.fail
         with self._lock:
-            self._dialled = None
+            self._dialled.pop(link.peer, None)
             self.peers.append(link)
         if self.error is not None:
             link.cancel()
@@ -122,9 +122,8 @@ class Session:
             if self.error is not None:
                 return
             self.error = error
-            peers, dialled = list(self.peers), self._dialled
-        if dialled is not None:
-            dialled.cancel()
+            peers, dialled = list(self.peers), list(self._dialled.values())
+        _cancel_all(dialled)
         for link in (*peers, self.run):
             link.on_lost = None
             link.post(failure_frame(error, self.role, self.step))
@@ -201,6 +200,8 @@ class Registry:
         key = (hello.session, stream)
         with self._changed:
             self._use(hello.session, stream)
+            if link.lost:
+                return True  # whoever withdraws it found nothing yet
             self._offers[key] = offer
             self._changed.notify_all()
         if offer.claimed.wait(seconds):

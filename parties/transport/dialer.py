@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import grpc
 
@@ -16,6 +17,7 @@ from secure.parties.transport.prefetch import shaped
 from secure.parties.transport.tls import channel_credentials, channel_name_options
 from secure.parties.transport.tls_failures import in_words, reason_in_words
 from secure.parties.transport.wire_pb2 import Accept, Frame, Hello
+from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import HandshakeError, PartyLost, PartyUnreachable, SessionError
 
 SERVICE = "secure_inference.Party"
@@ -98,10 +100,13 @@ class Dialer:
         hello: Hello,
         send_budget_bytes: int | None = None,
         opened: Callable[[Link], None] | None = None,
+        first: Sequence[Payload] = (),
     ) -> tuple[Link, Accept]:
         """Open `stream` at `peer` and wait for its Accept.
 
         opened: called with each link that may become the one; it may cancel it from any thread, and raise to give up.
+        first: messages that follow the Hello without waiting. TLS has told by then who reads them, and nothing else is
+        known of the peer.
 
         Raises PartyUnreachable after the rendezvous time, HandshakeError when TLS refuses the other side's certificate
         or the peer refuses ours, and whatever the peer reports.
@@ -117,6 +122,9 @@ class Dialer:
             link.post(Frame(hello=hello))
             timer = _cancelling(link, answer_deadline - time.monotonic())
             try:
+                with suppress(PartyLost):  # reading tells why
+                    for message in first:
+                        link.send_message(message)
                 return link, link.expect_accept()
             except PartyLost:
                 late = time.monotonic() + RETRY_SECONDS > connect_deadline

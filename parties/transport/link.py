@@ -68,6 +68,8 @@ class Link:
         self._ahead: Future[AnyFrame] | None = None
         self._cancel = cancel
         self._outgoing = SendQueue(send_budget_bytes)
+        self.lost = False
+        """Whether the stream is over, and not in good order."""
         self.finished = False
         """Whether this side has said that it will send no more."""
         self._received_frames = 0
@@ -206,6 +208,7 @@ class Link:
     def stream_ended(self, detail: str | None) -> None:
         """Called by gRPC when the stream is over; `detail` is None when it ended in good order."""
         self._outgoing.close()
+        self.lost = detail is not None
         if self.on_lost is not None and detail is not None:
             self.on_lost(detail)
 

@@ -30,13 +30,14 @@ def doctor(
     measure: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Measure the way to each party, and add it to this file, for secure cost --network."
+            metavar="FILE",
+            help="Measure the way to each party and this machine, and add both to this file, for secure cost.",
         ),
     ] = None,
 ) -> None:
     """Check the installation; with --config also certificates, ports, and whether each party can be reached.
 
-    With --measure, on each host in turn, the file comes to have the round trip and bandwidth of every two machines.
+    With --measure, on each host in turn, the file comes to have the way between every two machines, and their speed.
     """
     if measure is not None and config is None:
         raise ConfigurationError("--measure needs --config, which says where the parties are")
@@ -50,10 +51,16 @@ def doctor(
     if failed:
         end(ExitCode.CONFIGURATION)
     if measure is not None and config is not None:
-        for pair, link in measuring.measure(config, measure).items():
+        links, hosts = measuring.measure(config, measure)
+        for pair, link in links.items():
             one, other = sorted(pair)
             typer.echo(
                 f"{one} and {other}: {1e3 * link.round_trip_seconds:.2f} ms there and back, "
                 f"{link.bits_per_second / 1e6:,.0f} Mbps"
+            )
+        for role, speed in hosts.items():
+            typer.echo(
+                f"{role} computes here: {1e6 * speed.round_seconds:,.0f} µs a round, {1e9 * speed.byte_seconds:.2f} ns "
+                f"a byte, {1e9 * speed.multiplication_seconds:.3f} ns a multiplication"
             )
         typer.echo(f"Written to {measure}.")

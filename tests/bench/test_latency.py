@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from bench import results
-from bench.latency.fit import Measured, check, fit, measured, summary
+from bench.latency.fit import check, fit, measured, summary
+from bench.latency.plans import fit_machine, lines, predictor_record, told
+from bench.latency.runs import Measured
 from secure.models import latency
-from secure.models.latency import NETWORKS, Constants, predict
+from secure.models.latency import NETWORKS, Constants, constants, predict
 from secure.models.price import Amount, Price
 from secure.protocols.core.errors import ConfigurationError
 
@@ -69,12 +70,32 @@ def test_too_few_runs_are_refused() -> None:
         fit([each for each in runs() if each.protocol == "beaver"][:3])
 
 
+@pytest.mark.parametrize("protocol", ["beaver", "replicated"])
+@pytest.mark.parametrize("network", ["lan", "wan"])
+def test_a_machine_that_is_slower_and_hides_less_is_told_from_other_plans(protocol: str, network: str) -> None:
+    """Six plans on a machine that takes twice as long; each is told exactly, and by a wrong run not the run itself."""
+    base = constants(protocol)
+    slow = {name: 2 * getattr(base, name) for name in vars(base) if name.endswith("_seconds")}
+    other = {"dealer_share": 0.5} if protocol == "beaver" else {"crossings": 0.8}
+    amounts = [Amount(60 * n, 10**7 * n, 2 * 10**6 * (7 - n), 10**8 * n * n) for n in range(1, 7)]
+    found = [run(f"{n}", protocol, network, each, replace(base, **slow, **other)) for n, each in enumerate(amounts)]
+    fitted = fit_machine(found)
+    assert fitted.round_seconds == pytest.approx(slow["round_seconds"], rel=1e-3)
+    assert max(abs(each.error) for each in told(found)) < 1e-3
+    wrong = predictor_record([replace(found[0], seconds=1.2 * found[0].seconds), *found[1:]])
+    assert wrong is not None
+    assert wrong["largest_error"] == pytest.approx(1 - 1 / 1.2, abs=0.05)
+    assert lines(wrong)[-1].startswith("held out: median error")
+    assert predictor_record(found[:3]) is None
+
+
 @pytest.mark.slow  # ten seconds for the prices of fifteen models; whoever changes one of them runs it
 def test_the_committed_constants_are_those_of_the_committed_measurements() -> None:
     content = json.loads(latency.FILE.read_text(encoding="utf-8"))
     names = [each["name"] for each in content["measurements"]]
-    found = [measured(json.loads((results.FOLDER / f"{name}.json").read_text()), name) for name in names]
-    again = fit([each for each in found if each is not None])
+    records = {path.stem: json.loads(path.read_text()) for path in results.FOLDER.glob("*.json")}
+    found = [run for stem, record in records.items() for run in measured(record, stem)]
+    again = fit([run for run in found if run.name in names])
     for family, due in content["families"].items():
         assert vars(again[family]) == pytest.approx(due, rel=1e-6), "run python -m bench latency --update"
-    assert {path.stem for path in Path(results.FOLDER).glob("*.json")} >= {*names, *content["left_out"]}
+    assert {run.name for run in found} == {*names, *content["left_out"]}

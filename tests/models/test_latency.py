@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from secure.models.latency import (
     NETWORKS,
+    SESSION_TRIPS,
     Constants,
     NetworkLink,
     PartyNetwork,
@@ -17,8 +19,10 @@ from secure.models.latency import (
     layer_seconds,
     network_toml,
     predict,
+    reference_speed,
 )
 from secure.models.price import Amount, Price
+from secure.models.speed import Speed, measure_speed
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import family
 
@@ -30,10 +34,11 @@ THREE = Price("replicated", {"first": Amount(10, 6_000_000, 0, 10**8)}, Amount()
 
 def test_two_parties_and_a_dealer() -> None:
     found = predict(TWO, NETWORKS["wan"], FITTED)
+    trips = SESSION_TRIPS["beaver"] * 0.02
     compute = 10 * 1e-3 + 3_000_000 * 1e-9 + 1e8 * 1e-10
     assert found.layers["first"] == pytest.approx(10 * 0.02 + 8 * (2_000_000 + 0.25 * 1_000_000) / 200e6 + compute)
     assert found.layers["second"] == pytest.approx(5 * 0.02 + 5 * 1e-3)
-    assert found.session == pytest.approx(0.5 + 8 * 1_000_000 / 200e6)
+    assert found.session == pytest.approx(0.5 + trips + 8 * 1_000_000 / 200e6)
     assert found.total == pytest.approx(sum(found.layers.values()) + found.session)
     assert found.compute == pytest.approx(compute + 5 * 1e-3)
 
@@ -76,6 +81,38 @@ def test_a_file_gives_each_pair_its_own_link(tmp_path: Path) -> None:
         predict(THREE, found, FITTED)
 
 
+def test_what_parties_compute_takes_as_long_as_the_slowest_host_says(tmp_path: Path) -> None:
+    """A host that takes twice as long for each kernel as the machine of the fit computes twice as long."""
+    reference, path = reference_speed(), tmp_path / "network.toml"
+    links = {frozenset(pair): NetworkLink(0.01, 1e9) for pair in (("p0", "p1"), ("dealer", "p1"))}
+    slow = Speed(*(2 * value for value in vars(reference).values()))
+    path.write_text(network_toml(links, "", {"p0": reference, "p1": slow, "dealer": Speed(1.0, 1.0, 1.0)}))
+    network = find_network(str(path))
+    assert vars(network.hosts["p1"]) == pytest.approx(vars(slow), rel=1e-3)
+    once, twice = (predict(TWO, each) for each in (replace(network, hosts={}), network))
+    assert twice.compute == pytest.approx(2 * once.compute, rel=1e-3)
+    assert twice.summed - once.summed == pytest.approx(once.compute, rel=1e-3)
+
+
+def test_this_machine_has_a_speed() -> None:
+    found = measure_speed()
+    # A byte of a seed's stream takes less than a message to another thread and back, on any machine.
+    assert 0 < found.byte_seconds < found.round_seconds and found.multiplication_seconds > 0
+
+
+HOST = """
+[[link]]
+between = ["p0", "p1"]
+round_trip_seconds = 0
+bits_per_second = 1
+[[host]]
+role = "p1"
+round_seconds = 1e-3
+byte_seconds = 2e-9
+multiplication_seconds = 1e-10
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -89,6 +126,13 @@ def test_a_file_gives_each_pair_its_own_link(tmp_path: Path) -> None:
         ('[[link]]\nbetween = ["p0", "p1"]\nround_trip_seconds = 0\nbits_per_second = 0', "is zero"),
         ("link = 3", r"has no \[\[link\]\]"),
         ("link = [3]", "it is a table"),
+        (
+            'host = 3\n[[link]]\nbetween = ["p0", "p1"]\nround_trip_seconds = 0\nbits_per_second = 1',
+            "once for each role",
+        ),
+        (HOST.replace("role", "roles"), "a table with the name of a role"),
+        (HOST.replace("byte_", "bytes_"), "did you mean byte_seconds"),
+        (HOST.replace("2e-9", "-1"), "byte_seconds of p1 is -1"),
         ("=", "cannot be read as TOML"),
     ],
 )

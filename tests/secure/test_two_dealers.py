@@ -18,7 +18,7 @@ from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, Limits, PartiesSettings, PartySettings
 from secure.parties.launcher import free_addresses
 from secure.parties.process.model_engine import ModelEngine
-from secure.parties.roles.dealer import Dealt
+from secure.parties.roles.dealer import Seeds
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.two_dealers import FirstOfTwoDealers, SecondOfTwoDealers
 from secure.parties.session.session import Session
@@ -90,35 +90,41 @@ def test_five_roles_give_the_result_and_a_receipt_that_names_them(model: Model, 
     assert set(session.signed) == set(TWO_DEALERS.roles) and session.shared("protocol") == TWO_DEALERS.name
 
 
-def other_seed(dealt: Dealt) -> Dealt:
+def other_seed(seeds: Seeds) -> Seeds:
     """One evaluator gets another seed of a part than the other holder, and than the second dealer."""
-    first, second = dealt.seeds["p2"]
-    return replace(dealt, seeds={**dealt.seeds, "p2": (os.urandom(len(first)), second)})
+    first, second = seeds["p2"]
+    return {**seeds, "p2": (os.urandom(len(first)), second)}
 
 
-def seeds_that_all_evaluators_share(dealt: Dealt) -> Dealt:
+def seeds_of_evaluators_alone(seeds: Seeds) -> Seeds:
     """Evaluators agree among themselves, so that only the second dealer can tell that words are of other seeds."""
     others = [os.urandom(16) for _ in range(3)]
     changed = {role: (others[i], others[(i + 1) % 3]) for i, role in enumerate(TWO_DEALERS.computing)}
-    return replace(dealt, seeds={**dealt.seeds, **changed})
+    return {**seeds, **changed}
 
 
-def other_word(dealt: Dealt) -> Dealt:
-    tools: Any = dealt.tools
-    lie = Lie(flip(77))
-    return replace(dealt, tools=replace(tools, to_p1=lie.wrap(tools.to_p1), to_p2=lie.wrap(tools.to_p2)))
-
-
-@pytest.mark.parametrize("lie", [other_seed, seeds_that_all_evaluators_share, other_word])
-def test_a_first_dealer_that_lies_is_found(
-    lie: Callable[[Dealt], Dealt], model: Model, module: nn.Module, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lie", [other_seed, seeds_of_evaluators_alone])
+def test_a_first_dealer_that_lies_about_seeds_is_found(
+    lie: Callable[[Seeds], Seeds], model: Model, module: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = FirstOfTwoDealers.begin
-
-    def lies(self: FirstOfTwoDealers, name: bytes, ways: Mapping[str, Channel], on_layer: Any) -> Dealt:
-        return lie(begin(self, name, ways, on_layer))
-
+    draw = FirstOfTwoDealers.draw
     with monkeypatch.context() as patch, pytest.raises(PartyDeviates, match="one of dealer and dealer2") as caught:
+        patch.setattr(FirstOfTwoDealers, "draw", lambda self: lie(draw(self)))
+        model(X)
+    assert caught.value.suspects == TWO_DEALERS.dealers
+    assert right(model, module), "the next session is served"
+
+
+def test_a_first_dealer_that_tells_both_holders_the_same_wrong_word_is_found(
+    model: Model, module: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, lie = FirstOfTwoDealers.begin, Lie(flip(77))
+
+    def lies(self: FirstOfTwoDealers, name: bytes, seeds: Seeds, ways: Mapping[str, Channel], on_layer: Any) -> Any:
+        tools: Any = begin(self, name, seeds, ways, on_layer)
+        return replace(tools, to_p1=lie.wrap(tools.to_p1), to_p2=lie.wrap(tools.to_p2))
+
+    with monkeypatch.context() as patch, pytest.raises(PartyDeviates, match="message 0 of what is dealt") as caught:
         patch.setattr(FirstOfTwoDealers, "begin", lies)
         model(X)
     assert caught.value.suspects == TWO_DEALERS.dealers

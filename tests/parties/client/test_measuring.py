@@ -56,9 +56,12 @@ def test_a_host_adds_its_own_pairs_to_the_others(config: Path, tmp_path: Path) -
     path.write_text(network_toml({before: NetworkLink(0.5, 1e6)}, "of another host"))
     for role in ("p0", "p1", "client", "owner"):
         (tmp_path / "certs" / f"{role}.key").unlink()
-    found = measuring.measure(config, path)
+    found, hosts = measuring.measure(config, path)
     assert set(found) == {frozenset(("dealer", "p0")), frozenset(("dealer", "p1"))}
-    links = find_network(str(path)).links
+    assert set(hosts) == {"dealer"}, "the party that is here"
+    written = find_network(str(path))
+    links = written.links
+    assert set(written.hosts) == {"dealer"}
     assert links[before] == NetworkLink(0.5, 1e6) and set(links) == {before, *found}
 
 

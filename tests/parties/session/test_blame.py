@@ -103,9 +103,10 @@ def test_a_party_that_cannot_reach_another_one_is_told_from_one_that_is_not_ther
     parties: LocalParties, wrong: PartiesSettings, mistake: str, caplog: pytest.LogCaptureFixture, family: str
 ) -> None:
     caplog.set_level(logging.WARNING, "parties")
-    shares = dict.fromkeys(FAMILIES[family].computing, Path(__file__))
+    # Of three, who is dialled and dials reads its share while the two others cannot meet.
+    shares, size = dict.fromkeys(FAMILIES[family].computing, Path(__file__)), Path(__file__).stat().st_size
     with Client(parties.settings) as client, pytest.raises(SessionError) as caught:
-        client.load_model(FakeManifest(), shares)
+        client.load_model(FakeManifest(share_bytes=size), shares)
     cause = check(caught.value, mistake, wrong)
     eventually(lambda: all(server.sessions == 0 for server in parties.servers.values()))
     # Whoever said it has it in its log, and others have it from the client.
@@ -135,13 +136,13 @@ def test_operators_of_processes_are_told_too(
         # p0 listens where the others find it, whatever its own file says of p1.
         files[name].write_text(f"{text}\n[limits]\nrendezvous_seconds = {SECONDS}\n", encoding="utf-8")
     logs: dict[str, list[str]] = {role: [] for role in settings.parties}
-    shares = dict.fromkeys(FAMILIES[family].computing, Path(__file__))
+    shares, size = dict.fromkeys(FAMILIES[family].computing, Path(__file__)), Path(__file__).stat().st_size
     launcher = OwnFiles(files["all"], protocol=family, module=PROGRAM, log=lambda role, line: logs[role].append(line))
     launcher.files = {"p0": files["p0"]}
     with launcher:
         launcher.start()
         with Client(settings) as client, pytest.raises(SessionError) as caught:
-            client.load_model(FakeManifest(), shares)
+            client.load_model(FakeManifest(share_bytes=size), shares)
         cause = check(caught.value, mistake, wrong)
         for role in set(settings.parties) - {"p0"}:
             eventually(lambda lines=logs[role]: any(told(cause).search(line) for line in lines))
