@@ -15,16 +15,16 @@ from rich.text import Text
 
 from bench import results
 from bench.peers.environments import CACHE, ENVIRONMENTS, ensure, mp_spdz
-from bench.peers.interleave import OURS, interleave, ratios
+from bench.peers.interleave import OURS, beside_ours, interleave, ratios
 from bench.peers.ours import Ours
 from bench.peers.system import Peer, System
 from bench.peers.workload import workload
 from bench.shapes import checkpoint_folder
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.replicated.family import REPLICATED
-from secure.protocols.witnessed.family import WITNESSED
+from secure.protocols.witnessed.family import TWO_DEALERS, WITNESSED
 
-_OURS = {OURS: BEAVER.name} | {f"{OURS}-{family.name}": family.name for family in (REPLICATED, WITNESSED)}
+_OURS = {OURS: BEAVER.name} | {f"{OURS}-{family.name}": family.name for family in (REPLICATED, WITNESSED, TWO_DEALERS)}
 _DEFAULT = (OURS, "spu-memory", "spu-processes", "crypten")
 _MASKING = "sharing the input, reconstructing the output"
 _SETUP = "compiling, starting, sharing the weights"
@@ -78,7 +78,8 @@ def peers(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="only this one; repeat for several (also ours-replicated, ours-witnessed, crypten-erf, mp-spdz)"
+            help="only this one; repeat for several (also ours-replicated, ours-witnessed, ours-witnessed-two-dealers, "
+            "crypten-erf, mp-spdz)"
         ),
     ] = None,
 ) -> None:
@@ -119,6 +120,8 @@ def peers(
         "ratios": ratios(found),
     }
     console.print(table(record))
+    for line in beside_ours(found):
+        console.print(line)
     for name, figures in found.items():
         console.print(f"[bold]{name}[/bold] counts {figures['includes']}; leaves out {figures['excludes']}")
         if "error" in figures:

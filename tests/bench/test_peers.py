@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from bench.peers import mp_spdz_program, mp_spdz_runner, puma
 from bench.peers.command import table
 from bench.peers.environments import Environment, ensure, mp_spdz
 from bench.peers.errors import PeerError
-from bench.peers.interleave import interleave, ratios
+from bench.peers.interleave import beside_ours, interleave, ratios
 from bench.peers.system import Figures, Peer, Run
 from bench.peers.workload import layer_arrays, workload
 from bench.peers.workload_file import load
@@ -265,3 +266,18 @@ def test_what_mp_spdz_prints_of_its_timer() -> None:
 def test_mp_spdz_that_is_not_built_says_how(tmp_path: Path) -> None:
     with pytest.raises(PeerError, match=r"make rep4-ring-party\.x"):
         mp_spdz(tmp_path)
+
+
+def test_what_more_security_takes_stands_beside_ours() -> None:
+    def taken(**figures: Any) -> Figures:
+        return {"median_seconds": 4.0, "party_cpu_seconds": 3.0, "all_bytes": 2_000_000} | figures
+
+    systems = {
+        "ours": taken(),
+        "ours-witnessed": taken(median_seconds=6.0, party_cpu_seconds=6.0, all_bytes=5_000_000, ours_seconds=[4.0]),
+        "crypten": {"median_seconds": 9.0, "ours_seconds": [3.0]},
+        "failed": {"error": "no"},
+    }
+    (line,) = beside_ours(systems)
+    assert line.startswith("ours-witnessed beside ours: 1.50 times the seconds, 2.00 times the processor time")
+    assert "(6.00 s), 2.50 times all bytes" in line and line.endswith("(5.0 MB)")
