@@ -114,8 +114,9 @@ class PartiesSettings:
     measure: Measure = field(default_factory=Measure)
     protocol: str = DEFAULT.name
     stock: StockSettings | None = None
-    garbler: Literal["client", "server"] = "client"
-    """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server."""
+    garbler: Literal["client", "server", "nobody"] = "client"
+    """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server; or nobody, where all is
+    made of oblivious transfers."""
     profile: ProfileName = "near"
 
     @property

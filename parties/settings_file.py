@@ -3,7 +3,8 @@
     protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
     security = "semi-honest"        # optional; "malicious" stands for protocol = "witnessed": p0, p1, p2 and dealer
     dealers = 1                     # optional; 2 with security = "malicious" alone: a [dealer2] confirms what is dealt
-    garbler = "client"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "server"
+    engine = "garbled"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "transfer"
+    garbler = "client"              # optional; with the engine "garbled" alone: or "server"
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
@@ -110,6 +111,7 @@ class _SettingsLiteral(_Literal):
     protocol: str | None = None
     security: str | None = None
     dealers: int | None = None
+    engine: Literal["garbled", "transfer"] | None = None
     garbler: Literal["client", "server"] | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
@@ -179,7 +181,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         measure=Measure(**literal.measure.model_dump()),
         protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
-        garbler=literal.garbler or PartiesSettings.garbler,
+        garbler="nobody" if literal.engine == "transfer" else literal.garbler or PartiesSettings.garbler,
         profile=literal.network.profile,
     )
 
@@ -211,11 +213,14 @@ def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[s
             )
     if literal.measure.offline_first and "dealer" not in of_family.roles:
         raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no dealer")
-    if literal.garbler is not None and not of_family.garbles:
-        raise ConfigurationError(
-            f"{path}: garbler: the protocol {of_family.name!r} garbles no circuits; remove it, or choose the protocol "
-            f"{those_with(lambda family: family.garbles)}"
-        )
+    for name, value in (("engine", literal.engine), ("garbler", literal.garbler)):
+        if value is not None and not of_family.garbles:
+            raise ConfigurationError(
+                f"{path}: {name}: the protocol {of_family.name!r} garbles no circuits; remove it, or choose the "
+                f"protocol {those_with(lambda family: family.garbles)}"
+            )
+    if literal.engine == "transfer" and literal.garbler is not None:
+        raise ConfigurationError(f"{path}: garbler: with the engine 'transfer' nobody garbles; remove one of the two")
     if literal.stock is not None and not of_family.stocks:
         raise ConfigurationError(
             f"{path}: stock: in the protocol {of_family.name!r} nothing is made ahead; remove [stock], or choose the "

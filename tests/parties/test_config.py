@@ -174,9 +174,14 @@ def test_a_client_and_an_owner_alone(tmp_path: Path) -> None:
     found = load_settings(write(tmp_path, two + '[stock]\ndir = "stock"\n'))
     assert set(found.parties) == {"p0", "p1"} and found.garbler == "client" and found.stock is not None
     assert load_settings(write(tmp_path, 'garbler = "server"\n' + two)).garbler == "server"
+    assert load_settings(write(tmp_path, 'engine = "transfer"\n' + two)).garbler == "nobody"
+    assert load_settings(write(tmp_path, 'engine = "garbled"\n' + two)).garbler == "client"
     for text, words in (
         ('garbler = "dealer"\n' + two, "garbler: input should be 'client' or 'server'"),
         ('garbler = "client"\n' + GOOD, "'beaver' garbles no circuits; remove it, or choose the protocol 'hybrid'"),
+        ('engine = "transfer"\n' + GOOD, "engine: the protocol 'beaver' garbles no circuits"),
+        ('engine = "dealer"\n' + two, "engine: input should be 'garbled' or 'transfer'"),
+        ('engine = "transfer"\ngarbler = "client"\n' + two, "nobody garbles; remove one of the two"),
         ('protocol = "hybrid"\n' + GOOD, "dealer has no part in the protocol 'hybrid'; remove it"),
         (two + "[measure]\noffline_first = true\n", "'hybrid' has no dealer"),
     ):
