@@ -1,7 +1,7 @@
 """Checkpoints that transformers does not know, as models of transformers: to train, and to compare predictions with.
 
-There is no class of our own: an "mpc_vit" is transformers' ViT, and an "mpc_bert" its BERT, whose heads attend by kinds
-through its registry of attention functions.
+There is no class of our own: an "mpc_vit" is transformers' ViT, an "mpc_bert" its BERT and an "mpc_gpt2" its GPT-2,
+whose heads attend by kinds through its registry of attention functions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import torch
 import transformers
 from packaging.version import Version
 from torch import Tensor, nn
-from transformers import AttentionInterface, BertConfig, PreTrainedModel, ViTConfig
+from transformers import AttentionInterface, BertConfig, GPT2Config, PreTrainedModel, ViTConfig
 from transformers.activations import ACT2FN
 from transformers.models.bert.modeling_bert import BertLayer
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from secure.models.checkpoint.folder import CONFIG_NAME
+from secure.models.families.bert_config import BertConfig as OurBertConfig
 from secure.models.families.bert_kin import MPC_BERT
+from secure.models.families.mpc_gpt2 import MODEL_TYPE as MPC_GPT2_TYPE
+from secure.models.families.mpc_gpt2 import MPC_GPT2
 from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
 from secure.models.families.vit import VitConfig
 from secure.models.layers.mixtures import BOUND, BOUNDED_LEAST, RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
@@ -44,8 +48,20 @@ _BERTS: dict[str, Any] = {
 }
 
 
+_GPT2S: dict[str, Any] = {
+    each.__name__: each
+    for each in (
+        transformers.GPT2Model,
+        transformers.GPT2LMHeadModel,
+        transformers.GPT2ForSequenceClassification,
+        transformers.GPT2ForTokenClassification,
+        transformers.GPT2ForQuestionAnswering,
+    )
+}
+
+
 def reference(folder: str | os.PathLike[str]) -> PreTrainedModel:
-    """The model of an "mpc_vit" or "mpc_bert" checkpoint, in the clear.
+    """The model of an "mpc_vit", "mpc_bert" or "mpc_gpt2" checkpoint, in the clear.
 
     Raises CheckpointError for a folder without a config.json, for one that we refuse, and for a model that transformers
     reads itself.
@@ -54,10 +70,12 @@ def reference(folder: str | os.PathLike[str]) -> PreTrainedModel:
     raw = read_raw_config(path)
     if raw.get("model_type") == MPC_BERT_TYPE:
         return read_bert(path, raw)
+    if raw.get("model_type") == MPC_GPT2_TYPE:
+        return read_gpt2(path, raw)
     if raw.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{path}: model_type is {raw.get('model_type')!r}, not {MODEL_TYPE!r} or {MPC_BERT_TYPE!r}; read it with "
-            "transformers itself"
+            f"{path}: model_type is {raw.get('model_type')!r}, not {MODEL_TYPE!r}, {MPC_BERT_TYPE!r} or "
+            f"{MPC_GPT2_TYPE!r}; read it with transformers itself"
         )
     return read_vit(path, raw)
 
@@ -97,24 +115,46 @@ def read_bert(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
     Raises CheckpointError for what we refuse, and with a version of transformers whose BERT has no such registry.
     """
     ours = MPC_BERT.parse(raw)
-    if Version(transformers.__version__) < _FIRST_WITH_MASKS:
-        raise CheckpointError(
-            f"{path}: to read {MPC_BERT_TYPE!r} in the clear, install transformers>={_FIRST_WITH_MASKS}"
-        )
-    AttentionInterface.register(_ATTENTION, attention_by_kind)
-    masking_utils = importlib.import_module("transformers.masking_utils")  # which older ones do not have
-    transformers.AttentionMaskInterface.register(_ATTENTION, masking_utils.eager_mask)
+    _register_with_masks(path, MPC_BERT_TYPE)
     config = BertConfig.from_dict({**raw, "model_type": "bert"})
     body = _BERTS[(raw.get("architectures") or ["BertModel"])[0]]
     model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
-    for number, layer in enumerate(module for module in model.modules() if isinstance(module, BertLayer)):
-        for part, kind in zip((layer.attention.output, layer.output), ours.norms_of(number), strict=True):
+    for layer in _layers(model):
+        for part in _parts_with_norms(layer):
             part.LayerNorm = NormByKind.of(cast(nn.LayerNorm, part.LayerNorm))
-            part.LayerNorm.kind = kind
-        setattr(layer.attention.self, "attention_kinds", tuple(ours.kinds_of_heads(number)))  # noqa: B010
-        layer.intermediate.intermediate_act_fn = _activation(ours.activation_of(number))
+    apply_plan(model, ours)
     model.train(False)
     return model
+
+
+def read_gpt2(path: Path, raw: dict[str, Any]) -> PreTrainedModel:
+    """A GPT-2 of `attention_by_kind` and `NormByKind`, with the head that config.json names. raw: that file.
+
+    Raises CheckpointError as `read_bert` does.
+    """
+    ours = MPC_GPT2.parse(raw)
+    _register_with_masks(path, MPC_GPT2_TYPE)
+    config = GPT2Config.from_dict({**raw, "model_type": "gpt2"})
+    body = _GPT2S[(raw.get("architectures") or ["GPT2LMHeadModel"])[0]]
+    model: PreTrainedModel = body.from_pretrained(path, config=config, attn_implementation=_ATTENTION)
+    for number, layer in enumerate(module for module in model.modules() if isinstance(module, GPT2Block)):
+        for name, kind in zip(("ln_1", "ln_2"), ours.norms[number], strict=True):
+            norm = NormByKind.of(cast(nn.LayerNorm, getattr(layer, name)))
+            norm.kind = kind
+            setattr(layer, name, norm)
+        setattr(layer.attn, "attention_kinds", tuple(ours.attention_kinds[number]))  # noqa: B010
+        layer.mlp.act = _activation(ours.activations[number])
+    model.train(False)
+    return model
+
+
+def _register_with_masks(path: Path, model_type: str) -> None:
+    """Raises CheckpointError with a version of transformers whose masks do not come from a registry."""
+    if Version(transformers.__version__) < _FIRST_WITH_MASKS:
+        raise CheckpointError(f"{path}: to read {model_type!r} in the clear, install transformers>={_FIRST_WITH_MASKS}")
+    AttentionInterface.register(_ATTENTION, attention_by_kind)
+    masking_utils = importlib.import_module("transformers.masking_utils")  # which older ones do not have
+    transformers.AttentionMaskInterface.register(_ATTENTION, masking_utils.eager_mask)
 
 
 def _activation(name: str) -> nn.Module:
@@ -148,16 +188,27 @@ class NormByKind(nn.LayerNorm):
 
 
 def norms_by_layer(model: nn.Module) -> list[tuple[NormByKind, NormByKind]]:
-    """Both norms of every layer of a ViT that `read_vit` has read."""
-    return [(layer.layernorm_before, layer.layernorm_after) for layer in _layers(model)]  # type: ignore[misc]
+    """Both norms of every layer of a ViT or BERT that `read_vit` or `read_bert` has read."""
+    found = []
+    for layer in _layers(model):
+        if isinstance(layer, BertLayer):
+            found.append(tuple(part.LayerNorm for part in _parts_with_norms(layer)))
+        else:
+            found.append((layer.layernorm_before, layer.layernorm_after))
+    return found  # type: ignore[return-value]
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if type(module).__name__ == "ViTLayer"]
+    return [module for module in model.modules() if type(module).__name__ in ("ViTLayer", "BertLayer")]
 
 
-def apply_plan(model: nn.Module, config: VitConfig) -> None:
-    """Give the layers of a ViT that `read_vit` has read their kinds, activations and norms."""
+def _parts_with_norms(layer: Any) -> tuple[Any, Any]:
+    """The parts of a layer of BERT that end with a norm."""
+    return layer.attention.output, layer.output
+
+
+def apply_plan(model: nn.Module, config: VitConfig | OurBertConfig) -> None:
+    """Give the layers of a ViT or BERT that `read_vit` or `read_bert` has read their kinds, activations and norms."""
     pairs = norms_by_layer(model)
     for number, layer in enumerate(_layers(model)):
         for norm, kind in zip(pairs[number], config.norms_of(number), strict=True):
@@ -168,7 +219,7 @@ def apply_plan(model: nn.Module, config: VitConfig) -> None:
                 module.attention_kinds = tuple(config.kinds_of_heads(number))  # type: ignore[assignment]
             if hasattr(module, "activation_fn"):
                 module.activation_fn = activation
-            if hasattr(module, "intermediate_act_fn"):  # before transformers 5
+            if hasattr(module, "intermediate_act_fn"):  # BERT's, and ViT's before transformers 5
                 module.intermediate_act_fn = activation
 
 
@@ -201,13 +252,15 @@ def attention_by_kind(
 def weights_of(kind: str, scores: Tensor, kept: Tensor | None = None) -> Tensor:
     """What a kind makes of scores, as `secure.models.layers.mixtures` defines it. kept: which of them count, or all.
 
+    A row in which none does, as that of padding at the start of a prompt, gets finite weights, which nobody asks for.
+
     Shapes: [..., T], bool that broadcasts to it -> the same as of scores.
     """
     if kept is None:
         kept = torch.ones((), dtype=torch.bool).expand(scores.shape[-1])
-    tokens = kept.sum(-1, keepdim=True)
+    tokens = kept.sum(-1, keepdim=True).clamp(min=1)
     if kind == "softmax":
-        return torch.softmax(scores.masked_fill(~kept, -torch.inf), -1)
+        return torch.softmax(scores.masked_fill(~kept, torch.finfo(scores.dtype).min), -1)
     if kind == "scale":
         return scores * kept / tokens
     if kind == "bounded":

@@ -199,7 +199,7 @@ class Decoder(Network):
             hidden = _causal(tokens, total, window) | _padding(cache.padding, cache.tokens + tokens)[..., -total:]
             scores = scores + hidden.to(torch.float64).repeat(1, 1, heads // groups, 1) * MASKED
         if cache.mask is not None:
-            scores = scores + _padded(cache.mask, cache.tokens + tokens)[..., -total:]
+            scores = scores + padded_mask(cache.mask, cache.tokens + tokens)[..., -total:]
         context = mixture(scores, v)
         return context.reshape(batch, heads, tokens, width).transpose(1, 2).reshape(batch, tokens, heads * width)
 
@@ -316,7 +316,12 @@ def _padding(counts: tuple[int, ...], total: int) -> Tensor:
     return (torch.arange(total) < torch.tensor(counts or (0,)).unsqueeze(1))[:, None, None]
 
 
-def _padded(mask: Secret, total: int) -> Secret:
+def hidden_keys(tokens: int, total: int, padding: tuple[int, ...]) -> Tensor | None:
+    """Where a key is later than the query or public padding; None where none is. Shapes: bool [B or 1, 1, T, S]."""
+    return _causal(tokens, total, None) | _padding(padding, total) if tokens > 1 or padding else None
+
+
+def padded_mask(mask: Secret, total: int) -> Secret:
     """The prompts' mask with zeros for what was generated since. Shapes: [B, 1, 1, S'] -> [B, 1, 1, S]."""
     missing = total - mask.shape[-1]
     return mask.map(lambda t: torch.nn.functional.pad(t, (0, missing))) if missing else mask

@@ -103,9 +103,10 @@ class Gpt2Config:
 class Gpt2(Decoder):
     """The forward pass over secret tensors."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, config: Gpt2Config | None = None) -> None:
+        """config: the manifest's, where a kin has more fields."""
         super().__init__(manifest)
-        self.config = Gpt2Config(**manifest.config)
+        self.config = config or Gpt2Config(**manifest.config)
 
     @property
     def sizes(self) -> DecoderSizes:

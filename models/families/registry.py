@@ -14,6 +14,7 @@ from secure.models.families.bert_kin import BERT, DISTILBERT, MPC_BERT, ROBERTA
 from secure.models.families.gpt2 import GPT2
 from secure.models.families.llama import LlamaArchitecture
 from secure.models.families.llama_config import LlamaFields, chosen_windows, no_window, one_window
+from secure.models.families.mpc_gpt2 import MPC_GPT2
 from secure.models.families.mpc_vit import MPC_VIT
 from secure.models.families.vit_checkpoint import VIT
 from secure.protocols.core.errors import CheckpointError
@@ -62,6 +63,7 @@ FAMILIES: Mapping[str, ModelFamily] = {
         LlamaFields("Mistral", one_window, only=_NO_BIAS | {"use_sliding_window": True, "layer_types": None})
     ),
     "mpc_bert": ModelFamily(MPC_BERT),
+    "mpc_gpt2": ModelFamily(MPC_GPT2),
     "mpc_vit": ModelFamily(MPC_VIT),
     "qwen2": _llama(LlamaFields("Qwen2", chosen_windows, only=_NO_BIAS, qkv_bias=True)),
     "qwen3": _llama(

@@ -48,9 +48,9 @@ BOUND = 6.0
 """The most that a score counts for, in powers of two: e^4.2. From 15 below it on, powers are zero."""
 BOUNDED_LEAST = 2.0**-12
 """What a sum of powers, each of them at most one, has added for each token."""
-_SQUARE_FACTOR = 1 / 8
+SQUARE_FACTOR = 1 / 8
 """What is squared is an eighth, so that 512 squares of scores up to 27 add up to less than 2^13."""
-_UNDIVIDED_TOKENS = 128
+UNDIVIDED_TOKENS = 128
 _SUM_BITS = 13
 _INVERSE_BITS = 22
 """Inverses of sums up to 2^13 are known to 2^-9 of themselves, and to 2^-15 where sums are below 2^7."""
@@ -102,13 +102,13 @@ def _softmax(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
 
 
 def _bounded(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
-    padding, halvings = rows.padding, max(0, math.ceil(math.log2(k.shape[-2] / _UNDIVIDED_TOKENS)))
+    padding, halvings = rows.padding, max(0, math.ceil(math.log2(k.shape[-2] / UNDIVIDED_TOKENS)))
     branch, least, lowest = rows.least(BOUNDED_LEAST * 2.0**-halvings, k.shape[-2])
     scores, *found = yield [lambda: _scores(q, k, None if padding is None else padding.mask), *filter(None, [branch])]
     (below,) = yield [lambda: relu(BOUND - scores)]
     (powers,) = yield [lambda: as_factor(halved(exp2_negative(below), halvings))]
-    known = known_below(v, MOST_VALUE, "values of attention, as many as there are tokens", terms=_UNDIVIDED_TOKENS)
-    return (yield from _divided(powers, known, found[0] if found else least, lowest))
+    known = known_below(v, MOST_VALUE, "values of attention, as many as there are tokens", terms=UNDIVIDED_TOKENS)
+    return (yield from divided(powers, known, found[0] if found else least, lowest))
 
 
 def _relu(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
@@ -116,21 +116,21 @@ def _relu(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
     branch, least, lowest = rows.least(RELU_LEAST * query_factor("relu", rows.span), k.shape[-2])
     scores, *found = yield [lambda: _scores(q, k, None if padding is None else padding.mask), *filter(None, [branch])]
     (positive,) = yield [lambda: as_factor(relu(scores))]
-    return (yield from _divided(positive, v, found[0] if found else least, lowest))
+    return (yield from divided(positive, v, found[0] if found else least, lowest))
 
 
 def _square(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
-    padding, offset = rows.padding, SQUARE_OFFSET * _SQUARE_FACTOR
-    branch, least, lowest = rows.least(SQUARE_LEAST * _SQUARE_FACTOR**2, k.shape[-2])
+    padding, offset = rows.padding, SQUARE_OFFSET * SQUARE_FACTOR
+    branch, least, lowest = rows.least(SQUARE_LEAST * SQUARE_FACTOR**2, k.shape[-2])
     if padding is None or branch is None:
         (scores,) = yield [lambda: q @ k.transpose(-1, -2) + offset]
         (squares,) = yield [lambda: as_factor(scores * scores)]
-        return (yield from _divided(squares, v, least, lowest))
+        return (yield from divided(squares, v, least, lowest))
     kept = padding.kept
     counted, offsets, sums = yield [lambda: k * kept, lambda: kept.transpose(-1, -2) * offset, branch]
     (scores,) = yield [lambda: _scores(q, counted, offsets)]
     (squares,) = yield [lambda: as_factor(scores * scores)]
-    return (yield from _divided(squares, v, sums, lowest))
+    return (yield from divided(squares, v, sums, lowest))
 
 
 def _scores(q: Secret, k: Secret, added: Secret | None) -> Secret:
@@ -156,7 +156,7 @@ def _scale(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
     return context
 
 
-def _divided(weights: Secret, v: Secret, least: float | Secret, lowest: int) -> Stages:
+def divided(weights: Secret, v: Secret, least: float | Secret, lowest: int) -> Stages:
     """weights @ v / (sum of weights + least): the division after the product has E elements a row in place of T.
 
     least: 2^lowest or more.
@@ -192,11 +192,16 @@ def query_factor(kind: str, tokens: int) -> float:
     if kind in ("softmax", "bounded"):
         return math.log2(math.e)
     if kind == "square":
-        return _SQUARE_FACTOR
+        return SQUARE_FACTOR
     if kind == "scale":
         return 2.0 ** -math.ceil(math.log2(tokens) / 2)
     # Weights do not change by it, and undivided sums stay as small as those of so many tokens.
-    return 2.0 ** -max(0, math.ceil(math.log2(tokens / _UNDIVIDED_TOKENS)))
+    return key_factor(tokens)
+
+
+def key_factor(tokens: int) -> float:
+    """The part of a scaled head's query factor that keys have where products of keys and values add up by tokens."""
+    return 2.0 ** -max(0, math.ceil(math.log2(tokens / UNDIVIDED_TOKENS)))
 
 
 def output_factor(kind: str, tokens: int) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from secure.models.layers.activations import ACTIVATIONS
-from secure.models.layers.mixtures import KINDS, in_order, output_factor, query_factor
+from secure.models.layers.mixtures import KINDS, in_order, key_factor, output_factor, query_factor
 from secure.protocols.core.errors import CheckpointError
 
 NO_ACTIVATION = "none"
@@ -51,12 +51,14 @@ def parse_plan(raw: Mapping[str, Any], layers: int, heads: int, activation: str)
 
 
 def ordered_heads(
-    kinds: Sequence[str], tokens: int, joined: tuple[Tensor, Tensor], output: Tensor
+    kinds: Sequence[str], tokens: int, joined: tuple[Tensor, Tensor], output: Tensor, *, causal: bool = False
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Heads of one kind side by side, with what their queries and rows of the output matrix absorb.
 
     joined: matrix and bias of queries, keys and values; the queries absorbed what those of softmax do. tokens: as
-    `query_factor` takes them. Shapes: ([D, 3 D], [3 D]), [D, D] -> the same.
+    `query_factor` takes them. causal: scaled heads keep sums over tokens: keys have a part of what queries absorb, and
+    nothing is left for the output matrix, see `secure.models.layers.causal`. Shapes: ([D, 3 D], [3 D]), [D, D] -> the
+    same.
     """
     width, order = len(output), in_order(kinds)
     each = width // len(kinds)
@@ -64,8 +66,10 @@ def ordered_heads(
     factors, left = torch.ones(3 * width, dtype=torch.float64), torch.ones(width, dtype=torch.float64)
     for place, head in enumerate(order):
         own = slice(place * each, (place + 1) * each)
-        factors[own] = query_factor(kinds[head], tokens) / math.log2(math.e)
-        left[own] = output_factor(kinds[head], tokens)
+        shift = key_factor(tokens) if causal and kinds[head] == "scale" else 1.0
+        factors[own] = query_factor(kinds[head], tokens) / math.log2(math.e) / shift
+        factors[width + own.start : width + own.stop] = shift
+        left[own] = 1.0 if causal else output_factor(kinds[head], tokens)
     all_columns = torch.cat([columns + part * width for part in range(3)])
     weight, bias = joined
     return (weight[:, all_columns] * factors, bias[all_columns] * factors), output[columns] * left.unsqueeze(1)

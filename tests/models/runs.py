@@ -78,11 +78,13 @@ def client_inputs(net: Network, request: Request, inputs: Inputs) -> dict[str, T
     return net.client_inputs(request, inputs, {}, net.input_specs(request, 0))
 
 
-def clear_steps(checkpoint: Checkpoint, output: Output, inputs: Sequence[Inputs]) -> list[Outputs]:
-    """A session on plain floats."""
+def clear_steps(
+    checkpoint: Checkpoint, output: Output, inputs: Sequence[Inputs], request: Request | None = None
+) -> list[Outputs]:
+    """A session on plain floats. request: another one than follows from the inputs."""
     manifest = checkpoint.manifest
     net, protocol = network(manifest), CleartextProtocol(manifest.policy)
-    request = net.request(output, inputs[0], steps=len(inputs))
+    request = request or net.request(output, inputs[0], steps=len(inputs))
     model, state, found = load(protocol, manifest, checkpoint.tensors), None, []
     for step, given in enumerate(inputs):
         specs = net.input_specs(request, step)

@@ -72,6 +72,17 @@ def mpc_bert(folder: Path, weights: Any) -> Made:
     return read_checkpoint(folder, weights=weights), "logits", [{"input_ids": ids, "attention_mask": ids > 9}]
 
 
+def mpc_gpt2(folder: Path, weights: Any) -> Made:
+    save_decoder(folder, "gpt2")
+    path = folder / "config.json"
+    plan = {"attention_kinds": [["scale", "relu", "square"], ["scale", "bounded", "softmax"]]}
+    plan |= {"activations": ["none", "gelu_new"], "norms": [["layer", "affine"], ["affine", "layer"]]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mpc_gpt2"} | plan))
+    inputs = [{"input_ids": words(2, n), "attention_mask": words(2, 5) > 0} for n in (5, 1, 1)]
+    inputs[0]["attention_mask"][1, :2] = False
+    return read_checkpoint(folder, weights=weights), "next_logits", inputs
+
+
 def module(folder: Path, weights: Any) -> Made:
     torch.manual_seed(0)
     made = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.ReLU(), torch.nn.Softmax(-1), torch.nn.Linear(7, 3))
@@ -86,6 +97,7 @@ MODELS: Mapping[str, Callable[[Path, Any], Made]] = {
     "gpt2": gpt2,
     "llama": llama,
     "mpc_bert": mpc_bert,
+    "mpc_gpt2": mpc_gpt2,
     "mpc_vit": mpc_vit,
     "module": module,
 }
