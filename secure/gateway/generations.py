@@ -24,6 +24,7 @@ from secure.generation.token_draw import TokenDraw, logprobs_of
 from secure.http.callers import Asked, asked
 from secure.parties.encrypted.tokens import (
     ContextRoom,
+    Finish,
     GeneratedPieces,
     SamplingParameters,
     TokenGenerator,
@@ -67,7 +68,7 @@ class _AnswerRow:
         self._left -= 1
         ended = token in self.ends
         self.over = ended or self._left == 0
-        finish = "stop" if ended else "length" if self.over else None
+        finish: Finish | None = "stop" if ended else "length" if self.over else None
         self.arrived.put(TokenPiece([token], finish, told))
 
     def leave(self) -> None:
