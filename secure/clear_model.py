@@ -25,9 +25,9 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from secure.models.checkpoint.folder import CONFIG_NAME
 from secure.models.families.bert_config import BertConfig as OurBertConfig
 from secure.models.families.bert_kin import MPC_BERT
-from secure.models.families.mpc_gpt2 import MODEL_TYPE as MPC_GPT2_TYPE
-from secure.models.families.mpc_gpt2 import MPC_GPT2
-from secure.models.families.mpc_vit import MODEL_TYPE, MPC_VIT
+from secure.models.families.planned.mpc_gpt2 import MODEL_TYPE as MPC_GPT2_TYPE
+from secure.models.families.planned.mpc_gpt2 import MPC_GPT2
+from secure.models.families.planned.mpc_vit import MODEL_TYPE, MPC_VIT
 from secure.models.families.vit import VitConfig
 from secure.models.layers.mixtures import BOUND, BOUNDED_LEAST, RELU_LEAST, SQUARE_LEAST, SQUARE_OFFSET
 from secure.models.layers.plan import NO_ACTIVATION, NORMS
@@ -189,16 +189,17 @@ class NormByKind(nn.LayerNorm):
 
 def norms_by_layer(model: nn.Module) -> list[tuple[NormByKind, NormByKind]]:
     """Both norms of every layer of a ViT or BERT that `read_vit` or `read_bert` has read."""
-    found = []
+    found: list[tuple[NormByKind, NormByKind]] = []
     for layer in _layers(model):
         if isinstance(layer, BertLayer):
-            found.append(tuple(part.LayerNorm for part in _parts_with_norms(layer)))
+            first, second = _parts_with_norms(layer)
+            found.append((first.LayerNorm, second.LayerNorm))
         else:
             found.append((layer.layernorm_before, layer.layernorm_after))
-    return found  # type: ignore[return-value]
+    return found
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
+def _layers(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__ in ("ViTLayer", "BertLayer")]
 
 
@@ -216,7 +217,7 @@ def apply_plan(model: nn.Module, config: VitConfig | OurBertConfig) -> None:
         activation = _activation(config.activation_of(number))
         for module in layer.modules():
             if hasattr(module, "num_attention_heads"):
-                module.attention_kinds = tuple(config.kinds_of_heads(number))  # type: ignore[assignment]
+                module.attention_kinds = tuple(config.kinds_of_heads(number))
             if hasattr(module, "activation_fn"):
                 module.activation_fn = activation
             if hasattr(module, "intermediate_act_fn"):  # BERT's, and ViT's before transformers 5

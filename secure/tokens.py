@@ -19,7 +19,9 @@ _MOST_ONE_HOT = MOST_BATCH_TOKENS * 30_524
 """Entries of one-hot vectors in one session: with MiniLM's table, of words and two token types, that many tokens. The
 250,002 words of XLM-R leave 31."""
 
-_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "special_tokens_map.json")
+_FILES = TOKENIZER_FILES[:-1]
+"""One of these makes a tokenizer."""
 
 
 @dataclass(frozen=True)

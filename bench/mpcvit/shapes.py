@@ -26,7 +26,7 @@ from secure.costs import cost
 from secure.models.checkpoint.folder import CONFIG_NAME
 from secure.models.checkpoint.shapes import manifest_of_config
 from secure.models.contract.request import Request
-from secure.models.families.mpc_vit import MPC_VIT
+from secure.models.families.planned.mpc_vit import MPC_VIT
 from secure.models.latency import NETWORKS
 from secure.models.price import Amount, price
 from secure.search import AttentionPlan

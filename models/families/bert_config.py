@@ -96,6 +96,11 @@ class BertConfig:
         return self.norms[layer] if self.norms else NORMS[:1] * 2
 
     @property
+    def layers(self) -> int:
+        """How many there are."""
+        return self.num_hidden_layers
+
+    @property
     def weighs(self) -> bool:
         """Whether some heads need to be told which tokens count by more than a mask that is added."""
         return any(set(row) != {"softmax"} for row in self.attention_kinds)

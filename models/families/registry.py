@@ -14,8 +14,8 @@ from secure.models.families.bert_kin import BERT, DISTILBERT, MPC_BERT, ROBERTA
 from secure.models.families.gpt2 import GPT2
 from secure.models.families.llama import LlamaArchitecture
 from secure.models.families.llama_config import LlamaFields, chosen_windows, no_window, one_window
-from secure.models.families.mpc_gpt2 import MPC_GPT2
-from secure.models.families.mpc_vit import MPC_VIT
+from secure.models.families.planned.mpc_gpt2 import MPC_GPT2
+from secure.models.families.planned.mpc_vit import MPC_VIT
 from secure.models.families.vit_checkpoint import VIT
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.families import bert, cnn, gpt2, llama, vit

@@ -182,8 +182,6 @@ def _longer(offsets: Secret, count: int, offset: float) -> Secret:
 
 def _divided(weights: Secret, v: Secret, rows: CausalRows, least: Sequence[Secret], each: float) -> Stages:
     """least: what `CausalRows.least` has computed, if it is secret."""
-    if not least:
-        assert isinstance(rows.counts, Tensor)
     added = least[0] if least else rows.counts * each
     return (yield from divided(weights, v, added, math.floor(math.log2(each))))
 

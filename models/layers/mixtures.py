@@ -31,6 +31,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from torch import Tensor
+
 from secure.models.layers.attention import MOST_VALUE, Stages, mixture_by_stages, self_attention, side_by_side
 from secure.protocols.core.primitives import as_factor, concatenate, known_below
 from secure.protocols.core.secret import Secret, multiply
@@ -156,7 +158,7 @@ def _scale(q: Secret, k: Secret, v: Secret, rows: ScoreRows) -> Stages:
     return context
 
 
-def divided(weights: Secret, v: Secret, least: float | Secret, lowest: int) -> Stages:
+def divided(weights: Secret, v: Secret, least: float | Secret | Tensor, lowest: int) -> Stages:
     """weights @ v / (sum of weights + least): the division after the product has E elements a row in place of T.
 
     least: 2^lowest or more.

@@ -24,7 +24,9 @@ def distil(
         float,
         typer.Option(min=0.0, max=1.0, help="The most of the teacher's predicted seconds that it may take."),
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="NPZ|DIR", help="Inputs and labels, as for secure search.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="NPZ|DIR|JSONL", help="Inputs and labels, as for secure search.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for the student's checkpoint.")],
     epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="All chance follows from it.")] = 0,

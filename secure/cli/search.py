@@ -19,13 +19,15 @@ EXAMPLES = examples("secure search vit-folder --data images.npz --network wan --
 
 
 def search(
-    checkpoint: Annotated[Path, typer.Argument(help="A trained classifier of images: a folder of ViT's class.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A trained classifier: a folder of ViT's class, or of BERT's for sequences.")
+    ],
     data: Annotated[
         Path,
         typer.Option(
             "--data",
-            metavar="NPZ|DIR",
-            help="Arrays inputs, [N, C, H, W] as the model takes it, and labels; or a folder of pictures by class.",
+            metavar="NPZ|DIR|JSONL",
+            help="Arrays inputs, as the model takes them, and labels; a folder of pictures by class; texts and labels.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything is kept, and found again.")],

@@ -11,16 +11,17 @@ import torch
 
 from secure.clear_model import apply_plan
 from secure.models.checkpoint.folder import CONFIG_NAME
+from secure.search.data import read_data
 from secure.search.examples import Augment
 from secure.search.norms import absorb_scales, calibrate
-from secure.search.pictures import read_data
 from secure.search.space import AttentionPlan
 from secure.search.teacher import read_teacher
 from secure.search.training import Say, Schedule, accuracy, answers, fit
 from secure.split import check_empty
+from secure.tokens import TOKENIZER_FILES
 
 EPOCHS = 20
-_COPIED = ("preprocessor_config.json",)
+_COPIED = ("preprocessor_config.json", *TOKENIZER_FILES)
 
 
 def distil(
@@ -65,7 +66,7 @@ def distil(
         model.save_pretrained(folder)
     path = folder / CONFIG_NAME
     raw = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(raw | plan.fields, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(plan.in_place_of(raw), indent=2) + "\n", encoding="utf-8")
     for name in _COPIED:
         if (teacher.folder / name).is_file():
             shutil.copyfile(teacher.folder / name, folder / name)

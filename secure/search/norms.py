@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from secure.clear_model import NormByKind, norms_by_layer
 from secure.models.layers.plan import NORMS
+from secure.search.training import arguments
 
 _INPUTS = 256
 
@@ -22,7 +23,7 @@ def calibrate(model: PreTrainedModel, inputs: Tensor) -> None:
     handles = [norm.register_forward_pre_hook(_set_scale) for norm in norms]
     model.train(False)
     with torch.no_grad():
-        model(pixel_values=inputs[:_INPUTS])
+        model(**arguments(model, inputs[:_INPUTS]))
     for handle in handles:
         handle.remove()
 

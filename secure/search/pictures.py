@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from secure.models.checkpoint.folder import read_json
+from secure.models.families.vit import VitConfig
 from secure.protocols.core.errors import InputError
-from secure.search.examples import Examples, examples_of
+from secure.search.examples import Examples
 from secure.search.teacher import Teacher
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
@@ -39,7 +39,8 @@ class Preprocessing:
     @classmethod
     def of(cls, teacher: Teacher) -> Preprocessing:
         """What the checkpoint's own processor does. Raises InputError where there is none, and for one that crops."""
-        path, channels = teacher.folder / PREPROCESSOR_NAME, teacher.config.channels
+        path, config = teacher.folder / PREPROCESSOR_NAME, teacher.config
+        assert isinstance(config, VitConfig)
         if not path.is_file():
             raise InputError(f"{teacher.folder} has no {PREPROCESSOR_NAME}, which says how pictures become its inputs")
         said = read_json(path)
@@ -50,7 +51,9 @@ class Preprocessing:
             raise InputError(f"{path}: size is {size!r}; pictures are resized to a height and a width, and not cropped")
         normalises = said.get("do_normalize", True)
         means, deviations = (
-            torch.tensor(said.get(field, default) if normalises else default, dtype=torch.float32).expand(channels)
+            torch.tensor(said.get(field, default) if normalises else default, dtype=torch.float32).expand(
+                config.channels
+            )
             for field, default in (("image_mean", [0.0]), ("image_std", [1.0]))
         )
         factor = said.get("rescale_factor", _BYTE) if said.get("do_rescale", True) else 1.0
@@ -70,13 +73,6 @@ class Preprocessing:
             raise InputError(f"{path} cannot be read as a picture: {type(error).__name__}") from None
         pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).reshape(height, width, -1).permute(2, 0, 1)
         return (pixels * self.factor - self.mean[:, None, None]) / self.deviation[:, None, None]
-
-
-def read_data(data: Any, teacher: Teacher) -> Examples:
-    """What `examples_of` takes, or the path of a folder of classes. Raises InputError for anything else."""
-    if isinstance(data, str | Path) and Path(data).is_dir():
-        return read_classes(Path(data), teacher)
-    return examples_of(data)
 
 
 def read_classes(folder: Path, teacher: Teacher) -> Examples:

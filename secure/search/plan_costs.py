@@ -16,7 +16,8 @@ Layer = tuple[tuple[str, ...], str, Norms]
 
 
 class PlanCosts:
-    """raw: config.json of the model. batch: inputs of one session. phase: as for `Price.of`.
+    """raw: config.json of the model. batch: inputs of one session. phase: as for `Price.of`. tokens: of each input,
+    where the model takes any number.
 
     A search asks for thousands of plans. What a layer costs depends on itself and on where it is, so the seconds of a
     plan are those of the first one and, for each layer that differs, what that changes by itself. Tests hold it against
@@ -32,18 +33,20 @@ class PlanCosts:
         weights: WeightVisibility,
         batch: int = 1,
         phase: Phase = "all",
+        tokens: int | None = None,
     ) -> None:
         self.network, self.protocol, self.weights = network, protocol, weights
-        self._raw, self._first, self._batch, self._phase = raw, first, batch, phase
+        self._raw, self._first, self._batch, self._phase, self._tokens = raw, first, batch, phase, tokens
         self._first_seconds = self._seconds(self.exact(first))
         self._saved: dict[tuple[int, Layer], float] = {}
 
     def exact(self, plan: AttentionPlan) -> Price:
         """The price of a session with a plan."""
-        manifest = manifest_of_config(self._raw | plan.fields, weights=self.weights, protocol=self.protocol)
+        manifest = manifest_of_config(plan.in_place_of(self._raw), weights=self.weights, protocol=self.protocol)
         net = model_of(manifest)
-        assert net.due_tokens is not None
-        return price(manifest, Request(net.whole_output, self._batch, net.due_tokens, masked=False)).of(self._phase)
+        tokens = self._tokens or net.due_tokens
+        assert tokens is not None
+        return price(manifest, Request(net.whole_output, self._batch, tokens, masked=False)).of(self._phase)
 
     def exact_seconds(self, plan: AttentionPlan) -> float:
         """Predicted, from the plan's own price."""

@@ -9,10 +9,10 @@ from secure.models.contract.manifest import WeightVisibility
 from secure.models.latency import PartyNetwork, find_network
 from secure.models.price import Phase
 from secure.protocols.families import DEFAULT
+from secure.search.data import read_data
 from secure.search.examples import Augment
 from secure.search.exploring import explore
 from secure.search.front import Candidate, Front
-from secure.search.pictures import read_data
 from secure.search.plan_costs import PlanCosts
 from secure.search.plot import draw
 from secure.search.space import AttentionPlan
@@ -40,16 +40,17 @@ def search(
     augment: Augment | None = None,
     say: Say = print,
 ) -> Front:
-    """Plans of a trained classifier of images, from the dearest to the cheapest, none of which another one beats.
+    """Plans of a trained classifier, from the dearest to the cheapest, none of which another one beats.
 
     The first call trains, and writes supernet.safetensors after each epoch; it can be stopped and called again. A later
     one for another network, protocol or kind of weights trains nothing. Each writes pareto.json and pareto.svg.
 
     Args:
-        checkpoint: a folder of ViT's class ViTForImageClassification.
-        data: (inputs, labels) as arrays or tensors, float [N, channels, height, width] as the model takes them and
-            whole [N]; a data set of such pairs; the path of an .npz file with these two, or of a folder as
-            `secure.search.pictures` reads it. A tenth is held out.
+        checkpoint: a folder of ViT's class ViTForImageClassification, or BERT's BertForSequenceClassification.
+        data: (inputs, labels) as arrays or tensors: float [N, channels, height, width] as the model takes them, or ids
+            and masks, whole [N, 2, tokens]; and whole [N]. Or a data set of such pairs, or the path of an .npz file
+            with both, of a folder as `secure.search.pictures` reads it, or of a .jsonl file as `secure.search.texts`
+            does. A tenth is held out. A plan's seconds are those of one input, of a text as long as the longest one.
         out: the folder for all files.
         network, protocol, weights, phase: as for `secure.costs.cost`: what a plan's seconds are predicted for.
         epochs: of training. children: plans that are tried after the greedy path. batch: inputs trained with at a time.
@@ -64,7 +65,7 @@ def search(
     examples = read_data(data, teacher)
     teacher.check(examples)
     first = teacher.plan
-    costs = PlanCosts(teacher.raw, first, links, protocol, weights, phase=phase)
+    costs = PlanCosts(teacher.raw, first, links, protocol, weights, phase=phase, tokens=teacher.tokens(examples))
     folder.mkdir(parents=True, exist_ok=True)
     trained, held_out = examples.held_out(seed)
     model, due = teacher.model(), teacher.model()

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from secure.models.families.mpc_vit import MODEL_TYPE
+from secure.models.families.bert_config import BertConfig
+from secure.models.families.planned.mpc_vit import MODEL_TYPE
 from secure.models.families.vit import VitConfig
 from secure.models.layers.mixtures import KINDS, in_order
 from secure.models.layers.plan import NO_ACTIVATION, NORMS
 
 LAYER, AFFINE = NORMS
 Norms = tuple[str, str]
+Planned = VitConfig | BertConfig
+"""What a model with a plan is configured by."""
 _OF_ONE_KIND = 0.7
 """How many layers of a random plan have one kind: kinds that share a layer cost about the rounds of the slowest."""
 _WITH_AFFINE = 0.5
@@ -36,7 +39,7 @@ class AttentionPlan:
             object.__setattr__(self, "norms", ((LAYER, LAYER),) * len(self.kinds))
 
     @classmethod
-    def of(cls, config: VitConfig) -> AttentionPlan:
+    def of(cls, config: Planned) -> AttentionPlan:
         """The plan that a model has."""
         layers = range(config.layers)
         kinds = tuple(tuple(config.kinds_of_heads(layer)) for layer in layers)
@@ -51,7 +54,7 @@ class AttentionPlan:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of a checkpoint's config.json that say it, and whose checkpoint that is."""
+        """The fields of a ViT's config.json that say it, and whose checkpoint that is."""
         kinds = [list(row) for row in self.kinds]
         return {
             "model_type": MODEL_TYPE,
@@ -59,6 +62,11 @@ class AttentionPlan:
             "activations": list(self.activations),
             "norms": [list(row) for row in self.norms],
         }
+
+    def in_place_of(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """config.json of a model of this plan. raw: that of the same model with another one, or with none."""
+        family = str(raw["model_type"]).removeprefix("mpc_")
+        return {**raw, **self.fields, "model_type": f"mpc_{family}"}
 
     def with_layer(
         self, layer: int, kinds: tuple[str, ...], activation: str, norms: Norms | None = None
@@ -80,7 +88,7 @@ class AttentionPlan:
         row = self.kinds[layer]
         return tuple(row[head] for head in in_order(row)), self.activations[layer], self.norms[layer]
 
-    def apply_to(self, config: VitConfig) -> VitConfig:
+    def apply_to(self, config: Planned) -> Planned:
         """The configuration of a model of this plan."""
         return replace(config, attention_kinds=self.kinds, activations=self.activations, norms=self.norms)
 

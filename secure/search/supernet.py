@@ -12,11 +12,10 @@ from transformers import PreTrainedModel
 
 from secure.clear_model import apply_plan
 from secure.models.checkpoint.folder import file_digest
-from secure.models.families.vit import VitConfig
 from secure.protocols.core.errors import CheckpointError
 from secure.search.examples import Augment, Examples
 from secure.search.norms import calibrate
-from secure.search.space import AttentionPlan, random_plan
+from secure.search.space import AttentionPlan, Planned, random_plan
 from secure.search.training import Say, Schedule, accuracy, answers, fit
 
 SUPERNET_NAME = "supernet.safetensors"
@@ -26,7 +25,7 @@ ANSWERS_NAME = "tried.json"
 def train(
     model: PreTrainedModel,
     teacher: PreTrainedModel,
-    config: VitConfig,
+    config: Planned,
     examples: Examples,
     schedule: Schedule,
     folder: Path,
@@ -56,7 +55,12 @@ class Answers:
     """
 
     def __init__(
-        self, model: PreTrainedModel, teacher: PreTrainedModel, config: VitConfig, held_out: Examples, folder: Path
+        self,
+        model: PreTrainedModel,
+        teacher: PreTrainedModel,
+        config: Planned,
+        held_out: Examples,
+        folder: Path,
     ) -> None:
         """Raises CheckpointError where the file of what was found cannot be read."""
         self._model, self._config, self._held_out, self._path = model, config, held_out, folder / ANSWERS_NAME

@@ -101,9 +101,9 @@ def fit(
 
 
 def _loss(model: PreTrainedModel, teacher: PreTrainedModel, batch: Examples) -> Tensor:
-    found = model(pixel_values=batch.inputs, output_hidden_states=True)
+    found = model(**arguments(model, batch.inputs), output_hidden_states=True)
     with torch.no_grad():
-        due = teacher(pixel_values=batch.inputs, output_hidden_states=True)
+        due = teacher(**arguments(model, batch.inputs), output_hidden_states=True)
     divergence = functional.kl_div(
         found.logits.log_softmax(-1), due.logits.log_softmax(-1), log_target=True, reduction="batchmean"
     )
@@ -111,11 +111,19 @@ def _loss(model: PreTrainedModel, teacher: PreTrainedModel, batch: Examples) -> 
     return functional.cross_entropy(found.logits, batch.labels) + divergence + hidden
 
 
+def arguments(model: PreTrainedModel, inputs: Tensor) -> dict[str, Tensor]:
+    """What transformers calls inputs. Shapes: images [N, C, H, W], or ids and masks of texts [N, 2, T]."""
+    if model.main_input_name != "input_ids":
+        return {"pixel_values": inputs}
+    ids, mask = inputs.unbind(1)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
 def answers(model: PreTrainedModel, inputs: Tensor, size: int = 500) -> Tensor:
     """A model's logits, some inputs at a time. Shapes: [N, ...] -> [N, labels]."""
     model.train(False)
     with torch.inference_mode():
-        return torch.cat([model(pixel_values=part).logits for part in inputs.split(size)])
+        return torch.cat([model(**arguments(model, part)).logits for part in inputs.split(size)])
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

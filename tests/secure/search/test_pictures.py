@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import ViTImageProcessor
 
 from secure.protocols.core.errors import InputError
-from secure.search.pictures import Preprocessing, read_data
+from secure.search.data import read_data
+from secure.search.pictures import Preprocessing
 from secure.search.teacher import Teacher, read_teacher
 from tests.models.images import save_vit
 

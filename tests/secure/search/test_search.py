@@ -157,8 +157,8 @@ def test_what_does_not_fit_is_refused(found: tuple[Path, Front], teacher: Path, 
         search(teacher, (images, labels.flip(0)), out=found[0], say=say_nothing, **QUICK)
     with pytest.raises(CheckpointError, match="attention_kinds is a list of 1"):
         distil(teacher, AttentionPlan((("scale", "scale"),), ("none",)), EXAMPLES, out=tmp_path / "x", say=say_nothing)
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(CheckpointError, match="model_type is 'bert'; a search is for 'vit' and 'mpc_vit'"):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(CheckpointError, match="model_type is 'gpt2'; a search is for 'vit', 'mpc_vit', 'bert', 'mpc_b"):
         search(tmp_path, EXAMPLES, out=tmp_path, say=say_nothing)
     (tmp_path / "pareto.json").write_text('{"schema": 1}')
     with pytest.raises(CheckpointError, match="cannot be read as plans"):
