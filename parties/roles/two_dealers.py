@@ -19,8 +19,9 @@ from secure.parties.roles.witnessed import (
 )
 from secure.parties.session.session import Session
 from secure.parties.stock.store import Deal
-from secure.parties.transport.link import GrpcChannel
-from secure.protocols.core.channel import Channel
+from secure.parties.transport.link import GrpcChannel, Link
+from secure.protocols.core.channel import Channel, Payload
+from secure.protocols.core.errors import ProtocolError
 from secure.protocols.witnessed.family import TWO_DEALERS
 from secure.protocols.witnessed.two_dealers import (
     Confirmed,
@@ -49,7 +50,21 @@ class EvaluatingWithTwo(EvaluatingRole):
     def confirmed(self, session: Session, index: int, seeds: tuple[bytes, bytes], dealer: Channel) -> Channel:
         link, deal = self.claim(session, SECOND, "Digests"), bytes.fromhex(session.id)
         check_seeds(index, seeds, deal, link.receive_message(max_bytes=DIGEST_BYTES), (FIRST, SECOND))
-        return Confirmed(dealer, GrpcChannel(link), deal, index)
+        return Confirmed(dealer, _DigestsOf(link), deal, index)
+
+
+class _DigestsOf(Channel):
+    """What the second dealer sends: nothing that is longer than a digest is taken in."""
+
+    def __init__(self, link: Link) -> None:
+        self.peer = link.peer
+        self._link = link
+
+    def send(self, payload: Payload) -> None:
+        raise ProtocolError("nothing goes to a dealer")
+
+    def receive(self) -> memoryview:
+        return self._link.receive_message(max_bytes=DIGEST_BYTES)
 
 
 @dataclass(frozen=True)

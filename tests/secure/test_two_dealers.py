@@ -25,7 +25,13 @@ from secure.parties.session.session import Session
 from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.errors import ConfigurationError, HandshakeError, PartyDeviates
+from secure.protocols.core.errors import (
+    ConfigurationError,
+    HandshakeError,
+    PartyDeviates,
+    ProtocolError,
+    ReceiptRefused,
+)
 from secure.protocols.witnessed.family import TWO_DEALERS, WITNESSED
 from secure.protocols.witnessed.witness import DIGEST_BYTES
 from tests.parties.local import LocalParties
@@ -88,6 +94,33 @@ def test_five_roles_give_the_result_and_a_receipt_that_names_them(model: Model, 
     assert report.receipt is not None
     (session,) = report.receipt.sessions
     assert set(session.signed) == set(TWO_DEALERS.roles) and session.shared("protocol") == TWO_DEALERS.name
+
+
+def test_no_dealer_is_left_out_of_a_receipt(model: Model) -> None:
+    """Evaluators that sign a deal from stock, which this protocol does not have, do not get rid of the dealers."""
+    model(X)
+    assert model.report.receipt is not None
+    (session,) = model.report.receipt.sessions
+    claimed = {
+        role: replace(signed, statement={**signed.statement, "deal": "00" * 16})
+        for role, signed in session.signed.items()
+        if role not in TWO_DEALERS.dealers
+    }
+    with pytest.raises(ReceiptRefused, match="dealer is missing: the protocol 'witnessed-two-dealers' has"):
+        replace(session, signed=claimed)._signers()
+
+
+def test_a_digest_that_is_none_ends_the_session(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second dealer that sends much where a digest is due: nobody takes it in."""
+    join, large = SecondOfTwoDealers.join, Lie(lambda message, before: [bytes(1 << 20)], holders=("p1",))
+
+    def lies(self: SecondOfTwoDealers, session: Session, deal: Any = None) -> SessionTools:
+        tools: Any = join(self, session, deal)
+        return replace(tools, to_p1=large.wrap(tools.to_p1))
+
+    with monkeypatch.context() as patch, pytest.raises(ProtocolError, match="1048576 bytes; at most 32 are allowed"):
+        patch.setattr(SecondOfTwoDealers, "join", lies)
+        model(X)
 
 
 def other_seed(seeds: Seeds) -> Seeds:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.errors import PartyDeviates
+from secure.protocols.core.errors import PartyDeviates, PartyLost
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.dealt import forms
 from secure.protocols.masked.gates.opening import ShareMask
@@ -169,6 +169,8 @@ class Setting:
             errors = failure.errors
         except PartyDeviates as error:
             errors = {error.args[0][:2]: error}
+        except PartyLost as error:  # the last message was held back
+            errors = {"": error}
         else:
             try:
                 found = combine(results)
