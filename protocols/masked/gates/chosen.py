@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -193,7 +193,9 @@ def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smoo
 
 def _smooth_at_once(masked: Masked, usual: EvaluateSmooth) -> SmoothAtOnce | None:
     """The gate that takes a round less, where that is worth its bytes and the ring has room for it."""
-    gate = SmoothAtOnce(**{field.name: getattr(usual, field.name) for field in fields(usual)})
+    gate = SmoothAtOnce(
+        usual.pair, usual.function, usual.input_bits, usual.bits, usual.shift, usual.profile, usual.dropped
+    )
     if usual.pair.bits - gate.choice.thresholds.dropped < gate.choice.width:
         return None
     return gate if is_worth(masked, gate.cost(), usual.cost()) else None
