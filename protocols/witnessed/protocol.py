@@ -48,6 +48,9 @@ COMPARING = "digests", "compare"
 class Side(DealtProtocol):
     """One part's execution, or the dealer's."""
 
+    # A share without its low bits is no affine function of it, and what evaluators send is to be one: see COMPUTED.
+    coarse_openings = False
+
     def __init__(
         self, role: PartOf | ThreePartDealer | Outline, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None
     ) -> None:
