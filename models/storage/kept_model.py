@@ -79,7 +79,7 @@ def _parts(given: Any, complete: list[Any]) -> Iterator[Payload]:
     if (before := next((number for number, each in enumerate(complete) if each is given), None)) is not None:
         yield _said({"again": before})
         return
-    value = given.in_memory() if isinstance(given, Factor) else given
+    value: Any = given.in_memory() if isinstance(given, Factor) else given
     kind = type(value)
     if isinstance(value, Tensor):
         yield _said({"type": str(value.dtype), "shape": list(value.shape), "known": not value.is_meta})

@@ -164,10 +164,8 @@ def _evaluate_masked(hybrid: HybridVerbs, x: Secret, function: Piecewise) -> Sec
 def _tournament(hybrid: HybridVerbs, x: HybridSecret) -> Secret:
     """The largest along the last axis: each turn takes the maxima of the first half and the second."""
     while (half := x.shape[-1] // 2) > 0:
-        first, second, rest = (
-            x.map(lambda t, part=part: t[..., part])
-            for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
-        )
+        first, second = x.map(lambda t: t[..., :half]), x.map(lambda t: t[..., half : 2 * half])
+        rest = x.map(lambda t: t[..., 2 * half :])
         largest_so_far = relu.maximum(first, second)
         x = hybrid.own(concatenate(hybrid, largest_so_far, [rest], -1) if rest.shape[-1] else largest_so_far)
     return x

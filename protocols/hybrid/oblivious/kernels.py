@@ -95,7 +95,7 @@ def grow_but_one(form: Form, depth: int, path: Array, siblings: Array, keys: Arr
                 double_nodes(form, nodes, keys, i, i + width)  # type: ignore[call-arg]
             nodes[at], nodes[at + 1] = np.uint64(0), np.uint64(0)
             nodes[at + width], nodes[at + width + 1] = np.uint64(0), np.uint64(0)
-            side = 1 - np.int64(path[tree, level])
+            side = 1 - int(path[tree, level])
             low, high = siblings[tree, level, 0], siblings[tree, level, 1]
             for i in range(side * width, (side + 1) * width, 2):
                 low ^= nodes[i]
