@@ -60,8 +60,10 @@ def _shifted(message: bytes, before: bytes) -> bytes:
 
 
 def _swapped(message: bytes, before: bytes) -> bytes:
-    half = DIGEST_BYTES + (len(message) - DIGEST_BYTES) // 2
-    return message[:DIGEST_BYTES] + message[half:] + message[DIGEST_BYTES:half]
+    """The two halves of what follows the digest, or of a digest that nothing follows, change places."""
+    kept = DIGEST_BYTES if len(message) > DIGEST_BYTES else 0
+    half = kept + (len(message) - kept) // 2
+    return message[:kept] + message[half:] + message[kept:half]
 
 
 def _other_digest(message: bytes, before: bytes) -> bytes:
