@@ -17,11 +17,11 @@ from bench.attack.command import attack
 from bench.audit.command import audit
 from bench.ee.command import ee
 from bench.gates import measure_gates
-from bench.gateway import gateway
 from bench.hybrid.command import hybrid
 from bench.kills.command import kills
 from bench.latency.command import latency
 from bench.link.command import link
+from bench.load.command import load
 from bench.measure import Setting, measure
 from bench.mpcvit.command import app as mpcvit_app
 from bench.numerics.command import numerics
@@ -29,6 +29,8 @@ from bench.peers.command import peers
 from bench.private_inference.command import app as private_inference_app
 from bench.scale import VALUES, Dimension, growth_lines, measure_scale
 from bench.shapes import DECODERS, SHAPES
+from bench.soak.command import soak_parties
+from bench.trust.command import trust
 from bench.verifier.command import verifier
 from secure.models.contract.manifest import WeightVisibility
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
@@ -38,7 +40,7 @@ from secure.protocols.families import DEFAULT
 app = typer.Typer(no_args_is_help=True, help="Measure secure inference with three real processes on this machine.")
 console = Console(highlight=False, soft_wrap=True)
 
-ProtocolName = Literal["beaver", "replicated", "witnessed"]
+ProtocolName = Literal["beaver", "replicated", "witnessed", "witnessed-two-dealers"]
 NetworkName = Literal["loopback", "lan", "wan"]
 Model = Annotated[str, typer.Argument(help=", ".join([*SHAPES, *DECODERS]))]
 Tokens = Annotated[int, typer.Option(min=1, help="tokens of each input")]
@@ -174,11 +176,13 @@ app.command()(numerics)
 app.command()(kills)
 app.command()(ahead)
 app.command()(restart)
-app.command()(gateway)
+app.command()(load)
+app.command("soak")(soak_parties)
 app.command()(hybrid)
 app.command()(link)
 app.command()(verifier)
 app.command()(audit)
+app.command()(trust)
 app.command()(latency)
 app.add_typer(mpcvit_app, name="mpcvit")
 app.add_typer(private_inference_app, name="private-inference")

@@ -21,9 +21,12 @@ from bench.ee import table as ee_tables
 from bench.hybrid import table as hybrid_tables
 from bench.kills import table as kills_tables
 from bench.link import table as link_tables
+from bench.load import table as load_tables
 from bench.mpcvit import table as mpcvit_tables
 from bench.numerics import table as numerics_tables
 from bench.private_inference import table as inference_tables
+from bench.soak import table as soak_tables
+from bench.trust import table as trust_tables
 from bench.verifier import table as verifier_tables
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -48,6 +51,9 @@ KINDS = (
     "ahead",
     "restart",
     "kills",
+    "trust",
+    "load",
+    "soak",
     "mpcvit",
     "mpcvit-shapes",
 )
@@ -129,6 +135,9 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "From stock": [ahead_tables.from_stock(_of(records, "ahead"))],
         "Started again": [ahead_tables.restarted(_of(records, "restart"))],
         "Killed parties": [kills_tables.killed(_of(records, "kills"))],
+        "Roles that deviate": [trust_tables.caught(_of(records, "trust"))],
+        "Left running": [soak_tables.grown(_of(records, "soak"))],
+        "Many clients": [load_tables.served(_of(records, "load"))],
         "A client and a model's owner alone": [hybrid_tables.taken(_of(records, "hybrid"))],
         "Requests that arrive": [
             inference_tables.constants(_of(records, "inference-constants")),

@@ -33,7 +33,13 @@ from secure.protocols.families import DEFAULT, family
 
 FILE = Path(__file__).with_name("latency.json")
 CLIENT = "client"
-SESSION_TRIPS: Mapping[str, int] = {"beaver": 6, "replicated": 5, "witnessed": 7, "hybrid": 5}
+SESSION_TRIPS: Mapping[str, int] = {
+    "beaver": 6,
+    "replicated": 5,
+    "witnessed": 7,
+    "witnessed-two-dealers": 10,
+    "hybrid": 5,
+}
 """By family, the one-way trips of a session beside its rounds, each of which waits for the one before: Hello, Accept
 and input; the dealer's answer to that; the output with the parties' farewell, and their reports."""
 

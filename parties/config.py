@@ -24,6 +24,8 @@ ROLES = (*PARTIES, *CALLERS)
 """Every role that has a certificate, by default."""
 ALL_PARTIES = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.roles))
 """Roles that run a process under some protocol."""
+DEALERS = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in family.dealers))
+"""Roles that deal under some protocol."""
 
 
 ProfileName = Literal["near", "far", "auto"]
@@ -112,8 +114,9 @@ class PartiesSettings:
     measure: Measure = field(default_factory=Measure)
     protocol: str = DEFAULT.name
     stock: StockSettings | None = None
-    garbler: Literal["client", "server"] = "client"
-    """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server."""
+    garbler: Literal["client", "server", "nobody"] = "client"
+    """Who garbles circuits, in a protocol that has any: p0, at the client, or p1, the server; or nobody, where all is
+    made of oblivious transfers."""
     profile: ProfileName = "near"
 
     @property

@@ -38,7 +38,7 @@ STOP_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
 _PORT_ATTEMPTS = 5
 _LOOPBACK = "127.0.0.1"
-_COLOURS = {"p0": "cyan", "p1": "magenta", "p2": "yellow", "dealer": "yellow"}
+_COLOURS = {"p0": "cyan", "p1": "magenta", "p2": "yellow", "dealer": "yellow", "dealer2": "green"}
 
 Log = Callable[[str, str], None]
 """Called with a role and one line of its log, from a thread of the launcher."""

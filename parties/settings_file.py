@@ -2,7 +2,9 @@
 
     protocol = "beaver"             # the default: p0, p1 and dealer; with "replicated" they are p0, p1 and p2
     security = "semi-honest"        # optional; "malicious" stands for protocol = "witnessed": p0, p1, p2 and dealer
-    garbler = "client"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "server"
+    dealers = 1                     # optional; 2 with security = "malicious" alone: a [dealer2] confirms what is dealt
+    engine = "garbled"              # optional; with "hybrid" alone, whose parties are p0 and p1: or "transfer"
+    garbler = "client"              # optional; with the engine "garbled" alone: or "server"
     [p0]
     address = "127.0.0.1:7100"      # where others reach it
     [p1]
@@ -43,7 +45,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from secure.parties.config import Limits, Measure, PartiesSettings, PartySettings, ProfileName, Quota, split_address
+from secure.parties.config import (
+    Limits,
+    Measure,
+    PartiesSettings,
+    PartySettings,
+    ProfileName,
+    Quota,
+    split_address,
+)
 from secure.parties.stock_settings import KeepLiteral, StockLiteral
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
@@ -100,11 +110,14 @@ class _MeasureLiteral(_Literal):
 class _SettingsLiteral(_Literal):
     protocol: str | None = None
     security: str | None = None
+    dealers: int | None = None
+    engine: Literal["garbled", "transfer"] | None = None
     garbler: Literal["client", "server"] | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
     p2: _PartyLiteral | None = None
     dealer: _PartyLiteral | None = None
+    dealer2: _PartyLiteral | None = None
     tls: _FolderLiteral
     network: _NetworkLiteral = _NetworkLiteral()
     models: _FolderLiteral | None = None
@@ -120,6 +133,7 @@ _KEYS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "p1": _PartyLiteral,
         "p2": _PartyLiteral,
         "dealer": _PartyLiteral,
+        "dealer2": _PartyLiteral,
         "tls": _FolderLiteral,
         "network": _NetworkLiteral,
         "models": _FolderLiteral,
@@ -167,7 +181,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> PartiesSettings:
         measure=Measure(**literal.measure.model_dump()),
         protocol=of_family.name,
         stock=None if literal.stock is None else literal.stock.settings(folder),
-        garbler=literal.garbler or PartiesSettings.garbler,
+        garbler="nobody" if literal.engine == "transfer" else literal.garbler or PartiesSettings.garbler,
         profile=literal.network.profile,
     )
 
@@ -177,16 +191,18 @@ def _settings_of(party: _PartyLiteral) -> PartySettings:
 
 
 def _family(literal: _SettingsLiteral, path: Path) -> Family:
-    """The protocol that the file names, or that its security needs. Raises ConfigurationError."""
+    """The protocol that the file names, or that its security and dealers need. Raises ConfigurationError."""
     try:
-        return chosen(literal.protocol, literal.security)
+        return chosen(literal.protocol, literal.security, literal.dealers)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {'security' if literal.protocol is None else 'protocol'}: {error}") from None
+        key = "protocol" if literal.protocol is not None else "dealers" if literal.security is None else "security"
+        raise ConfigurationError(f"{path}: {key}: {error}") from None
 
 
 def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[str, _PartyLiteral]:
     """The parties of the protocol. Raises ConfigurationError when one is missing, or one has no place in it."""
-    given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2, "dealer": literal.dealer}
+    given = {"p0": literal.p0, "p1": literal.p1, "p2": literal.p2}
+    given |= {"dealer": literal.dealer, "dealer2": literal.dealer2}
     parties = {role: party for role in of_family.roles if (party := given[role]) is not None}
     for role, party in given.items():
         if party is not None and role not in of_family.roles:
@@ -197,11 +213,14 @@ def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[s
             )
     if literal.measure.offline_first and "dealer" not in of_family.roles:
         raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no dealer")
-    if literal.garbler is not None and not of_family.garbles:
-        raise ConfigurationError(
-            f"{path}: garbler: the protocol {of_family.name!r} garbles no circuits; remove it, or choose the protocol "
-            f"{those_with(lambda family: family.garbles)}"
-        )
+    for name, value in (("engine", literal.engine), ("garbler", literal.garbler)):
+        if value is not None and not of_family.garbles:
+            raise ConfigurationError(
+                f"{path}: {name}: the protocol {of_family.name!r} garbles no circuits; remove it, or choose the "
+                f"protocol {those_with(lambda family: family.garbles)}"
+            )
+    if literal.engine == "transfer" and literal.garbler is not None:
+        raise ConfigurationError(f"{path}: garbler: with the engine 'transfer' nobody garbles; remove one of the two")
     if literal.stock is not None and not of_family.stocks:
         raise ConfigurationError(
             f"{path}: stock: in the protocol {of_family.name!r} nothing is made ahead; remove [stock], or choose the "

@@ -10,10 +10,10 @@ from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
 from secure.protocols.hybrid.family import HYBRID
 from secure.protocols.replicated.family import REPLICATED
-from secure.protocols.witnessed.family import WITNESSED
+from secure.protocols.witnessed.family import TWO_DEALERS, WITNESSED
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (BEAVER, REPLICATED, WITNESSED, HYBRID)}
+    {family.name: family for family in (BEAVER, REPLICATED, WITNESSED, TWO_DEALERS, HYBRID)}
 )
 DEFAULT = BEAVER
 """The family where none is named."""
@@ -26,25 +26,39 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def chosen(protocol: str | None, security: str | None) -> Family:
-    """The family of that name, or for that kind of adversary; the default one where neither is said.
+def chosen(protocol: str | None, security: str | None, dealers: int | None = None) -> Family:
+    """The family of that name, or for that kind of adversary and number of dealers; the default one where none is said.
 
-    Raises ConfigurationError for what is unknown, and for a protocol that does not withstand that adversary.
+    Raises ConfigurationError for what is unknown, and for a protocol that does not withstand that adversary or has
+    another number of dealers.
     """
-    if protocol is None and security is None:
+    if protocol is None and security is None and dealers is None:
         return DEFAULT
     known = dict.fromkeys(each.security for each in FAMILIES.values())
     if security is not None and security not in known:
         raise ConfigurationError(f"unknown security {security!r}; known are {', '.join(known)}")
     if protocol is None:
-        return next(each for each in FAMILIES.values() if each.security == security)
+        return _first_with(security, dealers)
     found = family(protocol)
     if security not in (None, found.security):
         raise ConfigurationError(
             f"the protocol {protocol!r} has security {found.security!r}, {security!r} is asked for; that is "
             f"{those_with(lambda each: each.security == security)}"
         )
+    if dealers not in (None, count := len(found.dealers)):
+        raise ConfigurationError(
+            f"the protocol {protocol!r} has {count} dealers, {dealers} are asked for; that is "
+            f"{those_with(lambda each: len(each.dealers) == dealers) or 'no protocol'}"
+        )
     return found
+
+
+def _first_with(security: str | None, dealers: int | None) -> Family:
+    for each in FAMILIES.values():
+        if security in (None, each.security) and dealers in (None, len(each.dealers)):
+            return each
+    needed = "" if security is None else f" with security {security!r}"
+    raise ConfigurationError(f"no protocol{needed} has {dealers} dealers")
 
 
 def those_with(feature: Callable[[Family], bool]) -> str:

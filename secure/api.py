@@ -91,8 +91,8 @@ class PrivateModel(ResidentModel):
             weights: who may see them: "private" (the default for a checkpoint) nobody, "public" all parties,
                 "server" P1 alone, whose operator is then the model's owner. A split folder has its own; naming
                 another one is an error.
-            protocol: "beaver", "replicated", "witnessed" or "hybrid"; the default is that of the parties, and naming
-                another one an error.
+            protocol: "beaver", "replicated", "witnessed" and so on, as for `launch`; the default is that of the
+                parties, and naming another one an error.
             policy: how numbers are represented and functions computed, such as FixedPointPolicy(functions="puma"). A
                 split folder has its own; naming another one is an error.
             head: whether a checkpoint's head is loaded along: the one that `architectures` in its config.json names, a
@@ -180,7 +180,8 @@ class PrivateModel(ResidentModel):
             pixel_values=pixel_values,
         )
         with self._bar(1, progress) as bar:
-            outputs, self._report = self._session(self._network.whole_output, tensors, bar)
+            outputs, report = self._session(self._network.whole_output, tensors, bar)
+        self._keep(report)
         return model_output(self._network, outputs)
 
     def check(self, **inputs: Array) -> RangeCheck:
@@ -225,7 +226,7 @@ class PrivateModel(ResidentModel):
                 outputs, report = self._session("embedding", inputs, bar)
                 embeddings[part.rows] = outputs["embedding"]
                 reports.append(report)
-        self._report = Report.total(reports)
+        self._keep(Report.total(reports))
         return embeddings
 
     @property
@@ -344,4 +345,4 @@ class PrivateModel(ResidentModel):
                     yield column
             except GeneratorExit:
                 pass  # whoever reads has enough: the session ends in good order
-        self._report = self._report_of(request, conversation.costs, generation.tokens)
+        self._keep(self._report_of(request, conversation.costs, generation.tokens))

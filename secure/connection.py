@@ -108,6 +108,7 @@ def launch(
     *,
     protocol: str | None = None,
     security: str | None = None,
+    dealers: int | None = None,
     log: Callable[[str, str], None] | None = None,
     memory_bytes: int | None = None,
     device: str | None = None,
@@ -119,10 +120,11 @@ def launch(
         config: a parties.toml with addresses of this machine; None takes free ports and fresh certificates, in a
             private temporary folder that is removed at the end.
         protocol: "beaver", two computing parties and a dealer (the default); "replicated", three computing parties;
-            "witnessed", three evaluators and a dealer; "hybrid", a client and a model's owner alone. A config has its
-            own; naming another one is an error.
+            "witnessed", three evaluators and a dealer; "witnessed-two-dealers"; "hybrid", a client and a model's
+            owner alone. A config has its own; naming another one is an error.
         security: "malicious" for a protocol in which one evaluator may do whatever it likes, which is "witnessed";
             "semi-honest" for the default one. A config has its own here, too.
+        dealers: 2 with security="malicious" for a second dealer, so that one of the two may deviate as well.
         log: called with a role and one line of its log, from another thread; None drops the logs.
         memory_bytes: what each party's process may take; the weights that do not fit lie encrypted on a disk and are
             read at each use. None leaves it to the config, or to what the system has available.
@@ -135,8 +137,8 @@ def launch(
     not come up).
     """
     path = None if config is None else Path(config)
-    wanted = chosen(protocol, security).name
-    if path is not None and wanted != (given := load_settings(path).protocol) and (protocol or security) is not None:
+    wanted, asked = chosen(protocol, security, dealers).name, (protocol, security, dealers) != (None, None, None)
+    if path is not None and asked and wanted != (given := load_settings(path).protocol):
         raise ConfigurationError(f"{path} is for the protocol {given!r}, {wanted!r} is asked for")
     if path is not None and profile not in (None, held := load_settings(path).profile):
         raise ConfigurationError(f"{path} is for the network profile {held!r}, {profile!r} is asked for")

@@ -32,6 +32,7 @@ class ResidentModel(ClientModel):
         self._load = load
         self._parties = parties
         self._report: Report | None = None
+        self._heeding: list[Callable[[Report], None]] = []
         self._have(load(progress=progress))
 
     def _have(self, loaded: Loaded) -> None:
@@ -53,6 +54,20 @@ class ResidentModel(ClientModel):
         if self._report is None:
             raise InputError("there is no report yet: make a prediction first")
         return self._report
+
+    def heed_reports(self, heed: Callable[[Report], None]) -> None:
+        """Have every call's report given to `heed`, too, in the thread that made the call."""
+        self._heeding.append(heed)
+
+    def health(self, timeout_seconds: float = 5.0) -> dict[str, str]:
+        """Role → "serving", or why it does not answer. Empty where the parties are none that can be asked."""
+        client = self._parties.client
+        return client.health(timeout_seconds) if isinstance(client, Client) else {}
+
+    def _keep(self, report: Report) -> None:
+        self._report = report
+        for heed in self._heeding:
+            heed(report)
 
     def _check(self, inputs: Inputs) -> RangeCheck:
         """The model on these inputs in the clear, here, if its weights are here."""

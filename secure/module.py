@@ -121,7 +121,8 @@ class PrivateModule(ResidentModel):
         """
         tensors = self._by_name(inputs)
         with self._bar(1, progress) as bar:
-            outputs, self._report = self._session("hidden", tensors, bar)
+            outputs, report = self._session("hidden", tensors, bar)
+        self._keep(report)
         return self._module.arrange(outputs)
 
     def _by_name(self, inputs: Sequence[Array]) -> dict[str, Tensor]:

@@ -114,7 +114,7 @@ def batches(ids: Sequence[Sequence[int]], batch_size: int, padding: int, *, one_
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
-    most_tokens = min(MOST_BATCH_TOKENS, _MOST_ONE_HOT // one_hot)
+    most_tokens = most_batch_tokens(one_hot)
     groups: list[list[int]] = []
     for i in sorted(range(len(ids)), key=lambda i: len(ids[i])):
         # Lengths ascend, so that the newest sentence is the longest of its batch.
@@ -123,6 +123,11 @@ def batches(ids: Sequence[Sequence[int]], batch_size: int, padding: int, *, one_
             groups.append([])
         groups[-1].append(i)
     return [Batch(rows, *pad([ids[i] for i in rows], padding)) for rows in groups]
+
+
+def most_batch_tokens(one_hot: int) -> int:
+    """Padded tokens of several rows that may travel in one session, each as a vector of `one_hot` entries."""
+    return min(MOST_BATCH_TOKENS, _MOST_ONE_HOT // one_hot)
 
 
 def pad(ids: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:

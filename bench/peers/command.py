@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import results
-from bench.peers.environments import CACHE, ENVIRONMENTS, ensure
-from bench.peers.interleave import OURS, interleave, ratios
+from bench.peers.environments import CACHE, ENVIRONMENTS, ensure, mp_spdz
+from bench.peers.interleave import OURS, beside_ours, interleave, ratios
 from bench.peers.ours import Ours
 from bench.peers.system import Peer, System
 from bench.peers.workload import workload
 from bench.shapes import checkpoint_folder
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.replicated.family import REPLICATED
+from secure.protocols.witnessed.family import TWO_DEALERS, WITNESSED
 
-_OURS = {OURS: BEAVER.name, f"{OURS}-{REPLICATED.name}": REPLICATED.name}
+_OURS = {OURS: BEAVER.name} | {f"{OURS}-{family.name}": family.name for family in (REPLICATED, WITNESSED, TWO_DEALERS)}
 _DEFAULT = (OURS, "spu-memory", "spu-processes", "crypten")
 _MASKING = "sharing the input, reconstructing the output"
 _SETUP = "compiling, starting, sharing the weights"
@@ -34,7 +36,8 @@ _NO_DEALER = (
 
 @dataclass(frozen=True)
 class _Kind:
-    environment: str
+    environment: str | None
+    """None: built by its user, as MP-SPDZ is."""
     runner: str
     argument: str
     includes: str
@@ -48,11 +51,19 @@ _SPU_PROCESSES = _Kind("spu", "spu_runner", "processes", f"three processes over 
 _CRYPTEN = _Kind(
     "crypten", "crypten_runner", "tanh", f"two processes over loopback, {_MASKING}", f"TLS; {_NO_DEALER}; {_SETUP}"
 )
+_MP_SPDZ = _Kind(
+    None,
+    "mp_spdz_runner",
+    "",
+    "four processes over loopback with TLS, what its parties make ahead of the products, one of which may deviate",
+    "compiling, starting, sharing the weights and the input, opening the output",
+)
 _PEERS = {
     "spu-memory": _SPU_MEMORY,
     "spu-processes": _SPU_PROCESSES,
     "crypten": _CRYPTEN,
     "crypten-erf": replace(_CRYPTEN, argument="erf"),
+    "mp-spdz": _MP_SPDZ,
 }
 
 
@@ -65,14 +76,21 @@ def peers(
     batch: Annotated[int, typer.Option(min=1, help="inputs at a time")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="runs of each system after its warm-up")] = 3,
     system: Annotated[
-        list[str] | None, typer.Option(help="only this one; repeat for several (also ours-replicated, crypten-erf)")
+        list[str] | None,
+        typer.Option(
+            help="only this one; repeat for several (also ours-replicated, ours-witnessed, ours-witnessed-two-dealers, "
+            "crypten-erf, mp-spdz)"
+        ),
     ] = None,
 ) -> None:
     """Ours, SPU (ABY3) and CrypTen on the same weights and input, taking turns in one run.
 
-    Makes the peers' environments in .peers at the first call. A peer that fails is reported with the reason.
+    Makes the peers' environments in .peers at the first call; MP-SPDZ is built by hand, and how is said when it is not
+    there. A peer that fails is reported with the reason. With a party that may deviate: ours-witnessed and mp-spdz.
 
-    Example: python -m bench peers --layers 1 --repeats 3
+    Examples: python -m bench peers --layers 1 --repeats 3
+
+    python -m bench peers --layers 1 --system ours --system ours-witnessed --system mp-spdz
     """
     console = Console()
     names = system or list(_DEFAULT)
@@ -102,6 +120,8 @@ def peers(
         "ratios": ratios(found),
     }
     console.print(table(record))
+    for line in beside_ours(found):
+        console.print(line)
     for name, figures in found.items():
         console.print(f"[bold]{name}[/bold] counts {figures['includes']}; leaves out {figures['excludes']}")
         if "error" in figures:
@@ -114,8 +134,10 @@ def _peer(name: str, file: Path, scratch: Path, console: Console) -> Peer:
     kind = _PEERS[name]
 
     def command() -> list[str]:
-        python = ensure(ENVIRONMENTS[kind.environment], CACHE, console.print)
-        return [str(python), "-m", f"bench.peers.{kind.runner}", str(file), kind.argument]
+        module = ["-m", f"bench.peers.{kind.runner}", str(file)]
+        if kind.environment is None:
+            return [sys.executable, *module, str(mp_spdz())]
+        return [str(ensure(ENVIRONMENTS[kind.environment], CACHE, console.print)), *module, kind.argument]
 
     return Peer(name, command, includes=kind.includes, excludes=kind.excludes, scratch=scratch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from bench.peers.errors import PeerError
 
 _HERE = Path(__file__).parent
 CACHE = _HERE.parent.parent / ".peers"
+MP_SPDZ_COMMIT = "3a0a7b1d"
+"""The state of MP-SPDZ (June 2026) that was measured."""
+MP_SPDZ_BINARY = "rep4-ring-party.x"
 _INSTALL_SECONDS = 1800.0
 _LAST_LINES = 3
 
@@ -55,6 +59,20 @@ def ensure(environment: Environment, cache: Path = CACHE, tell: Callable[[str], 
         _run([*install, "--no-deps", "--requirement", str(_HERE / name)])
     stamp.write_text(pins, encoding="utf-8")
     return python
+
+
+def mp_spdz(folder: Path | None = None) -> Path:
+    """MP-SPDZ's checkout with its four-party program; `MP_SPDZ` in the environment says where, else it is in `CACHE`.
+
+    Raises PeerError, which says how to build it: it is C++ and takes about half an hour of a core.
+    """
+    folder = folder or Path(os.environ.get("MP_SPDZ", CACHE / "mp-spdz"))
+    if not (folder / MP_SPDZ_BINARY).exists():
+        raise PeerError(
+            f"no {MP_SPDZ_BINARY} in {folder}: clone https://github.com/data61/MP-SPDZ there, check out "
+            f"{MP_SPDZ_COMMIT} and run 'make {MP_SPDZ_BINARY}' (needs g++, Boost, GMP and libsodium)"
+        )
+    return folder
 
 
 def _interpreter(environment: Environment) -> str:

@@ -14,7 +14,7 @@ from bench.peers.system import Figures, Run, System
 
 OURS = "ours"
 _WARM_UP = "warm-up"
-_ONCE = ("bytes_sent_per_party", "dealer_bytes", "rounds", "messages")
+_ONCE = ("bytes_sent_per_party", "dealer_bytes", "all_bytes", "rounds", "messages")
 """Figures that are the same at each run, up to the splitting of messages; the last run's are kept."""
 
 
@@ -88,11 +88,13 @@ class _Session:
 def _summary(runs: Sequence[Run], due: np.ndarray[Any, Any]) -> Figures:
     seconds = [float(run.figures["seconds"]) for run in runs]
     last = runs[-1].figures
+    cpu = [float(run.figures["party_cpu_seconds"]) for run in runs if "party_cpu_seconds" in run.figures]
     return {
         "seconds": seconds,
         "median_seconds": statistics.median(seconds),
         "max_error": max(float(np.abs(run.output - due).max()) for run in runs),
         "peak_memory_bytes": last["peak_memory_bytes"],
+        **({"party_cpu_seconds": statistics.median(cpu)} if cpu else {}),
     } | {name: last[name] for name in _ONCE if name in last}
 
 
@@ -103,3 +105,16 @@ def ratios(systems: dict[str, Figures]) -> dict[str, float]:
         for name, figures in systems.items()
         if "median_seconds" in figures and figures.get("ours_seconds")
     }
+
+
+def beside_ours(systems: dict[str, Figures]) -> Iterator[str]:
+    """What another protocol of ours takes, as a multiple of what the first one takes: a line for each."""
+    first, faster = systems.get(OURS, {}), ratios(systems)
+    for name, figures in systems.items():
+        if name in faster and {"party_cpu_seconds", "all_bytes"} <= figures.keys() & first.keys():
+            cpu, sent = (figures[each] / first[each] for each in ("party_cpu_seconds", "all_bytes"))
+            yield (
+                f"{name} beside {OURS}: {faster[name]:.2f} times the seconds, {cpu:.2f} times the processor time "
+                f"of the party that takes most ({figures['party_cpu_seconds']:.2f} s), {sent:.2f} times all bytes that "
+                f"roles send each other ({figures['all_bytes'] / 1e6:.1f} MB)"
+            )

@@ -22,15 +22,20 @@ from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import SecureInferenceError
 from secure.protocols.families import family
 from secure.protocols.replicated.family import REPLICATED
+from secure.protocols.witnessed.family import TWO_DEALERS, WITNESSED
 
 INCLUDES = (
-    "three processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, sharing the "
-    "input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on private tables"
+    "{processes} processes and a client, gRPC with mutual TLS over loopback, the dealer's work during the run, "
+    "sharing the input, reconstructing the output; and, unlike the others, the lookup and norm of the embeddings on "
+    "private tables"
 )
 EXCLUDES = "starting the processes and loading the model"
+_COUNTS = {3: "three", 4: "four", 5: "five"}
 _WORDS = {
     BEAVER.name: "two parties and a dealer, gRPC and mutual TLS",
     REPLICATED.name: "three parties with replicated shares, gRPC and mutual TLS",
+    WITNESSED.name: "three evaluators, any one of which may deviate (abort), and a dealer, gRPC and mutual TLS",
+    TWO_DEALERS.name: "three evaluators and two dealers, any one of which may deviate (abort), gRPC and mutual TLS",
 }
 
 
@@ -42,9 +47,10 @@ class Ours:
     def __init__(self, folder: Path, ids: torch.Tensor, scratch: Path, protocol: str = BEAVER.name) -> None:
         """folder: a checkpoint. ids: int64 [B, T]. scratch: where the split weights go."""
         self._family = family(protocol)
-        with_dealer = "dealer" in self._family.roles
-        self.name = OURS if with_dealer else f"{OURS}-{protocol}"
-        self.includes = INCLUDES if with_dealer else INCLUDES.replace("the dealer's work during the run, ", "")
+        self.name = OURS if protocol == BEAVER.name else f"{OURS}-{protocol}"
+        self.includes = INCLUDES.format(processes=_COUNTS[len(self._family.roles)])
+        if "dealer" not in self._family.roles:
+            self.includes = self.includes.replace("the dealer's work during the run, ", "")
         self._folder = folder
         self._ids = ids
         self._split = scratch / f"split-{protocol}"
@@ -77,7 +83,7 @@ class Ours:
         """One prediction."""
         if self._client is None or self._launcher is None:
             raise PeerError("not started")
-        started = time.perf_counter()
+        started, processors = time.perf_counter(), self._launcher.processor_seconds
         try:
             payloads = input_payloads(self._network, self._request, self._inputs, {})
             digests = self._manifest.digest, self._manifest.policy.digest()
@@ -87,7 +93,8 @@ class Ours:
             raise PeerError(f"{type(error).__name__}: {error}") from error
         seconds = time.perf_counter() - started
         reports = prediction.costs.reports
-        computing = self._family.computing
+        computing, dealers = self._family.computing, self._family.dealers
+        spent = {role: seconds - processors[role] for role, seconds in self._launcher.processor_seconds.items()}
         sent = {
             role: sum(report.wire_bytes_sent.get(peer, 0) for peer in computing) for role, report in reports.items()
         }
@@ -95,7 +102,9 @@ class Ours:
         figures = {
             "seconds": seconds,
             "bytes_sent_per_party": sum(sent[role] for role in computing) / len(computing),
-            **({"dealer_bytes": sent["dealer"]} if "dealer" in sent else {}),
+            **({"dealer_bytes": sum(sent[role] for role in dealers)} if dealers else {}),
+            "all_bytes": sum(sent.values()),
+            "party_cpu_seconds": max(spent[role] for role in computing),
             "rounds": int(sum(op["rounds"] for op in ops.values())),
             "peak_memory_bytes": self._launcher.peak_memory_bytes,
         }

@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import queue
 import re
-import socket
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from spu import api, libspu
 from spu.utils import frontend
 
 from bench.peers import lines, puma
+from bench.peers.ports import free_ports
 from bench.peers.workload_file import NAMES, Arrays, Workload, load
 
 PARTIES = 3
@@ -220,15 +220,6 @@ def compiled(workload: Workload) -> Any:
         copts=libspu.CompilerOptions(**COMPILER),
     )
     return executable
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def main() -> int:

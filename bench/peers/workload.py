@@ -29,12 +29,13 @@ def workload(folder: Path, batch: int, tokens: int) -> tuple[Workload, Tensor, T
     with torch.no_grad():
         hidden = model.embeddings(input_ids=ids)
         due = model(input_ids=ids).last_hidden_state
-    layers = [_layer(layer) for layer in model.encoder.layer]
+    layers = [layer_arrays(layer) for layer in model.encoder.layer]
     heads, epsilon = model.config.num_attention_heads, model.config.layer_norm_eps
     return Workload(hidden.numpy(), layers, heads, epsilon), ids, due
 
 
-def _layer(layer: Any) -> Arrays:
+def layer_arrays(layer: Any) -> Arrays:
+    """The arrays of one of transformers' `BertLayer`, by `NAMES`."""
     attention = layer.attention
     projections = [attention.self.query, attention.self.key, attention.self.value]
     tensors = {

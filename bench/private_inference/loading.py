@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import queue
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.load.sending import LIMIT_SECONDS, at_times
 from bench.private_inference.arrivals import DRAWN, arrivals_of, trace
 from bench.private_inference.comparing import compared
 from bench.private_inference.constants import Garbler, measured, one_machine, system
@@ -22,8 +22,6 @@ from bench.private_inference.services import Name, Service, running
 from bench.private_inference.simulate import Run, System, simulate
 from bench.private_inference.summary import figures, sustainable_rate, with_slots
 from secure.protocols.core.errors import ConfigurationError
-
-_LIMIT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -114,61 +112,44 @@ class _Sending:
         self._slots = slots
         self._sessions = sessions
         self._free = threading.Semaphore(0)  # slots in which nothing is, and for which nothing is being made
-        self._due: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._latencies = np.full(len(times), np.nan)
         self._hits = np.zeros(len(times), bool)
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
-        self._began = 0.0
 
     def run(self) -> Run:
         self._service.empty()
         for _ in range(self._slots):
             self._service.fill()
-        filler = threading.Thread(target=self._guarded, args=(self._fill,), daemon=True)
-        workers = [
-            threading.Thread(target=self._guarded, args=(self._answer,), daemon=True) for _ in range(self._sessions)
-        ]
-        self._began = time.monotonic()
-        for thread in (filler, *workers):
-            thread.start()
-        for number, due in enumerate(self._times):
-            if self._stopping.wait(max(0.0, self._began + due - time.monotonic())):
-                break
-            self._due.put(number)
-        for _ in workers:
-            self._due.put(None)
-        for worker in workers:
-            worker.join(_LIMIT_SECONDS)
-        seconds = time.monotonic() - self._began
+        filler = threading.Thread(target=self._fill, daemon=True)
+        filler.start()
+        sent = at_times(self._times, self._sessions, self._answer, self._stopping)
         self._stopping.set()
         self._free.release()
-        filler.join(_LIMIT_SECONDS)
+        filler.join(LIMIT_SECONDS)
         if self._failure is not None:
             raise self._failure
-        return Run(self._latencies, self._hits, seconds, {})
+        return Run(np.array(sent.latencies), self._hits, sent.seconds, {})
 
-    def _answer(self) -> None:
-        while (number := self._due.get()) is not None and not self._stopping.is_set():
+    def _answer(self, number: int) -> None:
+        with self._ending():
             answer = self._service.answer()
-            self._latencies[number] = time.monotonic() - self._began - self._times[number]
             self._hits[number] = answer.hit
             if answer.hit:
                 self._free.release()
 
     def _fill(self) -> None:
-        while True:
-            self._free.acquire()
-            if self._stopping.is_set():
-                return
-            self._service.fill()
+        with self._ending():
+            while True:
+                self._free.acquire()
+                if self._stopping.is_set():
+                    return
+                self._service.fill()
 
-    def _guarded(self, do: Callable[[], None]) -> None:
-        """A thread's work; what it raises ends the run."""
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """What is raised in the block ends the run."""
         try:
-            do()
+            yield
         except BaseException as error:
             self._failure = self._failure or error
             self._stopping.set()
-            for _ in range(self._sessions):
-                self._due.put(None)

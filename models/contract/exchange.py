@@ -1,4 +1,7 @@
-"""The client's ends of one step: what it sends to the computing parties, and what their answers say."""
+"""The client's ends of one step: what it sends to the computing parties, and what their answers say.
+
+A client computes little, so neither end has a compiler imported.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 from secure.models.contract.network import Inputs, Network
 from secure.models.contract.request import Request
 from secure.protocols.core.fixedpoint import decode
+from secure.protocols.core.kernels.dispatch import with_what_is_loaded
 from secure.protocols.core.secret import SecretSpec
 from secure.protocols.families import family
 
@@ -19,9 +23,10 @@ def input_payloads(
     network: Network, request: Request, inputs: Inputs, tables: Mapping[str, Tensor], step: int = 0
 ) -> tuple[bytes, ...]:
     """Fresh shares of the inputs, one payload for each computing party. As for `Network.client_inputs`."""
-    specs = network.input_specs(request, step)
-    tensors = network.client_inputs(request, inputs, tables, specs, step)
-    return family(network.manifest.protocol).share(tensors, specs)
+    with with_what_is_loaded():
+        specs = network.input_specs(request, step)
+        tensors = network.client_inputs(request, inputs, tables, specs, step)
+        return family(network.manifest.protocol).share(tensors, specs)
 
 
 def step_outputs(network: Network, request: Request, payloads: tuple[bytes, ...], step: int = 0) -> dict[str, Tensor]:
@@ -30,7 +35,8 @@ def step_outputs(network: Network, request: Request, payloads: tuple[bytes, ...]
     Raises ProtocolError for other sizes, and where parties disagree about what both of them hold.
     """
     specs = due_outputs(network, request, step)
-    tensors = family(network.manifest.protocol).reconstruct(payloads, specs)
+    with with_what_is_loaded():
+        tensors = family(network.manifest.protocol).reconstruct(payloads, specs)
     return {
         # What has no fraction bits is a token's number, and no real one.
         name: decode(tensors[name], spec.fraction_bits).to(torch.float32) if spec.fraction_bits else tensors[name]

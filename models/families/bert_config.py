@@ -60,7 +60,7 @@ class BertConfig:
 
     max_position_embeddings: most tokens. type_vocab_size: zero where there are no token types. labels: of a classifier.
     padding_id: the token that may follow an input and never be part of it; None where every token may.
-    embedding_exponent: what is looked up is held times 2^that, see `secure.models.families.small_embeddings`.
+    embedding_exponent: what is looked up is held times 2^that, see `secure.models.inputs.small_embeddings`.
     own: names of the tensors of a head for masked words that are tied to no other ones. attention_kinds, activations,
     norms: as in `secure.models.layers.plan`; empty for softmax, GeLU and layer norms.
     """

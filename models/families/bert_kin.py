@@ -18,7 +18,7 @@ from secure.models.families.bert import BERT_NAMES, Names
 from secure.models.families.bert_config import ACTIVATION, BERT_FIELDS, BertConfig, BertFields
 from secure.models.families.encoder import Encoder, example_of_words
 from secure.models.families.heads import WORDS, HeadNames, is_own
-from secure.models.families.small_embeddings import LEAST_SUM, small_rows
+from secure.models.inputs.small_embeddings import LEAST_SUM, small_rows
 from secure.models.layers.plan import parse_plan
 from secure.protocols.core.errors import CheckpointError
 

@@ -33,7 +33,7 @@ from secure.models.families.decoder_heads import (
 from secure.models.families.defaults import with_defaults
 from secure.models.families.heads import is_own
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
-from secure.models.families.small_embeddings import small_rows
+from secure.models.inputs.small_embeddings import small_rows
 from secure.models.layers.activations import ACTIVATIONS, check_activation
 from secure.models.layers.folding import centred, reading, scaled_down, writing
 from secure.models.layers.prepared import PreparedLayers
@@ -64,7 +64,7 @@ class Gpt2Config:
 
     head, task, tied, labels, head_bias, padding_id: see `secure.models.families.decoder_heads`. stream_exponent: the
     residual stream is held times 2^that, see `secure.models.families.residual_range`. embedding_exponent: what is
-    looked up is held times 2^that more, see `secure.models.families.small_embeddings`.
+    looked up is held times 2^that more, see `secure.models.inputs.small_embeddings`.
     """
 
     vocab_size: int

@@ -35,7 +35,7 @@ from secure.models.families.llama_config import (
     LlamaFields,
 )
 from secure.models.families.residual_range import check_exponent, example_ids, stream_range
-from secure.models.families.small_embeddings import small_rows
+from secure.models.inputs.small_embeddings import small_rows
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.folding import scaled_down
 from secure.models.layers.prepared import PreparedLayers

@@ -64,7 +64,7 @@ class LlamaConfig:
     head, task, tied, labels, head_bias, padding_id: see `secure.models.families.decoder_heads`. head_norms: whether
     every attention head's query and key are normalised. stream_exponent: the residual stream is held times 2^that, see
     `secure.models.families.residual_range`. embedding_exponent: what is looked up is held times 2^that more, see
-    `secure.models.families.small_embeddings`.
+    `secure.models.inputs.small_embeddings`.
     """
 
     vocab_size: int

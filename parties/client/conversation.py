@@ -11,6 +11,7 @@ from typing import Any
 from secure.parties.client.receipt import SessionReceipt
 from secure.parties.client.run import Progress, Run
 from secure.parties.client.signatures import Witness, asked_of
+from secure.parties.config import DEALERS
 from secure.parties.roles.engine import MadeAhead
 from secure.parties.transport.certificates.trust import Trust
 from secure.parties.transport.wire_pb2 import Report
@@ -131,11 +132,11 @@ class Conversation:
         return self._costs
 
     def _deal(self, steps: int) -> None:
-        """Let the dealer, where there is one, go on until it has dealt so many steps."""
-        if "dealer" not in self._run.links:
-            return
-        for _ in range(self._dealt, min(steps, self._steps)):
-            self._run.send("dealer", b"")
+        """Let each dealer, where there is one, go on until it has dealt so many steps."""
+        dealers = [role for role in self._run.links if role in DEALERS]
+        for _ in range(self._dealt, min(steps, self._steps) if dealers else 0):
+            for role in dealers:
+                self._run.send(role, b"")
             self._dealt += 1
 
 

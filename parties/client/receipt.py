@@ -121,11 +121,14 @@ class SessionReceipt:
         return signers
 
     def _of_protocol(self, protocol: str) -> Signers:
-        """The protocol's roles, without the dealer where a deal came from stock. Raises KeyError without a deal."""
+        """The protocol's roles, without dealers where a deal came from stock. Raises KeyError without a deal.
+
+        Where a protocol has no stock, all its roles are due, whatever the statements say of a deal.
+        """
         if protocol == ENCRYPTED.protocol:
             return ENCRYPTED
         of_family = family(protocol)
-        roles = of_family.computing if self.shared("deal") else of_family.roles
+        roles = of_family.computing if self.shared("deal") and of_family.stocks else of_family.roles
         return Signers(protocol, of_family.security, tuple(roles), tuple(of_family.computing))
 
     def _odd_fields(self, role: str) -> str:

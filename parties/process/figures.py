@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter as Tally
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from cryptography import x509
@@ -127,5 +127,10 @@ class Figures:
         return self._deals()[state]
 
     def _certificate_seconds(self) -> float:
-        certificate = x509.load_pem_x509_certificate(self._certificates.current().certificate)
-        return (certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).total_seconds()
+        return (_end_of(self._certificates.current().certificate) - datetime.datetime.now(datetime.UTC)).total_seconds()
+
+
+@lru_cache(maxsize=4)
+def _end_of(certificate: bytes) -> datetime.datetime:
+    """When a certificate in PEM ends. It is read once, not at every scrape."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from secure.parties.config import PartiesSettings
 from secure.parties.process.admin import AdminPort
+from secure.parties.process.door import Attend, Door, Handler, identity_of
 from secure.parties.process.figures import Figures
 from secure.parties.process.trust_watch import TrustWatch
 from secure.parties.roles.engine import Engine
@@ -24,17 +25,7 @@ from secure.parties.roles.stock_room import Served, StockRoom
 from secure.parties.roles.worker import Worker
 from secure.parties.session import probe
 from secure.parties.session.client_watch import ClientTimer, ClientWatch
-from secure.parties.session.handshake import (
-    CALLERS,
-    KIND_NAMES,
-    callers,
-    check_caller,
-    check_family,
-    check_kind,
-    check_profile,
-    check_session_id,
-    check_version,
-)
+from secure.parties.session.handshake import KIND_NAMES, callers, check_kind, met_on
 from secure.parties.session.places import Places
 from secure.parties.session.quota import Quotas
 from secure.parties.session.session import CURRENT, Registry, Session
@@ -47,11 +38,11 @@ from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
 from secure.parties.transport.ports import SERVER_OPTIONS, bind
 from secure.parties.transport.prefetch import Prefetch, shaped
-from secure.parties.transport.tls import certificate_identity, server_credentials
-from secure.parties.transport.wire_pb2 import Hello, Kind
-from secure.protocols.core.errors import PartyAbsent, PartyLost, SecureInferenceError
+from secure.parties.transport.tls import server_credentials
+from secure.parties.transport.wire_pb2 import Hello
+from secure.protocols.core.errors import PartyAbsent, SecureInferenceError
 
-_STREAMS_PER_SESSION = 3
+_STREAMS_PER_SESSION = 4
 _STREAMS_OF_STOCK = 4
 _STOP_SECONDS = 5.0
 SIGNAL_SECONDS = 0.2  # how long a signal may go unnoticed
@@ -67,7 +58,6 @@ class PartyServer:
         self._registry = Registry(role)
         self._places = Places(role, settings.limits, Quotas(role, settings.quota))
         settings.party(role)  # refuses a role of another protocol
-        with_dealer = "dealer" in settings.parties
         self._peers = ROLES[settings.protocol][role](role, settings, self._registry)
         key = None if settings.stock is None else find_key(settings.stock.key, settings.stock.dir / role)
         sealed = None if key is None or settings.stock is None else kept_models(settings.stock.dir / role, key, role)
@@ -75,6 +65,7 @@ class PartyServer:
         self._stock = None if key is None else StockRoom(settings, self._peers, engine, self._worker, key)
         self._timer = ClientTimer(role, settings.limits)
         self._trust = TrustWatch(self._peers.dialer)
+        self._door = Door(role, settings, self._trust, self._timer)
         self._figures = Figures(role, self._places, self._worker, self._peers.dialer.certificates)
         address = settings.parties[role].admin
         self._admin = AdminPort(role, address, self._figures) if address else None
@@ -87,18 +78,21 @@ class PartyServer:
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        answered: dict[str, Served] = {"Probe": probe.answer, "Status": self._figures.answer}
-        handlers: dict[str, _Handler] = {"Run": self._run, "Abandon": self._abandon}
-        handlers |= {name: partial(self._asked, name, serve) for name, serve in answered.items()}
-        # One of two parties is dialled, and each of three.
-        if role == "p1" or (role in settings.family.computing and len(settings.family.computing) > 2):
-            handlers["Exchange"] = self._exchange
-        if role != "dealer" and with_dealer:
-            handlers["Deal"] = self._deal
+        beside = self._door.beside
+        handlers: dict[str, Handler] = {
+            "Run": self._run,
+            "Abandon": beside("Abandon", self._abandon, "client"),
+            "Probe": beside("Probe", _anybody(probe.answer), "whoever asks"),
+            "Status": beside("Status", _anybody(self._figures.answer), "whoever asks"),
+        }
+        for stream in met_on(role, settings.family):
+            handlers[stream] = self._exchange if stream == "Exchange" else partial(self._dealt, stream)
         if role == "p0":
-            handlers["Queue"] = self._queue
+            handlers["Queue"] = beside("Queue", self._let_wait, "client")
         streams = self._stock.streams if self._stock else {}
-        handlers |= {stream: partial(self._aside, stream, serve) for stream, serve in streams.items()}
+        for stream, serve in streams.items():
+            (peer,) = callers(stream, role, settings.family)
+            handlers[stream] = beside(stream, _anybody(serve), peer, watched=False)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, _streams(handlers)),))
 
     def start(self) -> None:
@@ -125,10 +119,7 @@ class PartyServer:
 
         at_once: set by whoever will not wait for that.
         """
-        self._health.enter_graceful_shutdown()
-        self._places.close()
-        if self._stock is not None:
-            self._stock.give_up()
+        self._begin_nothing()
         deadline = time.monotonic() + self._settings.limits.drain_seconds
         while time.monotonic() < deadline and not at_once.is_set():
             if self._registry.wait_until_idle(SIGNAL_SECONDS):
@@ -136,11 +127,11 @@ class PartyServer:
 
     def stop(self, grace_seconds: float = 0.5) -> None:
         """Stop accepting, end every session, free the port. A session that computes on is among `sessions` then."""
-        self._health.enter_graceful_shutdown()
-        if self._stock is not None:
-            self._stock.give_up()
+        # Whoever waits for a turn is told why there is none, which takes the stream a moment.
+        heard = self._registry.running or self._places.waiting
+        self._begin_nothing()
         # Bounded: a process that is to stop does not depend on how every stream of its callers ends.
-        self._server.stop(grace_seconds if self._registry.running else None).wait(grace_seconds + _STOP_SECONDS)
+        self._server.stop(grace_seconds if heard else None).wait(grace_seconds + _STOP_SECONDS)
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
         self._peers.close()
@@ -150,6 +141,13 @@ class PartyServer:
         self._trust.stop()
         if self._admin is not None:
             self._admin.stop()
+
+    def _begin_nothing(self) -> None:
+        """Be unready, admit no session, and let the stock rest."""
+        self._health.enter_graceful_shutdown()
+        self._places.close()
+        if self._stock is not None:
+            self._stock.give_up()
 
     @property
     def sessions(self) -> int:
@@ -164,104 +162,40 @@ class PartyServer:
     # streams
 
     def _run(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        link = self._link("client", shaped(incoming, self._settings.measure), context)
-        watch = self._watch(link, context)
+        link = self._door.link("client", shaped(incoming, self._settings.measure), context)
+        watch = self._door.watch(link, context)
         # The handler's thread becomes the sender of this stream, so the session needs one of its own.
         threading.Thread(target=self._serve, args=(link, watch, context), name="session", daemon=True).start()
         return watch.outgoing_frames()
 
     def _exchange(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         (before,) = callers("Exchange", self.role, self._settings.family)
-        return self._offer("Exchange", self._link(before, shaped(incoming, self._settings.measure), context), context)
+        return self._offer(
+            "Exchange", self._door.link(before, shaped(incoming, self._settings.measure), context), context
+        )
 
-    def _abandon(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+    def _abandon(self, link: Link, hello: Hello, identity: Identity) -> None:
         """A client says why it is about to drop the streams of a session."""
-        link = self._link("client", incoming, context)
-        self._watch(link, context)
+        try:
+            link.expect_end()
+        except SecureInferenceError as reason:
+            self._registry.abandon(hello.session, identity, reason)
+        link.post_end()
 
-        def heed(link: Link, hello: Hello) -> None:
-            try:
-                link.expect_end()
-            except SecureInferenceError as reason:
-                self._registry.abandon(hello.session, _identity(hello, context), reason)
-            link.post_end()
-
-        self._beside("Abandon", heed, link, context)
-        return link.outgoing_frames()
-
-    def _asked(
-        self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
-    ) -> Iterator[AnyFrame]:
-        """Somebody asks for something that is no session."""
-        link = self._link("whoever asks", shaped(incoming, self._settings.measure), context)
-        watch = self._watch(link, context)  # its next message is awaited all the time
-        self._beside(stream, serve, link, context)
-        return watch.outgoing_frames()
-
-    def _queue(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+    def _let_wait(self, link: Link, hello: Hello, identity: Identity) -> None:
         """A client waits for its turn."""
-        link = self._link("client", incoming, context)
-        watch = self._watch(link, context)
+        self._timer.forget(link)  # from here on this role lets the client wait
+        self._places.answer(link, hello, identity)
 
-        def wait(link: Link, hello: Hello) -> None:
-            self._timer.forget(link)  # from here on this role lets the client wait
-            self._places.answer(link, hello, _identity(hello, context))
-
-        self._beside("Queue", wait, link, context)
-        return watch.outgoing_frames()
-
-    def _deal(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
-        measure = self._settings.measure
+    def _dealt(self, stream: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
+        (dealer,), measure = callers(stream, self.role, self._settings.family), self._settings.measure
         limit_bytes = None if measure.offline_first else self._settings.limits.dealer_receive_bytes
         ahead = Prefetch(incoming, limit_bytes, measure)
-        link = self._link("dealer", ahead, context)
+        link = self._door.link(dealer, ahead, context)
         link.wait_until_complete = ahead.wait_until_complete
         if not context.add_callback(ahead.stop):
             ahead.stop()
-        return self._offer("Deal", link, context)
-
-    def _aside(
-        self, stream: str, serve: Served, incoming: Iterator[AnyFrame], context: grpc.ServicerContext
-    ) -> Iterator[AnyFrame]:
-        """A stream of a peer that belongs to no session."""
-        (peer,) = callers(stream, self.role, self._settings.family)
-        link = self._link(peer, shaped(incoming, self._settings.measure), context)
-        self._beside(stream, serve, link, context)
-        return link.outgoing_frames()
-
-    def _beside(self, stream: str, serve: Served, link: Link, context: grpc.ServicerContext) -> None:
-        """Serve a stream in a thread of its own, as the handler's becomes its sender."""
-
-        def work() -> None:
-            try:
-                serve(link, self._admit(stream, link, context))
-            except PartyLost as error:
-                _LOG.debug("%s ended: %s", stream, error)  # which is how a peer ends it
-            except Exception as error:
-                known = isinstance(error, SecureInferenceError)
-                _LOG.warning("%s refused: %s", stream, error if known else type(error).__name__)
-                link.post(failure_frame(error, self.role, stream))
-            finally:
-                link.finish()
-
-        threading.Thread(target=work, name=stream, daemon=True).start()
-
-    def _link(self, peer: str, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Link:
-        link = Link(peer, incoming, context.cancel)
-
-        def ended() -> None:
-            link.stream_ended(None if link.finished else "it closed the stream")
-
-        if not context.add_callback(ended):
-            ended()
-        return link
-
-    def _watch(self, link: Link, context: grpc.ServicerContext) -> ClientWatch:
-        """End the stream, from now on, where a client lets it wait for too long."""
-        watch = self._timer.watch(link)
-        if not context.add_callback(lambda: self._timer.forget(link)):
-            self._timer.forget(link)
-        return watch
+        return self._offer(stream, link, context)
 
     def _serve(self, link: Link, watch: ClientWatch, context: grpc.ServicerContext) -> None:
         """One session, from its Hello to its last frame."""
@@ -269,11 +203,11 @@ class PartyServer:
         with ExitStack() as ending:
             ending.callback(link.finish)
             try:
-                hello = self._admit("Run", link, context, watch.end)
+                hello = self._door.admit("Run", link, context, watch.end)
                 watch.hello_came()
                 link.peer = hello.role
                 check_kind(hello, self.role, f"{self.role}, Run")
-                session = Session(self.role, hello, link, watch, _identity(hello, context))
+                session = Session(self.role, hello, link, watch, identity_of(hello, context))
                 CURRENT.set(session.id)
                 self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
@@ -288,7 +222,7 @@ class PartyServer:
         """Hold a peer's stream until its session claims it."""
         seconds = self._settings.limits.rendezvous_seconds + OFFER_SECONDS
         try:
-            hello = self._admit(stream, link, context)
+            hello = self._door.admit(stream, link, context)
             link.on_lost = lambda detail: self._registry.withdraw(stream, hello.session)
             if not self._registry.offer(stream, link, hello, seconds):
                 raise PartyAbsent("client", self.role, seconds)
@@ -297,25 +231,6 @@ class PartyServer:
             link.post(failure_frame(error, self.role, "the handshake"))
             link.finish()
         return link.outgoing_frames()
-
-    def _admit(
-        self, stream: str, link: Link, context: grpc.ServicerContext, end: Callable[[Exception], None] | None = None
-    ) -> Hello:
-        """The caller's Hello, when its version, role and certificate are right.
-
-        end: told why the stream is to end, when the certificate no longer counts; without it the stream is dropped.
-        """
-        where = f"{self.role}, {stream}"
-        roles = (*self._settings.parties, *CALLERS["Run"])
-        certified = self._trust.admit(link, context, roles, end or (lambda reason: link.cancel()))
-        hello = link.expect_hello()
-        check_version(hello, where)
-        check_caller(stream, hello.role, certified, callers(stream, self.role, self._settings.family), where)
-        check_session_id(hello.session, where)
-        check_family(hello, self._settings.protocol, where)
-        if hello.kind == Kind.KIND_PREDICT or stream == "Stock":
-            check_profile(hello, self._settings.profile, where)
-        return hello
 
     def _report(self, link: Link, session: Session | None, error: Exception) -> None:
         """Log what ended a session, and tell the client."""
@@ -336,14 +251,12 @@ class PartyServer:
             link.post(failure_frame(error, self.role, step))
 
 
-def _identity(hello: Hello, context: grpc.ServicerContext) -> Identity:
-    return certificate_identity(context.auth_context(), (hello.role,))
+def _anybody(serve: Served) -> Attend:
+    """What serves every caller alike."""
+    return lambda link, hello, identity: serve(link, hello)
 
 
-_Handler = Callable[[Iterator[AnyFrame], grpc.ServicerContext], Iterator[AnyFrame]]
-
-
-def _streams(handlers: Mapping[str, _Handler]) -> dict[str, grpc.RpcMethodHandler[AnyFrame, AnyFrame]]:
+def _streams(handlers: Mapping[str, Handler]) -> dict[str, grpc.RpcMethodHandler[AnyFrame, AnyFrame]]:
     return {
         name: grpc.stream_stream_rpc_method_handler(handler, request_deserializer=decode, response_serializer=encode)
         for name, handler in handlers.items()

@@ -78,7 +78,8 @@ class DealingRole(Role):
         Raises what the first party to object reports.
         """
         first, *holders = self.settings.family.computing
-        budgets = {first: None, **dict.fromkeys(holders, self.settings.limits.dealer_send_bytes)}
+        others = dict.fromkeys((first, *self.settings.family.dealers[1:]))
+        budgets = {**others, **dict.fromkeys(holders, self.settings.limits.dealer_send_bytes)}
         with ExitStack() as all_at_once:
             dialled = {}
             for role, budget in budgets.items():

@@ -13,17 +13,23 @@ from secure.parties.roles.hybrid.role import OneOfTwo
 from secure.parties.roles.party import ComputingRole
 from secure.parties.roles.role import Role
 from secure.parties.roles.three_parties import OneOfThree
+from secure.parties.roles.two_dealers import EvaluatingWithTwo, FirstOfTwoDealers, SecondOfTwoDealers
 from secure.parties.roles.witnessed import EvaluatingRole, ThreePartDealingRole
 from secure.protocols.beaver.family import BEAVER
 from secure.protocols.hybrid.family import HYBRID
 from secure.protocols.replicated.family import REPLICATED
-from secure.protocols.witnessed.family import WITNESSED
+from secure.protocols.witnessed.family import TWO_DEALERS, WITNESSED
 
 ROLES: Mapping[str, Mapping[str, type[Role]]] = MappingProxyType(
     {
         BEAVER.name: {"p0": ComputingRole, "p1": ComputingRole, "dealer": TwoPartDealingRole},
         REPLICATED.name: dict.fromkeys(REPLICATED.roles, OneOfThree),
         WITNESSED.name: {**dict.fromkeys(WITNESSED.computing, EvaluatingRole), "dealer": ThreePartDealingRole},
+        TWO_DEALERS.name: {
+            **dict.fromkeys(TWO_DEALERS.computing, EvaluatingWithTwo),
+            "dealer": FirstOfTwoDealers,
+            "dealer2": SecondOfTwoDealers,
+        },
         HYBRID.name: dict.fromkeys(HYBRID.roles, OneOfTwo),
     }
 )

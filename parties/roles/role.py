@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from secure.parties.config import PartiesSettings
+from secure.parties.config import DEALERS, PartiesSettings
 from secure.parties.roles.engine import SessionTools
 from secure.parties.roles.working_ahead import WorkingAhead
 from secure.parties.session import probe
@@ -80,7 +80,7 @@ class Role(ABC):
         for link in session.peers:
             link.post(Frame(end=End()))
         for link in session.peers:
-            link.expect_end(discard=discard and link.peer == "dealer")
+            link.expect_end(discard=discard and link.peer in DEALERS)
             # Only now: an answering side that finishes its stream can read nothing more from it.
             link.finish()
 

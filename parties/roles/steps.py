@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secure.models.program import ClientSteps
+from secure.parties.config import DEALERS
 from secure.parties.session.session import Session
 from secure.parties.transport.frames import DataFrame
 from secure.parties.transport.link import Link
@@ -20,7 +21,7 @@ class RunSteps(ClientSteps):
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._at_dealer = session.role == "dealer"
+        self._at_dealer = session.role in DEALERS
 
     def receive(self, step: int) -> memoryview | None:
         session = self._session
@@ -28,7 +29,8 @@ class RunSteps(ClientSteps):
         session.watch_peers()
         if self._at_dealer:
             if step == 0:
-                words = [_is_wanted(link) for link in session.peers]  # all are heard, also after a no
+                # All are heard, also after a no. Another dealer says nothing.
+                words = [_is_wanted(link) for link in session.peers if link.peer not in DEALERS]
                 return memoryview(b"") if all(words) else None
             message = session.run.receive()
         else:

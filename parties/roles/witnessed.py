@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -100,6 +101,8 @@ class EvaluatingRole(StockedRole):
     `secure.protocols.witnessed`. Where there is none, the dealer dials all three, and has drawn a seed for each part.
     """
 
+    tools: ClassVar[type[EvaluatorTools]] = EvaluatorTools
+
     def walks_ahead(self, deal: Deal, check: Callable[[], None]) -> list[AheadTools]:
         """Tools for both its parts, one after the other."""
         number = self.settings.family.computing.index(self.name)
@@ -124,7 +127,8 @@ class EvaluatingRole(StockedRole):
             seeds, dealer = _halves(spent[0].seeds), spent[0].tape
         else:
             seeds, dealer = (receive_seed(from_dealer), receive_seed(from_dealer)), GrpcChannel(from_dealer)
-        return EvaluatorTools(
+            dealer = self.confirmed(session, index, seeds, dealer)
+        return self.tools(
             number=index,
             session=bytes.fromhex(session.id),
             seeds=seeds,
@@ -138,6 +142,10 @@ class EvaluatingRole(StockedRole):
             ahead=self.taken_ahead(session, spent[0]) if spent else None,
             apart=self.settings.stock is not None,
         )
+
+    def confirmed(self, session: Session, index: int, seeds: tuple[bytes, bytes], dealer: Channel) -> Channel:
+        """What the dealer sends, as evaluator `index` takes it."""
+        return dealer
 
 
 def _halves(seeds: bytes) -> tuple[bytes, bytes]:
@@ -162,6 +170,7 @@ class ThreePartDealerTools(SessionTools):
     """What the dealer computes with in one session: the seeds of the three parts, and the ways to p1 and p2."""
 
     family = WITNESSED
+    execution: ClassVar[type[WitnessedDealer]] = WitnessedDealer
 
     session: bytes
     seeds: tuple[bytes, bytes, bytes]
@@ -175,11 +184,13 @@ class ThreePartDealerTools(SessionTools):
 
     def protocol(self, policy: FixedPointPolicy, meter: Meter, device: torch.device) -> WitnessedDealer:
         ends = self.to_p1, self.to_p2
-        return WitnessedDealer(self.seeds, self.session, *ends, policy, meter=meter, on_layer=self.on_layer)
+        return self.execution(self.seeds, self.session, *ends, policy, meter=meter, on_layer=self.on_layer)
 
 
 class ThreePartDealingRole(DealingRole):
     """The dealer of three evaluators: two of three seeds to each, and the third part of what is dealt to p1 and p2."""
+
+    tools: ClassVar[type[ThreePartDealerTools]] = ThreePartDealerTools
 
     def draw(self) -> Seeds:
         first, second, third = (os.urandom(SEED_BYTES) for _ in WITNESSED.computing)
@@ -189,7 +200,7 @@ class ThreePartDealingRole(DealingRole):
         self, name: bytes, seeds: Seeds, ways: Mapping[str, Channel], on_layer: Callable[[str], None]
     ) -> SessionTools:
         first, second, third = (seeds[role][0] for role in WITNESSED.computing)
-        return ThreePartDealerTools(
+        return self.tools(
             session=name,
             seeds=(first, second, third),
             to_p1=ways["p1"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from secure.models.program import Nobody
 from secure.models.storage import system
 from secure.models.storage.capacity import human_bytes
+from secure.parties.config import DEALERS
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine, MadeAhead, MeterRows
 from secure.parties.roles.operating import Operating
@@ -150,7 +151,7 @@ class Worker:
     @contextmanager
     def _share(self, session: Session, manifest_json: str) -> Iterator[Path | None]:
         """This party's share of the weights: uploaded, or from its own disk. The dealer has none."""
-        if self._role.name == "dealer":
+        if self._role.name in DEALERS:
             yield None
         elif not session.hello.uploads_share:
             folder = self._role.settings.models_dir

@@ -11,7 +11,7 @@ from secure.protocols.core.errors import HandshakeError, ProtocolError
 from secure.protocols.core.family import Family
 from secure.protocols.core.profile import AUTO, PROFILES
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 SESSION_BYTES = 16
 
 CALLERS = {
@@ -19,11 +19,12 @@ CALLERS = {
     "Queue": ("client", "owner"),
     "Abandon": ("client", "owner"),
     "Deal": ("dealer",),
+    "Digests": ("dealer2",),
     "Stock": ("dealer",),
     "Make": ("p0",),
     "Reconcile": ("p0",),
-    "Status": ("p0", "p1", "p2", "dealer", "owner"),
-    "Probe": ("client", "owner", "p0", "p1", "p2", "dealer"),
+    "Status": ("p0", "p1", "p2", "dealer", "dealer2", "owner"),
+    "Probe": ("client", "owner", "p0", "p1", "p2", "dealer", "dealer2"),
 }
 """Stream → roles that may open it. Exchange is for one computing party, the one before the party that is dialled."""
 
@@ -50,6 +51,14 @@ def callers(stream: str, role: str, family: Family) -> tuple[str, ...]:
     if stream != "Exchange":
         return CALLERS[stream]
     return (family.computing[family.computing.index(role) - 1],)
+
+
+def met_on(role: str, family: Family) -> tuple[str, ...]:
+    """Streams that peers open to `role` in a session. One of two parties is dialled by the other, and each of three."""
+    computing, (first, *others) = family.computing, family.dealers or ("",)
+    exchanges = role in computing and (len(computing) > 2 or role != computing[0])
+    found = {"Exchange": exchanges, "Deal": bool(first) and role != first, "Digests": others and role in computing}
+    return tuple(stream for stream, opened in found.items() if opened)
 
 
 def check_caller(stream: str, claimed: str, certified: str, callers: Sequence[str], where: str) -> None:

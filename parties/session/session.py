@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from secure.parties.config import DEALERS
 from secure.parties.session.client_watch import ClientWatch
 from secure.parties.session.transcript import Transcript
 from secure.parties.transport.failures import failure_frame, one_line
@@ -88,11 +89,12 @@ class Session:
             link.look_ahead()
 
     def ask_dealer(self, *, wanted: bool) -> None:
-        """Tell the dealer, where there is one, whether the client wants something computed. Only once."""
-        dealer = next((link for link in self.peers if link.peer == "dealer"), None)
-        if dealer is not None and not self._asked_dealer:
+        """Tell each dealer, where there is one, whether the client wants something computed. Only once."""
+        dealers = [link for link in self.peers if link.peer in DEALERS]
+        if dealers and not self._asked_dealer:
             self._asked_dealer = True
-            dealer.post(Frame(join=Join(wanted=wanted)))
+            for link in dealers:
+                link.post(Frame(join=Join(wanted=wanted)))
 
     def client_awaited(self) -> AbstractContextManager[None]:
         """Inside the block the client is waited for. The session ends when it lets this role wait for too long."""

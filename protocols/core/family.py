@@ -35,7 +35,7 @@ class Family:
 
     computing: roles that hold shares, in the order of their payloads. roles: all that run a process.
     security: against whom: "semi-honest" is one role that follows the protocol and looks, "malicious" one evaluator
-    that does whatever it likes. stocks: whether correlations may be made ahead and kept for later.
+    that does whatever it likes, or one of two dealers. stocks: whether correlations may be made ahead and kept.
     serves_all: whether it has a program for every primitive; where not, programs are tried on shapes before anything is
     shared. garbles: whether circuits are garbled, so that its parties have to agree who does it.
     sides: programs that a computing role evaluates at a time, one for each part that it holds by itself.
@@ -72,3 +72,8 @@ class Family:
     kept: tuple[type, ...] = ()
     kept_bytes: KeptBytes
     loading_bytes: Callable[[Parameter], int]
+
+    @property
+    def dealers(self) -> tuple[str, ...]:
+        """Roles that hold no shares."""
+        return tuple(role for role in self.roles if role not in self.computing)

@@ -26,10 +26,10 @@ class HybridOutline(HybridProtocol):
         self._tally = tally
         self._begun = False
 
-    def run(self, gate: HybridGate) -> Tensor:
+    def carry_out(self, gate: HybridGate) -> Tensor:
         if not self._begun:
             self._begun = True
-            self.run(KeyExchange(self.garbler))
+            self.carry_out(KeyExchange(self.garbler))
         made = gate.made()
         self.made += made
         self._tally.kept_bytes = max(self.made.p0_kept, self.made.p1_kept)

@@ -14,10 +14,13 @@ from secure.protocols.core.fixedpoint import public_factor
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.secret import Secret, row, table
 from secure.protocols.core.windows import Window
+from secure.protocols.functions import relu
 from secure.protocols.hybrid.garbled import circuits
 from secure.protocols.hybrid.gates.product import Arrangement, Images, Product, Rows
+from secure.protocols.hybrid.gates.transferred import Transferred
 from secure.protocols.hybrid.lattice.parameters import PLAIN_BITS
 from secure.protocols.hybrid.secret import HybridSecret
+from secure.protocols.hybrid.transfer import pieces
 from secure.protocols.hybrid.verbs import HybridVerbs
 from secure.protocols.masked.gates import largest, piecewise
 from secure.protocols.masked.programs import arithmetic
@@ -125,7 +128,9 @@ def convolve(hybrid: HybridVerbs, x: Secret, weight: Any, bias: Any, window: Win
 
 
 def evaluate(hybrid: HybridVerbs, x: Secret, function: Piecewise) -> Secret:
-    """`piecewise` by a garbled circuit; its result is in the ring of a product with weights."""
+    """`piecewise` by a garbled circuit, its result in the ring of a product with weights; or by a masked gate."""
+    if hybrid.garbler == "nobody":
+        return _evaluate_masked(hybrid, x, function)
     circuits.check_straight(function, x.fraction_bits)
     own = hybrid.own(x)
     width = max(hybrid.policy.ring_bits(x.fraction_bits), function.compare_bits)
@@ -136,12 +141,34 @@ def evaluate(hybrid: HybridVerbs, x: Secret, function: Piecewise) -> Secret:
 
 
 def find_largest(hybrid: HybridVerbs, x: Secret) -> Secret:
-    """`largest_of_few` by a garbled circuit, likewise."""
+    """`largest_of_few` by a garbled circuit, likewise; or by a tournament of masked gates."""
+    if hybrid.garbler == "nobody":
+        return _tournament(hybrid, hybrid.own(x))
     width = largest.compared_bits(x.fraction_bits)
     own = hybrid.widened(x, width)
     bits = hybrid.policy.ring_bits(x.fraction_bits + hybrid.policy.fraction_bits)
     share = hybrid.garbled(own.share, circuits.largest(x.shape[-1], width, bits, hybrid.garbler))
     return HybridSecret(hybrid, share.unsqueeze(-1), bits, x.fraction_bits)
+
+
+def _evaluate_masked(hybrid: HybridVerbs, x: Secret, function: Piecewise) -> Secret:
+    """`piecewise` by the masked pairs' gate, in the smallest ring that takes it."""
+    pieces.check_straight(function, x.fraction_bits)
+    width = max(hybrid.policy.ring_bits(x.fraction_bits), function.compare_bits)
+    bits = width if function.sloped else max(width, hybrid.policy.ring_bits(function.output_bits))
+    own = hybrid.widened(x, width)
+    share = hybrid.run(Transferred(own.share, function, x.fraction_bits, width, bits, hybrid.profile))
+    return HybridSecret(hybrid, share, bits, function.output_bits)
+
+
+def _tournament(hybrid: HybridVerbs, x: HybridSecret) -> Secret:
+    """The largest along the last axis: each turn takes the maxima of the first half and the second."""
+    while (half := x.shape[-1] // 2) > 0:
+        first, second = x.map(lambda t: t[..., :half]), x.map(lambda t: t[..., half : 2 * half])
+        rest = x.map(lambda t: t[..., 2 * half :])
+        largest_so_far = relu.maximum(first, second)
+        x = hybrid.own(concatenate(hybrid, largest_so_far, [rest], -1) if rest.shape[-1] else largest_so_far)
+    return x
 
 
 def _product(hybrid: HybridVerbs, x: Secret, weight: Any, bias: Any, arrangement: Arrangement) -> HybridSecret:

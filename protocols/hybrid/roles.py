@@ -26,13 +26,8 @@ from secure.protocols.hybrid.garbled.circuits import Garbler
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES
 from secure.protocols.hybrid.lattice.scheme import KeyHolder, Owner, Scheme, public_key_bytes
 from secure.protocols.hybrid.oblivious.base import POINT_BYTES, BaseReceiver, BaseSender
-from secure.protocols.hybrid.oblivious.extension import (
-    WIDTH,
-    CorrelatedReceiver,
-    CorrelatedSender,
-    draw_offset,
-    offset_bits,
-)
+from secure.protocols.hybrid.oblivious.extension import WIDTH, draw_offset, offset_bits
+from secure.protocols.hybrid.oblivious.pool import TransferReceiver, TransferSender
 from secure.protocols.hybrid.stock import Stock
 
 _OWN, _SHARED = b"own", b"shared"
@@ -94,13 +89,28 @@ class StockParty(HybridRole):
 
     def receive(self, due: int) -> memoryview:
         """The other party's next message. Raises ProtocolError where it has another size."""
-        message = self._peer.receive()
+        message = self._checked(self._peer.receive(), due)
+        self.meter.exchanged(0, rounds=self._round(sending=False))
+        return message
+
+    def swap(self, payload: memoryview, due: int) -> memoryview:
+        """One round in which each sends: this message, and the other party's. Raises ProtocolError as `receive`."""
+        reply = self.exchange(payload, due)
+        self.meter.exchanged(len(payload))
+        return reply
+
+    def exchange(self, payload: memoryview, due: int) -> memoryview:
+        """As `swap`, for whoever counts the round."""
+        self._sending = None
+        self._peer.send(payload)
+        return self._checked(self._peer.receive(), due)
+
+    def _checked(self, message: memoryview, due: int) -> memoryview:
         if len(message) != due:
             raise ProtocolError(
                 f"gate {self.gate}: {self._peer.peer} sent {len(message)} bytes where {due} are due; "
                 "the two parties run different programs or versions"
             )
-        self.meter.exchanged(0, rounds=self._round(sending=False))
         return message
 
     def _round(self, *, sending: bool) -> int:
@@ -113,8 +123,8 @@ class Maker(StockParty):
 
     client: KeyHolder
     owner: Owner
-    sender: CorrelatedSender
-    receiver: CorrelatedReceiver
+    sender: TransferSender
+    receiver: TransferReceiver
 
     def __init__(self, stock: Stock, peer: Channel, meter: Meter | None = None) -> None:
         """stock: empty, with a fresh seed, and a session that is the same at both.
@@ -136,20 +146,28 @@ class Maker(StockParty):
             self.send(self.client.public_key)
         else:
             self.owner = Owner(self.scheme, self.receive(public_key_bytes()))
-        if self.stock.garbles:
-            labels, self.delta = secrets.token_bytes(SEED_BYTES), draw_offset()
-            transfers = BaseReceiver(offset_bits(self.delta), bytes(self.receive(POINT_BYTES)))
-            self.send(transfers.reply + labels)
-            self.sender = CorrelatedSender(self.delta, transfers.keys)
-        else:
-            base = BaseSender()
-            self.send(base.message)
-            reply = bytes(self.receive(WIDTH * POINT_BYTES + SEED_BYTES))
-            self.receiver = CorrelatedReceiver(base.keys(reply[:-SEED_BYTES]))
-            labels = reply[-SEED_BYTES:]
+        senders = senders_of(self.garbler)
+        labels = secrets.token_bytes(SEED_BYTES) if self.index == senders[0] else b""
+        # P0 has its point replied to first: P1 then sends reply and own point, as many rounds as one direction takes.
+        for sender in sorted(senders, reverse=True):
+            if self.index == sender:
+                delta = draw_offset()
+                transfers = BaseReceiver(offset_bits(delta), bytes(self.receive(POINT_BYTES)))
+                self.send(transfers.reply + (labels if sender == senders[0] else b""))
+                self.sender = TransferSender(delta, transfers.keys)
+            else:
+                base = BaseSender()
+                self.send(base.message)
+                seed = SEED_BYTES if sender == senders[0] else 0
+                reply = bytes(self.receive(WIDTH * POINT_BYTES + seed))
+                self.receiver = TransferReceiver(base.keys(reply[: WIDTH * POINT_BYTES]))
+                labels += reply[WIDTH * POINT_BYTES :]
         self.expand_labels(labels)
-        delta = b"" if self.delta is None else self.delta.tobytes()
-        self.stock.put(self.gate, np.frombuffer(labels + delta, np.uint8))
+        kept = labels
+        if self.stock.garbles:
+            self.delta = self.sender.delta
+            kept += self.delta.tobytes()
+        self.stock.put(self.gate, np.frombuffer(kept, np.uint8))
 
 
 class User(StockParty):
@@ -170,6 +188,11 @@ class User(StockParty):
         self.expand_labels(kept[:SEED_BYTES].tobytes())
         if self.stock.garbles:
             self.delta = kept[SEED_BYTES:].view(np.uint64)
+
+
+def senders_of(garbler: Garbler) -> tuple[int, ...]:
+    """The parties that have a Δ, first the one whose seed both expand."""
+    return {"client": (0,), "server": (1,), "nobody": (0, 1)}[garbler]
 
 
 def kept_of_keys(*, garbles: bool) -> int:

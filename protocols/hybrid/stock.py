@@ -69,7 +69,7 @@ class Stock:
     @property
     def garbles(self) -> bool:
         """Whether this party is the one that garbles."""
-        return (self.index == 0) == (self.garbler == "client")
+        return self.garbler == ("server" if self.index else "client")
 
     def fill(self) -> None:
         """Begin to fill it. Raises ProtocolError where that was begun before: its seed serves one making."""

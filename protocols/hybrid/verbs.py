@@ -15,6 +15,9 @@ from secure.protocols.hybrid.garbled.circuits import Garbler, Masked, lifted
 from secure.protocols.hybrid.gates.garbled_by_client import GarbledByClient
 from secure.protocols.hybrid.gates.garbled_by_server import GarbledByServer
 from secure.protocols.hybrid.gates.gate import HybridGate, Made
+from secure.protocols.hybrid.gates.lifted import Lifted
+from secure.protocols.hybrid.gates.transfers import RefillTransfers
+from secure.protocols.hybrid.oblivious.pool import Supply
 from secure.protocols.hybrid.roles import HybridRole, Maker, StockParty, User
 from secure.protocols.hybrid.secret import HybridSecret
 from secure.protocols.hybrid.weights import OwnerVector
@@ -32,6 +35,7 @@ class HybridVerbs(Protocol):
                 "protocol 'hybrid' truncates without a message, so up to one unit off: not exactly"
             )
         self.role = role
+        self._supplies = Supply(), Supply()
         self.made = Made()
         """What all gates so far declare of their making."""
         self.device = torch.device("cpu" if role.knows_shares else "meta")
@@ -43,7 +47,18 @@ class HybridVerbs(Protocol):
         return x
 
     def run(self, gate: HybridGate) -> Tensor:
-        """Make or use one gate and attribute its cost to the current layer.
+        """Make or use one gate, and before it what provides the transfers that it draws."""
+        for sender, count in enumerate(gate.transfers):
+            self.carry_out_refills(sender, count)
+        return self.carry_out(gate)
+
+    def carry_out_refills(self, sender: int, count: int) -> None:
+        """What is due before a gate draws so many transfers in which P_sender has Δ."""
+        for refill in self._supplies[sender].draw(count):
+            self.carry_out(RefillTransfers(sender, refill))
+
+    def carry_out(self, gate: HybridGate) -> Tensor:
+        """Make or use this gate alone and attribute its cost to the current layer.
 
         Raises ProtocolError where a gate keeps more or less than it declares.
         """
@@ -76,12 +91,14 @@ class HybridVerbs(Protocol):
         return self.role.garbler
 
     def widened(self, x: Secret, bits: int) -> HybridSecret:
-        """x in a ring of at least `bits` bits; where it has to be lifted, by a circuit."""
+        """x in a ring of at least `bits` bits; where it has to be lifted, by a circuit or a transfer."""
         own = self.own(x)
         if own.bits >= bits:
             return own
-        width = self.policy.ring_bits(own.fraction_bits)
-        share = self.garbled(own.share.unsqueeze(-1), lifted(min(width, own.bits), bits, self.garbler))
+        width = min(self.policy.ring_bits(own.fraction_bits), own.bits)
+        if self.garbler == "nobody":
+            return HybridSecret(self, self.run(Lifted(own.share, width, bits)), bits, own.fraction_bits)
+        share = self.garbled(own.share.unsqueeze(-1), lifted(width, bits, self.garbler))
         return HybridSecret(self, share, bits, own.fraction_bits)
 
     def plus_public(self, x: HybridSecret, number: Tensor) -> HybridSecret:

@@ -18,7 +18,7 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import P, Primitive, Protocol, Secret, Table
 from secure.protocols.masked import lanes
-from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gate import Gate, Opening
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -150,7 +150,7 @@ class MaskedProtocol(Protocol, Generic[S]):
 
     @abstractmethod
     def opened(
-        self, gate: Gate[Pair], bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
+        self, gate: Opening, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
     ) -> S:
         """The secret of what `gate` opens in Z_2^bits, truncated from `scale` to `fraction_bits`.
 
@@ -162,6 +162,10 @@ class MaskedProtocol(Protocol, Generic[S]):
     @abstractmethod
     def plus_public(self, x: Secret, number: Tensor) -> S:
         """x + number, a ring element at x's scale, in x's own ring, which the sum must fit."""
+
+    def dropped(self, bits: int, shift: int) -> int:
+        """How many low bits of a number in Z_2^bits are not opened for a truncation by `shift`. Here: none."""
+        return 0
 
     def result(self, share: Tensor, bits: int, scale: int, fraction_bits: int) -> S:
         """The secret of an additive share in Z_2^bits, truncated if it must be."""

@@ -1,4 +1,5 @@
-"""Three evaluators and a dealer: malicious security with abort against any one evaluator. The dealer is honest.
+"""Three evaluators and a dealer: malicious security with abort against any one evaluator. The dealer is honest, or
+there are two of whom one is.
 
 Setting. Every value is shared in three parts, x = x_0 + x_1 + x_2 in Z_2^k, or by XOR. Evaluator i, written e_i, holds
 parts i and i + 1 (indices mod 3), so part i is held by e_i and e_{i-1}, and e_{i+1} lacks it. Masks are r = r_0 + r_1 +
@@ -74,6 +75,34 @@ which an honest one sends what depends on D, unless both honest ones have lost a
     Whoever deviates can burn stock: a deal with each session that it spoils, or all of it when stocks are compared. No
     delivery is promised, and what is burnt is used by nobody.
 
+**Two dealers** (`two_dealers`, the family "witnessed-two-dealers"). The first one, D, draws the seeds, gives each
+evaluator two and the second one, D', all three, and sends V_2 to e_1 and e_2 in messages. D' computes the same from the
+same seeds. It sends e_i the SHA-256 of the session and e_i's two seeds, and e_1 and e_2 for message n the SHA-256 of
+the session, n, and the message. An evaluator compares the seeds before it computes, and a message when it comes, before
+it takes a word of it; where they differ it stops for good.
+**Claim 7: one dealer deviates**, and all evaluators follow the protocol. Unless SHA-256 collides, what a client accepts
+is right as by claim 1, whether and when a session stops depends on no secret, and neither dealer learns anything.
+    Let D deviate. Let s be the seeds that it gave to D'. An evaluator that goes on holds its two seeds of s, or stops
+    before its first message; and each word of V_2 that it has used is the one that follows from s and from the program,
+    which D' runs on shapes. So all that any evaluator ever sends is what it would send with honest dealers who have
+    drawn s. That s is D's choice does no harm to what is computed: claims 1 to 4 hold for any seeds that the dealer
+    knows, and whoever else would profit from a bad s is a second party that deviates. A message is compared as a whole,
+    with its place: one that is cut, joined, repeated, left out or from elsewhere is another message, or silence.
+        Whether an evaluator stops, and at which message, is decided by bytes of D and of D' alone. Neither of them has
+    seen anything but what the client says to all, and evaluators send nothing to dealers but that an input begins to
+    come. How far they have read ahead tells of timing, which all see.
+    Let D' deviate. Evaluators use D's words alone, which are right. All that D' can do is to stop a session, by
+    digests that depend on nothing but what it knows.
+    *Why each message, and before it is used.* With words compared late, or by e_1 and e_2 among themselves alone, D
+    would learn secrets from when they stop. It tells e_1 alone V_2 + 2^63 for a word whose coefficient is c, an opened
+    value: e_1 then says 2^63 c more, and the two differ in the next round if and only if c is odd. D knows the mask r
+    of c = x + r. So it gets the last bit of x, or of a weight, for each session that it spoils. A test plays that
+    against one dealer, which must be honest, and against two. *Why seeds, too.* If D gave e_0 another seed_0 than e_2,
+    and had searched for two whose first masks are equal, the same would follow from a later difference.
+    A client or an owner that colludes with a dealer is not covered: it can give e_1 another part 2 than e_2, with a
+    difference of 2^63 that vanishes in the ring of the first opening, and learns as above from when they stop. Nor is
+    one evaluator with either dealer: together they have all parts. What was dealt ahead is not for two dealers.
+
 Rounds that several branches share (`masked.lanes`) are one round: one message, one pair of digests, and what it opened
 is added to the digest in the order of the branches, which follows from shapes and is the same at all evaluators. A
 branch's message depends on nothing that its own round opens.
@@ -83,10 +112,11 @@ m_0 the victim's later digests are of values that depend on part 2, and e_0 can 
 each compared with what another holder of the part computes: a client that gives e_1 and e_2 different parts 2 gets a
 digest of what part 2 is in the other's program. Digests are of opened values, in the next round, between all.
 
-What is not promised. Delivery: any evaluator can end a session. Anything if two evaluators collude, or one with the
-dealer: they have all parts. A dealer that deviates: it learns nothing alone, but results may be wrong if it tells both
-holders the same wrong thing. Who deviated: whoever notices knows that it is one of the two others, or that the client
-or owner gave them unequal parts. Shapes, timing and the round of an abort are seen by all.
+What is not promised. Delivery: any evaluator can end a session. Anything if two evaluators collude, or one with a
+dealer: they have all parts. A single dealer that deviates: results may be wrong if it tells both holders the same wrong
+thing, and if it tells them different things it learns from when they stop, as claim 7 says. Who deviated: whoever
+notices knows that it is one of the two others, or that the client or owner gave them unequal parts. Shapes, timing and
+the round of an abort are seen by all.
 
 All machines must compute the same bits: a difference ends sessions, though it endangers nothing.
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from secure.protocols.core.family import Family
 from secure.protocols.core.secret import Visibility
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.sharing import three_parts
 from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, Weight
 from secure.protocols.witnessed import footprint
-from secure.protocols.witnessed.outline import WitnessedOutline
+from secure.protocols.witnessed.outline import TwoDealersOutline, WitnessedOutline
 from secure.protocols.witnessed.secret import PreparedParts
 
 WITNESSED = Family(
     name="witnessed",
     computing=("p0", "p1", "p2"),
-    roles=("p0", "p1", "p2", "dealer"),
+    roles=("p0", "p1", "p2", *footprint.DEALERS[:1]),
     security="malicious",
     stocks=True,
     serves_all=True,
@@ -36,3 +38,13 @@ WITNESSED = Family(
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,
 )
+
+TWO_DEALERS = replace(
+    WITNESSED,
+    name="witnessed-two-dealers",
+    roles=(*WITNESSED.computing, *footprint.DEALERS),
+    # A tape is confirmed by nobody later, and two dealers who deal ahead would have to name deals to each other.
+    stocks=False,
+    outline=TwoDealersOutline,
+)
+"""Three evaluators and two dealers, of whom the second one confirms what the first one deals."""

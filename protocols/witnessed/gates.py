@@ -19,11 +19,12 @@ from secure.protocols.masked.gates.decompose import Decompose
 from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
+from secure.protocols.masked.gates.lifted import LiftedProduct, LiftedSquare
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import Open, OpenBoth, ShareMask
 from secure.protocols.masked.gates.pieces_at_once import PiecewiseAtOnce
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import LiftedProduct, OpenedProduct, ProductShare, Square
+from secure.protocols.masked.gates.product import OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
 from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.pair import Pair
@@ -123,7 +124,7 @@ class SumVanishes(Gate[None]):
 COMPUTED: frozenset[type[Gate[Any]]] = frozenset(
     {
         *(Open, OpenBoth, ShareMask, Lift, Carry, Decompose),
-        *(OpenedProduct, LiftedProduct, ProductShare, Square, TripleProduct, OpenedLinear, LinearShare),
+        *(OpenedProduct, LiftedProduct, ProductShare, Square, LiftedSquare, TripleProduct, OpenedLinear, LinearShare),
         *(EvaluatePiecewise, PiecewiseAtOnce, EvaluateSmooth, SmoothAtOnce, Largest, Exp2Negative, Exp2AtOnce),
         *(AllAreHere, Draw, SumVanishes),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ from secure.protocols.masked.sharing.three_parts import parts_of_zero, two_parts
 from secure.protocols.witnessed.gates import check_gate
 from secure.protocols.witnessed.lockstep import in_step
 from secure.protocols.witnessed.one_hot import checked_one_hot
+from secure.protocols.witnessed.preparing import OpenedOnce
 from secure.protocols.witnessed.roles import PARTS, PartOf, ThreePartDealer
 from secure.protocols.witnessed.secret import PreparedParts, WitnessedSecret
 from secure.protocols.witnessed.witness import ROUND_BYTES, Witness
@@ -46,6 +47,9 @@ COMPARING = "digests", "compare"
 
 class Side(DealtProtocol):
     """One part's execution, or the dealer's."""
+
+    # A share without its low bits is no affine function of it, and what evaluators send is to be one: see COMPUTED.
+    coarse_openings = False
 
     def __init__(
         self, role: PartOf | ThreePartDealer | Outline, policy: FixedPointPolicy, on_layer: Callable[[str], None] | None
@@ -202,7 +206,11 @@ class WitnessedParty(Protocol):
             one = self.sides[0].prepare(parameter, given, visibility, keep)
             return PreparedParts((one, one))
         parts = (None, None) if visibility is Visibility.SERVER else two_parts_given(given, parameter.shape)
-        return PreparedParts(self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keep)))
+        once = OpenedOnce(keep)
+        keeps: tuple[Keep, Keep] = once.own, once.following
+        return PreparedParts(
+            self.for_both(lambda which, side: side.prepare(parameter, parts[which], visibility, keeps[which]))
+        )
 
     def bind(self, prepared: PreparedParts) -> Secret:
         """A prepared tensor as a secret of this session."""
@@ -224,7 +232,9 @@ class WitnessedParty(Protocol):
 
 
 class WitnessedDealer(Side):
-    """The dealer of one session: runs the same program on shapes."""
+    """The dealer of one session: runs the same program on shapes. kind: what it is in gates."""
+
+    kind: ClassVar[type[ThreePartDealer]] = ThreePartDealer
 
     def __init__(
         self,
@@ -239,7 +249,7 @@ class WitnessedDealer(Side):
     ) -> None:
         """seeds: of the three parts."""
         meter = meter or Meter()
-        super().__init__(ThreePartDealer(seeds, session, (to_p1, to_p2), meter), policy, on_layer)
+        super().__init__(self.kind(seeds, session, (to_p1, to_p2), meter), policy, on_layer)
         self._digests = ComparingCost(meter)
 
     def end_step(self) -> None:

@@ -33,7 +33,7 @@ class WitnessedSecret(Secret):
 
 @dataclass(frozen=True, eq=False)
 class PreparedParts:
-    """A model's tensor as both parts keep it between sessions. What all may see is the same twice."""
+    """A model's tensor as both parts keep it between sessions. What all may see is the same object in both."""
 
     parts: tuple[Any, Any]
 

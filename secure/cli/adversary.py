@@ -26,17 +26,31 @@ SecurityOption = Annotated[
     ),
 ]
 
+DealersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=2, help="With two, a second dealer confirms what the first one deals, and one may deviate."
+    ),
+]
 
-def protocol_for(protocol: ProtocolName, security: Security | None, config: Path | None) -> ProtocolName:
-    """The protocol that is started, where `security` asks for one.
 
-    Raises ConfigurationError for a protocol, or for parties in `config`, that do not withstand that adversary.
+def protocol_for(
+    protocol: ProtocolName, security: Security | None, config: Path | None, dealers: int | None = None
+) -> ProtocolName:
+    """The protocol that is started, where `security` or a number of dealers asks for one.
+
+    Raises ConfigurationError for a protocol, or for parties in `config`, that do not withstand that adversary, or have
+    another number of dealers.
     """
-    if security is None:
+    if security is None and dealers is None:
         return protocol
     if config is not None:
         found = settings.load_settings(config)
-        if found.family.security != security:
+        if dealers not in (None, count := len(found.family.dealers)):
+            raise ConfigurationError(
+                f"{config} is for the protocol {found.protocol!r}, dealers of which: {count}; {dealers} are asked for"
+            )
+        if security not in (None, found.family.security):
             raise ConfigurationError(
                 f"{config} is for the protocol {found.protocol!r}, whose security is {found.family.security!r}; "
                 f"{security!r} is asked for"
@@ -44,4 +58,4 @@ def protocol_for(protocol: ProtocolName, security: Security | None, config: Path
         return cast("ProtocolName", found.protocol)
     # What no option says is the default, whose place another protocol may take.
     named = None if protocol == families.DEFAULT.name else protocol
-    return cast("ProtocolName", families.chosen(named, security).name)
+    return cast("ProtocolName", families.chosen(named, security, dealers).name)

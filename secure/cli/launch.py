@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from secure.cli.adversary import SecurityOption, protocol_for
+from secure.cli.adversary import DealersOption, SecurityOption, protocol_for
 from secure.cli.lazy_imports import lazy_imports
 from secure.cli.options import ConfigOption, DeviceOption, MemoryOption, ProtocolOption, examples, memory_bytes
 
@@ -13,7 +13,9 @@ with lazy_imports(__name__):
     from secure.parties import launcher
 
 EXAMPLES = examples(
-    "secure launch", "secure launch --security malicious", "secure launch --config parties.toml --device cuda"
+    "secure launch",
+    "secure launch --security malicious --dealers 2",
+    "secure launch --config parties.toml --device cuda",
 )
 
 
@@ -21,6 +23,7 @@ def launch(
     config: ConfigOption = None,
     protocol: ProtocolOption = "beaver",
     security: SecurityOption = None,
+    dealers: DealersOption = None,
     memory_gb: MemoryOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -33,10 +36,10 @@ def launch(
     """
     console = Console(stderr=True)
     log, room = launcher.console_log(console), memory_bytes(memory_gb)
-    wanted = protocol_for(protocol, security, config)
+    wanted = protocol_for(protocol, security, config, dealers)
     with launcher.launch(config, protocol=wanted, log=log, memory_bytes=room, device=device) as started:
         path = config or started.config
-        count = {3: "three", 4: "four"}[len(started.settings.parties)]
+        count = {2: "two", 3: "three", 4: "four", 5: "five"}[len(started.settings.parties)]
         console.print(f"All {count} serve. Connect with [cyan]--config {escape(str(path))}[/cyan]; Ctrl-C stops them.")
         try:
             started.wait()

@@ -14,8 +14,8 @@ from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import ConfigurationError
 
 # The names of families and roles, and who may know weights, stand here again, as text that needs no torch.
-ProtocolName = Literal["beaver", "replicated", "witnessed", "hybrid"]
-PartyName = Literal["p0", "p1", "p2", "dealer"]
+ProtocolName = Literal["beaver", "replicated", "witnessed", "witnessed-two-dealers", "hybrid"]
+PartyName = Literal["p0", "p1", "p2", "dealer", "dealer2"]
 Weights = Literal["private", "public", "server"]
 NetworkProfile = Literal["near", "far", "auto"]
 
@@ -23,7 +23,8 @@ ProtocolOption = Annotated[
     ProtocolName,
     typer.Option(
         help="Beaver: P0, P1 and a dealer. Replicated: P0, P1 and P2, all computing. Witnessed: P0, P1, P2 and a "
-        "dealer; one of the three may deviate. Hybrid: P0 at the client and P1 at the model's owner, and nobody else."
+        "dealer; one of the three may deviate. Witnessed-two-dealers: a second dealer beside, and one of the two may "
+        "deviate instead. Hybrid: P0 at the client and P1 at the model's owner, and nobody else."
     ),
 ]
 ProfileOption = Annotated[

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from secure.api import PrivateModel
 from secure.gateway.batcher import MOST_ROWS, Batcher, Rows
-from secure.gateway.private_tokens import PrivateTokens
+from secure.gateway.generations import PrivateTokens
+from secure.gateway.ledger import SessionLedger
+from secure.gateway.page_files import page_routes
+from secure.gateway.told import Told
 from secure.http.app import LOOPBACK
+from secure.http.callers import Callers
 from secure.http.completions import completions_app
 from secure.http.host import callers_names, log_to_stderr, serve_until_stopped
 from secure.http.text_backend import TextBackend
@@ -37,30 +41,44 @@ class Gateway:
         model: PrivateModel,
         names: Sequence[str],
         *,
-        api_key: str | None = None,
+        callers: Callers | None = None,
         hosts: Sequence[str] = LOOPBACK,
         origins: Sequence[str] = (),
         most_rows: int = MOST_ROWS,
     ) -> None:
-        """names: what callers may call the model. most_rows: texts to embed in one session.
+        """names: what callers may call the model. most_rows: texts, or answers, in one session.
 
-        Other arguments as for `secure.http.app.make_app`. Raises CheckpointError for a model without a tokenizer, and
-        InputError for one that neither generates nor has sentence embeddings.
+        Other arguments as for `secure.http.completions.completions_app`. Raises CheckpointError for a model without a
+        tokenizer, and InputError for one that neither generates nor has sentence embeddings.
         """
         tokenizer, network = required(model.tokenizer), model.network
+        self.ledger = SessionLedger()
+        model.heed_reports(self.ledger.heed)
         self._batcher: Batcher | None = None
         if isinstance(network, Decoder):
-            backend = TextBackend(tokenizer, PrivateTokens(model, network.sizes.positions), names)
+            sizes = network.sizes
+            tokens = PrivateTokens(model, sizes.positions, sizes.vocabulary, most_rows=most_rows, ledger=self.ledger)
+            backend = TextBackend(tokenizer, tokens, names, about={"serves": "answers"})
         elif isinstance(network, Encoder):
-            self._batcher = Batcher(partial(model.embed, batch_size=most_rows, progress=False), most_rows)
+            embed = partial(model.embed, batch_size=most_rows, progress=False)
+            self._batcher = Batcher(embed, most_rows, self.ledger)
             self._limits = {"limit": network.config.max_position_embeddings, "vocabulary": network.config.vocab_size}
-            backend = TextBackend(tokenizer, None, names, self._embed)
+            backend = TextBackend(tokenizer, None, names, self._embed, {"serves": "embeddings"})
         else:
             raise InputError(
                 f"a model of type {model.manifest.architecture!r} neither generates text nor has sentence embeddings; "
                 "the gateway serves those that do"
             )
-        self.app = completions_app(backend, api_key=api_key, hosts=hosts, origins=origins)
+        told = Told(self.ledger, model)
+        self.app = completions_app(
+            backend,
+            callers=callers,
+            hosts=hosts,
+            origins=origins,
+            more_routes={"/metrics": ("GET", told.metrics), "/v1/sessions/{number:int}": ("GET", told.session)},
+            open_routes={"/ready": told.ready, **page_routes()},
+            heed=self.ledger.answered,
+        )
 
     def close(self) -> None:
         """End the sessions of embeddings."""
@@ -79,7 +97,7 @@ def run_gateway(
     *,
     listen: str,
     names: Sequence[str],
-    api_key: str | None,
+    callers: Callers,
     origins: Sequence[str],
     parent_on_stdin: bool,
 ) -> None:
@@ -88,7 +106,7 @@ def run_gateway(
     Raises as `Gateway`.
     """
     log_to_stderr()
-    with closing(Gateway(model, names, api_key=api_key, hosts=callers_names(listen), origins=origins)) as gateway:
+    with closing(Gateway(model, names, callers=callers, hosts=callers_names(listen), origins=origins)) as gateway:
         _LOG.info("this process sees texts in the clear; the parties get shares of them")
         serve_until_stopped(gateway.app, listen, "gateway", names, parent_on_stdin=parent_on_stdin)
 

@@ -6,7 +6,6 @@ The log has the route, the status and the time. Bodies, headers and unknown path
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from secure.http.callers import ASKED, Asked, Caller, Callers, Everybody
 from secure.http.openai_errors import RequestRefused, error_answer
 from secure.http.openai_fields import NOTE
 from secure.protocols.core.errors import SecureInferenceError, ServerBusy
@@ -33,38 +33,49 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOG = logging.getLogger("secure.http")
 _T = TypeVar("_T")
 
+SESSIONS = "secure-sessions"
+"""Header of an answer: numbers of the sessions with the parties that it is from."""
+
 Handler = Callable[[Request], Awaitable[Response]]
+Heed = Callable[[str, str, int, float], None]
+"""Told of each request that was answered: its path, its caller's name, the status, and seconds until then."""
 Chunks = AsyncGenerator[dict[str, Any], None]
 
 
 def make_app(
     routes: Mapping[str, tuple[str, Handler]],
-    api_key: str | None,
+    callers: Callers,
     hosts: Sequence[str],
     origins: Sequence[str] = (),
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+    *,
+    open_routes: Mapping[str, Handler] | None = None,
+    heed: Heed | None = None,
 ) -> Starlette:
     """An application.
 
     Args:
         routes: path → method and handler.
-        api_key: what callers must send as bearer token; None asks for none.
+        callers: says whose a request is, or refuses it.
         hosts: names that callers may use for this server, none for any. On loopback it keeps a web page, whose own
             name may point here, from reading answers.
         origins: of web pages that may read answers, such as "https://chat.example"; none by default.
+        open_routes: path → handler of what everybody may get who may name the server.
+        heed: told of the requests of `routes`.
 
     /health says that it runs, to everybody who may name it.
     """
-    guard, open_guard = _Guard(api_key, hosts), _Guard(None, hosts)
+    guard, open_guard = _Guard(callers, hosts, heed), _Guard(Everybody(), hosts)
     table = [Route(path, guard.wrap(path, handler), methods=[method]) for path, (method, handler) in routes.items()]
-    table.append(Route("/health", open_guard.wrap("/health", _health), methods=["GET"]))
+    for path, handler in {"/health": _health, **(open_routes or {})}.items():
+        table.append(Route(path, open_guard.wrap(path, handler), methods=["GET"]))
     cross_origin = Middleware(
         CORSMiddleware,
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
         # Clients send headers of their own about themselves.
         allow_headers=["*"],
-        expose_headers=[NOTE],
+        expose_headers=[NOTE, SESSIONS],
     )
     return Starlette(
         routes=table,
@@ -143,37 +154,42 @@ class EventStream(Response):
 
 
 class _Guard:
-    """Around each handler: the key, the host's name, errors as answers, and a line for the log."""
+    """Around each handler: who asks, the host's name, errors as answers, and a line for the log."""
 
-    def __init__(self, api_key: str | None, hosts: Sequence[str]) -> None:
-        self._api_key = api_key
+    def __init__(self, callers: Callers, hosts: Sequence[str], heed: Heed | None = None) -> None:
+        self._callers = callers
         self._hosts = frozenset(hosts)
+        self._heed = heed
 
     def wrap(self, path: str, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            started = time.monotonic()
+            started, asked, caller = time.monotonic(), Asked(), "unknown"
             try:
-                self._check(request)
+                asked = Asked(self._check(request))
+                caller = asked.caller.name
+                ASKED.set(asked)
                 response = await handler(request)
+                if asked.sessions:
+                    response.headers[SESSIONS] = ", ".join(map(str, asked.sessions))
             except ClientDisconnect:
+                asked.gone.set()
                 _LOG.info("%s: the caller went away", path)
-                return Response(status_code=499)
+                response = Response(status_code=499)
             except Exception as error:
                 log_error(path, error)
                 response = error_response(error)
-            _LOG.info("%s %d %.3f s", path, response.status_code, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            _LOG.info("%s %d %.3f s", path, response.status_code, seconds)
+            if self._heed is not None:
+                self._heed(path, caller, response.status_code, seconds)
             return response
 
         return guarded
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: Request) -> Caller:
         if self._hosts and request.url.hostname not in self._hosts:
             raise RequestRefused("this server is not known by that name", code="unknown_host", status=403)
-        if self._api_key is None:
-            return
-        sent = request.headers.get("authorization", "")
-        if not hmac.compare_digest(sent.encode(), f"Bearer {self._api_key}".encode()):
-            raise RequestRefused("the API key is missing or wrong", code="invalid_api_key", status=401)
+        return self._callers.who(request.headers.get("authorization", ""))
 
 
 def error_response(error: Exception) -> Response:

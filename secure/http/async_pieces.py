@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ async def async_pieces(begin: Callable[[], Pieces[T]]) -> AsyncGenerator[T, None
             error = caught
         deliver(_PiecesEnded(error))
 
-    threading.Thread(target=read, name="answer", daemon=True).start()
+    # It works for the same request.
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(read,), name="answer", daemon=True).start()
     try:
         while not isinstance(item := await arrived.get(), _PiecesEnded):
             yield item

@@ -7,7 +7,7 @@ model generates nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,9 +18,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from secure.http.app import Chunks, EventStream, Handler, make_app, read_body, unless_gone
+from secure.http.app import Chunks, EventStream, Handler, Heed, make_app, read_body, unless_gone
 from secure.http.async_pieces import async_pieces
 from secure.http.backend import AnswerPiece, Backend, TokenLikelihood
+from secure.http.callers import Callers, Everybody
 from secure.http.openai_answers import Answer, Kind, model, usage
 from secure.http.openai_embeddings import embedding_answer, embeddings
 from secure.http.openai_fields import NOTE, RequestFields, check_model, parse
@@ -32,9 +33,19 @@ Job = tuple[int, list[int], Wishes]
 
 
 def completions_app(
-    backend: Backend, *, api_key: str | None = None, hosts: Sequence[str] = (), origins: Sequence[str] = ()
+    backend: Backend,
+    *,
+    callers: Callers | None = None,
+    hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
+    more_routes: Mapping[str, tuple[str, Handler]] | None = None,
+    open_routes: Mapping[str, Handler] | None = None,
+    heed: Heed | None = None,
 ) -> Starlette:
-    """The application. Arguments as for `make_app`; it closes the backend at its end."""
+    """The application. It closes the backend at its end.
+
+    callers: None asks for no key. more_routes: beside the backend's. Other arguments as for `make_app`.
+    """
     endpoints = _Endpoints(backend)
 
     @asynccontextmanager
@@ -53,7 +64,15 @@ def completions_app(
     if backend.takes_text and not backend.embeds:
         routes["/v1/chat/completions"] = ("POST", endpoints.chat)
         routes["/v1/responses"] = ("POST", endpoints.responses)
-    return make_app(routes, api_key, hosts, origins, lifespan)
+    return make_app(
+        {**routes, **(more_routes or {})},
+        callers or Everybody(),
+        hosts,
+        origins,
+        lifespan,
+        open_routes=open_routes,
+        heed=heed,
+    )
 
 
 class _Endpoints:
@@ -97,7 +116,9 @@ class _Endpoints:
         backend, fields = self._backend, await self._fields(request)
         wanted = embeddings(fields, backend.names, text=backend.takes_text)
         rows = [backend.prompt(prompt, wanted.wishes) for prompt in wanted.inputs]
-        vectors = await unless_gone(request, anyio.to_thread.run_sync(backend.embed, rows))
+        # A thread that nobody waits for any more ends when its backend has seen that the caller is gone.
+        work = anyio.to_thread.run_sync(backend.embed, rows, abandon_on_cancel=True)
+        vectors = await unless_gone(request, work)
         return _noted(JSONResponse(embedding_answer(wanted, vectors, sum(map(len, rows)))), fields)
 
     async def _fields(self, request: Request) -> RequestFields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -23,13 +23,19 @@ class TextBackend(Backend):
     """Text never leaves this process but to its caller; the tokens' generator gets ids."""
 
     def __init__(
-        self, tokenizer: Any, tokens: TokenGenerator | None, names: Sequence[str], embed: Embed | None = None
+        self,
+        tokenizer: Any,
+        tokens: TokenGenerator | None,
+        names: Sequence[str],
+        embed: Embed | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """tokenizer: of transformers, with the ids that `tokens` takes and gives.
 
         For a model that generates nothing there is `embed`, from rows of ids to a vector for each, and no `tokens`.
+        names, about: as for every backend.
         """
-        super().__init__(names, takes_text=True, embeds=embed is not None)
+        super().__init__(names, about, takes_text=True, embeds=embed is not None)
         self._tokenizer = tokenizer
         self._tokens = tokens
         self._embed = embed

@@ -1,10 +1,9 @@
 """What a prediction cost: seconds, rounds and bytes, by layer and by op, from the reports of all roles.
 
 Accounting: *online* bytes are what the computing parties send to each other, the replicated protocol's 16-byte seeds
-included, and the one that P1 sends to P0. *Dealer* bytes are what the dealer sends, if there is one, its two 16-byte
-seeds included. Both are payload,
-before gRPC and TLS add their frames. What the client sends and gets back stands apart. Loading a model is no part of a
-prediction; its seconds stand apart too.
+included, and the one that P1 sends to P0. *Dealer* bytes are what dealers send to computing parties, if there are any,
+16-byte seeds and 32-byte digests included. Both are payload, before gRPC and TLS add their frames. What the client
+sends and gets back stands apart. Loading a model is no part of a prediction; its seconds stand apart too.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from secure.protocols.core.errors import InputError
 from secure.protocols.core.profile import NEAR
 from secure.protocols.families import DEFAULT, family
 from secure.report.receipt import Receipt
-from secure.report.report_parts import MeterRow, Offline, ReportRow, RoleTotals, grouped
+from secure.report.report_parts import DEALERS, MeterRow, Offline, ReportRow, RoleTotals, grouped
 from secure.report.view import as_html, as_text, cost_table, view
 
 _TEXT_WIDTH = 110
@@ -115,7 +114,7 @@ class Report:
     @property
     def computing(self) -> tuple[str, ...]:
         """The parties that hold shares."""
-        return tuple(role for role in self.roles if role != "dealer")
+        return tuple(role for role in self.roles if role not in DEALERS)
 
     @property
     def deal(self) -> str:
@@ -132,7 +131,8 @@ class Report:
 
     @property
     def security(self) -> str:
-        """Against whom: "malicious" is any one of three evaluators, "semi-honest" a role that follows the protocol."""
+        """Against whom: "malicious" is any one of three evaluators, or of two dealers where there are two;
+        "semi-honest" a role that follows the protocol."""
         return family(self.protocol).security
 
     @property
@@ -147,8 +147,8 @@ class Report:
 
     @property
     def dealer_bytes(self) -> int:
-        """Sent by the dealer, as the transport counted them; zero where there is none."""
-        return _sent_to_computing(self, "dealer") if "dealer" in self.roles else 0
+        """Sent by dealers, as the transport counted them; zero where there are none."""
+        return sum(_sent_to_computing(self, role) for role in self.roles if role in DEALERS)
 
     @property
     def input_bytes(self) -> int:
@@ -244,7 +244,9 @@ class Report:
         each = (f"{role.upper()} {human_bytes(_sent_to_computing(self, role))}" for role in self.computing)
         dealt = "dealer: absent, the deal is from stock" if self.deal == "stock" else "no dealer"
         if "dealer" in self.roles:
-            parts = (f"to {role.upper()} {human_bytes(_sent(self.roles, 'dealer', role))}" for role in self.computing)
+            parts = [f"to {role.upper()} {human_bytes(_sent(self.roles, 'dealer', role))}" for role in self.computing]
+            others = [role for role in self.roles if role in DEALERS and role != "dealer"]
+            parts += [f"{human_bytes(_sent_to_computing(self, role))} of {DEALERS[role]}" for role in others]
             dealt = ", ".join(parts)
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
@@ -273,8 +275,8 @@ def _merged(key: tuple[str, str], roles: Mapping[str, MeterRow], protocol: str) 
     """One op of one layer, as all roles say: with a dealer, or with three parties that help each other."""
     if "p2" in roles and "dealer" not in family(protocol).roles:
         return ReportRow.merged_of_three(*key, list(roles.values()))
-    computing = [row for role, row in roles.items() if role != "dealer"]
-    return ReportRow.merged(*key, computing, roles.get("dealer", {}))
+    computing, dealers = ([row for role, row in roles.items() if (role in DEALERS) is deals] for deals in (False, True))
+    return ReportRow.merged(*key, computing, dealers)
 
 
 def _sent_to_computing(report: Report, sender: str) -> int:

@@ -12,15 +12,17 @@ from secure.parties.roles.engine import MadeAhead
 Number = TypeVar("Number", int, float)
 MeterRow = Mapping[str, Any]
 """A row of `secure.protocols.core.cost.Meter.snapshot`."""
+DEALERS = {"dealer": "the dealer", "dealer2": "the second dealer"}
+"""Roles that deal, in words."""
 
 
 @dataclass(frozen=True)
 class ReportRow:
     """One op within one layer.
 
-    online_bytes: sent by the computing parties to each other. dealer_bytes: sent by the dealer, if there is one.
-    seconds: of the slowest computing party, waiting for messages included. dealer_seconds: of the dealer, who works
-    ahead at the same time.
+    online_bytes: sent by the computing parties to each other. dealer_bytes: sent by dealers, if there are any.
+    seconds: of the slowest computing party, waiting for messages included. dealer_seconds: of the slower dealer, who
+    works ahead at the same time.
     """
 
     layer: str
@@ -33,17 +35,17 @@ class ReportRow:
     dealer_seconds: float
 
     @classmethod
-    def merged(cls, layer: str, op: str, computing: Sequence[MeterRow], dealer: MeterRow) -> ReportRow:
+    def merged(cls, layer: str, op: str, computing: Sequence[MeterRow], dealers: Sequence[MeterRow]) -> ReportRow:
         """Put together what all roles say of one op of one layer; a role that says nothing passes {}."""
         return cls(
             layer,
             op,
-            calls=max(int(row.get("calls", 0)) for row in (*computing, dealer)),
+            calls=max(int(row.get("calls", 0)) for row in (*computing, *dealers)),
             rounds=max(int(row.get("rounds", 0)) for row in computing),
             online_bytes=sum(int(row.get("online_bytes", 0)) for row in computing),
-            dealer_bytes=int(dealer.get("dealer_bytes", 0)),
+            dealer_bytes=sum(int(row.get("dealer_bytes", 0)) for row in dealers),
             seconds=max(float(row.get("seconds", 0.0)) for row in computing),
-            dealer_seconds=float(dealer.get("seconds", 0.0)),
+            dealer_seconds=max((float(row.get("seconds", 0.0)) for row in dealers), default=0.0),
         )
 
     @classmethod
@@ -97,10 +99,12 @@ class RoleTotals:
     cpu_seconds: float
 
     def waits(self, peers: Sequence[str]) -> str:
-        """How long it waited for these peers, in words, and for the dealer where it had messages of one."""
-        dealer = self.waiting_seconds.get("dealer")
+        """How long it waited for these peers, in words, and for each dealer that it had messages of."""
         for_peers = sum(seconds for peer, seconds in self.waiting_seconds.items() if peer in peers)
-        return f"{for_peers:.3f} s for its peers" + ("" if dealer is None else f", {dealer:.3f} s for the dealer")
+        dealers = [(DEALERS[peer], s) for peer, s in self.waiting_seconds.items() if peer in DEALERS]
+        return f"{for_peers:.3f} s for its peers" + "".join(
+            f", {seconds:.3f} s for {name}" for name, seconds in dealers
+        )
 
     def plus(self, other: RoleTotals) -> RoleTotals:
         """Both together; of the memory, what the larger session took."""

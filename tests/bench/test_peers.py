@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertModel
 
-from bench.peers import puma
+from bench.peers import mp_spdz_program, mp_spdz_runner, puma
 from bench.peers.command import table
-from bench.peers.environments import Environment, ensure
+from bench.peers.environments import Environment, ensure, mp_spdz
 from bench.peers.errors import PeerError
-from bench.peers.interleave import interleave, ratios
+from bench.peers.interleave import beside_ours, interleave, ratios
 from bench.peers.system import Figures, Peer, Run
-from bench.peers.workload import workload
+from bench.peers.workload import layer_arrays, workload
 from bench.peers.workload_file import load
 
 # A runner as the real ones are, with numpy for a protocol. Its first argument says what it does at a run.
@@ -235,3 +236,48 @@ def test_the_workload_is_the_models_encoder(tmp_path: Path) -> None:
         norm = (p["feedforward_norm.weight"], p["feedforward_norm.bias"], read.epsilon)
         x = torch.nn.functional.layer_norm(x + inner @ p["down.weight"] + p["down.bias"], (16,), *norm)
     assert (x - due).abs().max() < 1e-5
+
+
+def test_mp_spdz_layers_get_transformers_weights_under_its_names() -> None:
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=8,
+        num_attention_heads=2,
+        intermediate_size=12,
+        num_hidden_layers=1,
+        vocab_size=5,
+        max_position_embeddings=4,
+    )
+    layer = BertModel(config).encoder.layer[0]
+    found = mp_spdz_program.state(layer_arrays(layer))
+    due = layer.state_dict()
+    assert found.keys() == due.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, due[name].numpy())
+
+
+def test_what_mp_spdz_prints_of_its_timer() -> None:
+    printed = "Time = 2.5 seconds \nTime1 = 1.25 seconds (80.5 MB, 1260 rounds)\nTime2 = 9 seconds (1 MB, 2 rounds)\n"
+    assert mp_spdz_runner.timed(printed) == (1.25, 80.5e6, 1260)
+    with pytest.raises(RuntimeError, match=r"printed no time: Time = 2\.5"):
+        mp_spdz_runner.timed("Time = 2.5 seconds")
+
+
+def test_mp_spdz_that_is_not_built_says_how(tmp_path: Path) -> None:
+    with pytest.raises(PeerError, match=r"make rep4-ring-party\.x"):
+        mp_spdz(tmp_path)
+
+
+def test_what_more_security_takes_stands_beside_ours() -> None:
+    def taken(**figures: Any) -> Figures:
+        return {"median_seconds": 4.0, "party_cpu_seconds": 3.0, "all_bytes": 2_000_000} | figures
+
+    systems = {
+        "ours": taken(),
+        "ours-witnessed": taken(median_seconds=6.0, party_cpu_seconds=6.0, all_bytes=5_000_000, ours_seconds=[4.0]),
+        "crypten": {"median_seconds": 9.0, "ours_seconds": [3.0]},
+        "failed": {"error": "no"},
+    }
+    (line,) = beside_ours(systems)
+    assert line.startswith("ours-witnessed beside ours: 1.50 times the seconds, 2.00 times the processor time")
+    assert "(6.00 s), 2.50 times all bytes" in line and line.endswith("(5.0 MB)")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from secure.models.program import ClientSteps
 from secure.models.storage.kept_model import Kept
@@ -19,11 +19,13 @@ from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
 from secure.parties.roles.hybrid.tools import TwoPartyTools
 from secure.parties.roles.party import PartyTools
 from secure.parties.roles.three_parties import ThreePartyTools
+from secure.parties.roles.two_dealers import SecondDealerTools
 from secure.parties.roles.witnessed import EvaluatorTools, ThreePartDealerTools
 from secure.parties.roles.working_ahead import AheadTools
 from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 from secure.protocols.core.profile import Profile
+from secure.protocols.witnessed.two_dealers import _Messages
 
 
 def digest_of(text: str) -> str:
@@ -75,6 +77,8 @@ def expand(seed: bytes, label: str, length_bytes: int) -> bytes:
 
 class FakeEngine(Engine):
     memory_bytes = 1 << 40
+    _said: ClassVar[dict[bytes, _Messages]] = {}
+    """By session, what a second dealer has sent digests of."""
 
     def digests(self, manifest_json: str) -> Digests:
         document = json.loads(manifest_json)
@@ -135,9 +139,12 @@ class FakeEngine(Engine):
                 tools.to_p1.send(expand(tools.seeds[1], f"correction {index}", request.correction_bytes))
                 continue
             if isinstance(tools, ThreePartDealerTools):
-                self._begin(tools, "dealer", index, request)
+                self._begin(tools, tools.family.dealers[isinstance(tools, SecondDealerTools)], index, request)
+                dealt = expand(tools.seeds[2], f"correction {index}", request.correction_bytes)
+                if isinstance(tools, SecondDealerTools):
+                    dealt = self._said.setdefault(tools.session, _Messages(tools.session)).next_digest(dealt)
                 for way in (tools.to_p1, tools.to_p2):
-                    way.send(expand(tools.seeds[2], f"correction {index}", request.correction_bytes))
+                    way.send(dealt)
                 continue
             if isinstance(tools, EvaluatorTools):
                 self._begin(tools, f"p{tools.number}", index, request)

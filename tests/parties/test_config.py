@@ -145,14 +145,43 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
             load_settings(write(tmp_path, text))
 
 
+FIVE = FOUR.replace("[tls]", '[dealer2]\naddress = "localhost:7104"\n[tls]')
+
+
+def test_two_dealers_stand_for_a_protocol(tmp_path: Path) -> None:
+    found = load_settings(write(tmp_path, 'security = "malicious"\ndealers = 2' + FIVE))
+    assert found.protocol == "witnessed-two-dealers" and tuple(found.parties) == ("p0", "p1", "p2", "dealer", "dealer2")
+    named = load_settings(write(tmp_path, 'protocol = "witnessed-two-dealers"\ndealers = 2' + FIVE))
+    assert named.parties == found.parties and named.family.security == "malicious"
+    assert load_settings(write(tmp_path, 'security = "malicious"\ndealers = 1' + FOUR)).protocol == "witnessed"
+    for text, words in (
+        ('security = "malicious"\ndealers = 2' + FOUR, "dealer2 is missing"),
+        ('security = "malicious"' + FIVE, "dealer2 has no part in the protocol 'witnessed'; remove it"),
+        (
+            'protocol = "witnessed"\ndealers = 2' + FIVE,
+            "'witnessed' has 1 dealers, 2 are asked for; that is 'witnessed-",
+        ),
+        ('security = "semi-honest"\ndealers = 2' + FIVE, "no protocol with security 'semi-honest' has 2 dealers"),
+        ('security = "malicious"\ndealers = 3' + FIVE, "no protocol with security 'malicious' has 3 dealers"),
+        ('security = "malicious"\ndealers = 2' + FIVE + '[stock]\ndir = "stock"\n', "nothing is made ahead"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            load_settings(write(tmp_path, text))
+
+
 def test_a_client_and_an_owner_alone(tmp_path: Path) -> None:
     two = 'protocol = "hybrid"\n' + GOOD[: GOOD.index("[dealer]")] + GOOD[GOOD.index("[tls]") :]
     found = load_settings(write(tmp_path, two + '[stock]\ndir = "stock"\n'))
     assert set(found.parties) == {"p0", "p1"} and found.garbler == "client" and found.stock is not None
     assert load_settings(write(tmp_path, 'garbler = "server"\n' + two)).garbler == "server"
+    assert load_settings(write(tmp_path, 'engine = "transfer"\n' + two)).garbler == "nobody"
+    assert load_settings(write(tmp_path, 'engine = "garbled"\n' + two)).garbler == "client"
     for text, words in (
         ('garbler = "dealer"\n' + two, "garbler: input should be 'client' or 'server'"),
         ('garbler = "client"\n' + GOOD, "'beaver' garbles no circuits; remove it, or choose the protocol 'hybrid'"),
+        ('engine = "transfer"\n' + GOOD, "engine: the protocol 'beaver' garbles no circuits"),
+        ('engine = "dealer"\n' + two, "engine: input should be 'garbled' or 'transfer'"),
+        ('engine = "transfer"\ngarbler = "client"\n' + two, "nobody garbles; remove one of the two"),
         ('protocol = "hybrid"\n' + GOOD, "dealer has no part in the protocol 'hybrid'; remove it"),
         (two + "[measure]\noffline_first = true\n", "'hybrid' has no dealer"),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -23,11 +24,12 @@ from secure.protocols.masked.gates.decompose import Decompose
 from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.largest import Largest
 from secure.protocols.masked.gates.lift import Lift
+from secure.protocols.masked.gates.lifted import LiftedProduct, LiftedSquare
 from secure.protocols.masked.gates.linear import LinearShare, OpenedLinear
 from secure.protocols.masked.gates.opening import Open, OpenBoth, OpenToOne, ShareMask
 from secure.protocols.masked.gates.pieces_at_once import PiecewiseAtOnce
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
-from secure.protocols.masked.gates.product import Bilinear, LiftedProduct, OpenedProduct, ProductShare, Square
+from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare, Square
 from secure.protocols.masked.gates.smooth import EvaluateSmooth
 from secure.protocols.masked.gates.triple_product import TripleProduct
 from secure.protocols.masked.gates.vanishing import SquaresVanish, Toss
@@ -57,12 +59,23 @@ def _product(kind: Bilinear, bits: int) -> Build:
     return build
 
 
-def _lifted_product(shift: int, bits: int) -> Build:
+def _lifted_product(shifts: tuple[int, int], bits: int) -> Build:
+    """Factors after truncations by so much, or as they are."""
+
     def build(protocol: BeaverProtocol, shares: list[Tensor]) -> LiftedProduct:
-        large = opened(protocol, shares[0], bits)
-        return LiftedProduct(shifted(protocol, shares[1], shift), large, shares[0])
+        pairs = [shifted(protocol, share, shift) for share, shift in zip(shares, shifts, strict=True)]
+        given = [
+            protocol.run(Lift(pair, bits)) if pair.bits < bits else share
+            for pair, share in zip(pairs, shares, strict=True)
+        ]
+        return LiftedProduct(pairs[0], given[0], pairs[1], given[1], bits)
 
     return build
+
+
+def _lifted_square(protocol: BeaverProtocol, share: Tensor, shift: int, bits: int) -> LiftedSquare:
+    pair = shifted(protocol, share, shift)
+    return LiftedSquare(pair, protocol.run(Lift(pair, bits)), bits)
 
 
 def _product_share(bits: int) -> Build:
@@ -125,6 +138,11 @@ def _vanishing(bits: int) -> Build:
     return build
 
 
+def _coarse(build: Build, dropped: int) -> Build:
+    """The same gate with an opening, or a series, without so many low bits."""
+    return lambda protocol, shares: replace(cast(Any, build(protocol, shares)), dropped=dropped)
+
+
 def _low(protocol: BeaverProtocol, shares: list[Tensor], bits: int) -> Carry:
     return Carry(opened(protocol, shares[0]).low_part(bits, at_dealer=protocol.at_dealer))
 
@@ -147,6 +165,8 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Open, "64", lambda p, s: Open(s[0], 64), _ONE),
     (Open, "47", lambda p, s: Open(s[0], 47), _ONE),
     (Open, "31", lambda p, s: Open(s[0], 31), _ONE),
+    (Open, "64-without-40", lambda p, s: Open(s[0], 64, dropped=40), _ONE),
+    (Open, "47-without-7", lambda p, s: Open(s[0], 47, dropped=7), _ONE),
     (OpenToOne, "from-p0-64", lambda p, s: OpenToOne(s[0], 64, sender=0), _ONE),
     (OpenToOne, "from-p1-47", lambda p, s: OpenToOne(s[0], 47, sender=1), _ONE),
     (OpenBoth, "64-47", lambda p, s: OpenBoth(s[0], s[1], 64, 47), _TWO),
@@ -164,15 +184,21 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (OpenedProduct, "elementwise-47", _product(Bilinear.ELEMENTWISE, 47), _TWO),
     (OpenedProduct, "matrix", _product(Bilinear.MATRIX, 64), _MATRICES),
     (OpenedProduct, "matrix-48", _product(Bilinear.MATRIX, 48), _MATRICES),
-    (LiftedProduct, "36-64", _lifted_product(28, 64), _BROADCAST),
-    (LiftedProduct, "19-47", _lifted_product(45, 47), _BROADCAST),
+    (OpenedProduct, "matrix-48-without-8", _coarse(_product(Bilinear.MATRIX, 48), 8), _MATRICES),
+    (LiftedProduct, "31-20-64", _lifted_product((33, 44), 64), _BROADCAST),
+    (LiftedProduct, "31-64", _lifted_product((33, 0), 64), _BROADCAST),
+    (LiftedProduct, "64-19-47", _lifted_product((0, 45), 47), _BROADCAST),
+    (LiftedProduct, "31-23-48", _lifted_product((33, 41), 48), _BROADCAST),
+    (LiftedProduct, "31-20-64-without-8", _coarse(_lifted_product((33, 44), 64), 8), _BROADCAST),
     (ProductShare, "64", _product_share(64), _TWO),
     (ProductShare, "47", _product_share(47), _TWO),
     (OpenedLinear, "64", _linear(64, 64), _BIASED),
     (OpenedLinear, "48", _linear(48, 64), _BIASED),
+    (OpenedLinear, "64-without-8", _coarse(_linear(64, 64), 8), _BIASED),
     (OpenedLinear, "32", _linear(32, 32), _BIASED),
     (OpenedLinear, "server-64", _server_linear(64, 64), _BIASED),
     (OpenedLinear, "server-47", _server_linear(47, 64), _BIASED),
+    (OpenedLinear, "server-47-without-7", _coarse(_server_linear(47, 64), 7), _BIASED),
     (OpenedLinear, "server-24", _server_linear(24, 24), _BIASED),
     (LinearShare, "server-48", _server_linear(48, 64, LinearShare), _BIASED),
     (LinearShare, "64", _linear(64, 64, LinearShare), _BIASED),
@@ -180,7 +206,10 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (Square, "each", lambda p, s: Square(opened(p, s[0]), summed=False), _ONE),
     (Square, "each-48", lambda p, s: Square(opened(p, s[0], 48), summed=False), _ONE),
     (Square, "summed", lambda p, s: Square(opened(p, s[0]), summed=True), _ONE),
+    (LiftedSquare, "31-64", lambda p, s: _lifted_square(p, s[0], 33, 64), _ONE),
+    (LiftedSquare, "31-56", lambda p, s: _lifted_square(p, s[0], 33, 56), _ONE),
     (TripleProduct, "", _triple, _THREE),
+    (TripleProduct, "without-24", _coarse(_triple, 24), _THREE),
     (Carry, "16", lambda p, s: _low(p, s, 16), _ONE),
     (Carry, "33", lambda p, s: _low(p, s, 33), _ONE),
     (Carry, "4", lambda p, s: _low(p, s, 4), _ONE),
@@ -190,10 +219,12 @@ GATES: list[tuple[type[Gate[Any]], str, Build, tuple[tuple[Shape, ...], ...]]] =
     (EvaluatePiecewise, "less-than", _piecewise(compare.NEGATIVE, 32), _ONE),
     (EvaluatePiecewise, "gelu", _piecewise(gelu.GELU, 47), _ONE),
     (EvaluateSmooth, "gelu", _smooth(gelu.GELU, 48, 48), _ONE),
+    (EvaluateSmooth, "gelu-without-8", _coarse(_smooth(gelu.GELU, 48, 48), 8), _ONE),
     (EvaluateSmooth, "gelu-exact", _smooth(gelu.GELU, 64, 47, exact=True), _ONE),
     (EvaluateSmooth, "silu", _smooth(silu.SILU, 64, 64), _ONE),
     (EvaluateSmooth, "tanh", _smooth(tanh.TANH, 32, 40), _ONE),
     (SmoothAtOnce, "gelu", _smooth(gelu.GELU, 48, 48, kind=SmoothAtOnce), _ONE),
+    (SmoothAtOnce, "gelu-without-8", _coarse(_smooth(gelu.GELU, 48, 48, kind=SmoothAtOnce), 8), _ONE),
     (SmoothAtOnce, "silu-exact", _smooth(silu.SILU, 64, 64, exact=True, kind=SmoothAtOnce), _ONE),
     (SmoothAtOnce, "tanh", _smooth(tanh.TANH, 40, 40, kind=SmoothAtOnce), _ONE),
     (EvaluatePiecewise, "tanh", _piecewise(tanh.TANH, 64), _ONE),

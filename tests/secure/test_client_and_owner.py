@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -35,6 +34,7 @@ from secure.protocols.core.errors import (
     NoCorrelations,
     StockFull,
 )
+from secure.protocols.hybrid.garbled.circuits import Garbler
 from secure.protocols.hybrid.outline import MAKING
 from tests.models.graph.modules import settled
 from tests.parties.local import LocalParties, eventually
@@ -45,12 +45,12 @@ ROLES = ("p0", "p1")
 
 
 @pytest.fixture
-def garbler() -> Literal["client", "server"]:
+def garbler() -> Garbler:
     return "client"
 
 
 @pytest.fixture
-def settings(tmp_path: Path, garbler: Literal["client", "server"]) -> PartiesSettings:
+def settings(tmp_path: Path, garbler: Garbler) -> PartiesSettings:
     make_certificates(tmp_path / "tls", roles=(*ROLES, *CALLERS))
     parties = {role: PartySettings(address, address) for role, address in free_addresses(ROLES).items()}
     stock = StockSettings(tmp_path / "stock", key="file", fallback=False)
@@ -98,7 +98,9 @@ def tape_of(settings: PartiesSettings, role: str) -> Path:
     return found
 
 
-@pytest.mark.parametrize("garbler", ["client", pytest.param("server", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "garbler", ["client", *(pytest.param(each, marks=pytest.mark.slow) for each in ("server", "nobody"))]
+)
 def test_what_is_made_ahead_serves_one_prediction(
     model: PrivateModule, module: nn.Module, servers: LocalParties, garbler: str
 ) -> None:

@@ -6,13 +6,17 @@ module of `kernels.cpu` gives it a loop for the CPU, by `on_cpu`; one of `kernel
 tests/protocols/core/kernels/test_steps.py compares every one of them with the plain form.
 
 Loops and their compilers are imported when the first step computes on their device. So Triton, which takes 70 MB, is
-loaded where a card computes and nowhere else.
+loaded where a card computes and nowhere else. Whoever computes little, as a client does that shares its input, works in
+`with_what_is_loaded`: no compiler is imported for that.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
@@ -24,6 +28,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _CPU = torch.device("cpu")
+_LOADED_ALONE: ContextVar[bool] = ContextVar("loaded alone", default=False)
 # By type of device: the form of steps that is meant for it, what compiles that, and the package where it is.
 _LOOPS: dict[str, tuple[Form, str, str]] = {
     "cpu": ("cpu", "numba", "secure.protocols.core.kernels.cpu"),
@@ -44,6 +49,22 @@ def form_for(device: torch.device) -> Form:
     return form if import_module(package).runs(device) else "plain"
 
 
+@contextmanager
+def with_what_is_loaded() -> Iterator[None]:
+    """Inside the block, and its thread, a step takes its plain form where the compiler of its loops is not imported."""
+    before = _LOADED_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _LOADED_ALONE.reset(before)
+
+
+def _form_now(device: torch.device) -> Form:
+    if _LOADED_ALONE.get() and device.type in _LOOPS and _LOOPS[device.type][1] not in sys.modules:
+        return "plain"
+    return form_for(device)
+
+
 class Step(Generic[Arguments, Result]):
     """A function in up to three forms, of which the device of its first tensor, or named device, chooses one."""
 
@@ -55,7 +76,7 @@ class Step(Generic[Arguments, Result]):
     def __call__(self, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
         first = arguments[0] if arguments else None  # nearly always a tensor, so that this takes no time
         device = first.device if isinstance(first, Tensor) else _device_of((*arguments, *options.values()))
-        return self.forms.get(form_for(device), self.plain)(*arguments, **options)
+        return self.forms.get(_form_now(device), self.plain)(*arguments, **options)
 
     def on_cpu(self, form: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         """A decorator: the form for the CPU."""

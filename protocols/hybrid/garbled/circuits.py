@@ -21,8 +21,8 @@ from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.piecewise import Piece, Piecewise
 from secure.protocols.hybrid.garbled.circuit import ZERO, Builder, Circuit, constant, extended
 
-Garbler = Literal["client", "server"]
-"""Who garbles: P0, at the client, or P1, at the model's owner."""
+Garbler = Literal["client", "server", "nobody"]
+"""Who garbles: P0, at the client, P1, at the model's owner, or nobody: all is made of transfers then."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,12 @@ security for half-gates garbling, 2020 (eprint 2019/1168).
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels.cpu.compiler import Array, compiled
+from secure.protocols.hybrid import vectors
+from secure.protocols.hybrid.ciphers import schedules
 from secure.protocols.hybrid.garbled import kernels, plain
 from secure.protocols.hybrid.garbled.circuit import Circuit
 
@@ -49,11 +49,11 @@ class Chunk:
     form: of the vectors; None for numpy and OpenSSL. By default the fastest that there is.
     """
 
-    def __init__(self, circuit: Circuit, form: kernels.Form | str | None = "fastest") -> None:
+    def __init__(self, circuit: Circuit, form: vectors.Form | str | None = "fastest") -> None:
         self._circuit = circuit
-        self._form = _fastest() if isinstance(form, str) else form
+        self._form = vectors.fastest() if isinstance(form, str) else form
         self._room = np.empty(circuit.wires * _LABEL_WORDS * CHUNK, dtype=np.uint64)
-        self._keys = np.empty((2 * circuit.ands, 8 * kernels.SCHEDULE_WORDS), dtype=np.uint8)
+        self._keys = np.empty((2 * circuit.ands, 8 * vectors.SCHEDULE_WORDS), dtype=np.uint8)
         self._outputs = np.array(circuit.outputs, dtype=np.int64)
 
     def inputs(self, instances: int) -> Array:
@@ -80,7 +80,7 @@ class Chunk:
             plain.garble(self._circuit, start, wires, table, delta)
         else:
             compiled(kernels.garble)(
-                self._form, self._circuit.gates, wires, table, self._schedules(start), np.tile(delta, 4)
+                self._form, self._circuit.gates, wires, table, schedules(start, self._keys), np.tile(delta, 4)
             )
         return self._colours(wires)
 
@@ -93,7 +93,7 @@ class Chunk:
         if self._form is None:
             plain.evaluate(self._circuit, start, wires, table)
         else:
-            compiled(kernels.evaluate)(self._form, self._circuit.gates, wires, table, self._schedules(start))
+            compiled(kernels.evaluate)(self._form, self._circuit.gates, wires, table, schedules(start, self._keys))
         return self._colours(wires)
 
     def output_labels(self, instances: int) -> Array:
@@ -115,10 +115,6 @@ class Chunk:
         compiled(kernels.colours)(wires, self._outputs, found)
         return found
 
-    def _schedules(self, start: bytes) -> Array:
-        compiled(kernels.expand_keys)(np.frombuffer(start, np.uint8), _substitution(), self._keys)
-        return self._keys.view(np.uint64)
-
 
 def pack_bits(values: Array, width: int) -> Array:
     """Bits of numbers as rows, one for each place, lowest first, eight instances to a byte; element by element.
@@ -136,24 +132,3 @@ def add_offsets(labels: Array, packed: Array, delta: Array) -> None:
     Shapes: uint64 [bits, 2 n], bits as of `pack_bits`: uint8 [bits, n / 8], delta uint64 [2].
     """
     compiled(kernels.add_offsets)(packed, delta, labels)
-
-
-def _fastest() -> kernels.Form | None:
-    return next(iter(kernels.forms()), None)
-
-
-@functools.cache
-def _substitution() -> Array:
-    """AES's S-box: the inverse in GF(2^8), and an affine map of it. FIPS 197. Shapes: uint8 [256]."""
-    box = np.empty(256, dtype=np.uint8)
-    box[0] = 0x63
-    p = q = 1
-    while True:
-        p ^= (p << 1) & 0xFF ^ (0x1B if p & 0x80 else 0)  # times three, a generator
-        for shift in (1, 2, 4):  # divided by three
-            q ^= q << shift & 0xFF
-        q ^= 0x09 if q & 0x80 else 0
-        doubled = q | q << 8
-        box[p] = (q ^ doubled >> 7 ^ doubled >> 6 ^ doubled >> 5 ^ doubled >> 4) & 0xFF ^ 0x63
-        if p == 1:
-            return box

@@ -7,9 +7,9 @@ with: every byte is the same.
 from __future__ import annotations
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from secure.protocols.core.kernels.cpu.compiler import Array
+from secure.protocols.hybrid.ciphers import Hash, key
 from secure.protocols.hybrid.garbled.circuit import AND, NOT, Circuit
 
 
@@ -43,22 +43,8 @@ def evaluate(circuit: Circuit, start: bytes, wires: Array, table: Array) -> None
             labels[c] = labels[a] if op == NOT else labels[a] ^ labels[b]
 
 
-class _Hash:
-    """H_k(x) = AES_k(σ(x)) ⊕ σ(x), σ(L‖R) = (L ⊕ R)‖L, of labels whose low word is R."""
-
-    def __init__(self, key: bytes) -> None:
-        # One block under each key and no chaining: AES is the permutation that the hash is made of.
-        self._cipher = Cipher(algorithms.AES(key), modes.ECB())
-
-    def __call__(self, x: Array) -> Array:
-        mixed = np.stack([x[:, 1], x[:, 0] ^ x[:, 1]], axis=1)
-        hashed = np.frombuffer(self._cipher.encryptor().update(mixed.tobytes()), np.uint64).reshape(-1, 2)
-        found: Array = hashed ^ mixed
-        return found
-
-
-def _hash(start: bytes, number: int) -> _Hash:
-    return _Hash((int.from_bytes(start, "little") ^ number).to_bytes(16, "little"))
+def _hash(start: bytes, number: int) -> Hash:
+    return Hash(key(start, number))
 
 
 def _where_coloured(x: Array, y: Array) -> Array:

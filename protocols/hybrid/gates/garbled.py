@@ -15,7 +15,7 @@ from secure.protocols.hybrid.garbled import engine
 from secure.protocols.hybrid.garbled.circuits import Masked
 from secure.protocols.hybrid.garbled.engine import CHUNK, KEY_BYTES, LABEL_BYTES, Chunk, add_offsets
 from secure.protocols.hybrid.gates.gate import HybridGate
-from secure.protocols.hybrid.oblivious import extension
+from secure.protocols.hybrid.oblivious import pool
 from secure.protocols.hybrid.roles import Maker, User, as_array, as_tensor
 
 BATCH = 16 * CHUNK
@@ -90,7 +90,12 @@ class Garbled(HybridGate):
         return engine.padded(self._count)
 
     def _transfers(self, batch: Portion) -> int:
-        return extension.padded(self._chosen_bits * batch.instances)
+        return pool.padded(self._chosen_bits * batch.instances)
+
+    @property
+    def transfers(self) -> tuple[int, int]:
+        count = sum(self._transfers(batch) for batch in self.batches())
+        return (count, 0) if self.of.late else (0, count)
 
     @property
     def _colour_bytes(self) -> int:

@@ -13,7 +13,7 @@ from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
 from secure.protocols.hybrid.gates.garbled import Garbled, Portion, by_chunks, read_colours
 from secure.protocols.hybrid.gates.gate import Made
-from secure.protocols.hybrid.oblivious import extension
+from secure.protocols.hybrid.oblivious import pool
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
 
 
@@ -44,7 +44,7 @@ class GarbledByClient(Garbled):
         batches = list(self.batches())
         transfers = sum(self._transfers(batch) for batch in batches)
         sent = self._table_bytes(self._instances) + self._colour_bytes * self._instances
-        cost = Cost(2 * len(batches), p0_bytes=sent, p1_bytes=extension.message_bytes(transfers))
+        cost = Cost(2 * len(batches), p0_bytes=sent, p1_bytes=pool.message_bytes(transfers))
         return Made(cost, p1_kept=sent + LABEL_BYTES * transfers)
 
     def make(self, maker: Maker) -> Tensor:
@@ -60,7 +60,7 @@ class GarbledByClient(Garbled):
         known = np.concatenate([pack_bits(self._values(), self.of.width), pack_bits(masks[None], self.of.result_bits)])
         for batch in self.batches():
             count = self._transfers(batch)
-            zero = maker.sender.extend(maker.receive(extension.message_bytes(count)), count)
+            zero = maker.sender.extend(maker.receive(pool.message_bytes(count)), count)
             split = self._table_bytes(batch.instances)
             message = np.empty(split + self._colour_bytes * batch.instances, dtype=np.uint8)
             colours = self._garble(maker, batch, zero, known, message)

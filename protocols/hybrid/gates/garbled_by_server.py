@@ -13,7 +13,7 @@ from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.hybrid.garbled.engine import LABEL_BYTES, pack_bits
 from secure.protocols.hybrid.gates.garbled import Garbled, by_chunks, read_colours
 from secure.protocols.hybrid.gates.gate import Made
-from secure.protocols.hybrid.oblivious import extension
+from secure.protocols.hybrid.oblivious import pool
 from secure.protocols.hybrid.roles import Maker, User, as_tensor, payload
 
 
@@ -44,14 +44,14 @@ class GarbledByServer(Garbled):
         batches = list(self.batches())
         transfers = sum(self._transfers(batch) for batch in batches)
         tables = self._table_bytes(self._instances)
-        cost = Cost(2 * len(batches), p0_bytes=extension.message_bytes(transfers), p1_bytes=tables)
+        cost = Cost(2 * len(batches), p0_bytes=pool.message_bytes(transfers), p1_bytes=tables)
         return Made(cost, tables + LABEL_BYTES * transfers, self._colour_bytes * self._instances)
 
     def make(self, maker: Maker) -> Tensor:
         if maker.index == 1:
             for batch in self.batches():
                 count = self._transfers(batch)
-                zero = maker.sender.extend(maker.receive(extension.message_bytes(count)), count)
+                zero = maker.sender.extend(maker.receive(pool.message_bytes(count)), count)
                 message = np.empty(self._table_bytes(batch.instances), dtype=np.uint8)
                 colours = self._garble(maker, batch, zero, None, message)
                 maker.stock.put(maker.gate, ring.pack(as_tensor(colours), self.of.result_bits).numpy())

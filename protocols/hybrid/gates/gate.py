@@ -48,6 +48,11 @@ class HybridGate(ABC):
         """The cost of making, from shapes."""
 
     @property
+    def transfers(self) -> tuple[int, int]:
+        """Correlated transfers that making draws: those in which P0 has Δ, and those in which P1 has it."""
+        return 0, 0
+
+    @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The shape of the result."""

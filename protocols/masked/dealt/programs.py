@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row
@@ -18,8 +19,10 @@ from secure.protocols.masked.dealt.forms import (
     unmasked,
 )
 from secure.protocols.masked.dealt.secret import DealtSecret
+from secure.protocols.masked.gates.lifted import LiftedProduct, LiftedSquare
 from secure.protocols.masked.gates.opening import Open
-from secure.protocols.masked.gates.product import LiftedProduct, Square
+from secure.protocols.masked.gates.product import Square
+from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.programs import products
 from secure.protocols.masked.table import ROWS
 
@@ -54,8 +57,10 @@ def _open_smaller(protocol: Dealt, x: DealtSecret, y: DealtSecret, fraction_bits
 def truncate(protocol: Dealt, x: Secret, fraction_bits: int) -> Secret:
     """From the pair that x carries, or an opening in the ring of its share."""
     own = protocol.own(x)
-    pair = own.pair or protocol.run(Open(share_in(protocol, own, own.share_bits), own.share_bits))
-    return rescaled(protocol, pair, own.fraction_bits, fraction_bits)
+    if own.pair is not None:
+        return rescaled(protocol, own.pair, own.fraction_bits, fraction_bits)
+    gate = Open(share_in(protocol, own, own.share_bits), own.share_bits)
+    return protocol.opened(gate, own.share_bits, own.fraction_bits, fraction_bits)
 
 
 def multiply(
@@ -75,30 +80,53 @@ def multiply(
 def _lifted_product(
     protocol: Dealt, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None
 ) -> Secret | None:
-    """x y where one factor has its pair already and the other, broadcast to it, has one in too small a ring alone.
+    """x y where one factor is broadcast to the other, and one of them has a pair in too small a ring.
 
-    That saves the round in which the small one is opened. None where the factors are not such.
+    The larger one is lifted then, which takes no round and nothing online, where it would be opened anew. So is the
+    smaller one, if it has such a pair alone, where that saves a round and is worth it. None where factors are not such.
     """
     scale, target = x.fraction_bits + y.fraction_bits, max(x.fraction_bits, y.fraction_bits)
     needed = protocol.policy.product_bits(scale, value_bits)
     small, large = sorted((protocol.own(x), protocol.own(y)), key=lambda s: math.prod(s.shape))
     broadcast = _BROADCAST * math.prod(small.shape) <= math.prod(large.shape)
-    if not broadcast or ring.broadcast(small.shape, large.shape) != large.shape or not large.carries(needed):
+    if not broadcast or ring.broadcast(small.shape, large.shape) != large.shape or not _has_whole_pair(protocol, large):
         return None
+    assert large.pair is not None
+    carried, held = large.carries(needed), large.share is not None and large.share_bits >= needed
+    # From the full ring, the truncated product carries a pair that is wide enough for another product.
+    bits = large.pair.bits if carried else large.share_bits if held else ring.WORD_BITS
+    if not _is_lifted(protocol, small, large.pair, needed, bits):
+        if carried:
+            return None
+        pair_in(protocol, small, bits)
+    shares = [share_in(protocol, each, bits) for each in (large, small)]
+    assert small.pair is not None
+    gate = LiftedProduct(large.pair, shares[0], small.pair, shares[1], bits)
+    return protocol.opened(gate, bits, scale, target if fraction_bits is None else fraction_bits)
+
+
+def _has_whole_pair(protocol: Dealt, x: DealtSecret) -> bool:
+    """Whether x's pair tells all of x, and may be lifted: some gates open low bits of a share, which others know."""
+    return x.pair is not None and (x.share is None or x.pair.bits >= protocol.policy.ring_bits(x.fraction_bits))
+
+
+def _is_lifted(protocol: Dealt, small: DealtSecret, large: Pair, needed: int, bits: int) -> bool:
+    """Whether the smaller factor has a pair in too small a ring alone, and a round is worth what lifting it takes."""
     if small.share is not None or small.pair is None or small.carries(needed):
-        return None
-    pair = pair_in(protocol, large, needed)
-    gate = LiftedProduct(small.pair, pair, share_in(protocol, large, pair.bits))
-    if not protocol.profile.worth(gate.cost().dealer_bytes):
-        return None
-    return protocol.opened(gate, gate.bits, scale, target if fraction_bits is None else fraction_bits)
+        return False
+    gate = LiftedProduct(large, large.opened, small.pair, small.pair.opened, bits)
+    opened = replace(gate, y=replace(small.pair, bits=bits))
+    return protocol.profile.worth(gate.cost().dealer_bytes - opened.cost().dealer_bytes)
 
 
 def square_sum(protocol: Dealt, x: Secret, *, fraction_bits: int | None = None) -> Secret:
-    """One word is dealt for each sum; what is rounded is opened, too."""
+    """One word is dealt for each sum; what is rounded is opened, too, and a pair in too small a ring is lifted."""
     own, scale = protocol.own(x), 2 * x.fraction_bits
-    pair_in(protocol, own, ring.WORD_BITS)
     whole = fraction_bits in (None, scale)
+    if whole and _has_whole_pair(protocol, own) and own.pair is not None and own.pair.bits + 1 < ring.WORD_BITS:
+        share = share_in(protocol, own, ring.WORD_BITS)
+        return protocol.of_share(protocol.run(LiftedSquare(own.pair, share, ring.WORD_BITS)), ring.WORD_BITS, scale)
+    pair_in(protocol, own, ring.WORD_BITS)
     squared = own if whole else protocol.own(products.in_groups(protocol, own))
     sums = protocol.of_share(
         protocol.run(Square(protocol.pair(squared, ring.WORD_BITS), summed=True)), ring.WORD_BITS, scale
@@ -117,13 +145,15 @@ def concatenate(protocol: Dealt, x: Secret, others: Sequence[Secret], dim: int) 
 
 
 def as_factor(protocol: Dealt, x: Secret, *, wide: bool = False) -> Secret:
-    """x keeps the pair that is made for it; a wide one is in the full ring, or in that of x's share."""
+    """x keeps the pair that is made for it; a wide one is in the full ring, or in that of x's share, or is lifted."""
     own = protocol.own(x)
     needed = protocol.policy.ring_bits(own.fraction_bits + protocol.policy.fraction_bits)
-    if wide:
-        factor_pair(protocol, own, needed)
-    else:
+    if not wide:
         pair_in(protocol, own, needed)
+    elif own.pair is None:
+        factor_pair(protocol, own, needed)
+    elif not own.carries(needed):
+        share_in(protocol, own, ring.WORD_BITS)  # a product with what is broadcast to it opens it no more
     return own
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from dataclasses import replace
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,10 +24,10 @@ from secure.protocols.masked.ahead import PartyAhead
 from secure.protocols.masked.dealt import forms
 from secure.protocols.masked.dealt.preparing import PREPARING, share_given
 from secure.protocols.masked.dealt.secret import DealtSecret
-from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gate import Gate, Opening, bits_to_drop
 from secure.protocols.masked.gates.opening import OpenToOne
 from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.protocol import Factors, MaskedProtocol
+from secure.protocols.masked.protocol import Factors, MaskedProtocol, truncation_shift
 from secure.protocols.masked.roles import Dealer, Party
 from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
 
@@ -38,6 +39,9 @@ class DealtProtocol(MaskedProtocol[DealtSecret]):
 
     # What is left of the full ring after a truncation is enough for a product with no opening of its own.
     full_products = True
+
+    coarse_openings: ClassVar[bool] = True
+    """Whether what is truncated is opened without low bits that its truncation does not need, as `Opening` says."""
 
     def __init__(
         self,
@@ -112,11 +116,17 @@ class DealtProtocol(MaskedProtocol[DealtSecret]):
         return DealtSecret(self, fraction_bits, share=share, share_bits=bits)
 
     def opened(
-        self, gate: Gate[Pair], bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
+        self, gate: Opening, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
     ) -> DealtSecret:
         if unopened is not None:
             return self.of_share(self.run(unopened), bits, scale)
-        return forms.rescaled(self, self.run(gate), scale, fraction_bits)
+        dropped = self.dropped(bits, truncation_shift(scale, fraction_bits))
+        return forms.rescaled(self, self.run(replace(gate, dropped=dropped)), scale - dropped, fraction_bits)
+
+    def dropped(self, bits: int, shift: int) -> int:
+        """A floor that is to be exact needs all bits."""
+        coarse = self.coarse_openings and shift and self.policy.truncation != "exact"
+        return bits_to_drop(bits, shift) if coarse else 0
 
     def plus_public(self, x: Secret, number: Tensor) -> DealtSecret:
         own = self.own(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -131,17 +131,17 @@ class SmoothAtOnce(EvaluateSmooth):
 
     def cost(self) -> Cost:
         count = self.pair.opened.numel()
-        dealt = 2 * len(self._smooth.series.harmonics) * ring.element_bytes(self._series_bits)
+        dealt = 2 * len(self._smooth.series.harmonics) * ring.element_bytes(self.series_bits)
         dealt += ring.element_bytes(self.bits) + ring.element_bytes(self.bits - self._kept_bits)
-        opened = Cost(0, count * ring.element_bytes(self._series_bits), count * dealt)
+        opened = Cost(0, count * ring.element_bytes(self._opened_bits), count * dealt)
         return self.choice.cost(count) + opened
 
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask, line = self.pair.mask.reshape(-1), self._line
         less = integer_functions.SCALE_BITS - self.function.basis_bits
-        dealer.share(harmonics.basis(mask, self._harmonics, less), self._series_bits)
-        of_series = ring.shift_right(dealer.mask((mask.numel(),), self._series_bits), self.shift, self._series_bits)
+        dealer.share(harmonics.basis(mask, self._harmonics, less), self.series_bits)
+        of_series = self._deal_series_mask(dealer, mask.numel())
         top = ring.top_bit(of_series, self._kept_bits)
         dealer.share(of_series, self.bits)
         dealer.share(top, self.bits - self._kept_bits)
@@ -155,17 +155,16 @@ class SmoothAtOnce(EvaluateSmooth):
         opened, line, first = self.pair.opened.reshape(-1), self._line, int(party.index == 0)
         count, gap = opened.numel(), self.bits - self._kept_bits
         series = self._series(party, opened)
-        series_mask = party.mask((count,), self._series_bits)
+        series_mask = party.mask((count,), self._opened_bits)
         of_series, top = party.correlation((count,), self.bits), party.correlation((count,), gap)
         choosing = Choosing(party, self.choice, self.pair)
-        (found,), (leaves,) = party.open_together([(series, series_mask, self._series_bits)], [choosing.masked])
+        (found,), (leaves,) = party.open_together([(series, series_mask, self._opened_bits)], [choosing.masked])
         mask = self.pair.mask.reshape(-1) if self.function.sloped and self.pair.mask is not None else 0
         ones = torch.full_like(opened, first)
         middle_mask, upper_mask = of_series + line.middle_slope * mask, line.upper_slope * mask
         lower = choosing.finish(leaves, (ones, middle_mask, top, ones, middle_mask - upper_mask, top))
         offset = 1 << (self._kept_bits - 2)
-        shifted = selection.shift_opened(found, self.shift, self._series_bits)
-        shifted = ring.low(shifted + offset, self._kept_bits)
+        shifted = ring.low(self._truncated(found) + offset, self._kept_bits)
         wrapped = (1 - ring.top_bit(shifted, self._kept_bits)) << self._kept_bits
         middle = line.middle_constant + line.middle_slope * opened + shifted - offset
         upper = line.upper_constant + line.upper_slope * opened
@@ -186,6 +185,7 @@ def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smoo
     scale = function.scale - shift
     pair = masked.pair(x, least_bits(function, smooth, scale), dealt=function.sloped)
     usual = EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift, masked.profile)
+    usual = replace(usual, dropped=masked.dropped(usual.series_bits, shift))
     share = masked.run(_smooth_at_once(masked, usual) or usual)
     found = masked.result(share, pair.bits, scale, function.output_bits)
     return masked.plus_public(found, masked.public(smooth.base, found.fraction_bits))
@@ -193,7 +193,9 @@ def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smoo
 
 def _smooth_at_once(masked: Masked, usual: EvaluateSmooth) -> SmoothAtOnce | None:
     """The gate that takes a round less, where that is worth its bytes and the ring has room for it."""
-    gate = SmoothAtOnce(usual.pair, usual.function, usual.input_bits, usual.bits, usual.shift, usual.profile)
+    gate = SmoothAtOnce(
+        usual.pair, usual.function, usual.input_bits, usual.bits, usual.shift, usual.profile, usual.dropped
+    )
     if usual.pair.bits - gate.choice.thresholds.dropped < gate.choice.width:
         return None
     return gate if is_worth(masked, gate.cost(), usual.cost()) else None

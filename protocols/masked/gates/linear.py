@@ -10,7 +10,7 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.masked.ahead import PartyAhead
-from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gate import Gate, Opening
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -18,7 +18,7 @@ from secure.protocols.masked.weights import Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class OpenedLinear(Gate[Pair]):
+class OpenedLinear(Opening):
     """x y + addend, opened under a mask: as `OpenedProduct`, but y's share and opened form are prepared once.
 
     With c = x + r and d = y + s:  x y = c [y] - [r] d + r s.  The parties compute the first two terms as one product
@@ -30,9 +30,10 @@ class OpenedLinear(Gate[Pair]):
     uniform as it does not know s; P1 knows c - r_1 = x + r_0, which is uniform as it does not know r_0.
 
     Shapes: x [..., K], y [K, N] -> [..., N]; addend broadcasts. Encoding: pair in Z_2^k, mask dealt, matrix in Z_2^m
-    -> pair in Z_2^min(k, m), mask not dealt; fraction bits add up, `addend` is a share at that scale (a bias).
-    Cost: 1 round, ceil(bits/8) bytes per element of the result; the dealer sends nothing.
-    Error: none. Reveals: the masked product, which is uniform. Source: as `OpenedProduct`.
+    -> pair in Z_2^min(k, m), mask not dealt; fraction bits add up, `addend` is a share at that scale (a bias); with
+    `dropped` bits the ring has, and the fraction bits are, as many less.
+    Cost: 1 round, ceil((bits - dropped)/8) bytes per element of the result; the dealer sends nothing.
+    Error: none, or as `Opening`. Reveals: the masked product, which is uniform. Source: as `OpenedProduct`.
     """
 
     name = "linear"
@@ -49,14 +50,14 @@ class OpenedLinear(Gate[Pair]):
         return (*self.x.opened.shape[:-1], self.y.shape[1])
 
     def cost(self) -> Cost:
-        return Cost(rounds=1, online_bytes=math.prod(self._shape()) * ring.element_bytes(self.bits))
+        return Cost(1, math.prod(self._shape()) * ring.element_bytes(self.bits - self.dropped))
 
     def deal(self, dealer: Dealer) -> Pair:
-        mask = dealer.mask(self._shape()).sub_(self.y.factor.product([self.y.left_mask(self.x)], self.bits))
-        return replace(self.outline(), mask=mask)
+        of_masks = self.y.factor.product([self.y.left_mask(self.x)], self.bits)
+        return replace(self.outline(), mask=self.pair_mask(dealer, of_masks.neg_(), self.bits))
 
     def outline(self) -> Pair:
-        return Pair(unknown(self._shape()), None, self.bits, dealt=False)
+        return Pair(unknown(self._shape()), None, self.bits - self.dropped, dealt=False)
 
     def ahead(self, party: PartyAhead) -> Pair:
         party.keep(self.y.product_ahead(self.x, self.bits))
@@ -66,7 +67,7 @@ class OpenedLinear(Gate[Pair]):
         z = self.y.product(self.x, self.bits, party.made_ahead())
         if self.addend is not None:
             z += self.addend
-        return Pair(party.open(z, party.mask(self._shape()), self.bits), None, self.bits, dealt=False)
+        return self.opened_pair(party, z, self.bits)
 
 
 @dataclass(frozen=True, eq=False)

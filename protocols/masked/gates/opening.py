@@ -10,7 +10,7 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.masked.ahead import PartyAhead
-from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gate import Gate, Opening
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
 
@@ -21,12 +21,13 @@ def unknown(shape: torch.Size | tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Open(Gate[Pair]):
+class Open(Opening):
     """c = x + r in Z_2^bits, r = r_0 + r_1 with r_i expanded from the seed that P_i shares with the dealer.
 
     Shapes: any. Encoding: share in Z_2^bits or larger -> pair in Z_2^bits, any fraction bits.
-    Cost: 1 round, ceil(bits/8) bytes per element; the dealer sends nothing.
-    Error: none. Reveals: c to P0 and P1, which is uniform.
+    With `dropped` bits the pair is in Z_2^(bits - dropped), with as many fraction bits less, and its mask not dealt.
+    Cost: 1 round, ceil((bits - dropped)/8) bytes per element; the dealer sends nothing.
+    Error: none, or as `Opening`. Reveals: c to P0 and P1, which is uniform.
     Source: Beaver, Efficient multiparty protocols using circuit randomization, 1991.
     """
 
@@ -35,19 +36,25 @@ class Open(Gate[Pair]):
     bits: int
 
     def cost(self) -> Cost:
-        return Cost(rounds=1, online_bytes=self.x.numel() * ring.element_bytes(self.bits))
+        return Cost(rounds=1, online_bytes=self.x.numel() * ring.element_bytes(self.bits - self.dropped))
 
     def deal(self, dealer: Dealer) -> Pair:
         first, mask = dealer.halves(tuple(self.x.shape))
-        return replace(self.outline(), mask=mask, first=first)
+        return (
+            replace(self.outline(), mask=mask - 1) if self.dropped else replace(self.outline(), mask=mask, first=first)
+        )
 
     def outline(self) -> Pair:
-        return Pair(unknown(self.x.shape), None, self.bits, dealt=True)
+        return Pair(unknown(self.x.shape), None, self.bits - self.dropped, dealt=not self.dropped)
 
     def ahead(self, party: PartyAhead) -> Pair:
+        if self.dropped:
+            return self.outline()
         return replace(self.outline(), mask=party.mask(tuple(self.x.shape)))
 
     def evaluate(self, party: Party) -> Pair:
+        if self.dropped:
+            return self.opened_pair(party, self.x, self.bits)
         mask = party.mask(tuple(self.x.shape))
         return Pair(party.open(self.x, mask, self.bits), mask, self.bits, dealt=True)
 

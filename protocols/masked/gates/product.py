@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
-from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gate import Gate, Opening
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -33,7 +33,7 @@ class Bilinear(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class OpenedProduct(Gate[Pair]):
+class OpenedProduct(Opening):
     """f(x, y) for a bilinear f, opened under a mask: the masked pair of the product at the scale of both factors.
 
     With c = x + r and d = y + s public:  f(x, y) = f(c, [y]) - f([r], d) + f(r, s).
@@ -41,9 +41,9 @@ class OpenedProduct(Gate[Pair]):
     knows that what was opened is f(x, y) + (t - f(r, s)). The truncation follows from this opening locally.
 
     Shapes: as torch's * or @. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> pair in Z_2^min(k, m), mask not dealt;
-    fraction bits add up.
-    Cost: 1 round, ceil(bits/8) bytes per element of the result; the dealer sends nothing.
-    Error: none. Reveals: the masked product, which is uniform.
+    fraction bits add up; with `dropped` bits the ring has, and the fraction bits are, as many less.
+    Cost: 1 round, ceil((bits - dropped)/8) bytes per element of the result; the dealer sends nothing.
+    Error: none, or as `Opening`. Reveals: the masked product, which is uniform.
     Source: Beaver 1991; fusing the truncation as in the project's design notes.
     """
 
@@ -60,83 +60,22 @@ class OpenedProduct(Gate[Pair]):
 
     def cost(self) -> Cost:
         count = math.prod(self.kind.shape(self.x.opened, self.y.opened))
-        return Cost(rounds=1, online_bytes=count * ring.element_bytes(self.bits))
+        return Cost(rounds=1, online_bytes=count * ring.element_bytes(self.bits - self.dropped))
 
     def deal(self, dealer: Dealer) -> Pair:
         assert self.x.mask is not None and self.y.mask is not None
-        shape = self.kind.shape(self.x.opened, self.y.opened)
-        mask = dealer.mask(shape).sub_(self.kind(self.x.mask, self.y.mask, self.bits))
-        return replace(self.outline(), mask=mask)
+        of_masks = self.kind(self.x.mask, self.y.mask, self.bits)
+        return replace(self.outline(), mask=self.pair_mask(dealer, of_masks.neg_(), self.bits))
 
     def outline(self) -> Pair:
-        return Pair(unknown(self.kind.shape(self.x.opened, self.y.opened)), None, self.bits, dealt=False)
+        shape = self.kind.shape(self.x.opened, self.y.opened)
+        return Pair(unknown(shape), None, self.bits - self.dropped, dealt=False)
 
     def evaluate(self, party: Party) -> Pair:
         assert self.x.mask is not None
         z = self.kind(self.x.opened, self.y_share, self.bits)
         z -= self.kind(self.x.mask, self.y.opened, self.bits)
-        return Pair(party.open(z, party.mask(tuple(z.shape)), self.bits), None, self.bits, dealt=False)
-
-
-@dataclass(frozen=True, eq=False)
-class LiftedProduct(Gate[Pair]):
-    """x y elementwise, opened under a mask, for an x whose pair is in too small a ring: it is lifted, and not opened.
-
-    With c' = c + 2^(k-2) of x's pair c = x + r in Z_2^k, as in `Lift`, x = C - ρ in the larger ring, where
-        C = c' - 2^(k-2),   ρ = r - 2^k w T,   w = 1 - msb(c') public,   T = msb(r).
-    So x y = C [y] - [ρ] d + r s - 2^k w T s for y's pair d = y + s. The dealer shares r, T and the product T s, the two
-    with T in Z_2^(m-k), as 2^k times higher bits vanishes; r s is part of the opening's mask, as in `OpenedProduct`.
-
-    Shapes: y any, x broadcasts to it. Encoding: pair in Z_2^k, |x| < 2^(k-2); pair in Z_2^m, mask dealt, k < m -> pair
-    in Z_2^m, mask not dealt; fraction bits add up.
-    Cost: 1 round, ceil(m/8) bytes per element of y; the dealer sends ceil(m/8) + ceil((m-k)/8) bytes per element of x
-    and ceil((m-k)/8) per element of y.
-    Error: none. Reveals: the masked product, which is uniform, as its mask is drawn for it alone.
-    Source: `OpenedProduct` and `Lift`.
-    """
-
-    name = "lifted-product"
-    x: Pair
-    y: Pair
-    y_share: Tensor
-
-    @property
-    def bits(self) -> int:
-        """Ring of the result."""
-        return self.y.bits
-
-    @property
-    def _gap(self) -> int:
-        return self.bits - self.x.bits
-
-    def cost(self) -> Cost:
-        small, large = self.x.opened.numel(), self.y.opened.numel()
-        whole, gap = ring.element_bytes(self.bits), ring.element_bytes(self._gap)
-        return Cost(1, large * whole, small * (whole + gap) + large * gap)
-
-    def deal(self, dealer: Dealer) -> Pair:
-        assert self.x.mask is not None and self.y.mask is not None
-        mask = ring.low(self.x.mask, self.x.bits)
-        top = ring.top_bit(mask, self.x.bits)
-        dealer.share(mask, self.bits)
-        dealer.share(top, self._gap)
-        dealer.share(top * self.y.mask, self._gap)
-        return replace(self.outline(), mask=dealer.mask(tuple(self.y.opened.shape)).sub_(mask * self.y.mask))
-
-    def outline(self) -> Pair:
-        return Pair(unknown(tuple(self.y.opened.shape)), None, self.bits, dealt=False)
-
-    def evaluate(self, party: Party) -> Pair:
-        small, shape = tuple(self.x.opened.shape), tuple(self.y.opened.shape)
-        mask, top = party.correlation(small, self.bits), party.correlation(small, self._gap)
-        product = party.correlation(shape, self._gap)
-        offset = 1 << (self.x.bits - 2)
-        shifted = ring.low(self.x.opened + offset, self.x.bits)
-        wrapped = (1 - ring.top_bit(shifted, self.x.bits)) << self.x.bits
-        z = (shifted - offset) * self.y_share
-        z -= (mask - wrapped * top) * self.y.opened
-        z -= wrapped * product
-        return Pair(party.open(z, party.mask(shape), self.bits), None, self.bits, dealt=False)
+        return self.opened_pair(party, z, self.bits)
 
 
 @dataclass(frozen=True, eq=False)

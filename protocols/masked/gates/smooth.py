@@ -45,8 +45,9 @@ class EvaluateSmooth(Gate[Tensor]):
        that do, and the result is small. cos(wx) = cos(wc) cos(wr) + sin(wc) sin(wr), the dealer shares cosines and
        sines of wr. Meanwhile b_j = [x < t_j] for both thresholds, and from them the indicators h_1, h_2 of the middle
        and the upper piece.
-    2. In one round open v_k = h_k ⊕ ρ_k and S + s in its small ring. Both halves shifted right are a pair c', R of S
-       truncated, as in `Pair.shift_right`, and in the result's ring, as in `Lift`,
+    2. In one round open v_k = h_k ⊕ ρ_k and S + s in its small ring, without `dropped` low bits, as `Opening` says.
+       Both halves shifted right are a pair c', R of S truncated, as in `Pair.shift_right`, and in the result's ring, as
+       in `Lift`,
            S' = c' - R + 2^k (1 - msb(c')) T    up to public offsets, T = msb(R).
     3. The middle piece, a line and S', is public less φ = slope r + R and a multiple of T. With ρ_1, φ, ρ_1 φ, T and
        ρ_1 T shared, [h_1 w] = v_1 [w] + (1 - 2 v_1) [ρ_1 w] is local; likewise the upper line, with ρ_2 and ρ_2 r.
@@ -68,6 +69,7 @@ class EvaluateSmooth(Gate[Tensor]):
     bits: int
     shift: int
     profile: Profile = NEAR
+    dropped: int = 0
 
     @cached_property
     def _smooth(self) -> Smooth:
@@ -89,14 +91,19 @@ class EvaluateSmooth(Gate[Tensor]):
         return harmonics_of((self._smooth.series,), self.input_bits)
 
     @property
-    def _series_bits(self) -> int:
+    def series_bits(self) -> int:
         """The ring of S."""
         return self.function.scale + self._smooth.series_integer_bits + 2
 
     @property
+    def _opened_bits(self) -> int:
+        """The ring in which it is opened."""
+        return self.series_bits - self.dropped
+
+    @property
     def _kept_bits(self) -> int:
         """The ring of S once it is truncated."""
-        return self._series_bits - self.shift
+        return self.series_bits - self.shift
 
     @property
     def _line(self) -> Straight:
@@ -108,19 +115,19 @@ class EvaluateSmooth(Gate[Tensor]):
     def cost(self) -> Cost:
         count, thresholds = self.pair.opened.numel(), self._thresholds
         words = 4 + (self._line.upper_slope != 0)
-        dealt = 2 * len(self._smooth.series.harmonics) * ring.element_bytes(self._series_bits)
+        dealt = 2 * len(self._smooth.series.harmonics) * ring.element_bytes(self.series_bits)
         dealt += words * ring.element_bytes(self.bits) + 2 * ring.element_bytes(self.bits - self._kept_bits)
-        opened = Cost(online_bytes=count * ring.element_bytes(self._series_bits), dealer_bytes=count * dealt)
+        opened = Cost(online_bytes=count * ring.element_bytes(self._opened_bits), dealer_bytes=count * dealt)
         return thresholds_cost(thresholds, count) + opened_bits_cost(2, count) + opened
 
     def deal(self, dealer: Dealer) -> Tensor:
         assert self.pair.mask is not None
         mask, line = self.pair.mask.reshape(-1), self._line
         less = integer_functions.SCALE_BITS - self.function.basis_bits
-        dealer.share(harmonics.basis(mask, self._harmonics, less), self._series_bits)
+        dealer.share(harmonics.basis(mask, self._harmonics, less), self.series_bits)
         deal_comparison(dealer, self.pair, self._thresholds)
         bit_masks = deal_bit_masks(dealer, 2, mask.numel())
-        of_series = ring.shift_right(dealer.mask((mask.numel(),), self._series_bits), self.shift, self._series_bits)
+        of_series = self._deal_series_mask(dealer, mask.numel())
         top = ring.top_bit(of_series, self._kept_bits)
         of_middle = of_series + mask * line.middle_slope if line.middle_slope else of_series
         dealer.share(bit_masks, self.bits)
@@ -143,7 +150,7 @@ class EvaluateSmooth(Gate[Tensor]):
         chosen = indicators(party, below)[1:]
         chosen ^= party.mask_planes(tuple(chosen.shape))
         (found,), (bits,) = party.open_together(
-            [(series, party.mask((count,), self._series_bits), self._series_bits)], [chosen]
+            [(series, party.mask((count,), self._opened_bits), self._opened_bits)], [chosen]
         )
         bit_masks = party.correlation((2, count), self.bits)
         of_series, masked = (party.correlation((count,), self.bits) for _ in range(2))
@@ -151,7 +158,7 @@ class EvaluateSmooth(Gate[Tensor]):
         result = selection.smooth(
             opened,
             self.pair.mask.reshape(-1) if self.function.sloped and self.pair.mask is not None else None,
-            selection.shift_opened(found, self.shift, self._series_bits),
+            self._truncated(found),
             planes.from_planes(bits, count, torch.uint8),
             bit_masks,
             (of_series, masked, top, masked_top),
@@ -162,13 +169,22 @@ class EvaluateSmooth(Gate[Tensor]):
         )
         return result.reshape(tuple(self.pair.opened.shape))
 
+    def _deal_series_mask(self, dealer: Dealer, count: int) -> Tensor:
+        """R, of the mask that S is opened under. Shapes: -> int64 [count]."""
+        mask = dealer.mask((count,), self._opened_bits)
+        return ring.shift_right(mask - 1 if self.dropped else mask, self.shift - self.dropped, self._opened_bits)
+
+    def _truncated(self, opened: Tensor) -> Tensor:
+        """c' of what was opened. Shapes: int64 [n] -> [n]."""
+        return selection.shift_opened(opened, self.shift - self.dropped, self._opened_bits)
+
     def _series(self, party: Party, opened: Tensor) -> Tensor:
-        """A share of S in its ring. Shapes: int64 [n] -> [n]."""
+        """A share of S, as it is opened. Shapes: int64 [n] -> [n]."""
         piece = self._smooth.series
         constant = round(piece.constant * 2.0**self.function.scale) if party.index == 0 else 0
         result = torch.full_like(opened, constant)
-        shares = party.correlation((len(piece.harmonics), 2, 1, opened.numel()), self._series_bits, short=True)
+        shares = party.correlation((len(piece.harmonics), 2, 1, opened.numel()), self.series_bits, short=True)
         factors = factors_of((piece,), self.function.amplitude_bits, opened.device)
         no_choice = torch.zeros((1, opened.numel()), dtype=torch.uint8, device=opened.device)
         harmonics.add_sum(result, opened, self._harmonics, factors, no_choice, shares)
-        return result
+        return ring.shift_right(result, self.dropped, self.series_bits) if self.dropped else result

@@ -9,7 +9,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Primitive, Reference, Secret
-from secure.protocols.masked.gate import Gate
+from secure.protocols.masked.gate import Opening
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.product import Bilinear
 from secure.protocols.masked.pair import Pair
@@ -20,14 +20,15 @@ _MOST_FRACTION_BITS = 49  # of three factors together, so that their truncation 
 
 
 @dataclass(frozen=True, eq=False)
-class TripleProduct(Gate[Pair]):
+class TripleProduct(Opening):
     """x y z elementwise, opened under a mask: one round for two multiplications and their truncation.
 
     (c - r)(d - s)(e - t) is expanded; the dealer shares rs, rt and st, and rst is part of the opening's mask.
 
     Shapes: x any; y, z broadcast to it. Encoding: pairs in Z_2^64, masks dealt -> pair in Z_2^64, mask not dealt;
-    fraction bits add up. Cost: 1 round, 8 bytes per element; the dealer sends 16 bytes per element and 8 per element
-    of y z broadcast together. Error: none. Reveals: the masked product, which is uniform.
+    fraction bits add up; with `dropped` bits the ring has, and the fraction bits are, as many less. Cost: 1 round,
+    ceil((64 - dropped)/8) bytes per element; the dealer sends 16 bytes per element and 8 per element of y z broadcast
+    together. Error: none, or as `Opening`. Reveals: the masked product, which is uniform.
     """
 
     name = "triple-product"
@@ -40,7 +41,8 @@ class TripleProduct(Gate[Pair]):
 
     def cost(self) -> Cost:
         count = self.x.opened.numel()
-        return Cost(1, 8 * count, 16 * count + 8 * math.prod(self._pair_shape()))
+        online = ring.element_bytes(ring.WORD_BITS - self.dropped) * count
+        return Cost(1, online, 16 * count + 8 * math.prod(self._pair_shape()))
 
     def deal(self, dealer: Dealer) -> Pair:
         r, s, t = self.x.mask, self.y.mask, self.z.mask
@@ -49,10 +51,10 @@ class TripleProduct(Gate[Pair]):
         dealer.share(rs, 64)
         dealer.share(r * t, 64)
         dealer.share(st, 64)
-        return replace(self.outline(), mask=dealer.mask(tuple(self.x.opened.shape)).add_(rs * t))
+        return replace(self.outline(), mask=self.pair_mask(dealer, rs * t, ring.WORD_BITS))
 
     def outline(self) -> Pair:
-        return Pair(unknown(self.x.opened.shape), None, 64, dealt=False)
+        return Pair(unknown(self.x.opened.shape), None, ring.WORD_BITS - self.dropped, dealt=False)
 
     def evaluate(self, party: Party) -> Pair:
         c, d, e = self.x.opened, self.y.opened, self.z.opened
@@ -64,7 +66,7 @@ class TripleProduct(Gate[Pair]):
         product = e * (rs - c * s) + c * st + d * rt - (d * e) * r - (c * d) * t
         if party.index == 0:
             product += c * d * e
-        return Pair(party.open(product, party.mask(shape), 64), None, 64, dealt=False)
+        return self.opened_pair(party, product, ring.WORD_BITS)
 
 
 @Primitive

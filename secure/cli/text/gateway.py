@@ -19,6 +19,8 @@ from secure.cli.options import (
 )
 from secure.cli.text.loaded import loaded
 from secure.http.api_keys import find_api_key
+from secure.http.callers import Callers, KeysFile, callers_with
+from secure.protocols.core.errors import ConfigurationError
 
 with lazy_imports(__name__):
     from secure.gateway import serving
@@ -47,6 +49,12 @@ def gateway(
         Path | None,
         typer.Option(metavar="FILE", help=f"Its first line is the key that programs send. Otherwise {API_KEY}."),
     ] = None,
+    keys_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A TOML file with a name and a key for each caller, read again when it changes."
+        ),
+    ] = None,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(help="A web page that may use the gateway (CORS), such as https://chat.example. Default: none."),
@@ -62,8 +70,8 @@ def gateway(
     while a session runs go out together in the next one.
     """
     check_serving_is_installed()
-    api_key, listen = find_api_key(api_key_file, API_KEY), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    http_host.check_exposure(listen, api_key, "the gateway")  # before processes start
+    listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    callers = _callers(api_key_file, keys_file, listen)  # before processes start
     http_host.check_origins(allow_origin or [])
     if config is None:
         typer.echo("all parties run on this machine, for trying: nothing is hidden from it", err=True)
@@ -74,7 +82,18 @@ def gateway(
             private,
             listen=listen,
             names=name or [model.resolve().name],
-            api_key=api_key,
+            callers=callers,
             origins=allow_origin or [],
             parent_on_stdin=parent_on_stdin,
         )
+
+
+def _callers(api_key_file: Path | None, keys_file: Path | None, listen: str) -> Callers:
+    """Who may ask. Raises ConfigurationError where everybody could, or for a file that is wrong."""
+    if keys_file is not None:
+        if api_key_file is not None:
+            raise ConfigurationError("--api-key-file and --keys-file exclude each other; put the key into the latter")
+        return KeysFile(keys_file)
+    api_key = find_api_key(api_key_file, API_KEY)
+    http_host.check_exposure(listen, api_key, "the gateway")
+    return callers_with(api_key)

@@ -18,6 +18,7 @@ from secure.audit.compare import Kind
 from secure.audit.endpoint import answer_in
 from secure.audit.mixing import Audit, Turn, Turns
 from secure.http.app import LOOPBACK, make_app, read_body
+from secure.http.callers import callers_with
 from secure.http.openai_errors import RequestRefused
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError, SessionError
 
@@ -48,7 +49,8 @@ def audit_proxy_app(
     hosts: Sequence[str] = LOOPBACK,
     origins: Sequence[str] = (),
 ) -> Starlette:
-    """The application. url: the server's, with /v1; backend_api_key: its key. Others as for `make_app`.
+    """The application. url: the server's, with /v1; backend_api_key: its key. api_key: what callers must send,
+    None for none. Others as for `make_app`.
 
     Requests and answers pass as they are. In completions every request asks for log-probabilities, so that a canary
     does not stand out, and its answer has them.
@@ -76,7 +78,7 @@ def audit_proxy_app(
         await proxy.close()
 
     routes = {f"/v1{path}": (method, proxy.forward) for path, method in _PATHS.items()}
-    return make_app(routes, api_key, hosts, origins, lifespan)
+    return make_app(routes, callers_with(api_key), hosts, origins, lifespan)
 
 
 class _Proxy:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from starlette.applications import Starlette
 
+from secure.http.callers import callers_with
 from secure.http.completions import completions_app
 from secure.http.ids_backend import IdsBackend
 from secure.http.openai_errors import RequestRefused
@@ -20,7 +21,7 @@ KEY_CHECK_HEADER = "secure-key-check"
 def ids_app(
     engine: GenerationEngine, admission: Admission, *, api_key: str | None = None, hosts: Sequence[str] = ()
 ) -> Starlette:
-    """The application. Arguments as for `secure.http.app.make_app`."""
+    """The application. api_key: what callers must send. Other arguments as for `secure.http.app.make_app`."""
     served = engine.served
     about = {
         "key_check": served.key_check,
@@ -40,4 +41,4 @@ def ids_app(
 
     tokens = EngineRunner(engine, admission)
     backend = IdsBackend(tokens, served.name, about, check=check, check_prompt=admission.check_prompt)
-    return completions_app(backend, api_key=api_key, hosts=hosts)
+    return completions_app(backend, callers=callers_with(api_key), hosts=hosts)

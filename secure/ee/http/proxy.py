@@ -20,6 +20,7 @@ from secure.ee.client.inputs import requests
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.http.app import LOOPBACK
+from secure.http.callers import callers_with
 from secure.http.completions import completions_app
 from secure.http.text_backend import TextBackend
 from secure.parties.encrypted.engine import EncoderInputs
@@ -40,6 +41,7 @@ def proxy_app(
 ) -> Starlette:
     """The application. Arguments as for `secure.http.app.make_app`; it closes the generator at its end.
 
+    api_key: what callers must send, None for none.
     encrypted: what makes tokens of encrypted ids; for a model that generates nothing, a runner.
     names: what callers may call the model. audit: canaries that go among the requests of a language model.
 
@@ -65,7 +67,7 @@ def proxy_app(
     if audit is not None:
         tokens = AuditedTokens(tokens, cipher, audit)
     backend = TextBackend(checkpoint.tokenizer, tokens, names, embed)
-    return completions_app(backend, api_key=api_key, hosts=hosts, origins=origins)
+    return completions_app(backend, callers=callers_with(api_key), hosts=hosts, origins=origins)
 
 
 def _embedded(cipher: Cipher, runner: Runner, rows: list[list[int]]) -> list[list[float]]:

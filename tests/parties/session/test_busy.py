@@ -169,6 +169,18 @@ def test_a_party_that_stops_lets_sessions_end_unless_told_twice(
             predict(client)
 
 
+def test_a_client_that_waits_at_a_party_that_stops_is_told_why(parties: LocalParties, client: Client) -> None:
+    places = parties.servers["p0"]._places
+    with futures.ThreadPoolExecutor(1) as pool, Held(client, 1) as held:
+        waiting = pool.submit(predict, client)
+        eventually(lambda: places.waiting == 1)
+        parties.stop("p0")
+        held.let_go()
+        with pytest.raises(ServerBusy, match="p0 is about to stop and begins no session"):
+            waiting.result(60)
+        assert isinstance(held.runs[0].exception(60), SessionError)
+
+
 def test_a_session_that_takes_too_long_is_ended_everywhere(settings: PartiesSettings, shares: dict[str, Path]) -> None:
     short = replace(settings, limits=replace(settings.limits, session_seconds=0.5))
     parties = LocalParties(short)

@@ -21,7 +21,7 @@ from secure.models.latency import SESSION_TRIPS
 from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PartiesSettings, PartySettings
 from secure.parties.launcher import free_addresses
-from secure.parties.process.server import PartyServer
+from secure.parties.process.door import Door
 from secure.parties.roles.role import Role
 from secure.parties.session.session import Session
 from secure.parties.transport.certificates.making import make_certificates
@@ -119,13 +119,13 @@ def counted(clocks: Clocks, owner: str, link: Link, *, held: bool) -> Link:
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     found = Clocks()
-    dialled, accepted, attach, beside = Dialer._open, PartyServer._link, Session.attach, Role.meanwhile
+    dialled, accepted, attach, beside = Dialer._open, Door.link, Session.attach, Role.meanwhile
 
     def opened(dialer: Dialer, *arguments: Any) -> Link:
         return counted(found, dialer.role, dialled(dialer, *arguments), held=False)
 
-    def answered(server: PartyServer, peer: str, *arguments: Any) -> Link:
-        return counted(found, server.role, accepted(server, peer, *arguments), held=peer != "client")
+    def answered(door: Door, peer: str, *arguments: Any) -> Link:
+        return counted(found, door._role, accepted(door, peer, *arguments), held=peer != "client")
 
     def attached(session: Session, link: Link) -> None:
         found.came(session.role, link.hello_count())  # type: ignore[attr-defined]
@@ -148,7 +148,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
     monkeypatch.setattr(Role, "meanwhile", meanwhile)
     monkeypatch.setattr(Dialer, "_open", opened)
-    monkeypatch.setattr(PartyServer, "_link", answered)
+    monkeypatch.setattr(Door, "link", answered)
     monkeypatch.setattr(Session, "attach", attached)
     return found
 

@@ -17,13 +17,15 @@ from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from secure.parties.stock import ledger
 from secure.parties.stock.binding import Binding, short_name
 from secure.parties.stock.key import StoreKey
 from secure.parties.stock.ledger import Ledger
 from secure.parties.stock.store import Store
-from secure.parties.stock.tape import TapeWriter
+from secure.parties.stock.tape import TapeReader, TapeWriter
 from secure.protocols.core.errors import ConfigurationError, CorrelationsDamaged, NoCorrelations, StockFull
 
 KEY = StoreKey(bytes(range(32)), outlives=True)
@@ -176,6 +178,37 @@ def test_a_changed_tape_is_refused_and_stays_spent(store: Store, tmp_path: Path,
     assert short_name(one) in str(raised.value)
     with pytest.raises(NoCorrelations, match="is spent"):
         store.spend("b", one, BOUND)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_a_tape_gives_what_was_written_or_nothing(tmp_path: Path, data: st.DataObject) -> None:
+    """Bytes are changed, cut, doubled or put elsewhere: what is read before the error is the beginning of the tape."""
+    name, key, path = name_of(1), bytes(range(32)), tmp_path / "one.tape"
+    path.unlink(missing_ok=True)
+    writer = TapeWriter(path, name, key, MOST)
+    written = [bytes([step]) * length for step, length in enumerate((0, 1, 700, 3000))]
+    for step, message in enumerate(written):
+        writer.write(message, step)
+    writer.close()
+    whole = path.read_bytes()
+    start, end = sorted(data.draw(st.integers(0, len(whole))) for _ in range(2))
+    part, place = whole[start:end], data.draw(st.integers(0, len(whole)))
+    content = {
+        "cut": whole[:start] + whole[end:],
+        "doubled": whole[:end] + part + whole[end:],
+        "elsewhere": whole[:place] + part + whole[place + len(part) :],
+        "changed": whole[:start] + data.draw(st.binary(max_size=20)) + whole[start:],
+    }[data.draw(st.sampled_from(("cut", "doubled", "elsewhere", "changed")))]
+    path.write_bytes(content)
+    found: list[bytes] = []
+    try:
+        reader = TapeReader(path, name, key, stays=True)
+        for _ in range(len(written)):
+            found.append(bytes(reader.receive()))
+    except CorrelationsDamaged:
+        assert content != whole
+    assert found == written[: len(found)]
 
 
 def test_verify_burns_what_is_damaged_and_nothing_else(store: Store, tmp_path: Path) -> None:

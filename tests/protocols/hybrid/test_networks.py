@@ -19,7 +19,7 @@ def check_costs(found: Predicted) -> None:
             assert all(row.measured == row.declared.at(f"p{index}") for row in meter.rows.values())
 
 
-@pytest.mark.parametrize("garbler", ["client", pytest.param("server", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("garbler", ["client", pytest.param("server", marks=pytest.mark.slow), "nobody"])
 def test_a_small_network_gives_what_torch_does(garbler: Garbler) -> None:
     torch.manual_seed(1)
     found = predict(SmallPictures(), torch.randn(2, 3, 10, 10), garbler=garbler)
@@ -30,7 +30,7 @@ def test_a_small_network_gives_what_torch_does(garbler: Garbler) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("garbler", ["client", "server"])
+@pytest.mark.parametrize("garbler", ["client", "server", "nobody"])
 def test_resnet_20_gives_what_torch_does(garbler: Garbler) -> None:
     torch.manual_seed(1)
     found = predict(ResNet(3), torch.randn(1, 3, 32, 32), garbler=garbler)

@@ -6,12 +6,13 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.errors import PartyDeviates
+from secure.protocols.core.errors import PartyDeviates, PartyLost
 from secure.protocols.core.secret import Protocol
 from secure.protocols.masked.dealt import forms
 from secure.protocols.masked.gates.opening import ShareMask
@@ -24,6 +25,9 @@ from tests.in_process import RoleFailure, RoleProgram
 from tests.protocols.gates import Build
 from tests.three_parties import combine
 
+Outcome = Literal["caught", "ended", "unchanged", "wrong"]
+"""An honest evaluator or the client said so; a role was lost and there is no result; nobody noticed, and the result is
+what it is without it; nobody noticed, and it is another one."""
 Change = Callable[[bytes, bytes], bytes | None]
 """(a message, the one before it on that way) -> what is sent in its place, or None for nothing."""
 
@@ -47,6 +51,19 @@ def _random(message: bytes, before: bytes) -> bytes:
     return message[:DIGEST_BYTES] + os.urandom(len(message) - DIGEST_BYTES)
 
 
+def _shifted(message: bytes, before: bytes) -> bytes:
+    """The low byte of the first element is another one: all its bits are in the ring, or in a plane."""
+    raw = bytearray(message)
+    start = DIGEST_BYTES if len(raw) > DIGEST_BYTES else 0
+    raw[start] = (raw[start] + random.randrange(1, 256)) % 256
+    return bytes(raw)
+
+
+def _swapped(message: bytes, before: bytes) -> bytes:
+    half = DIGEST_BYTES + (len(message) - DIGEST_BYTES) // 2
+    return message[:DIGEST_BYTES] + message[half:] + message[DIGEST_BYTES:half]
+
+
 def _other_digest(message: bytes, before: bytes) -> bytes:
     return os.urandom(DIGEST_BYTES) + message[DIGEST_BYTES:]
 
@@ -55,6 +72,8 @@ CHANGES: dict[str, Change] = {
     "bit 0": flipped(0),
     "last bit": flipped(-1),
     "some bit": lambda message, before: flipped(random.Random(len(message)).randrange(1 << 30))(message, before),
+    "shifted in the ring": _shifted,
+    "halves swapped": _swapped,
     "random": _random,
     "replayed": lambda message, before: before,
     "truncated": lambda message, before: message[:-1],
@@ -112,6 +131,7 @@ class Setting:
     seeds: list[bytes] = field(init=False)
     session: bytes = field(default_factory=lambda: os.urandom(16))
     common_seed: bytes = field(default_factory=lambda: os.urandom(16))
+    _due: Tensor | None = None
 
     def __post_init__(self) -> None:
         split = splitter()
@@ -134,29 +154,41 @@ class Setting:
         )
         return results, meters["p0"].total.rounds
 
+    @property
+    def due(self) -> Tensor:
+        """The result where nobody deviates."""
+        if self._due is None:
+            self._due = combine(self.run()[0])
+        return self._due
+
+    def outcome(self, deviation: Deviation, **given: object) -> Outcome:
+        """What comes of it, as honest roles and the client see it."""
+        try:
+            results, _ = self.run(deviation, **given)
+        except RoleFailure as failure:
+            errors = failure.errors
+        except PartyDeviates as error:
+            errors = {error.args[0][:2]: error}
+        except PartyLost as error:  # the last message was held back
+            errors = {"": error}
+        else:
+            try:
+                found = combine(results)
+            except AssertionError:
+                return "caught"
+            return "unchanged" if torch.equal(found, self.due) else "wrong"
+        honest = [error for role, error in errors.items() if role not in (EVALUATORS[deviation.who], "dealer")]
+        assert len(deviation.heard) <= 2, "the one that deviates heard more than one answer from each"
+        return "caught" if any(isinstance(error, PartyDeviates) for error in honest) else "ended"
+
     def is_caught(self, deviation: Deviation) -> bool:
         """Whether an honest evaluator said so and the client got no result; or else the client compares and refuses.
 
         Where nobody notices, the result must be what it is without the deviation.
         """
-        try:
-            results, _ = self.run(deviation)
-        except RoleFailure as failure:
-            errors = failure.errors
-        except PartyDeviates as error:
-            errors = {error.args[0][:2]: error}
-        else:
-            try:
-                found = combine(results)
-            except AssertionError:
-                return True
-            undisturbed, _ = self.run()
-            assert torch.equal(found, combine(undisturbed)), "a wrong result was accepted"
-            return False
-        honest = [error for role, error in errors.items() if role not in (EVALUATORS[deviation.who], "dealer")]
-        assert any(isinstance(error, PartyDeviates) for error in honest), errors
-        assert len(deviation.heard) <= 2, "the one that deviates heard more than one answer from each"
-        return True
+        found = self.outcome(deviation)
+        assert found in ("caught", "unchanged"), found
+        return found == "caught"
 
 
 def gate_program(build: Build, shapes: Sequence[tuple[int, ...]]) -> RoleProgram:

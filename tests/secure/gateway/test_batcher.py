@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
 from secure.gateway.batcher import Batcher
+from secure.http.callers import ASKED, Asked, Caller
 from secure.protocols.core.errors import InputError, SessionError
 from tests.parties.local import eventually
 
@@ -30,6 +32,11 @@ class Sessions:
         if 13 in self.batches[-1]:
             raise InputError("not that one")
         return torch.tensor(rows).float()
+
+
+def _called(batcher: Batcher, request: Asked, rows: list[list[int]]) -> list[list[float]]:
+    ASKED.set(request)
+    return batcher(rows)
 
 
 @pytest.fixture
@@ -78,6 +85,28 @@ def test_an_error_is_that_of_its_session_alone(sessions: Sessions, batcher: Batc
     with pytest.raises(InputError, match="not that one"):
         batcher([[13]])
     assert batcher([[14]]) == [[14.0]]
+
+
+def test_callers_take_turns_and_one_who_is_gone_has_none(
+    sessions: Sessions, batcher: Batcher, callers: ThreadPoolExecutor
+) -> None:
+    def of(request: Asked, rows: list[list[int]]) -> Future[list[list[float]]]:
+        return callers.submit(contextvars.copy_context().run, _called, batcher, request, rows)
+
+    first = callers.submit(batcher, [[1]])
+    assert sessions.begun.acquire(timeout=30)
+    alice, bob, gone = (Asked(Caller(name)) for name in ("alice", "bob", "carol"))
+    many = of(alice, [[10], [11], [12], [13 + 1], [15]])
+    eventually(lambda: len(batcher._waiting) == 5)
+    one, left = of(bob, [[20]]), of(gone, [[30]])
+    eventually(lambda: len(batcher._waiting) == 7)
+    gone.gone.set()
+    sessions.go_on.release(10)
+    assert first.result(30) == [[1.0]] and one.result(30) == [[20.0]]
+    assert many.result(30) == [[10.0], [11.0], [12.0], [14.0], [15.0]]
+    with pytest.raises(SessionError, match="went away"):
+        left.result(30)
+    assert sessions.batches[1] == [10, 20, 11] and (alice.sessions, bob.sessions) == ([2, 3], [2])
 
 
 def test_at_the_end_whoever_waits_is_told(sessions: Sessions, callers: ThreadPoolExecutor) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import torch
@@ -16,8 +17,9 @@ from secure.api import PrivateModel
 from secure.cli import main
 from secure.connection import Parties
 from secure.gateway.serving import Gateway
+from secure.http.callers import KeysFile
 from secure.parties.process.exit_codes import ExitCode
-from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError
+from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError, ModelNotLoaded
 from tests.models.images import save_vit
 from tests.secure.commands import Process
 from tests.secure.letters import LETTERS, due, save_chat_model
@@ -134,6 +136,58 @@ def test_embeddings_are_those_of_encode(begin: Begin, checkpoint: Path, clear_pa
         client.embeddings.create(model=MODEL, input=[[7] * 30])
     with pytest.raises(openai.BadRequestError, match="has token 99"):
         client.embeddings.create(model=MODEL, input=[[99]])
+
+
+def test_costs_and_figures_are_told_to_those_they_are_of(
+    checkpoint: Path, clear_parties: Parties, serve_http: ServeHttp, openai_client: MakeClient, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[alice]\nkey = "one"\n[bob]\nkey = "two"\n[ops]\nkey = "three"\noperator = true\n')
+    keys.chmod(0o600)
+    gateway = Gateway(PrivateModel.from_pretrained(checkpoint, parties=clear_parties), [MODEL], callers=KeysFile(keys))
+    port = serve_http(gateway.app)
+
+    def got(path: str, key: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers, trust_env=False)
+
+    with pytest.raises(openai.AuthenticationError):
+        openai_client(port, "four").embeddings.create(model=MODEL, input="the cat")
+    raw = openai_client(port, "one").embeddings.with_raw_response.create(model=MODEL, input=["the cat", "the sun"])
+    assert raw.headers["secure-sessions"] == "1"
+    told = got("/v1/sessions/1", "one").json()
+    assert told["rows"] == 2 and set(told["learned"]) == {"p0", "p1", "dealer"}
+    assert (got("/v1/sessions/1", "two").status_code, got("/v1/sessions/2", "one").status_code) == (404, 404)
+    assert got("/metrics", "one").status_code == 403
+    figures = got("/metrics", "three").text
+    assert 'secure_gateway_requests_total{caller="alice",path="/v1/embeddings",status="200"} 1.0' in figures
+    assert 'secure_gateway_requests_total{caller="unknown",path="/v1/embeddings",status="401"} 1.0' in figures
+    assert 'secure_gateway_sessions_total{result="ok"} 1.0' in figures and "secure_gateway_rows_total 2.0" in figures
+    ready = httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False)
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    gateway.close()
+
+
+def test_it_is_not_ready_while_a_party_is_away_or_lacks_the_model(
+    checkpoint: Path, clear_parties: Parties, serve_http: ServeHttp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = PrivateModel.from_pretrained(checkpoint, parties=clear_parties)
+    health = {"p0": "serving", "p1": "unreachable: refused"}
+    monkeypatch.setattr(model, "health", lambda seconds: dict(health))
+    monkeypatch.setattr("secure.gateway.told._FRESH_SECONDS", -1.0)
+    gateway = Gateway(model, [MODEL])
+    url = f"http://127.0.0.1:{serve_http(gateway.app)}/ready"
+    away = httpx.get(url, trust_env=False)
+    assert (away.status_code, away.json()["reason"]) == (503, "p1 is unreachable: refused")
+    health["p1"] = "serving"
+    with pytest.raises(ModelNotLoaded), gateway.ledger.session({"anybody"}, 1):
+        raise ModelNotLoaded("p1 lost abc")
+    lacks = httpx.get(url, trust_env=False)
+    assert lacks.status_code == 503 and "abc" in lacks.json()["reason"]
+    with gateway.ledger.session({"anybody"}, 1):
+        pass
+    assert httpx.get(url, trust_env=False).status_code == 200
+    gateway.close()
 
 
 def test_models_that_have_neither_are_refused(

@@ -1,7 +1,7 @@
 """A party as `python -m secure.parties` runs it, which changes one message on its way to the wire.
 
-Beside its settings lies a file that says which: the evaluator, the number of the message, counted from the next one on,
-and what becomes of it. It never complains about what it hears.
+Beside its settings lies a file that says which: the evaluator or dealer, the number of the message, counted from the
+next one on, and what becomes of it. A dealer changes it for both holders. It never complains about what it hears.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ MARKER = "deviation.json"
 
 def deviate(role: str, marker: Path) -> None:
     """Replace what a channel sends and receives."""
-    send, receive, due = GrpcChannel.send, GrpcChannel.receive, f"p{(int(role[1]) + 1) % 3}"
+    send, receive = GrpcChannel.send, GrpcChannel.receive
+    due = {"p0": ("p1",), "p1": ("p2",), "p2": ("p0",)}.get(role, ("p1", "p2"))
     sent: dict[int, int] = {}
     digests: dict[int, bytes] = {}
 
     def sends(self: GrpcChannel, payload: Payload) -> None:
         digests[id(self)] = bytes(payload[:DIGEST_BYTES])
-        if marker.exists() and self.peer == due:
+        if marker.exists() and self.peer in due:
             wanted = json.loads(marker.read_text())
             if wanted["role"] == role:
                 number = sent[id(self)] = sent.get(id(self), -1) + 1
@@ -49,6 +50,5 @@ def deviate(role: str, marker: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] != "dealer":
-        deviate(sys.argv[1], Path(sys.argv[sys.argv.index("--config") + 1]).with_name(MARKER))
+    deviate(sys.argv[1], Path(sys.argv[sys.argv.index("--config") + 1]).with_name(MARKER))
     sys.exit(main(sys.argv[1:], model_engine))

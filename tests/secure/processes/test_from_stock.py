@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,19 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import BertModel
-from typer.testing import CliRunner
 
 import secure
-from secure.cli.main import app
-from secure.cli.options import GlobalOptions
 from secure.connection import Parties
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES
-from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.settings_file import settings_toml
-from secure.parties.transport.certificates.making import make_certificates
+from secure.parties.launcher import Launcher
 from secure.protocols.core.errors import NoCorrelations
 from tests.parties.local import eventually
+from tests.secure.processes.stocked import end_process, secure_command, stocked
 
 ERROR = 2e-3
 IDS = torch.tensor([[2, 7, 9, 3]])
@@ -35,28 +28,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("stock")]
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     """Three processes that keep a stock under a key in memory, and have no dealer to fall back to."""
-    folder = tmp_path_factory.mktemp("stock")
-    make_certificates(folder / "certificates", roles=(*PARTIES, *CALLERS))
-    text = settings_toml(free_addresses(), folder / "certificates")
-    (folder / "parties.toml").write_text(f"{text}\n[stock]\ndir = 'kept'\nfallback = false\n", encoding="utf-8")
-    started = Launcher(folder / "parties.toml", stop_when_one_ends=False)
-    try:
-        started.start()
+    with stocked(tmp_path_factory.mktemp("stock"), "beaver", "fallback = false\n") as started:
         yield started
-    finally:
-        started.stop()
-
-
-def secure_command(*arguments: str) -> str:
-    done = CliRunner().invoke(app, list(arguments), obj=GlobalOptions())
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def end_process(launcher: Launcher, role: str, number: signal.Signals) -> None:
-    process = launcher._processes[role]
-    os.kill(process.pid, number)
-    process.wait(30)
 
 
 @pytest.mark.slow  # in one process: parties/session/test_from_stock.py
@@ -73,7 +46,7 @@ def test_predictions_without_the_dealers_process(launcher: Launcher, checkpoint:
             "deal", digest, "--config", config, "--shape", "1x4", "--output", "hidden", "--count", "4"
         )
         assert said.startswith("4 deals in ")
-        end_process(launcher, "dealer", signal.SIGKILL)
+        end_process(launcher, "dealer")
         answers = [_answer(model) for _ in range(2)]
         for answer in answers:
             assert float((answer - due).abs().max()) < ERROR
@@ -86,7 +59,7 @@ def test_predictions_without_the_dealers_process(launcher: Launcher, checkpoint:
         assert shown["troubles"] == []
         assert secure_command("store", "verify", "--config", config, "--role", "p1") == "every tape in stock is whole\n"
         # The key was in p1's memory alone: a kill burns what is left, at p1 at once and at p0 when they meet again.
-        end_process(launcher, "p1", signal.SIGKILL)
+        end_process(launcher, "p1")
         launcher._close_pipe("dealer")
         launcher._start("dealer", launcher.config)
         launcher.restart("p1")

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import secure
-from bench.kills import party
-from bench.kills.campaign import Outcome, sent_by
-from bench.kills.parties import COMPARED, SERVES, KeptParties
-from bench.kills.supervisor import KILLED
+from bench.kills.parties import KeptParties
 from secure.connection import Parties
 from secure.parties.client.client import Client
-from secure.parties.client.operator import Operator
-from secure.protocols.core.errors import SecureInferenceError
 from tests.models.graph.modules import settled
+from tests.secure.processes.killing import check_none_used_twice, kill_at_each
 
 pytest.importorskip("tenseal")
 
 ERROR = 2e-3
+HOLDERS = ("p0", "p1")
 CASES = [
     ("p0", "before taking in"),
     ("p1", "after making"),
@@ -58,38 +54,10 @@ def test_nothing_is_used_twice(parties: KeptParties, folder: Path) -> None:
         due = module(x)
     with Parties(Client(parties.settings), protocol="hybrid") as connected:
         model = secure.PrivateModel.from_module(module, x, parties=connected, weights="server")
-        lost = 0
-        for role, point in CASES:
-            model.precompute(2 - len(both(parties)))
-            before = both(parties)
-            killed, serves, compared = (parties.times(*of) for of in ((role, KILLED), (role, SERVES), ("p0", COMPARED)))
-            marker = folder / f"{role}.kill"
-            marker.write_text(point, encoding="utf-8")
-            with suppress(SecureInferenceError):
-                if any(point.endswith(name) for name in party.FILLING):
-                    model.precompute()
-                else:
-                    check(model(x), due)
-            assert not marker.exists(), f"{role} did not come to the point {point!r}"
-            parties.wait_until(role, KILLED, killed + 1)
-            parties.wait_until(role, SERVES, serves + 1)
-            parties.wait_until("p0", COMPARED, compared + 1)
-            left = both(parties)
-            assert len(before - left) <= 1 and len(left - before) <= 1
-            lost += len(before - left)
-        assert 0 < lost <= len(CASES)
-        check(model(x), due)
+
+        def use() -> None:
+            assert float((model(x) - due).abs().max()) < ERROR
+
+        kill_at_each(parties, folder, CASES, holders=HOLDERS, fill=model.precompute, use=use)
         assert model.report.deal == "stock"
-    found = Outcome()
-    found.compare(*(sent_by(folder, role) for role in ("p0", "p1")))
-    assert found.sent > 1 and (found.used_twice, found.unpaired) == (0, 0)
-
-
-def check(answer: Tensor, due: Tensor) -> None:
-    assert float((answer - due).abs().max()) < ERROR
-
-
-def both(parties: KeptParties) -> set[str]:
-    """Names that are in both stocks."""
-    first, second = ({row["name"] for row in Operator(parties.settings, role).stock("names")} for role in ("p0", "p1"))
-    return first & second
+    check_none_used_twice(folder, HOLDERS)

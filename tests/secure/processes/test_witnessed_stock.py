@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,19 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import BertModel
-from typer.testing import CliRunner
 
 import secure
-from secure.cli.main import app
-from secure.cli.options import GlobalOptions
 from secure.connection import Parties
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS
-from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.settings_file import settings_toml
-from secure.parties.transport.certificates.making import make_certificates
+from secure.parties.launcher import Launcher
 from secure.protocols.witnessed.family import WITNESSED
 from tests.parties.local import eventually
+from tests.secure.processes.stocked import end_process, secure_command, stocked
 
 ERROR = 5e-3
 IDS = torch.tensor([[2, 7, 9, 3]])
@@ -37,28 +30,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     """Four processes that keep a stock under a key in memory, and ask the dealer where there is nothing."""
-    folder = tmp_path_factory.mktemp("stock")
-    make_certificates(folder / "certificates", roles=(*WITNESSED.roles, *CALLERS))
-    text = settings_toml(free_addresses(WITNESSED.roles), folder / "certificates", protocol="witnessed")
-    (folder / "parties.toml").write_text(f"{text}\n[stock]\ndir = 'kept'\n", encoding="utf-8")
-    started = Launcher(folder / "parties.toml", stop_when_one_ends=False)
-    try:
-        started.start()
+    with stocked(tmp_path_factory.mktemp("stock"), "witnessed") as started:
         yield started
-    finally:
-        started.stop()
-
-
-def secure_command(*arguments: str) -> str:
-    done = CliRunner().invoke(app, list(arguments), obj=GlobalOptions())
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def end_process(launcher: Launcher, role: str) -> None:
-    process = launcher._processes[role]
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(30)
 
 
 def test_predictions_without_the_dealers_process(launcher: Launcher, checkpoint: Path, reference: BertModel) -> None:

@@ -120,6 +120,7 @@ def test_what_parties_made_stands_beside_what_came_after() -> None:
     [
         ("witnessed", ("p0", "p1", "p2", "dealer"), "live", "malicious"),
         ("witnessed", ("p0", "p1", "p2"), "stock", "malicious"),
+        ("witnessed-two-dealers", ("p0", "p1", "p2", "dealer", "dealer2"), "live", "malicious"),
         ("replicated", ("p0", "p1", "p2"), "none", "semi-honest"),
         ("beaver", ("p0", "p1"), "stock", "semi-honest"),
     ],
@@ -131,14 +132,21 @@ def test_where_correlations_come_from_and_against_whom(
     dealing = {"rounds": 0, "online_bytes": 0, "dealer_bytes": 70}
     reports = {
         role: RoleReport(
-            role, [row("a", "product", **(dealing if role == "dealer" else {}))], {"client": 8}, {}, {}, 1.0, 10
+            role,
+            [row("a", "product", **(dealing if role.startswith("dealer") else {}))],
+            {"client": 8},
+            {},
+            {},
+            1.0,
+            10,
         )
         for role in roles
     }
     found = Report.of_session(Costs(reports, 1.0, protocol=protocol), load_seconds=0.0, sequences=1, tokens=1)
     assert (found.deal, found.security, found.protocol) == (deal, security, protocol)
     assert Report.from_json(found.to_json()) == found
-    if protocol == "witnessed":
+    assert sum(row.dealer_bytes for row in found.rows) == 70 * sum(role.startswith("dealer") for role in roles)
+    if security == "malicious":
         assert found.rows[0].rounds == 3 and found.rows[0].online_bytes == 300
     assert Report.total([found, found]).deal == deal
 

@@ -47,6 +47,19 @@ def test_a_step_keeps_name_and_docstring() -> None:
     assert (step.__name__, step.__doc__) == ("doubled", "2 x.")
 
 
+def test_whoever_computes_little_takes_loops_that_are_loaded_and_no_others(
+    named: Step[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(dispatch._LOOPS, "cpu", ("cpu", "a compiler", ""))
+    with dispatch.with_what_is_loaded():
+        assert named(torch.zeros(3)) == "plain"
+        assert named(torch.zeros(3, device=META)) == "plain"
+        monkeypatch.setitem(sys.modules, "a compiler", sys)
+        assert named(torch.zeros(3)) == "cpu"
+        monkeypatch.delitem(sys.modules, "a compiler")
+    assert named(torch.zeros(3)) == "cpu"
+
+
 ALONE = """
 import sys
 import torch

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.functions.relu import relu_function
-from secure.protocols.hybrid.garbled import kernels
+from secure.protocols.hybrid import vectors
 from secure.protocols.hybrid.garbled.circuits import largest, straight
 from secure.protocols.hybrid.garbled.engine import CHUNK, Chunk, add_offsets, pack_bits, padded, table_bytes
 from tests.protocols.hybrid.boolean import computed
@@ -19,7 +19,7 @@ from tests.protocols.hybrid.boolean import computed
 Array = NDArray[Any]
 RELU = straight(relu_function(16), 16, 31, 47, "client").circuit
 SMALL = largest(2, 6, 9, "server").circuit
-FORMS = kernels.forms()
+FORMS = vectors.forms()
 
 
 def words(count: int) -> Array:
@@ -41,7 +41,7 @@ def instance(circuit: Any, count: int) -> tuple[Array, Array, list[NDArray[np.bo
 @pytest.mark.parametrize("form", [*FORMS[:1], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 @pytest.mark.parametrize("count", [8, 40, CHUNK])
 @pytest.mark.parametrize("circuit", [SMALL, RELU], ids=["largest", "relu"])
-def test_loops_give_the_bytes_of_the_plain_form(circuit: Any, count: int, form: kernels.Form) -> None:
+def test_loops_give_the_bytes_of_the_plain_form(circuit: Any, count: int, form: vectors.Form) -> None:
     zero, chosen, bits = instance(circuit, count)
     delta, start = offset(), os.urandom(16)
     active = zero ^ chosen * np.tile(delta, count)

@@ -30,6 +30,7 @@ from secure.ee.http import audit_proxy, serving
 from secure.ee.http.audit_proxy import audit_proxy_app
 from secure.ee.http.proxy import proxy_app
 from secure.http.app import make_app
+from secure.http.callers import callers_with
 from secure.parties.encrypted.runner import EngineRunner
 from secure.protocols.core.errors import ConfigurationError
 from tests.parties.local import eventually
@@ -99,7 +100,7 @@ def length_server(seen: list[dict[str, Any]], api_key: str, factor: float = 1.0)
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return JSONResponse({"object": "list", "data": rows, "model": asked["model"], "usage": usage})
 
-    return make_app({"/v1/embeddings": ("POST", embeddings)}, api_key, ("127.0.0.1",))
+    return make_app({"/v1/embeddings": ("POST", embeddings)}, callers_with(api_key), ("127.0.0.1",))
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.1])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from secure.models.checkpoint.conversion import Checkpoint, read_checkpoint
 from secure.models.contract.manifest import Manifest
-from secure.models.families.small_embeddings import small_rows
+from secure.models.inputs.small_embeddings import small_rows
 from secure.models.program import network
 from secure.protocols.core.errors import CheckpointError, InputError
 from tests.families import REPLICATED
