@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.latency.runs import Measured, link_of, seconds_of, solved
-from secure.models.latency import NETWORKS, Constants, constants, predict
+from secure.models.latency import NETWORKS, Constants, constants, predict, reference_speed
+from secure.models.speed import Speed
 
 BUSY = 0.5
 """The load average of a machine that has other things to do."""
@@ -76,8 +77,12 @@ def fit_machine(runs: Sequence[Measured]) -> Constants:
     return replace(found, dealer_share=share) if dealt else replace(found, crossings=share)
 
 
-def predictor_record(runs: Sequence[Measured]) -> Mapping[str, Any] | None:
-    """What a record says of the predictor on runs of one protocol and network; None where there are too few."""
+def predictor_record(runs: Sequence[Measured], kernels: Mapping[str, float] | None = None) -> Mapping[str, Any] | None:
+    """What a record says of the predictor on runs of one protocol and network; None where there are too few.
+
+    kernels: as a `Speed`, of the machine when they were measured: what `secure cost` would say with a network's file
+    that has them, without any of the runs.
+    """
     found = told(runs)
     if not found:
         return None
@@ -87,8 +92,18 @@ def predictor_record(runs: Sequence[Measured]) -> Mapping[str, Any] | None:
         "median_error": statistics.median(errors),
         "largest_error": max(errors),
         "fitted": asdict(fit_machine(runs)),
+        "by_kernels": None if kernels is None else _by_kernels(runs, Speed(**kernels)),
         "plans": {each.run.name: {"seconds": each.run.seconds, "told_seconds": each.seconds} for each in found},
     }
+
+
+def _by_kernels(runs: Sequence[Measured], speed: Speed) -> Mapping[str, float]:
+    """Errors of the committed constants on a machine of that speed."""
+    errors = []
+    for run in runs:
+        found = constants(run.protocol).on([speed], reference_speed())
+        errors.append(abs(predict(run.price, NETWORKS[run.network], found).total / run.seconds - 1))
+    return {"median_error": statistics.median(errors), "largest_error": max(errors)}
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
@@ -98,4 +113,10 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         f"({plan['told_seconds'] / plan['seconds'] - 1:+.1%})"
         for name, plan in record["plans"].items()
     ]
+    by_kernels = record["by_kernels"]
+    if by_kernels is not None:
+        found.append(
+            f"by kernels, nothing fitted: median error {by_kernels['median_error']:.1%}, largest "
+            f"{by_kernels['largest_error']:.1%}"
+        )
     return [*found, f"held out: median error {record['median_error']:.1%}, largest {record['largest_error']:.1%}"]

@@ -100,7 +100,8 @@ def predictor(campaign: Campaign, protocol: str, network: str) -> Mapping[str, A
         [
             Measured(name, costs.exact(plans[name]), network, found["median_seconds"])
             for name, found in part["plans"].items()
-        ]
+        ],
+        part.get("kernels"),
     )
 
 

@@ -120,7 +120,9 @@ def predictor(record: Mapping[str, Any]) -> dict[tuple[str, str, str], Mapping[s
     """How well seconds are told, by shape, protocol and network, where enough plans were measured."""
     found = {}
     for where in itertools.product(record["shapes"], PROTOCOLS, NETWORKS):
-        told = predictor_record(runs_of(record, *where))
+        shape, protocol, network = where
+        measured = record["shapes"][shape]["protocols"][protocol]["measured"].get(network, {})
+        told = predictor_record(runs_of(record, *where), measured.get("kernels"))
         if told is not None:
             found[where] = told
     return found

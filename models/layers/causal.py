@@ -3,9 +3,10 @@
 The kinds are those of `secure.models.layers.mixtures`, with n_t tokens in place of T in the row of token t: those that
 it sees and that count. Later tokens, and padding that is public, get MASKED, or a product with zero, which is local.
 
-A scaled head is q_t S_t / n_t with S_t = sum over s <= t of k_s^T v_s, E x E. So it keeps S in place of keys and values
-(Katharopoulos et al., Transformers are RNNs, ICML 2020): what one more token takes does not depend on how many there
-were. A prompt's rows are made from scores, which are as many as E x E would be only for the shortest ones.
+A scaled head is q_t S_t / n_t with S_t = sum over s <= t of k_s^T v_s, E x E. So it may keep S in place of keys and
+values (Katharopoulos et al., Transformers are RNNs, ICML 2020): what one more token takes does not depend on how many
+there were. It does where a model takes more than E^2 tokens: with fewer, a token has fewer scores than S has numbers. A
+prompt's rows are made from scores.
 
 B batch, T tokens of this step, S tokens so far, h heads of one kind, E width of a head.
 """
@@ -60,7 +61,8 @@ class CausalRows:
     span: the most tokens, as `query_factor` was told. counts: n_t, [B or 1, 1, T, 1]. hidden: public, where a key is
     later or padding, [B or 1, 1, T, S]; None where none is. mask: 0 or MASKED for all keys so far, [B, 1, 1, S], where
     it is secret which of them count, and kept: 1 or 0 for those of a prompt then, [B, 1, T, 1]. new: tokens of this
-    step. parts: 1 / (n_t query_factor), [B, 1, T, 1], where heads are scaled. goes_on: whether more steps may follow.
+    step. parts: 1 / n_t over both `causal_factors`, [B, 1, T, 1], where heads are scaled. goes_on: whether more steps
+    may follow.
     """
 
     span: int
@@ -144,10 +146,25 @@ def _square(name: str, q: Secret, k: Secret, v: Secret, rows: CausalRows, memory
 
 
 def _scale(name: str, q: Secret, k: Secret, v: Secret, rows: CausalRows, memory: Memory) -> Stages:
-    k, before, kept = rows.counted(k), memory.sums.get(name), rows.kept
+    k, kept = rows.counted(k), rows.kept
     if kept is not None:
         whole = k
         (k,) = yield [lambda: whole * kept]
+    if rows.span <= k.shape[-1] ** 2:
+        k, v = yield _remembered(name, k, v, memory)
+        (scores,) = yield [lambda: q @ k.transpose(-1, -2)]
+        (context,) = yield [lambda: rows.seen(scores) @ v]
+    else:
+        context = yield from _summed(name, q, k, v, rows, memory)
+    parts = rows.parts
+    assert parts is not None
+    (context,) = yield [lambda: multiply(context, parts, fraction_bits=v.fraction_bits)]
+    return context
+
+
+def _summed(name: str, q: Secret, k: Secret, v: Secret, rows: CausalRows, memory: Memory) -> Stages:
+    """q_t S_t, where S is kept."""
+    before = memory.sums.get(name)
     one = before is not None or rows.new == 1
     products = [] if one else [lambda: q @ k.transpose(-1, -2)]
     if one or rows.goes_on:
@@ -157,9 +174,6 @@ def _scale(name: str, q: Secret, k: Secret, v: Secret, rows: CausalRows, memory:
         added = found.pop()
         memory.sums[name] = added if before is None else before + added
     (context,) = yield [lambda: rows.seen(found[0]) @ v if found else q @ memory.sums[name]]
-    parts = rows.parts
-    assert parts is not None
-    (context,) = yield [lambda: multiply(context, parts, fraction_bits=v.fraction_bits)]
     return context
 
 

@@ -198,12 +198,16 @@ def query_factor(kind: str, tokens: int) -> float:
     if kind == "scale":
         return 2.0 ** -math.ceil(math.log2(tokens) / 2)
     # Weights do not change by it, and undivided sums stay as small as those of so many tokens.
-    return key_factor(tokens)
+    return causal_factors(tokens)[1]
 
 
-def key_factor(tokens: int) -> float:
-    """The part of a scaled head's query factor that keys have where products of keys and values add up by tokens."""
-    return 2.0 ** -max(0, math.ceil(math.log2(tokens / UNDIVIDED_TOKENS)))
+def causal_factors(tokens: int) -> tuple[float, float]:
+    """What queries and keys of a scaled head absorb where products of keys and values add up by tokens.
+
+    By the keys' one, sums stay as small as those of `UNDIVIDED_TOKENS`. By the queries' one, a product of a score and
+    a value may be 256 before what is undivided leaves the range of 2^13.
+    """
+    return 2.0**-2, 2.0 ** -max(0, math.ceil(math.log2(tokens / UNDIVIDED_TOKENS)))
 
 
 def output_factor(kind: str, tokens: int) -> float:

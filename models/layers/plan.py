@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from secure.models.layers.activations import ACTIVATIONS
-from secure.models.layers.mixtures import KINDS, in_order, key_factor, output_factor, query_factor
+from secure.models.layers.mixtures import KINDS, causal_factors, in_order, output_factor, query_factor
 from secure.protocols.core.errors import CheckpointError
 
 NO_ACTIVATION = "none"
@@ -56,9 +56,8 @@ def ordered_heads(
     """Heads of one kind side by side, with what their queries and rows of the output matrix absorb.
 
     joined: matrix and bias of queries, keys and values; the queries absorbed what those of softmax do. tokens: as
-    `query_factor` takes them. causal: scaled heads keep sums over tokens: keys have a part of what queries absorb, and
-    nothing is left for the output matrix, see `secure.models.layers.causal`. Shapes: ([D, 3 D], [3 D]), [D, D] -> the
-    same.
+    `query_factor` takes them. causal: scaled heads absorb what `causal_factors` says, and nothing is left for the
+    output matrix, see `secure.models.layers.causal`. Shapes: ([D, 3 D], [3 D]), [D, D] -> the same.
     """
     width, order = len(output), in_order(kinds)
     each = width // len(kinds)
@@ -66,9 +65,11 @@ def ordered_heads(
     factors, left = torch.ones(3 * width, dtype=torch.float64), torch.ones(width, dtype=torch.float64)
     for place, head in enumerate(order):
         own = slice(place * each, (place + 1) * each)
-        shift = key_factor(tokens) if causal and kinds[head] == "scale" else 1.0
-        factors[own] = query_factor(kinds[head], tokens) / math.log2(math.e) / shift
-        factors[width + own.start : width + own.stop] = shift
+        of_queries, of_keys = query_factor(kinds[head], tokens), 1.0
+        if causal and kinds[head] == "scale":
+            of_queries, of_keys = causal_factors(tokens)
+        factors[own] = of_queries / math.log2(math.e)
+        factors[width + own.start : width + own.stop] = of_keys
         left[own] = 1.0 if causal else output_factor(kinds[head], tokens)
     all_columns = torch.cat([columns + part * width for part in range(3)])
     weight, bias = joined

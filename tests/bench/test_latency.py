@@ -12,7 +12,7 @@ from bench.latency.fit import check, fit, measured, summary
 from bench.latency.plans import fit_machine, lines, predictor_record, told
 from bench.latency.runs import Measured
 from secure.models import latency
-from secure.models.latency import NETWORKS, Constants, constants, predict
+from secure.models.latency import NETWORKS, Constants, constants, predict, reference_speed
 from secure.models.price import Amount, Price
 from secure.protocols.core.errors import ConfigurationError
 
@@ -85,7 +85,12 @@ def test_a_machine_that_is_slower_and_hides_less_is_told_from_other_plans(protoc
     wrong = predictor_record([replace(found[0], seconds=1.2 * found[0].seconds), *found[1:]])
     assert wrong is not None
     assert wrong["largest_error"] == pytest.approx(1 - 1 / 1.2, abs=0.05)
-    assert lines(wrong)[-1].startswith("held out: median error")
+    assert lines(wrong)[-1].startswith("held out: median error") and wrong["by_kernels"] is None
+    twice = {name: 2 * value for name, value in vars(reference_speed()).items()}
+    known = predictor_record(
+        [run(each.name, protocol, network, each.price.total, replace(base, **slow)) for each in found], twice
+    )
+    assert known is not None and known["by_kernels"]["largest_error"] < 1e-3, "a machine twice as slow, by its kernels"
     assert predictor_record(found[:3]) is None
 
 

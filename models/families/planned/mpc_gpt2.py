@@ -29,7 +29,7 @@ from secure.models.inputs.token_inputs import checked_mask
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.causal import CausalRows, Memory, mixed_causal_attention
 from secure.models.layers.folding import scaled_down
-from secure.models.layers.mixtures import in_order, query_factor
+from secure.models.layers.mixtures import causal_factors, in_order
 from secure.models.layers.plan import NO_ACTIVATION, NORMS, ordered_heads, parse_plan
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.fixedpoint import encode
@@ -112,8 +112,7 @@ class MpcGpt2(Gpt2):
             assert mask is not None
             found["kept"] = encode(mask.double(), policy.fraction_bits, bound_bits=1, what="kept")
         if "parts" in own:
-            # Queries and keys absorbed a factor, so that sums over many tokens stay in range.
-            parts = 1 / (query_factor("scale", self.config.positions) * counts.double())
+            parts = 1 / (math.prod(causal_factors(self.config.positions)) * counts.double())
             found["parts"] = encode(parts, policy.fraction_bits, bound_bits=policy.value_bits, what="parts")
         return found
 
