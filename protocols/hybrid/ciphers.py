@@ -26,11 +26,11 @@ def schedules(start: bytes, room: Array) -> Array:
 
 
 def expanded(start: bytes, count: int) -> Array:
-    """As `schedules`, in memory of its own. Shapes: -> uint64 [count, 22]."""
+    """What `schedules` gives, in memory of its own. Shapes: -> uint64 [count, 22]."""
     return schedules(start, np.empty((count, 8 * SCHEDULE_WORDS), dtype=np.uint8))
 
 
-class Permutation:
+class KeyedPermutation:
     """One key's permutation of blocks, by OpenSSL."""
 
     def __init__(self, key: bytes) -> None:
@@ -47,7 +47,7 @@ class Hash:
     """H_k(x) = AES_k(σ(x)) ⊕ σ(x), σ(L‖R) = (L ⊕ R)‖L, of labels whose low word is R."""
 
     def __init__(self, key: bytes) -> None:
-        self._permutation = Permutation(key)
+        self._permutation = KeyedPermutation(key)
 
     def __call__(self, x: Array) -> Array:
         mixed = np.stack([x[:, 1], x[:, 0] ^ x[:, 1]], axis=1)

@@ -16,13 +16,16 @@ from secure.protocols.core.secret import Secret, row, table
 from secure.protocols.core.windows import Window
 from secure.protocols.functions import relu
 from secure.protocols.hybrid.garbled import circuits
+from secure.protocols.hybrid.gates.multiplied import Multiplied
 from secure.protocols.hybrid.gates.product import Arrangement, Images, Product, Rows
 from secure.protocols.hybrid.gates.transferred import Transferred
 from secure.protocols.hybrid.lattice.parameters import PLAIN_BITS
+from secure.protocols.hybrid.roles import StockParty
 from secure.protocols.hybrid.secret import HybridSecret
 from secure.protocols.hybrid.transfer import pieces
 from secure.protocols.hybrid.verbs import HybridVerbs
 from secure.protocols.masked.gates import largest, piecewise
+from secure.protocols.masked.gates.product import Bilinear
 from secure.protocols.masked.programs import arithmetic
 
 
@@ -83,6 +86,18 @@ def truncate(hybrid: HybridVerbs, x: Secret, fraction_bits: int) -> Secret:
     if fraction_bits > x.fraction_bits:
         raise ProtocolError(f"cannot truncate from {x.fraction_bits} to {fraction_bits} fraction bits")
     return hybrid.own(x).truncated(x.fraction_bits - fraction_bits, at_owner=hybrid.role.index == 1)
+
+
+def multiply(
+    hybrid: HybridVerbs, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
+) -> Secret:
+    """From what transfers made, and a truncation."""
+    return _multiplied(hybrid, Bilinear.ELEMENTWISE, x, y, fraction_bits, value_bits)
+
+
+def matmul(hybrid: HybridVerbs, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
+    """This is `multiply`, of matrices."""
+    return _multiplied(hybrid, Bilinear.MATRIX, x, y, fraction_bits)
 
 
 def concatenate(hybrid: HybridVerbs, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
@@ -171,6 +186,24 @@ def _tournament(hybrid: HybridVerbs, x: HybridSecret) -> Secret:
     return x
 
 
+def _multiplied(
+    hybrid: HybridVerbs, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None = None
+) -> Secret:
+    """Raises ConfigurationError where circuits are garbled; what a program costs is told for either engine."""
+    if hybrid.garbler != "nobody" and isinstance(hybrid.role, StockParty):
+        raise ConfigurationError(
+            f"layer {hybrid.layer_name or '(none)'}: protocol 'hybrid' multiplies two secrets with engine = "
+            '"transfer" alone'
+        )
+    scale = x.fraction_bits + y.fraction_bits
+    bits = hybrid.policy.product_bits(scale, value_bits)
+    first = hybrid.widened(x, bits)
+    second = first if y is x else hybrid.widened(y, bits)
+    share = hybrid.run(Multiplied(kind, first.share, second.share, bits))
+    target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
+    return truncate(hybrid, HybridSecret(hybrid, share, bits, scale), target)
+
+
 def _product(hybrid: HybridVerbs, x: Secret, weight: Any, bias: Any, arrangement: Arrangement) -> HybridSecret:
     """x @ weight + bias, not truncated. Raises ConfigurationError where the ring of plaintexts does not hold it."""
     scale = x.fraction_bits + weight.fraction_bits
@@ -205,6 +238,8 @@ PROGRAMS = table(
     row(primitives.widen, widen),
     row(primitives.known_below, arithmetic.known_below),
     row(primitives.multiply_public, multiply_public),
+    row(secret.multiply, multiply),
+    row(secret.matmul, matmul),
     row(primitives.truncate, truncate),
     row(primitives.concatenate, concatenate),
     row(primitives.as_factor, as_factor),

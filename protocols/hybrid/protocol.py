@@ -1,14 +1,16 @@
 """Two parties and no third: a client, and a model's owner who has the weights in the clear.
 
 Products with weights are made ready by homomorphic encryption, what is not linear by garbled circuits and oblivious
-transfer, all before there is an input (`HybridMaker`). With the input, the parties exchange masked bits and labels
-(`HybridParty`). One class serves both: which gate comes next depends on shapes alone.
+transfer, or by transfers alone where nobody garbles, all before there is an input (`HybridMaker`). With the input, the
+parties exchange masked values, bits and labels (`HybridParty`). One class serves both: which gate comes next depends on
+shapes alone.
 
 *What each learns.* P0, at the client: the input, the output, shapes. P1, the owner: shapes, times, and how often
 something was made. *What it rests on:* both follow the protocol; RLWE, AES as an ideal cipher in the hash of labels,
 Diffie and Hellman's problem on Ed25519, SHA-256 as a random oracle. *What it does not give:* a client that deviates can
 read the model. As garbler it may garble another function than the agreed one, and so choose what P1 multiplies with its
-weights; as evaluator it may hand back what it likes instead of the colours it computed. The outputs then are equations
+weights; as evaluator it may hand back what it likes instead of the colours it computed, and without circuits another
+share of a result. The outputs then are equations
 for the weights. No check here finds that out.
 
 Source: Mishra, Lehmkuhl, Srinivasan, Zheng, Popa, DELPHI, 2020, for the two phases; CryptoNite for the client as

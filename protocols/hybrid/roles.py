@@ -100,7 +100,7 @@ class StockParty(HybridRole):
         return reply
 
     def exchange(self, payload: memoryview, due: int) -> memoryview:
-        """As `swap`, for whoever counts the round."""
+        """This is `swap` for whoever counts the round."""
         self._sending = None
         self._peer.send(payload)
         return self._checked(self._peer.receive(), due)

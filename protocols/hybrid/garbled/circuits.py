@@ -44,6 +44,11 @@ class Masked:
         """Wires of one party's shares."""
         return self.elements * self.width
 
+    @property
+    def chosen_bits(self) -> int:
+        """Wires of what the evaluator knows before there is an input, or draws then: labels of them are transferred."""
+        return self.share_bits + (0 if self.late else self.result_bits)
+
 
 Body = Callable[[Builder, list[list[int]]], list[int]]
 

@@ -63,14 +63,9 @@ class Garbled(HybridGate):
     of: Masked
 
     @property
-    @abstractmethod
-    def _chosen_bits(self) -> int:
-        """Bits of an instance for which there are transfers."""
-
-    @property
     def _known_bits(self) -> int:
         """Bits of an instance whose active labels both parties expand."""
-        return self.of.circuit.inputs - self._chosen_bits - self.of.share_bits
+        return self.of.circuit.inputs - self.of.chosen_bits - self.of.share_bits
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,7 +85,7 @@ class Garbled(HybridGate):
         return engine.padded(self._count)
 
     def _transfers(self, batch: Portion) -> int:
-        return pool.padded(self._chosen_bits * batch.instances)
+        return pool.padded(self.of.chosen_bits * batch.instances)
 
     @property
     def transfers(self) -> tuple[int, int]:
@@ -173,14 +168,14 @@ class Garbled(HybridGate):
         used = 0
         for part in batch.chunks():
             count, start = part.stop - part.start, part.start - batch.first
-            rows = slice(self._chosen_bits * start, self._chosen_bits * (start + count))
+            rows = slice(self.of.chosen_bits * start, self.of.chosen_bits * (start + count))
             mine = slice(self.of.share_bits * start, self.of.share_bits * (start + count))
             expanded = shared[used : used + each * count].view(np.uint64).reshape(self._known_bits, 2 * count)
             used += each * count
             key = shared[used : used + KEY_BYTES].tobytes()
             used += KEY_BYTES
             own = None if late_labels is None else late_labels[mine].reshape(self.of.share_bits, -1)
-            yield part, chosen[rows].reshape(self._chosen_bits, -1), own, expanded, key
+            yield part, chosen[rows].reshape(self.of.chosen_bits, -1), own, expanded, key
 
     def late_labels(self, party: Maker | User, batch: Portion) -> Array:
         """Zero labels of the bits that are known when there is an input, at the garbler.

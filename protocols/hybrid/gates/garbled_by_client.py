@@ -29,10 +29,6 @@ class GarbledByClient(Garbled):
 
     name = "garbled-by-client"
 
-    @property
-    def _chosen_bits(self) -> int:
-        return self.of.share_bits
-
     def _ordered(self, transferred: Array, late: Array, expanded: Array) -> tuple[Array, ...]:
         return transferred, late, expanded
 

@@ -28,10 +28,6 @@ class GarbledByServer(Garbled):
 
     name = "garbled-by-server"
 
-    @property
-    def _chosen_bits(self) -> int:
-        return self.of.share_bits + self.of.result_bits
-
     def _ordered(self, transferred: Array, late: Array, expanded: Array) -> tuple[Array, ...]:
         return late, transferred
 

@@ -49,7 +49,7 @@ class Supply:
     def draw(self, count: int) -> list[Refill]:
         """What is to be done before so many are drawn, which they are then. A silent turn leaves what the next takes.
 
-        Shapes: both parties must call this for the same counts in the same order.
+        Both parties must call this for the same counts in the same order.
         """
         due: list[Refill] = []
         self._drawn += count

@@ -40,7 +40,7 @@ from secure.protocols.core.aes import NONCE_BYTES, counter_mode
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.kernels.cpu.compiler import Array, compiled
 from secure.protocols.core.prg import SEED_BYTES
-from secure.protocols.hybrid.ciphers import Permutation, expanded, key
+from secure.protocols.hybrid.ciphers import KeyedPermutation, expanded, key
 from secure.protocols.hybrid.oblivious import kernels
 from secure.protocols.hybrid.oblivious.hashing import hashed
 from secure.protocols.hybrid.vectors import Form, fastest
@@ -67,7 +67,7 @@ class Noise:
 
     @property
     def levels(self) -> int:
-        """Of all trees."""
+        """Levels of all trees together."""
         return self.trees * self.depth
 
     @property
@@ -200,7 +200,7 @@ def _start(seed: bytes, use: int) -> bytes:
 def _doubled(nodes: Array, start: bytes) -> Array:
     """Both children of every node, all left ones first. Shapes: uint64 [trees, m, 2] -> [trees, 2 m, 2]."""
     flat = np.ascontiguousarray(nodes).reshape(-1, 2)
-    sides = [(Permutation(key(start, side))(flat) ^ flat).reshape(nodes.shape) for side in (0, 1)]
+    sides = [(KeyedPermutation(key(start, side))(flat) ^ flat).reshape(nodes.shape) for side in (0, 1)]
     return np.concatenate(sides, axis=1)
 
 

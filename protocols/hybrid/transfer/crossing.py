@@ -155,7 +155,7 @@ class Crossed:
 
     @property
     def cost(self) -> Cost:
-        """As a gate declares it."""
+        """What a gate declares of it."""
         return Cost(self.rounds, p0_bytes=self.sent[0], p1_bytes=self.sent[1])
 
 

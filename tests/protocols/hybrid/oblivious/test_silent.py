@@ -105,7 +105,7 @@ def leaf(root: int, seed: bytes, number: int) -> int:
     for level in range(TINY.depth):
         key = (start ^ (number >> level & 1)).to_bytes(16, "little")
         block = np.frombuffer(root.to_bytes(16, "little"), np.uint64).reshape(1, 2)
-        root ^= int.from_bytes(silent.Permutation(key)(block).tobytes(), "little")
+        root ^= int.from_bytes(silent.KeyedPermutation(key)(block).tobytes(), "little")
     return root
 
 

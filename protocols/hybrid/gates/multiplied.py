@@ -1,0 +1,176 @@
+"""Products of two secrets, elementwise or of matrices, from what transfers made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from secure.protocols.core import ring
+from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels.cpu.compiler import Array
+from secure.protocols.hybrid.gates.gate import HybridGate, Made
+from secure.protocols.hybrid.roles import Maker, User, as_array, as_tensor, payload
+from secure.protocols.hybrid.transfer.crossing import Crossed, Crossing
+from secure.protocols.hybrid.transfer.rows import RowProducts
+from secure.protocols.masked.gates.product import Bilinear
+
+_OWN = 1
+"""The label of what each party draws for itself: P0's share of the result, P1's masks of both factors."""
+_OTHER = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Multiplied(HybridGate):
+    """f(x, y) for a bilinear f, x = u + v and y = w + z with P0's u, w known before there is an input.
+
+    f(u, w) is P0's own business, f(v, z) is P1's. For the rest, P1 draws s and t when this is made, and both have
+    shares a + b = f(u, t) + f(s, w). With an input P1 sends v - s and z - t, and P0
+
+        f(u, z - t) + f(v - s, w) + a + f(u, w) - r,      so that P1 has  f(x, y) - r  with its own  b + f(v, z),
+
+    and P0's share is r, which it drew when this was made. Where x is y, one of both cross terms is made, twice.
+
+    Shapes: as torch's * or @. Encoding: shares in Z_2^bits or larger -> in Z_2^bits; fraction bits add up.
+    Cost: two rounds, in which P1 sends ceil(bits/8) bytes for each element of both factors and P0 as many for each of
+    the result. Making is one exchange for each cross term, as `secure.protocols.hybrid.transfer.rows` says: for a
+    product of numbers 2 bits transfers and some bits^2/8 bytes, for [M, K] @ [K, N] K (M + N) bits transfers and
+    K M N bits^2/8 bytes: right, and dear for large matrices. P0 keeps u, w and a word for each result, P1 b.
+    Error: none. Reveals: v - s and z - t to P0, uniform as s and t are P1's; f - r to P1, as r is P0's.
+    Source: Gilboa, Two party RSA key generation, 1999; masks as Beaver, 1991.
+    """
+
+    name = "multiply"
+    kind: Bilinear
+    x: Tensor
+    y: Tensor
+    bits: int
+
+    @property
+    def _square(self) -> bool:
+        return self.x is self.y and self.kind is Bilinear.ELEMENTWISE
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.kind.shape(self.x, self.y)
+
+    @property
+    def _factors(self) -> tuple[Tensor, ...]:
+        return (self.x,) if self._square else (self.x, self.y)
+
+    def _bytes(self, shape: tuple[int, ...]) -> int:
+        return math.prod(shape) * ring.element_bytes(self.bits)
+
+    @property
+    def _factor_bytes(self) -> int:
+        return sum(self._bytes(tuple(factor.shape)) for factor in self._factors)
+
+    def cost(self) -> Cost:
+        return Cost(2, p0_bytes=self._bytes(self.shape), p1_bytes=self._factor_bytes)
+
+    def made(self) -> Made:
+        of_result = self._bytes(self.shape)
+        return Made(self._crossed.cost, self._factor_bytes + of_result, of_result)
+
+    @property
+    def transfers(self) -> tuple[int, int]:
+        return self._crossed.transfers
+
+    @property
+    def _terms(self) -> list[RowProducts]:
+        """The cross terms: of numbers of x, and of those of y."""
+        count = math.prod(self.shape)
+        if self.kind is Bilinear.ELEMENTWISE:
+            return [RowProducts(count, 1, self.bits)] * len(self._factors)
+        rows, columns = self.shape[-2:]
+        inner = count // (rows * columns) * self.x.shape[-1]
+        return [RowProducts(inner * rows, columns, self.bits), RowProducts(inner * columns, rows, self.bits)]
+
+    @property
+    def _crossed(self) -> Crossed:
+        return sum((term.crossed() for term in self._terms), Crossed())
+
+    def make(self, maker: Maker) -> Tensor:
+        crossing = Crossing(maker)
+        if maker.index == 1:
+            masks = self._masks(maker)
+            share = self._cross(crossing, *masks)
+            self._keep(maker, share)
+            return self.outcome
+        own = ring.low(maker.words(_OWN, self.shape), self.bits)
+        share = self._cross(crossing, self.x, self.y)
+        for factor in self._factors:
+            self._keep(maker, factor)
+        self._keep(maker, share + self.kind(self.x, self.y, self.bits) - own)
+        return own
+
+    def use(self, user: User) -> Tensor:
+        if user.index == 1:
+            masks = self._masks(user)
+            factors = [(self.x, masks[0])] if self._square else [(self.x, masks[0]), (self.y, masks[1])]
+            # Whole bytes are sent, so the bits above the ring are masked, too.
+            for factor, mask in factors:
+                user.send(payload(ring.pack(factor - mask, self.bits).numpy()))
+            result = self._taken(user, self.shape) + self.kind(self.x, self.y, self.bits)
+            message = user.receive(self._bytes(self.shape))
+            return ring.low(ring.unpack_added(message, result, self.bits), self.bits)
+        own = [self._taken(user, tuple(factor.shape)) for factor in self._factors]
+        result, high = self._taken(user, self.shape), user.words(_OWN, self.shape)
+        opened = [
+            ring.unpack(user.receive(self._bytes(tuple(f.shape))), tuple(f.shape), self.bits) for f in self._factors
+        ]
+        result = result + self.kind(own[0], opened[-1], self.bits) + self.kind(opened[0], own[-1], self.bits)
+        # What was kept has the mask's low bits off; the bits above the ring go under those that it did not use.
+        result = result - (high - ring.low(high, self.bits))
+        user.send(payload(ring.pack(result, self.bits).numpy()))
+        return self.outcome
+
+    def _masks(self, party: Maker | User) -> tuple[Tensor, Tensor]:
+        """P1's s and t, the same one where x is y."""
+        first = party.words(_OWN, tuple(self.x.shape))
+        return first, first if self._square else party.words(_OTHER, tuple(self.y.shape))
+
+    def _cross(self, crossing: Crossing, x: Tensor, y: Tensor) -> Tensor:
+        """A share of f(u, t) + f(s, w), from u and w at P0 and from s and t at P1. Shapes: -> those of the result."""
+        terms = zip(self._terms, self._numbers(x, y), self._rows(x, y), strict=True)
+        shares = []
+        for term, numbers, rows in terms:
+            found = term.of_numbers(crossing, numbers) if crossing.index == 0 else term.of_rows(crossing, rows)
+            shares.append(as_tensor(found))
+        if self.kind is Bilinear.ELEMENTWISE:
+            total = shares[0] + (shares[0] if self._square else shares[1])
+            return total.reshape(self.shape)
+        (*batch, rows_, columns), inner = self.shape, self.x.shape[-1]
+        of_x = shares[0].reshape(*batch, rows_, inner, columns).sum(-2)
+        of_y = shares[1].reshape(*batch, inner, columns, rows_).sum(-3)
+        return of_x + of_y.transpose(-1, -2)
+
+    def _numbers(self, x: Tensor, y: Tensor) -> list[Array]:
+        """What P0 multiplies rows with, in each term. Shapes: uint64 [count] each."""
+        if self.kind is Bilinear.ELEMENTWISE:
+            return [as_array(factor.expand(self.shape)).reshape(-1) for factor in (x, y)][: len(self._factors)]
+        return [as_array(factor).reshape(-1) for factor in self._expanded(x, y)]
+
+    def _rows(self, x: Tensor, y: Tensor) -> list[Array]:
+        """P1's rows, one for each number. Shapes: uint64 [count, length] each."""
+        if self.kind is Bilinear.ELEMENTWISE:
+            return [as_array(factor.expand(self.shape)).reshape(-1, 1) for factor in (y, x)][: len(self._factors)]
+        left, right = self._expanded(x, y)
+        (*batch, rows, columns), inner = self.shape, self.x.shape[-1]
+        of_x = np.broadcast_to(as_array(right).reshape(*batch, 1, inner, columns), (*batch, rows, inner, columns))
+        turned = as_array(left.transpose(-1, -2)).reshape(*batch, inner, 1, rows)
+        of_y = np.broadcast_to(turned, (*batch, inner, columns, rows))
+        return [np.ascontiguousarray(of_x).reshape(-1, columns), np.ascontiguousarray(of_y).reshape(-1, rows)]
+
+    def _expanded(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Both factors with all of the batch's axes."""
+        batch = self.shape[:-2]
+        return x.expand(*batch, *x.shape[-2:]).contiguous(), y.expand(*batch, *y.shape[-2:]).contiguous()
+
+    def _keep(self, maker: Maker, share: Tensor) -> None:
+        maker.stock.put(maker.gate, ring.pack(share.contiguous(), self.bits).numpy())
+
+    def _taken(self, user: User, shape: tuple[int, ...]) -> Tensor:
+        return ring.unpack(user.stock.take(user.gate, self._bytes(shape)).data, shape, self.bits)

@@ -1,0 +1,96 @@
+"""Numbers of P0 times rows of words of P1, in shares: what products of two secrets take.
+
+A number u of k bits is the sum of its bits times 2^b, so u y is one product of a bit and a word for each bit, of which
+the words y 2^b vanish above k - b bits: shares in Z_2^(k-b), shifted by b. Each bit chooses of a whole row of words at
+once: its transfer's hash is made as long, by further runs of keys. As in `crossing`, the bits are random first:
+
+    P1 sends    m = y - H(q ⊕ Δ) + H(q)      and has  (1 - 2d) (-H(q)) + d y
+    P0 sends    d = bit ⊕ x                   and has  (1 - 2d) (H(t) + x m)
+
+for each row and bit, in one exchange. Cost: with n numbers, k n transfers in which P1 has Δ; P0 sends k n bits, P1 for
+each number and each word of its row ceil(1/8) + ... + ceil(k/8) bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from secure.protocols.core import ring
+from secure.protocols.core.kernels.cpu.compiler import Array
+from secure.protocols.hybrid.oblivious.hashing import hashed
+from secure.protocols.hybrid.oblivious.pool import bits_of
+from secure.protocols.hybrid.roles import as_array, as_tensor, payload
+from secure.protocols.hybrid.transfer.crossing import Crossed, Crossing
+
+_LABEL_WORDS = 2
+
+
+@dataclass(frozen=True)
+class RowProducts:
+    """count numbers, each of which is multiplied with a row of `length` words, all in Z_2^width."""
+
+    count: int
+    length: int
+    width: int
+
+    @property
+    def _word_bytes(self) -> int:
+        """What P1 sends for a number and a word of its row."""
+        return sum(ring.element_bytes(self.width - b) for b in range(self.width))
+
+    def crossed(self) -> Crossed:
+        """What it takes."""
+        sent = -(-self.width * self.count // 8), self.count * self.length * self._word_bytes
+        return Crossed(1, (0, self.width * self.count), sent)
+
+    def of_numbers(self, crossing: Crossing, numbers: Array) -> Array:
+        """P0's share. Shapes: uint64 [count] -> [count, length]."""
+        labels = crossing.maker.receiver.take(self.width * self.count)
+        places = np.arange(self.width, dtype=np.uint64)[:, None]
+        chosen = ((numbers >> places) & np.uint64(1)).astype(np.uint8)
+        random = (labels[:, 0] & np.uint64(1)).reshape(self.width, -1)
+        flags = np.packbits(chosen, bitorder="little") ^ bits_of(labels)
+        message = crossing.maker.swap(payload(flags), self.crossed().sent[1])
+        swapped = chosen.astype(bool) ^ random.astype(bool)
+        pads = self._hashed(labels, [crossing.start(1) for _ in range(self._hashes)], None)
+        total, start = np.zeros((self.count, self.length), np.uint64), 0
+        for b in range(self.width):
+            size = self.count * self.length * ring.element_bytes(self.width - b)
+            words = ring.unpack(message[start : start + size], (self.count, self.length), self.width - b)
+            share = pads[b] + random[b][:, None] * as_array(words)
+            total += np.where(swapped[b][:, None], np.uint64(0) - share, share) << np.uint64(b)
+            start += size
+        return total
+
+    def of_rows(self, crossing: Crossing, rows: Array) -> Array:
+        """P1's share. Shapes: uint64 [count, length] -> same."""
+        zero = crossing.maker.sender.take(self.width * self.count)
+        starts = [crossing.start(1) for _ in range(self._hashes)]
+        first = self._hashed(zero, starts, None)
+        second = self._hashed(zero, starts, crossing.maker.sender.delta)
+        parts = [
+            ring.pack(as_tensor(rows - second[b] + first[b]), self.width - b).numpy().reshape(-1)
+            for b in range(self.width)
+        ]
+        message = np.concatenate(parts)
+        reply = crossing.maker.swap(payload(message), self.crossed().sent[0])
+        flags = np.unpackbits(np.frombuffer(reply, np.uint8), count=self.width * self.count, bitorder="little")
+        swapped, total = flags.reshape(self.width, -1).astype(bool), np.zeros_like(rows)
+        for b in range(self.width):
+            share = np.where(swapped[b][:, None], first[b] + rows, np.uint64(0) - first[b])
+            total += share << np.uint64(b)
+        return total
+
+    @property
+    def _hashes(self) -> int:
+        """How many hashes of a label are as long as a row."""
+        return -(-self.length // _LABEL_WORDS)
+
+    def _hashed(self, labels: Array, starts: list[bytes], offset: Array | None) -> Array:
+        """Words of hashes, as many as a row has. Shapes: uint64 [width count, 2] -> [width, count, length]."""
+        found = np.empty((len(labels), _LABEL_WORDS * self._hashes), np.uint64)
+        for i, start in enumerate(starts):
+            found[:, _LABEL_WORDS * i : _LABEL_WORDS * (i + 1)] = hashed(labels, start, offset)
+        return np.ascontiguousarray(found[:, : self.length]).reshape(self.width, self.count, self.length)
