@@ -122,6 +122,7 @@ class _Soaking:
         self._due = due
         self._admin = admin
         self._lock = threading.Lock()
+        self._given_up = threading.Event()
         self._answers = 0
         self._wrong = 0
         self._ended: Counter[str] = Counter()
@@ -149,15 +150,16 @@ class _Soaking:
                         if stop.wait(_PAUSE_SECONDS):
                             return
                     os.kill(number := self._launcher.process_ids[role], signal.SIGKILL)
-                    while _fields(number)["State"].split()[0] != "Z":  # the launcher has yet to hear of its end
-                        time.sleep(_PAUSE_SECONDS)
+                    # Until all of its threads are gone; the launcher has yet to hear of its end.
+                    os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT)
                     self._launcher.restart(role)
             except BaseException as error:
                 failed.append(error)
+                self._given_up.set()
 
         killer = threading.Thread(target=kill)
         killer.start()
-        sent = at_times([0.0] * count, self._phase.clients, self._one)
+        sent = at_times([0.0] * count, self._phase.clients, self._one, self._given_up)
         stop.set()
         killer.join()
         for error in (*failed, *sent.failures.values()):
@@ -166,7 +168,7 @@ class _Soaking:
     def _one(self, number: int) -> None:
         """One prediction, again and again until it is there."""
         deadline = time.monotonic() + _TRYING_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._given_up.is_set():
             try:
                 found = self._model(IDS, progress=False).last_hidden_state
             except SecureInferenceError as error:

@@ -93,8 +93,8 @@ class Store:
             room = min(self._max_bytes - self._ledger.size_bytes(), free) - self._promised_bytes
             if room < max(1, tape_bytes):
                 raise StockFull(
-                    f"a deal of {human_bytes(tape_bytes)} has no room: {human_bytes(max(0, room))} are left of "
-                    f"stock.max_bytes and of the disk"
+                    f"the stock of {self._folder.name} has no room for a deal of {human_bytes(tape_bytes)}: "
+                    f"{human_bytes(max(0, room))} are left of stock.max_bytes and of the disk"
                 )
             self._promised_bytes += tape_bytes
         try:

@@ -145,11 +145,11 @@ def test_a_record_is_told_in_words_and_in_a_table() -> None:
 @pytest.mark.processes
 def test_parties_are_loaded_and_a_busy_one_says_so(tmp_path: Path) -> None:
     with parties_here(folder := model_folder(), "loopback", tmp_path) as target:
-        (row,) = measure(target, Plan([2], 3.0, 1, "both", None, 0.5), PRICES, lambda line: None)
-    closed = row["closed"]["alone"]
-    assert closed["errors"] == {} and closed["rows_a_session"] == 1
-    assert {"p0 to p1", "dealer to p1", "client to p1"} <= set(closed["link_bytes_an_answer"])
-    assert set(closed["memory_bytes"]) == {"p0", "p1", "dealer", "clients"}
+        (row,) = measure(target, Plan([2], 4.0, 1, "open", 1.0, 0.7), PRICES, lambda line: None)
+    found = row["open"]["alone"]
+    assert found["answers"] == 4 and found["errors"] == {} and found["rows_a_session"] == 1
+    assert {"p0 to p1", "dealer to p1", "client to p1"} <= set(found["link_bytes_an_answer"])
+    assert set(found["memory_bytes"]) == {"p0", "p1", "dealer", "clients"}
     (tmp_path / "busy").mkdir()
-    found = measure_busy(folder, tmp_path / "busy", 10)
-    assert found["error"] == "ServerBusy" and found["retry_after"]
+    busy = measure_busy(folder, tmp_path / "busy", 10)
+    assert busy["error"] == "ServerBusy" and busy["retry_after"]
