@@ -126,8 +126,8 @@ class EvaluatingRole(StockedRole):
         if from_dealer is None:
             seeds, dealer = _halves(spent[0].seeds), spent[0].tape
         else:
-            seeds, dealer = (receive_seed(from_dealer), receive_seed(from_dealer)), GrpcChannel(from_dealer)
-            dealer = self.confirmed(session, index, seeds, dealer)
+            seeds = receive_seed(from_dealer), receive_seed(from_dealer)
+            dealer = self.confirmed(session, index, seeds, GrpcChannel(from_dealer))
         return self.tools(
             number=index,
             session=bytes.fromhex(session.id),
