@@ -68,7 +68,7 @@ def bits_to_drop(bits: int, shift: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Opening(Gate[Pair]):
+class OpeningGate(Gate[Pair]):
     """A gate that opens the number that it computes under a fresh mask t, for a truncation more coarsely than it is.
 
     dropped: so many low bits d of that number are not opened. Parties hold z_0 + z_1 = x + e in Z_2^k, of which the

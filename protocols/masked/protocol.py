@@ -18,7 +18,7 @@ from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import P, Primitive, Protocol, Secret, Table
 from secure.protocols.masked import lanes
-from secure.protocols.masked.gate import Gate, Opening
+from secure.protocols.masked.gate import Gate, OpeningGate, bits_to_drop
 from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -56,6 +56,9 @@ class MaskedProtocol(Protocol, Generic[S]):
 
     full_products: ClassVar[bool]
     """Whether products with public numbers are computed in the full ring, and not in the least one that takes them."""
+
+    coarse_openings: ClassVar[bool] = False
+    """Whether what is truncated is opened without low bits that it does not need, as `OpeningGate` says."""
 
     def __init__(
         self,
@@ -150,7 +153,7 @@ class MaskedProtocol(Protocol, Generic[S]):
 
     @abstractmethod
     def opened(
-        self, gate: Opening, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
+        self, gate: OpeningGate, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
     ) -> S:
         """The secret of what `gate` opens in Z_2^bits, truncated from `scale` to `fraction_bits`.
 
@@ -162,10 +165,6 @@ class MaskedProtocol(Protocol, Generic[S]):
     @abstractmethod
     def plus_public(self, x: Secret, number: Tensor) -> S:
         """x + number, a ring element at x's scale, in x's own ring, which the sum must fit."""
-
-    def dropped(self, bits: int, shift: int) -> int:
-        """How many low bits of a number in Z_2^bits are not opened for a truncation by `shift`. Here: none."""
-        return 0
 
     def result(self, share: Tensor, bits: int, scale: int, fraction_bits: int) -> S:
         """The secret of an additive share in Z_2^bits, truncated if it must be."""
@@ -184,6 +183,12 @@ class MaskedProtocol(Protocol, Generic[S]):
 
 Masked = MaskedProtocol[MaskedSecret]
 """What programs run on."""
+
+
+def dropped_bits(masked: MaskedProtocol[Any], bits: int, shift: int) -> int:
+    """How many low bits of a number in Z_2^bits are not opened for a truncation by `shift`: a floor needs all."""
+    coarse = masked.coarse_openings and shift and masked.policy.truncation != "exact"
+    return bits_to_drop(bits, shift) if coarse else 0
 
 
 def truncation_shift(scale: int, fraction_bits: int) -> int:

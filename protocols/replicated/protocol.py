@@ -22,7 +22,7 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import Prg
 from secure.protocols.core.secret import Parameter, Secret, Visibility
 from secure.protocols.core.transfer import CPU
-from secure.protocols.masked.gate import Gate, Opening
+from secure.protocols.masked.gate import Gate, OpeningGate
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.protocol import Factors, truncation_shift
 from secure.protocols.masked.sharing.three_parts import parts_of_zero
@@ -132,7 +132,7 @@ class ReplicatedParty(forms.Replicated):
         return ReplicatedSecret(self, fraction_bits, self.run(Reshare(share, bits)))
 
     def opened(
-        self, gate: Opening, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
+        self, gate: OpeningGate, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
     ) -> ReplicatedSecret:
         """What is opened is also what brings a product back to replicated shares."""
         shift = truncation_shift(scale, fraction_bits)

@@ -29,7 +29,7 @@ def share_in(protocol: Dealt, x: DealtSecret, bits: int) -> Tensor:
         x.share, x.share_bits = unmasked(protocol, x.pair), x.pair.bits
     else:
         whole_bytes = 8 * ring.element_bytes(bits)
-        x.share, x.share_bits = protocol.run(Lift(x.pair, whole_bytes)), whole_bytes
+        x.share, x.share_bits, x.lifted = protocol.run(Lift(x.pair, whole_bytes)), whole_bytes, True
     return x.share
 
 

@@ -107,7 +107,8 @@ def _lifted_product(
 
 def _has_whole_pair(protocol: Dealt, x: DealtSecret) -> bool:
     """Whether x's pair tells all of x, and may be lifted: some gates open low bits of a share, which others know."""
-    return x.pair is not None and (x.share is None or x.pair.bits >= protocol.policy.ring_bits(x.fraction_bits))
+    whole = x.lifted or x.share is None
+    return x.pair is not None and (whole or x.pair.bits >= protocol.policy.ring_bits(x.fraction_bits))
 
 
 def _is_lifted(protocol: Dealt, small: DealtSecret, large: Pair, needed: int, bits: int) -> bool:
@@ -123,8 +124,8 @@ def square_sum(protocol: Dealt, x: Secret, *, fraction_bits: int | None = None) 
     """One word is dealt for each sum; what is rounded is opened, too, and a pair in too small a ring is lifted."""
     own, scale = protocol.own(x), 2 * x.fraction_bits
     whole = fraction_bits in (None, scale)
+    share = share_in(protocol, own, ring.WORD_BITS)
     if whole and _has_whole_pair(protocol, own) and own.pair is not None and own.pair.bits + 1 < ring.WORD_BITS:
-        share = share_in(protocol, own, ring.WORD_BITS)
         return protocol.of_share(protocol.run(LiftedSquare(own.pair, share, ring.WORD_BITS)), ring.WORD_BITS, scale)
     pair_in(protocol, own, ring.WORD_BITS)
     squared = own if whole else protocol.own(products.in_groups(protocol, own))

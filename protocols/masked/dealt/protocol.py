@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import ClassVar, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,10 +24,10 @@ from secure.protocols.masked.ahead import PartyAhead
 from secure.protocols.masked.dealt import forms
 from secure.protocols.masked.dealt.preparing import PREPARING, share_given
 from secure.protocols.masked.dealt.secret import DealtSecret
-from secure.protocols.masked.gate import Gate, Opening, bits_to_drop
+from secure.protocols.masked.gate import Gate, OpeningGate
 from secure.protocols.masked.gates.opening import OpenToOne
 from secure.protocols.masked.pair import Pair
-from secure.protocols.masked.protocol import Factors, MaskedProtocol, truncation_shift
+from secure.protocols.masked.protocol import Factors, MaskedProtocol, dropped_bits, truncation_shift
 from secure.protocols.masked.roles import Dealer, Party
 from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, ServerMatrix, Weight
 
@@ -40,8 +40,7 @@ class DealtProtocol(MaskedProtocol[DealtSecret]):
     # What is left of the full ring after a truncation is enough for a product with no opening of its own.
     full_products = True
 
-    coarse_openings: ClassVar[bool] = True
-    """Whether what is truncated is opened without low bits that its truncation does not need, as `Opening` says."""
+    coarse_openings = True
 
     def __init__(
         self,
@@ -116,17 +115,12 @@ class DealtProtocol(MaskedProtocol[DealtSecret]):
         return DealtSecret(self, fraction_bits, share=share, share_bits=bits)
 
     def opened(
-        self, gate: Opening, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
+        self, gate: OpeningGate, bits: int, scale: int, fraction_bits: int, *, unopened: Gate[Tensor] | None = None
     ) -> DealtSecret:
         if unopened is not None:
             return self.of_share(self.run(unopened), bits, scale)
-        dropped = self.dropped(bits, truncation_shift(scale, fraction_bits))
+        dropped = dropped_bits(self, bits, truncation_shift(scale, fraction_bits))
         return forms.rescaled(self, self.run(replace(gate, dropped=dropped)), scale - dropped, fraction_bits)
-
-    def dropped(self, bits: int, shift: int) -> int:
-        """A floor that is to be exact needs all bits."""
-        coarse = self.coarse_openings and shift and self.policy.truncation != "exact"
-        return bits_to_drop(bits, shift) if coarse else 0
 
     def plus_public(self, x: Secret, number: Tensor) -> DealtSecret:
         own = self.own(x)

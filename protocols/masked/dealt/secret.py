@@ -18,7 +18,7 @@ class DealtSecret(MaskedSecret):
     """x = share_0 + share_1 in Z_2^share_bits, or the pair of an opening, or both.
 
     A gate asks the protocol for the form that it needs; the protocol makes it at the lowest cost and keeps it here.
-    At the dealer `share` is on the meta device.
+    At the dealer `share` is on the meta device. lifted: the share was made of the pair, which so tells all of x.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class DealtSecret(MaskedSecret):
         self.share = share
         self.share_bits = share_bits
         self.pair = pair
+        self.lifted = False
 
     def __repr__(self) -> str:
         return f"DealtSecret(shape={self.shape}, fraction_bits={self.fraction_bits})"

@@ -31,7 +31,7 @@ from secure.protocols.masked.gates.exponential import (
 )
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.smooth import EvaluateSmooth, least_bits
-from secure.protocols.masked.protocol import Masked
+from secure.protocols.masked.protocol import Masked, dropped_bits
 from secure.protocols.masked.roles import Dealer, Party
 
 _WINDOW = Plan(8, 2, ())
@@ -185,7 +185,7 @@ def evaluate_smooth(masked: Masked, x: Secret, function: Piecewise, smooth: Smoo
     scale = function.scale - shift
     pair = masked.pair(x, least_bits(function, smooth, scale), dealt=function.sloped)
     usual = EvaluateSmooth(pair, function, x.fraction_bits, pair.bits, shift, masked.profile)
-    usual = replace(usual, dropped=masked.dropped(usual.series_bits, shift))
+    usual = replace(usual, dropped=dropped_bits(masked, usual.series_bits, shift))
     share = masked.run(_smooth_at_once(masked, usual) or usual)
     found = masked.result(share, pair.bits, scale, function.output_bits)
     return masked.plus_public(found, masked.public(smooth.base, found.fraction_bits))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
-from secure.protocols.masked.gate import Gate, Opening
+from secure.protocols.masked.gate import Gate, OpeningGate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -41,7 +41,7 @@ def _masks_of(pair: Pair, bits: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class LiftedProduct(Opening):
+class LiftedProduct(OpeningGate):
     """x y elementwise in Z_2^m, opened under a mask, for pairs in smaller rings: they are lifted, and not opened again.
 
     With c' = c + 2^(k-2) of x's pair c = x + r in Z_2^k, as in `Lift`, x = C - ρ in the larger ring, where
@@ -57,7 +57,7 @@ class LiftedProduct(Opening):
     fraction bits are, as many less.
     Cost: 1 round, ceil((m - dropped)/8) bytes per element of the result; for each of them the dealer sends
     ceil((m-k)/8) bytes for k < m, ceil((m-l)/8) for l < m, and ceil((m-k-l)/8) for both and k + l < m.
-    Error: none, or as `Opening`. Reveals: the masked product, which is uniform, as its mask is drawn for it alone.
+    Error: none, or as `OpeningGate`. Reveals: the masked product, which is uniform, as its mask is drawn for it alone.
     Source: `OpenedProduct` and `Lift`.
     """
 

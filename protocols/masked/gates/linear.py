@@ -10,7 +10,7 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.masked.ahead import PartyAhead
-from secure.protocols.masked.gate import Gate, Opening
+from secure.protocols.masked.gate import Gate, OpeningGate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -18,7 +18,7 @@ from secure.protocols.masked.weights import Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class OpenedLinear(Opening):
+class OpenedLinear(OpeningGate):
     """x y + addend, opened under a mask: as `OpenedProduct`, but y's share and opened form are prepared once.
 
     With c = x + r and d = y + s:  x y = c [y] - [r] d + r s.  The parties compute the first two terms as one product
@@ -33,7 +33,7 @@ class OpenedLinear(Opening):
     -> pair in Z_2^min(k, m), mask not dealt; fraction bits add up, `addend` is a share at that scale (a bias); with
     `dropped` bits the ring has, and the fraction bits are, as many less.
     Cost: 1 round, ceil((bits - dropped)/8) bytes per element of the result; the dealer sends nothing.
-    Error: none, or as `Opening`. Reveals: the masked product, which is uniform. Source: as `OpenedProduct`.
+    Error: none, or as `OpeningGate`. Reveals: the masked product, which is uniform. Source: as `OpenedProduct`.
     """
 
     name = "linear"

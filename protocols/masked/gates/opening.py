@@ -10,7 +10,7 @@ from torch import Tensor
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.masked.ahead import PartyAhead
-from secure.protocols.masked.gate import Gate, Opening
+from secure.protocols.masked.gate import Gate, OpeningGate
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
 
@@ -21,13 +21,13 @@ def unknown(shape: torch.Size | tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Open(Opening):
+class Open(OpeningGate):
     """c = x + r in Z_2^bits, r = r_0 + r_1 with r_i expanded from the seed that P_i shares with the dealer.
 
     Shapes: any. Encoding: share in Z_2^bits or larger -> pair in Z_2^bits, any fraction bits.
     With `dropped` bits the pair is in Z_2^(bits - dropped), with as many fraction bits less, and its mask not dealt.
     Cost: 1 round, ceil((bits - dropped)/8) bytes per element; the dealer sends nothing.
-    Error: none, or as `Opening`. Reveals: c to P0 and P1, which is uniform.
+    Error: none, or as `OpeningGate`. Reveals: c to P0 and P1, which is uniform.
     Source: Beaver, Efficient multiparty protocols using circuit randomization, 1991.
     """
 

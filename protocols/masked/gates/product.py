@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
-from secure.protocols.masked.gate import Gate, Opening
+from secure.protocols.masked.gate import Gate, OpeningGate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.roles import Dealer, Party
@@ -33,7 +33,7 @@ class Bilinear(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class OpenedProduct(Opening):
+class OpenedProduct(OpeningGate):
     """f(x, y) for a bilinear f, opened under a mask: the masked pair of the product at the scale of both factors.
 
     With c = x + r and d = y + s public:  f(x, y) = f(c, [y]) - f([r], d) + f(r, s).
@@ -43,7 +43,7 @@ class OpenedProduct(Opening):
     Shapes: as torch's * or @. Encoding: pairs in Z_2^k, Z_2^m, masks dealt -> pair in Z_2^min(k, m), mask not dealt;
     fraction bits add up; with `dropped` bits the ring has, and the fraction bits are, as many less.
     Cost: 1 round, ceil((bits - dropped)/8) bytes per element of the result; the dealer sends nothing.
-    Error: none, or as `Opening`. Reveals: the masked product, which is uniform.
+    Error: none, or as `OpeningGate`. Reveals: the masked product, which is uniform.
     Source: Beaver 1991; fusing the truncation as in the project's design notes.
     """
 

@@ -45,7 +45,7 @@ class EvaluateSmooth(Gate[Tensor]):
        that do, and the result is small. cos(wx) = cos(wc) cos(wr) + sin(wc) sin(wr), the dealer shares cosines and
        sines of wr. Meanwhile b_j = [x < t_j] for both thresholds, and from them the indicators h_1, h_2 of the middle
        and the upper piece.
-    2. In one round open v_k = h_k ⊕ ρ_k and S + s in its small ring, without `dropped` low bits, as `Opening` says.
+    2. In one round open v_k = h_k ⊕ ρ_k and S + s in its small ring, without `dropped` low bits, as `OpeningGate` says.
        Both halves shifted right are a pair c', R of S truncated, as in `Pair.shift_right`, and in the result's ring, as
        in `Lift`,
            S' = c' - R + 2^k (1 - msb(c')) T    up to public offsets, T = msb(R).

@@ -9,7 +9,7 @@ from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Primitive, Reference, Secret
-from secure.protocols.masked.gate import Opening
+from secure.protocols.masked.gate import OpeningGate
 from secure.protocols.masked.gates.opening import unknown
 from secure.protocols.masked.gates.product import Bilinear
 from secure.protocols.masked.pair import Pair
@@ -20,7 +20,7 @@ _MOST_FRACTION_BITS = 49  # of three factors together, so that their truncation 
 
 
 @dataclass(frozen=True, eq=False)
-class TripleProduct(Opening):
+class TripleProduct(OpeningGate):
     """x y z elementwise, opened under a mask: one round for two multiplications and their truncation.
 
     (c - r)(d - s)(e - t) is expanded; the dealer shares rs, rt and st, and rst is part of the opening's mask.
@@ -28,7 +28,7 @@ class TripleProduct(Opening):
     Shapes: x any; y, z broadcast to it. Encoding: pairs in Z_2^64, masks dealt -> pair in Z_2^64, mask not dealt;
     fraction bits add up; with `dropped` bits the ring has, and the fraction bits are, as many less. Cost: 1 round,
     ceil((64 - dropped)/8) bytes per element; the dealer sends 16 bytes per element and 8 per element of y z broadcast
-    together. Error: none, or as `Opening`. Reveals: the masked product, which is uniform.
+    together. Error: none, or as `OpeningGate`. Reveals: the masked product, which is uniform.
     """
 
     name = "triple-product"
