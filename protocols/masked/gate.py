@@ -84,7 +84,8 @@ class OpeningGate(Gate[Pair]):
 
     def opened_pair(self, party: Party, share: Tensor, bits: int) -> Pair:
         """A party's side, with its share of x + e in Z_2^bits."""
-        mask, kept = party.mask(tuple(share.shape)), bits - self.dropped
+        # The result's shape is the gate's, whatever that of the share: masks that do not fit are refused.
+        mask, kept = party.mask(tuple(self.outline().opened.shape)), bits - self.dropped
         if self.dropped:
             share = ring.shift_right(share, self.dropped, bits)
         return Pair(party.open(share, mask, kept), None, kept, dealt=False)
