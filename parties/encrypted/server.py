@@ -90,7 +90,9 @@ class GenerationServer:
     def stop(self, grace_seconds: float = 0.5) -> None:
         """Stop accepting, end every call, free the port."""
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace_seconds if self.admission.running else None).wait()
+        # Bounded, and never without a grace: see `PartyServer.stop`.
+        grace = grace_seconds if self.admission.running else 0.0
+        self._server.stop(grace).wait(grace + _STOP_SECONDS)
         # A forward pass of the model cannot be interrupted; the interpreter must not end in the middle of one.
         self.admission.wait_until_idle(_STOP_SECONDS)
 

@@ -130,8 +130,9 @@ class PartyServer:
         # Whoever waits for a turn is told why there is none, which takes the stream a moment.
         heard = self._registry.running or self._places.waiting
         self._begin_nothing()
-        # Bounded: a process that is to stop does not depend on how every stream of its callers ends.
-        self._server.stop(grace_seconds if heard else None).wait(grace_seconds + _STOP_SECONDS)
+        # Bounded: a process that is to stop does not depend on how every stream of its callers ends. Without a grace,
+        # gRPC waits within `stop` itself, and was seen to wait for ever though every stream had ended.
+        self._server.stop(grace_seconds if heard else 0.0).wait(grace_seconds + _STOP_SECONDS)
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
         self._registry.wait_until_idle(_STOP_SECONDS)
         self._peers.close()

@@ -50,7 +50,7 @@ class GrpcPair:
     def close(self) -> None:
         self.dialled.cancel()
         self._channel.close()
-        self._server.stop(None).wait()
+        self._server.stop(0).wait(10)
 
     def _handle(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         link = Link("p0", incoming, context.cancel)
