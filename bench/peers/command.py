@@ -88,7 +88,7 @@ def peers(
     Makes the peers' environments in .peers at the first call; MP-SPDZ is built by hand, and how is said when it is not
     there. A peer that fails is reported with the reason. With a party that may deviate: ours-witnessed and mp-spdz.
 
-    Examples: python -m bench peers --layers 1 --repeats 3
+    Example: python -m bench peers --layers 1 --repeats 3
 
     python -m bench peers --layers 1 --system ours --system ours-witnessed --system mp-spdz
     """
