@@ -115,7 +115,7 @@ def test_kinds_of_a_layer_share_their_rounds(tmp_path: Path) -> None:
         costs = rounds_of(read_checkpoint(folder), folder / "split", inputs)
         rounds[plan] = sum(cost.rounds for (layer, _), cost in costs.items() if layer == "layer.0")
     assert rounds["scale"] <= rounds["square"] <= rounds["relu"] < rounds["bounded"] < rounds["softmax"]
-    assert rounds["all-kinds"] <= rounds["bounded"] + 2
+    assert rounds["all-kinds"] <= rounds["softmax"], "all kinds together take no longer than the longest one"
     assert rounds["affine"] <= rounds["linear"] / 2, "norms are half of a linear layer's rounds, and affine ones none"
 
 
@@ -198,7 +198,8 @@ def test_plans_that_are_wrong_are_refused(fields: dict[str, Any], message: str, 
 def test_a_vit_has_no_reference_of_ours(tmp_path: Path) -> None:
     save_vit(tmp_path, **LONG)
     with pytest.raises(
-        CheckpointError, match="model_type is 'vit', not 'mpc_vit' or 'mpc_bert'; read it with transformers itself"
+        CheckpointError,
+        match="model_type is 'vit', not 'mpc_vit', 'mpc_bert' or 'mpc_gpt2'; read it with transformers itself",
     ):
         reference(tmp_path)
     with pytest.raises(CheckpointError, match=r"no config\.json that can be read"):

@@ -93,7 +93,7 @@ def test_a_convolution_opens_its_image_once(tmp_path: Path) -> None:
     _, meters = secure_steps(checkpoint, tmp_path, "hidden", [{name: image}])
     found = {gate: row.measured.online_bytes for (layer, gate), row in meters["p0"].rows.items() if layer != "load"}
     assert found["open"] == 8 * image.numel()
-    assert found["linear"] == 8 * 3 * 8 * 8
+    assert found["linear"] == 7 * 3 * 8 * 8  # a truncation leaves out low bits
 
 
 def pools(x: Tensor) -> list[Tensor]:
