@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from secure.parties.config import Limits
+from secure.parties.session.fair_queue import FairQueue
 from secure.parties.session.handshake import as_role
 from secure.parties.session.quota import Quotas
 from secure.parties.session.session import Session
@@ -61,8 +61,7 @@ class Places:
         self._quotas = quotas
         self._places: dict[str, _Taken] = {}
         """By session id."""
-        self._waiting: OrderedDict[Identity, deque[_Turn]] = OrderedDict()
-        """The identity whose turn is next stands first."""
+        self._waiting: FairQueue[Identity, _Turn] = FairQueue()
         self._turns: dict[str, _Turn] = {}
         """By session id, of all whose threads wait, also when their turn has just come."""
         self._mean_seconds: float | None = None
@@ -90,7 +89,7 @@ class Places:
     def waiting(self) -> int:
         """Clients that wait for their turn."""
         with self._changed:
-            return sum(len(turns) for turns in self._waiting.values())
+            return len(self._waiting)
 
     @contextmanager
     def place(self, session: Session) -> Iterator[None]:
@@ -150,7 +149,7 @@ class Places:
             if self.waiting >= self._limits.queue:
                 raise self._busy(f"{self.waiting} clients wait for a place at {self._role} already")
             self._turns[session_id] = turn
-            self._waiting.setdefault(identity, deque()).append(turn)
+            self._waiting.put(identity, turn)
             self._give_turns()
             try:
                 while not (turn.over or turn.came):
@@ -197,14 +196,10 @@ class Places:
         """Keep free places for those who wait, one for each identity in turn."""
         self._drop_overdue()
         while self._free and self._waiting and not self._closed:
-            identity, turns = next(iter(self._waiting.items()))
-            turn = turns.popleft()
-            self._waiting.move_to_end(identity)
-            if not turns:
-                del self._waiting[identity]
+            (turn,) = self._waiting.take(lambda taken, _: not taken)
             if not turn.over:
                 until = time.monotonic() + self._limits.rendezvous_seconds
-                self._places[turn.session_id] = _Taken(identity, until)
+                self._places[turn.session_id] = _Taken(turn.identity, until)
                 turn.came = True
         self._changed.notify_all()
 
@@ -221,22 +216,12 @@ class Places:
 
     def _say_places(self) -> None:
         """Tell whoever waits, where it has changed: by rounds among identities, as turns are given."""
-        place = 0
-        queues = [list(turns) for turns in self._waiting.values()]
-        for number in range(max(map(len, queues), default=0)):
-            for turns in queues:
-                if number < len(turns):
-                    place += 1
-                    turn = turns[number]
-                    if turn.place != place:
-                        turn.place = place
-                        turn.told(place)
+        for place, turn in enumerate(self._waiting, 1):
+            if turn.place != place:
+                turn.place = place
+                turn.told(place)
 
     def _remove(self, turn: _Turn) -> None:
         del self._turns[turn.session_id]
-        turns = self._waiting.get(turn.identity)
-        if turns is not None and turn in turns:
-            turns.remove(turn)
-            if not turns:
-                del self._waiting[turn.identity]
+        if self._waiting.remove(turn.identity, turn):
             self._changed.notify_all()

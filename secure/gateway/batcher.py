@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from secure.gateway.fair_queue import FairQueue
 from secure.gateway.ledger import SessionLedger
 from secure.http.callers import Asked, asked
+from secure.parties.session.fair_queue import FairQueue
 from secure.protocols.core.errors import SessionError
 
 Rows = Sequence[Sequence[int]]
@@ -40,7 +40,7 @@ class Batcher:
         self._embed = embed
         self._most_rows = most_rows
         self._ledger = ledger or SessionLedger()
-        self._waiting: FairQueue[_TextRow] = FairQueue()
+        self._waiting: FairQueue[str, _TextRow] = FairQueue()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)

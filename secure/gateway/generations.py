@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from secure.api import PrivateModel
-from secure.gateway.fair_queue import FairQueue
 from secure.gateway.ledger import SessionLedger
 from secure.generation.token_draw import TokenDraw, logprobs_of
 from secure.http.callers import Asked, asked
@@ -32,6 +31,7 @@ from secure.parties.encrypted.tokens import (
     TokenPiece,
     TokenPieces,
 )
+from secure.parties.session.fair_queue import FairQueue
 from secure.protocols.core.errors import SessionError
 from secure.tokens import check_rows, most_batch_tokens
 
@@ -108,7 +108,7 @@ class PrivateTokens(TokenGenerator):
         self._ends = frozenset(model.eos_token_ids)
         self._ledger = ledger or SessionLedger()
         self._lock = threading.Lock()
-        self._waiting: dict[Shape, FairQueue[_AnswerRow]] = {}
+        self._waiting: dict[Shape, FairQueue[str, _AnswerRow]] = {}
         self._running: dict[Shape, int] = {}
         self._closed = False
 

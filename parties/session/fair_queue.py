@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
+C = TypeVar("C", bound=Hashable)
 T = TypeVar("T")
 
 
-class FairQueue(Generic[T]):
+class FairQueue(Generic[C, T]):
     """What waits, by caller. Whoever uses it holds a lock."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
+        self._waiting: OrderedDict[C, deque[T]] = OrderedDict()
         """The caller whose turn is next stands first."""
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
     def __iter__(self) -> Iterator[T]:
-        """All of it, in no order that counts."""
-        return (item for items in self._waiting.values() for item in items)
+        """All of it, in the order of turns."""
+        queues = [list(items) for items in self._waiting.values()]
+        for number in range(max(map(len, queues), default=0)):
+            yield from (items[number] for items in queues if number < len(items))
 
-    def put(self, caller: str, item: T) -> None:
+    def put(self, caller: C, item: T) -> None:
         self._waiting.setdefault(caller, deque()).append(item)
 
     def take(self, fits: Callable[[list[T], T], bool]) -> list[T]:
@@ -38,6 +41,16 @@ class FairQueue(Generic[T]):
             if not items:
                 del self._waiting[caller]
         return taken
+
+    def remove(self, caller: C, item: T) -> bool:
+        """Whether it still waited; it does no more."""
+        items = self._waiting.get(caller)
+        if items is None or item not in items:
+            return False
+        items.remove(item)
+        if not items:
+            del self._waiting[caller]
+        return True
 
     def clear(self) -> list[T]:
         """Take all of it."""
