@@ -38,13 +38,12 @@ from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, wi
 from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values, to_values
 from secure.parties.transport.certificates.own import LiveCertificates
-from secure.parties.transport.ports import SERVER_OPTIONS, bind
+from secure.parties.transport.ports import SERVER_OPTIONS, STOP_SECONDS, bind, stop_server
 from secure.parties.transport.signing import Signer
 from secure.parties.transport.tls import certificate_role, server_credentials
 from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, SecureInferenceError
 
 _LOG = logging.getLogger("parties")
-_STOP_SECONDS = 5.0
 
 
 class GenerationServer:
@@ -90,11 +89,9 @@ class GenerationServer:
     def stop(self, grace_seconds: float = 0.5) -> None:
         """Stop accepting, end every call, free the port."""
         self._health.enter_graceful_shutdown()
-        # Bounded, and never without a grace: see `PartyServer.stop`.
-        grace = grace_seconds if self.admission.running else 0.0
-        self._server.stop(grace).wait(grace + _STOP_SECONDS)
+        stop_server(self._server, grace_seconds if self.admission.running else 0.0)
         # A forward pass of the model cannot be interrupted; the interpreter must not end in the middle of one.
-        self.admission.wait_until_idle(_STOP_SECONDS)
+        self.admission.wait_until_idle(STOP_SECONDS)
 
     # calls
 

@@ -36,7 +36,7 @@ from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import AnyFrame, decode, encode
 from secure.parties.transport.identity import Identity
 from secure.parties.transport.link import Link
-from secure.parties.transport.ports import SERVER_OPTIONS, bind
+from secure.parties.transport.ports import SERVER_OPTIONS, STOP_SECONDS, bind, stop_server
 from secure.parties.transport.prefetch import Prefetch, shaped
 from secure.parties.transport.tls import server_credentials
 from secure.parties.transport.wire_pb2 import Hello
@@ -44,7 +44,6 @@ from secure.protocols.core.errors import PartyAbsent, SecureInferenceError
 
 _STREAMS_PER_SESSION = 4
 _STREAMS_OF_STOCK = 4
-_STOP_SECONDS = 5.0
 SIGNAL_SECONDS = 0.2  # how long a signal may go unnoticed
 _LOG = logging.getLogger("parties")
 
@@ -130,11 +129,9 @@ class PartyServer:
         # Whoever waits for a turn is told why there is none, which takes the stream a moment.
         heard = self._registry.running or self._places.waiting
         self._begin_nothing()
-        # Bounded: a process that is to stop does not depend on how every stream of its callers ends. Without a grace,
-        # gRPC waits within `stop` itself, and was seen to wait for ever though every stream had ended.
-        self._server.stop(grace_seconds if heard else 0.0).wait(grace_seconds + _STOP_SECONDS)
+        stop_server(self._server, grace_seconds if heard else 0.0)
         # A gate cannot be interrupted; the interpreter must not end in the middle of one.
-        self._registry.wait_until_idle(_STOP_SECONDS)
+        self._registry.wait_until_idle(STOP_SECONDS)
         self._peers.close()
         if self._stock is not None:
             self._stock.join()

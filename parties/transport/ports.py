@@ -1,4 +1,4 @@
-"""The port that a server listens on, and that nobody else does."""
+"""The port that a server listens on, and that nobody else does, until it is given up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import grpc
 from secure.parties.transport.dialer import COMMON_OPTIONS
 from secure.protocols.core.errors import ConfigurationError, PortInUse
 
+STOP_SECONDS = 5.0
+"""How long a server that stops waits for what it cannot interrupt."""
 _NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What the system says of an address that no interface of this machine has."""
 
@@ -39,6 +41,15 @@ def bind(server: grpc.Server, who: str, address: str, credentials: grpc.ServerCr
     except RuntimeError:
         # The port was free just now.
         raise port_in_use(who, address) from None
+
+
+def stop_server(server: grpc.Server, grace_seconds: float) -> None:
+    """Accept no more, let calls that run end for so long, then cancel them, and give up the port.
+
+    Bounded: a process that is to stop does not depend on how every stream of its callers ends. Without a grace gRPC
+    waits within `stop` itself, and was seen to wait for ever though every stream had ended.
+    """
+    server.stop(grace_seconds).wait(grace_seconds + STOP_SECONDS)
 
 
 def check_free(who: str, address: str) -> None:

@@ -16,6 +16,7 @@ from secure.parties.transport.dialer import COMMON_OPTIONS
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.frames import CHUNK_BYTES, AnyFrame, DataFrame, decode, encode
 from secure.parties.transport.link import GrpcChannel, Link
+from secure.parties.transport.ports import stop_server
 from secure.parties.transport.prefetch import Prefetch
 from secure.parties.transport.wire_pb2 import End, Frame
 from secure.protocols.core.channel import Channel, queue_channels
@@ -50,7 +51,7 @@ class GrpcPair:
     def close(self) -> None:
         self.dialled.cancel()
         self._channel.close()
-        self._server.stop(0).wait(10)
+        stop_server(self._server, 0)
 
     def _handle(self, incoming: Iterator[AnyFrame], context: grpc.ServicerContext) -> Iterator[AnyFrame]:
         link = Link("p0", incoming, context.cancel)
