@@ -16,12 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from secure.models.layers.attention import MOST_VALUE, Stages, mixture_by_stages, side_by_side
+from secure.models.layers.attention import MOST_VALUE, Stages, mixture_by_stages
 from secure.models.layers.mixtures import (
     BOUND,
     BOUNDED_LEAST,
@@ -31,10 +30,11 @@ from secure.models.layers.mixtures import (
     SQUARE_OFFSET,
     UNDIVIDED_TOKENS,
     divided,
+    heads_by_kind,
     query_factor,
 )
 from secure.protocols.core import ring
-from secure.protocols.core.primitives import append, as_factor, concatenate, known_below
+from secure.protocols.core.primitives import append, as_factor, known_below
 from secure.protocols.core.secret import Secret, multiply
 from secure.protocols.functions.relu import relu
 from secure.protocols.functions.softmax import MASKED, halved
@@ -212,15 +212,4 @@ KINDS: Mapping[str, Mixture] = {
 
 def mixed_causal_attention(name: str, joined: Secret, kinds: Sequence[str], rows: CausalRows, memory: Memory) -> Secret:
     """Each head by a kind of its own; kinds lie in order. Shapes: [B, T, 3 D] -> [B, T, D]."""
-    batch, tokens, columns = joined.shape
-    heads, width = len(kinds), columns // 3
-    parts = joined.reshape(batch, tokens, 3, heads, width // heads)
-    q, k, v = (parts[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, E]
-    chains, start = [], 0
-    for kind, run in groupby(kinds):
-        own = slice(start, start + len(list(run)))
-        chains.append(KINDS[kind](f"{name}.{kind}", q[:, own], k[:, own], v[:, own], rows, memory))
-        start = own.stop
-    first, *others = side_by_side(joined.protocol, chains)
-    context = concatenate(first, others, 1) if others else first
-    return context.transpose(1, 2).reshape(batch, tokens, width)
+    return heads_by_kind(joined, kinds, lambda kind, q, k, v: KINDS[kind](f"{name}.{kind}", q, k, v, rows, memory))

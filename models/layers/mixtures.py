@@ -225,16 +225,26 @@ def mixed_attention(
     if set(kinds) == {"softmax"}:
         mask = None if rows is None or rows.padding is None else rows.padding.mask
         return self_attention(joined, len(kinds), mask=mask, queries=queries)
+    shared = rows or ScoreRows(joined.shape[1])
+    return heads_by_kind(joined, kinds, lambda kind, q, k, v: KINDS[kind](q[:, :, :queries], k, v, shared))
+
+
+def heads_by_kind(
+    joined: Secret, kinds: Sequence[str], chain: Callable[[str, Secret, Secret, Secret], Stages]
+) -> Secret:
+    """Heads of one kind are mixed by its chain, those of all kinds side by side; kinds lie in order.
+
+    chain: of a kind, from queries, keys and values of its heads, [B, h, T, E] each. Shapes: [B, T, 3 D] -> [B, Q, D].
+    """
     batch, tokens, columns = joined.shape
-    rows = rows or ScoreRows(tokens)
     heads, width = len(kinds), columns // 3
     parts = joined.reshape(batch, tokens, 3, heads, width // heads)
     q, k, v = (parts[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, E]
     chains, start = [], 0
     for kind, run in groupby(kinds):
         own = slice(start, start + len(list(run)))
-        chains.append(KINDS[kind](q[:, own, :queries], k[:, own], v[:, own], rows))
+        chains.append(chain(kind, q[:, own], k[:, own], v[:, own]))
         start = own.stop
     first, *others = side_by_side(joined.protocol, chains)
     context = concatenate(first, others, 1) if others else first
-    return context.transpose(1, 2).reshape(batch, queries or tokens, width)
+    return context.transpose(1, 2).reshape(batch, context.shape[2], width)

@@ -10,12 +10,13 @@ D width, H heads.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from secure.models.contract.manifest import ParameterSpec
 from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.mixtures import KINDS, causal_factors, in_order, output_factor, query_factor
 from secure.protocols.core.errors import CheckpointError
@@ -74,6 +75,39 @@ def ordered_heads(
     all_columns = torch.cat([columns + part * width for part in range(3)])
     weight, bias = joined
     return (weight[:, all_columns] * factors, bias[all_columns] * factors), output[columns] * left.unsqueeze(1)
+
+
+def put_heads_in_order(
+    tensors: dict[str, Tensor], layer: int, kinds: Sequence[str], tokens: int, *, causal: bool = False
+) -> None:
+    """Do to a layer's matrices of attention, in place, what `ordered_heads` says."""
+    name = f"layer.{layer}.attention"
+    pair, output = (tensors[f"{name}.qkv.weight"], tensors[f"{name}.qkv.bias"]), tensors[f"{name}.output.weight"]
+    joined, output = ordered_heads(kinds, tokens, pair, output, causal=causal)
+    tensors[f"{name}.qkv.weight"], tensors[f"{name}.qkv.bias"] = joined
+    tensors[f"{name}.output.weight"] = output
+
+
+def without_activation(activations: Iterable[str]) -> list[str]:
+    """Names of the feed-forward layers that are one matrix. activations: of all layers, in order."""
+    return [f"layer.{i}.feedforward" for i, name in enumerate(activations) if name == NO_ACTIVATION]
+
+
+def join_parameters(found: dict[str, ParameterSpec], names: Iterable[str], width: int, fraction_bits: int) -> None:
+    """One matrix [D, D] in place of two, for each of these feed-forward layers."""
+    for name in names:
+        for part in ("up", "down"):
+            del found[f"{name}.{part}.weight"], found[f"{name}.{part}.bias"]
+        found[f"{name}.weight"] = ParameterSpec((width, width), "factor", fraction_bits)
+        found[f"{name}.bias"] = ParameterSpec((width,), "offset", fraction_bits)
+
+
+def join_matrices(tensors: dict[str, Tensor], names: Iterable[str]) -> None:
+    """The product of both matrices in their place, for each of these feed-forward layers."""
+    for name in names:
+        up, down = (tensors.pop(f"{name}.{part}.weight") for part in ("up", "down"))
+        first, second = (tensors.pop(f"{name}.{part}.bias") for part in ("up", "down"))
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = up @ down, first @ down + second
 
 
 def _check_rows(field: str, value: object, due: int, what: str, *, of: str = "layer") -> None:

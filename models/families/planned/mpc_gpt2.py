@@ -30,7 +30,15 @@ from secure.models.layers.activations import ACTIVATIONS
 from secure.models.layers.causal import CausalRows, Memory, mixed_causal_attention
 from secure.models.layers.folding import scaled_down
 from secure.models.layers.mixtures import causal_factors, in_order
-from secure.models.layers.plan import NO_ACTIVATION, NORMS, ordered_heads, parse_plan
+from secure.models.layers.plan import (
+    NO_ACTIVATION,
+    NORMS,
+    join_matrices,
+    join_parameters,
+    parse_plan,
+    put_heads_in_order,
+    without_activation,
+)
 from secure.models.layers.prepared import PreparedLayers
 from secure.protocols.core.fixedpoint import encode
 from secure.protocols.core.primitives import as_factor
@@ -206,45 +214,26 @@ class MpcGpt2Architecture(Gpt2Architecture):
         return MpcGpt2Config(**asdict(config), **parse_plan(raw, config.layers, config.heads, config.activation))
 
     def parameters(self, config: Gpt2Config, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
-        found, width = super().parameters(config, fraction_bits, public=public), config.width
-        for name in _without_activation(config):
-            for part in ("up", "down"):
-                del found[f"{name}.{part}.weight"], found[f"{name}.{part}.bias"]
-            found[f"{name}.weight"] = ParameterSpec((width, width), "factor", fraction_bits)
-            found[f"{name}.bias"] = ParameterSpec((width,), "offset", fraction_bits)
+        found = super().parameters(config, fraction_bits, public=public)
+        assert isinstance(config, MpcGpt2Config)
+        join_parameters(found, without_activation(config.activations), config.width, fraction_bits)
         return found
 
     def from_checkpoint(self, config: Gpt2Config, take: Take) -> dict[str, Tensor]:
         tensors = super().from_checkpoint(config, take)
         assert isinstance(config, MpcGpt2Config)
         for i, kinds in enumerate(config.attention_kinds):
-            name = f"layer.{i}.attention"
-            pair, output = (
-                (tensors[f"{name}.qkv.weight"], tensors[f"{name}.qkv.bias"]),
-                tensors[f"{name}.output.weight"],
-            )
-            joined, output = ordered_heads(kinds, config.positions, pair, output, causal=True)
-            tensors[f"{name}.qkv.weight"], tensors[f"{name}.qkv.bias"] = joined
-            tensors[f"{name}.output.weight"] = output
+            put_heads_in_order(tensors, i, kinds, config.positions, causal=True)
             for reader, norm in zip(("attention.qkv", "feedforward.up"), config.norms[i], strict=True):
                 if norm != NORMS[0]:
                     # A layer norm takes the stream's factor away.
                     weight = tensors[f"layer.{i}.{reader}.weight"]
                     tensors[f"layer.{i}.{reader}.weight"] = weight * math.ldexp(1.0, -config.stream_exponent)
-        for name in _without_activation(config):
-            up, down = (tensors.pop(f"{name}.{part}.weight") for part in ("up", "down"))
-            first, second = (tensors.pop(f"{name}.{part}.bias") for part in ("up", "down"))
-            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = up @ down, first @ down + second
+        join_matrices(tensors, without_activation(config.activations))
         return tensors
 
     def network(self, manifest: Manifest) -> MpcGpt2:
         return MpcGpt2(manifest)
-
-
-def _without_activation(config: Gpt2Config) -> list[str]:
-    """Feed-forward layers that are one matrix."""
-    assert isinstance(config, MpcGpt2Config)
-    return [f"layer.{i}.feedforward" for i, name in enumerate(config.activations) if name == NO_ACTIVATION]
 
 
 MPC_GPT2 = MpcGpt2Architecture()

@@ -22,7 +22,7 @@ from secure.models.contract.architecture import Take
 from secure.models.contract.manifest import ParameterSpec
 from secure.models.families.vit import VitConfig
 from secure.models.families.vit_checkpoint import VitArchitecture
-from secure.models.layers.plan import NO_ACTIVATION, ordered_heads, parse_plan
+from secure.models.layers.plan import join_matrices, join_parameters, parse_plan, put_heads_in_order, without_activation
 
 MODEL_TYPE = "mpc_vit"
 
@@ -35,38 +35,20 @@ class MpcVitArchitecture(VitArchitecture):
         return replace(config, **parse_plan(raw, config.layers, config.heads, config.activation))
 
     def parameters(self, config: VitConfig, fraction_bits: int, *, public: bool) -> dict[str, ParameterSpec]:
-        found, width = super().parameters(config, fraction_bits, public=public), config.width
-        for name in _without_activation(config):
-            for part in ("up", "down"):
-                del found[f"{name}.{part}.weight"], found[f"{name}.{part}.bias"]
-            found[f"{name}.weight"] = ParameterSpec((width, width), "factor", fraction_bits)
-            found[f"{name}.bias"] = ParameterSpec((width,), "offset", fraction_bits)
+        found = super().parameters(config, fraction_bits, public=public)
+        join_parameters(found, _without_activation(config), config.width, fraction_bits)
         return found
 
     def from_checkpoint(self, config: VitConfig, take: Take) -> dict[str, Tensor]:
         tensors = super().from_checkpoint(config, take)
         for i in range(config.layers):
-            _put_heads_in_order(config, i, tensors)
-        for name in _without_activation(config):
-            up, down = (tensors.pop(f"{name}.{part}.weight") for part in ("up", "down"))
-            first, second = (tensors.pop(f"{name}.{part}.bias") for part in ("up", "down"))
-            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = up @ down, first @ down + second
+            put_heads_in_order(tensors, i, config.kinds_of_heads(i), config.images.patches + 1)
+        join_matrices(tensors, _without_activation(config))
         return tensors
 
 
-def _put_heads_in_order(config: VitConfig, layer: int, tensors: dict[str, Tensor]) -> None:
-    """Heads of one kind side by side, see `ordered_heads`."""
-    name, tokens = f"layer.{layer}.attention", config.images.patches + 1
-    pair, output = (tensors[f"{name}.qkv.weight"], tensors[f"{name}.qkv.bias"]), tensors[f"{name}.output.weight"]
-    joined, output = ordered_heads(config.kinds_of_heads(layer), tokens, pair, output)
-    tensors[f"{name}.qkv.weight"], tensors[f"{name}.qkv.bias"] = joined
-    tensors[f"{name}.output.weight"] = output
-
-
 def _without_activation(config: VitConfig) -> list[str]:
-    """Feed-forward layers that are one matrix."""
-    layers = range(config.layers)
-    return [f"layer.{i}.feedforward" for i in layers if config.activation_of(i) == NO_ACTIVATION]
+    return without_activation(map(config.activation_of, range(config.layers)))
 
 
 MPC_VIT = MpcVitArchitecture()
