@@ -83,6 +83,22 @@ def config_of(name: str, layers: int | None = None, hidden: int | None = None) -
     return BertConfig(**(SHAPES[name] | changes))
 
 
+def small_bert(folder: Path) -> BertModel:
+    """A BERT of one layer and thirty words, written to a folder: what computes it is not measured, but what else is."""
+    torch.manual_seed(_SEED)
+    sizes = BertConfig(
+        vocab_size=30,
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        intermediate_size=37,
+        max_position_embeddings=20,
+    )
+    model = BertModel(sizes).eval()
+    model.save_pretrained(folder)
+    return model
+
+
 def checkpoint_folder(name: str, scratch: Path, layers: int | None = None, hidden: int | None = None) -> Path:
     """A checkpoint folder for a name. It is made in `scratch` unless a whole installed checkpoint serves.
 

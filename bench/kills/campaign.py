@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertModel
 
 import secure
 from bench.kills import party
 from bench.kills.parties import COMPARED, SERVES, KeptParties
 from bench.kills.supervisor import KILLED
+from bench.shapes import small_bert
 from secure.connection import Parties
 from secure.parties.client.client import Client
 from secure.parties.client.operator import Operator
@@ -152,17 +152,7 @@ def sent_by(folder: Path, role: str) -> list[tuple[str, str]]:
 @contextmanager
 def campaign(folder: Path) -> Iterator[Campaign]:
     """Parties in a folder that is empty, a small model that is loaded there, and no dealer to fall back to."""
-    torch.manual_seed(3)
-    sizes = BertConfig(
-        vocab_size=30,
-        hidden_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=3,
-        intermediate_size=37,
-        max_position_embeddings=20,
-    )
-    reference = BertModel(sizes).eval()
-    reference.save_pretrained(folder / "checkpoint")
+    reference = small_bert(folder / "checkpoint")
     with torch.inference_mode():
         due = reference(input_ids=IDS).last_hidden_state
     with KeptParties(folder) as kept:

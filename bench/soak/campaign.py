@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 from prometheus_client.parser import text_string_to_metric_families
-from transformers import BertConfig, BertModel
 
 import secure
 from bench.load.sending import at_times
+from bench.shapes import small_bert
 from secure.connection import Parties
 from secure.models.checkpoint.conversion import read_checkpoint, write_split
 from secure.parties.client.client import Client
@@ -234,17 +234,7 @@ def _gauges(address: str) -> dict[str, float]:
 
 def _model(folder: Path) -> torch.Tensor:
     """A small model, split for the parties in `split` and for the client in `client`; what is due for `IDS`."""
-    torch.manual_seed(20)
-    sizes = BertConfig(
-        vocab_size=21,
-        hidden_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=3,
-        intermediate_size=37,
-        max_position_embeddings=20,
-    )
-    reference = BertModel(sizes).eval()
-    reference.save_pretrained(folder / "checkpoint")
+    reference = small_bert(folder / "checkpoint")
     write_split(read_checkpoint(folder / "checkpoint"), folder / "split")
     (folder / "client").mkdir()
     for file in (folder / "split").iterdir():

@@ -53,7 +53,7 @@ class Confirmed(Channel):
         """dealt: from the first dealer. digests: from the second one."""
         self.peer = dealt.peer
         self._dealt, self._digests = dealt, digests
-        self._of_messages = _Messages(deal)
+        self._of_messages = MessageDigests(deal)
         self._evaluator = evaluator
 
     def send(self, payload: Payload) -> None:
@@ -69,7 +69,7 @@ class Confirmed(Channel):
         return message
 
 
-class _Messages:
+class MessageDigests:
     """Digests of messages, each with the deal that it belongs to and its place in it."""
 
     def __init__(self, deal: bytes) -> None:
@@ -120,7 +120,7 @@ class _Digests(Channel):
     def __init__(self, inner: Channel, deal: bytes, receivers: int, meter: Meter) -> None:
         self.peer = inner.peer
         self._inner, self._receivers, self._meter = inner, receivers, meter
-        self._of_messages = _Messages(deal)
+        self._of_messages = MessageDigests(deal)
 
     def send(self, payload: Payload) -> None:
         row = self._meter.rows.setdefault(CONFIRMING, MeterRow())

@@ -25,7 +25,7 @@ from secure.parties.roles.working_ahead import AheadTools
 from secure.protocols.core.channel import Payload
 from secure.protocols.core.errors import CheckpointError, InputError, ProtocolError
 from secure.protocols.core.profile import Profile
-from secure.protocols.witnessed.two_dealers import _Messages
+from secure.protocols.witnessed.two_dealers import MessageDigests
 
 
 def digest_of(text: str) -> str:
@@ -77,7 +77,7 @@ def expand(seed: bytes, label: str, length_bytes: int) -> bytes:
 
 class FakeEngine(Engine):
     memory_bytes = 1 << 40
-    _said: ClassVar[dict[bytes, _Messages]] = {}
+    _said: ClassVar[dict[bytes, MessageDigests]] = {}
     """By session, what a second dealer has sent digests of."""
 
     def digests(self, manifest_json: str) -> Digests:
@@ -142,7 +142,7 @@ class FakeEngine(Engine):
                 self._begin(tools, tools.family.dealers[isinstance(tools, SecondDealerTools)], index, request)
                 dealt = expand(tools.seeds[2], f"correction {index}", request.correction_bytes)
                 if isinstance(tools, SecondDealerTools):
-                    dealt = self._said.setdefault(tools.session, _Messages(tools.session)).next_digest(dealt)
+                    dealt = self._said.setdefault(tools.session, MessageDigests(tools.session)).next_digest(dealt)
                 for way in (tools.to_p1, tools.to_p2):
                     way.send(dealt)
                 continue

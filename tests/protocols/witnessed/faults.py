@@ -144,11 +144,10 @@ class Setting:
     def run(self, deviation: Deviation | None = None, **given: object) -> tuple[list[Tensor], int]:
         """What the evaluators give the client, and how many rounds there were. Raises RoleFailure."""
         wrap = {} if deviation is None else {EVALUATORS[deviation.who]: deviation.wrap}
-        arguments = {"parts": self.parts, "timeout_seconds": 120.0, **given}
+        arguments = {"parts": self.parts, "timeout_seconds": 120.0, "wrap": wrap, **given}
         results, meters, _ = run_evaluators(
             self.program,
             self.inputs,
-            wrap=wrap,
             session=self.session,
             seeds=self.seeds,
             common_seed=self.common_seed,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import PartyDeviates, PartyLost
-from tests.four_roles import DEALERS, run_evaluators
+from tests.four_roles import DEALERS
 from tests.in_process import RoleFailure
 from tests.protocols.witnessed.faults import Outcome, Setting
 from tests.three_parties import combine
@@ -83,18 +83,7 @@ LIES: dict[str, Callable[[bytes, bytes], Sequence[bytes]]] = {
 def dealt(tried: Setting, lies: dict[str, Lie] | None = None, dealers: int = 2, seconds: float = 60.0) -> Tensor:
     """The result with these lies. Raises what evaluators raise, who wait so long for a message."""
     wrap = {name: lie.wrap for name, lie in (lies or {}).items()}
-    results, _, _ = run_evaluators(
-        tried.program,
-        tried.inputs,
-        parts=tried.parts,
-        seeds=tried.seeds,
-        session=tried.session,
-        common_seed=tried.common_seed,
-        wrap=wrap,
-        dealers=dealers,
-        timeout_seconds=seconds,
-    )
-    return combine(results)
+    return combine(tried.run(wrap=wrap, dealers=dealers, timeout_seconds=seconds)[0])
 
 
 def outcome(tried: Setting, who: str, lie: Lie, seconds: float = 60.0) -> Outcome:

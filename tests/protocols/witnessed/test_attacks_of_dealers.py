@@ -75,17 +75,8 @@ def said_before_it_ended(tried: Setting, lies: dict[str, Lie]) -> tuple[list[byt
     sent: list[bytes] = []
     listening = dict.fromkeys(("p1", "p2"), lambda end: _Heard(end, sent))
     with pytest.raises((RoleFailure, PartyDeviates, PartyLost)) as caught:
-        run_evaluators(
-            tried.program,
-            tried.inputs,
-            parts=tried.parts,
-            seeds=tried.seeds,
-            session=tried.session,
-            common_seed=tried.common_seed,
-            wrap={**{name: lie.wrap for name, lie in lies.items()}, **listening},
-            dealers=2,
-            timeout_seconds=3.0,
-        )
+        wrap = {**{name: lie.wrap for name, lie in lies.items()}, **listening}
+        tried.run(wrap=wrap, dealers=2, timeout_seconds=3.0)
     return sent, caught.value
 
 

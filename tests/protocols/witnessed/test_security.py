@@ -179,15 +179,7 @@ def test_a_dealer_that_tells_both_the_same_wrong_thing_is_believed() -> None:
     """The dealer is assumed to be honest: this is what it means."""
     setting = Setting(program(squared_twice), [X])
     honest, _ = setting.run()
-    found, _, _ = run_evaluators(
-        setting.program,
-        setting.inputs,
-        parts=setting.parts,
-        seeds=setting.seeds,
-        session=setting.session,
-        common_seed=setting.common_seed,
-        wrap={"dealer": lambda end: _Dealing(end, ["p1", "p2"])},
-    )
+    found, _ = setting.run(wrap={"dealer": lambda end: _Dealing(end, ["p1", "p2"])})
     assert not torch.equal(combine(found), combine(honest))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from secure.parties.process.main import main
@@ -17,6 +19,17 @@ from secure.protocols.core.channel import Payload
 from secure.protocols.witnessed.witness import DIGEST_BYTES
 
 MARKER = "deviation.json"
+
+
+@contextmanager
+def deviating(config: Path, role: str, message: int, byte: int) -> Iterator[None]:
+    """Inside the block a role of these settings changes that message. byte: whose last bit is turned."""
+    marker = config.with_name(MARKER)
+    marker.write_text(json.dumps({"role": role, "message": message, "byte": byte}))
+    try:
+        yield
+    finally:
+        marker.unlink()
 
 
 def deviate(role: str, marker: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from secure.parties.client.client import Client
 from secure.parties.launcher import Launcher, launch
 from secure.protocols.witnessed.family import TWO_DEALERS
 from tests.secure.conftest import plain_embeddings
-from tests.secure.processes.party_that_deviates import MARKER
+from tests.secure.processes.party_that_deviates import deviating
 
 HIDDEN_ERROR = 5e-3
 SENTENCES = ["the cat sat", "rain", "a dog is warm ."]
@@ -53,13 +52,11 @@ def model(checkpoint: Path, parties: Parties) -> Iterator[secure.PrivateModel]:
 def test_a_dealer_that_lies_at_the_wire_is_found(
     role: str, message: int, byte: int, started: Launcher, model: secure.PrivateModel, reference: Any
 ) -> None:
-    marker = started.config.with_name(MARKER)
-    marker.write_text(json.dumps({"role": role, "message": message, "byte": byte}))
-    try:
-        with pytest.raises(secure.errors.PartyDeviates, match=f"message {message} of what is dealt") as caught:
-            model.encode(SENTENCES)
-    finally:
-        marker.unlink()
+    with (
+        deviating(started.config, role, message, byte),
+        pytest.raises(secure.errors.PartyDeviates, match=f"message {message} of what is dealt") as caught,
+    ):
+        model.encode(SENTENCES)
     assert caught.value.suspects == TWO_DEALERS.dealers
     due = plain_embeddings(reference, model.tokenizer, SENTENCES)
     assert float((model.encode(SENTENCES) - due).abs().max()) < HIDDEN_ERROR, "the next session is served"

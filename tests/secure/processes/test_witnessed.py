@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from secure.parties.launcher import Launcher, free_addresses, launch
 from secure.parties.settings_file import settings_toml
 from secure.protocols.witnessed.witness import ROUND_BYTES
 from tests.secure.conftest import VOCABULARY, plain_embeddings, plain_outputs
-from tests.secure.processes.party_that_deviates import MARKER
+from tests.secure.processes.party_that_deviates import deviating
 
 HIDDEN_ERROR = 5e-3
 ROLES = ("p0", "p1", "p2", "dealer")
@@ -83,13 +82,11 @@ def test_a_private_model_is_computed_by_four_processes(
 def test_an_evaluator_that_deviates_at_the_wire_is_found(
     role: str, message: int, byte: int, started: Launcher, model: secure.PrivateModel, reference: Any
 ) -> None:
-    marker = started.config.with_name(MARKER)
-    marker.write_text(json.dumps({"role": role, "message": message, "byte": byte}))
-    try:
-        with pytest.raises(secure.errors.PartyDeviates) as caught:
-            model.encode(SENTENCES)
-    finally:
-        marker.unlink()
+    with (
+        deviating(started.config, role, message, byte),
+        pytest.raises(secure.errors.PartyDeviates) as caught,
+    ):
+        model.encode(SENTENCES)
     error = caught.value
     assert ("round " in str(error) and "gate " in str(error)) or message == 0
     assert role in error.suspects and len(error.suspects) == 2
