@@ -20,13 +20,22 @@ _LOOKS = 4
 class ClientWatch:
     """One stream that a client has opened. Until its Hello has come, something is awaited."""
 
-    def __init__(self, link: Link, role: str, seconds: float, session_seconds: float = math.inf) -> None:
+    def __init__(
+        self,
+        link: Link,
+        role: str,
+        seconds: float,
+        session_seconds: float = math.inf,
+        served: Callable[[Link], None] | None = None,
+    ) -> None:
+        """served: called when the client's side has taken the last frame."""
         self.on_end: Callable[[Exception], None] | None = None
         """Told why the stream is ended, once there is a session that it belongs to."""
         self._link = link
         self._role = role
         self._seconds = seconds
         self._session_seconds = session_seconds
+        self._served = served
         self._session_since: float | None = None
         self._awaited_since: float | None = time.monotonic()
         self._offered_since: float | None = None
@@ -51,6 +60,8 @@ class ClientWatch:
             self._offered_since = time.monotonic()
             yield frame
             self._offered_since = None
+        if self._served is not None:
+            self._served(self._link)
 
     def end_if_late(self) -> None:
         """End the stream, and the session that it belongs to, where the client has let it wait for too long, or the
@@ -103,7 +114,10 @@ class ClientTimer:
 
     def watch(self, link: Link) -> ClientWatch:
         """Look at this stream, too, until `forget`."""
-        watch = ClientWatch(link, self._role, self._limits.idle_seconds, self._limits.session_seconds)
+        seconds = self._limits.idle_seconds, self._limits.session_seconds
+        # Not left to gRPC's word alone that the stream is over: where a client is gone in the moment in which its
+        # stream is finished, none was seen to come.
+        watch = ClientWatch(link, self._role, *seconds, served=self.forget)
         with self._lock:
             self._watches[link] = watch
         return watch
