@@ -95,7 +95,7 @@ def square_sum(clear: Reference, x: Secret, *, fraction_bits: int | None = None)
     """Sum of x^2 along the last axis (kept, length one), with twice the fraction bits, which are not truncated.
 
     fraction_bits: that the ring has room for with such a sum. Squares are added up in groups that fit in any case, and
-    what a group gives is rounded to them. |x| is less than the policy's range then.
+    what all groups give is rounded to them, once. |x| is less than the policy's range then.
     """
     total = (clear.value(x) ** 2).sum(-1, keepdim=True)
     kept = 2 * x.fraction_bits if fraction_bits is None else fraction_bits

@@ -71,6 +71,25 @@ class Pair:
         opened = self.opened if self.opened.is_meta else selection.shift_opened(self.opened, shift, self.bits)
         return Pair(opened, None, self.bits - shift, dealt=False)
 
+    def with_low_bits_in_the_first(self, bits: int, dim: int, *, at_dealer: bool) -> Pair:
+        """Pairs of other numbers with the same sum along dim: all but the first one are multiples of 2^bits.
+
+        The low bits of each c and of each r are moved to the first one. So each number changes by less than 2^bits,
+        the first one by that for each other. A shift by `bits` is then exact for all but the first, and the sum of
+        what it gives is off by one unit in place of one for each. Nothing is sent. The parties' shares of r are no
+        shares of the new masks, so that these are not dealt.
+        """
+
+        def moved(numbers: Tensor) -> Tensor:
+            low = ring.low(numbers, bits)
+            low.narrow(dim, 0, 1).copy_(low.narrow(dim, 0, 1) - low.sum(dim, keepdim=True))
+            return ring.low(numbers - low, self.bits)
+
+        # Before there is an input, a party has a shape, and at the dealer nothing is opened.
+        opened = self.opened if self.opened.is_meta else moved(self.opened)
+        mask = moved(self.mask) if at_dealer and self.mask is not None else None
+        return Pair(opened, mask, self.bits, dealt=False)
+
     def low_part(self, bits: int, *, at_dealer: bool) -> Pair:
         """The pair of x mod 2^bits."""
         if not at_dealer:

@@ -11,6 +11,7 @@ import torch
 from secure.protocols.core import primitives, ring, secret
 from secure.protocols.core.secret import Secret, row, table
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct
+from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.programs import products
 from secure.protocols.masked.protocol import truncation_shift
 from secure.protocols.masked.table import ROWS
@@ -52,7 +53,10 @@ def truncate(replicated: Replicated, x: Secret, fraction_bits: int) -> Secret:
     own, shift = replicated.own(x), truncation_shift(x.fraction_bits, fraction_bits)
     if not shift:
         return ReplicatedSecret(replicated, fraction_bits, own.shares)
-    pair = pair_of(replicated.role, own.shares)
+    return _shifted(replicated, pair_of(replicated.role, own.shares), shift, fraction_bits)
+
+
+def _shifted(replicated: Replicated, pair: Pair, shift: int, fraction_bits: int) -> ReplicatedSecret:
     if replicated.policy.truncation == "exact":
         return floor(replicated, pair, shift, fraction_bits)
     return ReplicatedSecret(replicated, fraction_bits, replicated.run(Truncate(pair, shift)))
@@ -71,8 +75,12 @@ def square_sum(replicated: Replicated, x: Secret, *, fraction_bits: int | None =
         pair_of(replicated.role, right),
         additive(replicated.role, right),
     )
-    sums = replicated.opened(gate, gate.bits, scale, scale).squeeze(-1)
-    return sums if fraction_bits is None or whole else products.sum_of_groups(replicated, sums, fraction_bits)
+    sums = replicated.own(replicated.opened(gate, gate.bits, scale, scale).squeeze(-1))
+    if fraction_bits is None or whole:
+        return sums
+    shift, pair = truncation_shift(scale, fraction_bits), pair_of(replicated.role, sums.shares)
+    groups = pair.with_low_bits_in_the_first(shift, -2, at_dealer=replicated.at_dealer)
+    return products.sum_of_groups(replicated, _shifted(replicated, groups, shift, fraction_bits))
 
 
 def concatenate(replicated: Replicated, x: Secret, others: Sequence[Secret], dim: int) -> Secret:

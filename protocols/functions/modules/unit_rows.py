@@ -39,7 +39,7 @@ def unit_rows(x: Secret) -> Secret:
     """x / |x| along the last axis, for |x| >= 2^-6; 64 x for shorter rows.
 
     Shapes: [..., n] -> [..., n]. Error: 2^-13 of each entry, 2^-27 of each of x, and two units; above 16 numbers also
-    n 2^-32 / |x|^2 of each entry. Reveals nothing.
+    n 2^-36 / |x|^2 of each entry. Reveals nothing.
     """
     highest = max(_HIGHEST_SQUARE, sums_around(x.shape[-1], (0, _HIGHEST_MEAN))[1])
     squares = square_sum(x, fraction_bits=min(2 * x.fraction_bits, ring.WORD_BITS - 2 - highest))

@@ -24,6 +24,7 @@ from secure.protocols.masked.gates.opening import Open
 from secure.protocols.masked.gates.product import Square
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.programs import products
+from secure.protocols.masked.protocol import truncation_shift
 from secure.protocols.masked.table import ROWS
 
 _BROADCAST = 4  # times: a secret that is so much smaller than another one is cheaper to open than that one
@@ -129,10 +130,14 @@ def square_sum(protocol: Dealt, x: Secret, *, fraction_bits: int | None = None) 
         return protocol.of_share(protocol.run(LiftedSquare(own.pair, share, ring.WORD_BITS)), ring.WORD_BITS, scale)
     pair_in(protocol, own, ring.WORD_BITS)
     squared = own if whole else protocol.own(products.in_groups(protocol, own))
-    sums = protocol.of_share(
-        protocol.run(Square(protocol.pair(squared, ring.WORD_BITS), summed=True)), ring.WORD_BITS, scale
+    sums = protocol.run(Square(protocol.pair(squared, ring.WORD_BITS), summed=True))
+    if fraction_bits is None or whole:
+        return protocol.of_share(sums, ring.WORD_BITS, scale)
+    shift = truncation_shift(scale, fraction_bits)
+    groups = protocol.run(Open(sums, ring.WORD_BITS)).with_low_bits_in_the_first(
+        shift, -2, at_dealer=protocol.at_dealer
     )
-    return sums if fraction_bits is None or whole else products.sum_of_groups(protocol, sums, fraction_bits)
+    return products.sum_of_groups(protocol, rescaled(protocol, groups, scale, fraction_bits))
 
 
 def concatenate(protocol: Dealt, x: Secret, others: Sequence[Secret], dim: int) -> Secret:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from secure.protocols.core import primitives, ring
+from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
 from secure.protocols.core.secret import Secret
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare
@@ -69,11 +69,9 @@ def in_groups(masked: Masked, x: Secret) -> Secret:
     return x.map(cut)
 
 
-def sum_of_groups(masked: Masked, groups: Secret, fraction_bits: int) -> Secret:
-    """The sum of what groups gave in the full ring, each rounded to fraction_bits. Shapes: [..., n, 1] -> [..., 1]."""
-    shift = groups.fraction_bits - fraction_bits
-    if masked.policy.truncation == "exact":
-        # A floor of each would be half a unit short; what may be a unit more is so as often as it should be.
-        groups = masked.plus_public(groups, torch.tensor(1 << (shift - 1), device=masked.device))
-    rounded = masked.shared(primitives.truncate(groups, fraction_bits), ring.WORD_BITS)
-    return rounded.map(lambda t: t.sum(-2))
+def sum_of_groups(masked: Masked, rounded: Secret) -> Secret:
+    """The sum of what groups gave, as it was truncated: see `Pair.with_low_bits_in_the_first`.
+
+    Shapes: [..., groups, 1] -> [..., 1].
+    """
+    return masked.shared(rounded, ring.WORD_BITS).map(lambda t: t.sum(-2))

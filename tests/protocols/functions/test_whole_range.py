@@ -77,7 +77,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def unit_error(x: Tensor) -> Tensor:
-    of_groups = x.shape[-1] * 2.0**-32 / x.square().sum(-1, keepdim=True).clamp(min=2.0**-12)
+    of_groups = x.shape[-1] * 2.0**-36 / x.square().sum(-1, keepdim=True).clamp(min=2.0**-12)
     return unit(x).abs() * (2.0**-13 + of_groups) + x.abs() * 2.0**-27 + 2 * ULP
 
 
