@@ -26,7 +26,7 @@ FALSE_ALARMS = 0.01
 _TIMED = 100
 _REPEATS = 30
 
-ServiceName = Literal["digits", "fashion-mnist", "texts"]
+ServiceName = Literal["digits", "fashion-mnist", "texts", "named-texts"]
 
 
 def verifier(

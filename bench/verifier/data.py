@@ -54,21 +54,22 @@ def fashion_mnist(folders: Sequence[Path] = FOLDERS) -> Labelled:
     return Labelled(part.images, part.labels, "Fashion-MNIST, Debian's dataset-fashion-mnist", digest)
 
 
-def package_descriptions() -> Labelled:
-    """Short descriptions of Debian's packages, in 10 of its sections, 1,400 of each at most.
+def package_descriptions(*, named: bool = False) -> Labelled:
+    """Short descriptions of Debian's packages, in 10 of its sections, 1,400 of each at most, no description twice.
 
-    They are those that apt knows on this machine. Raises ConfigurationError where there are none.
+    named: each begins with the package's name, as `apt-cache search` prints it, which often tells the section. They are
+    those that apt knows on this machine. Raises ConfigurationError where there are none.
     """
     try:
         listed = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         raise ConfigurationError("there is no apt here to list Debian's packages") from None
-    found: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, dict[str, str]] = defaultdict(dict)
     for package in listed.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in package.splitlines() if ": " in line and line[0] != " ")
         text = fields.get("Description", fields.get("Description-en", ""))
         if len(text.split()) >= _LEAST_WORDS:
-            found[fields.get("Section", "")].add(text)
+            found[fields.get("Section", "")].setdefault(text, fields.get("Package", ""))
     kept = {
         section: sorted(found[section])[:: max(1, len(found[section]) // _OF_EACH)][:_OF_EACH] for section in SECTIONS
     }
@@ -77,13 +78,19 @@ def package_descriptions() -> Labelled:
     for texts in kept.values():
         for text in texts:
             times[text] += 1
-    pairs = [(text, number) for number, texts in enumerate(kept.values()) for text in texts if times[text] == 1]
+    pairs = [
+        (f"{found[section][text]} - {text}" if named else text, number)
+        for number, (section, texts) in enumerate(kept.items())
+        for text in texts
+        if times[text] == 1
+    ]
     if len(pairs) < 5000:
         raise ConfigurationError(f"apt knows {len(pairs)} descriptions in these sections: say `apt-get update` first")
     texts = [text for text, _ in pairs]
     digest = _digest("\n".join(texts).encode())
+    what = "names and descriptions" if named else "descriptions"
     return Labelled(
-        texts, torch.tensor([number for _, number in pairs]), "descriptions of Debian's packages by section", digest
+        texts, torch.tensor([number for _, number in pairs]), f"{what} of Debian's packages by section", digest
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,17 @@ KINDS = {
     ),
     "texts": Kind(
         package_descriptions, 5000, 6000, 2000, lambda: Texts(2**15, 64, 10), lambda: Texts(2**12, 16, 10), 15, 0, 3
+    ),
+    "named-texts": Kind(
+        partial(package_descriptions, named=True),
+        5000,
+        6000,
+        2000,
+        lambda: Texts(2**15, 64, 10),
+        lambda: Texts(2**12, 16, 10),
+        15,
+        0,
+        3,
     ),
 }
 

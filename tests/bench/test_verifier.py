@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from bench import results
 from bench.data import fashion_mnist as reader
 from bench.verifier import command
-from bench.verifier.data import Labelled, fashion_mnist
+from bench.verifier.data import SECTIONS, Labelled, fashion_mnist, package_descriptions
 from bench.verifier.kept import KeptRun, measured_with
 from bench.verifier.services import KINDS, Kind, Texts, served
 from bench.verifier.table import found
@@ -93,6 +94,25 @@ def test_pictures_are_those_for_training(fashion_folder: Path, monkeypatch: pyte
     assert read.labels.tolist() == list(range(8))
     with pytest.raises(ConfigurationError, match="apt-get download"):
         fashion_mnist([fashion_folder / "missing"])
+
+
+def test_descriptions_of_packages_with_and_without_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = [(f"p{n}", f"does {n} of things", SECTIONS[n % 10]) for n in range(6000)]
+    packages += [
+        ("twice", "does 7 of things", SECTIONS[7]),
+        ("both", "does 8 of things", SECTIONS[9]),
+        ("p", "x", "net"),
+    ]
+    listed = "\n\n".join(f"Package: {name}\nDescription: {text}\nSection: {where}" for name, text, where in packages)
+    done = subprocess.CompletedProcess([], 0, stdout=listed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    plain, named = package_descriptions(), package_descriptions(named=True)
+    assert len(plain.inputs) == len(named.inputs) == 5999, "one description has two sections"
+    assert torch.equal(plain.labels, named.labels) and plain.digest != named.digest
+    for both in zip(named.inputs, plain.inputs, plain.labels.tolist(), strict=True):
+        name, text, section = both
+        number = text.split()[1]
+        assert name == f"p{number} - {text}" and section == int(number) % 10
 
 
 def test_a_service_of_texts_answers_with_probabilities() -> None:
