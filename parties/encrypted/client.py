@@ -23,7 +23,15 @@ from secure.parties.encrypted.generation_pb2 import (
     Tokens,
     Values,
 )
-from secure.parties.encrypted.receipts import Asked, AskedCall, TakeReceipt, answered
+from secure.parties.encrypted.receipts import (
+    AskedCall,
+    TakeReceipt,
+    answered,
+    request_text,
+    sequence_text,
+    session_metadata,
+    signed_in,
+)
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.service import SERVICE, VERSION, as_it_is, rebuilt, with_large_messages
 from secure.parties.encrypted.tokens import ContextRoom, Finish, Pieces, SamplingParameters, TokenLogprobs, TokenPiece
@@ -47,8 +55,8 @@ class GenerationClient(Runner):
         take_receipt: TakeReceipt | None = None,
     ) -> None:
         """key_check: the key's check value. check_manifest: raises an error for a checkpoint that is not the client's.
-        take_receipt: gets what the server signed of each call but those of split mode, as soon as its answer has ended;
-        None asks for no receipts.
+        take_receipt: gets what the server signed of each call, as soon as its answer has ended; None asks for no
+        receipts.
 
         Raises ConfigurationError when the client's certificate is wrong.
         """
@@ -104,11 +112,13 @@ class GenerationClient(Runner):
             logprobs=sampling.logprobs,
         )
         message = request.SerializeToString()
-        noted = self._noted("Generate", request, message)
+        noted = self._noted("Generate")
+        if noted is not None:
+            noted.sent(message)
         call = self._channel.unary_stream(f"/{SERVICE}/Generate", as_it_is, as_it_is)(
-            message, metadata=_metadata(noted)
+            message, metadata=session_metadata(noted)
         )
-        return TokenStream(call, vocabulary, sampling, noted)
+        return TokenStream(call, vocabulary, sampling, noted, request_text(request))
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
         return self._encode("Embed", inputs, pooling)
@@ -119,8 +129,8 @@ class GenerationClient(Runner):
     def sequence(self) -> RemoteSequence:
         """Split mode: a sequence whose embeddings this side computes. A context manager."""
         self.describe()
-        method = self._channel.stream_stream(f"/{SERVICE}/Continue", Positions.SerializeToString, Values.FromString)
-        return RemoteSequence(method, self._key_check)
+        method = self._channel.stream_stream(f"/{SERVICE}/Continue", as_it_is, as_it_is)
+        return RemoteSequence(method, self._key_check, self._noted("Continue"))
 
     def close(self) -> None:
         """Close the connection; calls that still run are cancelled."""
@@ -136,22 +146,23 @@ class GenerationClient(Runner):
             pooling=pooling,
         )
         message = request.SerializeToString()
-        noted = self._noted(step, request, message)
+        noted = self._noted(step)
         method = self._channel.unary_unary(f"/{SERVICE}/{step}", as_it_is, as_it_is)
         try:
-            answer, call = method.with_call(message, metadata=_metadata(noted))
+            answer, call = method.with_call(message, metadata=session_metadata(noted))
         except grpc.RpcError as error:
             raise rebuilt(error, step) from None
         if noted is not None:
+            noted.sent(message)
             noted.got(answer)
-            noted.end(call.trailing_metadata())
+            noted.end(request_text(request), signed_in(call.trailing_metadata()))
         return from_values(answered(Values, answer))
 
-    def _noted(self, step: str, request: Asked, message: bytes) -> AskedCall | None:
+    def _noted(self, step: str) -> AskedCall | None:
         """What becomes the call's receipt; None where none is wanted."""
         if self._take_receipt is None:
             return None
-        return AskedCall(step, request, message, self.describe().manifest, self._trust, self._take_receipt)
+        return AskedCall(step, self.describe().manifest, self._trust, self._take_receipt)
 
     def _ask(self) -> Description:
         method = self._channel.unary_unary(
@@ -178,9 +189,12 @@ class GenerationClient(Runner):
 class TokenStream(Pieces[TokenPiece]):
     """Encrypted ids as messages bring them. Closing it ends the generation at the server, too."""
 
-    def __init__(self, call: Any, vocabulary: int, sampling: SamplingParameters, noted: AskedCall | None) -> None:
+    def __init__(
+        self, call: Any, vocabulary: int, sampling: SamplingParameters, noted: AskedCall | None, request: str
+    ) -> None:
+        """noted: what becomes the call's receipt. request: what is asked for, in counts."""
         self._call = call
-        self._noted = noted
+        self._noted, self._request = noted, request
         self._vocabulary = vocabulary
         self._room = sampling.max_new_tokens
         self._logprobs = sampling.logprobs
@@ -217,14 +231,11 @@ class TokenStream(Pieces[TokenPiece]):
         self._call.cancel()
 
     def _take_receipt(self, noted: AskedCall) -> None:
-        """Read to the end of the call, where the server's statement is."""
         try:
-            if next(self._call, None) is not None:
-                self.close()
-                raise SessionError("the server sent more after it had said that the answer ends")
-        except grpc.RpcError as error:
-            raise rebuilt(error, "Generate") from None
-        noted.end(self._call.trailing_metadata())
+            _end(self._call, "Generate", noted, self._request)
+        except SessionError:
+            self.close()
+            raise
 
     def _check(self, ids: list[int], told: list[TokenLogprobs]) -> None:
         """The server is not trusted to keep to the request."""
@@ -240,38 +251,59 @@ class TokenStream(Pieces[TokenPiece]):
 
 
 class RemoteSequence(HiddenSequence):
-    """Split mode: embeddings out, hidden states back, and the key-value cache at the server."""
+    """Split mode: embeddings out, hidden states back, and the key-value cache at the server.
 
-    def __init__(self, method: Any, key_check: str) -> None:
-        self._outgoing: queue.SimpleQueue[Positions | None] = queue.SimpleQueue()
+    A context manager. Where receipts are taken, its end raises ReceiptRefused unless the server signs what passed.
+    """
+
+    def __init__(self, method: Any, key_check: str, noted: AskedCall | None) -> None:
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._key_check = key_check
-        self._call = method(iter(self._outgoing.get, None))
+        self._noted, self._positions = noted, 0
+        self._call = method(iter(self._outgoing.get, None), metadata=session_metadata(noted))
 
     def extend(self, embeddings: Tensor) -> Tensor:
         """The last hidden states of further positions. Shapes: [T, D] -> [T, D]. Raises SessionError and its kinds."""
-        self._outgoing.put(Positions(key_check=self._key_check, embeddings=to_values(embeddings.cpu())))
+        message = Positions(key_check=self._key_check, embeddings=to_values(embeddings.cpu())).SerializeToString()
         self._key_check = ""
+        self._positions += len(embeddings)
+        self._outgoing.put(message)
         try:
-            return from_values(next(self._call))
+            answer = next(self._call)
         except StopIteration:
             raise PartyLost("server", "Continue", "it ended the stream") from None
         except grpc.RpcError as error:
             raise rebuilt(error, "Continue") from None
+        if self._noted is not None:
+            self._noted.sent(message)
+            self._noted.got(answer)
+        return from_values(answered(Values, answer))
 
     def close(self) -> None:
-        """End the sequence; the server frees its cache."""
+        """End the sequence without a receipt; the server frees its cache."""
         self._outgoing.put(None)
         self._call.cancel()
 
     def __enter__(self) -> RemoteSequence:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            if kind is None and self._noted is not None and self._positions:
+                self._outgoing.put(None)
+                _end(self._call, "Continue", self._noted, sequence_text(self._positions))
+        finally:
+            self.close()
 
 
-def _metadata(noted: AskedCall | None) -> tuple[tuple[str, str], ...] | None:
-    return None if noted is None else noted.metadata
+def _end(call: Any, step: str, noted: AskedCall, request: str) -> None:
+    """Read to the end of a call, where the server's statement is. Raises SessionError and its kinds."""
+    try:
+        if next(call, None) is not None:
+            raise SessionError("the server sent more after the answer's end")
+    except grpc.RpcError as error:
+        raise rebuilt(error, step) from None
+    noted.end(request, signed_in(call.trailing_metadata()))
 
 
 def _checked(ids: Sequence[int], vocabulary: int) -> Sequence[int]:

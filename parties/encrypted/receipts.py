@@ -1,8 +1,9 @@
 """The receipt of one call of an encrypted checkpoint: what its server signs, and what its client compares with that.
 
 A client that wants receipts names a session of its own in the call's metadata; the server's statement comes in the
-metadata after the last message. Statement, digests, signature and checks are those of the parties of a protocol
-(`secure.parties.session.statement`, `secure.parties.client.receipt`).
+metadata after the last message. Over HTTP both travel in headers and events (`secure.ee.http`). Statement, digests,
+signature and checks are those of the parties of a protocol (`secure.parties.session.statement`,
+`secure.parties.client.receipt`).
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from secure.parties.transport.tls import certificate_identity
 from secure.parties.transport.wire_pb2 import Signed
 from secure.protocols.core.errors import InputError, ReceiptRefused, SessionError
 
-_SESSION = "secure-session"
+SESSION = "secure-session"
+"""Names a session in a call's metadata, and in the headers of a request over HTTP."""
 _SIGNED = "secure-signed-bin"
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
-Asked = GenerateRequest | EncodeRequest
+_Asked = GenerateRequest | EncodeRequest
 TakeReceipt = Callable[[SessionReceipt], None]
 
 
@@ -42,7 +44,7 @@ def manifest_digest(manifest: str) -> str:
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def request_text(asked: Asked) -> str:
+def request_text(asked: _Asked) -> str:
     """What a statement says of a request: counts of what was asked for, and nothing of its contents."""
     if isinstance(asked, GenerateRequest):
         return f"{len(asked.ids)} tokens, {asked.max_new_tokens} new at most"
@@ -52,21 +54,27 @@ def request_text(asked: Asked) -> str:
     return f"{len(asked.rows)} rows, {sum(len(row.ids) for row in asked.rows)} tokens{pooling}"
 
 
+def sequence_text(positions: int) -> str:
+    """What a statement says of a sequence of split mode."""
+    return f"{positions} positions"
+
+
 class ServedCall:
     """What a server notes of a call, whether or not its client wants a receipt."""
 
-    def __init__(self, context: grpc.ServicerContext, step: str, manifest: str) -> None:
-        """step: the call's name. manifest: encryption.json of what is served."""
-        self._context, self._step, self._manifest = context, step, manifest
-        named = dict(context.invocation_metadata()).get(_SESSION, "")
-        self._session = str(named) if _SESSION_ID.fullmatch(str(named)) else None
+    def __init__(self, session: str, client: str, step: str, manifest: str) -> None:
+        """session: as the client named it; without a session's id nothing is signed. client: to whom the server
+        answers. step: the call's name. manifest: encryption.json of what is served."""
+        self._session = session if _SESSION_ID.fullmatch(session) else None
+        self._client, self._step, self._manifest = client, step, manifest
         self._transcript = Transcript()
-        self._received = self._sent = 0
+        self._rounds = self._received = self._sent = 0
 
     def came_in(self, message: bytes) -> None:
-        """The request."""
+        """The client's next message, which is the request where the call has but one."""
         if self._session is not None:
             self._transcript.came_in(message)
+            self._rounds += 1
             self._received += len(message)
 
     def went_out(self, message: bytes) -> bytes:
@@ -76,68 +84,98 @@ class ServedCall:
             self._sent += len(message)
         return message
 
-    def sign(self, asked: Asked, signer: Signer) -> None:
-        """After the last message. Raises ConfigurationError for a key that cannot sign."""
+    def sign(self, request: str, signer: Signer) -> Signed | None:
+        """After the last message: the server's word, None where nobody wants it.
+
+        request: what was asked for, in counts. Raises ConfigurationError for a key that cannot sign.
+        """
         if self._session is None:
-            return
+            return None
         fields = {
             "role": SERVER,
             "kind": self._step.lower(),
             "session": self._session,
-            "client": certificate_identity(self._context.auth_context(), ROLES).name,
+            "client": self._client,
             "protocol": ENCRYPTED.protocol,
             "security": ENCRYPTED.security,
             "wire_version": VERSION,
             "model_digest": manifest_digest(self._manifest),
-            "request": request_text(asked),
-            "cost": {"rounds": 1, "online_bytes": self._received + self._sent, "dealer_bytes": 0},
+            "request": request,
+            "cost": {"rounds": self._rounds, "online_bytes": self._received + self._sent, "dealer_bytes": 0},
             "bytes_sent": {"client": self._sent},
             "bytes_received": {"client": self._received},
         }
-        signed = signed_fields(fields, self._transcript, signer)
-        self._context.set_trailing_metadata(((_SIGNED, signed.SerializeToString()),))
+        return signed_fields(fields, self._transcript, signer)
 
 
 class AskedCall:
     """What a client notes of a call whose receipt it wants."""
 
-    def __init__(
-        self, step: str, asked: Asked, message: bytes, manifest: str, trust: Trust, take_receipt: TakeReceipt
-    ) -> None:
-        """message: the request as it goes out. manifest: what the server showed. take_receipt: gets the receipt."""
+    def __init__(self, step: str, manifest: str, trust: Trust, take_receipt: TakeReceipt) -> None:
+        """step: the call's name. manifest: what the server showed. take_receipt: gets the receipt."""
         self._trust, self._take_receipt = trust, take_receipt
         self._witness = Witness(ENCRYPTED.computing)
-        self._witness.sent(SERVER, message)
-        self._received, self._sent = 0, len(message)
-        self._session = new_session_id()
+        self._received = self._sent = 0
+        self.session = new_session_id()
         self._known: dict[str, object] = {
             "kind": step.lower(),
-            "session": self._session,
+            "session": self.session,
             "protocol": ENCRYPTED.protocol,
             "wire_version": VERSION,
             "model_digest": manifest_digest(manifest),
-            "request": request_text(asked),
         }
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes along with the request."""
-        return ((_SESSION, self._session),)
+    def sent(self, message: bytes) -> None:
+        """The next message to the server, as it goes out."""
+        self._witness.sent(SERVER, message)
+        self._sent += len(message)
 
     def got(self, message: bytes) -> None:
         """The next message of the answer."""
         self._witness.got(SERVER, message)
         self._received += len(message)
 
-    def end(self, metadata: Sequence[tuple[str, Any]] | None) -> None:
-        """The call is over: metadata came last. Raises ReceiptRefused where the server did not sign what was seen."""
-        found = dict(metadata or ()).get(_SIGNED, b"")
+    def end(self, request: str, signed: bytes) -> None:
+        """The call is over. request: what was asked for, in counts. signed: what the server signed, empty for nothing.
+
+        Raises ReceiptRefused where that is not what was seen.
+        """
         try:
-            signed = Signed.FromString(found)
+            said = Signed.FromString(signed)
         except (DecodeError, TypeError):
             raise ReceiptRefused(f"{SERVER}: what it signed cannot be read; it runs another version") from None
-        known = self._known | {"bytes_sent": {"client": self._received}, "bytes_received": {"client": self._sent}}
-        self._take_receipt(self._witness.receipt(known, {SERVER: signed}, self._trust))
+        known = self._known | {
+            "request": request,
+            "bytes_sent": {"client": self._received},
+            "bytes_received": {"client": self._sent},
+        }
+        self._take_receipt(self._witness.receipt(known, {SERVER: said}, self._trust))
+
+
+# in the metadata of a gRPC call
+
+
+def served_call(context: grpc.ServicerContext, step: str, manifest: str) -> ServedCall:
+    """What a server notes of a call. Arguments as for `ServedCall`."""
+    session = dict(context.invocation_metadata()).get(SESSION, "")
+    return ServedCall(str(session), certificate_identity(context.auth_context(), ROLES).name, step, manifest)
+
+
+def tell(context: grpc.ServicerContext, signed: Signed | None) -> None:
+    """Send what a server signed after the last message of its answer."""
+    if signed is not None:
+        context.set_trailing_metadata(((_SIGNED, signed.SerializeToString()),))
+
+
+def session_metadata(noted: AskedCall | None) -> tuple[tuple[str, str], ...] | None:
+    """What goes along with a request."""
+    return None if noted is None else ((SESSION, noted.session),)
+
+
+def signed_in(metadata: Sequence[tuple[str, Any]] | None) -> bytes:
+    """What a server signed, in the metadata that came last."""
+    found: bytes = dict(metadata or ()).get(_SIGNED, b"")
+    return found
 
 
 def read(kind: Any, message: bytes) -> Any:

@@ -29,10 +29,9 @@ from secure.parties.encrypted.generation_pb2 import (
     Logprobs,
     Positions,
     Tokens,
-    Values,
 )
 from secure.parties.encrypted.limits import Admission, GenerationLimits
-from secure.parties.encrypted.receipts import ServedCall, read
+from secure.parties.encrypted.receipts import ServedCall, read, request_text, sequence_text, served_call, tell
 from secure.parties.encrypted.runner import EngineRunner
 from secure.parties.encrypted.service import ROLES, SERVICE, VERSION, refuse, with_large_messages
 from secure.parties.encrypted.tokens import SamplingParameters
@@ -139,7 +138,7 @@ class GenerationServer:
                     Tokens(ids=piece.ids, finish=piece.finish or "", logprobs=told).SerializeToString()
                 )
             if context.is_active():
-                noted.sign(request, self._signer)
+                tell(context, noted.sign(request_text(request), self._signer))
             how, seconds = "done" if context.is_active() else "cancelled", time.monotonic() - started
             _LOG.info("Generate: %d tokens in, %d out, %.3f s, %s", len(request.ids), count, seconds, how)
 
@@ -164,11 +163,11 @@ class GenerationServer:
         """The one message of an answer, which is signed where the client wants that."""
         noted = self._noted(context, step, message)
         sent = noted.went_out(to_values(answer).SerializeToString())
-        noted.sign(request, self._signer)
+        tell(context, noted.sign(request_text(request), self._signer))
         return sent
 
     def _noted(self, context: grpc.ServicerContext, step: str, message: bytes) -> ServedCall:
-        noted = ServedCall(context, step, self._engine.served.manifest)
+        noted = served_call(context, step, self._engine.served.manifest)
         noted.came_in(message)
         return noted
 
@@ -182,27 +181,31 @@ class GenerationServer:
         yield EncoderInputs(rows, types or None, pixels)
         _LOG.info("%d rows, %d tokens in, %.3f s", len(rows), sum(map(len, rows)), time.monotonic() - started)
 
-    def _continue(self, incoming: Iterator[Positions], context: grpc.ServicerContext) -> Iterator[Values]:
+    def _continue(self, incoming: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with self._reported(context, "Continue"):
             timer = Idle(context, self._limits.idle_seconds)
             served, count = self._engine.served, 0
+            noted = served_call(context, "Continue", served.manifest)
             try:
                 first = next(incoming, None)
                 if first is None:
                     return
-                self._check_caller(context, first.key_check)
+                self._check_caller(context, read(Positions, first).key_check)
                 with self._runner.sequence() as sequence:
                     for message in chain([first], incoming):
                         timer.stop()  # from here on the client waits for us
-                        embeddings = from_values(message.embeddings)
+                        noted.came_in(message)
+                        embeddings = from_values(read(Positions, message).embeddings)
                         if embeddings.ndim != 2 or embeddings.shape[0] == 0 or embeddings.shape[1] != served.width:
                             raise InputError(f"embeddings must be [positions, {served.width}]")
                         count += embeddings.shape[0]
                         if count > served.context_tokens:
                             raise InputError(f"{count} positions; this model has room for {served.context_tokens}")
-                        values = to_values(sequence.extend(embeddings))
+                        values = to_values(sequence.extend(embeddings)).SerializeToString()
                         timer.again()  # before it is sent: a client that does not read is idle, too
-                        yield values
+                        yield noted.went_out(values)
+                if context.is_active():
+                    tell(context, noted.sign(sequence_text(count), self._signer))
             finally:
                 timer.stop()
             _LOG.info("Continue: %d positions", count)
@@ -235,7 +238,6 @@ class GenerationServer:
             refuse(context, error, step)
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        values = Values.SerializeToString
         # What a receipt is of stays bytes, as it came and as it goes.
         return {
             "Describe": grpc.unary_unary_rpc_method_handler(
@@ -244,5 +246,5 @@ class GenerationServer:
             "Generate": grpc.unary_stream_rpc_method_handler(self._generate),
             "Embed": grpc.unary_unary_rpc_method_handler(self._embed),
             "Classify": grpc.unary_unary_rpc_method_handler(self._classify),
-            "Continue": grpc.stream_stream_rpc_method_handler(self._continue, Positions.FromString, values),
+            "Continue": grpc.stream_stream_rpc_method_handler(self._continue),
         }

@@ -15,11 +15,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from secure.http.callers import Caller
+from secure.http.kept_receipts import KEPT, KeptReceipts
 from secure.protocols.core.errors import ModelNotLoaded, SecureInferenceError
 from secure.report.report import Report
 
-_KEPT = 256
-"""Sessions whose costs are kept, the latest ones."""
 _BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
@@ -53,6 +52,7 @@ class SessionLedger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self.receipts = KeptReceipts()
         self._count = 0
         self._here = threading.local()
         self._why_not = ""
@@ -91,7 +91,7 @@ class SessionLedger:
             self._count += 1
             number = self._count
             kept = self._kept[number] = _Kept(frozenset(callers))
-            while len(self._kept) > _KEPT:
+            while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._here.reports, result = [], "ok"
         self._running.inc()
@@ -108,7 +108,10 @@ class SessionLedger:
             self._sessions.labels(result).inc()
             reports = self._here.reports
             if reports:
-                kept.spent = self._counted(Report.total(reports), rows)
+                whole = Report.total(reports)
+                kept.spent = self._counted(whole, rows)
+                if whole.receipt is not None:
+                    self.receipts.keep(number, callers, whole.receipt)
 
     def heed(self, report: Report) -> None:
         """The report of what this thread has done."""

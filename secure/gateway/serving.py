@@ -18,6 +18,7 @@ from secure.gateway.generations import PrivateTokens
 from secure.gateway.ledger import SessionLedger
 from secure.gateway.page_files import page_routes
 from secure.gateway.told import Told
+from secure.http import kept_receipts
 from secure.http.app import LOOPBACK
 from secure.http.callers import Callers
 from secure.http.completions import completions_app
@@ -75,7 +76,11 @@ class Gateway:
             callers=callers,
             hosts=hosts,
             origins=origins,
-            more_routes={"/metrics": ("GET", told.metrics), "/v1/sessions/{number:int}": ("GET", told.session)},
+            more_routes={
+                "/metrics": ("GET", told.metrics),
+                "/v1/sessions/{number:int}": ("GET", told.session),
+                kept_receipts.PATH: ("GET", self.ledger.receipts.told),
+            },
             open_routes={"/ready": told.ready, **page_routes()},
             heed=self.ledger.answered,
         )

@@ -34,7 +34,10 @@ _LOG = logging.getLogger("secure.http")
 _T = TypeVar("_T")
 
 SESSIONS = "secure-sessions"
-"""Header of an answer: numbers of the sessions with the parties that it is from."""
+"""Header of an answer: numbers of the sessions, with the parties or with a proxy's backend, that it is from."""
+
+DONE = "[DONE]"
+"""The data of a stream's last event."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 Heed = Callable[[str, str, int, float], None]
@@ -141,15 +144,15 @@ class EventStream(Response):
             await self._rest.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        await send(_event(json.dumps(self._first), self._first.get("type")))
+        await send(_part(json.dumps(self._first), self._first.get("type")))
         try:
             async for chunk in self._rest:
-                await send(_event(json.dumps(chunk), chunk.get("type")))
+                await send(_part(json.dumps(chunk), chunk.get("type")))
         except Exception as error:
             log_error("a stream", error)
-            await send(_event(json.dumps(error_answer(error)[1])))
+            await send(_part(json.dumps(error_answer(error)[1])))
         else:
-            await send(_event("[DONE]"))
+            await send(_part(DONE))
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -225,6 +228,11 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _event(data: str, name: str | None = None) -> dict[str, Any]:
+def event(data: str, name: str | None = None) -> bytes:
+    """A server-sent event."""
     line = "" if name is None else f"event: {name}\n"
-    return {"type": "http.response.body", "body": f"{line}data: {data}\n\n".encode(), "more_body": True}
+    return f"{line}data: {data}\n\n".encode()
+
+
+def _part(data: str, name: str | None = None) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": event(data, name), "more_body": True}

@@ -45,7 +45,7 @@ ANYBODY = Caller("anybody", operator=True)
 
 @dataclass(frozen=True)
 class Asked:
-    """One request at work. sessions: numbers of those with the parties that its answer is from, as they begin.
+    """One request at work. sessions: numbers of those that its answer is from, as they begin.
 
     gone: set when its caller has gone away, and nobody waits for an answer any more.
     """

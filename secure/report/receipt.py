@@ -61,12 +61,19 @@ class Receipt:
         """
         if answer and not all(session.answers for session in self.sessions):
             raise InputError("the answer is not here: it was too long to be kept, or came without it from a file")
-        shown = self.sessions if answer else tuple(replace(session, answers={}) for session in self.sessions)
-        value = {"schema": SCHEMA, "sessions": [_to_json(session) for session in shown]}
+        shown = self if answer else self.without_answers()
         try:
-            Path(path).write_text(json.dumps(value, indent=1), encoding="utf-8")
+            Path(path).write_text(json.dumps(shown.document(), indent=1), encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def without_answers(self) -> Receipt:
+        """The receipt, from which nobody learns what was answered."""
+        return Receipt(tuple(replace(session, answers={}) for session in self.sessions))
+
+    def document(self) -> dict[str, Any]:
+        """What a file of it has, as JSON's types, with the answers that are here."""
+        return {"schema": SCHEMA, "sessions": [_to_json(session) for session in self.sessions]}
 
     @classmethod
     def load(cls, path: Path | str) -> Receipt:

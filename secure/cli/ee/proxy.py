@@ -25,7 +25,7 @@ with lazy_imports(__name__):
     from secure.audit import canaries, mixing, running
     from secure.ee.client import budget, next_epoch
     from secure.ee.files import checkpoint, claims
-    from secure.ee.http import serving
+    from secure.ee.http import proxy_receipts, serving
 
 EXAMPLES = examples(
     "secure ee proxy encrypted --key model.key --backend grpc://server:7110 --certificates certs",
@@ -81,6 +81,12 @@ def proxy(
     audit_rate: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Which share of all requests are canaries.")
     ] = 0.05,
+    receipts: Annotated[
+        bool,
+        typer.Option(
+            "--receipts", help="Have the backend sign every answer: /v1/sessions/NUMBER/receipt has what it did."
+        ),
+    ] = False,
     parent_on_stdin: Annotated[bool, typer.Option("--parent-on-stdin", hidden=True)] = False,
 ) -> None:
     """Let programs that speak OpenAI's API use an encrypted model, by their base URL alone.
@@ -93,6 +99,7 @@ def proxy(
     opened = checkpoint.open_checkpoint(folder, secret)
     tier = assume or opened.manifest.tier
     claim = claims.require(tier, opened.manifest.configuration)
+    taken = proxy_receipts.ProxyReceipts() if receipts else None
     run = partial(
         serving.runner_at,
         backend,
@@ -100,6 +107,7 @@ def proxy(
         api_key=find_api_key(backend_api_key_file, BACKEND_API_KEY),
         model=backend_model,
         unchecked=unchecked_backend,
+        take_receipt=None if taken is None else taken.take,
     )
     epochs = None
     if on_budget == "rekey":
@@ -112,6 +120,7 @@ def proxy(
         api_key=find_api_key(api_key_file, API_KEY),
         origins=allow_origin or [],
         audit=None if audit is None else mixed_in(audit, audit_rate),
+        receipts=taken,
         parent_on_stdin=parent_on_stdin,
     )
 

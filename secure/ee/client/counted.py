@@ -42,8 +42,8 @@ class EncryptedReport:
     budget: TokenBudget
     """What has passed under the key and epoch so far, this call included, and what may."""
     receipt: Receipt | None = field(default=None, compare=False, repr=False)
-    """What the server signed of every request. None where the model runs in this process, in split mode, and where this
-    side ended a request before its answer had come."""
+    """What the server signed of every request, or of every sequence of split mode. None where the model runs in this
+    process, and where this side ended a request before its answer had come."""
 
     def __str__(self) -> str:
         sequences = "1 sequence" if self.sequences == 1 else f"{self.sequences} sequences"

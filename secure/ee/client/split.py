@@ -82,10 +82,15 @@ class SplitTokens(TokenGenerator):
                 told = [] if sampling.logprobs is None else [logprobs_of(logits, token, sampling.logprobs)]
                 last = number + 1 == sampling.max_new_tokens
                 finish: Finish | None = "stop" if token in sampling.stop_ids else "length" if last else None
-                yield TokenPiece([token], finish, told)
-                if finish is not None or closed.is_set():
+                piece = TokenPiece([token], finish, told)
+                if finish is not None:
+                    break
+                yield piece
+                if closed.is_set():
                     return
                 known = torch.tensor([token])
+        # A server signs at the end of the sequence: the last piece comes after that was checked.
+        yield piece
 
 
 def is_split_client(folder: Path) -> bool:

@@ -6,22 +6,31 @@ from collections.abc import Mapping, Sequence
 
 from starlette.applications import Starlette
 
+from secure.ee.http.ids_backend import IdsBackend
+from secure.ee.http.signed_answers import SignedAnswers
 from secure.http.callers import callers_with
 from secure.http.completions import completions_app
-from secure.http.ids_backend import IdsBackend
 from secure.http.openai_errors import RequestRefused
 from secure.parties.encrypted.engine import GenerationEngine
 from secure.parties.encrypted.limits import Admission
 from secure.parties.encrypted.runner import EngineRunner
+from secure.parties.transport.signing import Signer
 
 KEY_CHECK_HEADER = "secure-key-check"
 """Names the checkpoint that a request is for, so that a server which has another one by now refuses."""
 
 
 def ids_app(
-    engine: GenerationEngine, admission: Admission, *, api_key: str | None = None, hosts: Sequence[str] = ()
+    engine: GenerationEngine,
+    admission: Admission,
+    *,
+    api_key: str | None = None,
+    hosts: Sequence[str] = (),
+    signer: Signer | None = None,
 ) -> Starlette:
-    """The application. api_key: what callers must send. Other arguments as for `secure.http.app.make_app`."""
+    """The application. api_key: what callers must send. signer: signs answers for whoever wants receipts; None signs
+    none. Other arguments as for `secure.http.app.make_app`.
+    """
     served = engine.served
     about = {
         "key_check": served.key_check,
@@ -41,4 +50,7 @@ def ids_app(
 
     tokens = EngineRunner(engine, admission)
     backend = IdsBackend(tokens, served.name, about, check=check, check_prompt=admission.check_prompt)
-    return completions_app(backend, callers=callers_with(api_key), hosts=hosts)
+    app = completions_app(backend, callers=callers_with(api_key), hosts=hosts)
+    if signer is not None:
+        app.add_middleware(SignedAnswers, manifest=served.manifest, signer=signer)
+    return app

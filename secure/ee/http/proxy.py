@@ -19,7 +19,9 @@ from secure.ee.client.cipher import Cipher
 from secure.ee.client.inputs import requests
 from secure.ee.client.plain_tokens import PlainTokens
 from secure.ee.files.checkpoint import OpenedCheckpoint
-from secure.http.app import LOOPBACK
+from secure.ee.http.proxy_receipts import NumberedTokens, ProxyReceipts
+from secure.http import kept_receipts
+from secure.http.app import LOOPBACK, Handler
 from secure.http.callers import callers_with
 from secure.http.completions import completions_app
 from secure.http.text_backend import TextBackend
@@ -38,12 +40,14 @@ def proxy_app(
     hosts: Sequence[str] = LOOPBACK,
     origins: Sequence[str] = (),
     audit: Audit | None = None,
+    receipts: ProxyReceipts | None = None,
 ) -> Starlette:
     """The application. Arguments as for `secure.http.app.make_app`; it closes the generator at its end.
 
     api_key: what callers must send, None for none.
     encrypted: what makes tokens of encrypted ids; for a model that generates nothing, a runner.
     names: what callers may call the model. audit: canaries that go among the requests of a language model.
+    receipts: those that `encrypted` gives, which callers may have; None for none.
 
     Raises CheckpointError for a checkpoint that text cannot be sent to.
     """
@@ -66,8 +70,14 @@ def proxy_app(
     tokens: TokenGenerator = PlainTokens(cipher, encrypted)
     if audit is not None:
         tokens = AuditedTokens(tokens, cipher, audit)
+    more_routes: dict[str, tuple[str, Handler]] = {}
+    if receipts is not None:
+        tokens = NumberedTokens(tokens, receipts)
+        more_routes[kept_receipts.PATH] = ("GET", receipts.kept.told)
     backend = TextBackend(checkpoint.tokenizer, tokens, names, embed)
-    return completions_app(backend, callers=callers_with(api_key), hosts=hosts, origins=origins)
+    return completions_app(
+        backend, callers=callers_with(api_key), hosts=hosts, origins=origins, more_routes=more_routes
+    )
 
 
 def _embedded(cipher: Cipher, runner: Runner, rows: list[list[int]]) -> list[list[float]]:

@@ -6,16 +6,19 @@ import json
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import httpx
 from torch import Tensor
 
 from secure.ee.files.checkpoint import OpenedCheckpoint
+from secure.ee.http.ids_backend import TOKEN_NAME
 from secure.ee.http.ids_server import KEY_CHECK_HEADER
-from secure.http.ids_backend import TOKEN_NAME
+from secure.ee.http.signed_answers import PATH, RECEIPT_EVENT, SIGNED, STEP, asked_for, data_of, signed_of
+from secure.http.app import DONE
 from secure.http.openai_errors import RequestRefused
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
+from secure.parties.encrypted.receipts import SESSION, AskedCall, TakeReceipt
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.tokens import (
     ContextRoom,
@@ -25,26 +28,50 @@ from secure.parties.encrypted.tokens import (
     TokenPiece,
     TokenPieces,
 )
-from secure.protocols.core.errors import HandshakeError, InputError, PartyLost, ServerBusy, SessionError
+from secure.parties.transport.certificates.trust import Trust
+from secure.protocols.core.errors import (
+    HandshakeError,
+    InputError,
+    PartyLost,
+    ReceiptRefused,
+    ServerBusy,
+    SessionError,
+)
+
+
+class HttpReceipts(NamedTuple):
+    """Who takes receipts, and by whose certificates they are checked."""
+
+    trust: Trust
+    take: TakeReceipt
 
 
 class HttpRunner(Runner):
     """Generates. An endpoint of ids has neither embeddings nor classes, nor split mode."""
 
     def __init__(
-        self, connect: Callable[[], httpx.Client], checkpoint: OpenedCheckpoint, model: str | None, *, unchecked: bool
+        self,
+        connect: Callable[[], httpx.Client],
+        checkpoint: OpenedCheckpoint,
+        model: str | None,
+        *,
+        unchecked: bool,
+        receipts: HttpReceipts | None = None,
     ) -> None:
         """Nothing is connected yet.
 
         connect: gives a client with base URL, API key and certificates, a new one for each request, so that one can
         be cut off alone. model: its name there; None takes the only one. unchecked: whether an endpoint may say nothing
-        of its key.
+        of its key. receipts: None asks for none.
         """
         self._connect = connect
         self._checkpoint = checkpoint
         self._key_check = checkpoint.manifest.key_check
         self._model = model
         self._unchecked = unchecked
+        self._receipts = receipts
+        self._manifest: str | None = None
+        """What the endpoint showed; None of an engine that is not ours."""
         self._room: ContextRoom | None = None
 
     def room(self) -> ContextRoom:
@@ -55,7 +82,8 @@ class HttpRunner(Runner):
             if theirs is not None or not self._unchecked:
                 if theirs != self._key_check:
                     raise HandshakeError("key check value", self._key_check, str(theirs)[:64], "before the first token")
-                self._checkpoint.check_served(str(entry.get("manifest")))
+                self._manifest = str(entry.get("manifest"))
+                self._checkpoint.check_served(self._manifest)
             self._model = str(entry["id"])
             context, most = entry.get("max_model_len"), entry.get("most_new_tokens")
             if not isinstance(context, int):
@@ -80,8 +108,8 @@ class HttpRunner(Runner):
             body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
         if sampling.stop_ids:
             body["stop_token_ids"] = list(sampling.stop_ids)
-        call = _Call()
-        return GeneratedPieces(self._pieces(body, at_once, call, sampling.logprobs), call.cut_off)
+        call = _Call(self._noted())
+        return GeneratedPieces(self._pieces(json.dumps(body).encode(), at_once, call, sampling.logprobs), call.cut_off)
 
     def embed(self, inputs: EncoderInputs, pooling: Pooling = "mean") -> Tensor:
         _refuse("embeddings")
@@ -95,26 +123,45 @@ class HttpRunner(Runner):
     def close(self) -> None:
         """Nothing stays open between requests."""
 
+    def _noted(self) -> AskedCall | None:
+        """What becomes a call's receipt; None where none is wanted. Raises ReceiptRefused for an engine not ours."""
+        if self._receipts is None:
+            return None
+        if self._manifest is None:
+            raise ReceiptRefused(
+                "server: it does not say what it serves, so it is no secure ee serve, and signs nothing"
+            )
+        return AskedCall(STEP, self._manifest, *self._receipts)
+
     def _pieces(
-        self, body: Mapping[str, Any], at_once: bool, call: _Call, logprobs: int | None
+        self, body: bytes, at_once: bool, call: _Call, logprobs: int | None
     ) -> Generator[TokenPiece, None, None]:
-        headers, extensions = {KEY_CHECK_HEADER: self._key_check}, {"trace": call.trace}
+        headers = {KEY_CHECK_HEADER: self._key_check, "content-type": "application/json"} | call.headers
+        extensions = {"trace": call.trace}
+        held: list[TokenPiece] = []
         try:
             with (
                 self._connect() as http,
-                http.stream("POST", "/v1/completions", json=body, headers=headers, extensions=extensions) as response,
+                http.stream("POST", PATH, content=body, headers=headers, extensions=extensions) as response,
             ):
                 if response.status_code != 200:
                     response.read()
                     raise _backend_error(response.status_code, response.content)
-                for document in _documents(response, at_once):
-                    yield _piece(document, logprobs)
+                for data in _documents(response, at_once, call):
+                    piece = _piece(_json(data), logprobs)
+                    # A receipt is checked before a caller has the whole answer.
+                    if held or (call.noted is not None and piece.finish is not None):
+                        held.append(piece)
+                    else:
+                        yield piece
         except (httpx.HTTPError, PartyLost) as error:
             if call.is_cut_off:
                 return
             if isinstance(error, PartyLost):
                 raise
             raise PartyLost("the backend", "generation", type(error).__name__) from None
+        call.end(body)
+        yield from held
 
     def _get_models(self) -> list[dict[str, Any]]:
         with self._connect() as http:
@@ -144,9 +191,29 @@ class HttpRunner(Runner):
 class _Call:
     """One request, which another thread may cut off while this one waits for its answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, noted: AskedCall | None) -> None:
+        """noted: what becomes its receipt."""
+        self.noted = noted
+        self.signed = ""
+        """What the server signed, as it came."""
         self.is_cut_off = False
         self._socket: socket.socket | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.noted is None else {SESSION: self.noted.session}
+
+    def got(self, data: bytes) -> bytes:
+        """The next message of the answer, which is returned."""
+        if self.noted is not None:
+            self.noted.got(data)
+        return data
+
+    def end(self, body: bytes) -> None:
+        """The answer is whole. body: the request's. Raises ReceiptRefused."""
+        if self.noted is not None:
+            self.noted.sent(body)
+            self.noted.end(asked_for(body), signed_of(self.signed))
 
     def trace(self, event: str, details: Mapping[str, Any]) -> None:
         """Called by the HTTP client at each of its steps; the socket that it has connected is what can be shut."""
@@ -167,18 +234,25 @@ def _refuse(what: str) -> NoReturn:
     raise InputError(f"an HTTP endpoint of ids has no {what}; use the server's gRPC")
 
 
-def _documents(response: httpx.Response, at_once: bool) -> Iterator[dict[str, Any]]:
-    """The JSON objects of an answer: one, or server-sent events until [DONE]."""
+def _documents(response: httpx.Response, at_once: bool, call: _Call) -> Iterator[bytes]:
+    """The JSON texts of an answer: one, or the data of server-sent events until [DONE]. A receipt is the call's."""
     if at_once:
-        response.read()
-        yield _json(response.content)
+        call.signed = response.headers.get(SIGNED, "")
+        yield call.got(response.read())
         return
+    named = ""
     for line in response.iter_lines():
-        if line.startswith("data:"):
-            data = line[5:].strip()
-            if data == "[DONE]":
+        if line.startswith("event:"):
+            named = line[len("event:") :].strip()
+        elif line.startswith("data:"):
+            data = data_of(line.encode())
+            if data == DONE.encode():
                 return
-            yield _json(data.encode())
+            if named == RECEIPT_EVENT:
+                call.signed = data.decode()
+            else:
+                yield call.got(data)
+            named = ""
     raise PartyLost("the backend", "generation", "it ended the stream early")
 
 

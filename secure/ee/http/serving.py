@@ -22,7 +22,8 @@ from secure.ee.files.checkpoint import OpenedCheckpoint
 from secure.ee.http.audit_proxy import audit_proxy_app
 from secure.ee.http.ids_server import ids_app
 from secure.ee.http.proxy import proxy_app
-from secure.ee.http.runner import HttpRunner
+from secure.ee.http.proxy_receipts import ProxyReceipts
+from secure.ee.http.runner import HttpReceipts, HttpRunner
 from secure.http.app import LOOPBACK
 from secure.http.host import (
     HttpServer,
@@ -38,9 +39,14 @@ from secure.http.host import (
 from secure.models.storage import system
 from secure.parties.encrypted.client import GenerationClient
 from secure.parties.encrypted.limits import Admission, GenerationLimits
+from secure.parties.encrypted.receipts import TakeReceipt
 from secure.parties.encrypted.runner import Runner
 from secure.parties.encrypted.server import GenerationServer
 from secure.parties.process.main import end_what_computes, stop_on_signals, wait_until_set
+from secure.parties.transport.certificates.names import SERVER
+from secure.parties.transport.certificates.own import LiveCertificates
+from secure.parties.transport.certificates.trust import trust_of
+from secure.parties.transport.signing import Signer
 from secure.protocols.core.errors import ConfigurationError
 
 _BACKEND_SECONDS = httpx.Timeout(10.0, read=None)
@@ -82,6 +88,7 @@ def run_server(
         torch.set_num_threads(threads)
     engine = TransformersEngine(folder, device, name)
     admission = Admission(engine.served, limits)
+    signer = None if certificates is None else Signer(LiveCertificates(certificates, SERVER))
     with ExitStack() as running:
         if certificates is not None:
             party = GenerationServer(listen, certificates, engine, admission=admission)
@@ -89,7 +96,8 @@ def run_server(
             running.callback(party.stop)
         for address, tls, hosts in ((http, None, LOOPBACK), (https, certificates, ())):
             if address is not None:
-                server = HttpServer(ids_app(engine, admission, api_key=api_key, hosts=hosts), address, tls)
+                app = ids_app(engine, admission, api_key=api_key, hosts=hosts, signer=signer)
+                server = HttpServer(app, address, tls)
                 port = server.start()
                 running.callback(server.stop)
                 _LOG.info("%s on %s:%d", "HTTP" if tls is None else "HTTPS", parsed(address)[0], port)
@@ -107,13 +115,16 @@ def run_proxy(
     api_key: str | None,
     origins: Sequence[str],
     audit: Audit | None = None,
+    receipts: ProxyReceipts | None = None,
     parent_on_stdin: bool,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. audit: as for `proxy_app`, and so are the errors."""
+    """Serve until SIGTERM or SIGINT. audit, receipts: as for `proxy_app`, and so are the errors."""
     check_exposure(listen, api_key, "the proxy")
     check_origins(origins)
     hosts = callers_names(listen)
-    app = proxy_app(checkpoint, runner, names, api_key=api_key, hosts=hosts, origins=origins, audit=audit)
+    app = proxy_app(
+        checkpoint, runner, names, api_key=api_key, hosts=hosts, origins=origins, audit=audit, receipts=receipts
+    )
     log_to_stderr()
     _LOG.info("budget: %s", runner.budget)
     serve_until_stopped(app, listen, "proxy", names, parent_on_stdin=parent_on_stdin)
@@ -138,15 +149,23 @@ def runner_at(
     api_key: str | None,
     model: str | None,
     unchecked: bool,
+    take_receipt: TakeReceipt | None = None,
 ) -> Runner:
-    """What runs the checkpoint at a URL. Raises ConfigurationError; nothing is connected yet."""
+    """What runs the checkpoint at a URL. Raises ConfigurationError; nothing is connected yet.
+
+    take_receipt: gets what the server signed of each call; None asks for no receipts.
+    """
     scheme, separator, address = url.partition("://")
     if scheme == "grpc" and separator:
         if certificates is None:
             raise ConfigurationError("a grpc backend needs --certificates DIR (authority.crt, client.crt, client.key)")
         parsed(address)
         return GenerationClient(
-            address, certificates, checkpoint.manifest.key_check, check_manifest=checkpoint.check_served
+            address,
+            certificates,
+            checkpoint.manifest.key_check,
+            check_manifest=checkpoint.check_served,
+            take_receipt=take_receipt,
         )
     if scheme not in ("http", "https") or not address:
         raise ConfigurationError(f"--backend {url}: expected grpc://HOST:PORT, https://HOST:PORT or http://HOST:PORT")
@@ -172,4 +191,9 @@ def runner_at(
         # HTTP_PROXY and the like would have API key and ids pass through somebody else.
         trust_env=False,
     )
-    return HttpRunner(connect, checkpoint, model, unchecked=unchecked)
+    receipts = None
+    if take_receipt is not None:
+        if authority is None:
+            raise ConfigurationError("receipts need --certificates DIR: the server's key is checked by its authority")
+        receipts = HttpReceipts(trust_of(authority.read_bytes()), take_receipt)
+    return HttpRunner(connect, checkpoint, model, unchecked=unchecked, receipts=receipts)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from secure.parties.client.receipt import SessionReceipt
 from secure.parties.encrypted import receipts
@@ -18,7 +19,7 @@ from secure.parties.encrypted.tokens import SamplingParameters
 from secure.parties.encrypted.values import from_values
 from secure.parties.transport.certificates.trust import read_trust
 from secure.parties.transport.signing import Signer
-from secure.protocols.core.errors import ReceiptRefused
+from secure.protocols.core.errors import InputError, ReceiptRefused
 from secure.protocols.version import VERSION
 from tests.secure.ee.fakes import KEY_CHECK, FakeEngine
 from tests.secure.ee.serving import Start
@@ -59,6 +60,26 @@ def test_the_server_signs_every_call(start: Start, connect: Connect, engine: Fak
     assert [token for message in streamed for token in message.ids] == tokens[3:] and streamed[-1].finish == "length"
 
 
+def test_a_sequence_of_split_mode_has_one_receipt(
+    start: Start, connect: Connect, engine: FakeEngine, certificates: Path
+) -> None:
+    taken: list[SessionReceipt] = []
+    client = connect(start(engine), KEY_CHECK, take_receipt=taken.append)
+    with client.sequence() as sequence:
+        hidden = [sequence.extend(torch.ones(count, 4)) for count in (2, 1)]
+    (receipt,) = taken
+    receipt.check(read_trust(certificates))
+    said = receipt.signed["server"].statement
+    assert (said["kind"], said["request"], said["cost"]["rounds"]) == ("continue", "3 positions", 2)
+    answers = receipt.answers["server"].messages
+    assert [from_values(Values.FromString(each)).tolist() for each in answers] == [each.tolist() for each in hidden]
+    with client.sequence():
+        pass
+    with pytest.raises(InputError, match=r"must be \[positions, 4\]"), client.sequence() as sequence:
+        sequence.extend(torch.ones(2, 5))
+    assert len(taken) == 1, "what was never asked, or ended with an error, has none"
+
+
 def test_nothing_is_signed_for_who_wants_no_receipt(
     start: Start, connect: Connect, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,38 +108,38 @@ def _signs_nothing(self: ServedCall, *_: Any) -> None:
     """An older server."""
 
 
-def _of_another_answer(sign: Callable[..., None]) -> Callable[..., None]:
-    def signs(self: ServedCall, *given: Any) -> None:
+def _of_another_answer(sign: Callable[..., Any]) -> Callable[..., Any]:
+    def signs(self: ServedCall, *given: Any) -> Any:
         self._transcript.went_out(b"what it never sent")
-        sign(self, *given)
+        return sign(self, *given)
 
     return signs
 
 
-def _of_another_model(sign: Callable[..., None]) -> Callable[..., None]:
-    def signs(self: ServedCall, *given: Any) -> None:
+def _of_another_model(sign: Callable[..., Any]) -> Callable[..., Any]:
+    def signs(self: ServedCall, *given: Any) -> Any:
         self._manifest = "another"
-        sign(self, *given)
+        return sign(self, *given)
 
     return signs
 
 
-def _of_another_session(sign: Callable[..., None]) -> Callable[..., None]:
-    def signs(self: ServedCall, *given: Any) -> None:
+def _of_another_session(sign: Callable[..., Any]) -> Callable[..., Any]:
+    def signs(self: ServedCall, *given: Any) -> Any:
         self._session = "ab" * 16
-        sign(self, *given)
+        return sign(self, *given)
 
     return signs
 
 
-def _of_a_smaller_request(sign: Callable[..., None]) -> Callable[..., None]:
-    return lambda self, asked, signer: sign(self, type(asked)(), signer)
+def _of_a_smaller_request(sign: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, _, signer: sign(self, "0 rows, 0 tokens", signer)
 
 
-def _of_fewer_bytes(sign: Callable[..., None]) -> Callable[..., None]:
-    def signs(self: ServedCall, *given: Any) -> None:
+def _of_fewer_bytes(sign: Callable[..., Any]) -> Callable[..., Any]:
+    def signs(self: ServedCall, *given: Any) -> Any:
         self._sent -= 1
-        sign(self, *given)
+        return sign(self, *given)
 
     return signs
 
@@ -151,6 +172,8 @@ def test_a_client_takes_what_it_saw_and_nothing_else(
     stream = client.generate([7], SamplingParameters(2), at_once=True)
     with pytest.raises(ReceiptRefused, match=words):
         list(stream)
+    with pytest.raises(ReceiptRefused, match=words), client.sequence() as sequence:
+        sequence.extend(torch.ones(2, 4))
     assert taken == []
 
 

@@ -20,6 +20,7 @@ from secure.gateway.serving import Gateway
 from secure.http.callers import KeysFile
 from secure.parties.process.exit_codes import ExitCode
 from secure.protocols.core.errors import CheckpointError, ConfigurationError, InputError, ModelNotLoaded
+from secure.report.receipt import Receipt
 from tests.models.images import save_vit
 from tests.secure.commands import Process
 from tests.secure.letters import LETTERS, due, save_chat_model
@@ -204,9 +205,18 @@ def test_models_that_have_neither_are_refused(
 
 @pytest.mark.xdist_group("parties")
 @pytest.mark.processes
-def test_over_real_processes(begin: Begin, checkpoint: Path, beaver: Running, reference: Any, folder: Path) -> None:
+def test_over_real_processes(
+    begin: Begin, checkpoint: Path, beaver: Running, reference: Any, folder: Path, tmp_path: Path
+) -> None:
     with PrivateModel.from_pretrained(checkpoint, parties=beaver.parties) as model:
-        made = begin(model).embeddings.create(model=MODEL, input="the cat sat")
+        client = begin(model)
+        raw = client.embeddings.with_raw_response.create(model=MODEL, input="the cat sat")
+        made = raw.parse()
+        told = httpx.get(f"{client.base_url}sessions/{raw.headers['secure-sessions']}/receipt", trust_env=False)
+        (tmp_path / "receipt.json").write_bytes(told.content)
+        receipt = Receipt.load(tmp_path / "receipt.json")
+        receipt.verify(beaver.settings.tls_dir / "authority.crt")
+        assert receipt.sessions[0].shared("model_digest") == model.manifest.digest and not receipt.sessions[0].answers
         torch.testing.assert_close(
             torch.tensor(made.data[0].embedding), model.encode(["the cat sat"])[0], atol=1e-3, rtol=0
         )

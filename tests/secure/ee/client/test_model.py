@@ -225,6 +225,9 @@ def test_split_mode_at_a_server(
 ) -> None:
     with EncryptedModel.from_pretrained(split[1], key=key, server=split_address, certificates=certificates) as model:
         assert torch.equal(model.generate(prompts(), max_new_tokens=12), greedy(plain, prompts(), 12))
+        receipt = model.report.receipt
+        assert receipt is not None and len(receipt.sessions) == model.report.sessions == len(prompts())
+        receipt.verify(certificates / "authority.crt")
         drawn = []
         for _ in range(2):
             torch.manual_seed(4)
