@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from secure.protocols.core.family import Family
-from secure.protocols.core.secret import Visibility
+from torch import Tensor
+
+from secure.protocols.core.errors import PartyDeviates
+from secure.protocols.core.family import Family, Payload
+from secure.protocols.core.secret import SecretSpec, Visibility
 from secure.protocols.masked.pair import Pair
 from secure.protocols.masked.sharing import three_parts
 from secure.protocols.masked.weights import Matrix, PublicMatrix, PublicWeight, Weight
 from secure.protocols.witnessed import footprint
 from secure.protocols.witnessed.outline import TwoDealersOutline, WitnessedOutline
 from secure.protocols.witnessed.secret import PreparedParts
+
+
+def _reconstruct(payloads: Sequence[Payload], specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
+    """The outputs, as `three_parts.reconstruct` gives them. Raises PartyDeviates, which names whose answers differ."""
+    if odd := three_parts.odd_answer(payloads, specs):
+        raise PartyDeviates(odd.parties, "the output", f"they sent {odd.what}", "client")
+    return three_parts.reconstruct(payloads, specs)
+
 
 WITNESSED = Family(
     name="witnessed",
@@ -31,7 +43,7 @@ WITNESSED = Family(
     sent_bytes=three_parts.sent_bytes,
     answer_bytes=three_parts.answer_bytes,
     held_by_two=lambda index, payload: (),
-    reconstruct=three_parts.reconstruct,
+    reconstruct=_reconstruct,
     splitter=three_parts.splitter,
     outline=WitnessedOutline,
     kept=(PreparedParts, Weight, PublicWeight, Matrix, PublicMatrix, Pair),

@@ -20,6 +20,7 @@ from secure.parties.launcher import free_addresses
 from secure.parties.process.model_engine import ModelEngine
 from secure.parties.roles.dealer import Seeds
 from secure.parties.roles.engine import SessionTools
+from secure.parties.roles.steps import RunSteps
 from secure.parties.roles.two_dealers import FirstOfTwoDealers, SecondOfTwoDealers
 from secure.parties.session.session import Session
 from secure.parties.settings_file import load_settings, settings_toml
@@ -174,6 +175,25 @@ def test_a_second_dealer_that_lies_ends_the_session(model: Model, monkeypatch: p
     with monkeypatch.context() as patch, pytest.raises(PartyDeviates, match="p2: message 0 of what is dealt"):
         patch.setattr(SecondOfTwoDealers, "join", lies)
         model(X)
+
+
+@pytest.mark.parametrize(("who", "byte", "suspects"), [("p0", 0, ("p2", "p0")), ("p1", -1, ("p1", "p2"))])
+def test_an_evaluator_that_answers_the_client_otherwise_is_one_of_two_that_are_named(
+    who: str, byte: int, suspects: tuple[str, str], model: Model, module: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It told the other evaluators nothing wrong, so that only the client can notice: every part comes from two."""
+    send = RunSteps.send
+
+    def sends(self: RunSteps, payload: bytes) -> None:
+        changed = bytearray(payload)
+        changed[byte] ^= self._session.role == who
+        send(self, bytes(changed))
+
+    with monkeypatch.context() as patch, pytest.raises(PartyDeviates, match="client: the output: they sent") as caught:
+        patch.setattr(RunSteps, "send", sends)
+        model(X)
+    assert caught.value.suspects == suspects and who in suspects
+    assert right(model, module), "the next session is served"
 
 
 @pytest.mark.parametrize("talked_to", ["client", "dealer", "p1"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,21 +81,35 @@ def pack_shares(shares: Mapping[str, Tensor], specs: Mapping[str, SecretSpec]) -
     return torch.cat(packed).cpu().numpy().tobytes()
 
 
+class OddAnswer(NamedTuple):
+    """What is wrong with the parties' answers. parties: one, or two of whom one computed something else."""
+
+    parties: tuple[str, ...]
+    what: str
+
+
+def odd_answer(payloads: Sequence[bytes | memoryview], specs: Mapping[str, SecretSpec]) -> OddAnswer | None:
+    """The first thing that is wrong with answers of which every part comes from two parties; None where nothing is."""
+    half = payload_bytes(specs)
+    for index, payload in enumerate(payloads):
+        if len(payload) != 2 * half:
+            return OddAnswer((f"p{index}",), f"a share of the output of {len(payload)} bytes, due are {2 * half}")
+    for index in range(_PARTIES):
+        after = (index + 1) % _PARTIES
+        if memoryview(payloads[index])[half:] != memoryview(payloads[after])[:half]:
+            pair = (f"p{index}", f"p{after}")
+            return OddAnswer(pair, "different shares of the output where they must be equal")
+    return None
+
+
 def reconstruct(payloads: Sequence[bytes | memoryview], specs: Mapping[str, SecretSpec]) -> dict[str, Tensor]:
     """The outputs as signed ring elements. Shapes: int64 as in `specs`.
 
     Every part comes from two parties. Raises ProtocolError where they disagree: one of them computed something else.
     """
-    due = 2 * payload_bytes(specs)
-    for index, payload in enumerate(payloads):
-        if len(payload) != due:
-            raise ProtocolError(f"p{index}'s share of the output has {len(payload)} bytes, due are {due}")
-    halves = [(memoryview(p)[: due // 2], memoryview(p)[due // 2 :]) for p in payloads]
-    for index in range(_PARTIES):
-        after = (index + 1) % _PARTIES
-        if halves[index][1] != halves[after][0]:
-            raise ProtocolError(f"p{index} and p{after} sent different shares of the output where they must be equal")
-    own = [unpack(half[0], specs) for half in halves]
+    if odd := odd_answer(payloads, specs):
+        raise ProtocolError(f"{' and '.join(odd.parties)} sent {odd.what}")
+    own = [unpack(memoryview(payload)[: payload_bytes(specs)], specs) for payload in payloads]
     return {name: ring.signed(own[0][name] + own[1][name] + own[2][name], specs[name].bits) for name in specs}
 
 

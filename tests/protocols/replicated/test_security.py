@@ -159,7 +159,7 @@ def test_sharing_refuses_what_does_not_fit() -> None:
     for index in range(3):
         with pytest.raises(ProtocolError, match="bytes, due are"):
             three_parts.open_payload(index, payloads[index][:-1], SPECS)
-    with pytest.raises(ProtocolError, match="p1's share of the output has"):
+    with pytest.raises(ProtocolError, match="p1 sent a share of the output of"):
         due = 2 * payload_bytes(SPECS)
         three_parts.reconstruct([bytes(due), bytes(due - 1), bytes(due)], SPECS)
 

@@ -14,10 +14,11 @@ from secure.protocols.core.channel import Channel
 from secure.protocols.core.errors import InputError, PartyDeviates, PartyLost, ProtocolError
 from secure.protocols.core.fixedpoint import public_factor
 from secure.protocols.core.primitives import checked_one_hot
-from secure.protocols.core.secret import Parameter, Protocol, Secret, Visibility, multiply
+from secure.protocols.core.secret import Parameter, Protocol, Secret, SecretSpec, Visibility, multiply
 from secure.protocols.functions.softmax import softmax
 from secure.protocols.masked.gates.opening import OpenToOne
 from secure.protocols.masked.gates.vanishing import Toss
+from secure.protocols.witnessed.family import WITNESSED
 from secure.protocols.witnessed.protocol import WitnessedParty
 from secure.protocols.witnessed.witness import DIGEST_BYTES
 from tests.four_roles import EVALUATORS, run_evaluators
@@ -135,6 +136,23 @@ def test_digests_do_not_depend_on_parts_but_on_what_was_opened() -> None:
     assert rounds == 2, "one opening in full words, and the empty round"
     results, _ = setting.run(Deviation(0, True, 0, offset), parts=unequal(setting, 1))
     assert torch.equal(combine(results), combine(honest))
+
+
+def test_answers_that_differ_name_the_two_that_sent_them() -> None:
+    specs = {"x": SecretSpec((4,), 16)}
+    given = [WITNESSED.open_payload(i, each, specs) for i, each in enumerate(WITNESSED.share({"x": X}, specs))]
+    payloads = [WITNESSED.pack_shares(shares, specs) for shares in given]
+    assert torch.equal(WITNESSED.reconstruct(payloads, specs)["x"], X)
+    wrong = {0: ("p2", "p0"), -1: ("p0", "p1")}
+    for byte, suspects in wrong.items():
+        changed = bytearray(payloads[0])
+        changed[byte] ^= 1
+        with pytest.raises(PartyDeviates, match=f"one of {' and '.join(suspects)} does not follow") as caught:
+            WITNESSED.reconstruct([changed, *payloads[1:]], specs)
+        assert caught.value.suspects == suspects
+    with pytest.raises(PartyDeviates, match="p1 does not follow") as caught:
+        WITNESSED.reconstruct([payloads[0], payloads[1][:-1], payloads[2]], specs)
+    assert caught.value.suspects == ("p1",)
 
 
 def test_aborts_do_not_depend_on_inputs() -> None:
