@@ -28,6 +28,7 @@ from tests.docs.pages import shell_commands
 from tests.secure.clear_client import ClearClient
 from tests.secure.conftest import WORDS
 from tests.secure.letters import save_chat_model
+from tests.secure.running import Running
 
 TEXTS = [f"the {first} {second} ." for first in WORDS[2:8] for second in WORDS[4:10]]
 
@@ -182,6 +183,29 @@ def test_the_page_is_followed_to_the_letter(
         assert done.exit_code == 0, (words, done.output, done.exception)
     assert len(json.loads((tmp_path / "answers.json").read_text())) == 2
     assert "these 22 canaries" in done.output
+
+
+@pytest.mark.processes
+@pytest.mark.xdist_group("parties")
+def test_real_parties_are_audited_and_other_weights_at_them_found(
+    checkpoint: Path, tmp_path: Path, beaver: Running
+) -> None:
+    """Three processes that compute on shares: honest noise is theirs, and so is what a last layer less changes."""
+    clear, log = ClearModel(checkpoint), AuditLog(tmp_path / "log")
+    with secure.PrivateModel.from_pretrained(checkpoint, parties=beaver.parties) as private:
+        asked = AuditedModel(private, clear.kind)
+        made = prepare(clear.kind, TEXTS[:16], clear, asked, noise_texts=8)
+        run(asked, made, log, count=8)
+    assert min(made.noise) > 0 and report(made, log.entries()).wrong == 0
+    spoilt = BertModel.from_pretrained(checkpoint)
+    del spoilt.encoder.layer[1:]
+    spoilt.config.num_hidden_layers = 1
+    shutil.copytree(checkpoint, tmp_path / "spoilt")
+    spoilt.save_pretrained(tmp_path / "spoilt")
+    with secure.PrivateModel.from_pretrained(tmp_path / "spoilt", parties=beaver.parties) as private:
+        run(AuditedModel(private, clear.kind), made, log, count=1)
+    found = report(made, log.entries())
+    assert (found.asked, found.wrong) == (9, 1)
 
 
 def test_parties_see_the_same_of_a_canary_as_of_a_request(

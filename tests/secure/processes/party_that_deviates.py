@@ -17,15 +17,17 @@ from secure.parties.process.model_engine import model_engine
 from secure.parties.transport.link import GrpcChannel
 from secure.protocols.core.channel import Payload
 from secure.protocols.witnessed.witness import DIGEST_BYTES
+from tests.protocols.witnessed.faults import CHANGES
 
 MARKER = "deviation.json"
 
 
 @contextmanager
-def deviating(config: Path, role: str, message: int, byte: int) -> Iterator[None]:
-    """Inside the block a role of these settings changes that message. byte: whose last bit is turned."""
+def deviating(config: Path, role: str, message: int, byte: int = 0, change: str = "") -> Iterator[None]:
+    """Inside the block a role of these settings changes that message. byte: whose last bit is turned, unless `change`
+    names one of the changes that `tests.protocols.witnessed.faults` has."""
     marker = config.with_name(MARKER)
-    marker.write_text(json.dumps({"role": role, "message": message, "byte": byte}))
+    marker.write_text(json.dumps({"role": role, "message": message, "byte": byte, "change": change}))
     try:
         yield
     finally:
@@ -37,15 +39,19 @@ def deviate(role: str, marker: Path) -> None:
     send, receive = GrpcChannel.send, GrpcChannel.receive
     due = {"p0": ("p1",), "p1": ("p2",), "p2": ("p0",)}.get(role, ("p1", "p2"))
     sent: dict[int, int] = {}
+    before: dict[int, bytes] = {}
     digests: dict[int, bytes] = {}
 
     def sends(self: GrpcChannel, payload: Payload) -> None:
         digests[id(self)] = bytes(payload[:DIGEST_BYTES])
+        last, before[id(self)] = before.get(id(self), b""), bytes(payload)
         if marker.exists() and self.peer in due:
             wanted = json.loads(marker.read_text())
             if wanted["role"] == role:
                 number = sent[id(self)] = sent.get(id(self), -1) + 1
-                if number == wanted["message"]:
+                if number == wanted["message"] and wanted["change"]:
+                    payload = CHANGES[wanted["change"]](bytes(payload), last) or b""
+                elif number == wanted["message"]:
                     raw = bytearray(payload)
                     raw[wanted["byte"] % len(raw)] ^= 1
                     payload = bytes(raw)

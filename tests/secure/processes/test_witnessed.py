@@ -95,6 +95,29 @@ def test_an_evaluator_that_deviates_at_the_wire_is_found(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("role", "change"),
+    [
+        ("p0", "truncated"),
+        ("p1", "replayed"),
+        ("p2", "extended"),
+        ("p0", "random"),
+        ("p1", "another digest"),
+        ("p2", "halves swapped"),
+    ],
+)
+def test_other_changes_at_the_wire_are_found(
+    role: str, change: str, started: Launcher, model: secure.PrivateModel
+) -> None:
+    with (
+        deviating(started.config, role, 6, change=change),
+        pytest.raises(secure.errors.PartyDeviates, match="round ") as caught,
+    ):
+        model.encode(SENTENCES)
+    assert role in caught.value.suspects
+
+
+@pytest.mark.slow
 def test_a_client_whose_parts_differ_gets_nothing(model: secure.PrivateModel) -> None:
     """The last bit that p2 is given is not what p0 is given as a seed of the same part."""
 
