@@ -55,6 +55,7 @@ from secure.parties.config import (
     split_address,
 )
 from secure.parties.stock_settings import KeepLiteral, StockLiteral
+from secure.protocols.beaver.family import BEAVER
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.family import Family
 from secure.protocols.core.profile import AUTO
@@ -211,8 +212,11 @@ def _parties(literal: _SettingsLiteral, of_family: Family, path: Path) -> dict[s
             raise ConfigurationError(
                 f"{path}: {role} is missing; the protocol {of_family.name!r} is for {', '.join(of_family.roles)}"
             )
-    if literal.measure.offline_first and "dealer" not in of_family.roles:
-        raise ConfigurationError(f"{path}: measure.offline_first: the protocol {of_family.name!r} has no dealer")
+    if literal.measure.offline_first and of_family is not BEAVER:
+        raise ConfigurationError(
+            f"{path}: measure.offline_first: p1 alone can take in what is dealt before the input, as in the protocol "
+            f"{BEAVER.name!r}, not in {of_family.name!r}; remove it"
+        )
     for name, value in (("engine", literal.engine), ("garbler", literal.garbler)):
         if value is not None and not of_family.garbles:
             raise ConfigurationError(

@@ -138,6 +138,7 @@ def test_security_stands_for_a_protocol(tmp_path: Path) -> None:
     )
     for text, words in (
         ('security = "malicious"' + GOOD, "p2 is missing; the protocol 'witnessed' is for p0, p1, p2, dealer"),
+        ('security = "malicious"' + FOUR + "[measure]\noffline_first = true\n", "'beaver', not in 'witnessed'; remove"),
         ('security = "malicious"\nprotocol = "beaver"' + GOOD, "'beaver' has security 'semi-honest', 'malicious' is"),
         ('security = "total"' + GOOD, "security: unknown security 'total'; known are semi-honest, malicious"),
     ):
@@ -183,7 +184,7 @@ def test_a_client_and_an_owner_alone(tmp_path: Path) -> None:
         ('engine = "dealer"\n' + two, "engine: input should be 'garbled' or 'transfer'"),
         ('engine = "transfer"\ngarbler = "client"\n' + two, "nobody garbles; remove one of the two"),
         ('protocol = "hybrid"\n' + GOOD, "dealer has no part in the protocol 'hybrid'; remove it"),
-        (two + "[measure]\noffline_first = true\n", "'hybrid' has no dealer"),
+        (two + "[measure]\noffline_first = true\n", "in the protocol 'beaver', not in 'hybrid'; remove it"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             load_settings(write(tmp_path, text))

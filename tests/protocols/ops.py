@@ -16,6 +16,7 @@ from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.primitives import truncate
 from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.core.secret import Parameter, Protocol, Secret, Visibility
+from secure.protocols.masked.gate import GUARD_BITS
 from tests.in_process import BEAVER, Family, Run, encode
 from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 
@@ -104,7 +105,11 @@ def values_at_the_owner(protocol: Protocol, share: Tensor | None, values: Tensor
     return encode(values, scale) if clear else None
 
 
-# Bounds. A truncation is the floor or one unit more, so it is off by less than one unit.
+# Bounds.
+
+TRUNCATION = ULP * (1 + 2.0 ** (1 - GUARD_BITS))
+"""What a truncation is off by at most. It is the floor or one unit more, hence less than a unit; where its opening left
+out low bits, of what may be two units of those bits more: see `OpeningGate`."""
 
 
 def exactly(reference: Tensor, *arguments: Tensor) -> float:
@@ -112,7 +117,7 @@ def exactly(reference: Tensor, *arguments: Tensor) -> float:
 
 
 def one_unit(reference: Tensor, *arguments: Tensor) -> float:
-    return ULP + DOUBLE
+    return TRUNCATION + DOUBLE
 
 
 def at_most(error: float) -> Bound:
@@ -126,7 +131,7 @@ def as_declared(function: Piecewise) -> Bound:
 
 def scaled(reference: Tensor, *arguments: Tensor) -> Tensor:
     # A public factor keeps 21 significant bits, rounded; then one truncation.
-    return reference.abs() * 2.0**-21 + ULP
+    return reference.abs() * 2.0**-21 + TRUNCATION
 
 
 def float_sum(reference: Tensor, *arguments: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ from tests.protocols.arguments import (
     with_mask,
     zero_mean_rows,
 )
-from tests.protocols.ops import DOUBLE, Op, as_declared, at_most, exactly, float_sum, one_unit, scaled
+from tests.protocols.ops import DOUBLE, TRUNCATION, Op, as_declared, at_most, exactly, float_sum, one_unit, scaled
 
 # -- shapes: of one argument, of two that broadcast, of matrices; the long ones have room for every edge
 
@@ -211,7 +211,7 @@ def _rotate(x: Secret) -> Secret:
 
 def _rotated(reference: Tensor, x: Tensor) -> Tensor:
     # Cosine and sine are rounded to 16 fraction bits; then one truncation.
-    return (x.abs() + x.roll(x.shape[-1] // 2, -1).abs()) * 2.0**-17 + ULP
+    return (x.abs() + x.roll(x.shape[-1] // 2, -1).abs()) * 2.0**-17 + TRUNCATION
 
 
 def _untruncated(x: Secret, weight: Secret, bias: Secret | None = None) -> Secret:
@@ -258,8 +258,8 @@ def _appended_factor(x: Secret, y: Secret, z: Secret) -> Secret:
 
 
 def _rounded_squares(reference: Tensor, x: Tensor) -> Tensor:
-    # Sixteen squares at a time are rounded to 28 fraction bits.
-    return float_sum(reference, x) + math.ceil(x.shape[-1] / 16) * 2.0**-28
+    # All squares are rounded to 28 fraction bits, once.
+    return float_sum(reference, x) + 2.0**-28
 
 
 def _full_range_rms(x: Secret, gain: Secret, offset: Secret) -> Secret:
@@ -295,7 +295,7 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _unit(reference: Tensor, x: Tensor) -> Tensor:
-    return 2.0**-13 * reference.abs() + x.norm(dim=-1, keepdim=True) * 2.0**-27 + 2 * ULP
+    return 2.0**-13 * reference.abs() + x.norm(dim=-1, keepdim=True) * 2.0**-27 + 2 * TRUNCATION
 
 
 def _power_of_e(reference: Tensor, x: Tensor) -> Tensor:
@@ -303,13 +303,13 @@ def _power_of_e(reference: Tensor, x: Tensor) -> Tensor:
 
 
 def _quotient(reference: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return 6e-5 * reference.abs() + x.abs() * 2.0**-27 + 2 * ULP
+    return 6e-5 * reference.abs() + x.abs() * 2.0**-27 + 2 * TRUNCATION
 
 
 def _l2(reference: Tensor, x: Tensor) -> Tensor:
     # x times the inverse norm, whose error its Piecewise declares; then one truncation.
     inverse = reciprocal_and_root.inverse_root_function(1, -8, 16, 22)
-    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + TRUNCATION
 
 
 def _rooted(reference: Tensor, x: Tensor) -> Tensor:
@@ -317,12 +317,12 @@ def _rooted(reference: Tensor, x: Tensor) -> Tensor:
     width = x.shape[-1]
     lowest = -14 + math.floor(math.log2(width))
     inverse = reciprocal_and_root.inverse_root_function(width, lowest, lowest + 32, 17)
-    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + ULP
+    return x.abs() * inverse.max_error + inverse.relative_error * reference.abs() + TRUNCATION
 
 
 def _finely_rooted(reference: Tensor, x: Tensor) -> Tensor:
     # Here the inverse root is not rounded itself.
-    return x.abs() * 2.0**-19 + 4e-5 * reference.abs() + ULP
+    return x.abs() * 2.0**-19 + 4e-5 * reference.abs() + TRUNCATION
 
 
 def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
@@ -330,23 +330,28 @@ def _normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> T
     # units and by what its Piecewise declares relative to it; then one truncation.
     mean, deviation = x.mean(-1, keepdim=True), x.std(-1, correction=0, keepdim=True)
     centred, inverse = (x - mean).abs(), 1 / deviation.clamp(min=2.0**-10)
-    return (ULP + mean.abs() * 2.0**-21) * inverse * 1.5 + centred * 2.0**-17 + centred * inverse * 4e-5 + ULP
+    return (
+        (TRUNCATION + mean.abs() * 2.0**-21) * inverse * 1.5
+        + centred * 2.0**-17
+        + centred * inverse * 4e-5
+        + TRUNCATION
+    )
 
 
 def _normalised_at_once(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     # As the other, without the error of the mean.
     inverse = 1 / (x**2).mean(-1, keepdim=True).sqrt().clamp(min=2.0**-10)
-    return x.abs() * 2.0**-17 + x.abs() * inverse * 4e-5 + ULP
+    return x.abs() * 2.0**-17 + x.abs() * inverse * 4e-5 + TRUNCATION
 
 
 def _rooted_twice(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     # There is one more truncation, before the gain.
-    return _normalised_at_once(reference, x, gain, offset) + ULP * gain.abs()
+    return _normalised_at_once(reference, x, gain, offset) + TRUNCATION * gain.abs()
 
 
 def _twice_normalised(reference: Tensor, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     # The inverse has one fraction bit less, and there is one more truncation, before the gain.
-    return 2 * _normalised(reference, x, gain, offset) + ULP * (1 + gain.abs())
+    return 2 * _normalised(reference, x, gain, offset) + TRUNCATION * (1 + gain.abs())
 
 
 def _softmax_base_two(x: Secret) -> Secret:
