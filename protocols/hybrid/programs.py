@@ -18,13 +18,13 @@ from secure.protocols.functions import relu
 from secure.protocols.hybrid.garbled import circuits
 from secure.protocols.hybrid.gates.multiplied import Multiplied
 from secure.protocols.hybrid.gates.product import Arrangement, Images, Product, Rows
-from secure.protocols.hybrid.gates.transferred import Transferred
+from secure.protocols.hybrid.gates.transferred import Exponentiated, Transferred
 from secure.protocols.hybrid.lattice.parameters import PLAIN_BITS
 from secure.protocols.hybrid.roles import StockParty
 from secure.protocols.hybrid.secret import HybridSecret
 from secure.protocols.hybrid.transfer import pieces
 from secure.protocols.hybrid.verbs import HybridVerbs
-from secure.protocols.masked.gates import largest, piecewise
+from secure.protocols.masked.gates import exponential, largest, piecewise
 from secure.protocols.masked.gates.product import Bilinear
 from secure.protocols.masked.programs import arithmetic
 
@@ -167,13 +167,30 @@ def find_largest(hybrid: HybridVerbs, x: Secret) -> Secret:
 
 
 def _evaluate_masked(hybrid: HybridVerbs, x: Secret, function: Piecewise) -> Secret:
-    """`piecewise` by the masked pairs' gate, in the smallest ring that takes it."""
-    pieces.check_straight(function, x.fraction_bits)
-    width = max(hybrid.policy.ring_bits(x.fraction_bits), function.compare_bits)
-    bits = width if function.sloped else max(width, hybrid.policy.ring_bits(function.output_bits))
-    own = hybrid.widened(x, width)
-    share = hybrid.run(Transferred(own.share, function, x.fraction_bits, width, bits, hybrid.profile))
-    return HybridSecret(hybrid, share, bits, function.output_bits)
+    """`piecewise` by the masked pairs' gate, in the smallest ring that takes it, or one of as many bytes."""
+    pieces.check_made(function, x.fraction_bits)
+    needed = max(hybrid.policy.ring_bits(x.fraction_bits), function.compare_bits)
+    bits = function.scale + function.integer_bits + 2 if function.trigonometric else needed
+    if function.sloped:
+        needed = bits = max(needed, min(bits, ring.WORD_BITS))
+    else:
+        bits = min(max(bits, hybrid.policy.ring_bits(function.output_bits)), ring.WORD_BITS)
+    own = hybrid.widened(x, needed)
+    width = min(own.bits, 8 * ring.element_bytes(needed))
+    bits = width if function.sloped else bits
+    share = hybrid.run(Transferred(own.share, width, bits, function, x.fraction_bits, hybrid.profile))
+    return truncate(hybrid, HybridSecret(hybrid, share, bits, function.scale), function.output_bits)
+
+
+def exponentiate(hybrid: HybridVerbs, u: Secret) -> Secret:
+    """`exp2_negative` by the masked pairs' gate."""
+    _needs_transfers(hybrid, "computes exponentials")
+    if u.fraction_bits != exponential.FRACTION_BITS:
+        raise ProtocolError(f"exp2_negative takes {exponential.FRACTION_BITS} fraction bits")
+    own = hybrid.widened(u, ring.HALF_WORD_BITS)
+    share = hybrid.run(Exponentiated(own.share, ring.HALF_WORD_BITS, exponential.RING_BITS))
+    power = HybridSecret(hybrid, share, exponential.RING_BITS, exponential.Exp2Negative.SCALE)
+    return truncate(hybrid, power, u.fraction_bits)
 
 
 def _tournament(hybrid: HybridVerbs, x: HybridSecret) -> Secret:
@@ -190,11 +207,7 @@ def _multiplied(
     hybrid: HybridVerbs, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None = None
 ) -> Secret:
     """Raises ConfigurationError where circuits are garbled; what a program costs is told for either engine."""
-    if hybrid.garbler != "nobody" and isinstance(hybrid.role, StockParty):
-        raise ConfigurationError(
-            f"layer {hybrid.layer_name or '(none)'}: protocol 'hybrid' multiplies two secrets with engine = "
-            '"transfer" alone'
-        )
+    _needs_transfers(hybrid, "multiplies two secrets")
     scale = x.fraction_bits + y.fraction_bits
     bits = hybrid.policy.product_bits(scale, value_bits)
     first = hybrid.widened(x, bits)
@@ -202,6 +215,14 @@ def _multiplied(
     share = hybrid.run(Multiplied(kind, first.share, second.share, bits))
     target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
     return truncate(hybrid, HybridSecret(hybrid, share, bits, scale), target)
+
+
+def _needs_transfers(hybrid: HybridVerbs, what: str) -> None:
+    """Raises ConfigurationError where circuits are garbled."""
+    if hybrid.garbler != "nobody" and isinstance(hybrid.role, StockParty):
+        raise ConfigurationError(
+            f"layer {hybrid.layer_name or '(none)'}: protocol 'hybrid' {what} with engine = \"transfer\" alone"
+        )
 
 
 def _product(hybrid: HybridVerbs, x: Secret, weight: Any, bias: Any, arrangement: Arrangement) -> HybridSecret:
@@ -248,4 +269,5 @@ PROGRAMS = table(
     row(primitives.convolve, convolve),
     row(piecewise.piecewise, evaluate),
     row(largest.largest_of_few, find_largest),
+    row(exponential.exp2_negative, exponentiate),
 )

@@ -97,6 +97,7 @@ class HybridVerbs(Protocol):
             return own
         width = min(self.policy.ring_bits(own.fraction_bits), own.bits)
         if self.garbler == "nobody":
+            bits = min(width + 8 * ring.element_bytes(bits - width), ring.WORD_BITS)  # as many bytes
             return HybridSecret(self, self.run(Lifted(own.share, width, bits)), bits, own.fraction_bits)
         share = self.garbled(own.share.unsqueeze(-1), lifted(width, bits, self.garbler))
         return HybridSecret(self, share, bits, own.fraction_bits)
