@@ -31,9 +31,11 @@ class Multiplied(HybridGate):
 
         f(u, z - t) + f(v - s, w) + a + f(u, w) - r,      so that P1 has  f(x, y) - r  with its own  b + f(v, z),
 
-    and P0's share is r, which it drew when this was made. Where x is y, one of both cross terms is made, twice.
+    and P0's share is r, which it drew when this was made. Where x is y, one of both cross terms is made, twice. With
+    `summed`, f of both is added up along the last axis, and that alone is kept, sent and masked.
 
-    Shapes: as torch's * or @. Encoding: shares in Z_2^bits or larger -> in Z_2^bits; fraction bits add up.
+    Shapes: as torch's * or @; [..., n] -> [..., 1] where it is summed. Encoding: shares in Z_2^bits or larger -> in
+    Z_2^bits; fraction bits add up.
     Cost: two rounds, in which P1 sends ceil(bits/8) bytes for each element of both factors and P0 as many for each of
     the result. Making is one exchange for each cross term, as `secure.protocols.hybrid.transfer.rows` says: for a
     product of numbers 2 bits transfers and some bits^2/8 bytes, for [M, K] @ [K, N] K (M + N) bits transfers and
@@ -47,14 +49,26 @@ class Multiplied(HybridGate):
     x: Tensor
     y: Tensor
     bits: int
+    summed: bool = False
 
     @property
     def _square(self) -> bool:
         return self.x is self.y and self.kind is Bilinear.ELEMENTWISE
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def _products(self) -> tuple[int, ...]:
+        """The shape of f of both, before a sum."""
         return self.kind.shape(self.x, self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self._products[:-1], 1) if self.summed else self._products
+
+    def _reduced(self, products: Tensor) -> Tensor:
+        return products.sum(-1, keepdim=True) if self.summed else products
+
+    def _multiply(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._reduced(self.kind(x, y, self.bits))
 
     @property
     def _factors(self) -> tuple[Tensor, ...]:
@@ -81,7 +95,7 @@ class Multiplied(HybridGate):
     @property
     def _terms(self) -> list[RowProducts]:
         """The cross terms: of numbers of x, and of those of y."""
-        count = math.prod(self.shape)
+        count = math.prod(self._products)
         if self.kind is Bilinear.ELEMENTWISE:
             return [RowProducts(count, 1, self.bits)] * len(self._factors)
         rows, columns = self.shape[-2:]
@@ -103,7 +117,7 @@ class Multiplied(HybridGate):
         share = self._cross(crossing, self.x, self.y)
         for factor in self._factors:
             self._keep(maker, factor)
-        self._keep(maker, share + self.kind(self.x, self.y, self.bits) - own)
+        self._keep(maker, share + self._multiply(self.x, self.y) - own)
         return own
 
     def use(self, user: User) -> Tensor:
@@ -113,7 +127,7 @@ class Multiplied(HybridGate):
             # Whole bytes are sent, so the bits above the ring are masked, too.
             for factor, mask in factors:
                 user.send(payload(ring.pack(factor - mask, self.bits).numpy()))
-            result = self._taken(user, self.shape) + self.kind(self.x, self.y, self.bits)
+            result = self._taken(user, self.shape) + self._multiply(self.x, self.y)
             message = user.receive(self._bytes(self.shape))
             return ring.low(ring.unpack_added(message, result, self.bits), self.bits)
         own = [self._taken(user, tuple(factor.shape)) for factor in self._factors]
@@ -121,7 +135,7 @@ class Multiplied(HybridGate):
         opened = [
             ring.unpack(user.receive(self._bytes(tuple(f.shape))), tuple(f.shape), self.bits) for f in self._factors
         ]
-        result = result + self.kind(own[0], opened[-1], self.bits) + self.kind(opened[0], own[-1], self.bits)
+        result = result + self._multiply(own[0], opened[-1]) + self._multiply(opened[0], own[-1])
         # What was kept has the mask's low bits off; the bits above the ring go under those that it did not use.
         result = result - (high - ring.low(high, self.bits))
         user.send(payload(ring.pack(result, self.bits).numpy()))
@@ -137,11 +151,10 @@ class Multiplied(HybridGate):
         terms = zip(self._terms, self._numbers(x, y), self._rows(x, y), strict=True)
         shares = []
         for term, numbers, rows in terms:
-            found = term.of_numbers(crossing, numbers) if crossing.index == 0 else term.of_rows(crossing, rows)
-            shares.append(as_tensor(found))
+            shares.append(as_tensor(term.cross(crossing, rows if crossing.index else numbers)))
         if self.kind is Bilinear.ELEMENTWISE:
             total = shares[0] + (shares[0] if self._square else shares[1])
-            return total.reshape(self.shape)
+            return self._reduced(total.reshape(self._products))
         (*batch, rows_, columns), inner = self.shape, self.x.shape[-1]
         of_x = shares[0].reshape(*batch, rows_, inner, columns).sum(-2)
         of_y = shares[1].reshape(*batch, inner, columns, rows_).sum(-3)
@@ -150,13 +163,13 @@ class Multiplied(HybridGate):
     def _numbers(self, x: Tensor, y: Tensor) -> list[Array]:
         """What P0 multiplies rows with, in each term. Shapes: uint64 [count] each."""
         if self.kind is Bilinear.ELEMENTWISE:
-            return [as_array(factor.expand(self.shape)).reshape(-1) for factor in (x, y)][: len(self._factors)]
+            return [as_array(factor.expand(self._products)).reshape(-1) for factor in (x, y)][: len(self._factors)]
         return [as_array(factor).reshape(-1) for factor in self._expanded(x, y)]
 
     def _rows(self, x: Tensor, y: Tensor) -> list[Array]:
         """P1's rows, one for each number. Shapes: uint64 [count, length] each."""
         if self.kind is Bilinear.ELEMENTWISE:
-            return [as_array(factor.expand(self.shape)).reshape(-1, 1) for factor in (y, x)][: len(self._factors)]
+            return [as_array(factor.expand(self._products)).reshape(-1, 1) for factor in (y, x)][: len(self._factors)]
         left, right = self._expanded(x, y)
         (*batch, rows, columns), inner = self.shape, self.x.shape[-1]
         of_x = np.broadcast_to(as_array(right).reshape(*batch, 1, inner, columns), (*batch, rows, inner, columns))

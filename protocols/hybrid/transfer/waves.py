@@ -71,11 +71,10 @@ class Waves:
         own = harmonics.basis(as_tensor(mask), self.harmonics, SCALE_BITS - self._factor_bits)
         cos, sin = (own[:, side].reshape(-1).numpy() for side in (0, 1))
         if crossing.index == 0:
-            numbers = np.minimum(np.concatenate([cos, sin]), (1 << self._factor_bits) - 1)
-            found = self._products.of_numbers(crossing, numbers.view(np.uint64))
+            factors = np.minimum(np.concatenate([cos, sin]), (1 << self._factor_bits) - 1)
         else:
-            rows = np.concatenate([np.stack([cos, sin], 1), np.stack([-sin, cos], 1)])
-            found = self._products.of_rows(crossing, rows.view(np.uint64))
+            factors = np.concatenate([np.stack([cos, sin], 1), np.stack([-sin, cos], 1)])
+        found = self._products.cross(crossing, factors.view(np.uint64))
         shift = 2 * self._factor_bits - self.basis_bits
         total = dropped(crossing, found[: self._angles] + found[self._angles :], shift, self._products.width)
         share = lifted(crossing, total.reshape(-1), self._kept_bits, self.bits)
