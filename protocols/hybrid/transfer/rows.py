@@ -7,14 +7,15 @@ once: its transfer's hash is made as long, by further runs of keys. As in `cross
     the owner of rows sends    m = y - H(q ⊕ Δ) + H(q)      and has  (1 - 2d) (-H(q)) + d y
     the other one sends        d = bit ⊕ x                   and has  (1 - 2d) (H(t) + x m)
 
-for each row and bit, in one exchange. A short signed number of m bits takes its m bits alone, the highest one times
--2^(m-1). Cost: with n numbers of m bits, m n transfers in which the owner has Δ; the other one sends m n
-bits, the owner for each number and each word of its row ceil((k-m+1)/8) + ... + ceil(k/8) bytes.
+for each row and bit, in one exchange, or in several where there are many words. A short signed number of m bits takes
+its m bits alone, the highest one times -2^(m-1). Cost: with n numbers of m bits, m n transfers in which the owner has
+Δ; the other one sends m n bits, the owner for each number and each word of its row ceil((k-m+1)/8) + ... + ceil(k/8)
+bytes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from secure.protocols.hybrid.roles import as_array, as_tensor, payload
 from secure.protocols.hybrid.transfer.crossing import Crossed, Crossing
 
 _LABEL_WORDS = 2
+_MOST_WORDS = 1 << 22
+"""Words that are hashed, and sent, at once: 32 MB. More numbers take more exchanges."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,18 @@ class RowProducts:
         """What the owner sends for a number and a word of its row."""
         return sum(ring.element_bytes(self.width - b) for b in range(self._bits))
 
+    @property
+    def _parts(self) -> list[RowProducts]:
+        """Parts of which each has few enough words to be held, and sent, at once."""
+        most = max(1, _MOST_WORDS // (self._bits * self.length))
+        return [replace(self, count=min(most, self.count - start)) for start in range(0, self.count, most)]
+
     def crossed(self) -> Crossed:
         """What it takes."""
+        return sum((part._crossed for part in self._parts), Crossed())
+
+    @property
+    def _crossed(self) -> Crossed:
         flags, words, drawn = self._sizes
         return Crossed(1, (0, drawn), (flags, words)) if self.owner == 1 else Crossed(1, (drawn, 0), (words, flags))
 
@@ -68,9 +81,16 @@ class RowProducts:
 
         Shapes: uint64 [count, length] or [count] -> [count, length].
         """
-        return self.of_rows(crossing, own) if crossing.index == self.owner else self.of_numbers(crossing, own)
+        found, start = [], 0
+        for part in self._parts:
+            given = own[start : start + part.count]
+            start += part.count
+            found.append(
+                part._of_rows(crossing, given) if crossing.index == self.owner else part._of_numbers(crossing, given)
+            )
+        return np.concatenate(found)
 
-    def of_numbers(self, crossing: Crossing, numbers: Array) -> Array:
+    def _of_numbers(self, crossing: Crossing, numbers: Array) -> Array:
         """The share of who has the numbers. Shapes: uint64 [count] -> [count, length]."""
         labels = crossing.maker.receiver.take(self._bits * self.count)
         places = np.arange(self._bits, dtype=np.uint64)[:, None]
@@ -89,7 +109,7 @@ class RowProducts:
             start += size
         return total
 
-    def of_rows(self, crossing: Crossing, rows: Array) -> Array:
+    def _of_rows(self, crossing: Crossing, rows: Array) -> Array:
         """The share of who has the rows. Shapes: uint64 [count, length] -> same."""
         zero = crossing.maker.sender.take(self._bits * self.count)
         starts = [crossing.start(self.owner) for _ in range(self._hashes)]
