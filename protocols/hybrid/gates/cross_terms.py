@@ -104,7 +104,7 @@ class TransferredMatrices(Matrices):
     def share(self, crossing: Crossing, own: Tensor, labels: Iterator[int]) -> Tensor:
         shape = self.batch, self.rows, self.inner, self.columns
         if crossing.index == 0:
-            given = as_array(own).reshape(-1)
+            given: Array = as_array(own).reshape(-1)
         else:
             rows = np.broadcast_to(as_array(own)[:, None], shape)
             given = np.ascontiguousarray(rows).reshape(-1, self.columns)
