@@ -7,7 +7,7 @@ ends early costs less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -20,11 +20,15 @@ from secure.models.contract.exchange import due_outputs
 from secure.models.contract.manifest import Manifest
 from secure.models.contract.request import Request
 from secure.protocols.core.cost import Cost, CostTally
+from secure.protocols.core.errors import ConfigurationError
+from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.profile import NEAR, Profile
+from secure.protocols.core.secret import Protocol
 from secure.protocols.families import family
 from secure.protocols.masked.outline import keep_nothing
 
 Phase = Literal["all", "online"]
+Outline = Callable[[FixedPointPolicy, CostTally], Protocol]
 
 
 @dataclass(frozen=True)
@@ -83,23 +87,36 @@ def total(layers: Mapping[str, Amount]) -> Amount:
 def price(manifest: Manifest, request: Request, profile: Profile = NEAR) -> Price:
     """The price of a request, by the gates that the profile chooses.
 
-    Raises InputError for a request that the model does not take, and CheckpointError for a manifest of no model.
+    Of a family with two engines it is that of the first one that serves the model. Raises InputError for a request that
+    the model does not take, CheckpointError for a manifest of no model, and ConfigurationError, which names an
+    operation, for one that the family does not serve.
     """
     net, of_family = program.network(manifest), family(manifest.protocol)
     net.validate(request)
-    loading, session = CostTally(), CostTally()
-    with torch.inference_mode():
-        load = of_family.outline(manifest.policy, loading)
-        model = program.load(load, manifest, None, keep_nothing)
-        load.finish()
-        outline = of_family.outline(manifest.policy, session)
-        outline.profile = profile
-        program.serve(outline, model, request, program.Nobody(), None)
+    try:
+        loading, session = _walked(of_family.outline, manifest, request, profile)
+    except ConfigurationError:
+        if of_family.other_outline is None:
+            raise
+        loading, session = _walked(of_family.other_outline, manifest, request, profile)
     sent, answered = 0, 0
     for step in range(request.steps):
         sent += sum(of_family.sent_bytes(net.input_specs(request, step)))
         answered += sum(of_family.answer_bytes(due_outputs(net, request, step)))
     return Price(manifest.protocol, _by_layer(manifest, session), total(_by_layer(manifest, loading)), sent, answered)
+
+
+def _walked(outline_of: Outline, manifest: Manifest, request: Request, profile: Profile) -> tuple[CostTally, CostTally]:
+    """What loading costs, and a session."""
+    loading, session = CostTally(), CostTally()
+    with torch.inference_mode():
+        load = outline_of(manifest.policy, loading)
+        model = program.load(load, manifest, None, keep_nothing)
+        load.finish()
+        outline = outline_of(manifest.policy, session)
+        outline.profile = profile
+        program.serve(outline, model, request, program.Nobody(), None)
+    return loading, session
 
 
 def _by_layer(manifest: Manifest, tally: CostTally) -> dict[str, Amount]:

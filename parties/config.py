@@ -29,6 +29,7 @@ DEALERS = tuple(dict.fromkeys(role for family in FAMILIES.values() for role in f
 
 
 ProfileName = Literal["near", "far", "auto"]
+EngineName = Literal["garbled", "transfer"]
 
 
 @dataclass(frozen=True)

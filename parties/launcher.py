@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from rich.text import Text
 
 from secure.models.storage import system
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES, Measure, PartiesSettings, ProfileName
+from secure.parties.config import CALLERS, PARTIES, EngineName, Measure, PartiesSettings, ProfileName
 from secure.parties.process.exit_codes import ExitCode
 from secure.parties.settings_file import load_settings, settings_toml
 from secure.parties.transport.certificates.making import make_certificates
@@ -66,14 +67,16 @@ def launch(
     memory_bytes: int | None = None,
     device: str | None = None,
     profile: ProfileName = PartiesSettings.profile,
+    engine: EngineName | None = None,
 ) -> Launcher:
     """Start the protocol's parties, and return when all of them serve.
 
     Args:
         config: a parties.toml whose addresses are this machine's; None takes free ports and fresh certificates in a
             private temporary folder, which is removed at the end.
-        protocol, measure, models_dir, profile: the family of `secure.protocols.families`, what measurements change, the
-            folder of models' shares, and the network profile, where `config` is None; a file says them itself.
+        protocol, measure, models_dir, profile, engine: the family of `secure.protocols.families`, what measurements
+            change, the folder of models' shares, the network profile, and what protocol "hybrid" computes by, where
+            `config` is None; a file says them itself.
         log: gets every line that a party logs; None drops them, except that the last ones go into errors.
         module: the program of a party, as for `python -m`.
         prefixes: role → words that its command begins with, for example to enter a network namespace.
@@ -97,6 +100,7 @@ def launch(
             memory_bytes=memory_bytes,
             device=device,
             profile=profile,
+            engine=engine,
         )
         try:
             launcher.start()
@@ -130,20 +134,20 @@ class Launcher:
         memory_bytes: int | None = None,
         device: str | None = None,
         profile: ProfileName = PartiesSettings.profile,
+        engine: EngineName | None = None,
     ) -> None:
         """Takes what `launch` takes. `stop_when_one_ends`: whether the death of one party stops the others."""
         self._stop_when_one_ends = stop_when_one_ends
         self._config = config
         self._roles = family(protocol).roles
-        self._protocol = protocol
         self._log = log or _drop
         self._module = module
-        self._measure = measure
-        self._models_dir = models_dir
         self._prefixes = prefixes or {}
         self._memory_bytes = memory_bytes
         self._device = device
-        self._profile = profile
+        self._text = partial(
+            settings_toml, measure=measure, protocol=protocol, models_dir=models_dir, profile=profile, engine=engine
+        )
         self._temporary: Path | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: dict[str, threading.Thread] = {}
@@ -241,15 +245,7 @@ class Launcher:
         hosts = {role: [_LOOPBACK] for role in self._roles}
         make_certificates(certificates, hosts, days=30, roles=(*self._roles, *CALLERS))
         config = self._temporary / "parties.toml"
-        text = settings_toml(
-            free_addresses(self._roles),
-            certificates,
-            self._measure,
-            protocol=self._protocol,
-            models_dir=self._models_dir,
-            profile=self._profile,
-        )
-        config.write_text(text, encoding="utf-8")
+        config.write_text(self._text(free_addresses(self._roles), certificates), encoding="utf-8")
         return config
 
     def _start(self, role: str, config: Path) -> None:

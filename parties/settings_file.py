@@ -46,6 +46,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secure.parties.config import (
+    EngineName,
     Limits,
     Measure,
     PartiesSettings,
@@ -112,7 +113,7 @@ class _SettingsLiteral(_Literal):
     protocol: str | None = None
     security: str | None = None
     dealers: int | None = None
-    engine: Literal["garbled", "transfer"] | None = None
+    engine: EngineName | None = None
     garbler: Literal["client", "server"] | None = None
     p0: _PartyLiteral
     p1: _PartyLiteral
@@ -245,9 +246,11 @@ def settings_toml(
     protocol: str = DEFAULT.name,
     models_dir: Path | None = None,
     profile: ProfileName = PartiesSettings.profile,
+    engine: EngineName | None = None,
 ) -> str:
     """The text of a `parties.toml` with these addresses, folders, and changes for measurements."""
     lines = [] if protocol == DEFAULT.name else [f'protocol = "{protocol}"\n']
+    lines += [] if engine is None else [f'engine = "{engine}"\n']
     lines += [f'[{role}]\naddress = "{addresses[role]}"\n' for role in family(protocol).roles]
     # A TOML literal string takes the path as it is, backslashes included.
     lines.append(f"[tls]\ndir = '{tls_dir}'\n")

@@ -16,7 +16,7 @@ from secure.parties import launcher
 from secure.parties.client.client import Client, Prediction
 from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
-from secure.parties.config import ProfileName
+from secure.parties.config import EngineName, ProfileName
 from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, chosen
@@ -113,6 +113,7 @@ def launch(
     memory_bytes: int | None = None,
     device: str | None = None,
     profile: ProfileName | None = None,
+    engine: EngineName | None = None,
 ) -> Parties:
     """Start all parties on this machine and connect to them. For trying and measuring: it protects nothing here.
 
@@ -132,6 +133,8 @@ def launch(
             model has to fit into a card's memory. None leaves it to the config, or to the CPU.
         profile: how far the parties are from each other: "near" (the default), "far" or "auto"; see docs/deploy.md. A
             config has its own; naming another one is an error.
+        engine: of protocol "hybrid", by what is computed that is not linear: "garbled", circuits (the default), or
+            "transfer", oblivious transfers, which take transformers, too. A config has its own.
 
     Raises ConfigurationError (a port in use, a wrong setting, no such device) and PartyUnreachable (a party that does
     not come up).
@@ -142,8 +145,16 @@ def launch(
         raise ConfigurationError(f"{path} is for the protocol {given!r}, {wanted!r} is asked for")
     if path is not None and profile not in (None, held := load_settings(path).profile):
         raise ConfigurationError(f"{path} is for the network profile {held!r}, {profile!r} is asked for")
+    if path is not None and engine is not None:
+        raise ConfigurationError(f"{path} says itself by what engine its parties compute; leave the engine out")
     started = launcher.launch(
-        path, protocol=wanted, log=log, memory_bytes=memory_bytes, device=device, profile=profile or "near"
+        path,
+        protocol=wanted,
+        log=log,
+        memory_bytes=memory_bytes,
+        device=device,
+        profile=profile or "near",
+        engine=engine,
     )
     try:
         return Parties(Client(started.settings), started.stop, protocol=started.settings.protocol)

@@ -21,6 +21,7 @@ from secure.parties.client.conversation import Costs
 from secure.precomputing import Precomputed, precompute
 from secure.progress import LayerBar, layer_bar
 from secure.protocols.core.errors import ConfigurationError, InputError
+from secure.protocols.families import family
 from secure.report.report import Report
 
 
@@ -82,8 +83,10 @@ class ResidentModel(ClientModel):
         """Free the model's memory at all parties."""
         self._parties.client.unload_model(self.manifest.digest)
 
-    def precompute(self, count: int = 1) -> Precomputed:
+    def precompute(self, count: int = 1, *, tokens: int | None = None, batch: int = 1) -> Precomputed:
         """Have the parties make ahead, for their stocks, what so many predictions take before their input.
+
+        tokens, batch: of each of them, where the model takes tokens; without padding.
 
         Of protocol "hybrid" alone, on the client's host, which has p0's certificate, too. See
         `secure.precomputing.precompute` for errors.
@@ -91,7 +94,7 @@ class ResidentModel(ClientModel):
         client = self._parties.client
         if not isinstance(client, Client):
             raise ConfigurationError("this client knows of no parties.toml; there is nobody to make something ahead")
-        return precompute(client.settings, self.manifest, count)
+        return precompute(client.settings, self.manifest, count, tokens=tokens, batch=batch)
 
     def reload(self, *, progress: bool | None = None) -> None:
         """Load the model again, from where it came from: its folder, or the module as it is now.
@@ -127,7 +130,8 @@ class ResidentModel(ClientModel):
             load_seconds=self.load_seconds,
             sequences=request.batch,
             tokens=request.batch * tokens,
-            unchecked_one_hot=manifest.weights != "public" and not manifest.checks_one_hot,
+            unchecked_one_hot=manifest.weights != "public"
+            and not (manifest.checks_one_hot and family(manifest.protocol).checks_one_hot),
         )
 
     @property

@@ -23,7 +23,7 @@ from secure.models.storage.weight_file import WeightFile
 from secure.models.storage.working_set import WorkingSets
 from secure.parties.config import Limits
 from secure.parties.roles import memory
-from secure.parties.roles.engine import Digests, Engine, MeterRows, Tools
+from secure.parties.roles.engine import Digests, Engine, MeterRows, SessionTools, Tools
 from secure.protocols.beaver.protocol import BeaverDealer
 from secure.protocols.core.channel import Channel, Payload
 from secure.protocols.core.cost import CostTally, Meter
@@ -33,7 +33,6 @@ from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.core.profile import Profile
 from secure.protocols.core.transfer import CPU, find_device
-from secure.protocols.families import family
 
 _LOG = logging.getLogger("parties")
 
@@ -173,9 +172,9 @@ class ModelEngine(Engine):
         net.validate(request)
         return self._working_sets.bytes(net, request)
 
-    def making_bytes(self, model: object, request_json: str) -> int:
+    def making_bytes(self, tools: SessionTools, model: object, request_json: str) -> int:
         loaded, tally = _loaded(model), CostTally()
-        outline = family(loaded.manifest.protocol).outline(loaded.manifest.policy, tally)
+        outline = tools.outline(loaded.manifest.policy, tally)
         with torch.inference_mode():
             program.serve(outline, loaded, Request.from_json(request_json), program.Nobody(), None)
         return tally.kept_bytes

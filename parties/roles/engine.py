@@ -16,7 +16,7 @@ import torch
 from secure.models.program import ClientSteps
 from secure.models.storage.kept_model import Kept
 from secure.protocols.core.channel import Payload
-from secure.protocols.core.cost import Meter
+from secure.protocols.core.cost import CostTally, Meter
 from secure.protocols.core.family import Family
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.profile import Profile
@@ -80,6 +80,10 @@ class SessionTools(Tools):
         """Whether `make_ready` has something to make."""
         return False
 
+    def outline(self, policy: FixedPointPolicy, tally: CostTally) -> Protocol:
+        """An execution on shapes alone that declares what a session with such tools costs."""
+        return self.family.outline(policy, tally)
+
     @property
     def made_ahead(self) -> MadeAhead | None:
         """What making took, after the session; None where the parties made nothing."""
@@ -126,7 +130,7 @@ class Engine(ABC):
         Raises InputError when the model cannot serve it.
         """
 
-    def making_bytes(self, model: object, request_json: str) -> int:
+    def making_bytes(self, tools: SessionTools, model: object, request_json: str) -> int:
         """What this role will keep, beside that, of correlations that the parties make for a request in its session."""
         return 0
 

@@ -140,7 +140,7 @@ class Worker:
             deal = self._role.take(session)
             self._accept(session, stored.load_id)
             tools, model, request = self._role.join(session, deal), stored.model, session.hello.request
-            kept = self._engine.making_bytes(model, request) if tools.makes else 0
+            kept = self._engine.making_bytes(tools, model, request) if tools.makes else 0
             profile = named(session.hello.profile)
             with self.reservations.reserved(kept):
                 tools.make_ready(lambda making: self._engine.predict(making, model, request, Nobody(), profile))

@@ -45,6 +45,8 @@ class Family:
     held_by_two: what of a role's input payload others were given, too: for `Protocol.confirm`.
     splitter: begins a new sharing of a model. A tensor in a share file has the axes `parts` before its own.
     outline: an execution on shapes alone, which declares what a program costs: see `masked.outline`.
+    other_outline: likewise by the family's other engine, where it has two, for programs that the first does not serve.
+    checks_one_hot: whether parties make sure that a client chooses rows of a table as it should.
     kept: classes, besides factors, of what a role keeps of a model; empty where models never outlive a process.
     kept_bytes: what loading leaves. loading_bytes: what it takes for one parameter, at most.
     """
@@ -69,6 +71,8 @@ class Family:
     reconstruct: Callable[[Sequence[Payload], Mapping[str, SecretSpec]], dict[str, Tensor]]
     splitter: Callable[[], Splitter]
     outline: Callable[[FixedPointPolicy, CostTally], Execution]
+    other_outline: Callable[[FixedPointPolicy, CostTally], Execution] | None = None
+    checks_one_hot: bool = True
     kept: tuple[type, ...] = ()
     kept_bytes: KeptBytes
     loading_bytes: Callable[[Parameter], int]

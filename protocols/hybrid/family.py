@@ -18,6 +18,12 @@ def _outline(policy: FixedPointPolicy, tally: CostTally) -> Protocol:
     return HybridOutline(policy, tally)
 
 
+def _outline_of_transfers(policy: FixedPointPolicy, tally: CostTally) -> Protocol:
+    from secure.protocols.hybrid.outline import HybridOutline
+
+    return HybridOutline(policy, tally, "nobody")
+
+
 HYBRID = Family(
     name="hybrid",
     computing=("p0", "p1"),
@@ -39,6 +45,8 @@ HYBRID = Family(
     reconstruct=lambda payloads, specs: two_parts.reconstruct(payloads[0], payloads[1], specs),
     splitter=two_parts.splitter,
     outline=_outline,
+    other_outline=_outline_of_transfers,
+    checks_one_hot=False,
     kept=(OwnerVector, OwnerMatrix),
     kept_bytes=footprint.kept_bytes,
     loading_bytes=footprint.loading_bytes,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from secure.protocols.core.cost import CostTally
 from secure.protocols.core.fixedpoint import FixedPointPolicy
+from secure.protocols.hybrid.garbled.circuits import Garbler
 from secure.protocols.hybrid.gates.gate import HybridGate
 from secure.protocols.hybrid.gates.keys import KeyExchange
 from secure.protocols.hybrid.gates.product import Product
@@ -19,10 +20,10 @@ MAKING = "making"
 
 
 class HybridOutline(HybridProtocol):
-    """An execution that makes and uses no gate, and declares the cost of both to its tally; the client garbles."""
+    """An execution that makes and uses no gate, and declares the cost of both to its tally."""
 
-    def __init__(self, policy: FixedPointPolicy, tally: CostTally) -> None:
-        super().__init__(HybridRole(1, "client"), policy, None)
+    def __init__(self, policy: FixedPointPolicy, tally: CostTally, garbler: Garbler = "client") -> None:
+        super().__init__(HybridRole(1, garbler), policy, None)
         self._tally = tally
         self._begun = False
 

@@ -15,17 +15,15 @@ from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.secret import Secret, row, table
 from secure.protocols.core.windows import Window
 from secure.protocols.functions import relu
+from secure.protocols.hybrid import products
 from secure.protocols.hybrid.garbled import circuits
-from secure.protocols.hybrid.gates.multiplied import Multiplied
 from secure.protocols.hybrid.gates.product import Arrangement, Images, Product, Rows
-from secure.protocols.hybrid.gates.transferred import Transferred
+from secure.protocols.hybrid.gates.transferred import Exponentiated, Transferred
 from secure.protocols.hybrid.lattice.parameters import PLAIN_BITS
-from secure.protocols.hybrid.roles import StockParty
 from secure.protocols.hybrid.secret import HybridSecret
 from secure.protocols.hybrid.transfer import pieces
 from secure.protocols.hybrid.verbs import HybridVerbs
-from secure.protocols.masked.gates import largest, piecewise
-from secure.protocols.masked.gates.product import Bilinear
+from secure.protocols.masked.gates import exponential, largest, piecewise, triple_product
 from secure.protocols.masked.programs import arithmetic
 
 
@@ -83,21 +81,8 @@ def multiply_public(hybrid: HybridVerbs, x: Secret, factor: Tensor) -> Secret:
 
 def truncate(hybrid: HybridVerbs, x: Secret, fraction_bits: int) -> Secret:
     """Each party drops low bits of its share. Raises ProtocolError where that is no smaller scale."""
-    if fraction_bits > x.fraction_bits:
-        raise ProtocolError(f"cannot truncate from {x.fraction_bits} to {fraction_bits} fraction bits")
-    return hybrid.own(x).truncated(x.fraction_bits - fraction_bits, at_owner=hybrid.role.index == 1)
-
-
-def multiply(
-    hybrid: HybridVerbs, x: Secret, y: Secret, *, fraction_bits: int | None = None, value_bits: int | None = None
-) -> Secret:
-    """From what transfers made, and a truncation."""
-    return _multiplied(hybrid, Bilinear.ELEMENTWISE, x, y, fraction_bits, value_bits)
-
-
-def matmul(hybrid: HybridVerbs, x: Secret, y: Secret, *, fraction_bits: int | None = None) -> Secret:
-    """This is `multiply`, of matrices."""
-    return _multiplied(hybrid, Bilinear.MATRIX, x, y, fraction_bits)
+    own = hybrid.own(x)
+    return hybrid.result(own.share, own.bits, own.fraction_bits, fraction_bits)
 
 
 def concatenate(hybrid: HybridVerbs, x: Secret, others: Sequence[Secret], dim: int) -> Secret:
@@ -106,6 +91,11 @@ def concatenate(hybrid: HybridVerbs, x: Secret, others: Sequence[Secret], dim: i
     parts = [_scaled_up(hybrid, part, scale) for part in (x, *others)]
     share = ring.concatenate([part.share for part in parts], dim)
     return HybridSecret(hybrid, share, min(part.bits for part in parts), scale)
+
+
+def trust_one_hot(hybrid: HybridVerbs, x: Secret, parts: Sequence[int]) -> Secret:
+    """Nothing is looked at: the client is a party here, and all rests on that both follow the protocol."""
+    return x
 
 
 def as_factor(hybrid: HybridVerbs, x: Secret, *, wide: bool = False) -> Secret:
@@ -167,13 +157,29 @@ def find_largest(hybrid: HybridVerbs, x: Secret) -> Secret:
 
 
 def _evaluate_masked(hybrid: HybridVerbs, x: Secret, function: Piecewise) -> Secret:
-    """`piecewise` by the masked pairs' gate, in the smallest ring that takes it."""
-    pieces.check_straight(function, x.fraction_bits)
-    width = max(hybrid.policy.ring_bits(x.fraction_bits), function.compare_bits)
-    bits = width if function.sloped else max(width, hybrid.policy.ring_bits(function.output_bits))
-    own = hybrid.widened(x, width)
-    share = hybrid.run(Transferred(own.share, function, x.fraction_bits, width, bits, hybrid.profile))
-    return HybridSecret(hybrid, share, bits, function.output_bits)
+    """`piecewise` by the masked pairs' gate, in the smallest ring that takes it, or one of as many bytes."""
+    pieces.check_made(function, x.fraction_bits)
+    needed = max(hybrid.policy.ring_bits(x.fraction_bits), function.compare_bits)
+    bits = function.scale + function.integer_bits + 2 if function.trigonometric else needed
+    if function.sloped:
+        needed = bits = max(needed, min(bits, ring.WORD_BITS))
+    else:
+        bits = min(max(bits, hybrid.policy.ring_bits(function.output_bits)), ring.WORD_BITS)
+    own = hybrid.widened(x, needed)
+    width = min(own.bits, 8 * ring.element_bytes(needed))
+    bits = width if function.sloped else bits
+    share = hybrid.run(Transferred(own.share, width, bits, function, x.fraction_bits, hybrid.profile))
+    return hybrid.result(share, bits, function.scale, function.output_bits)
+
+
+def exponentiate(hybrid: HybridVerbs, u: Secret) -> Secret:
+    """`exp2_negative` by the masked pairs' gate."""
+    hybrid.need_transfers("computes exponentials")
+    if u.fraction_bits != exponential.FRACTION_BITS:
+        raise ProtocolError(f"exp2_negative takes {exponential.FRACTION_BITS} fraction bits")
+    own = hybrid.widened(u, ring.HALF_WORD_BITS)
+    share = hybrid.run(Exponentiated(own.share, ring.HALF_WORD_BITS, exponential.RING_BITS))
+    return hybrid.result(share, exponential.RING_BITS, exponential.Exp2Negative.SCALE, u.fraction_bits)
 
 
 def _tournament(hybrid: HybridVerbs, x: HybridSecret) -> Secret:
@@ -184,24 +190,6 @@ def _tournament(hybrid: HybridVerbs, x: HybridSecret) -> Secret:
         largest_so_far = relu.maximum(first, second)
         x = hybrid.own(concatenate(hybrid, largest_so_far, [rest], -1) if rest.shape[-1] else largest_so_far)
     return x
-
-
-def _multiplied(
-    hybrid: HybridVerbs, kind: Bilinear, x: Secret, y: Secret, fraction_bits: int | None, value_bits: int | None = None
-) -> Secret:
-    """Raises ConfigurationError where circuits are garbled; what a program costs is told for either engine."""
-    if hybrid.garbler != "nobody" and isinstance(hybrid.role, StockParty):
-        raise ConfigurationError(
-            f"layer {hybrid.layer_name or '(none)'}: protocol 'hybrid' multiplies two secrets with engine = "
-            '"transfer" alone'
-        )
-    scale = x.fraction_bits + y.fraction_bits
-    bits = hybrid.policy.product_bits(scale, value_bits)
-    first = hybrid.widened(x, bits)
-    second = first if y is x else hybrid.widened(y, bits)
-    share = hybrid.run(Multiplied(kind, first.share, second.share, bits))
-    target = max(x.fraction_bits, y.fraction_bits) if fraction_bits is None else fraction_bits
-    return truncate(hybrid, HybridSecret(hybrid, share, bits, scale), target)
 
 
 def _product(hybrid: HybridVerbs, x: Secret, weight: Any, bias: Any, arrangement: Arrangement) -> HybridSecret:
@@ -238,9 +226,13 @@ PROGRAMS = table(
     row(primitives.widen, widen),
     row(primitives.known_below, arithmetic.known_below),
     row(primitives.multiply_public, multiply_public),
-    row(secret.multiply, multiply),
-    row(secret.matmul, matmul),
+    row(secret.multiply, products.multiply),
+    row(secret.matmul, products.matmul),
+    row(primitives.multiply_weight, products.multiply_weight),
+    row(triple_product.multiply_three, products.multiply_three),
+    row(primitives.square_sum, products.square_sum),
     row(primitives.truncate, truncate),
+    row(primitives.checked_one_hot, trust_one_hot),
     row(primitives.concatenate, concatenate),
     row(primitives.as_factor, as_factor),
     row(primitives.append, append),
@@ -248,4 +240,5 @@ PROGRAMS = table(
     row(primitives.convolve, convolve),
     row(piecewise.piecewise, evaluate),
     row(largest.largest_of_few, find_largest),
+    row(exponential.exp2_negative, exponentiate),
 )

@@ -50,8 +50,8 @@ class HybridProtocol(HybridVerbs):
     def apply(self, primitive: Primitive[P], x: Secret, *args: P.args, **kwargs: P.kwargs) -> Secret:
         if primitive not in PROGRAMS:
             raise ConfigurationError(
-                f"layer {self.layer_name or '(none)'}: protocol 'hybrid' has no {primitive.name}; it takes linear "
-                "layers, convolutions, pooling and functions of straight pieces. Use protocol 'beaver' for this model"
+                f"layer {self.layer_name or '(none)'}: protocol 'hybrid' has no {primitive.name}, with neither engine. "
+                "Use protocol 'beaver' for this model"
             )
         return PROGRAMS[primitive](self, x, *args, **kwargs)
 

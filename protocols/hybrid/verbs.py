@@ -97,9 +97,25 @@ class HybridVerbs(Protocol):
             return own
         width = min(self.policy.ring_bits(own.fraction_bits), own.bits)
         if self.garbler == "nobody":
+            bits = min(width + 8 * ring.element_bytes(bits - width), ring.WORD_BITS)  # as many bytes
             return HybridSecret(self, self.run(Lifted(own.share, width, bits)), bits, own.fraction_bits)
         share = self.garbled(own.share.unsqueeze(-1), lifted(width, bits, self.garbler))
         return HybridSecret(self, share, bits, own.fraction_bits)
+
+    def result(self, share: Tensor, bits: int, scale: int, fraction_bits: int) -> HybridSecret:
+        """The secret of a share in Z_2^bits, truncated if it must be. Raises ProtocolError where that is no smaller
+        scale."""
+        if fraction_bits > scale:
+            raise ProtocolError(f"cannot truncate from {scale} to {fraction_bits} fraction bits")
+        found = HybridSecret(self, share, bits, scale)
+        return found.truncated(scale - fraction_bits, at_owner=self.role.index == 1)
+
+    def need_transfers(self, what: str) -> None:
+        """Raises ConfigurationError where circuits are garbled."""
+        if self.garbler != "nobody":
+            raise ConfigurationError(
+                f"layer {self.layer_name or '(none)'}: protocol 'hybrid' {what} with engine = \"transfer\" alone"
+            )
 
     def plus_public(self, x: HybridSecret, number: Tensor) -> HybridSecret:
         """x + number, ring elements at x's scale, in x's ring: P1 adds it."""

@@ -18,6 +18,7 @@ ProtocolName = Literal["beaver", "replicated", "witnessed", "witnessed-two-deale
 PartyName = Literal["p0", "p1", "p2", "dealer", "dealer2"]
 Weights = Literal["private", "public", "server"]
 NetworkProfile = Literal["near", "far", "auto"]
+EngineName = Literal["garbled", "transfer"]
 
 ProtocolOption = Annotated[
     ProtocolName,

@@ -33,7 +33,8 @@ class Report:
 
     seconds: at the client, from the first byte sent to the last received. load_seconds: of the model, before the call.
     sessions: batches that the call was split into. sequences: inputs. tokens: what they were padded to, in total.
-    unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should, as its owner chose.
+    unchecked_one_hot: whether clients are trusted to choose rows of a private table as they should: by
+        the model's owner, or by the protocol.
     receipt: what every role signed of the call. It is no part of `to_json`, and None in a report from there.
     offline: what the computing parties made of correlations before the inputs, where they do that themselves. Rows, and
     bytes of roles, are of what came after.
@@ -251,7 +252,7 @@ class Report:
         taken = ", ".join(f"{role} {human_bytes(totals.memory_bytes)}" for role, totals in self.roles.items())
         waits = "; ".join(f"{role} {self.roles[role].waits(self.computing)}" for role in self.computing)
         efforts = ", ".join(f"{role} {totals.cpu_seconds:.3f}" for role, totals in self.roles.items())
-        trusted = {"One-hot inputs": "not checked, as the model's owner chose"} if self.unchecked_one_hot else {}
+        trusted = {"One-hot inputs": "not checked: the client is trusted"} if self.unchecked_one_hot else {}
         ahead = {"Dealer bytes": f"{human_bytes(self.dealer_bytes)}  ({dealt})"}
         if self.offline is not None:
             ahead = {"Offline": self.offline.in_words()}

@@ -12,11 +12,12 @@ import torch
 from secure.parties.roles.engine import MadeAhead, SessionTools, Tools
 from secure.parties.roles.hybrid.shelves import ReadShelf
 from secure.protocols.core.channel import Channel
-from secure.protocols.core.cost import Meter
+from secure.protocols.core.cost import CostTally, Meter
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.prg import SEED_BYTES
 from secure.protocols.hybrid.family import HYBRID
 from secure.protocols.hybrid.garbled.circuits import Garbler
+from secure.protocols.hybrid.outline import HybridOutline
 from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty, HybridProtocol, fresh_stock
 from secure.protocols.hybrid.stock import Stock
 
@@ -89,6 +90,9 @@ class TwoPartyTools(SessionTools):
         assert self.ready.stock is not None
         self.ready.user = HybridParty(self.ready.stock, self.peer, policy, meter=meter, on_layer=self.on_layer)
         return self.ready.user
+
+    def outline(self, policy: FixedPointPolicy, tally: CostTally) -> HybridOutline:
+        return HybridOutline(policy, tally, self.garbler)
 
     @property
     def made_ahead(self) -> MadeAhead | None:

@@ -1,20 +1,19 @@
-"""Products of two secrets, elementwise or of matrices, from what transfers made."""
+"""Products of two secrets, elementwise or of matrices, from what both parties made."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.cost import Cost
-from secure.protocols.core.kernels.cpu.compiler import Array
+from secure.protocols.hybrid.gates.cross_terms import CrossTerm, Elements, matrices, total
 from secure.protocols.hybrid.gates.gate import HybridGate, Made
-from secure.protocols.hybrid.roles import Maker, User, as_array, as_tensor, payload
-from secure.protocols.hybrid.transfer.crossing import Crossed, Crossing
-from secure.protocols.hybrid.transfer.rows import RowProducts
+from secure.protocols.hybrid.roles import Maker, User, payload
+from secure.protocols.hybrid.transfer.crossing import Crossing
 from secure.protocols.masked.gates.product import Bilinear
 
 _OWN = 1
@@ -31,15 +30,16 @@ class Multiplied(HybridGate):
 
         f(u, z - t) + f(v - s, w) + a + f(u, w) - r,      so that P1 has  f(x, y) - r  with its own  b + f(v, z),
 
-    and P0's share is r, which it drew when this was made. Where x is y, one of both cross terms is made, twice.
+    and P0's share is r, which it drew when this was made. Where x is y, one of both cross terms is made, twice. With
+    `summed`, f of both is added up along the last axis, and that alone is kept, sent and masked.
 
-    Shapes: as torch's * or @. Encoding: shares in Z_2^bits or larger -> in Z_2^bits; fraction bits add up.
+    Shapes: as torch's * or @; [..., n] -> [..., 1] where it is summed. Encoding: shares in Z_2^bits or larger -> in
+    Z_2^bits; fraction bits add up.
     Cost: two rounds, in which P1 sends ceil(bits/8) bytes for each element of both factors and P0 as many for each of
-    the result. Making is one exchange for each cross term, as `secure.protocols.hybrid.transfer.rows` says: for a
-    product of numbers 2 bits transfers and some bits^2/8 bytes, for [M, K] @ [K, N] K (M + N) bits transfers and
-    K M N bits^2/8 bytes: right, and dear for large matrices. P0 keeps u, w and a word for each result, P1 b.
+    the result. Making: as `secure.protocols.hybrid.gates.cross_terms` says, for a product of numbers 2 bits transfers
+    and some bits^2/8 bytes; for large matrices, ciphertexts. P0 keeps u, w and a word for each result, P1 b.
     Error: none. Reveals: v - s and z - t to P0, uniform as s and t are P1's; f - r to P1, as r is P0's.
-    Source: Gilboa, Two party RSA key generation, 1999; masks as Beaver, 1991.
+    Source: Gilboa, Two party RSA key generation, 1999; masks as Beaver, 1991; matrices by encryption as layers are.
     """
 
     name = "multiply"
@@ -47,14 +47,26 @@ class Multiplied(HybridGate):
     x: Tensor
     y: Tensor
     bits: int
+    summed: bool = False
 
     @property
     def _square(self) -> bool:
         return self.x is self.y and self.kind is Bilinear.ELEMENTWISE
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def _products(self) -> tuple[int, ...]:
+        """The shape of f of both, before a sum."""
         return self.kind.shape(self.x, self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self._products[:-1], 1) if self.summed else self._products
+
+    def _reduced(self, products: Tensor) -> Tensor:
+        return products.sum(-1, keepdim=True) if self.summed else products
+
+    def _multiply(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._reduced(self.kind(x, y, self.bits))
 
     @property
     def _factors(self) -> tuple[Tensor, ...]:
@@ -72,38 +84,33 @@ class Multiplied(HybridGate):
 
     def made(self) -> Made:
         of_result = self._bytes(self.shape)
-        return Made(self._crossed.cost, self._factor_bytes + of_result, of_result)
+        return Made(total(self._terms)[0], self._factor_bytes + of_result, of_result)
 
     @property
     def transfers(self) -> tuple[int, int]:
-        return self._crossed.transfers
+        return total(self._terms)[1]
 
     @property
-    def _terms(self) -> list[RowProducts]:
-        """The cross terms: of numbers of x, and of those of y."""
-        count = math.prod(self.shape)
+    def _terms(self) -> list[CrossTerm]:
+        """The cross terms: u times t, and s times w."""
+        count = math.prod(self._products)
         if self.kind is Bilinear.ELEMENTWISE:
-            return [RowProducts(count, 1, self.bits)] * len(self._factors)
-        rows, columns = self.shape[-2:]
-        inner = count // (rows * columns) * self.x.shape[-1]
-        return [RowProducts(inner * rows, columns, self.bits), RowProducts(inner * columns, rows, self.bits)]
-
-    @property
-    def _crossed(self) -> Crossed:
-        return sum((term.crossed() for term in self._terms), Crossed())
+            return [Elements(count, self.bits) for _ in self._factors]
+        rows, columns = self._products[-2:]
+        batch, inner = count // (rows * columns), self.x.shape[-1]
+        return [matrices(batch, m, inner, n, self.bits) for m, n in ((rows, columns), (columns, rows))]
 
     def make(self, maker: Maker) -> Tensor:
-        crossing = Crossing(maker)
         if maker.index == 1:
             masks = self._masks(maker)
-            share = self._cross(crossing, *masks)
+            share = self._cross(maker, *masks)
             self._keep(maker, share)
             return self.outcome
         own = ring.low(maker.words(_OWN, self.shape), self.bits)
-        share = self._cross(crossing, self.x, self.y)
+        share = self._cross(maker, self.x, self.y)
         for factor in self._factors:
             self._keep(maker, factor)
-        self._keep(maker, share + self.kind(self.x, self.y, self.bits) - own)
+        self._keep(maker, share + self._multiply(self.x, self.y) - own)
         return own
 
     def use(self, user: User) -> Tensor:
@@ -113,7 +120,7 @@ class Multiplied(HybridGate):
             # Whole bytes are sent, so the bits above the ring are masked, too.
             for factor, mask in factors:
                 user.send(payload(ring.pack(factor - mask, self.bits).numpy()))
-            result = self._taken(user, self.shape) + self.kind(self.x, self.y, self.bits)
+            result = self._taken(user, self.shape) + self._multiply(self.x, self.y)
             message = user.receive(self._bytes(self.shape))
             return ring.low(ring.unpack_added(message, result, self.bits), self.bits)
         own = [self._taken(user, tuple(factor.shape)) for factor in self._factors]
@@ -121,7 +128,7 @@ class Multiplied(HybridGate):
         opened = [
             ring.unpack(user.receive(self._bytes(tuple(f.shape))), tuple(f.shape), self.bits) for f in self._factors
         ]
-        result = result + self.kind(own[0], opened[-1], self.bits) + self.kind(opened[0], own[-1], self.bits)
+        result = result + self._multiply(own[0], opened[-1]) + self._multiply(opened[0], own[-1])
         # What was kept has the mask's low bits off; the bits above the ring go under those that it did not use.
         result = result - (high - ring.low(high, self.bits))
         user.send(payload(ring.pack(result, self.bits).numpy()))
@@ -132,42 +139,21 @@ class Multiplied(HybridGate):
         first = party.words(_OWN, tuple(self.x.shape))
         return first, first if self._square else party.words(_OTHER, tuple(self.y.shape))
 
-    def _cross(self, crossing: Crossing, x: Tensor, y: Tensor) -> Tensor:
+    def _cross(self, maker: Maker, x: Tensor, y: Tensor) -> Tensor:
         """A share of f(u, t) + f(s, w), from u and w at P0 and from s and t at P1. Shapes: -> those of the result."""
-        terms = zip(self._terms, self._numbers(x, y), self._rows(x, y), strict=True)
-        shares = []
-        for term, numbers, rows in terms:
-            found = term.of_numbers(crossing, numbers) if crossing.index == 0 else term.of_rows(crossing, rows)
-            shares.append(as_tensor(found))
+        crossing, labels = Crossing(maker), itertools.count(_OTHER + 1)
         if self.kind is Bilinear.ELEMENTWISE:
-            total = shares[0] + (shares[0] if self._square else shares[1])
-            return total.reshape(self.shape)
-        (*batch, rows_, columns), inner = self.shape, self.x.shape[-1]
-        of_x = shares[0].reshape(*batch, rows_, inner, columns).sum(-2)
-        of_y = shares[1].reshape(*batch, inner, columns, rows_).sum(-3)
-        return of_x + of_y.transpose(-1, -2)
-
-    def _numbers(self, x: Tensor, y: Tensor) -> list[Array]:
-        """What P0 multiplies rows with, in each term. Shapes: uint64 [count] each."""
+            own = [factor.expand(self._products) for factor in ((x, y) if maker.index == 0 else (y, x))]
+        else:
+            batch = self._products[:-2]
+            left, right = (
+                factor.expand(*batch, *factor.shape[-2:]).reshape(-1, *factor.shape[-2:]) for factor in (x, y)
+            )
+            own = [left, right.mT] if maker.index == 0 else [right, left.mT]
+        shares = [term.share(crossing, each, labels) for term, each in zip(self._terms, own, strict=False)]
         if self.kind is Bilinear.ELEMENTWISE:
-            return [as_array(factor.expand(self.shape)).reshape(-1) for factor in (x, y)][: len(self._factors)]
-        return [as_array(factor).reshape(-1) for factor in self._expanded(x, y)]
-
-    def _rows(self, x: Tensor, y: Tensor) -> list[Array]:
-        """P1's rows, one for each number. Shapes: uint64 [count, length] each."""
-        if self.kind is Bilinear.ELEMENTWISE:
-            return [as_array(factor.expand(self.shape)).reshape(-1, 1) for factor in (y, x)][: len(self._factors)]
-        left, right = self._expanded(x, y)
-        (*batch, rows, columns), inner = self.shape, self.x.shape[-1]
-        of_x = np.broadcast_to(as_array(right).reshape(*batch, 1, inner, columns), (*batch, rows, inner, columns))
-        turned = as_array(left.transpose(-1, -2)).reshape(*batch, inner, 1, rows)
-        of_y = np.broadcast_to(turned, (*batch, inner, columns, rows))
-        return [np.ascontiguousarray(of_x).reshape(-1, columns), np.ascontiguousarray(of_y).reshape(-1, rows)]
-
-    def _expanded(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Both factors with all of the batch's axes."""
-        batch = self.shape[:-2]
-        return x.expand(*batch, *x.shape[-2:]).contiguous(), y.expand(*batch, *y.shape[-2:]).contiguous()
+            return self._reduced((shares[0] + shares[-1]).reshape(self._products))
+        return (shares[0] + shares[1].mT).reshape(self.shape)
 
     def _keep(self, maker: Maker, share: Tensor) -> None:
         maker.stock.put(maker.gate, ring.pack(share.contiguous(), self.bits).numpy())

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 import torch
@@ -16,10 +17,9 @@ from secure.protocols.core.cost import Cost
 from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.core.windows import Window
 from secure.protocols.hybrid.gates.gate import HybridGate, Made, unknown
-from secure.protocols.hybrid.lattice.combine import combine
-from secure.protocols.hybrid.lattice.parameters import DEGREE, FLOOD_BITS, PLAIN_BITS
+from secure.protocols.hybrid.lattice.exchange import Exchange
+from secure.protocols.hybrid.lattice.parameters import DEGREE, PLAIN_BITS
 from secure.protocols.hybrid.lattice.placement import Placement
-from secure.protocols.hybrid.lattice.scheme import POLYNOMIALS, PRIMES, encrypted_bytes, reply_bytes
 from secure.protocols.hybrid.roles import Maker, User, as_array, as_tensor
 from secure.protocols.hybrid.weights import OwnerMatrix
 
@@ -151,11 +151,12 @@ class Product(HybridGate):
     def cost(self) -> Cost:
         return Cost()
 
+    @property
+    def _exchange(self) -> Exchange:
+        return Exchange(self._layout, self._columns)
+
     def made(self) -> Made:
-        layout = self._layout
-        up = layout.groups * layout.polynomials * encrypted_bytes()
-        down = layout.groups * self._columns * reply_bytes(len(layout.places))
-        return Made(Cost(rounds=2 * layout.groups, p0_bytes=up, p1_bytes=down))
+        return Made(Cost(rounds=2 * self._layout.groups) + self._exchange.cost())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -179,40 +180,16 @@ class Product(HybridGate):
 
     def _ask(self, maker: Maker, units: Array) -> Iterator[Array]:
         """P0's side: what it decrypts, group by group and output by output."""
-        layout = self._layout
-        for group in layout.spread(units):
-            for plain in group:
-                maker.send(maker.client.encrypt(plain))
-            for _ in range(self._columns):
-                reply = maker.receive(reply_bytes(len(layout.places)))
-                yield maker.client.decrypt(reply, layout.places)
+        for group in self._layout.spread(units):
+            self._exchange.send(maker, group)
+            yield from self._exchange.receive(maker)
 
     def _answer(self, maker: Maker) -> None:
         """P1's side."""
-        layout, masks, label = self._layout, as_array(self._masks(maker)), _MASK
-        for group in range(layout.groups):
-            payloads = [maker.receive(encrypted_bytes()) for _ in range(layout.polynomials)]
-            residues = np.stack([maker.owner.read(payload) for payload in payloads])
-            for column, total in enumerate(self._combined(maker, residues)):
-                label += 1
-                mask = np.zeros(DEGREE, dtype=np.uint64)
-                mask[layout.places] = masks[group * self._columns + column]
-                words = as_array(maker.words(label, (POLYNOMIALS, DEGREE)))
-                flood = words[0] >> np.uint64(4), words[1] >> np.uint64(124 - FLOOD_BITS)
-                maker.send(maker.owner.reply(total, layout.places, mask, *flood))
-
-    def _combined(self, maker: Maker, residues: Array) -> Array:
-        """A ciphertext of every output, zero where nothing of it is wanted.
-
-        Shapes: uint64 [polynomials, 2, primes, N] -> [M, 2, primes, N].
-        """
         assert self.weight.numbers is not None
-        found = np.zeros((self._columns, POLYNOMIALS, PRIMES, DEGREE), dtype=np.uint64)
-        for p, prime in enumerate(maker.scheme.primes):
-            for part, places in enumerate((self._layout.places, np.arange(DEGREE))):
-                source = np.ascontiguousarray(residues[:, part, p])
-                found[:, part, p, places] = combine(source, *self._layout.terms, self.weight.numbers, places, prime)
-        return found
+        masks, labels = as_array(self._masks(maker)).reshape(self._layout.groups, self._columns, -1), count(_MASK + 1)
+        for of_group in masks:
+            self._exchange.reply(maker, self._exchange.read(maker), self.weight.numbers, of_group, labels)
 
     def _masks(self, party: Maker | User) -> Tensor:
         """P1's masks, the same when this is made and when it is used. Shapes: int64 [groups outputs, places]."""

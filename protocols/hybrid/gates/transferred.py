@@ -1,99 +1,68 @@
-"""Functions by straight pieces from what transfers made: the gate of masked pairs, between one-sided shares."""
+"""Functions by pieces, and powers of two, from what transfers made, by the gates of masked pairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from secure.protocols.core import ring
-from secure.protocols.core.cost import Cost
+from secure.protocols.core.kernels.cpu.compiler import Array
 from secure.protocols.core.piecewise import Piecewise
 from secure.protocols.core.profile import NEAR, Profile
-from secure.protocols.hybrid.gates.gate import HybridGate, Made, unknown
-from secure.protocols.hybrid.roles import Maker, User, as_array, payload
-from secure.protocols.hybrid.transfer import pieces
-from secure.protocols.hybrid.transfer.making import Making, StockedParty
+from secure.protocols.hybrid.gates.paired import PairedGate
+from secure.protocols.hybrid.transfer import pieces, powers
+from secure.protocols.hybrid.transfer.crossing import Crossed
+from secure.protocols.hybrid.transfer.making import Making
+from secure.protocols.masked.gates.exponential import Exp2Negative
 from secure.protocols.masked.gates.piecewise import EvaluatePiecewise
 from secure.protocols.masked.pair import Pair
 
-_OWN = 1
-"""The label of what each party draws for itself: P1's half of the pair's mask, P0's share of the result."""
-
 
 @dataclass(frozen=True, eq=False)
-class Transferred(HybridGate):
-    """f(x) for a `Piecewise` f of straight pieces, x = u + v with P0's u known before there is an input.
-
-    The pair is c = x + r with r = r_1 - u: so c = v + r_1, which P1 sends to P0, and -u is P0's half of the mask. Then
-    comes `EvaluatePiecewise` between both, with what `secure.protocols.hybrid.transfer` made of r. Its result depends
-    on c at both; P0 sends its share less a mask r', which is its share from then on.
+class Transferred(PairedGate):
+    """f(x) for a `Piecewise` f whose correlations can be made, by `EvaluatePiecewise`.
 
     Shapes: any. Encoding: shares in Z_2^width or larger, |x - t| < 2^(compare_bits - 1) -> in Z_2^bits, with
-    output_bits fraction bits; bits = width where f has slopes.
-    Cost: rounds and bytes of `EvaluatePiecewise`, and one more each way: P1 sends ceil(width/8) bytes per element, P0
-    ceil(bits/8). Making: as `pieces.crossed`; each keeps what a dealer would send, P0 its half of the mask, too.
-    Error: none. Reveals: c to P0, uniform as r_1 is P1's alone; f - r' to P1, as r' is P0's; what is opened between is
-    uniform to both as there. Source: the pair as in `EvaluatePiecewise`; the dealer's part by transfers as in
-    CrypTFlow2 (Rathee and others, 2020) and its kind.
+    function.scale fraction bits; bits = width where f has slopes. Cost, what is revealed: as `PairedGate`; making as
+    `pieces.crossed`. Error: none for straight pieces; for a trigonometric sum as `EvaluatePiecewise`, with 1.2 units of
+    the basis in place of a half.
     """
 
     name = "piecewise"
-    x: Tensor
     function: Piecewise
     input_bits: int
-    width: int
-    bits: int
     profile: Profile = NEAR
 
-    def _inner(self, opened: Tensor, mask: Tensor | None = None) -> EvaluatePiecewise:
-        pair = Pair(opened.reshape(-1), mask, self.width, dealt=True)
+    def inner(self, pair: Pair) -> EvaluatePiecewise:
         return EvaluatePiecewise(pair, self.function, self.input_bits, self.bits, self.profile)
 
     @property
-    def _outer(self) -> EvaluatePiecewise:
-        return self._inner(unknown(self.x.numel()))
+    def _piecewise(self) -> EvaluatePiecewise:
+        gate = self.outer
+        assert isinstance(gate, EvaluatePiecewise)
+        return gate
 
-    def cost(self) -> Cost:
-        inner, count = self._outer.cost(), self.x.numel()
-        ends = Cost(2, p0_bytes=count * ring.element_bytes(self.bits), p1_bytes=count * ring.element_bytes(self.width))
-        return Cost(inner.rounds, inner.online_bytes) + ends
+    def crossed(self) -> Crossed:
+        return pieces.crossed(self._piecewise)
 
-    def made(self) -> Made:
-        kept = self._outer.cost().dealer_bytes
-        of_mask = self.x.numel() * ring.element_bytes(self.width)
-        return Made(pieces.crossed(self._outer).cost, kept + of_mask, kept)
+    def make_correlations(self, making: Making, mask: Array) -> None:
+        pieces.make(making, self._piecewise, mask)
 
-    @property
-    def transfers(self) -> tuple[int, int]:
-        return pieces.crossed(self._outer).transfers
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.x.shape)
+@dataclass(frozen=True, eq=False)
+class Exponentiated(PairedGate):
+    """2^(-x), by `Exp2Negative`, with the argument's range and the result's scale as there.
 
-    def make(self, maker: Maker) -> Tensor:
-        own = maker.words(_OWN, (self.x.numel(),))
-        if maker.index == 0:
-            mask = ring.low(-self.x.reshape(-1), self.width)
-            maker.stock.put(maker.gate, ring.pack(mask, self.width).numpy())
-        else:
-            mask = own
-        pieces.make(Making(maker), self._outer, as_array(mask))
-        return ring.low(own, self.bits).reshape(self.shape) if maker.index == 0 else self.outcome
+    Shapes: any. Encoding: shares in Z_2^32 or larger with 16 fraction bits -> in Z_2^48 with `Exp2Negative.SCALE`.
+    Cost, what is revealed: as `PairedGate`; making as `powers.crossed`. Error: 1.1e-4 after truncation, as 2^r is made
+    with up to a unit more.
+    """
 
-    def use(self, user: User) -> Tensor:
-        count = self.x.numel()
-        own = user.words(_OWN, (count,))
-        if user.index == 1:
-            masked = self.x.reshape(-1) + own
-            user.send(payload(ring.pack(masked, self.width).numpy()))
-            share = self._inner(ring.low(masked, self.width), own).evaluate(StockedParty(user))
-            message = user.receive(count * ring.element_bytes(self.bits))
-            return ring.low(ring.unpack_added(message, share, self.bits), self.bits).reshape(self.shape)
-        kept = user.stock.take(user.gate, count * ring.element_bytes(self.width))
-        opened = ring.unpack(user.receive(count * ring.element_bytes(self.width)), (count,), self.width)
-        mask = ring.unpack(kept.data, (count,), self.width)
-        share = self._inner(opened, mask).evaluate(StockedParty(user))
-        user.send(payload(ring.pack_difference(share, own, self.bits).numpy()))
-        return self.outcome
+    name = "exp2-negative"
+
+    def inner(self, pair: Pair) -> Exp2Negative:
+        return Exp2Negative(pair)
+
+    def crossed(self) -> Crossed:
+        return powers.crossed(self.x.numel())
+
+    def make_correlations(self, making: Making, mask: Array) -> None:
+        powers.make(making, mask)

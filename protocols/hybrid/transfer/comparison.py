@@ -52,36 +52,54 @@ class Compared:
 
     def crossed(self) -> Crossed:
         """What it takes."""
-        plan, groups, row = self._plan, self._groups, bits.plane_bytes(self.elements)
-        exchanges = [[(1, 1)]] * (self._width - 1)
-        exchanges += _doublings([(plan.digit_bits, plan.digits), *((_factors(g), self._numbers) for g in groups)])
-        with_g = [(width, self._numbers) for group in groups for width in _above(group)]
-        exchanges += [with_g] if with_g else []
-        return sum((crossed_bits(items, row) for items in exchanges), Crossed())
+        row = bits.plane_bytes(self.elements)
+        return crossed_sum(self._width, row) + crossed_merges(self._plan, self._groups, self._numbers, row)
 
     def make(self, making: Making, mask: Array) -> None:
         """mask: this party's half of r. Shapes: uint64 [n]."""
-        crossing, plan, groups, width = making.crossing, self._plan, self._groups, self.thresholds.width
+        plan, width = self._plan, self.thresholds.width
         row = bits.plane_bytes(self.elements)
-        found = bits_of_sum(crossing, mask, self._width)[self.thresholds.dropped :]
+        found = bits_of_sum(making.crossing, mask, self._width)[self.thresholds.dropped :]
         making.keep(found[width - 1 :])
         digits = np.zeros((plan.digits * plan.digit_bits, row), np.uint8)
         digits[: width - 1] = found[: width - 1]
-        factors = [digits.reshape(plan.digits, plan.digit_bits, row).transpose(1, 0, 2)]
-        masks = [making.mask_planes((group.variables, self._numbers, row)) for group in groups]
-        factors += [mask[: _factors(group)] for group, mask in zip(groups, masks, strict=True)]
-        products, *tables = subset_products(crossing, factors)
-        making.keep(products)
-        of_p = [mask[_factors(group) :] for group, mask in zip(groups, masks, strict=True)]
-        items = [
-            (g, table[_places_above(group, i)])
-            for group, table, g_masks in zip(groups, tables, of_p, strict=True)
-            for i, g in enumerate(g_masks)
-        ]
-        with_g = iter(crossing.bits(items) if items else [])
-        for group, table in zip(groups, tables, strict=True):
-            several = [subset - 1 for subset in range(1 << _factors(group)) if subset.bit_count() > 1]
-            making.keep(np.concatenate([table[several], *(next(with_g) for _ in range(group.size - 1))]))
+        make_merges(making, digits.reshape(plan.digits, plan.digit_bits, row), self._groups, self._numbers)
+
+
+def make_merges(making: Making, digits: Array, groups: Sequence[Group], numbers: int) -> None:
+    """Products of the bits of digits of r, and what merges of `numbers` public numbers' leaves take.
+
+    Shapes: uint8 [digits, bits of each, row].
+    """
+    crossing, row = making.crossing, digits.shape[-1]
+    factors = [digits.transpose(1, 0, 2)]
+    masks = [making.mask_planes((group.variables, numbers, row)) for group in groups]
+    factors += [mask[: _factors(group)] for group, mask in zip(groups, masks, strict=True)]
+    products, *tables = subset_products(crossing, factors)
+    making.keep(products)
+    of_p = [mask[_factors(group) :] for group, mask in zip(groups, masks, strict=True)]
+    items = [
+        (g, table[_places_above(group, i)])
+        for group, table, g_masks in zip(groups, tables, of_p, strict=True)
+        for i, g in enumerate(g_masks)
+    ]
+    with_g = iter(crossing.bits(items) if items else [])
+    for group, table in zip(groups, tables, strict=True):
+        several = [subset - 1 for subset in range(1 << _factors(group)) if subset.bit_count() > 1]
+        making.keep(np.concatenate([table[several], *(next(with_g) for _ in range(group.size - 1))]))
+
+
+def crossed_merges(plan: Plan, groups: Sequence[Group], numbers: int, row: int) -> Crossed:
+    """What `make_merges` takes."""
+    exchanges = _doublings([(plan.digit_bits, plan.digits), *((_factors(g), numbers) for g in groups)])
+    with_g = [(width, numbers) for group in groups for width in _above(group)]
+    exchanges += [with_g] if with_g else []
+    return sum((crossed_bits(items, row) for items in exchanges), Crossed())
+
+
+def crossed_sum(width: int, row: int) -> Crossed:
+    """What `bits_of_sum` takes."""
+    return sum((crossed_bits([(1, 1)], row) for _ in range(width - 1)), Crossed())
 
 
 def bits_of_sum(crossing: Crossing, half: Array, width: int) -> Array:

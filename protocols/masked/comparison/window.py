@@ -26,29 +26,29 @@ COARSE_BITS = 16
 WINDOW_BITS = 6
 _DIGITS = COARSE_BITS // DIGIT_BITS
 _LOWER = WINDOW_BITS % DIGIT_BITS  # bits of the second digit that belong to the window
-_MERGED = Group(_DIGITS, needs_equal=False)
-_PLAN = Plan(DIGIT_BITS, _DIGITS, ((_MERGED,),))
-_CASES = 2
+MERGED = Group(_DIGITS, needs_equal=False)
+PLAN = Plan(DIGIT_BITS, _DIGITS, ((MERGED,),))
+CASES = 2
 
 
 def window_cost(elements: int) -> Cost:
     """Cost of `window`."""
     row = bits.plane_bytes(elements)
-    return Cost(1, online_bytes=_PLAN.opened_planes(_CASES) * row, dealer_bytes=_PLAN.dealt_planes(_CASES) * row)
+    return Cost(1, online_bytes=PLAN.opened_planes(CASES) * row, dealer_bytes=PLAN.dealt_planes(CASES) * row)
 
 
 def deal_window(dealer: Dealer, mask: Tensor, lowest: int) -> None:
     """The dealer's side of `window`. Shapes: mask int64 [n]."""
-    dealer.share_planes(bit_products(digits_of(mask, COARSE_BITS, _PLAN, lowest)))
-    deal_merge(dealer, _MERGED, _CASES, mask.numel())
+    dealer.share_planes(bit_products(digits_of(mask, COARSE_BITS, PLAN, lowest)))
+    deal_merge(dealer, MERGED, CASES, mask.numel())
 
 
 def window(party: Party, opened: Tensor, lowest: int) -> Tensor:
     """XOR shares of A and B for the 16 bits of c and r from bit `lowest` on. Shapes: c int64 [n] -> uint8 [2, row]."""
     row = bits.plane_bytes(opened.numel())
-    products = party.correlation_planes((_PLAN.monomials, _DIGITS, row))
+    products = party.correlation_planes((PLAN.monomials, _DIGITS, row))
     numbers = torch.stack([opened, opened - (1 << (lowest + WINDOW_BITS))])
-    not_a = digits_of(numbers, COARSE_BITS, _PLAN, lowest).bitwise_not_()
+    not_a = digits_of(numbers, COARSE_BITS, PLAN, lowest).bitwise_not_()
 
     def leaves(not_c: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """(less, equal) of digits from `first` on. Shapes: [J, digits, 4, row] -> two of [digits, J, row]."""
@@ -60,7 +60,7 @@ def window(party: Party, opened: Tensor, lowest: int) -> Tensor:
     floor, ceiling = not_a[:, 1:2].clone(), not_a[:, 1:2].clone()
     floor[:, :, :_LOWER], ceiling[:, :, :_LOWER] = bits.ALL_ONES, 0
     (less,), (equal,) = leaves(torch.cat([not_a[:, 1:2], floor, ceiling]), 1)
-    (exact, floor_less, ceiling_less), (same, at_floor, _) = (t.reshape(3, _CASES, row) for t in (less, equal))
+    (exact, floor_less, ceiling_less), (same, at_floor, _) = (t.reshape(3, CASES, row) for t in (less, equal))
     within = torch.stack(
         [
             floor_less[0] ^ at_floor[0] ^ exact[0],  # the same upper part, and the lower one no larger than a's
@@ -69,7 +69,7 @@ def window(party: Party, opened: Tensor, lowest: int) -> Tensor:
     )
     _, upper_equal = leaves(not_a[:, 2:], 2)
     zero = torch.zeros_like(within)
-    less = torch.stack([lowest_less[0].expand(_CASES, row), within, *[zero] * (_DIGITS - 2)])
+    less = torch.stack([lowest_less[0].expand(CASES, row), within, *[zero] * (_DIGITS - 2)])
     equal = torch.cat([zero.unsqueeze(0), same.unsqueeze(0), upper_equal])
-    ((merged, _),) = merge_level(party, [(less, equal)], [(_MERGED,)])
+    ((merged, _),) = merge_level(party, [(less, equal)], [(MERGED,)])
     return merged[0]

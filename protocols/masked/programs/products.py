@@ -7,7 +7,7 @@ from torch import Tensor
 
 from secure.protocols.core import ring
 from secure.protocols.core.errors import ProtocolError
-from secure.protocols.core.secret import Secret
+from secure.protocols.core.secret import Protocol, Secret
 from secure.protocols.masked.gates.product import Bilinear, OpenedProduct, ProductShare
 from secure.protocols.masked.programs.arithmetic import shared_to_multiply
 from secure.protocols.masked.protocol import Masked
@@ -52,12 +52,12 @@ def multiply_weight(masked: Masked, x: Secret, weight: object) -> Secret:
     return masked.opened(opened, opened.bits, scale, scale, unopened=ProductShare(low, other, share))
 
 
-def in_groups(masked: Masked, x: Secret) -> Secret:
+def in_groups(protocol: Protocol, x: Secret) -> Secret:
     """x with its last axis cut into groups, zeros behind the last one, of which the squares add up to 2^62 at the most.
 
     Shapes: [..., n] -> [..., groups, of one group]. Raises ProtocolError where a single square is larger than that.
     """
-    spare = ring.WORD_BITS - 2 - 2 * (x.fraction_bits + masked.policy.value_bits)
+    spare = ring.WORD_BITS - 2 - 2 * (x.fraction_bits + protocol.policy.value_bits)
     if spare < 0:
         raise ProtocolError(f"squares of numbers with {x.fraction_bits} fraction bits do not fit the ring")
     size = 1 << spare

@@ -28,6 +28,10 @@ def precompute(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder with the model's manifest.json.")],
     config: Annotated[Path, typer.Option("--config", metavar="TOML", help="The same file as p0's.")],
     count: Annotated[int, typer.Option(min=1, help="For how many predictions.")] = 1,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Tokens of each; a captured module has its own shape.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Inputs of each, where the model takes tokens.")] = 1,
 ) -> None:
     """Protocol hybrid: make ahead what predictions take before their input, on p0's host, while p0 and p1 run.
 
@@ -38,7 +42,12 @@ def precompute(
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("made", total=count)
         done = precomputing.precompute(
-            settings.load_settings(config), manifest, count, lambda done: bar.update(task, completed=done)
+            settings.load_settings(config),
+            manifest,
+            count,
+            lambda done: bar.update(task, completed=done),
+            tokens=tokens,
+            batch=batch,
         )
     each = capacity.human_bytes(done.kept_bytes)
     typer.echo(f"made ahead for {done.count} predictions in {done.seconds:.1f} s; P0 and P1 keep {each} for each")

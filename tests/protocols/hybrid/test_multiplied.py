@@ -15,8 +15,17 @@ from secure.protocols.core.channel import Channel
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.core.secret import Secret, matmul, multiply
+from secure.protocols.hybrid.gates.cross_terms import (
+    EncryptedMatrices,
+    TransferredMatrices,
+    _digits,
+    _lifted,
+    matrices,
+)
+from secure.protocols.hybrid.lattice.parameters import MOST_NORM_BITS
 from secure.protocols.hybrid.protocol import HybridMaker, fresh_stock
 from secure.protocols.hybrid.roles import Maker
+from secure.protocols.hybrid.transfer import rows as rows_module
 from secure.protocols.hybrid.transfer.crossing import Crossing
 from secure.protocols.hybrid.transfer.rows import RowProducts
 from tests.in_process import POLICY
@@ -62,6 +71,35 @@ def test_products_of_matrices(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -
     close(secure(lambda a, b: matmul(a, b), x, y, garbler="nobody"), x @ y)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kinds"),
+    [
+        ((1, 64, 32, 4), (EncryptedMatrices, TransferredMatrices)),
+        ((2, 40, 150, 33), (EncryptedMatrices, EncryptedMatrices)),
+    ],
+    ids=["one-encrypted", "both"],
+)
+def test_products_of_large_matrices(shape: tuple[int, ...], kinds: tuple[type, ...]) -> None:
+    """By the lattice, whichever of the terms takes fewer bytes so; sums that are cut, and numbers at both ends."""
+    batch, m, k, n = shape
+    assert tuple(type(matrices(batch, *each, 48)) for each in ((m, k, n), (n, k, m))) == kinds
+    x, y = (rounded(torch.randn(each, dtype=torch.float64)) for each in ((batch, m, k), (batch, k, n)))
+    x[:, 0], y[..., 0], y[:, 0] = 0.0, ULP, rounded(y[:, 0].clamp(-0.9, 0.9))
+    x[:, 1, 0], y[:, 0, :2] = 8100.0, torch.tensor([1.0, -1.0]).double()
+    close(secure(lambda a, b: matmul(a, b), x, y, garbler="nobody"), x @ y)
+
+
+def test_what_the_lattice_multiplies_with_is_small_and_exact() -> None:
+    """Digits of any words, of as many rows as there may be, add up to less than noise has room for."""
+    words = np.frombuffer(os.urandom(8 * 128 * 5), np.uint64).reshape(128, 5) & np.uint64(2**48 - 1)
+    words[:, 0], words[:, 1], words[:, 2] = 0x800080008000, 0x7FFF7FFF7FFF, 2**48 - 1
+    digits = _digits(words.copy())
+    assert np.abs(digits).sum(0).max() < 2**MOST_NORM_BITS
+    numbers = np.frombuffer(os.urandom(8 * 7 * 128), np.uint64).reshape(7, 128) & np.uint64(2**48 - 1)
+    product = _lifted(numbers) @ digits.astype(np.int64).view(np.uint64)
+    assert np.array_equal(product & np.uint64(2**48 - 1), (numbers @ words) & np.uint64(2**48 - 1))
+
+
 def test_rows_add_up() -> None:
     """Every bit of every number, and rows of one word, of two and of an odd number of them."""
     numbers = np.array([0, 1, 2**46, 2**47 - 1, 0x5A5A5A5A5A5A], np.uint64)
@@ -79,11 +117,22 @@ def test_rows_add_up() -> None:
             assert isinstance(protocol.role, Maker)
             protocol.role.begin_gate()
             crossing = Crossing(protocol.role)
-            return term.of_rows(crossing, rows) if index else term.of_numbers(crossing, numbers)
+            return term.cross(crossing, rows if index else numbers)
 
         first, second = both(run).results
         low = np.uint64(2**47 - 1)
         assert np.array_equal((first + second) & low, (numbers[:, None] * rows) & low)
+
+
+def test_many_rows_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what they declare, exchange by exchange: as many as of a layer's numbers are never held at once."""
+    x = rounded(20 * torch.randn(9, 7, dtype=torch.float64))
+    whole = secure(lambda a: multiply(a, a), x, garbler="nobody")
+    monkeypatch.setattr(rows_module, "_MOST_WORDS", 48 * 10)
+    parts = secure(lambda a: multiply(a, a), x, garbler="nobody")
+    close(parts, x * x)
+    rounds = [run.made.meters[0].rows["", "multiply"].measured.rounds for run in (whole, parts)]
+    assert rounds == [1, 7]
 
 
 def test_circuits_multiply_nothing() -> None:

@@ -16,12 +16,12 @@ from secure.protocols.core.channel import Channel, FaultyChannel, queue_channels
 from secure.protocols.core.cost import Meter
 from secure.protocols.core.errors import BoundError, ConfigurationError, PartyLost, ProtocolError, SecureInferenceError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
-from secure.protocols.core.primitives import square_sum
 from secure.protocols.core.secret import Parameter, Protocol, Visibility
 from secure.protocols.functions.gelu import gelu
 from secure.protocols.functions.relu import relu
 from secure.protocols.hybrid.protocol import HybridLoader, HybridMaker, HybridParty, fresh_stock
 from secure.protocols.hybrid.stock import Stock
+from secure.protocols.masked.gates.decompose import decompose
 from tests.in_process import EXACT, POLICY, encode, split
 from tests.protocols.hybrid.two_parties import both, make, use
 
@@ -134,7 +134,7 @@ def test_a_truncated_message_ends_the_making() -> None:
 
 
 def test_what_the_family_cannot_compute_is_refused_by_name() -> None:
-    for function, name in ((gelu, "gelu"), (square_sum, "square_sum")):
+    for function, name in ((gelu, "gelu"), (lambda x: decompose(x, 8), "decompose")):
         with pytest.raises(ConfigurationError, match=name):
             session = os.urandom(16)
 

@@ -7,6 +7,7 @@ leans, and no affine relation holds among them: a mask that is missing or serves
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ import torch
 pytest.importorskip("tenseal")
 
 from secure.protocols.core import bits, ring
+from secure.protocols.core.secret import Protocol, Secret
+from secure.protocols.functions.gelu import gelu
+from secure.protocols.functions.tanh import tanh
+from secure.protocols.hybrid.secret import HybridSecret
+from secure.protocols.masked.gates.exponential import exp2_negative
 from tests.in_process import encode, split
 from tests.protocols.hybrid.test_joint_view import RESULT_BITS, WIDTH, bits_of, masked_inputs, nothing_shows, program_of
 from tests.protocols.hybrid.two_parties import make, use
@@ -59,6 +65,31 @@ def test_nothing_shows(value: float) -> None:
         assert abs(raw.mean() - 0.5) < 0.01
         long = [np.unpackbits(np.frombuffer(m, np.uint8)) for m in messages if 1000 < len(m) < 300_000]
         assert all(abs(m.mean() - 0.5) < 7 * 0.5 / np.sqrt(m.size) for m in long if m.size != 8 * 8192 + 128)
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [
+        (gelu, 0.0),
+        pytest.param(exp2_negative, 1.5, marks=pytest.mark.slow),
+        pytest.param(tanh, -5.0, marks=pytest.mark.slow),
+    ],
+)
+def test_nothing_shows_of_waves_and_powers(function: Callable[[Secret], Secret], value: float) -> None:
+    """All that both send after the input: the argument under P1's mask, opened bits, the result less P0's."""
+
+    def program(protocol: Protocol, shares: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        result = function(protocol.input(shares[0], (ELEMENTS,), 16))
+        assert isinstance(result, HybridSecret)
+        return result.share
+
+    stocks, _ = make(program, 1, garbler="nobody")
+    share, _ = split(encode(torch.zeros(ELEMENTS).double()))
+    used = use(program, stocks, [(share, encode(torch.full((ELEMENTS,), value).double()) - share)])
+    (_, *given), asked = used.sent
+    (*opened, result), (seen, *other) = given, asked
+    assert [len(message) for message in opened] == [len(message) for message in other]
+    nothing_shows(np.concatenate([words_of(seen), planes_of([*opened, *other]), words_of(result)], axis=1))
 
 
 def test_a_stock_that_serves_twice_would_show() -> None:

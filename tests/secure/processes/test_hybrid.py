@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import BertModel
 from typer.testing import CliRunner
 
 import secure
@@ -22,6 +23,8 @@ from secure.parties.config import CALLERS
 from secure.parties.launcher import Launcher, free_addresses
 from secure.parties.settings_file import settings_toml
 from secure.parties.transport.certificates.making import make_certificates
+from secure.protocols.core.errors import ConfigurationError
+from tests.models.families.test_bert import HIDDEN_ERROR
 from tests.models.graph.modules import settled
 from tests.parties.local import eventually
 from tests.protocols.hybrid.networks import SmallPictures
@@ -148,3 +151,35 @@ def test_no_role_is_talked_into_another_protocol(parties: Parties, tmp_path: Pat
     (tmp_path / "parties.toml").write_text(settings_toml(addresses, settings.tls_dir))
     with secure.connect(tmp_path / "parties.toml") as others, pytest.raises(secure.errors.SessionError):
         secure.PrivateModel.from_module(nn.Linear(4, 4).eval(), torch.randn(2, 4), parties=others)
+
+
+def test_a_transformer_by_a_client_and_an_owner_alone(checkpoint: Path, reference: BertModel, tmp_path: Path) -> None:
+    """Two layers of BERT, of which both parties make all correlations themselves: from stock, and on demand."""
+    make_certificates(tmp_path / "certificates", roles=("p0", "p1", *CALLERS))
+    addresses = free_addresses(("p0", "p1"))
+    text = settings_toml(addresses, tmp_path / "certificates", protocol="hybrid", engine="transfer")
+    config = tmp_path / "parties.toml"
+    config.write_text(f"{text}\n[limits]\nrendezvous_seconds = 60.0\n[stock]\ndir = 'kept'\n", encoding="utf-8")
+    ids, mask = torch.tensor([[3, 14, 15, 9, 2, 6]]), torch.ones(1, 6, dtype=torch.int64)
+    with torch.no_grad():
+        due = reference(input_ids=ids, attention_mask=mask).last_hidden_state
+    with secure.launch(config, protocol="hybrid") as parties:
+        model = secure.PrivateModel.from_pretrained(checkpoint, parties=parties, weights="server")
+        made = model.precompute(1, tokens=6)
+        reports = []
+        for _ in range(2):
+            assert (model(ids, mask).last_hidden_state - due).abs().max() < HIDDEN_ERROR
+            reports.append(model.report)
+    assert [report.deal for report in reports] == ["stock", "demand"]
+    for report in reports:
+        assert (report.dealer_bytes, set(report.roles), report.unchecked_one_hot) == (0, {"p0", "p1"}, True)
+        assert report.offline is not None and sum(report.offline.kept_bytes.values()) == made.kept_bytes + 2 * 16
+        assert sum(row.online_bytes for row in report.rows) == report.online_bytes
+
+
+def test_an_engine_is_the_files_or_the_calls(tmp_path: Path) -> None:
+    (tmp_path / "parties.toml").write_text(
+        settings_toml(free_addresses(("p0", "p1")), tmp_path, protocol="hybrid"), encoding="utf-8"
+    )
+    with pytest.raises(ConfigurationError, match="leave the engine out"):
+        secure.launch(tmp_path / "parties.toml", engine="transfer")

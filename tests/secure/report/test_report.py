@@ -168,7 +168,7 @@ def test_json_round_trip(report: Report) -> None:
 
 
 def test_what_is_not_checked_is_said(report: Report) -> None:
-    words = "not checked, as the model's owner chose"
+    words = "not checked: the client is trusted"
     trusting = replace(report, unchecked_one_hot=True)
     assert words in trusting.to_text() and words not in report.to_text()
     assert Report.from_json(trusting.to_json()) == trusting
