@@ -131,10 +131,10 @@ class Gpt2(Decoder):
                 normal = rms_normalise(x, epsilon, wide=True)
                 if i == 0:
                     x = scaled_down(x, self.config.embedding_exponent)
-                x = x + self._attention(name, layers, normal, cache)
+                x = self._attention(name, layers, normal, cache, x)
                 normal = rms_normalise(x, self.config.stream_epsilon, wide=True)
                 inner = activation(layers.dense(f"{name}.feedforward.up", normal, wide=True))
-                x = x + layers.dense(f"{name}.feedforward.down", inner)
+                x = layers.dense(f"{name}.feedforward.down", inner, residual=x)
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
@@ -146,12 +146,13 @@ class Gpt2(Decoder):
             return layers.logits("head", normal)
         return normal * layers.bound("norm.gain") + layers.bound("norm.offset")
 
-    def _attention(self, name: str, layers: PreparedLayers, x: Secret, cache: Cache) -> Secret:
+    def _attention(self, name: str, layers: PreparedLayers, x: Secret, cache: Cache, stream: Secret) -> Secret:
+        """What attention reads of x, added to the residual stream. Shapes: [B, T, D] twice -> [B, T, D]."""
         batch, tokens, width = x.shape
         heads = self.config.heads
         joined = layers.dense(f"{name}.attention.qkv", x, wide=True).reshape(batch, tokens, 3, heads, width // heads)
         q, k, v = (joined[:, :, i].transpose(1, 2) for i in range(3))  # [B, H, T, D/H]
-        return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache))
+        return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache), residual=stream)
 
 
 class Gpt2Architecture(Architecture):

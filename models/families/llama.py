@@ -76,8 +76,8 @@ class Llama(Decoder):
                 normal = rms_normalise(x, epsilon if i else config.embedding_epsilon)
                 if i == 0:
                     x = scaled_down(x, config.embedding_exponent)
-                x = x + self._attention(name, layers, normal, turns, window, cache)
-                x = x + self._feed_forward(name, layers, rms_normalise(x, epsilon, wide=True))
+                x = self._attention(name, layers, normal, turns, window, cache, x)
+                x = self._feed_forward(name, layers, rms_normalise(x, epsilon, wide=True), x)
         return x
 
     def finish(self, protocol: Protocol, weights: Mapping[str, Any], x: Secret, *, head: bool) -> Secret:
@@ -95,7 +95,9 @@ class Llama(Decoder):
         turns: tuple[Tensor, Tensor],
         window: int | None,
         cache: Cache,
+        stream: Secret,
     ) -> Secret:
+        """What attention reads of x, added to the residual stream. Shapes: [B, T, D] twice -> [B, T, D]."""
         c, (batch, tokens, _) = self.config, x.shape
         joined = layers.dense(f"{name}.attention.qkv", x)
         joined = joined.reshape(batch, tokens, c.heads + 2 * c.groups, c.head_width).transpose(1, 2)
@@ -105,7 +107,8 @@ class Llama(Decoder):
             joined = concatenate(compared, [values], 1)
         turned = rotate(joined, *turns)
         q, k, v = turned[:, : c.heads], turned[:, c.heads : -c.groups], turned[:, -c.groups :]
-        return layers.dense(f"{name}.attention.output", self.attend(name, q, k, v, cache, window=window))
+        context = self.attend(name, q, k, v, cache, window=window)
+        return layers.dense(f"{name}.attention.output", context, residual=stream)
 
     def _turns(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for queries, keys and values. Shapes: integer [T] -> float64 [H + 2 G, T, d/2] twice.
@@ -120,12 +123,13 @@ class Llama(Decoder):
             torch.cat([sin.repeat(turned), torch.zeros_like(sin).repeat(kept)]),
         )
 
-    def _feed_forward(self, name: str, layers: PreparedLayers, x: Secret) -> Secret:
+    def _feed_forward(self, name: str, layers: PreparedLayers, x: Secret, stream: Secret) -> Secret:
+        """What the gated layer makes of x, added to the residual stream. Shapes: [B, T, D] twice -> [B, T, D]."""
         inner = self.config.inner
         joined = layers.dense(f"{name}.feedforward.gate_up", x, wide=True)
         gate, up = ACTIVATIONS[self.config.activation](joined[..., :inner]), joined[..., inner:]
         product = multiply(gate, up, fraction_bits=up.fraction_bits)
-        return layers.dense(f"{name}.feedforward.down", product)
+        return layers.dense(f"{name}.feedforward.down", product, residual=stream)
 
 
 class LlamaArchitecture(Architecture):

@@ -11,7 +11,7 @@ from secure.protocols.core.errors import HandshakeError, ProtocolError
 from secure.protocols.core.family import Family
 from secure.protocols.core.profile import AUTO, PROFILES
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 SESSION_BYTES = 16
 
 CALLERS = {

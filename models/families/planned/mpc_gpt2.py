@@ -155,25 +155,28 @@ class MpcGpt2(Gpt2):
                     normal = x if normal is whole else normal
                 kinds = config.attention_kinds[i]
                 if rows is None or set(kinds) == _SOFTMAX:
-                    x = x + self._attention(name, layers, normal, cache)
+                    x = self._attention(name, layers, normal, cache, x)
                 else:
                     joined = layers.dense(f"{name}.attention.qkv", normal, wide=True)
                     kinds = [kinds[head] for head in in_order(kinds)]
                     context = mixed_causal_attention(name, joined, kinds, rows, cache.memory)
-                    x = x + layers.dense(f"{name}.attention.output", context)
+                    x = layers.dense(f"{name}.attention.output", context, residual=x)
                 normal = self._normalised(x, config.stream_epsilon, config.norms[i][1])
-                x = x + self._feedforward(name, layers, normal, config.activations[i])
+                x = self._feedforward(name, layers, normal, config.activations[i], x)
         return x
 
     def _normalised(self, x: Secret, epsilon: float, norm: str) -> Secret:
         """What the next matrix reads, which absorbed gain and offset of either norm. Shapes: unchanged."""
         return rms_normalise(x, epsilon, wide=True) if norm == NORMS[0] else x
 
-    def _feedforward(self, name: str, layers: PreparedLayers, normal: Secret, activation: str) -> Secret:
+    def _feedforward(
+        self, name: str, layers: PreparedLayers, normal: Secret, activation: str, stream: Secret
+    ) -> Secret:
+        """What the second half of a layer adds to the residual stream, added. Shapes: [B, T, D] twice -> the same."""
         if activation == NO_ACTIVATION:
-            return layers.dense(f"{name}.feedforward", normal)
+            return layers.dense(f"{name}.feedforward", normal, residual=stream)
         inner = ACTIVATIONS[activation](layers.dense(f"{name}.feedforward.up", normal, wide=True))
-        return layers.dense(f"{name}.feedforward.down", inner)
+        return layers.dense(f"{name}.feedforward.down", inner, residual=stream)
 
     def _rows(self, tokens: int, cache: MixedCache) -> CausalRows:
         """What the tokens of this step see."""

@@ -132,7 +132,7 @@ def test_only_scores_grow_with_the_context(tmp_path: Path) -> None:
     short, middle, long = (cost_of_a_token(context) for context in (31, 47, 63))
     assert sum(cost.rounds for cost in short.values()) == sum(cost.rounds for cost in long.values())
     # Nothing that is independent of scores may grow: matrices of weights and norms.
-    for op in ("linear", "linear-share", "smooth-at-once", "square"):
+    for op in ("linear", "linear-share", "smooth-at-once", "lifted-square"):
         assert short[op] == middle[op] == long[op], op
     total = [sum((cost for op, cost in costs.items() if op != "largest"), Cost()) for costs in (short, middle, long)]
     growth = [total[1].online_bytes - total[0].online_bytes, total[2].online_bytes - total[1].online_bytes]
