@@ -17,7 +17,7 @@ from secure.parties.client.client import Client, Prediction
 from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
 from secure.parties.config import ProfileName
-from secure.parties.session.tracing import Tracer
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, chosen
@@ -154,7 +154,7 @@ def launch(
 
 
 @checked
-def connect(config: Path | str, *, profile: ProfileName | None = None, tracer: Tracer | None = None) -> Parties:
+def connect(config: Path | str, *, profile: ProfileName | None = None, tracer: SessionTracer | None = None) -> Parties:
     """Connect to parties that run already, at the addresses in a parties.toml. Connections are opened at first use.
 
     profile: in place of the file's network profile. Parties whose own files say "auto" take each, others refuse any but

@@ -20,7 +20,7 @@ from secure.parties.client.patience import Patience
 from secure.parties.client.run import Progress, Run
 from secure.parties.config import PartiesSettings
 from secure.parties.session.handshake import CALLERS, KIND_NAMES, PROTOCOL_VERSION, new_session_id
-from secure.parties.session.tracing import Tracer
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import (
@@ -67,7 +67,7 @@ class Prediction:
 class Client:
     """Connections of a client (or model owner) to the three parties. Safe to use from several threads at a time."""
 
-    def __init__(self, settings: PartiesSettings, role: str = "client", tracer: Tracer | None = None) -> None:
+    def __init__(self, settings: PartiesSettings, role: str = "client", tracer: SessionTracer | None = None) -> None:
         """tracer: hears of each session, and what it is part of is said to all roles; None traces nothing.
 
         Raises ConfigurationError when `role` has no certificate in the settings' folder. Connects at first use."""
@@ -75,7 +75,7 @@ class Client:
             raise ConfigurationError(f"role {role!r} cannot run sessions; use {' or '.join(CALLERS['Run'])}")
         self.settings = settings
         self.role = role
-        self._tracer = tracer or Tracer()
+        self._tracer = tracer or SessionTracer()
         self._dialer = Dialer(settings, role)
         self._load_ids: dict[str, str] = {}
         self._on_disks: dict[str, ManifestView] = {}

@@ -21,7 +21,7 @@ from secure.parties.process.log_format import FORMATS, log_to_stderr
 from secure.parties.process.server import SIGNAL_SECONDS, PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
-from secure.parties.session.tracing import Tracer
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
 
@@ -63,17 +63,17 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     return ExitCode.OK
 
 
-def _tracer(role: str, url: str | None) -> Tracer:
-    """Of a party whose sessions are to be traced. Raises ConfigurationError where the packages for it are missing."""
+def _tracer(role: str, url: str | None) -> SessionTracer:
+    """Who hears of a party's sessions. Raises ConfigurationError where the packages that tracing needs are missing."""
     if url is None:
-        return Tracer()
+        return SessionTracer()
     try:
         otlp = importlib.import_module("secure.parties.process.otlp")
     except ImportError as error:
         raise ConfigurationError(
             f"--trace needs the package {error.name}: install the extra otel, pip install 'secure-inference[otel]'"
         ) from None
-    tracer: Tracer = otlp.otlp_tracer(role, url)
+    tracer: SessionTracer = otlp.otlp_tracer(role, url)
     return tracer
 
 

@@ -12,12 +12,12 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from secure.parties.session.tracing import TRACE_KEY, SessionTrace, Tracer
+from secure.parties.session.tracing import TRACE_KEY, SessionTrace, SessionTracer
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class SpanTracer(Tracer):
+class SpanTracer(SessionTracer):
     """Makes spans with a provider of OpenTelemetry's, which says where they go."""
 
     def __init__(self, provider: TracerProvider) -> None:

@@ -24,7 +24,7 @@ class SessionTrace:
         """The session ends, by an error or in good order."""
 
 
-class Tracer:
+class SessionTracer:
     """Begins the trace of each session. This one traces nothing."""
 
     def begin(self, role: str, kind: str, session_id: str, context: str = "") -> SessionTrace:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from secure.parties.config import PartiesSettings
 from secure.parties.process.server import PartyServer
 from secure.parties.roles.engine import Engine
-from secure.parties.session.tracing import Tracer
+from secure.parties.session.tracing import SessionTracer
 from tests.parties.fakes import FakeEngine
 
 
@@ -21,7 +21,7 @@ class LocalParties:
         settings: PartiesSettings,
         own: Mapping[str, PartiesSettings] | None = None,
         engine: Engine | None = None,
-        tracers: Mapping[str, Tracer] | None = None,
+        tracers: Mapping[str, SessionTracer] | None = None,
     ) -> None:
         """own: what single roles have in place of the settings, as each host has a file of its own."""
         self.settings = settings

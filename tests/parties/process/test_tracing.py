@@ -17,7 +17,7 @@ from secure.parties.client.client import Client
 from secure.parties.config import PARTIES, Limits, PartiesSettings
 from secure.parties.process import main as party_process
 from secure.parties.process.exit_codes import ExitCode
-from secure.parties.session.tracing import TRACE_KEY, SessionTrace, Tracer, context_of
+from secure.parties.session.tracing import TRACE_KEY, SessionTrace, SessionTracer, context_of
 from secure.parties.settings_file import settings_toml
 from secure.protocols.core.errors import SecureInferenceError
 from tests.parties.fakes import FakeManifest, FakeRequest
@@ -43,7 +43,7 @@ class Kept(SessionTrace):
         self.ended.append(type(error).__name__)
 
 
-class Keeping(Tracer):
+class Keeping(SessionTracer):
     def __init__(self) -> None:
         self.traces: list[Kept] = []
 
@@ -53,7 +53,9 @@ class Keeping(Tracer):
 
 
 @contextmanager
-def traced(settings: PartiesSettings, make: Callable[[str], Tracer], shares: dict[str, Path]) -> Iterator[Client]:
+def traced(
+    settings: PartiesSettings, make: Callable[[str], SessionTracer], shares: dict[str, Path]
+) -> Iterator[Client]:
     """A client whose model is loaded at parties that all trace."""
     parties = LocalParties(settings, tracers={role: make(role) for role in PARTIES})
     try:
@@ -113,10 +115,10 @@ def test_spans_of_all_roles_are_one_trace_without_values(settings: PartiesSettin
     spans: Any = importlib.import_module("secure.parties.process.spans")
     exporters = {role: memory.InMemorySpanExporter() for role in (*PARTIES, "client")}
 
-    def make(role: str) -> Tracer:
+    def make(role: str) -> SessionTracer:
         provider = sdk.TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(export.SimpleSpanProcessor(exporters[role]))
-        tracer: Tracer = spans.SpanTracer(provider)
+        tracer: SessionTracer = spans.SpanTracer(provider)
         return tracer
 
     application = sdk.TracerProvider(shutdown_on_exit=False).get_tracer("application")
