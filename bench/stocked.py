@@ -9,11 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from secure.parties.config import CALLERS
-from secure.parties.launcher import START_SECONDS, Launcher, free_addresses
-from secure.parties.settings_file import settings_toml
+from bench.load.settings import write_settings
+from secure.parties.launcher import START_SECONDS, Launcher
 from secure.parties.stock.key import KEY_BYTES, sealed_memory
-from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.families import DEFAULT, family
 from tests.secure.processes import with_key
 
@@ -37,13 +35,10 @@ class StockedParties(Launcher):
         settings: more of `parties.toml`. garbler: as there, or what is the default there. module: what each party runs.
         """
         roles = family(protocol).roles
-        make_certificates(folder / "certificates", roles=(*roles, *CALLERS))
-        text = settings_toml(free_addresses(roles), folder / "certificates", protocol=protocol)
         chosen = f"garbler = '{garbler}'\n" if garbler else ""
         key, falls_back = "systemd" if held else "memory", str(fallback).lower()
         stock = f"[stock]\ndir = '{folder / 'stock'}'\nkey = '{key}'\nfallback = {falls_back}\n"
-        config = folder / "parties.toml"
-        config.write_text(f"{chosen}{text}\n{settings}\n{stock}", encoding="utf-8")
+        config = write_settings(folder, protocol, first=chosen, more=f"{settings}\n{stock}")
         self._heard = threading.Condition()
         self._keys = {role: sealed_memory(os.urandom(KEY_BYTES)) for role in roles if held}
         program = str(Path(with_key.__file__).resolve())

@@ -58,6 +58,8 @@ class Limits:
     """How long a client waits for its turn; with 0 it is told at once that the parties are busy."""
     session_seconds: float = 3600.0
     """How long a session may take in all."""
+    session_bytes: int | None = None
+    """What a session may take of a party's memory beside the model; None for what is free."""
     drain_seconds: float = 60.0
     """How long a party that was told to stop lets running sessions go on."""
     memory_bytes: int | None = None

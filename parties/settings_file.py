@@ -88,6 +88,7 @@ class _LimitsLiteral(_Literal):
     queue: int = Field(Limits.queue, ge=0, le=4096)
     busy_seconds: float = Field(Limits.busy_seconds, ge=0, le=86400)
     session_seconds: float = Field(Limits.session_seconds, gt=0)
+    session_bytes: int | None = Field(Limits.session_bytes, ge=1)
     drain_seconds: float = Field(Limits.drain_seconds, ge=0, le=86400)
     memory_bytes: int | None = Field(Limits.memory_bytes, ge=1)
     rendezvous_seconds: float = Field(Limits.rendezvous_seconds, gt=0, le=600)

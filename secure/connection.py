@@ -17,6 +17,7 @@ from secure.parties.client.client import Client, Prediction
 from secure.parties.client.conversation import Costs
 from secure.parties.client.run import Progress
 from secure.parties.config import EngineName, ProfileName
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.settings_file import load_settings
 from secure.protocols.core.errors import ConfigurationError
 from secure.protocols.families import DEFAULT, chosen
@@ -164,14 +165,15 @@ def launch(
 
 
 @checked
-def connect(config: Path | str, *, profile: ProfileName | None = None) -> Parties:
+def connect(config: Path | str, *, profile: ProfileName | None = None, tracer: SessionTracer | None = None) -> Parties:
     """Connect to parties that run already, at the addresses in a parties.toml. Connections are opened at first use.
 
     profile: in place of the file's network profile. Parties whose own files say "auto" take each, others refuse any but
-    theirs, when a session begins.
+    theirs, when a session begins. tracer: hears of each session, such as `secure.parties.process.spans.SpanTracer`, and
+    roles that trace hear which trace it is part of; None traces nothing.
 
     Raises ConfigurationError when the file or the client's certificate is wrong.
     """
     settings = load_settings(Path(config))
     settings = replace(settings, profile=profile or settings.profile)
-    return Parties(Client(settings), protocol=settings.protocol)
+    return Parties(Client(settings, tracer=tracer), protocol=settings.protocol)

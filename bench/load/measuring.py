@@ -14,17 +14,14 @@ import torch
 
 from bench.load.figures import Prices, code, figures, percentile, spread
 from bench.load.sending import Sent, at_times, back_to_back
+from bench.load.settings import write_settings
 from bench.load.targets import Target, difference
 from bench.private_inference.arrivals import poisson
 from secure.api import PrivateModel
 from secure.connection import Parties
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS
-from secure.parties.launcher import free_addresses, launch
-from secure.parties.settings_file import settings_toml
-from secure.parties.transport.certificates.making import make_certificates
+from secure.parties.launcher import launch
 from secure.protocols.core.errors import ServerBusy
-from secure.protocols.families import DEFAULT
 
 Loop = Literal["open", "closed", "both"]
 Say = Callable[[str], None]
@@ -117,13 +114,8 @@ def measure_busy(folder: Path, scratch: Path, asks: int) -> dict[str, Any]:
 
     folder: a checkpoint that embeds. Raises AssertionError where a session is not refused.
     """
-    make_certificates(scratch / "certificates", roles=(*DEFAULT.roles, *CALLERS))
     limits = "[limits]\nsessions = 1\nqueue = 0\nbusy_seconds = 0.0\n"
-    config = scratch / "parties.toml"
-    config.write_text(
-        f"{settings_toml(free_addresses(DEFAULT.roles), scratch / 'certificates')}\n{limits}", encoding="utf-8"
-    )
-    with launch(config) as running, Parties(Client(running.settings)) as parties:
+    with launch(write_settings(scratch, more=limits)) as running, Parties(Client(running.settings)) as parties:
         model = PrivateModel.from_pretrained(folder, parties=parties, head=False, progress=False)
         ids = torch.tensor([[1, 2, 3]])
         request = model.network.request("embedding", {"input_ids": ids, "attention_mask": torch.ones_like(ids)})

@@ -23,14 +23,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import secure
 from bench.load.sending import at_times
+from bench.load.settings import write_settings
 from bench.shapes import small_bert
 from secure.connection import Parties
 from secure.models.checkpoint.conversion import read_checkpoint, write_split
 from secure.parties.client.client import Client
-from secure.parties.config import CALLERS, PARTIES
+from secure.parties.config import PARTIES
 from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.settings_file import settings_toml
-from secure.parties.transport.certificates.making import make_certificates
 from secure.protocols.core.errors import SecureInferenceError
 
 IDS = torch.tensor([[2, 7, 9, 3]])
@@ -99,12 +98,8 @@ def soak(phase: Phase, folder: Path) -> Soaked:
     """Run a phase in an empty folder. Raises what a party that cannot be started again does."""
     due = _model(folder)
     admin = free_addresses(PARTIES)
-    make_certificates(folder / "certificates", roles=(*PARTIES, *CALLERS))
-    text = settings_toml(free_addresses(PARTIES), folder / "certificates", models_dir=folder / "split")
-    for role in PARTIES:
-        text = text.replace(f"[{role}]\n", f'[{role}]\nadmin = "{admin[role]}"\n')
-    config = folder / "parties.toml"
-    config.write_text(f"{text}\n[limits]\nrendezvous_seconds = 60.0\nbusy_seconds = 600.0\n", encoding="utf-8")
+    limits = "[limits]\nrendezvous_seconds = 60.0\nbusy_seconds = 600.0\n"
+    config = write_settings(folder, more=limits, models_dir=folder / "split", admin=admin)
     with Launcher(config, stop_when_one_ends=False) as launcher:
         launcher.start()
         with Parties(Client(launcher.settings)) as parties:

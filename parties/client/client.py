@@ -19,7 +19,8 @@ from secure.parties.client.conversation import Conversation, Costs
 from secure.parties.client.patience import Patience
 from secure.parties.client.run import Progress, Run
 from secure.parties.config import PartiesSettings
-from secure.parties.session.handshake import CALLERS, PROTOCOL_VERSION, new_session_id
+from secure.parties.session.handshake import CALLERS, KIND_NAMES, PROTOCOL_VERSION, new_session_id
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.wire_pb2 import Hello, Kind
 from secure.protocols.core.errors import (
@@ -66,12 +67,15 @@ class Prediction:
 class Client:
     """Connections of a client (or model owner) to the three parties. Safe to use from several threads at a time."""
 
-    def __init__(self, settings: PartiesSettings, role: str = "client") -> None:
-        """Raises ConfigurationError when `role` has no certificate in the settings' folder. Connects at first use."""
+    def __init__(self, settings: PartiesSettings, role: str = "client", tracer: SessionTracer | None = None) -> None:
+        """tracer: hears of each session, and what it is part of is said to all roles; None traces nothing.
+
+        Raises ConfigurationError when `role` has no certificate in the settings' folder. Connects at first use."""
         if role not in CALLERS["Run"]:
             raise ConfigurationError(f"role {role!r} cannot run sessions; use {' or '.join(CALLERS['Run'])}")
         self.settings = settings
         self.role = role
+        self._tracer = tracer or SessionTracer()
         self._dialer = Dialer(settings, role)
         self._load_ids: dict[str, str] = {}
         self._on_disks: dict[str, ManifestView] = {}
@@ -200,7 +204,8 @@ class Client:
         patience = Patience(self._dialer, self.settings.limits.busy_seconds, progress)
         while True:
             try:
-                return Run(self._dialer, hello, self.settings.family)
+                trace = self._tracer.begin(self.role, KIND_NAMES.get(hello.kind, ""), hello.session)
+                return Run(self._dialer, hello, self.settings.family, trace)
             except ServerBusy as busy:
                 hello = patience.awaited(hello, busy)
 

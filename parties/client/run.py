@@ -14,6 +14,7 @@ from types import TracebackType
 from secure.parties.client.root_cause import awaited, root_cause
 from secure.parties.roles.role import OFFLINE_IS_DONE
 from secure.parties.session.handshake import as_role, compare
+from secure.parties.session.tracing import TRACE_KEY, SessionTrace
 from secure.parties.transport.dialer import Dialer
 from secure.parties.transport.failures import failure_frame
 from secure.parties.transport.link import Link
@@ -46,11 +47,12 @@ class Progress:
 class Run:
     """Context manager over the streams of one session; leaving it early cancels the session everywhere."""
 
-    def __init__(self, dialer: Dialer, hello: Hello, family: Family) -> None:
+    def __init__(self, dialer: Dialer, hello: Hello, family: Family, trace: SessionTrace | None = None) -> None:
         """Open the stream of every role at the same time. Raises what the first role to object reports.
 
         Where the client wants a deal from stock, the dealer is asked only when p0 has none.
         """
+        self._trace = trace or SessionTrace()
         self.computing = family.computing
         self.profile = hello.profile
         self._dialer = dialer
@@ -76,7 +78,8 @@ class Run:
     def _dial(self, dialer: Dialer, hello: Hello, roles: Sequence[str]) -> None:
         failed: list[SecureInferenceError] = []
         with futures.ThreadPoolExecutor(max(1, len(roles))) as pool:
-            dialled = {role: pool.submit(dialer.dial, role, "Run", hello) for role in roles}
+            known = ((TRACE_KEY, self._trace.context),) if self._trace.context else ()
+            dialled = {role: pool.submit(dialer.dial, role, "Run", hello, metadata=known) for role in roles}
         for role, future in dialled.items():
             try:
                 self.links[role], self.accepts[role] = future.result()
@@ -87,6 +90,7 @@ class Run:
             # That a role is missing may be why another one objects, not the other way round.
             self._cause = next((error for error in failed if isinstance(error, PartyUnreachable)), failed[0])
             self._give_up()
+            self._trace.end(self._cause)
             raise self._cause
 
     def __enter__(self) -> Run:
@@ -97,6 +101,7 @@ class Run:
     ) -> None:
         if kind is not None:
             self._give_up()
+        self._trace.end(error if isinstance(error, Exception) else None)
 
     def _give_up(self) -> None:
         """Drop every stream; each role then ends the session by itself.

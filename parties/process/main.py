@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import shutil
@@ -20,8 +21,9 @@ from secure.parties.process.log_format import FORMATS, log_to_stderr
 from secure.parties.process.server import SIGNAL_SECONDS, PartyServer
 from secure.parties.roles import memory
 from secure.parties.roles.engine import Engine
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.settings_file import load_settings
-from secure.protocols.core.errors import SecureInferenceError
+from secure.protocols.core.errors import ConfigurationError, SecureInferenceError
 
 _LOG = logging.getLogger("parties")
 
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
         given = {"threads": options.threads, "memory_bytes": options.memory_bytes}
         limits = replace(settings.limits, **{name: value for name, value in given.items() if value is not None})
         device = settings.device(options.role, options.device)
-        server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device))
+        tracer = _tracer(options.role, options.trace)
+        server = PartyServer(replace(settings, limits=limits), options.role, make_engine(limits, device), tracer)
         server.start()
         _tell_manager("READY=1")
     except SecureInferenceError as error:
@@ -58,6 +61,20 @@ def main(arguments: Sequence[str], make_engine: Callable[[Limits, str], Engine])
     server.stop()
     end_what_computes(server.sessions)
     return ExitCode.OK
+
+
+def _tracer(role: str, url: str | None) -> SessionTracer:
+    """Who hears of a party's sessions. Raises ConfigurationError where the packages that tracing needs are missing."""
+    if url is None:
+        return SessionTracer()
+    try:
+        otlp = importlib.import_module("secure.parties.process.otlp")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"--trace needs the package {error.name}: install the extra otel, pip install 'secure-inference[otel]'"
+        ) from None
+    tracer: SessionTracer = otlp.otlp_tracer(role, url)
+    return tracer
 
 
 def _tell_manager(message: str) -> None:
@@ -126,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="what this process computes on: cpu, cuda, cuda:1 (default: the settings')")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--log-format", choices=FORMATS, default=FORMATS[0], help="json: an object a line")
+    parser.add_argument("--trace", metavar="URL", help="send spans of sessions to this collector, by OTLP over HTTP")
     parser.add_argument("--parent-on-stdin", action="store_true", help="stop when standard input ends (for launchers)")
     parser.add_argument(
         "--remove-if-orphaned", type=Path, metavar="DIR", help="a launcher's temporary folder, removed when it died"

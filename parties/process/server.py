@@ -29,6 +29,7 @@ from secure.parties.session.handshake import KIND_NAMES, callers, check_kind, me
 from secure.parties.session.places import Places
 from secure.parties.session.quota import Quotas
 from secure.parties.session.session import CURRENT, Registry, Session
+from secure.parties.session.tracing import SessionTracer, context_of
 from secure.parties.stock.key import find_key
 from secure.parties.stock.sealed_models import kept_models
 from secure.parties.transport.dialer import OFFER_SECONDS, SERVICE
@@ -51,8 +52,11 @@ _LOG = logging.getLogger("parties")
 class PartyServer:
     """One running role. `start` binds the port and serves; `stop` ends every session and frees it."""
 
-    def __init__(self, settings: PartiesSettings, role: str, engine: Engine) -> None:
+    def __init__(
+        self, settings: PartiesSettings, role: str, engine: Engine, tracer: SessionTracer | None = None
+    ) -> None:
         self.role = role
+        self._tracer = tracer or SessionTracer()
         self._settings = settings
         self._registry = Registry(role)
         self._places = Places(role, settings.limits, Quotas(role, settings.quota))
@@ -207,6 +211,9 @@ class PartyServer:
                 check_kind(hello, self.role, f"{self.role}, Run")
                 session = Session(self.role, hello, link, watch, identity_of(hello, context))
                 CURRENT.set(session.id)
+                asked, kind = context_of(context.invocation_metadata()), KIND_NAMES.get(hello.kind, "")
+                session.trace = self._tracer.begin(self.role, kind, session.id, asked)
+                ending.callback(lambda served: served.trace.end(served.error), session)
                 self._registry.begin(session)
                 # After the report: `stop` waits for a session's last word in the log, too.
                 ending.callback(self._registry.end, session)

@@ -49,7 +49,7 @@ class Worker:
         self._engine = engine
         self.models = ModelStore(role.name, sealed)
         self.operating = Operating(role.name)
-        self.reservations = Reservations(role.name, engine.free_bytes)
+        self.reservations = Reservations(role.name, engine.free_bytes, role.settings.limits.session_bytes)
 
     def serve(self, session: Session) -> None:
         """Run the session to its end. Raises whatever ends it early."""

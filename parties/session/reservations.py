@@ -13,10 +13,11 @@ from secure.protocols.core.errors import InputError
 class Reservations:
     """What each session may take is set aside before it takes it, so that sessions do not count on the same memory."""
 
-    def __init__(self, role: str, free_bytes: Callable[[], int | None]) -> None:
-        """free_bytes: what this role may still take now; None where nothing is known."""
+    def __init__(self, role: str, free_bytes: Callable[[], int | None], most_bytes: int | None = None) -> None:
+        """free_bytes: what this role may still take now; None where nothing is known. most_bytes: of one session."""
         self._role = role
         self._free_bytes = free_bytes
+        self._most_bytes = most_bytes
         self._idle_bytes: int | None = None
         self._reserved: list[int] = []
         self._lock = threading.Lock()
@@ -25,7 +26,15 @@ class Reservations:
 
     @contextmanager
     def reserved(self, needed_bytes: int) -> Iterator[None]:
-        """Set memory aside inside the block. Raises InputError, with the figures, when there is not so much."""
+        """Set memory aside inside the block. Raises InputError, with the figures, when there is not so much, or when a
+        session may not take so much.
+        """
+        if self._most_bytes is not None and needed_bytes > self._most_bytes:
+            raise InputError(
+                f"{self._role} would take about {human_bytes(needed_bytes)} of memory for this request, and gives a "
+                f"session {human_bytes(self._most_bytes)} at most; send fewer rows at a time, or shorter ones, or "
+                "raise the party's [limits] session_bytes"
+            )
         with self._lock:
             free = self._left_bytes()
             if free is not None and needed_bytes > free and self.when_short is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from secure.parties.config import DEALERS
 from secure.parties.session.client_watch import ClientWatch
+from secure.parties.session.tracing import SessionTrace
 from secure.parties.session.transcript import Transcript
 from secure.parties.transport.failures import failure_frame, one_line
 from secure.parties.transport.identity import Identity
@@ -38,6 +39,7 @@ class Session:
         self.run = run
         self.peers: list[Link] = []
         self.transcript = Transcript()
+        self.trace = SessionTrace()
         self.error: Exception | None = None
         self.step = "the handshake"
         self.started = time.monotonic()
@@ -104,6 +106,7 @@ class Session:
         """A layer begins: remember it for errors, tell the client, stop here when the session has failed meanwhile."""
         self.check()
         self.step = layer
+        self.trace.layer(layer)
         self.run.post(Frame(progress=Progress(layer=layer, index=self._layers)))
         self._layers += 1
 

@@ -101,12 +101,13 @@ class Dialer:
         send_budget_bytes: int | None = None,
         opened: Callable[[Link], None] | None = None,
         first: Sequence[Payload] = (),
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> tuple[Link, Accept]:
         """Open `stream` at `peer` and wait for its Accept.
 
         opened: called with each link that may become the one; it may cancel it from any thread, and raise to give up.
         first: messages that follow the Hello without waiting. TLS has told by then who reads them, and nothing else is
-        known of the peer.
+        known of the peer. metadata: of the call, beside what the Hello says.
 
         Raises PartyUnreachable after the rendezvous time, HandshakeError when TLS refuses the other side's certificate
         or the peer refuses ours, and whatever the peer reports.
@@ -116,7 +117,7 @@ class Dialer:
         answer_deadline = time.monotonic() + seconds + OFFER_SECONDS + 1.0
         connect_deadline = time.monotonic() + seconds
         while True:
-            link = self._open(peer, stream, send_budget_bytes)
+            link = self._open(peer, stream, send_budget_bytes, metadata)
             if opened is not None:
                 opened(link)
             link.post(Frame(hello=hello))
@@ -169,11 +170,13 @@ class Dialer:
             else:
                 channel.close()
 
-    def _open(self, peer: str, stream: str, send_budget_bytes: int | None) -> Link:
+    def _open(
+        self, peer: str, stream: str, send_budget_bytes: int | None, metadata: Sequence[tuple[str, str]] = ()
+    ) -> Link:
         method = self.channel(peer).stream_stream(f"/{SERVICE}/{stream}", encode, decode)
         # gRPC asks for the outgoing frames before it returns the call that the link reads from.
         late = _Late()
-        call = method(late)
+        call = method(late, metadata=tuple(metadata))
         incoming = shaped(iter(call), self._settings.measure)
         link = Link(peer, incoming, call.cancel, send_budget_bytes)
         late.attach(link.outgoing_frames())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -69,11 +70,19 @@ def certificate_role(
 
 
 def check_trust(certificate: x509.Certificate, role: str, trust: Trust) -> None:
-    """Raise HandshakeError unless a trusted authority vouches for the certificate, and has not taken it back."""
+    """Raise HandshakeError unless a trusted authority vouches for the certificate today, and has not taken it back."""
     if not trust.vouches(certificate, role):
         raise HandshakeError("certificate", f"{role}'s, from an authority that is trusted for it", "another's", "TLS")
     if trust.took_back(certificate):
         raise HandshakeError("certificate", f"{role}'s, as its authority left it", "one that was revoked", "TLS")
+    # A connection outlives the certificate that it was opened with; TLS looks at that once.
+    if now() > certificate.not_valid_after_utc:
+        raise HandshakeError("certificate", f"{role}'s, of today", "one that has ended, or this clock is wrong", "TLS")
+
+
+def now() -> datetime.datetime:
+    """This host's clock."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 def peer_certificate(auth_context: Mapping[str, Any]) -> x509.Certificate:

@@ -29,6 +29,10 @@ def party(
         Literal["text", "json"] | None,
         typer.Option(help="Of its log, on standard error; text is the default, json is an object a line."),
     ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send spans of its sessions to this collector, by OTLP over HTTP."),
+    ] = None,
 ) -> None:
     """Run one party in this process, until SIGTERM or Ctrl-C.
 
@@ -41,6 +45,7 @@ def party(
         "--memory-bytes": memory_bytes(memory_gb),
         "--device": device,
         "--log-format": log_format,
+        "--trace": trace,
     }
     options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
     end(party_process.main([role, "--config", str(config), *options], model_engine.model_engine))

@@ -170,7 +170,8 @@ class SessionLedger:
 
 def _learned(role: str, report: Report) -> str:
     """What a role saw of a session."""
-    shape = f"{report.sequences} rows, {report.tokens} tokens with padding"
+    rows = "1 row" if report.sequences == 1 else f"{report.sequences} rows"
+    shape = f"{rows}, {report.tokens} tokens with padding"
     if role == "dealer":
         return f"the shape: {shape}; nothing of the input or of the answer reached it"
     return f"the shape: {shape}; of the input and the answer a share, which alone says nothing"

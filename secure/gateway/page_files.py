@@ -26,8 +26,15 @@ HEADERS = {
 
 
 def page_routes() -> Mapping[str, Handler]:
-    """Path → handler of each file, which is read once, here."""
-    return {path: _serving((FOLDER / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+    """Path → handler of each file, which is read once, here; and of the icon that browsers ask for, of which there is
+    none.
+    """
+    files = {path: _serving((FOLDER / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+    return {**files, "/favicon.ico": _no_icon}
+
+
+async def _no_icon(_: Request) -> Response:
+    return Response(status_code=204, headers=HEADERS)
 
 
 def _serving(content: bytes, kind: str) -> Handler:

@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(1800)
 
 def steps() -> list[Block]:
     """The shell blocks of the page's steps, which end where its second part begins."""
-    end = read(PAGE).count("\n", 0, read(PAGE).index("\n## Networks"))
+    end = read(PAGE).count("\n", 0, read(PAGE).index("\n## Many clients"))
     return [block for block in blocks(PAGE, "sh") if block.line < end]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from secure.parties.config import PartiesSettings
 from secure.parties.process.server import PartyServer
 from secure.parties.roles.engine import Engine
+from secure.parties.session.tracing import SessionTracer
 from tests.parties.fakes import FakeEngine
 
 
@@ -20,16 +21,19 @@ class LocalParties:
         settings: PartiesSettings,
         own: Mapping[str, PartiesSettings] | None = None,
         engine: Engine | None = None,
+        tracers: Mapping[str, SessionTracer] | None = None,
     ) -> None:
         """own: what single roles have in place of the settings, as each host has a file of its own."""
         self.settings = settings
         self.own = dict(own or {})
+        self._tracers = dict(tracers or {})
         self.servers: dict[str, PartyServer] = {}
         for role in settings.parties:
             self.start(role, engine)
 
     def start(self, role: str, engine: Engine | None = None) -> None:
-        self.servers[role] = PartyServer(self.own.get(role, self.settings), role, engine or FakeEngine())
+        settings, tracer = self.own.get(role, self.settings), self._tracers.get(role)
+        self.servers[role] = PartyServer(settings, role, engine or FakeEngine(), tracer)
         self.servers[role].start()
 
     def stop(self, role: str) -> None:

@@ -50,7 +50,7 @@ async function showCost(answer, seconds) {
   const dealt = spent.dealer_bytes ? `, ${shown(spent.dealer_bytes)} from the dealer` : "";
   element("cost").textContent =
     `${seconds.toFixed(2)} s here. Session ${number} with the parties: ${spent.seconds.toFixed(2)} s, ${spent.rounds} ` +
-    `rounds, ${shown(spent.online_bytes)} between the parties${dealt}; ${spent.rows} rows travelled together` +
+    `rounds, ${shown(spent.online_bytes)} between the parties${dealt}; ${spent.rows === 1 ? "1 row travelled" : `${spent.rows} rows travelled together`}` +
     (numbers.length > 1 ? `; the last of ${numbers.length} sessions` : "");
   const rows = { "this page and the gateway": "your text and the answer, in the clear", ...spent.learned };
   element("saw").replaceChildren(
@@ -243,6 +243,7 @@ const begin = trying(async () => {
 });
 
 element("key").addEventListener("change", begin);
+element("keys").addEventListener("submit", (event) => event.preventDefault()); // a changed key has begun already
 element("files").addEventListener("change", trying((event) => take(event.target.files)));
 element("ask").addEventListener("submit", trying(() => search(element("question").value)));
 element("forget").addEventListener("click", trying(async () => {

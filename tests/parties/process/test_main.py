@@ -16,6 +16,7 @@ from secure.parties.launcher import free_addresses
 from secure.parties.process.exit_codes import ExitCode
 from secure.parties.process.main import Stopping, main, stop_on_signals
 from secure.parties.roles.engine import Engine
+from secure.parties.session.tracing import SessionTracer
 from secure.parties.settings_file import settings_toml
 from secure.protocols.core.errors import ConfigurationError
 from tests.parties.fakes import FakeEngine
@@ -33,7 +34,7 @@ def test_arguments_change_the_limits_and_the_device(tmp_path: Path, monkeypatch:
         devices.append(device)
         return FakeEngine()
 
-    def server(settings: PartiesSettings, role: str, engine: Engine) -> NoReturn:
+    def server(settings: PartiesSettings, role: str, engine: Engine, tracer: SessionTracer) -> NoReturn:
         found.append(settings.limits)
         raise ConfigurationError("enough")
 
@@ -58,7 +59,7 @@ def test_a_process_that_still_computes_ends_without_the_interpreter(
     sessions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Server:
-        def __init__(self, settings: PartiesSettings, role: str, engine: Engine) -> None:
+        def __init__(self, settings: PartiesSettings, role: str, engine: Engine, tracer: SessionTracer) -> None:
             self.sessions = 1
 
         def start(self) -> None: ...
@@ -106,7 +107,7 @@ def test_a_launchers_party_does_not_wait_for_sessions(tmp_path: Path, monkeypatc
     class Server:
         sessions = 1
 
-        def __init__(self, settings: PartiesSettings, role: str, engine: Engine) -> None: ...
+        def __init__(self, settings: PartiesSettings, role: str, engine: Engine, tracer: SessionTracer) -> None: ...
 
         def start(self) -> None: ...
 

@@ -56,6 +56,21 @@ def test_sessions_do_not_count_on_the_same_memory() -> None:
         pass
 
 
+def test_a_session_takes_no_more_than_it_may_however_much_is_free(
+    settings: PartiesSettings, shares: dict[str, Path]
+) -> None:
+    """P1's file alone has a limit, which it keeps."""
+    limited = replace(settings, limits=replace(settings.limits, session_bytes=1000))
+    parties, manifest = LocalParties(settings, {"p1": limited}), FakeManifest()
+    with Client(settings) as client:
+        client.load_model(manifest, shares)
+        words = r"p1 would take about 1\.00 kB of memory for this request, and gives a session 1\.00 kB at most"
+        with pytest.raises(InputError, match=words):
+            client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(memory_bytes=1001), (b"a", b"b"))
+        client.predict(manifest.digest, manifest.policy.digest(), FakeRequest(memory_bytes=1000), (b"a", b"b"))
+    parties.stop_all()
+
+
 class Recording(FakeEngine):
     """Says when the dealer computes."""
 

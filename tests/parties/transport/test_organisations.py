@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from secure.parties.client.client import Client
 from secure.parties.config import CALLERS, PARTIES, PartiesSettings
 from secure.parties.process import trust_watch
 from secure.parties.session.handshake import PROTOCOL_VERSION
+from secure.parties.transport import tls
 from secure.parties.transport.certificates.authority import ISSUED, Authority, issued, revoked
 from secure.parties.transport.certificates.listing import own_certificates, trusted
 from secure.parties.transport.certificates.making import make_certificates
@@ -175,6 +177,19 @@ def test_a_revoked_client_is_refused_on_its_open_connection(
         predict(client)
     organisations.rotate("client")
     assert predict(client) == (b"ba", b"dc"), "a new certificate is another one"
+
+
+def test_a_client_whose_certificate_has_ended_is_refused_on_its_open_connection(
+    organisations: Organisations, client: Client, shares: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.load_model(FakeManifest(), shares)
+    assert predict(client) == (b"ba", b"dc")
+    later = tls.now() + datetime.timedelta(days=400)
+    monkeypatch.setattr(tls, "now", lambda: later)
+    with pytest.raises(HandshakeError, match=r"client's, of today.*one that has ended"):
+        predict(client)
+    monkeypatch.undo()
+    assert predict(client) == (b"ba", b"dc")
 
 
 def revoke(organisations: Organisations, role: str) -> None:

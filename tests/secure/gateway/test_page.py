@@ -31,6 +31,8 @@ def test_it_is_served_with_a_policy_that_allows_this_server_alone(address: str) 
         assert answer.status_code == 200 and answer.content == (FOLDER / name).read_bytes()
         assert answer.headers["content-type"] == kind and answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-security-policy"].split("; ")[0] == "default-src 'self'"
+    icon = httpx.get(f"{address}/favicon.ico", trust_env=False)
+    assert icon.status_code == 204 and not icon.content
     # A page elsewhere that points at this server under a name of its own gets nothing.
     other = httpx.get(address, headers={"host": "elsewhere.example"}, trust_env=False)
     assert other.status_code == 403

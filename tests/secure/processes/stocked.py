@@ -10,23 +10,17 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from bench.load.settings import write_settings
 from secure.cli.main import app
 from secure.cli.options import GlobalOptions
-from secure.parties.config import CALLERS
-from secure.parties.launcher import Launcher, free_addresses
-from secure.parties.settings_file import settings_toml
-from secure.parties.transport.certificates.making import make_certificates
-from secure.protocols.families import family
+from secure.parties.launcher import Launcher
 
 
 @contextmanager
 def stocked(folder: Path, protocol: str, more: str = "") -> Iterator[Launcher]:
     """A family's processes, with a stock in `folder` under a key in memory. more: lines of their `[stock]`."""
-    roles = family(protocol).roles
-    make_certificates(folder / "certificates", roles=(*roles, *CALLERS))
-    text = settings_toml(free_addresses(roles), folder / "certificates", protocol=protocol)
-    (folder / "parties.toml").write_text(f"{text}\n[stock]\ndir = 'kept'\n{more}", encoding="utf-8")
-    started = Launcher(folder / "parties.toml", stop_when_one_ends=False)
+    config = write_settings(folder, protocol, more=f"[stock]\ndir = 'kept'\n{more}")
+    started = Launcher(config, stop_when_one_ends=False)
     try:
         started.start()
         yield started
