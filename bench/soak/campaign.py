@@ -35,9 +35,7 @@ from secure.protocols.core.errors import SecureInferenceError
 IDS = torch.tensor([[2, 7, 9, 3]])
 ERROR = 5e-3
 MOST_GROWN = {"memory_bytes": 5_000_000, "threads": 0, "files": 0, "sessions": 0, "waiting": 0}
-"""What may be more at the end than after the first predictions."""
-WARM_UP = 0.2
-"""The part of all predictions after which it is looked for the first time."""
+"""What may be more at the end than at half of it."""
 _PAUSE_SECONDS = 0.2
 _SETTLE_SECONDS = 30.0
 _TRYING_SECONDS = 900.0
@@ -124,11 +122,11 @@ class _Soaking:
 
     def run(self) -> Soaked:
         began, phase = time.monotonic(), self._phase
-        first = round(WARM_UP * phase.predictions)
-        # Also what an error costs for the first time, a traceback's files for example, comes before the first look.
-        self._predict(first, phase.killed[:1])
+        half = phase.predictions // 2
+        kills = (len(phase.killed) + 1) // 2
+        self._predict(half, phase.killed[:kills])
         before = self._held()
-        self._predict(phase.predictions - first, phase.killed[1:])
+        self._predict(phase.predictions - half, phase.killed[kills:])
         after = self._held()
         seconds = time.monotonic() - began
         return Soaked(phase, self._answers, self._wrong, dict(self._ended), before, after, round(seconds, 1))

@@ -18,9 +18,9 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def soak_parties(
-    predictions: Annotated[int, typer.Option(min=20, help="in all")] = 500,
+    predictions: Annotated[int, typer.Option(min=20, help="in all, half of them before the first look")] = 1000,
     clients: Annotated[int, typer.Option(min=1, help="that predict at a time")] = 8,
-    kills: Annotated[int, typer.Option(min=2, help="in all")] = 20,
+    kills: Annotated[int, typer.Option(min=4, help="in all, half of them before the first look")] = 40,
     again: Annotated[bool, typer.Option(help="forget what earlier calls did")] = False,
 ) -> None:
     """Predict while roles are killed: memory, threads, files and sessions of whoever lives do not grow.

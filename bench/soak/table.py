@@ -11,7 +11,7 @@ Record = dict[str, Any]
 
 
 def grown(records: Sequence[Record]) -> str:
-    """What whoever lived through each phase holds more at its end than after the first predictions."""
+    """What whoever lived through each phase holds more at its end than at half of it."""
     return "\n\n".join(_one(record) for record in records)
 
 
@@ -34,6 +34,6 @@ def _one(record: Record) -> str:
     text = (
         f"`{record['command']}`: {answers} predictions by {record['setting']['clients']} clients at a time, {wrong} of "
         f"them wrong, while other roles were killed {kills} times and started again. What is held more at the end of a "
-        "phase than after a fifth of it:"
+        "phase than at half of it:"
     )
     return f"{text}\n\n" + table(["Phase", "Process", "Memory", "Threads", "Files", "Sessions"], rows)
