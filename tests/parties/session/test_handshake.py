@@ -47,9 +47,9 @@ def hello(role: str = "client", **fields: object) -> Hello:
 @pytest.mark.parametrize("stream", ["Run", "Exchange", "Deal"])
 def test_another_version_is_refused(dialer_of: Callable[[str], Dialer], stream: str) -> None:
     role = {"Run": "client", "Exchange": "p0", "Deal": "dealer"}[stream]
-    words = f"protocol version differs: this side has '{PROTOCOL_VERSION}', the other side '9'"
+    words = f"protocol version differs: this side has '{PROTOCOL_VERSION}', the other side '99'"
     with pytest.raises(HandshakeError, match=words):
-        dialer_of(role).dial("p1", stream, hello(role, protocol_version=9))
+        dialer_of(role).dial("p1", stream, hello(role, protocol_version=99))
 
 
 @pytest.mark.parametrize(("certified", "claimed"), [("client", "owner"), ("client", "p0"), ("p0", "dealer")])
@@ -137,13 +137,13 @@ def test_all_roles_must_have_the_same_request(
     """A client that tells p1 another one than p0 and the dealer, seen by an honest client and by p1's peers."""
     dial = Dialer.dial
 
-    def lie(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any) -> tuple[Link, Accept]:
+    def lie(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any, **options: Any) -> tuple[Link, Accept]:
         if (peer, stream) == ("p1", "Run"):
             told = Hello()
             told.CopyFrom(hello)
             told.request = FakeRequest(layers=4).to_json()
             hello = told
-        return dial(self, peer, stream, hello, *more)
+        return dial(self, peer, stream, hello, *more, **options)
 
     monkeypatch.setattr(Dialer, "dial", lie)
     words = "SHA-256 of the request differs: this side has '[0-9a-f]{64}', the other side '[0-9a-f]{64}'"

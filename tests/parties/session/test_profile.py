@@ -99,12 +99,12 @@ def test_all_roles_must_be_told_the_same(
     """A client that tells one role another profile, seen by an honest client and by that role's peers."""
     dial = Dialer.dial
 
-    def lie(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any) -> tuple[Link, Accept]:
+    def lie(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any, **options: Any) -> tuple[Link, Accept]:
         told = Hello()
         told.CopyFrom(hello)
         if (peer, stream) == (role, "Run") and told.profile:
             told.profile = "far"
-        return dial(self, peer, stream, told, *more)
+        return dial(self, peer, stream, told, *more, **options)
 
     with started(settings, "auto") as auto, Client(replace(auto, profile="near")) as client:
         client.load_model(MANIFEST, shares)

@@ -96,14 +96,14 @@ def test_one_that_says_another_protocol_to_one_other_ends_the_session(
     """Whoever is in the middle, or lies, would have two roles believe in two protocols."""
     dial, said = Dialer.dial, []
 
-    def lies(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any) -> tuple[Link, Accept]:
+    def lies(self: Dialer, peer: str, stream: str, hello: Hello, *more: Any, **options: Any) -> tuple[Link, Accept]:
         if (hello.role, peer) == (sender, receiver):
             told = Hello()
             told.CopyFrom(hello)
             told.family = BEAVER.name
             hello = told
             said.append(stream)
-        return dial(self, peer, stream, hello, *more)
+        return dial(self, peer, stream, hello, *more, **options)
 
     monkeypatch.setattr(Dialer, "dial", lies)
     with pytest.raises(HandshakeError, match=r"protocol differs: this side has 'witnessed', the other side 'beaver'"):
