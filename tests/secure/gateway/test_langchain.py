@@ -1,4 +1,4 @@
-"""Private models through LangChain's classes for OpenAI: a program that was written for those changes its address alone."""
+"""Private models through LangChain's classes for OpenAI: a program that was written for those changes its address."""
 
 from __future__ import annotations
 
