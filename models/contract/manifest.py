@@ -148,7 +148,7 @@ class Manifest:
                 checks_one_hot,
                 output_bits,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
 
     @property

@@ -53,7 +53,7 @@ class Request:
         try:
             value = json.loads(text)
             request = cls(**{**value, "padding": tuple(value.get("padding", ()))})
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, RecursionError):
             raise InputError("the request is malformed") from None
         kinds = (
             request.output in get_args(Output),
