@@ -86,6 +86,14 @@ def low(x: Tensor, bits: int) -> Tensor:
     return x if bits >= WORD_BITS or x.device.type == "meta" else x & ((1 << bits) - 1)
 
 
+def low_bits_to_first(x: Tensor, bits: int, dim: int) -> Tensor:
+    """Numbers with the same sum along dim, all but the first one multiples of 2^bits. Shapes: int64 any -> the same."""
+    moved = low(x, bits)
+    first = moved.narrow(dim, 0, 1)
+    first.copy_(first - moved.sum(dim, keepdim=True))
+    return x - moved
+
+
 def to_bits(x: Tensor, count: int) -> Tensor:
     """The `count` lowest bits as 0 and 1, lowest first. Shapes: int64 any -> [..., count]."""
     return (x.unsqueeze(-1) >> torch.arange(count, device=x.device)) & 1

@@ -69,9 +69,7 @@ def square_sum(hybrid: HybridVerbs, x: Secret, *, fraction_bits: int | None = No
         raise ProtocolError(f"cannot truncate from {scale} to {fraction_bits} fraction bits")
     sums, shift = _squares(hybrid, hybrid.own(in_groups(hybrid, own)).share), scale - fraction_bits
     if not sums.is_meta:
-        low = ring.low(sums, shift)
-        low.narrow(-2, 0, 1).copy_(low.narrow(-2, 0, 1) - low.sum(-2, keepdim=True))
-        sums = ring.shift_right(sums - low, shift, ring.WORD_BITS)
+        sums = ring.shift_right(ring.low_bits_to_first(sums, shift, -2), shift, ring.WORD_BITS)
         sums.narrow(-2, 0, 1).add_(hybrid.role.index)
     # No number of the policy: a sum may be as large as its ring allows.
     lifted = hybrid.run(Lifted(sums, ring.WORD_BITS - shift, ring.WORD_BITS))

@@ -81,9 +81,7 @@ class Pair:
         """
 
         def moved(numbers: Tensor) -> Tensor:
-            low = ring.low(numbers, bits)
-            low.narrow(dim, 0, 1).copy_(low.narrow(dim, 0, 1) - low.sum(dim, keepdim=True))
-            return ring.low(numbers - low, self.bits)
+            return ring.low(ring.low_bits_to_first(numbers, bits, dim), self.bits)
 
         # Before there is an input, a party has a shape, and at the dealer nothing is opened.
         opened = self.opened if self.opened.is_meta else moved(self.opened)

@@ -50,16 +50,13 @@ class CrossTerm(ABC):
         """This party's share. own: A, or B. labels: of addresses of its own that were not used."""
 
 
-@dataclass(frozen=True)
-class Elements(CrossTerm):
-    """A B elementwise. Shapes: [count], [count] -> [count]."""
-
-    count: int
-    bits: int
+class OfTransfers(CrossTerm):
+    """A term that is made of products of numbers with rows."""
 
     @property
+    @abstractmethod
     def _products(self) -> RowProducts:
-        return RowProducts(self.count, 1, self.bits)
+        """Which those are."""
 
     @property
     def cost(self) -> Cost:
@@ -68,6 +65,18 @@ class Elements(CrossTerm):
     @property
     def transfers(self) -> tuple[int, int]:
         return self._products.crossed().transfers
+
+
+@dataclass(frozen=True)
+class Elements(OfTransfers):
+    """A B elementwise. Shapes: [count], [count] -> [count]."""
+
+    count: int
+    bits: int
+
+    @property
+    def _products(self) -> RowProducts:
+        return RowProducts(self.count, 1, self.bits)
 
     def share(self, crossing: Crossing, own: Tensor, labels: Iterator[int]) -> Tensor:
         flat = as_array(own).reshape(-1)
@@ -86,20 +95,12 @@ class Matrices(CrossTerm):
 
 
 @dataclass(frozen=True)
-class TransferredMatrices(Matrices):
+class TransferredMatrices(OfTransfers, Matrices):
     """Every number of A times a row of B, from transfers."""
 
     @property
     def _products(self) -> RowProducts:
         return RowProducts(self.batch * self.rows * self.inner, self.columns, self.bits)
-
-    @property
-    def cost(self) -> Cost:
-        return self._products.crossed().cost
-
-    @property
-    def transfers(self) -> tuple[int, int]:
-        return self._products.crossed().transfers
 
     def share(self, crossing: Crossing, own: Tensor, labels: Iterator[int]) -> Tensor:
         shape = self.batch, self.rows, self.inner, self.columns
