@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from secure.models.contract.json_text import read_json
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.core.fixedpoint import FixedPointPolicy
 from secure.protocols.core.secret import Parameter
@@ -114,7 +115,7 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Inverse of `to_json`. Raises CheckpointError when the text is no manifest of this format."""
         try:
-            value = json.loads(text)
+            value = read_json(text)
             if value["format"] != FORMAT:
                 raise CheckpointError(
                     f"manifest has format {value['format']}, this version reads {FORMAT}; split the checkpoint again"
@@ -148,7 +149,7 @@ class Manifest:
                 checks_one_hot,
                 output_bits,
             )
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"not a manifest: {type(error).__name__} at {error}") from None
 
     @property

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
+from secure.models.contract.json_text import read_json
 from secure.protocols.core.errors import InputError
 
 Output = Literal["hidden", "embedding", "logits", "next_logits", "next_token"]
@@ -51,9 +52,9 @@ class Request:
     def from_json(cls, text: str) -> Request:
         """Inverse of `to_json`. Raises InputError for anything else."""
         try:
-            value = json.loads(text)
+            value = read_json(text)
             request = cls(**{**value, "padding": tuple(value.get("padding", ()))})
-        except (AttributeError, TypeError, ValueError, RecursionError):
+        except (AttributeError, TypeError, ValueError):
             raise InputError("the request is malformed") from None
         kinds = (
             request.output in get_args(Output),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from secure.models.contract.json_text import read_json
 from secure.parties.client.receipt import MOST_KEPT_BYTES, Opening, SessionReceipt, SignedStatement
 from secure.parties.session.handshake import KIND_NAMES
 from secure.parties.session.transcript import Transcript
@@ -80,7 +80,7 @@ def asked_of(hello: Hello) -> dict[str, Any]:
 
 def _signed(role: str, said: Signed) -> SignedStatement:
     try:
-        statement: Any = json.loads(said.statement)
+        statement: Any = read_json(said.statement)
     except ValueError:
         statement = None
     if not isinstance(statement, dict):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from collections.abc import Sequence
 from typing import Any
 
 from secure.audit.compare import MOST_TOKENS, Answer, Kind, vectors
 from secure.http.asking import check_url, posted
+from secure.models.contract.json_text import read_json
 from secure.protocols.core.errors import ConfigurationError
 
 _EVENT = b"data:"
@@ -65,7 +65,7 @@ def answer_in(kind: Kind, content: bytes, told: int = MOST_TOKENS) -> Answer:
     events = [line[len(_EVENT) :] for line in content.splitlines() if line.startswith(_EVENT)]
     for part in events or [content]:
         try:
-            document = json.loads(part)
+            document = read_json(part)
             if kind == "embedding":
                 return vectors([_numbers(document["data"][0]["embedding"])])[0]
             found = document["choices"][0]["logprobs"]["top_logprobs"][0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from secure.http.asking import check_url, posted
+from secure.models.contract.json_text import read_json
 
 
 class ClassifyEndpoint:
@@ -34,7 +34,7 @@ class ClassifyEndpoint:
         asked = {"model": self._model, "input": list(texts)}
         content = posted(self._url, asked, self._headers, self._timeout_seconds, "the classifier")
         try:
-            rows = sorted(json.loads(content)["data"], key=lambda row: row["index"])
+            rows = sorted(read_json(content)["data"], key=lambda row: row["index"])
             return [row["probs"] for row in rows]
         except (ValueError, KeyError, TypeError):
             return []

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from secure.ee.files.folder import write_json
 from secure.ee.files.sealing import seal, seal_matches
 from secure.models.checkpoint.folder import file_digest
+from secure.models.contract.json_text import read_json
 from secure.protocols.core.errors import CheckpointError
 from secure.protocols.equivariant.key import Key
 
@@ -145,7 +146,7 @@ def read_manifest(folder: Path) -> EncryptionManifest:
 def parse_manifest(text: str) -> EncryptionManifest:
     """A manifest from its text, such as a server describes itself with. Raises CheckpointError."""
     try:
-        fields = json.loads(text)
+        fields = read_json(text)
         if isinstance(fields, dict) and fields.get("format") != FORMAT:
             raise CheckpointError(f"the format is {fields.get('format')!r}; this version reads {FORMAT!r}")
         manifest = _ADAPTER.validate_python(fields)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from secure.audit.mixing import Audit, Turn, Turns
 from secure.http.app import LOOPBACK, make_app, read_body
 from secure.http.callers import callers_with
 from secure.http.openai_errors import RequestRefused
+from secure.models.contract.json_text import read_json
 from secure.protocols.core.errors import ConfigurationError, SecureInferenceError, SessionError
 
 _SECONDS = httpx.Timeout(10.0, read=None)
@@ -152,7 +152,7 @@ def _told(asked: object) -> int:
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):

@@ -17,6 +17,7 @@ from secure.ee.http.ids_server import KEY_CHECK_HEADER
 from secure.ee.http.signed_answers import PATH, RECEIPT_EVENT, SIGNED, STEP, asked_for, data_of, signed_of
 from secure.http.app import DONE
 from secure.http.openai_errors import RequestRefused
+from secure.models.contract.json_text import read_json
 from secure.parties.encrypted.engine import EncoderInputs, HiddenSequence, Pooling
 from secure.parties.encrypted.receipts import SESSION, AskedCall, TakeReceipt
 from secure.parties.encrypted.runner import Runner
@@ -306,7 +307,7 @@ def _id_of(name: str) -> int:
 
 def _json(content: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(content)
+        value = read_json(content)
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -317,7 +318,7 @@ def _json(content: bytes) -> dict[str, Any]:
 def _backend_error(status: int, content: bytes) -> Exception:
     """What a backend's error means here. Its message is about encrypted ids; only limits are worth repeating."""
     try:
-        told = json.loads(content)["error"]
+        told = read_json(content)["error"]
         message = str(told["message"])[:300]
     except (ValueError, KeyError, TypeError):
         message = f"HTTP status {status}"
