@@ -17,6 +17,7 @@ from secure.protocols.core.primitives import truncate
 from secure.protocols.core.profile import NEAR, Profile
 from secure.protocols.core.secret import Parameter, Protocol, Secret, Visibility
 from secure.protocols.masked.gate import GUARD_BITS
+from secure.protocols.masked.protocol import MaskedProtocol
 from tests.in_process import BEAVER, Family, Run, encode
 from tests.protocols.arguments import ULP, Argument, Filler, Shape, independent
 
@@ -70,14 +71,17 @@ def input_scale(argument: Argument, form: Form, policy: FixedPointPolicy) -> int
 
 
 def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values: Tensor, form: Form) -> Any:
-    """The argument as the op takes it. The low bits that a truncation drops are zero, so that it adds no error."""
+    """The argument as the op takes it. The low bits that a truncation drops are zero, so that it adds no error.
+
+    Its opening has all bits: one without low bits may be a unit more, which would be an error of the argument.
+    """
     shape, scale = tuple(values.shape), argument.fraction_bits
     match argument.kind:
         case "secret":
             shared_scale = input_scale(argument, form, protocol.policy)
             bits = max(form.bits, min(64, scale + protocol.policy.value_bits + 3)) if form.bits < 64 else 64
             secret = protocol.input(share, shape, shared_scale, bits)
-            return secret if shared_scale == scale else truncate(secret, scale)
+            return secret if shared_scale == scale else _exactly_truncated(protocol, secret, scale)
         case "weight":
             return protocol.prepare(Parameter(shape, scale, opened=True), share)
         case "bias":
@@ -97,6 +101,17 @@ def obtain(protocol: Protocol, argument: Argument, share: Tensor | None, values:
             prepared = protocol.prepare(Parameter(shape, scale, opened=public), number, Visibility.PUBLIC)
             return prepared if public else protocol.bind(prepared)
     raise AssertionError(argument.kind)
+
+
+def _exactly_truncated(protocol: Protocol, x: Secret, fraction_bits: int) -> Secret:
+    """Truncation of a multiple of its unit, by an opening of all bits where the protocol leaves out some."""
+    if not isinstance(protocol, MaskedProtocol):
+        return truncate(x, fraction_bits)
+    before, protocol.coarse_openings = protocol.coarse_openings, False
+    try:
+        return truncate(x, fraction_bits)
+    finally:
+        protocol.coarse_openings = before
 
 
 def values_at_the_owner(protocol: Protocol, share: Tensor | None, values: Tensor, scale: int) -> Tensor | None:
