@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import baseline, generation, house, report, results
+from bench.accuracy.command import accuracy
 from bench.ahead.command import ahead
 from bench.ahead.restart import restart
 from bench.attack.command import attack
@@ -173,6 +174,7 @@ app.command()(peers)
 app.command()(attack)
 app.command()(ee)
 app.command()(numerics)
+app.command()(accuracy)
 app.command()(kills)
 app.command()(ahead)
 app.command()(restart)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plots, tables
+from bench.accuracy import table as accuracy_tables
 from bench.ahead import table as ahead_tables
 from bench.attack import table as attack_tables
 from bench.audit import table as audit_tables
@@ -41,6 +42,7 @@ KINDS = (
     "attack",
     "ee",
     "numerics",
+    "accuracy",
     "link",
     "verifier",
     "audit",
@@ -132,6 +134,7 @@ def measured(records: Sequence[Record], images: Sequence[str] = ()) -> str:
         "Beside other systems": [tables.peers(_of(records, "peers"))],
         "Slower networks": [tables.networks(_of(records, "model"))],
         "Graphics cards": [tables.cards(_of(records, "model"))],
+        "Right answers": [accuracy_tables.right(_of(records, "accuracy"))],
         "From stock": [ahead_tables.from_stock(_of(records, "ahead"))],
         "Started again": [ahead_tables.restarted(_of(records, "restart"))],
         "Killed parties": [kills_tables.killed(_of(records, "kills"))],

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.verifier.data import Labelled
+from bench.data.labelled import Labelled
 
 _CHECKOUT = Path(__file__).parents[2]
 KEPT = _CHECKOUT / "bench" / "out" / "verifier"

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bench.verifier.data import Labelled, digits, fashion_mnist, package_descriptions
+from bench.data.labelled import Labelled, digits, fashion_mnist, package_descriptions
 from secure.verifier.inputs import Inputs, bags, chosen, varied
 
 _BATCH = 128

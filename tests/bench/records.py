@@ -141,6 +141,18 @@ def numerics_record() -> Record:
     )
 
 
+def accuracy_record() -> Record:
+    row = {"right": 409, "agree": 499, "largest_difference": 0.0021, "mean_difference": 0.00041}
+    return new_record(
+        "accuracy",
+        model="MiniLM",
+        data={"source": "descriptions", "train": 6000, "examples": 500},
+        includes="processes",
+        right_in_the_clear=410,
+        rows=[{"protocol": name, "seconds": 61.5} | row for name in ("beaver", "replicated")],
+    )
+
+
 def link_record() -> Record:
     both = {"p0": 112.4, "p1": 108.6}
     row = {"message_bytes": 4096, "microseconds": 221.7, "least": 201.2, "cpu_microseconds": both}
@@ -266,6 +278,7 @@ def every_record() -> list[Record]:
         peers_record(),
         gpu_record(),
         numerics_record(),
+        accuracy_record(),
         link_record(),
         verifier_record(),
         audit_record(),

@@ -231,6 +231,7 @@ def test_a_committed_result_names_the_commit_that_it_was_measured_at(record: dic
         "peers",
         "gpu",
         "numerics",
+        "accuracy",
         "link",
         "verifier",
         "audit",

@@ -11,8 +11,8 @@ import torch
 
 from bench import results
 from bench.data import fashion_mnist as reader
+from bench.data.labelled import SECTIONS, Labelled, fashion_mnist, package_descriptions
 from bench.verifier import command
-from bench.verifier.data import SECTIONS, Labelled, fashion_mnist, package_descriptions
 from bench.verifier.kept import KeptRun, measured_with
 from bench.verifier.services import KINDS, Kind, Texts, served
 from bench.verifier.table import found
