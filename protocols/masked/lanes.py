@@ -141,9 +141,10 @@ class _Lane(Generic[Result]):
         self._role = role
         self._branch = branch
         self._first_gate = (number << LANE_BITS) + after
-        self.place = replace(role.place, gate=self._first_gate, meet=self._meet, own={})
         self._row = MeterRow()
         self._stack = greenlet(self._run)
+        # Nothing of a lane that has ended leads back to it: what its gates made goes with it.
+        self.place = replace(role.place, gate=self._first_gate, meet=partial(_meet, self._stack), own={})
         self.declared_rounds = 0
 
     @property
@@ -171,9 +172,11 @@ class _Lane(Generic[Result]):
     def _run(self) -> None:
         self.result = self._branch()
 
-    def _meet(self, payload: memoryview | None, due: int) -> memoryview:
-        reply: memoryview = self._stack.parent.switch(_Round(payload, due))
-        return reply
+
+def _meet(stack: greenlet, payload: memoryview | None, due: int) -> memoryview:
+    """Suspend the lane of that stack until the round is made. What came for it."""
+    reply: memoryview = stack.parent.switch(_Round(payload, due))
+    return reply
 
 
 def _deal(role: Dealer | PartyAhead, lanes: Sequence[_Lane[Any]]) -> int:

@@ -35,8 +35,9 @@ class Place:
 
     gates_beside: how many gates branches beside the program had so far. layer: where costs go, if not to the layer that
     the program is in. own: what branches that share rounds make of a secret which they share, for none but themselves.
-    At a party also what is left of a message of corrections, what gives the next one, how a round is made, and
-    whether the gate had to wait for a message yet.
+    At a party also what is left of a message of corrections, what gives the next one, whether the gate had to wait for
+    a message yet, and how a round is made if not by the role's own exchange: a role that its place led back to would
+    stay in memory after its session, with all that it holds.
     """
 
     device: torch.device
@@ -127,7 +128,6 @@ class Party(MeetingRole):
         self._prg = Prg(seed, session)
         self._peer = peer
         self.place.next_dealt = None if dealer is None else dealer.receive
-        self.place.meet = self.exchange
 
     def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
         """This party's share of a mask r, uniform in Z_2^bits."""
@@ -239,8 +239,7 @@ class Party(MeetingRole):
 
     def _round(self, payload: memoryview | None, due: int) -> memoryview:
         self.place.waited = True
-        assert self.place.meet is not None
-        reply = self.place.meet(payload, due)
+        reply = (self.place.meet or self.exchange)(payload, due)
         self.meter.exchanged(len(payload or b""))
         return reply
 

@@ -46,7 +46,6 @@ class Witness(MeetingRole):
         self._opened: list[str] = []
         self._accepted = True
         self.place.next_dealt = None if dealer is None else dealer.receive
-        self.place.meet = self.exchange
 
     def open(self, own: Said, following: Said, where: str) -> Opened:
         """One round of one gate: own goes to the next evaluator, the missing part comes from the previous one.
@@ -55,8 +54,7 @@ class Witness(MeetingRole):
         """
         parts = [ring.pack(value, bits) for value, bits in own.values] + [part.reshape(-1) for part in own.planes]
         payload = transfer.payload_of(parts) if parts else memoryview(b"")
-        assert self.place.meet is not None
-        reply = self.place.meet(payload, len(payload))
+        reply = (self.place.meet or self.exchange)(payload, len(payload))
         start, values, planes = 0, [], []
         for (mine, bits), (other, _) in zip(own.values, following.values, strict=True):
             stop = start + mine.numel() * ring.element_bytes(bits)

@@ -62,7 +62,6 @@ class StockedParty(Party):
         self._user = user
         self.place.gate = user.gate
         self.place.label = _FIRST_MASK - 1
-        self.place.meet = self.exchange
 
     def mask(self, shape: tuple[int, ...], bits: int = ring.WORD_BITS) -> Tensor:
         return self._user.words(self._next_label(), shape)

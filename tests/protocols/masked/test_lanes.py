@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise, zip_longest
@@ -225,6 +227,26 @@ def test_an_error_beside_the_program_is_raised_as_it_is(family: Family) -> None:
 
     with pytest.raises((KeyError, RoleFailure), match="a branch fails"):
         secure(beside(chain, fails), values(), family=family)
+
+
+@each_family
+def test_nothing_of_a_session_waits_for_the_collector_of_cycles(family: Family) -> None:
+    """Seeds, masks and what gates made of a secret go with the session: the collector may come hours later."""
+    left: list[weakref.ref[Any]] = []
+
+    def program(x: Secret) -> Secret:
+        result = beside(block, short)(x)
+        left.extend(weakref.ref(each) for each in (x.protocol, x, result))
+        return result
+
+    gc.collect()
+    gc.disable()
+    try:
+        secure(program, values(), family=family)
+        assert len(left) >= 9
+        assert [found for each in left if (found := each()) is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_a_branch_beside_branches_is_refused() -> None:
